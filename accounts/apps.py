@@ -1,0 +1,7 @@
+"""People: who they are and how they sign in."""
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    name = "accounts"

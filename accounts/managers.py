@@ -1,0 +1,29 @@
+"""Creating people: everything that makes a user goes through CustomUserManager."""
+
+from django.contrib.auth.models import UserManager
+from django.db import connection
+
+from accounts.member_numbers import with_check_digit
+
+
+class CustomUserManager(UserManager):
+    """Creates users with a hashed password and a member number of their own."""
+
+    def _create_user_object(self, username, email, password, **fields):
+        fields.setdefault("member_number", self.next_member_number())
+        user = super()._create_user_object(username, email, password, **fields)
+        user.email = user.email or None  # the column is unique; many people have no e-mail
+        return user
+
+    def create_walk_in(self, *, first_name: str, last_name: str, **fields):
+        """Create a person without a log-in (a child, a walk-in); the member number is the username."""
+        number = self.next_member_number()
+        return self.create_user(
+            number, None, None, first_name=first_name, last_name=last_name, member_number=number, **fields
+        )
+
+    def next_member_number(self) -> str:
+        """Return the next free 7-digit member number, the last digit a Damm check digit."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT nextval('accounts_member_number_seq')")
+            return with_check_digit(f"{cursor.fetchone()[0]:06d}")

@@ -1,0 +1,103 @@
+"""People, their log-ins and the audit of both."""
+
+import uuid
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from accounts.managers import CustomUserManager
+
+
+class Role(models.TextChoices):
+    """What a person may do; each role may do what the ones below it may."""
+
+    ADMIN = "Admin"
+    MANAGER = "Manager"
+    RECEPTIONIST = "Receptionist"
+    TRAINER = "Trainer"
+    MEMBER = "Member"
+
+
+class CustomUser(AbstractUser):
+    """A person: a member, one of the staff, or both. Children and walk-ins have no password."""
+
+    email = models.EmailField(null=True, blank=True)
+    role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
+    dob = models.DateField("date of birth", null=True, blank=True)
+    profile_picture = models.ImageField(upload_to="profile_pictures/", null=True, blank=True)
+    phone_number = models.CharField(
+        max_length=12, null=True, blank=True, unique=True, help_text="254 and nine digits, as M-Pesa writes it."
+    )
+    emergency_contact = models.CharField(max_length=150, blank=True)
+    added_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="added")
+    member_number = models.CharField(max_length=7, unique=True, editable=False)
+    email_verified_at = models.DateTimeField(null=True, blank=True)
+    phone_verified_at = models.DateTimeField(null=True, blank=True)
+    consented_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the person, or a guardian, agreed to the club's terms."
+    )
+
+    objects = CustomUserManager()
+
+    class Meta(AbstractUser.Meta):
+        verbose_name = "person"
+        verbose_name_plural = "people"
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="user_email_unique_in_any_case"),
+            models.UniqueConstraint(Lower("username"), name="user_username_unique_in_any_case"),
+            models.CheckConstraint(condition=~Q(email=""), name="user_email_is_null_not_empty"),
+            models.CheckConstraint(
+                condition=Q(phone_number__isnull=True) | Q(phone_number__regex=r"^254[17][0-9]{8}$"),
+                name="user_phone_number_is_kenyan",
+            ),
+            models.CheckConstraint(
+                condition=Q(member_number__regex=r"^[0-9]{7}$"), name="user_member_number_is_seven_digits"
+            ),
+        ]
+
+
+class LoginSession(models.Model):
+    """One log-in. Its refresh token is good for the current generation only; revoking the row ends it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="login_sessions")
+    generation = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    idle_expires_at = models.DateTimeField()
+    absolute_expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoke_reason = models.CharField(max_length=32, blank=True)
+    auth_time = models.DateTimeField(help_text="When the person last proved who they are.")
+    amr = models.JSONField(default=list, help_text="How: RFC 8176 method names.")
+    remember = models.BooleanField(default=True)
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=256, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["user", "revoked_at"], name="login_session_by_user"),
+            models.Index(fields=["absolute_expires_at"], name="login_session_by_end"),
+        ]
+
+
+class SecurityEvent(models.Model):
+    """What happened to somebody's access, kept for good. A trigger refuses update and delete."""
+
+    user = models.ForeignKey(
+        CustomUser, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="security_events"
+    )
+    actor = models.ForeignKey(CustomUser, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    event = models.CharField(max_length=48)
+    outcome = models.CharField(max_length=16, default="ok")
+    session_id = models.UUIDField(null=True)
+    ip = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=256, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    detail = models.JSONField(default=dict, help_text="No secrets; identifiers of unknown people only hashed.")
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "-at"], name="security_event_by_user")]

@@ -1,0 +1,7 @@
+"""The HTTP edge that every app shares; imports no other app."""
+
+from django.apps import AppConfig
+
+
+class ApiConfig(AppConfig):
+    name = "api"

@@ -1,0 +1,7 @@
+"""The composition root: settings, addresses and the commands that run the whole product."""
+
+from django.apps import AppConfig
+
+
+class ConfigConfig(AppConfig):
+    name = "config"

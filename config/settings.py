@@ -1,0 +1,257 @@
+"""Every setting of Kilabu, in one file, from the environment (and .env) only.
+
+`.env.example` lists each variable with its meaning. A missing or malformed value stops the start with
+one line that names it; no secret has a default outside development and tests.
+"""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# pytest says so itself; a developer's .env must not leak into the tests.
+TESTING = "PYTEST_VERSION" in os.environ
+env = environ.Env()
+if not TESTING:
+    env.read_env(BASE_DIR / ".env")
+
+
+def choice(name: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+    """Read one of a few words.
+
+    :raises ImproperlyConfigured: the variable is missing without a default, or is another word
+    """
+    value = env.str(name, default=default or "")
+    if value not in allowed:
+        raise ImproperlyConfigured(
+            f"{name} must be one of: {', '.join(allowed)}. In development, copy .env.example to .env."
+        )
+    return value
+
+
+ENVIRONMENT = "test" if TESTING else choice("ENVIRONMENT", ("development", "production"))
+PRODUCTION = ENVIRONMENT == "production"
+DEBUG = ENVIRONMENT == "development"
+
+
+def required_in_production(name: str, development: str) -> str:
+    """Read a variable that production must set itself and development may leave out.
+
+    :raises ImproperlyConfigured: it is missing or empty in production
+    """
+    value = env.str(name, default="" if PRODUCTION else development)
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set.")
+    return value
+
+
+def secret(name: str, development: str, shortest: int = 32) -> str:
+    """Read a secret of at least `shortest` characters.
+
+    :raises ImproperlyConfigured: it is missing in production, or too short
+    """
+    value = required_in_production(name, development)
+    if len(value) < shortest:
+        raise ImproperlyConfigured(f"{name} must have at least {shortest} characters.")
+    return value
+
+
+def number(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+    """Read a whole number between `least` and `most`.
+
+    :raises ImproperlyConfigured: it is no whole number, or out of bounds
+    """
+    text = env.str(name, default=str(default))
+    if not re.fullmatch(r"\d{1,12}", text) or int(text) < least or (most is not None and int(text) > most):
+        bounds = f"from {least}" + (f" to {most}" if most is not None else " up")
+        raise ImproperlyConfigured(f"{name} must be a whole number {bounds}.")
+    return int(text)
+
+
+# --- Where this copy lives -----------------------------------------------------------------------
+
+# The origin members and Safaricom reach us at, without a trailing slash. `manage.py tunnel` sets it.
+PUBLIC_URL = required_in_production("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
+if not re.fullmatch(r"https?://[^/\s]+", PUBLIC_URL):
+    raise ImproperlyConfigured("PUBLIC_URL must be an origin such as https://club.example, without a path.")
+
+SECRET_KEY = secret("SECRET_KEY", "development-only-secret-key-" + "x" * 32)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["127.0.0.1", "localhost", "testserver"])
+if PRODUCTION and not ALLOWED_HOSTS:
+    raise ImproperlyConfigured("ALLOWED_HOSTS is not set.")
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_ALLOW_CREDENTIALS = True
+
+# What a process keeps on disk beside the database: the callback spool, the simulator's book.
+STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / "var")))
+
+# --- Django --------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
+    "corsheaders",
+    "procrastinate.contrib.django",
+    "config",
+    "api",
+    "accounts",
+    "payments",
+    "subscriptions",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "accounts.CustomUser"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database: PostgreSQL, always ----------------------------------------------------------------
+
+if env.str("DATABASE_URL", default=""):
+    DATABASES = {"default": env.db("DATABASE_URL")}
+    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
+elif PRODUCTION:
+    raise ImproperlyConfigured("DATABASE_URL is not set.")
+else:
+    # The embedded PostgreSQL; its engine starts the server when the first connection is wanted.
+    DATABASES = {"default": {"ENGINE": "config.devdb", "NAME": "postgres"}}
+# Services own their transactions: a callback must keep its bytes even when the rest fails.
+DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
+
+# --- Sign-in, cookies, CSRF ----------------------------------------------------------------------
+
+# Plain HTTP is served on the loopback in development only; there, a Secure cookie would never come back.
+SECURE_COOKIES = env.bool("SECURE_COOKIES", default=not DEBUG)
+CSRF_COOKIE_NAME = env.str("CSRF_COOKIE_NAME", default="csrftoken")
+CSRF_COOKIE_SECURE = SECURE_COOKIES
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=PRODUCTION)
+SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 31_536_000 if PRODUCTION else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
+SECURE_HSTS_PRELOAD = PRODUCTION
+# Only behind a proxy that overwrites the header itself.
+if env.bool("BEHIND_HTTPS_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- REST framework ------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.SearchFilter",
+        "rest_framework.filters.OrderingFilter",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+
+# --- Jobs ----------------------------------------------------------------------------------------
+
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "jobs"
+
+# --- M-Pesa (Safaricom's Daraja API) -------------------------------------------------------------
+
+# "simulator" is payments/simulator on this machine; the other two are Safaricom's own hosts.
+DARAJA_ENVIRONMENT = choice(
+    "DARAJA_ENVIRONMENT", ("simulator", "sandbox", "production"), default=None if PRODUCTION else "simulator"
+)
+if PRODUCTION and DARAJA_ENVIRONMENT == "simulator":
+    raise ImproperlyConfigured("DARAJA_ENVIRONMENT must not be simulator in production.")
+# The sandbox values are public (Daraja portal, "Test Credentials"); they are the simulator's too.
+SIMULATED = DARAJA_ENVIRONMENT == "simulator"
+DARAJA_SIMULATOR_URL = env.str("DARAJA_SIMULATOR_URL", default="http://127.0.0.1:8099")
+DARAJA_BASE_URL = {
+    "simulator": DARAJA_SIMULATOR_URL,
+    "sandbox": "https://sandbox.safaricom.co.ke",
+    "production": "https://api.safaricom.co.ke",
+}[DARAJA_ENVIRONMENT]
+DARAJA_CONSUMER_KEY = env.str("DARAJA_CONSUMER_KEY", default="simulator-key" if SIMULATED else "")
+DARAJA_CONSUMER_SECRET = env.str("DARAJA_CONSUMER_SECRET", default="simulator-secret" if SIMULATED else "")
+DARAJA_PASSKEY = env.str(
+    "DARAJA_PASSKEY",
+    default="bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919" if not PRODUCTION else "",
+)
+# Paybill: both are the paybill. Buy goods: the store (head office) number, and the till customers see.
+DARAJA_SHORTCODE = env.str("DARAJA_SHORTCODE", default="174379" if not PRODUCTION else "")
+DARAJA_TILL = env.str("DARAJA_TILL", default="")
+for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", "DARAJA_SHORTCODE"):
+    if PRODUCTION and not globals()[name]:
+        raise ImproperlyConfigured(f"{name} is not set.")
+# Safaricom: at most KES 250,000 a transaction (Daraja portal, M-Pesa Express).
+MPESA_MAX_AMOUNT = number("MPESA_MAX_AMOUNT", 250_000, least=1)
+# How long a payment waits for its money before it is shown as expired; late money still pays it.
+PAYMENT_LIFETIME = timedelta(hours=number("PAYMENT_LIFETIME_HOURS", 72, least=1))
+
+# --- Language, time, files -----------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("sw", "Kiswahili")]
+# Instants are stored in UTC; business days are Nairobi's (UTC+3, no daylight saving).
+TIME_ZONE = "Africa/Nairobi"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = not PRODUCTION
+MEDIA_URL = "media/"
+MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- Club ----------------------------------------------------------------------------------------
+
+CLUB_NAME = env.str("CLUB_NAME", default="Kilabu Fitness")

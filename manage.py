@@ -1,0 +1,23 @@
+#!/usr/bin/env python
+"""Kilabu's command line: `python manage.py help` lists what it can do."""
+
+import os
+import sys
+
+
+def main():
+    """Run one management command."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    try:
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(f"Kilabu cannot start: {error}")
+
+
+if __name__ == "__main__":
+    main()

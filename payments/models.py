@@ -1,0 +1,359 @@
+"""What is owed, what was asked of a phone, what Safaricom said, what money came, and the books.
+
+All money is whole Kenyan shillings (KES) in integers. Only payments.services writes a status.
+"""
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+
+
+class PaymentStatus(models.TextChoices):
+    PENDING = "pending"  # nothing has been asked of a phone yet
+    PROCESSING = "processing"  # a prompt is, or may be, on the payer's phone
+    PARTIALLY_PAID = "partially_paid"  # some money came, less than is due
+    PAID = "paid"  # receipts cover the amount due
+    FAILED = "failed"  # the last prompt ended without money; it may be sent again
+    EXPIRED = "expired"  # we stopped waiting; late money still pays it
+    CANCELLED = "cancelled"  # withdrawn; late money becomes member credit
+    REFUNDED = "refunded"  # the money went back
+
+
+class PushStatus(models.TextChoices):
+    CREATED = "created"  # waits for the worker
+    SENDING = "sending"  # a worker has claimed it; the call may be under way
+    SENT = "sent"  # Safaricom accepted it; the prompt is on the phone
+    UNKNOWN = "unknown"  # the call's outcome is not known; never sent again
+    SUCCEEDED = "succeeded"  # money moved
+    FAILED = "failed"  # ended without money
+    CANCELLED = "cancelled"  # the person said no
+    TIMED_OUT = "timed_out"  # nobody answered
+
+
+OPEN_PUSH = (PushStatus.CREATED, PushStatus.SENDING, PushStatus.SENT, PushStatus.UNKNOWN)
+
+
+class CallbackSource(models.TextChoices):
+    STK = "stk"
+    C2B_CONFIRMATION = "c2b_confirmation"
+    C2B_VALIDATION = "c2b_validation"
+
+
+class CallbackOutcome(models.TextChoices):
+    NEW = "new"  # kept, not yet understood
+    APPLIED = "applied"  # changed something
+    DUPLICATE = "duplicate"  # told us what we knew
+    REJECTED = "rejected"  # not a message of Safaricom's, or contradicts what we know
+    UNMATCHED = "unmatched"  # money without an owner
+    REVIEW = "review"  # a person must look
+
+
+class Channel(models.TextChoices):
+    MPESA_STK = "mpesa_stk"
+    MPESA_C2B = "mpesa_c2b"
+    CASH = "cash"
+    BANK = "bank"
+    COMP = "comp"
+    CREDIT_NOTE = "credit_note"  # value given back by an upgrade; no money moved
+
+
+class AllocationRule(models.TextChoices):
+    PROMPT = "prompt"  # the push was for this payment
+    REFERENCE = "reference"  # the payer typed the payment's reference
+    EXACT = "exact"  # the amount is just what one open payment of the member needs
+    OLDEST = "oldest"  # the member's oldest open payment
+    CREDIT = "credit"  # money left over earlier, spent by itself
+    BY_HAND = "by_hand"  # staff said so
+
+
+class Account(models.TextChoices):
+    """The ledger's accounts. A debit is positive, a credit negative."""
+
+    MPESA = "mpesa"
+    CASH = "cash"
+    BANK = "bank"
+    COMP = "comp"
+    MEMBER_CREDIT = "member_credit"  # one per member
+    UNMATCHED = "unmatched"
+    SALES = "sales"
+    REFUNDS = "refunds"
+
+
+class Payment(models.Model):
+    """One thing to be paid, by any number of receipts. Only payments.services writes status."""
+
+    reference = models.CharField(
+        max_length=12, unique=True, help_text="What the payer sees and may type; the last character proves it."
+    )
+    payer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="payments")
+    # A parent pays three children with one prompt: the head's reference and prompt cover the others.
+    head = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="companions")
+    description = models.CharField(max_length=120)
+    amount_due = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    amount_paid = models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")
+    status = models.CharField(max_length=16, choices=PaymentStatus, default=PaymentStatus.PENDING)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that covered it.")
+    idempotency_key = models.CharField(max_length=64, null=True, blank=True)
+    body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status=PaymentStatus.PAID) | Q(paid_at__isnull=False), name="payment_paid_has_a_moment"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_paid__lte=F("amount_due")), name="payment_never_holds_more_than_due"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=PaymentStatus.PAID) | Q(amount_paid=F("amount_due")),
+                name="payment_paid_is_covered",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=PaymentStatus.PARTIALLY_PAID)
+                | Q(amount_paid__gt=0, amount_paid__lt=F("amount_due")),
+                name="payment_partially_paid_lacks_some",
+            ),
+            models.CheckConstraint(condition=~Q(head=F("id")), name="payment_is_not_its_own_head"),
+            models.UniqueConstraint(
+                fields=["created_by", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="payment_idempotency_key_once_per_creator",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["payer", "-created_at"], name="payment_by_payer"),
+            models.Index(fields=["-created_at", "-id"], name="payment_newest_first"),
+            models.Index(
+                fields=["payer", "created_at"],
+                condition=Q(status__in=("pending", "processing", "partially_paid", "failed", "expired")),
+                name="payment_open_by_payer",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(status__in=("pending", "processing", "failed")),
+                name="payment_open_by_expiry",
+            ),
+        ]
+
+    def __str__(self):
+        return self.reference
+
+    @property
+    def amount_owed(self) -> int:
+        """What is still to come, in KES."""
+        return self.amount_due - self.amount_paid
+
+
+class PaymentEvent(models.Model):
+    """One change of a payment's status, written with it. A trigger refuses update and delete."""
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="events")
+    from_status = models.CharField(max_length=16, choices=PaymentStatus, blank=True, help_text="Empty at birth.")
+    to_status = models.CharField(max_length=16, choices=PaymentStatus)
+    evidence = models.CharField(max_length=64, help_text="What caused it: `receipt 12`, `push 7 ended 1032`.")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["payment", "id"], name="payment_event_in_order")]
+
+
+class StkPush(models.Model):
+    """One prompt sent for a payment: SIM Toolkit push, "M-Pesa Express"."""
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="pushes")
+    phone = models.CharField(max_length=12, help_text="Who gets the prompt; any phone may pay for anyone.")
+    amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    status = models.CharField(max_length=16, choices=PushStatus, default=PushStatus.CREATED)
+    # The worker draws the token when it claims the push; it stands in the callback's path and nowhere else.
+    token_hash = models.CharField(max_length=64, null=True, unique=True, help_text="SHA-256, hexadecimal.")
+    merchant_request_id = models.CharField(max_length=64, blank=True)
+    checkout_request_id = models.CharField(max_length=64, null=True, unique=True)
+    result_code = models.CharField(max_length=32, blank=True)
+    result_desc = models.CharField(max_length=255, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    next_check_at = models.DateTimeField(null=True, help_text="When to ask Safaricom about it; empty: never again.")
+    checks = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "STK push"
+        verbose_name_plural = "STK pushes"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment"], condition=Q(status__in=OPEN_PUSH), name="push_open_once_per_payment"
+            ),
+            models.UniqueConstraint(
+                fields=["phone"], condition=Q(status__in=OPEN_PUSH), name="push_open_once_per_phone"
+            ),
+            models.CheckConstraint(condition=Q(amount__gt=0), name="push_asks_for_money"),
+            models.CheckConstraint(
+                condition=Q(status=PushStatus.CREATED) | Q(token_hash__isnull=False) | Q(sent_at__isnull=True),
+                name="push_sent_has_a_token",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["next_check_at"], condition=Q(next_check_at__isnull=False), name="push_by_next_check"),
+        ]
+
+
+class Callback(models.Model):
+    """The inbox: what Safaricom sent, byte for byte, before anything was made of it."""
+
+    source = models.CharField(max_length=20, choices=CallbackSource)
+    push = models.ForeignKey(StkPush, null=True, on_delete=models.PROTECT, related_name="callbacks")
+    body = models.BinaryField()
+    headers = models.JSONField(default=dict)
+    peer = models.GenericIPAddressField(null=True)
+    received_at = models.DateTimeField()
+    outcome = models.CharField(max_length=12, choices=CallbackOutcome, default=CallbackOutcome.NEW)
+    processed_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=255, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["received_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
+        ]
+
+
+class Receipt(models.Model):
+    """Money that moved. One M-Pesa code is one receipt, whichever channels report it, in whatever order."""
+
+    channel = models.CharField(max_length=12, choices=Channel)
+    code = models.CharField(max_length=16, null=True, blank=True, unique=True, help_text="M-Pesa's, upper-cased.")
+    push = models.OneToOneField(
+        StkPush,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="receipt",
+        help_text="The prompt it answers; lets a success learnt by query wait for its code.",
+    )
+    amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    paid_at = models.DateTimeField(help_text="When the money moved, not when we learnt of it.")
+    payer_name = models.CharField(max_length=120, blank=True)
+    sender = models.CharField(max_length=80, blank=True, help_text="Masked or hashed, as it came.")
+    account_typed = models.CharField(max_length=64, blank=True)
+    member = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
+    )
+    recorded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField()
+    reversed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(code__isnull=True) | Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="receipt_code_is_canonical"
+            ),
+            models.CheckConstraint(condition=Q(amount__gt=0) | Q(channel=Channel.COMP), name="receipt_is_of_money"),
+        ]
+        indexes = [
+            models.Index(fields=["member", "-paid_at"], name="receipt_by_member"),
+            models.Index(fields=["-paid_at", "-id"], name="receipt_newest_first"),
+        ]
+
+
+class Allocation(models.Model):
+    """Money of one receipt given to one payment. Undone allocations stay, with the moment they ended."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="allocations")
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="allocations")
+    amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    rule = models.CharField(max_length=12, choices=AllocationRule)
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    undone_at = models.DateTimeField(null=True)
+    undone_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(amount__gt=0), name="allocation_is_of_money")]
+
+
+class LedgerEntry(models.Model):
+    """One leg of a double entry. Triggers refuse update and delete, and a transaction that is not zero."""
+
+    transaction = models.UUIDField(help_text="The legs of one posting share it.")
+    account = models.CharField(max_length=16, choices=Account)
+    member = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="ledger_entries"
+    )
+    amount = models.BigIntegerField(help_text="Whole Kenyan shillings; debit positive, credit negative.")
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="ledger_entries")
+    payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="ledger_entries")
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        constraints = [
+            models.CheckConstraint(condition=~Q(amount=0), name="ledger_entry_moves_money"),
+            models.CheckConstraint(
+                condition=Q(account=Account.MEMBER_CREDIT, member__isnull=False)
+                | (~Q(account=Account.MEMBER_CREDIT) & Q(member__isnull=True)),
+                name="ledger_member_stands_on_member_credit_only",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["transaction"], name="ledger_by_transaction"),
+            models.Index(fields=["member"], condition=Q(member__isnull=False), name="ledger_by_member"),
+            models.Index(fields=["account", "at"], name="ledger_by_account"),
+        ]
+
+
+class ReviewReason(models.TextChoices):
+    UNMATCHED = "unmatched"  # money without an owner
+    AMOUNT_DIFFERS = "amount_differs"  # evidence and push disagree on amount, shortcode or ids
+    CODE_USED_TWICE = "code_used_twice"  # one M-Pesa code for two different things
+    CONTRADICTION = "contradiction"  # failure after success, or the like
+    OVERDUE_UNKNOWN = "overdue_unknown"  # a push nobody could tell us the end of
+    LATE_MONEY = "late_money"  # money for a cancelled or refunded payment
+    LISTENER_FAILED = "listener_failed"  # money is in, what it buys was not granted
+    UNREADABLE = "unreadable"  # a callback that is not what Safaricom sends
+
+
+class ReviewStatus(models.TextChoices):
+    OPEN = "open"
+    RESOLVED = "resolved"
+    DISMISSED = "dismissed"
+
+
+class ReviewItem(models.Model):
+    """What a person must look at, with the reason and the evidence."""
+
+    reason = models.CharField(max_length=20, choices=ReviewReason)
+    status = models.CharField(max_length=12, choices=ReviewStatus, default=ReviewStatus.OPEN)
+    detail = models.CharField(max_length=255, blank=True, help_text="One plain sentence for staff.")
+    receipt = models.ForeignKey(Receipt, null=True, on_delete=models.PROTECT, related_name="review_items")
+    payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="review_items")
+    push = models.ForeignKey(StkPush, null=True, on_delete=models.PROTECT, related_name="review_items")
+    callback = models.ForeignKey(Callback, null=True, on_delete=models.PROTECT, related_name="review_items")
+    suggested_members = ArrayField(models.BigIntegerField(), default=list)
+    created_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True)
+    resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    resolution = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["receipt", "reason"],
+                condition=Q(status=ReviewStatus.OPEN, receipt__isnull=False),
+                name="review_open_once_per_receipt_and_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=ReviewStatus.OPEN) | Q(resolved_at__isnull=False), name="review_end_has_a_moment"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-created_at"], condition=Q(status=ReviewStatus.OPEN), name="review_open"),
+        ]

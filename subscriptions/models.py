@@ -1,0 +1,203 @@
+"""What is sold, what was bought, when it runs and who came.
+
+Dates are Nairobi business days; periods are half-open: starts_on <= day < ends_on. Money is whole KES.
+"""
+
+from django.conf import settings
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateRangeField, RangeBoundary, RangeOperators
+from django.db import models
+from django.db.models import Deferrable, F, Func, Q, Value
+from django.db.models.functions import Cast
+
+
+class DateRange(Func):
+    """PostgreSQL's daterange(lower, upper, bounds)."""
+
+    function = "daterange"
+    output_field = DateRangeField()
+
+
+class SingleIdRange(Func):
+    """A range holding one id: the equality part of an exclusion constraint where btree_gist is missing."""
+
+    function = "int8range"
+    template = "%(function)s(%(expressions)s, %(expressions)s, '[]')"
+
+
+class Interval(models.TextChoices):
+    DAYS = "days"
+    WEEKS = "weeks"
+    MONTHS = "months"
+    YEARS = "years"
+
+
+class LateRenewal(models.TextChoices):
+    FROM_EXPIRY = "from_expiry"  # paid within grace: the new period starts where the old one ended
+    FROM_PAYMENT = "from_payment"  # it starts on the day the money moved
+
+
+class Fact(models.TextChoices):
+    """What was decided about a period; what people see is computed from it and the dates."""
+
+    PENDING = "pending"  # bought, not paid
+    GRANTED = "granted"  # paid, or given
+    CANCELLED = "cancelled"  # withdrawn before it was paid
+    REVOKED = "revoked"  # the money went back
+
+
+class PlanGroup(models.Model):
+    """Plans of which a member runs one at a time: gym access, locker, personal training."""
+
+    name = models.CharField(max_length=60, unique=True)
+
+    def __str__(self):
+        return self.name
+
+
+class Plan(models.Model):
+    """What is on offer. Editing a plan never changes what was bought: a subscription keeps its snapshot."""
+
+    code = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+    group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="plans")
+    price = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES, once per member and group.")
+    interval = models.CharField(max_length=8, choices=Interval)
+    interval_count = models.PositiveSmallIntegerField(default=1)
+    grace_days = models.PositiveSmallIntegerField(default=0)
+    late_renewal = models.CharField(max_length=16, choices=LateRenewal, default=LateRenewal.FROM_PAYMENT)
+    visits = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Per period; empty: unlimited.")
+    max_freeze_days = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
+    max_freezes = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
+    stacking_limit = models.PositiveSmallIntegerField(default=12, help_text="Periods that may be bought ahead.")
+    is_on_sale = models.BooleanField(default=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(interval_count__gt=0), name="plan_lasts_some_time"),
+        ]
+
+    def __str__(self):
+        return self.name
+
+
+class Subscription(models.Model):
+    """One bought period. Only subscriptions.services writes fact and dates."""
+
+    member = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="subscriptions")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
+    group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="subscriptions")
+    payment = models.OneToOneField("payments.Payment", on_delete=models.PROTECT, related_name="subscription_payment")
+    # The plan as it was when bought.
+    price = models.PositiveIntegerField(help_text="Whole Kenyan shillings, without the joining fee.")
+    interval = models.CharField(max_length=8, choices=Interval)
+    interval_count = models.PositiveSmallIntegerField()
+    grace_days = models.PositiveSmallIntegerField()
+    late_renewal = models.CharField(max_length=16, choices=LateRenewal)
+    visits = models.PositiveSmallIntegerField(null=True)
+    max_freeze_days = models.PositiveSmallIntegerField()
+    max_freezes = models.PositiveSmallIntegerField()
+
+    fact = models.CharField(max_length=12, choices=Fact, default=Fact.PENDING)
+    # Calendar months are counted from here, so that 31 January is followed by 28 February and 31 March.
+    anchor_on = models.DateField(null=True)
+    starts_on = models.DateField(null=True)
+    base_ends_on = models.DateField(null=True, help_text="Before frozen days were given back.")
+    ends_on = models.DateField(null=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    granted_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True, help_text="When it was cancelled or revoked.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(fact=Fact.GRANTED)
+                | Q(starts_on__isnull=False, base_ends_on__gt=F("starts_on"), ends_on__gte=F("base_ends_on")),
+                name="subscription_granted_has_dates",
+            ),
+            ExclusionConstraint(
+                name="subscription_periods_do_not_overlap",
+                expressions=[
+                    (SingleIdRange(Cast(F("member"), models.BigIntegerField())), RangeOperators.OVERLAPS),
+                    (SingleIdRange(Cast(F("group"), models.BigIntegerField())), RangeOperators.OVERLAPS),
+                    (DateRange(F("starts_on"), F("ends_on"), RangeBoundary()), RangeOperators.OVERLAPS),
+                ],
+                condition=Q(fact=Fact.GRANTED),
+                deferrable=Deferrable.IMMEDIATE,  # a freeze moves stacked periods together, checked at the end
+            ),
+            models.UniqueConstraint(
+                fields=["member", "plan"], condition=Q(fact=Fact.PENDING), name="subscription_pending_once_per_plan"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["member", "group", "starts_on"], name="subscription_by_member"),
+            models.Index(fields=["ends_on"], condition=Q(fact=Fact.GRANTED), name="subscription_by_end"),
+        ]
+
+
+class FreezeKind(models.TextChoices):
+    MEMBER = "member"  # asked by the member, within the plan's limits
+    STAFF = "staff"  # given by staff
+    CLOSURE = "closure"  # the whole club was closed
+
+
+class Freeze(models.Model):
+    """Days on which a period does not run; they are given back at its end. Half-open."""
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="freezes")
+    starts_on = models.DateField()
+    ends_on = models.DateField()
+    kind = models.CharField(max_length=8, choices=FreezeKind)
+    reason = models.CharField(max_length=120, blank=True)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    ended_early_on = models.DateField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(ends_on__gt=F("starts_on")), name="freeze_lasts_some_days"),
+            models.CheckConstraint(
+                condition=Q(ended_early_on__isnull=True)
+                | Q(ended_early_on__gte=F("starts_on"), ended_early_on__lt=F("ends_on")),
+                name="freeze_early_end_is_inside",
+            ),
+            ExclusionConstraint(
+                name="freezes_do_not_overlap",
+                expressions=[
+                    (SingleIdRange(Cast(F("subscription"), models.BigIntegerField())), RangeOperators.OVERLAPS),
+                    (
+                        Func(
+                            F("starts_on"),
+                            Func(F("ended_early_on"), F("ends_on"), function="COALESCE"),
+                            Value("[)"),
+                            function="daterange",
+                            output_field=DateRangeField(),
+                        ),
+                        RangeOperators.OVERLAPS,
+                    ),
+                ],
+            ),
+        ]
+
+
+class Decision(models.TextChoices):
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Visit(models.Model):
+    """Somebody stood at the gate, and what it answered."""
+
+    member = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="visits")
+    subscription = models.ForeignKey(Subscription, null=True, on_delete=models.PROTECT, related_name="visited")
+    at = models.DateTimeField()
+    decision = models.CharField(max_length=8, choices=Decision)
+    reason = models.CharField(max_length=24)
+    gate = models.CharField(max_length=40, blank=True)
+    recorded_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        indexes = [models.Index(fields=["member", "-at"], name="visit_by_member")]

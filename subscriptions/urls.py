@@ -1,0 +1,5 @@
+"""Addresses of subscriptions, under /api/v1/."""
+
+app_name = "subscriptions"
+
+urlpatterns: list = []
