@@ -91,6 +91,8 @@ CORS_ALLOW_CREDENTIALS = True
 
 # What a process keeps on disk beside the database: the callback spool, the simulator's book.
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / "var")))
+# How far the development club clock was moved (api/clock.py). None: the clock is the real one.
+CLUB_CLOCK_FILE = STATE_DIR / "club-clock" if ENVIRONMENT == "development" else None
 
 # --- Django --------------------------------------------------------------------------------------
 
