@@ -1,0 +1,57 @@
+"""The books: double entry in whole Kenyan shillings, append-only, every posting sums to zero."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Sum
+
+from payments.models import Account, Channel, LedgerEntry
+
+# Where money of a channel stands in the books. A credit note gives back what had been counted as a sale.
+ACCOUNT_OF = {
+    Channel.MPESA_STK: Account.MPESA,
+    Channel.MPESA_C2B: Account.MPESA,
+    Channel.CASH: Account.CASH,
+    Channel.BANK: Account.BANK,
+    Channel.COMP: Account.COMP,
+    Channel.CREDIT_NOTE: Account.SALES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One side of a posting. `amount` is whole KES: debit positive, credit negative."""
+
+    account: Account
+    amount: int
+    member_id: int | None = None
+    payment_id: int | None = None
+
+
+def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> None:
+    """Write one posting. Legs of zero are left out; the database refuses legs that do not sum to zero."""
+    transaction = uuid.uuid4()
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(
+            transaction=transaction,
+            account=leg.account,
+            amount=leg.amount,
+            member_id=leg.member_id,
+            payment_id=leg.payment_id,
+            receipt_id=receipt_id,
+            made_by_id=by_id,
+            at=at,
+        )
+        for leg in legs
+        if leg.amount
+    )
+
+
+def balance(account: Account, *, member_id: int | None = None) -> int:
+    """Return what stands on an account in whole KES, debit positive; of one member when named."""
+    entries = LedgerEntry.objects.filter(account=account)
+    if member_id is not None:
+        entries = entries.filter(member_id=member_id)
+    return entries.aggregate(total=Sum("amount", default=0))["total"]

@@ -1,0 +1,48 @@
+"""What a person must look at: opening review items and ending them."""
+
+from datetime import datetime
+
+from payments.models import ReviewItem, ReviewReason, ReviewStatus
+
+
+def open_item(
+    *,
+    reason: ReviewReason,
+    detail: str,
+    now: datetime,
+    receipt_id: int | None = None,
+    payment_id: int | None = None,
+    push_id: int | None = None,
+    callback_id: int | None = None,
+    suggested_members: list[int] | None = None,
+) -> ReviewItem:
+    """Open a review item, or return the open one that already says this of the same receipt, push or payment.
+
+    `detail` is one plain sentence for staff, without secrets or whole phone numbers.
+    """
+    same = ReviewItem.objects.filter(reason=reason, status=ReviewStatus.OPEN)
+    if receipt_id is not None:
+        same = same.filter(receipt_id=receipt_id)
+    elif push_id is not None:
+        same = same.filter(push_id=push_id)
+    elif payment_id is not None:
+        same = same.filter(payment_id=payment_id)
+    else:
+        same = same.filter(callback_id=callback_id)
+    return same.first() or ReviewItem.objects.create(
+        reason=reason,
+        detail=detail[:255],
+        receipt_id=receipt_id,
+        payment_id=payment_id,
+        push_id=push_id,
+        callback_id=callback_id,
+        suggested_members=suggested_members or [],
+        created_at=now,
+    )
+
+
+def close_for_payment(*, payment_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:
+    """Resolve the open items of a payment that the product itself has dealt with."""
+    ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN).update(
+        status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now
+    )

@@ -1,0 +1,414 @@
+"""The verbs of a payment: open, prompt, settle, cancel, expire. The one place that writes a payment's status.
+
+Money wins: a failed or expired payment becomes paid when its money turns out to have moved; money for a
+cancelled or refunded one becomes member credit. Locks are always taken in the order member, payment, receipt.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Max, Q
+from procrastinate.contrib.django import app as jobs
+
+from api.errors import Conflict, Invalid, NotFound
+from payments import allocation, references, review
+from payments.allocation import PAYABLE, Share
+from payments.models import (
+    OPEN_PUSH,
+    Account,
+    AllocationRule,
+    Payment,
+    PaymentEvent,
+    PaymentStatus,
+    Receipt,
+    ReviewReason,
+    StkPush,
+)
+from payments.signals import payment_cancelled, payment_paid, payment_unpaid
+
+logger = logging.getLogger(__name__)
+
+S = PaymentStatus
+# From what, to what. Paid money leaves only by a reversal or a refund; `pending` and `expired` are what a payment
+# falls back to when the money that covered it is taken away as if it had never come.
+TRANSITIONS = {
+    S.PENDING: {S.PROCESSING, S.PARTIALLY_PAID, S.PAID, S.FAILED, S.EXPIRED, S.CANCELLED},
+    S.PROCESSING: {S.PARTIALLY_PAID, S.PAID, S.FAILED, S.EXPIRED, S.CANCELLED},
+    S.FAILED: {S.PROCESSING, S.PARTIALLY_PAID, S.PAID, S.EXPIRED, S.CANCELLED},
+    S.EXPIRED: {S.PARTIALLY_PAID, S.PAID, S.CANCELLED},
+    S.PARTIALLY_PAID: {S.PAID, S.CANCELLED, S.PENDING, S.EXPIRED, S.REFUNDED},
+    S.PAID: {S.PARTIALLY_PAID, S.PENDING, S.EXPIRED, S.REFUNDED},
+    S.CANCELLED: set(),
+    S.REFUNDED: set(),
+}
+# Where a prompt may be shown for a payment.
+PROMPTABLE = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID)
+
+
+class InvalidTransition(Conflict):
+    """The payment's state does not allow what was asked."""
+
+    code, message = "invalid_transition", "This payment has already been decided."
+
+
+class PaymentNotFound(NotFound):
+    """No such payment, or not the caller's."""
+
+    code, message = "not_found", "Not found."
+
+
+class IdempotencyKeyReused(Conflict):
+    """The key was used for another request."""
+
+    code, message = "idempotency_key_reused", "This Idempotency-Key was used for another request."
+
+
+class InvalidAmount(Invalid):
+    """Payments are whole shillings, zero or more."""
+
+    code, message = "invalid_amount", "The amount must be whole shillings, zero or more."
+
+
+# --- Opening ---------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def open_payment(
+    *,
+    payer_id: int,
+    amount: int,
+    description: str,
+    created_by_id: int,
+    now: datetime,
+    head_id: int | None = None,
+    idempotency_key: str | None = None,
+    body_fingerprint: str = "",
+) -> Payment:
+    """Open a payment of `amount` whole KES and spend the payer's credit on it; it may come back paid.
+
+    A payment that comes back paid is not announced: the thing it buys does not point at it yet, so the caller
+    grants it. The same `idempotency_key` of the same creator returns the payment it opened the first time.
+
+    :raises InvalidAmount: the amount is negative or no whole number
+    :raises IdempotencyKeyReused: the key came before with another body
+    :raises InvalidTransition: the head payment takes no more money
+    """
+    if type(amount) is not int or amount < 0:
+        raise InvalidAmount
+    # The creator too: two requests with one key may name different payers.
+    lock_members({payer_id, created_by_id} if idempotency_key else {payer_id})
+    if idempotency_key:
+        earlier = Payment.objects.filter(created_by_id=created_by_id, idempotency_key=idempotency_key).first()
+        if earlier is not None:
+            if earlier.body_fingerprint != body_fingerprint:
+                raise IdempotencyKeyReused
+            return earlier
+    if head_id is not None:
+        head = Payment.objects.select_for_update(no_key=True).filter(pk=head_id).first()
+        if head is None or head.head_id is not None or head.status not in PAYABLE:
+            raise InvalidTransition("The payment this belongs to takes no more.")
+    payment = Payment.objects.create(
+        reference=_free_reference(),
+        payer_id=payer_id,
+        head_id=head_id,
+        description=description,
+        amount_due=amount,
+        created_by_id=created_by_id,
+        created_at=now,
+        expires_at=now + settings.PAYMENT_LIFETIME,
+        idempotency_key=idempotency_key,
+        body_fingerprint=body_fingerprint,
+    )
+    _record_birth(payment, evidence="opened", by_id=created_by_id, now=now)
+    if amount == 0:
+        _move(payment, to=S.PAID, evidence="nothing to pay", by_id=created_by_id, now=now, paid_at=now)
+    else:
+        spend_credit(payment=payment, by_id=created_by_id, now=now)
+    return payment
+
+
+@transaction.atomic
+def record_comp(*, payer_id: int, description: str, reason: str, by_id: int, now: datetime) -> Payment:
+    """Record something given for nothing as a paid payment of 0, with the reason and who gave it in its history."""
+    lock_members({payer_id})
+    payment = Payment.objects.create(
+        reference=_free_reference(),
+        payer_id=payer_id,
+        description=description,
+        amount_due=0,
+        created_by_id=by_id,
+        created_at=now,
+        expires_at=now,
+    )
+    _record_birth(payment, evidence="opened", by_id=by_id, now=now)
+    _move(payment, to=S.PAID, evidence=f"comp: {reason}", by_id=by_id, now=now, paid_at=now)
+    return payment
+
+
+def spend_credit(*, payment: Payment, by_id: int | None, now: datetime) -> None:
+    """Put the payer's credit to work on a payment just opened, oldest money first. The payer is locked.
+
+    The payment is covered now, not when the credit was paid in: a period that starts with its money starts today.
+    """
+    for receipt in allocation.receipts_with_credit(payment.payer_id):
+        if not payment.amount_owed:
+            break
+        share = Share(payment, min(receipt.rest, payment.amount_owed), AllocationRule.CREDIT)
+        allocation.place(
+            receipt=receipt, taken_from=Account.MEMBER_CREDIT, amount=share.amount, shares=[share], by_id=by_id, now=now
+        )
+        _take(payment, share.amount, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
+
+
+# --- Prompts (payments.pushes calls these, under its own locks) -----------------------------------------------------
+
+
+def note_prompt(payment: Payment, now: datetime) -> None:
+    """Note that a phone is being asked for this payment and its companions. The payment is locked.
+
+    A partially paid payment stays so: that money came says more than that a prompt is out.
+
+    :raises InvalidTransition: the payment takes no prompt any more
+    """
+    if payment.status not in PROMPTABLE:
+        raise InvalidTransition
+    for each in [payment, *_lock_companions(payment.pk)]:
+        if each.status in (S.PENDING, S.FAILED):
+            _move(each, to=S.PROCESSING, evidence="prompt asked for", by_id=None, now=now)
+
+
+def note_prompt_ended(payment: Payment, push: StkPush, now: datetime) -> None:
+    """Note that a prompt ended without money, for the payment and its companions. Twice changes nothing.
+
+    The payment is locked. It stays `processing` while another prompt of it is open.
+    """
+    if StkPush.objects.filter(payment_id=payment.pk, status__in=OPEN_PUSH).exclude(pk=push.pk).exists():
+        return
+    for each in [payment, *_lock_companions(payment.pk)]:
+        if each.status == S.PROCESSING:
+            evidence = f"push {push.pk} ended {push.result_code or push.status}"
+            _move(each, to=S.FAILED, evidence=evidence, by_id=None, now=now)
+
+
+# --- Money -----------------------------------------------------------------------------------------------------------
+
+
+def take_money(
+    *,
+    receipt: Receipt,
+    taken_from: Account,
+    shares: Sequence[Share],
+    by_id: int | None,
+    now: datetime,
+    amount: int | None = None,
+) -> list[Payment]:
+    """Put a receipt's money where it belongs and tell the listeners of each payment it covers.
+
+    Runs inside the caller's transaction with member, payments and receipt locked. `amount` is the part of the
+    receipt that is being placed, all of it by default. Returns the payments that became paid.
+    """
+    allocation.place(
+        receipt=receipt,
+        taken_from=taken_from,
+        amount=receipt.amount if amount is None else amount,
+        shares=shares,
+        by_id=by_id,
+        now=now,
+    )
+    covered = [
+        share.payment
+        for share in shares
+        if _take(
+            share.payment,
+            share.amount,
+            evidence=f"receipt {receipt.pk}",
+            by_id=by_id,
+            now=now,
+            moved_at=receipt.paid_at,
+        )
+    ]
+    for payment in covered:
+        tell_paid(payment=payment, now=now)
+    return covered
+
+
+def tell_paid(*, payment: Payment, now: datetime) -> None:
+    """Tell the listeners that the payment is covered; what fails is retried by a job that commits with the money."""
+    if not payment_paid.announce(payment_id=payment.pk, now=now):
+        _retry_later(payment, now=now)
+
+
+def tell_unpaid(*, payment: Payment, now: datetime) -> None:
+    """Tell the listeners that the payment's money went back; what fails is retried by a job."""
+    if not payment_unpaid.announce(payment_id=payment.pk, now=now):
+        _retry_later(payment, now=now)
+
+
+@transaction.atomic
+def retry_listeners(*, payment_id: int, now: datetime) -> bool:
+    """Tell the listeners again what the payment is now; return whether all of them heard it. Twice is harmless."""
+    payment = lock_payment(payment_id)
+    signal = {S.PAID: payment_paid, S.CANCELLED: payment_cancelled}.get(payment.status, payment_unpaid)
+    heard = signal.announce(payment_id=payment_id, now=now)
+    if heard:
+        review.close_for_payment(
+            payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Granted by a later try.", now=now
+        )
+    return heard
+
+
+# --- Ends without money -----------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
+    """Withdraw a payment that is not paid. Money already in it becomes credit; so does money that comes later.
+
+    Cancelling again changes nothing.
+
+    :raises InvalidTransition: it is paid or refunded
+    :raises PaymentNotFound: no such payment
+    """
+    payment = lock_payment(payment_id)
+    if payment.status == S.CANCELLED:
+        return payment
+    if payment.status not in PAYABLE:
+        raise InvalidTransition
+    _return_to_credit(payment, by_id=by_id, now=now)
+    _move(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
+    if not payment_cancelled.announce(payment_id=payment.pk, now=now):
+        _retry_later(payment, now=now)
+    return payment
+
+
+def expire_due(*, now: datetime, limit: int = 500) -> int:
+    """Show as expired what waited too long, each in a transaction of its own; return how many.
+
+    A payment with an open prompt waits for the prompt's end. Late money still pays an expired payment.
+    """
+    waiting = Q(status__in=(S.PENDING, S.PROCESSING, S.FAILED), expires_at__lte=now)
+    due = Payment.objects.filter(waiting).exclude(pushes__status__in=OPEN_PUSH).order_by("expires_at")
+    expired = 0
+    for payment_id in due.values_list("pk", flat=True)[:limit]:
+        try:
+            expired += _expire(payment_id, now=now)
+        except Exception:
+            logger.exception("Payment %s could not be expired; the next run tries again.", payment_id)
+    return expired
+
+
+@transaction.atomic
+def _expire(payment_id: int, *, now: datetime) -> bool:
+    """Expire one payment if it is still due to; return whether it was."""
+    payment = lock_payment(payment_id)
+    still_due = payment.status in (S.PENDING, S.PROCESSING, S.FAILED) and payment.expires_at <= now
+    if not still_due or payment.pushes.filter(status__in=OPEN_PUSH).exists():
+        return False
+    _move(payment, to=S.EXPIRED, evidence="waited too long", by_id=None, now=now)
+    return True
+
+
+# --- Locks ----------------------------------------------------------------------------------
+
+
+def lock_members(member_ids: Iterable[int]) -> None:
+    """Lock the members' rows in the order of their ids; inserts that point at them need not wait."""
+    members = get_user_model().objects.filter(pk__in=member_ids).order_by("pk")
+    list(members.select_for_update(no_key=True).values_list("pk"))
+
+
+def lock_payment(payment_id: int) -> Payment:
+    """Lock a payment's payer, then the payment, and return it.
+
+    :raises PaymentNotFound: no such payment
+    """
+    payer_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
+    if payer_id is None:
+        raise PaymentNotFound
+    lock_members({payer_id})
+    return Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
+
+
+# --- The one writer ----------------------------------------------------------------------------------
+
+
+def _move(
+    payment: Payment,
+    *,
+    to: PaymentStatus,
+    evidence: str,
+    by_id: int | None,
+    now: datetime,
+    paid_at: datetime | None = None,
+) -> None:
+    """Change a locked payment's status and amount paid, and write its history.
+
+    :raises InvalidTransition: the table above does not allow it
+    """
+    came_from = PaymentStatus(payment.status)
+    if to != came_from and to not in TRANSITIONS[came_from]:
+        raise InvalidTransition
+    payment.status, payment.paid_at = to, paid_at
+    Payment.objects.filter(pk=payment.pk).update(status=to, paid_at=paid_at, amount_paid=payment.amount_paid)
+    if to != came_from:
+        PaymentEvent.objects.create(
+            payment=payment, from_status=came_from, to_status=to, evidence=evidence[:64], by_id=by_id, at=now
+        )
+
+
+def _take(
+    payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime
+) -> bool:
+    """Add money to a locked payment; return whether that covered it."""
+    had_money = payment.amount_paid > 0
+    payment.amount_paid += amount
+    if payment.amount_owed:
+        _move(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
+        return False
+    if had_money:
+        # The money that covers it is the one that moved last, in whatever order we learnt of them.
+        earlier = payment.allocations.filter(undone_at__isnull=True).exclude(rule=AllocationRule.CREDIT)
+        moved_at = max(moved_at, earlier.aggregate(last=Max("receipt__paid_at"))["last"] or moved_at)
+    # Money from before the payment existed (credit, a deposit found later) covers it from its first moment.
+    paid_at = max(moved_at, payment.created_at)
+    _move(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=paid_at)
+    return True
+
+
+def _record_birth(payment: Payment, *, evidence: str, by_id: int | None, now: datetime) -> None:
+    PaymentEvent.objects.create(
+        payment=payment, from_status="", to_status=payment.status, evidence=evidence, by_id=by_id, at=now
+    )
+
+
+def _return_to_credit(payment: Payment, *, by_id: int | None, now: datetime) -> None:
+    """Undo a locked payment's live allocations; the money stands as its receipts' members' credit again."""
+    for live in payment.allocations.filter(undone_at__isnull=True).select_related("receipt"):
+        allocation.take_back(live, put_on=Account.MEMBER_CREDIT, by_id=by_id, now=now)
+    payment.amount_paid = 0
+
+
+def _lock_companions(payment_id: int) -> list[Payment]:
+    return list(Payment.objects.filter(head_id=payment_id).order_by("pk").select_for_update(no_key=True))
+
+
+def _free_reference() -> str:
+    while True:
+        reference = references.draw()
+        if not Payment.objects.filter(reference=reference).exists():
+            return reference
+
+
+def _retry_later(payment: Payment, *, now: datetime) -> None:
+    """Leave a durable job, and a review item in case the job never succeeds, in the money's own transaction."""
+    review.open_item(
+        reason=ReviewReason.LISTENER_FAILED,
+        detail="The money is in the books; what it buys was not granted yet. It is being retried.",
+        payment_id=payment.pk,
+        now=now,
+    )
+    jobs.configure_task("payments.retry_listeners").defer(payment_id=payment.pk)

@@ -1,0 +1,56 @@
+"""The smallest valid objects of payments, made as the product makes them."""
+
+import hashlib
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import factory
+from django.contrib.auth import get_user_model
+
+from payments import services
+from payments.models import Payment, PushStatus, StkPush
+
+NOON = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)  # 12:00 in Nairobi
+phones = (f"2547{n:08d}" for n in itertools.count(10_000_000))
+
+
+class MemberFactory(factory.django.DjangoModelFactory):
+    """A member with a phone number; created through the manager, as every person is."""
+
+    class Meta:
+        model = get_user_model()
+
+    username = factory.Sequence(lambda n: f"member{n}")
+    phone_number = factory.LazyFunction(lambda: next(phones))
+
+    @classmethod
+    def _create(cls, model_class, *args, **kwargs):
+        return model_class.objects.create_user(*args, **kwargs)
+
+
+def open_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
+    """Open a payment through the product's own verb."""
+    payer = payer or MemberFactory()
+    fields.setdefault("description", "Gym, one month")
+    fields.setdefault("created_by_id", payer.pk)
+    return services.open_payment(payer_id=payer.pk, amount=amount, now=now, **fields)
+
+
+def make_push(payment=None, *, token="t" * 43, status=PushStatus.SENT, sent_at=NOON, **fields) -> StkPush:
+    """A prompt that Safaricom accepted, with the token its callback comes to in `raw_token`."""
+    payment = payment or open_payment()
+    fields.setdefault("phone", next(phones))
+    fields.setdefault("amount", payment.amount_owed)
+    number = StkPush.objects.count() + 1
+    if status != PushStatus.CREATED:
+        token = f"{token[:30]}-{payment.pk}-{number}"
+        fields.setdefault("token_hash", hashlib.sha256(token.encode()).hexdigest())
+        fields.setdefault("sent_at", sent_at)
+        fields.setdefault("checkout_request_id", f"ws_CO_{payment.pk}_{number}")
+        fields.setdefault("merchant_request_id", f"2654-4b64-97ff-{payment.pk}-{number}")
+        fields.setdefault("next_check_at", sent_at + timedelta(seconds=20))
+    push = StkPush.objects.create(payment=payment, status=status, created_at=sent_at, **fields)
+    payment.refresh_from_db()
+    services.note_prompt(payment, sent_at)
+    push.raw_token = token
+    return push

@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payments.references import ALPHABET, LENGTH, draw, is_reference, repair, with_check_character
+
+bodies = st.text(ALPHABET, min_size=LENGTH - 2, max_size=LENGTH - 2)
+
+
+def test_a_drawn_reference_fits_the_prompt_and_proves_itself():
+    reference = draw()
+
+    assert len(reference) <= 12
+    assert is_reference(reference)
+
+
+@given(bodies, st.integers(1, LENGTH - 1), st.sampled_from(ALPHABET))
+def test_one_wrong_character_is_always_noticed(body, place, wrong):
+    reference = with_check_character("K" + body)
+    typed = reference[:place] + wrong + reference[place + 1 :]
+
+    assert is_reference(typed) == (typed == reference)
+
+
+@given(bodies, st.integers(0, LENGTH - 1), st.integers(0, LENGTH - 1))
+def test_any_two_swapped_characters_are_always_noticed(body, one, other):
+    reference = with_check_character("K" + body)
+    typed = list(reference)
+    typed[one], typed[other] = typed[other], typed[one]
+
+    assert is_reference("".join(typed)) == ("".join(typed) == reference)
+
+
+@pytest.mark.parametrize("typed", ["k012v2a", "KO12V2A", "K0I2V2A", "KOL2VZA", " k01 2u2-a "])
+def test_look_alikes_spaces_and_case_are_mended(typed):
+    reference = with_check_character("K012V2A")
+
+    assert repair(typed + reference[-1].lower()) == reference
+
+
+@pytest.mark.parametrize("typed", ["", "K", "1234567", "254712345678", "KKKKKKKK1", "Kéééééé1", "²²²²²²²²"])
+def test_what_the_check_character_does_not_prove_is_no_reference(typed):
+    assert repair(typed) is None
