@@ -1,0 +1,169 @@
+"""What a result code of a prompt means, and what the member should do about it.
+
+Codes: Daraja portal, "M-Pesa Express" result codes, with what live paybills have shown. Only a code listed here as
+final ends a prompt: an unlisted one keeps it open until evidence or a person decides, because a code of "still
+processing" once taken for a failure has cost a payer real money.
+"""
+
+import enum
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class Verdict(enum.Enum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    OPEN = "open"  # not an end
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A code's verdict, the sentence for the member in English and Swahili, and how long a new prompt must wait."""
+
+    verdict: Verdict
+    en: str
+    sw: str
+    wait: timedelta = timedelta(0)
+
+
+V = Verdict
+# Safaricom: "Rule limited", the same amount to the same customer within two minutes.
+RULE_LIMITED = timedelta(minutes=2, seconds=5)
+# Safaricom asks for at least one minute while another session of the subscriber is open.
+LOCKED = timedelta(minutes=1)
+BUSY = timedelta(minutes=2)
+
+_OURS = (
+    "This is a fault on our side. Please tell the front desk; you were not charged.",
+    "Hitilafu iko kwetu. Tafadhali waambie wahudumu; hujatozwa pesa.",
+)
+_OPEN = (
+    "We are still waiting for M-Pesa. Do not pay again yet.",
+    "Bado tunasubiri M-Pesa. Usilipe tena kwa sasa.",
+)
+_NO_ANSWER = (
+    "We could not reach your phone. Check that it is on and has network, then try again.",
+    "Hatukuweza kufikia simu yako. Hakikisha imewashwa na ina mtandao, kisha ujaribu tena.",
+)
+_ACCOUNT = (
+    "M-Pesa cannot take money from this number. Please use another number, or call Safaricom on 100.",
+    "M-Pesa haiwezi kutoa pesa kwenye nambari hii. Tafadhali tumia nambari nyingine, au piga Safaricom 100.",
+)
+_LOCKED = (
+    "Another M-Pesa request is open on this phone. Finish or close it, wait a minute, then try again.",
+    "Kuna ombi lingine la M-Pesa kwenye simu hii. Limalize au ulifunge, subiri dakika moja, kisha ujaribu tena.",
+)
+_BUSY = (
+    "M-Pesa is busy. Please try again in a few minutes.",
+    "M-Pesa ina shughuli nyingi. Tafadhali jaribu tena baada ya dakika chache.",
+)
+_CANCELLED = (
+    "The request was cancelled on the phone. Try again when you are ready.",
+    "Ombi lilighairiwa kwenye simu. Jaribu tena ukiwa tayari.",
+)
+_AMOUNT = (
+    "M-Pesa does not allow this amount in one payment. Please ask the front desk.",
+    "M-Pesa hairuhusu kiasi hiki kwa malipo moja. Tafadhali uliza wahudumu.",
+)
+_FAILED = (
+    "The request could not be completed. Please try again.",
+    "Ombi halikukamilika. Tafadhali jaribu tena.",
+)
+
+MEANINGS: dict[str, Meaning] = {
+    "0": Meaning(
+        V.SUCCEEDED, "Paid. You will get an SMS from M-Pesa.", "Malipo yamekamilika. Utapata ujumbe wa M-Pesa."
+    ),
+    "1": Meaning(
+        V.FAILED,
+        "There is not enough money in this M-Pesa account. Top up, then try again.",
+        "Akaunti hii ya M-Pesa haina pesa za kutosha. Ongeza pesa, kisha ujaribu tena.",
+    ),
+    "2": Meaning(V.FAILED, *_AMOUNT),
+    "3": Meaning(V.FAILED, *_AMOUNT),
+    "4": Meaning(
+        V.FAILED,
+        "This would pass your M-Pesa limit for today. Try again tomorrow, or use another number.",
+        "Hii itapita kikomo chako cha M-Pesa cha leo. Jaribu tena kesho, au tumia nambari nyingine.",
+    ),
+    "8": Meaning(V.FAILED, *_OURS),  # our own account is full
+    "11": Meaning(V.FAILED, *_ACCOUNT),
+    "12": Meaning(V.FAILED, *_ACCOUNT),
+    "13": Meaning(V.FAILED, *_ACCOUNT),
+    "14": Meaning(V.FAILED, *_ACCOUNT),
+    "15": Meaning(V.OPEN, *_OPEN),  # a duplicate: the original decides
+    "17": Meaning(
+        V.FAILED,
+        "M-Pesa refuses the same amount twice within two minutes. Wait two minutes, then try again.",
+        "M-Pesa hukataa kiasi kilekile mara mbili ndani ya dakika mbili. Subiri dakika mbili, kisha ujaribu tena.",
+        RULE_LIMITED,
+    ),
+    "21": Meaning(V.FAILED, *_OURS),
+    "26": Meaning(V.FAILED, *_BUSY, BUSY),
+    "1001": Meaning(V.FAILED, *_LOCKED, LOCKED),
+    "1019": Meaning(
+        V.TIMED_OUT,
+        "The request took too long. Please try again.",
+        "Ombi lilichukua muda mrefu mno. Tafadhali jaribu tena.",
+    ),
+    "1025": Meaning(V.FAILED, *_FAILED),
+    "9999": Meaning(V.FAILED, *_FAILED),
+    "1031": Meaning(V.CANCELLED, *_CANCELLED),
+    "1032": Meaning(V.CANCELLED, *_CANCELLED),
+    "1036": Meaning(V.TIMED_OUT, *_NO_ANSWER),
+    "1037": Meaning(V.TIMED_OUT, *_NO_ANSWER),
+    "1101": Meaning(V.FAILED, *_OURS),
+    "1102": Meaning(V.FAILED, *_OURS),
+    "2001": Meaning(
+        V.FAILED,
+        "The PIN was wrong, or this number is not on M-Pesa. Check both, then try again.",
+        "PIN haikuwa sahihi, au nambari hii haiko kwenye M-Pesa. Angalia, kisha ujaribu tena.",
+    ),
+    "2006": Meaning(V.FAILED, *_ACCOUNT),
+    "2008": Meaning(V.FAILED, *_FAILED),
+    "2026": Meaning(V.OPEN, *_OPEN),
+    "2028": Meaning(V.FAILED, *_OURS),
+    "2040": Meaning(V.FAILED, *_ACCOUNT),
+    "4999": Meaning(V.OPEN, *_OPEN),
+    "8006": Meaning(
+        V.FAILED,
+        "The M-Pesa PIN of this number is locked. Call Safaricom on 100, or use another number.",
+        "PIN ya M-Pesa ya nambari hii imefungwa. Piga Safaricom 100, au tumia nambari nyingine.",
+    ),
+    "100000100": Meaning(V.OPEN, *_OPEN),
+    "SFC_IC0003": Meaning(V.FAILED, *_OURS),
+    # Ours, for a push that never became a prompt (payments.daraja.client tells them apart).
+    "not_sent": Meaning(
+        V.FAILED,
+        "M-Pesa could not be reached, so nothing was sent to your phone. Please try again.",
+        "M-Pesa haikupatikana, hivyo hakuna ombi lililotumwa kwa simu yako. Tafadhali jaribu tena.",
+    ),
+    "busy": Meaning(V.FAILED, *_BUSY, BUSY),
+    "locked": Meaning(V.FAILED, *_LOCKED, LOCKED),
+    "bad_phone": Meaning(V.FAILED, *_ACCOUNT),
+    "refused": Meaning(V.FAILED, *_OURS),
+}
+UNLISTED = Meaning(V.OPEN, *_OPEN)
+WAITING = Meaning(
+    V.OPEN,
+    "Check your phone and enter your M-Pesa PIN.",
+    "Angalia simu yako na uweke PIN ya M-Pesa.",
+)
+
+
+def verdict(code: str) -> Verdict:
+    """Return what a result code says of the prompt; an unlisted code is no end."""
+    return MEANINGS.get(code, UNLISTED).verdict
+
+
+def advice(code: str, language: str = "en") -> str:
+    """Return one plain sentence for the member; with an empty code, what to do while the prompt is open."""
+    meaning = MEANINGS.get(code, UNLISTED) if code else WAITING
+    return meaning.sw if language.split("-")[0] == "sw" else meaning.en
+
+
+def wait(code: str) -> timedelta:
+    """Return how long after such an end the same phone may not be prompted again."""
+    return MEANINGS.get(code, UNLISTED).wait
