@@ -1,0 +1,105 @@
+"""Which callbacks a prompt and a payment cause, when, and with which faults."""
+
+import random
+import sqlite3
+from dataclasses import dataclass
+
+from payments.simulator import wire
+from payments.simulator.faults import Behaviour
+from payments.simulator.options import CALLBACK_SECONDS, LATE_SECONDS, Options
+
+HELD_SECONDS = 30  # a reordered callback does not wait longer than this for another to overtake it
+AGAIN_SECONDS = 60
+TWIN_SECONDS = 1  # live pair: the C2B confirmation one second before the STK callback
+OVERSIZE = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One callback to be sent once. `about` names the prompt or receipt it speaks of."""
+
+    kind: str
+    url: str
+    shortcode: str
+    about: str
+    body: bytes
+    due_at: float
+
+
+def owe(db: sqlite3.Connection, planned: Planned) -> int:
+    """Write the callback into the book as owed, and return its number."""
+    cursor = db.execute(
+        "INSERT INTO deliveries (kind, url, shortcode, about, body, due_at, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'waiting')",
+        (planned.kind, planned.url, planned.shortcode, planned.about, planned.body, planned.due_at),
+    )
+    return cursor.lastrowid or 0
+
+
+def of_prompt(
+    prompt: dict, behaviour: Behaviour, *, options: Options, now: float, rng: random.Random, earlier_code: str | None
+) -> list[Planned]:
+    """Return the callbacks of a prompt that has just ended, faults and all."""
+    fault = behaviour.callback
+    after = options.real(CALLBACK_SECONDS)
+
+    def plan(seconds: float, body: bytes | None = None, kind: str = "stk", **changed: str) -> Planned:
+        about = {**prompt, **changed}
+        if body is None:
+            body = wire.stk_callback(
+                about, code=about["result_code"], desc=about["result_desc"], at=about["ended_at"], variants=(fault,)
+            )
+        due_at = now + (after if seconds == 0 else options.real(seconds))
+        return Planned(kind, prompt["callback_url"], prompt["shortcode"], prompt["checkout_request_id"], body, due_at)
+
+    def success(code: str, **changed: str) -> bytes:
+        about = {**prompt, "code": code, **changed}
+        return wire.stk_callback(about, code="0", desc=wire.RESULTS["0"], at=now)
+
+    if fault in ("lost_callback", "silent_then_paid") or behaviour.twin == "twin_only":
+        return []
+    if fault == "late":
+        return [plan(LATE_SECONDS)]
+    if fault == "duplicate":
+        return [plan(0), plan(0), plan(1)]
+    if fault == "duplicate_later":
+        return [plan(0), plan(AGAIN_SECONDS)]
+    if fault == "reordered":
+        return [plan(HELD_SECONDS, kind="held")]
+    if fault == "paid_then_cancelled" and prompt["result_code"] == "0":
+        return [plan(0), plan(2, result_code="1032", result_desc=wire.RESULTS["1032"])]
+    if fault == "forged":
+        return [plan(0, success(wire.receipt_code(now, rng)), kind="forged"), plan(5)]
+    if fault == "forged_id":
+        stranger = wire.checkout_request_id(now - 1, f"2547{rng.randrange(10**8):08d}")
+        forged = success(wire.receipt_code(now, rng), checkout_request_id=stranger)
+        return [plan(0, forged, kind="forged"), plan(2)]
+    if fault == "same_code" and earlier_code and prompt["result_code"] == "0":
+        return [plan(0, code=earlier_code)]
+    if fault in ("malformed", "malformed_then_good"):
+        whole = plan(0).body
+        cut = plan(0, whole[: len(whole) // 2], kind="malformed")
+        return [cut] if fault == "malformed" else [cut, plan(2)]
+    if fault == "oversized":
+        return [plan(0, plan(0).body[:-1] + b',"Padding":"' + b"x" * OVERSIZE + b'"}')]
+    if fault == "not_json":
+        return [plan(0, b'<?xml version="1.0"?><stkCallback/>', kind="malformed")]
+    if fault == "deep_json":
+        return [plan(0, b"[" * 5000 + b"]" * 5000, kind="malformed")]
+    return [plan(0)]
+
+
+def of_debit(
+    debit: dict, body: bytes, url: str, behaviour: Behaviour, *, options: Options, rng: random.Random, alone: bool
+) -> list[Planned]:
+    """Return the C2B confirmations of money that has just moved."""
+    if behaviour.twin == "no_twin":
+        return []
+    after = options.real(CALLBACK_SECONDS)
+    if not alone:
+        # Either channel may come first; live pairs show both.
+        first = {"twin_first": True, "twin_only": True, "twin_last": False}.get(behaviour.twin, rng.random() < 0.5)
+        after = after / 4 if first else after + options.real(TWIN_SECONDS)
+    copies = 2 if behaviour.twin == "twin_twice" else 1
+    planned = Planned("c2b", url, debit["shortcode"], debit["code"], body, debit["at"] + after)
+    return [planned] * copies

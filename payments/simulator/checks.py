@@ -1,0 +1,151 @@
+"""What Daraja refuses at once, and in which words."""
+
+import base64
+import binascii
+import re
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from payments.simulator.options import MOST_PER_TRANSACTION, Options
+
+PHONE = re.compile(r"254[17]\d{8}")
+# Portal, C2B register URL: words to keep out of the addresses.
+BANNED_WORDS = ("m-pesa", "mpesa", "safaricom", "exe", "exec", "cmd", "sql", "query")
+TUNNELS = ("ngrok", "mockbin", "requestbin", "requestb.in")
+
+
+class Refusal(Exception):
+    """An answer with an errorCode: nothing happened, and no callback will come."""
+
+    def __init__(self, status: int, code: str, message: str, *, request_id: str | None = None):
+        self.status, self.code, self.message, self.request_id = status, code, message, request_id
+        super().__init__(message)
+
+
+class EmptyRefusal(Exception):
+    """An HTTP error without any body, as OAuth gives for a wrong key or secret."""
+
+    status = 400
+
+
+def invalid(field: str) -> Refusal:
+    return Refusal(400, "400.002.02", f"Bad Request - Invalid {field}")
+
+
+def text_of(body: dict, field: str) -> str:
+    """Return a number or string as text: the portal's own sample mixes both.
+
+    :raises Refusal: it is missing, or neither a string nor a whole number
+    """
+    value = body.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or str(value) == "":
+        raise invalid(field)
+    return str(value)
+
+
+def digits(body: dict, field: str, shape: str) -> str:
+    value = text_of(body, field)
+    if not re.fullmatch(shape, value, re.ASCII):
+        raise invalid(field)
+    return value
+
+
+def phone_number(body: dict, field: str) -> str:
+    value = text_of(body, field)
+    if not PHONE.fullmatch(value):
+        raise invalid(field)
+    return value
+
+
+def amount(body: dict, field: str = "Amount") -> int:
+    """Whole shillings from 1 to the limit of one transaction."""
+    value = int(digits(body, field, r"\d{1,9}"))
+    if not 1 <= value <= MOST_PER_TRANSACTION:
+        raise invalid(field)
+    return value
+
+
+def url(body: dict, field: str, options: Options, *, registering: bool = False) -> str:
+    """An address to call back.
+
+    :raises Refusal: it is no http(s) address, has spaces, or breaks the rules of production or of registration
+    """
+    value = body.get(field)
+    if not isinstance(value, str) or re.search(r"\s", value):
+        raise invalid(field)
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises ValueError for a port that is none
+    except ValueError:
+        raise invalid(field) from None
+    production = options.mode == "production"
+    if parts.scheme not in (("https",) if production else ("http", "https")) or not parts.hostname:
+        raise invalid(field)
+    if production and any(word in parts.hostname for word in TUNNELS):
+        raise invalid(field)
+    if registering and any(word in value.lower() for word in BANNED_WORDS):
+        raise invalid(field)
+    return value
+
+
+def short_text(body: dict, field: str, most: int, *, least: int = 1) -> str:
+    value = body.get(field, "" if least == 0 else None)
+    if value is None and least == 0:
+        value = ""
+    if isinstance(value, bool) or not isinstance(value, str | int) or not least <= len(str(value)) <= most:
+        raise invalid(field)
+    return str(value)
+
+
+def timestamp(body: dict) -> str:
+    """yyyyMMddHHmmss. Its age is not judged: the portal's samples, years old, are accepted as they are."""
+    value = digits(body, "Timestamp", r"\d{14}")
+    try:
+        datetime.strptime(value, "%Y%m%d%H%M%S")  # noqa: DTZ007 - only its shape matters
+    except ValueError:
+        raise invalid("Timestamp") from None
+    return value
+
+
+def merchant(body: dict, options: Options) -> str:
+    """Return the shortcode once it is known and its password fits.
+
+    :raises Refusal: with the three texts that 500.001.1001 has for it
+    """
+    shortcode = digits(body, "BusinessShortCode", r"\d{5,7}")
+    moment = timestamp(body)
+    if shortcode != options.shortcode:
+        raise Refusal(500, "500.001.1001", "Merchant does not exist")
+    try:
+        given = base64.b64decode(str(body.get("Password", "")), validate=True)
+    except (binascii.Error, ValueError):
+        given = b""
+    if given != f"{shortcode}{options.passkey}{moment}".encode():
+        raise Refusal(500, "500.001.1001", "Wrong credentials")
+    return shortcode
+
+
+def push(body: dict, options: Options) -> dict:
+    """Return what an STK push asks for.
+
+    :raises Refusal: in the order the fields stand in the portal's table
+    """
+    shortcode = merchant(body, options)
+    kind = body.get("TransactionType")
+    if kind not in ("CustomerPayBillOnline", "CustomerBuyGoodsOnline"):
+        raise invalid("TransactionType")
+    # Seen with the sandbox's paybill, October 2026. A store's wrong type comes as result 2028 instead.
+    if kind == "CustomerBuyGoodsOnline" and not options.till:
+        raise invalid("TransactionType")
+    asked = amount(body)
+    phone_number(body, "PartyA")
+    return {
+        "shortcode": shortcode,
+        "kind": kind,
+        "amount": asked,
+        "party_b": digits(body, "PartyB", r"\d{5,12}"),
+        "phone": phone_number(body, "PhoneNumber"),
+        "callback_url": url(body, "CallBackURL", options),
+        "reference": short_text(body, "AccountReference", 12),
+        "description": short_text(body, "TransactionDesc", 13, least=0),
+    }

@@ -1,0 +1,260 @@
+"""The simulator's own addresses, outside Safaricom's: the phones, the faults and the book, for people and for tests."""
+
+import json
+from importlib import resources
+
+from payments.simulator import faults as catalogue
+from payments.simulator import wire
+from payments.simulator.book import Book
+from payments.simulator.faults import Faults
+from payments.simulator.network import Network, NotOpen, Unknown
+from payments.simulator.options import CHOICES, Options
+from payments.simulator.web import Request, Response, json_response
+
+KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+LONGEST_WAIT = 25
+
+
+class BadRequest(Exception):
+    """The caller's body or path makes no sense here."""
+
+
+class Control:
+    """Everything under /control/ and /phone/."""
+
+    def __init__(self, *, options: Options, book: Book, faults: Faults, network: Network):
+        self.options, self.book, self.faults, self.network = options, book, faults, network
+
+    def handle(self, request: Request) -> Response:
+        try:
+            return self._route(request)
+        except (BadRequest, ValueError) as error:
+            return json_response({"error": str(error)}, 400)
+        except Unknown as error:
+            return json_response({"error": str(error)}, 404)
+        except NotOpen as error:
+            return json_response({"error": str(error)}, 409)
+
+    def _route(self, request: Request) -> Response:
+        parts = [part for part in request.path.split("/") if part]
+        if request.verb == "GET" and parts[0] == "phone":
+            return page(parts[1] if len(parts) > 1 else "phone.html")
+        match (request.verb, *parts[1:]):
+            case ("GET", "health"):
+                return json_response({"status": "ok", "seed": self.options.seed})
+            case ("GET", "prompts"):
+                return json_response({"prompts": self.prompts(request.query.get("phone", ""))})
+            case ("POST", "prompts", checkout, "answer"):
+                action = _body(request).get("action")
+                if action not in ("pay", "cancel", "wrong_pin", "no_funds", "ignore"):
+                    raise BadRequest("action must be pay, cancel, wrong_pin, no_funds or ignore.")
+                return json_response(self._prompt(self.network.answer(checkout, action)))
+            case ("POST", "paybill"):
+                return self.paybill(_body(request))
+            case ("POST", "deposit"):
+                body = _body(request)
+                self.network.deposit(_text(body, "phone"), _whole(body, "amount"))
+                return json_response({"status": "ok"})
+            case ("GET", "book"):
+                return json_response({"debits": self.debits()})
+            case ("GET", "phones"):
+                return self.phones(request)
+            case ("GET", "faults"):
+                return json_response(self.fault_list())
+            case ("POST", "faults"):
+                return self.set_faults(_body(request))
+            case ("GET", "options"):
+                return json_response(self.option_list())
+            case ("POST", "options"):
+                for name, value in _body(request).items():
+                    self.options.change(name, value)
+                return json_response(self.option_list())
+            case ("GET", "deliveries"):
+                return json_response({"deliveries": self.deliveries()})
+        raise Unknown("There is nothing at this address.")
+
+    # --- Phones ----------------------------------------------------------------------------------
+
+    def _prompt(self, row: dict) -> dict:
+        return {
+            "checkout_request_id": row["checkout_request_id"],
+            "phone": row["phone"],
+            "amount": row["amount"],
+            "reference": row["reference"],
+            "description": row["description"],
+            "business": self.options.business,
+            "status": row["status"],
+            "opened_at": wire.iso(row["opened_at"]),
+            "expires_at": wire.iso(row["expires_at"]),
+            "result_code": row["result_code"],
+            "code": row["code"],
+        }
+
+    def prompts(self, phone: str) -> list[dict]:
+        """The prompts of a phone, or of all, newest first."""
+        where = "WHERE phone = ?" if phone else "WHERE ? = ''"
+        sql = f"SELECT * FROM prompts {where} ORDER BY opened_at DESC LIMIT 200"  # noqa: S608
+        return [self._prompt(row) for row in self.book.rows(sql, phone)]
+
+    def paybill(self, body: dict) -> Response:
+        payment = self.network.pay_bill(
+            phone=_text(body, "phone"),
+            business=_text(body, "business", self.options.party),
+            account=_text(body, "account", ""),
+            amount=_whole(body, "amount"),
+        )
+        status = 200 if payment.code else 409
+        return json_response(
+            {"code": payment.code, "result_code": payment.result_code, "result_desc": payment.result_desc}, status
+        )
+
+    def phones(self, request: Request) -> Response:
+        """Everything the page shows of the phones asked for, once there is news after `after`."""
+        after, wait = request.query.get("after", "0"), request.query.get("wait", "0")
+        if not after.isdigit() or not wait.isdigit():
+            raise BadRequest("after and wait are whole numbers.")
+        version = self.book.wait_for_news(int(after), min(int(wait), LONGEST_WAIT))
+        wanted = [phone for phone in request.query.get("phones", "").split(",") if phone]
+        recent = self.book.rows(
+            "SELECT phone, max(opened_at) AS at FROM prompts GROUP BY phone ORDER BY at DESC LIMIT 4"
+        )
+        return json_response(
+            {
+                "version": version,
+                "business": {"name": self.options.business, "number": self.options.party, "till": self.options.till},
+                "recent": [row["phone"] for row in recent],
+                "phones": [self._phone(phone) for phone in wanted[:8]],
+            }
+        )
+
+    def _phone(self, phone: str) -> dict:
+        if not catalogue.PHONE.fullmatch(phone):
+            raise BadRequest("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
+        with self.book.change() as db:
+            wallet = self.network.wallet(db, phone)
+        open_prompts = self.book.rows(
+            "SELECT * FROM prompts WHERE phone = ? AND status IN ('open', 'answering') ORDER BY opened_at DESC", phone
+        )
+        messages = self.book.rows("SELECT id, text, at FROM messages WHERE phone = ? ORDER BY id DESC LIMIT 30", phone)
+        debits = self.book.rows("SELECT * FROM debits WHERE phone = ? ORDER BY at DESC LIMIT 30", phone)
+        return {
+            "phone": phone,
+            "name": wallet["name"],
+            "balance": wallet["balance"],
+            "prompts": [self._prompt(row) for row in open_prompts],
+            "messages": [{**row, "at": wire.iso(row["at"])} for row in messages],
+            "statement": [self._debit(row) for row in debits],
+        }
+
+    # --- The book --------------------------------------------------------------------------------
+
+    def _debit(self, row: dict) -> dict:
+        return {**row, "at": wire.iso(row["at"]), "reversed_at": wire.iso(row["reversed_at"])}
+
+    def debits(self) -> list[dict]:
+        """The money that really left phones, oldest first: what the product's receipts are compared with."""
+        return [self._debit(row) for row in self.book.debits()]
+
+    def deliveries(self) -> list[dict]:
+        """The last callbacks, newest first, with how each was received."""
+        rows = self.book.rows("SELECT * FROM deliveries ORDER BY id DESC LIMIT 200")
+        return [
+            {
+                **{key: row[key] for key in ("id", "kind", "about", "state", "http_status", "error")},
+                "due_at": wire.iso(row["due_at"]),
+                "sent_at": wire.iso(row["sent_at"]),
+                "body": row["body"][:2000].decode(errors="replace"),
+            }
+            for row in rows
+        ]
+
+    # --- Faults ----------------------------------------------------------------------------------
+
+    def fault_list(self) -> dict:
+        return {
+            "seed": self.faults.seed,
+            "rates": self.faults.rates,
+            "queue": self.faults.queue,
+            "magic_phones": {phone: how.as_dict() for phone, how in catalogue.MAGIC_PHONES.items()},
+            "known": {
+                "person": {name: f"result {code}" for name, (code, _) in catalogue.PERSONS.items()},
+                "answer": catalogue.ANSWER_FAULTS,
+                "callback": catalogue.CALLBACK_FAULTS,
+                "query": catalogue.QUERY_FAULTS,
+                "twin": catalogue.TWIN_FAULTS,
+            },
+        }
+
+    def set_faults(self, body: dict) -> Response:
+        """Take {"clear": true}, {"seed": n}, {"rates": {...}} and {"next": [{"fault", "phone", "endpoint", "times"}]}.
+
+        :raises ValueError: a fault, phone or number that makes no sense
+        """
+        if strange := set(body) - {"clear", "seed", "rates", "next"}:
+            raise BadRequest(f"Unknown: {', '.join(sorted(strange))}.")
+        if body.get("clear"):
+            self.faults.clear()
+        if "seed" in body:
+            self.faults.start_over(_whole(body, "seed"))
+        if "rates" in body:
+            if not isinstance(body["rates"], dict):
+                raise BadRequest("rates is an object of fault names and shares.")
+            self.faults.set_rates(body["rates"])
+        for entry in body.get("next", []):
+            if not isinstance(entry, dict) or set(entry) - {"fault", "phone", "endpoint", "times"}:
+                raise BadRequest("next holds objects with fault, phone, endpoint and times.")
+            self.faults.enqueue(
+                _text(entry, "fault"),
+                phone=_text(entry, "phone", ""),
+                endpoint=_text(entry, "endpoint", "push"),
+                times=entry.get("times", 1),
+            )
+        return json_response(self.fault_list())
+
+    def option_list(self) -> dict:
+        return {"speed": self.options.speed, **{name: getattr(self.options, name) for name in CHOICES}}
+
+
+def page(name: str) -> Response:
+    """Give one file of static/."""
+    folder = resources.files("payments.simulator") / "static"
+    suffix = name[name.rfind(".") :]
+    file = folder / name
+    if suffix not in KINDS or "/" in name or not file.is_file():
+        raise Unknown("There is nothing at this address.")
+    return Response(200, file.read_bytes(), kind=KINDS[suffix], headers=PAGE_HEADERS)
+
+
+def _body(request: Request) -> dict:
+    # A page of another site cannot send this type without asking first, and is never told yes.
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise BadRequest("Send JSON, with Content-Type: application/json.")
+    try:
+        body = json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is no JSON.") from None
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return body
+
+
+def _text(body: dict, name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} must be a string.")
+    return value
+
+
+def _whole(body: dict, name: str) -> int:
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadRequest(f"{name} must be a whole number.")
+    return value

@@ -1,0 +1,229 @@
+"""Daraja's addresses: who may call them, and what they answer."""
+
+import base64
+import binascii
+import json
+import secrets
+import time
+from collections.abc import Callable
+
+from payments.simulator import checks, wire
+from payments.simulator.book import Book
+from payments.simulator.checks import EmptyRefusal, Refusal
+from payments.simulator.faults import ACTS_FIRST, Behaviour, Faults
+from payments.simulator.network import Network, Unknown
+from payments.simulator.options import TOKEN_SECONDS, Options
+from payments.simulator.web import Request, Response
+
+SLOW_SECONDS = 20
+HTML = "text/html; charset=utf-8"
+FIREWALL_PAGE = (
+    b"<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. "
+    b"Please consult with your administrator.<br><br>Your support ID is: 4417736402283301872</body></html>"
+)
+PROXY_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+# How each family of addresses words a bad bearer (portal pages; {token} is the caller's own).
+BAD_TOKEN = {
+    "push": (404, "404.001.03", "Invalid Access Token"),
+    "query": (400, "400.003.01", "Invalid Access Token"),
+    "reversal": (404, "404.001.03", "Invalid Access Token"),
+    "c2b": (400, "400.003.01", "Invalid Access Token"),
+    "status": (400, "400.003.01", "Invalid Access Token"),
+    "b2c": (401, "401.002.01", "Error Occurred - Invalid Access Token - {token}"),
+    "balance": (401, "401.002.01", "Error Occurred - Invalid Access Token - {token}"),
+    "pull": (401, "401.001", "Invalid Access Token"),
+}
+
+
+class Daraja:
+    """Safaricom's side of the wire."""
+
+    def __init__(self, *, options: Options, book: Book, faults: Faults, network: Network):
+        self.options, self.book, self.faults, self.network = options, book, faults, network
+        self.addresses: dict[str, tuple[str, Callable[[dict, Behaviour], object]]] = {
+            "/mpesa/stkpush/v1/processrequest": ("push", self.push),
+            "/mpesa/stkpushquery/v1/query": ("query", self.query),
+        }
+
+    def handle(self, request: Request) -> Response:
+        """Answer one call of Daraja."""
+        if request.path == "/oauth/v1/generate":
+            return self._guarded("oauth", lambda: self.token(request), self.faults.of_call("oauth"))
+        if request.path not in self.addresses:
+            return self._refused(Refusal(404, "404.001.01", "Resource not found"))
+        endpoint, act = self.addresses[request.path]
+        try:
+            if request.verb != "POST":
+                raise Refusal(405, "405.001", f"{request.verb} Method Not Allowed")
+            self._authorise(request, endpoint)
+            body = self._body(request)
+            behaviour = self._behaviour(endpoint, body)
+        except Refusal as refusal:
+            return self._refused(refusal)
+        fault = behaviour.answer
+        if fault == "token_invalid":
+            self._forget_tokens()
+            return self._refused(self._bad_token(endpoint, request))
+        return self._guarded(endpoint, lambda: act(body, behaviour), fault)
+
+    # --- The layers every call goes through ------------------------------------------------------
+
+    def _behaviour(self, endpoint: str, body: dict) -> Behaviour:
+        if endpoint != "push":
+            return Behaviour(answer=self.faults.of_call(endpoint))
+        checks.push(body, self.options)
+        phone = str(body["PhoneNumber"])
+        return self.faults.of_push(phone, self.faults.next_push(phone))
+
+    def _guarded(self, endpoint: str, act: Callable[[], object], fault: str) -> Response:
+        """Act, and answer as the fault says."""
+        if fault and fault not in ACTS_FIRST:
+            return self._faulty(fault)
+        try:
+            answer = act()
+        except Refusal as refusal:
+            return self._refused(refusal)
+        except EmptyRefusal as refusal:
+            return Response(refusal.status)
+        if isinstance(answer, Response):
+            return answer
+        return self._faulty(fault, wire.encode(answer)) if fault else Response(200, wire.encode(answer))
+
+    def _faulty(self, fault: str, body: bytes = b"") -> Response:
+        refusals = {
+            "error_500": Refusal(500, "500.001.1001", "Internal Server Error"),
+            "error_after": Refusal(500, "500.001.1001", "Internal Server Error"),
+            "busy_500": Refusal(500, "500.003.02", "System is busy. Please try again in few minutes."),
+            "spike_500": Refusal(500, "500.003.02", "Error Occurred: Spike Arrest Violation"),
+            "quota_500": Refusal(500, "500.003.03", "Quota Violation"),
+            "token_invalid": Refusal(404, "404.001.03", "Invalid Access Token"),
+            "locked": Refusal(
+                500,
+                "500.001.1001",
+                "[STK] - Unable to lock subscriber, a transaction is already in process for the current subscriber",
+            ),
+        }
+        if fault in refusals:
+            return self._refused(refusals[fault])
+        if fault in ("lost_answer", "cut_before"):
+            return Response(cut=True)
+        return {
+            "slow": Response(200, body, wait=self.options.real(SLOW_SECONDS)),
+            "too_many_429": Response(429, b"<h1>429 Too Many Requests</h1>", kind=HTML),
+            "html_403": Response(403, FIREWALL_PAGE, kind=HTML),
+            "html_502": Response(502, PROXY_PAGE, kind=HTML),
+            "garbage": Response(200, b"\x00\xff{]not json"),
+            "empty": Response(200),
+            "half_json": Response(200, body[: len(body) // 2], short=True),
+        }[fault]
+
+    def _refused(self, refusal: Refusal) -> Response:
+        # An identifier of a refusal, not a secret and not part of a seeded run.
+        request_id = refusal.request_id or wire.request_id(self.faults.rng("refusal", time.time_ns()))
+        body = {"requestId": request_id, "errorCode": refusal.code, "errorMessage": refusal.message}
+        return Response(refusal.status, wire.encode(body))
+
+    def _body(self, request: Request) -> dict:
+        if "json" not in request.headers.get("content-type", ""):
+            # Portal, STK FAQ: a missing JSON content type is reported so.
+            raise checks.invalid("BusinessShortCode")
+        try:
+            body = json.loads(request.body)
+        except (ValueError, RecursionError):
+            raise Refusal(400, "400.002.05", "Invalid Request Payload") from None
+        if not isinstance(body, dict):
+            raise Refusal(400, "400.002.05", "Invalid Request Payload")
+        return body
+
+    # --- Tokens ----------------------------------------------------------------------------------
+
+    def _authorise(self, request: Request, endpoint: str) -> None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Refusal(404, "404.001.04", "Invalid Authentication Header")
+        found = self.book.row("SELECT expires_at FROM tokens WHERE token = ?", token.strip())
+        if found is None or found["expires_at"] < time.time():
+            raise self._bad_token(endpoint, request)
+
+    def _bad_token(self, endpoint: str, request: Request) -> Refusal:
+        status, code, text = BAD_TOKEN[endpoint]
+        token = request.headers.get("authorization", "").partition(" ")[2]
+        return Refusal(status, code, text.format(token=token))
+
+    def _forget_tokens(self) -> None:
+        with self.book.change() as db:
+            db.execute("DELETE FROM tokens")
+
+    def token(self, request: Request) -> dict:
+        """Give a new token, which ends the one before it.
+
+        :raises Refusal: not Basic, or not client_credentials
+        :raises EmptyRefusal: a wrong key or secret, as Safaricom answers it: 400 and nothing else
+        """
+        if request.verb != "GET":
+            raise Refusal(404, "404.001.04", "Invalid Authentication Header")
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            raise Refusal(400, "400.008.01", "Invalid Authentication passed")
+        if request.query.get("grant_type") != "client_credentials":
+            raise Refusal(400, "400.008.02", "Invalid grant type passed")
+        try:
+            given = base64.b64decode(credentials.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            raise EmptyRefusal from None
+        expected = f"{self.options.consumer_key}:{self.options.consumer_secret}".encode()
+        if not secrets.compare_digest(given, expected):
+            raise EmptyRefusal
+        token = secrets.token_urlsafe(21)  # 28 characters, as seen
+        with self.book.change() as db:
+            if self.options.tokens == "newest":
+                db.execute("DELETE FROM tokens")
+            db.execute("INSERT INTO tokens VALUES (?, 'app', ?)", (token, time.time() + TOKEN_SECONDS))
+            number = db.execute("SELECT count(*) FROM tokens").fetchone()[0] + self.book.version
+        as_text = self.options.expires_in == "string" or (self.options.expires_in == "mixed" and number % 2)
+        return {"access_token": token, "expires_in": str(TOKEN_SECONDS) if as_text else TOKEN_SECONDS}
+
+    # --- M-Pesa Express --------------------------------------------------------------------------
+
+    def push(self, body: dict, behaviour: Behaviour) -> dict:
+        asked = checks.push(body, self.options)
+        prompt = self.network.push(asked, behaviour, ordinal=self.faults.pushes(asked["phone"]))
+        if behaviour.callback == "early":
+            self.network.pay_early(prompt)
+        return wire.push_accepted(prompt)
+
+    def query(self, body: dict, behaviour: Behaviour) -> object:
+        """Say how a prompt stands, in one of the live shapes."""
+        checks.merchant(body, self.options)
+        checkout = checks.text_of(body, "CheckoutRequestID")
+        try:
+            prompt = self.network.prompt(checkout)
+        except Unknown:
+            raise Refusal(500, "500.001.1001", "The transaction does not Exist") from None
+        with self.book.change() as db:
+            db.execute("UPDATE prompts SET queries = queries + 1 WHERE checkout_request_id = ?", (checkout,))
+        fault = Behaviour(**json.loads(prompt["behaviour"])).query
+        processing = Refusal(500, "500.001.1001", "The transaction is being processed", request_id=checkout)
+        still = wire.query_answer(prompt, code="4999", desc="The transaction is still under processing")
+        if fault == "query_500":
+            raise Refusal(500, "500.001.1001", "Internal Server Error")
+        if fault == "unknown_id":
+            raise Refusal(500, "500.001.1001", "The transaction does not Exist")
+        if fault == "query_garbage":
+            return Response(200, b"\x00\xff{]not json")
+        if fault == "processing_4999":
+            return still
+        if fault == "unlisted_code":
+            return wire.query_answer(prompt, code="7777", desc="Something new happened.")
+        if fault in ("says_cancelled", "says_paid") and not prompt["queries"]:
+            code = "1032" if fault == "says_cancelled" else "0"
+            return wire.query_answer(prompt, code=code, desc=wire.QUERY_RESULTS[code])
+        if fault == "processing_500" or prompt["status"] in ("open", "answering"):
+            if fault != "processing_500" and self.options.processing == "4999":
+                return still
+            raise processing
+        code = prompt["result_code"]
+        answer = wire.query_answer(prompt, code=code, desc=wire.QUERY_RESULTS.get(code, prompt["result_desc"]))
+        if fault == "query_slow":
+            return Response(200, wire.encode(answer), wait=self.options.real(SLOW_SECONDS))
+        return answer

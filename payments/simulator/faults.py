@@ -1,0 +1,284 @@
+"""What can go wrong, where, and how a fault is asked for: by magic phone number, by the control API, or by seed.
+
+docs/simulator.md lists the same names; a test holds the two together.
+"""
+
+import random
+import threading
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+
+from payments.simulator.checks import PHONE
+from payments.simulator.options import PERSON_SECONDS
+
+# What the payer does when no human does it: name -> (result code, status of the prompt).
+PERSONS = {
+    "pay": ("0", "paid"),
+    "cancel": ("1032", "cancelled"),
+    "wrong_pin": ("2001", "wrong_pin"),
+    "no_funds": ("1", "no_funds"),
+    "ignore": ("1037", "timed_out"),
+    "unreachable": ("1037", "timed_out"),
+    "expired_on_handset": ("1032", "cancelled"),
+    "daily_limit": ("4", "failed"),
+    "receiver_full": ("8", "failed"),
+    "rule_limited": ("17", "failed"),
+    "busy": ("1001", "failed"),
+    "expired": ("1019", "timed_out"),
+    "not_sent": ("1025", "failed"),
+    "cancelled_1031": ("1031", "cancelled"),
+    "smsc_timeout": ("1036", "timed_out"),
+    "product_fault": ("2028", "failed"),
+    "pin_locked": ("8006", "failed"),
+    "platform_fault": ("9999", "failed"),
+    "no_operator": ("SFC_IC0003", "failed"),
+    "traffic": ("26", "failed"),
+}
+
+# The HTTP answer of any Daraja address.
+ANSWER_FAULTS = {
+    "slow": "answers after 20 seconds",
+    "lost_answer": "acts, then cuts the connection without a word",
+    "cut_before": "cuts the connection and does nothing",
+    "error_after": "acts, then answers 500 with an unlisted text",
+    "error_500": "does nothing and answers 500 with an unlisted text",
+    "busy_500": "500.003.02 System is busy",
+    "spike_500": "500.003.02 Spike Arrest Violation",
+    "quota_500": "500.003.03 Quota Violation",
+    "too_many_429": "429 with an HTML body",
+    "html_403": "the firewall's HTML page",
+    "html_502": "a proxy's HTML page",
+    "garbage": "acts, then answers 200 with bytes that are no JSON",
+    "empty": "acts, then answers 200 with an empty body",
+    "half_json": "acts, then announces more bytes than it sends",
+    "token_invalid": "forgets the token it gave and answers as to a wrong one",
+    "locked": "500.001.1001 Unable to lock subscriber",
+}
+ACTS_FIRST = {"slow", "lost_answer", "error_after", "garbage", "empty", "half_json"}
+
+# The callback of a push.
+CALLBACK_FAULTS = {
+    "lost_callback": "never comes",
+    "late": "comes 150 seconds after the money moved",
+    "early": "the payer is quick and it comes before the push is answered",
+    "duplicate": "comes three times",
+    "duplicate_later": "comes again a minute later",
+    "reordered": "comes only after another payment's callback, or after 30 seconds",
+    "cancel_then_paid": "says 1032; 90 seconds later the money moves and it says 0",
+    "timeout_then_paid": "says 1037; 90 seconds later the money moves and it says 0",
+    "silent_then_paid": "a query says 1037, no callback comes; 90 seconds later the money moves and it says 0",
+    "paid_then_cancelled": "says 0, then 1032",
+    "forged": "nobody paid, a stranger says 0; the prompt is ignored",
+    "forged_id": "before it, a stranger posts a success with another CheckoutRequestID",
+    "malformed": "is cut in the middle, and comes once only",
+    "malformed_then_good": "is cut in the middle, then comes whole",
+    "oversized": "carries two megabytes",
+    "not_json": "is an XML document",
+    "deep_json": "is nested five thousand deep",
+    "wrong_amount": "says one shilling more than was asked and paid",
+    "same_code": "repeats the receipt number of this phone's earlier payment",
+    "string_values": "has every number as a string",
+    "integer_amount": "has the amount as 1500, not 1500.00",
+    "no_balance": "has no Balance item",
+    "string_balance": 'has a Balance of "200"',
+    "structured_balance": "has a Balance written as {Amount={...}}",
+    "shuffled_items": "has its items in reverse order",
+    "no_phone": "has no PhoneNumber",
+    "masked_phone": "has a masked PhoneNumber",
+    "no_date": "has no TransactionDate",
+    "prefixed_desc": "has [STK_CB - ] before its ResultDesc",
+    "unknown_field": "has a field nobody has seen yet",
+}
+
+# The answers to queries about a push.
+QUERY_FAULTS = {
+    "processing_500": "stays at 500.001.1001 The transaction is being processed",
+    "processing_4999": "stays at result 4999",
+    "unknown_id": "500.001.1001 The transaction does not Exist",
+    "says_cancelled": "the first query says 1032, whatever happened",
+    "says_paid": "the first query says 0, whatever happened",
+    "unlisted_code": "says result 7777",
+    "query_500": "answers 500 with an unlisted text",
+    "query_garbage": "answers 200 with bytes that are no JSON",
+    "query_slow": "answers after 20 seconds",
+}
+
+# The C2B confirmation of the same money, when URLs are registered.
+TWIN_FAULTS = {
+    "twin_first": "comes before the callback",
+    "twin_last": "comes after the callback",
+    "twin_only": "comes, and the callback does not",
+    "no_twin": "does not come",
+    "twin_twice": "comes twice",
+}
+PLACES = {
+    "person": tuple(PERSONS),
+    "answer": tuple(ANSWER_FAULTS),
+    "callback": tuple(CALLBACK_FAULTS),
+    "query": tuple(QUERY_FAULTS),
+    "twin": tuple(TWIN_FAULTS),
+}
+# Faults for which somebody must pay, or nothing would be seen of them.
+_PAYING = {"answer", "callback", "query", "twin"}
+
+
+def place_of(name: str) -> str:
+    """Return where a fault acts.
+
+    :raises ValueError: there is no such fault
+    """
+    for place, names in PLACES.items():
+        if name in names:
+            return place
+    raise ValueError(f"There is no fault {name!r}.")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How one push goes. An empty person is a human at the phone page."""
+
+    person: str = ""
+    answer: str = ""
+    callback: str = ""
+    query: str = ""
+    twin: str = ""
+
+    def with_fault(self, name: str) -> "Behaviour":
+        return replace(self, **{place_of(name): name})
+
+    def as_dict(self) -> dict:
+        return {key: value for key, value in asdict(self).items() if value}
+
+
+def _magic() -> dict[str, Behaviour]:
+    """Number the faults: 254700000 and three digits."""
+    numbers: dict[str, Behaviour] = {}
+    for place, first in (("person", 100), ("answer", 200), ("callback", 300), ("query", 400), ("twin", 500)):
+        for offset, name in enumerate(PLACES[place]):
+            behaviour = Behaviour().with_fault(name)
+            if place in _PAYING:
+                behaviour = replace(behaviour, person="pay")
+            numbers[f"254700000{first + offset}"] = behaviour
+    return numbers
+
+
+# 2547000001xx people, 02xx answers, 03xx callbacks, 04xx queries, 05xx twins.
+MAGIC_PHONES = _magic()
+# Measured: the sandbox's test number is never answered, and its prompt ends as 1037.
+MAGIC_PHONES["254708374149"] = Behaviour(person="unreachable")
+
+
+class Faults:
+    """Decides how each push and each call goes: what was queued by hand first, then the magic numbers, then the seed.
+
+    The seeded choice depends on the seed, the phone and how many pushes it has had, so that threads racing each
+    other do not change it: the same seed and the same pushes give the same run.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.rates: dict[str, float] = {}
+        self.queue: list[dict] = []
+        self._lock = threading.Lock()
+        self._calls: Counter[str] = Counter()
+
+    def rng(self, *key: object) -> random.Random:
+        """A generator of its own for one decision."""
+        return random.Random("|".join(map(str, (self.seed, *key))))  # noqa: S311 - chance, not secrecy
+
+    def set_rates(self, rates: dict) -> None:
+        """Take the share of pushes (0 to 1) that meet each fault.
+
+        :raises ValueError: an unknown fault, or a share out of bounds
+        """
+        for name, share in rates.items():
+            place_of(name)
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ValueError(f"The rate of {name} must lie between 0 and 1.")
+        self.rates = dict(rates)
+
+    def enqueue(self, name: str, *, phone: str = "", endpoint: str = "push", times: int = 1) -> None:
+        """Ask for a fault on the next pushes, or on the next calls of another endpoint.
+
+        :raises ValueError: no such fault, no such phone, or a fault that has no sense there
+        """
+        place = place_of(name)
+        if endpoint != "push" and place != "answer":
+            raise ValueError(f"{name} is a fault of pushes.")
+        if phone and not PHONE.fullmatch(phone):
+            raise ValueError("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
+        if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 10_000:
+            raise ValueError("times must be a whole number from 1 to 10000.")
+        with self._lock:
+            self.queue.append({"fault": name, "phone": phone, "endpoint": endpoint, "times": times})
+
+    def clear(self) -> None:
+        with self._lock:
+            self.queue.clear()
+        self.rates = {}
+
+    def of_push(self, phone: str, ordinal: int) -> Behaviour:
+        """Decide how the phone's push number `ordinal` goes."""
+        behaviour = MAGIC_PHONES.get(phone, Behaviour())
+        for place in PLACES:
+            name = self._drawn(place, "push", phone, ordinal)
+            if name and not getattr(behaviour, place):
+                behaviour = behaviour.with_fault(name)
+        for place in PLACES:
+            if name := self._take("push", phone, PLACES[place]):
+                behaviour = behaviour.with_fault(name)
+        if not behaviour.person and behaviour.callback == "early":
+            behaviour = replace(behaviour, person="pay")
+        return behaviour
+
+    def next_push(self, phone: str) -> int:
+        """Count the pushes asked of a phone, refused ones too."""
+        with self._lock:
+            self._calls[f"push {phone}"] += 1
+            return self._calls[f"push {phone}"]
+
+    def pushes(self, phone: str) -> int:
+        """How many pushes were asked of a phone so far."""
+        with self._lock:
+            return self._calls[f"push {phone}"]
+
+    def start_over(self, seed: int) -> None:
+        """Take a new seed and count from the beginning."""
+        with self._lock:
+            self.seed = seed
+            self._calls.clear()
+
+    def of_call(self, endpoint: str) -> str:
+        """Decide the answer fault of a call that is no push."""
+        with self._lock:
+            self._calls[endpoint] += 1
+            nth = self._calls[endpoint]
+        return self._take(endpoint, "", PLACES["answer"]) or self._drawn("answer", endpoint, "", nth)
+
+    def _drawn(self, place: str, endpoint: str, phone: str, nth: int) -> str:
+        rates = {name: share for name, share in self.rates.items() if name in PLACES[place]}
+        if not rates:
+            return ""
+        point = self.rng(place, endpoint, phone, nth).random()
+        for name, share in sorted(rates.items()):
+            if point < share:
+                return name
+            point -= share
+        return ""
+
+    def _take(self, endpoint: str, phone: str, names: tuple[str, ...]) -> str:
+        with self._lock:
+            for entry in self.queue:
+                if entry["endpoint"] == endpoint and entry["phone"] in ("", phone) and entry["fault"] in names:
+                    entry["times"] -= 1
+                    if not entry["times"]:
+                        self.queue.remove(entry)
+                    return entry["fault"]
+        return ""
+
+
+def person_delay(person: str) -> float:
+    """Simulated seconds until somebody who is no human does something."""
+    return {"unreachable": 26, "rule_limited": 0.5, "busy": 0.5, "not_sent": 0.5, "no_operator": 0.5}.get(
+        person, PERSON_SECONDS
+    )

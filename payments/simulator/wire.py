@@ -1,0 +1,199 @@
+"""Safaricom's shapes: identifiers, sentences and JSON bodies, as portal samples and measured answers have them."""
+
+import hashlib
+import json
+import random
+import re
+import string
+from datetime import UTC, datetime, timedelta, timezone
+
+NAIROBI = timezone(timedelta(hours=3))  # no daylight saving, ever
+_LETTERS = string.ascii_uppercase
+_MARK = "\x01"
+
+# Result codes and their sentences (portal, M-Pesa Express, result codes; the rest as seen live).
+RESULTS = {
+    "0": "The service request is processed successfully.",
+    "1": "The balance is insufficient for the transaction.",
+    "2": "Declined due to limit rule.",
+    "3": "Declined due to limit rule: greater than the maximum transaction amount.",
+    "4": "Declined due to limit rule: would exceed daily transfer limit.",
+    "8": "Declined due to limit rule: would exceed the maximum balance.",
+    "17": "Rule limited.",
+    "26": "System busy. Please try again in few minutes.",
+    "1001": "Unable to lock subscriber, a transaction is already in process for the current subscriber",
+    "1019": "Transaction has expired.",
+    "1025": "An error occurred while sending a push request.",
+    "1031": "Request cancelled by user",
+    "1032": "Request cancelled by user",
+    "1036": "SMSC ACK timeout.",
+    "1037": "No response from user.",
+    "2001": "The initiator information is invalid.",
+    "2028": "The request is not permitted according to product assignment.",
+    "8006": "The security credential is locked.",
+    "9999": "An error occurred while sending a push request.",
+    "SFC_IC0003": "The operator does not exist.",
+}
+# For one and the same payment the query words 1037 otherwise (measured in the sandbox, September 2026).
+QUERY_RESULTS = {**RESULTS, "1037": "DS timeout user cannot be reached."}
+
+
+def exactly(text: str) -> str:
+    """Mark a number that must appear in the body digit for digit, such as 1500.00."""
+    return f"{_MARK}{text}{_MARK}"
+
+
+def encode(body: object) -> bytes:
+    """Return the body as compact JSON bytes."""
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return re.sub(r'"\\u0001([^"\\]*)\\u0001"', r"\1", text).encode()
+
+
+def stamp(at: float) -> str:
+    """Return yyyyMMddHHmmss in Nairobi."""
+    return datetime.fromtimestamp(at, NAIROBI).strftime("%Y%m%d%H%M%S")
+
+
+def iso(at: float | None) -> str | None:
+    """Return the moment as ISO 8601 in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
+
+
+# --- Identifiers ---------------------------------------------------------------------------------
+
+
+def receipt_code(at: float, rng: random.Random) -> str:
+    """Ten characters: year (N is 2019), month A-L, day 1-9 then A-V, seven at random."""
+    day = datetime.fromtimestamp(at, NAIROBI)
+    year = _LETTERS[(_LETTERS.index("N") + day.year - 2019) % 26]
+    head = year + _LETTERS[day.month - 1] + ("123456789" + _LETTERS)[day.day - 1]
+    return head + "".join(rng.choices(_LETTERS + string.digits, k=7))
+
+
+def request_id(rng: random.Random) -> str:
+    """The shape of a MerchantRequestID and of an error's requestId since about 2024."""
+    raw = f"{rng.getrandbits(96):024x}"
+    return f"{raw[:4]}-{raw[4:8]}-{raw[8:12]}-{raw[12:]}{rng.randrange(10**6, 10**7)}"
+
+
+def checkout_request_id(at: float, phone: str) -> str:
+    """ws_CO_, day and time in Nairobi, three digits of milliseconds, the payer's last nine digits."""
+    day = datetime.fromtimestamp(at, NAIROBI)
+    return f"ws_CO_{day:%d%m%Y%H%M%S}{day.microsecond // 1000:03d}{phone[-9:]}"
+
+
+def conversation_id(at: float, rng: random.Random) -> str:
+    return f"AG_{datetime.fromtimestamp(at, NAIROBI):%Y%m%d}_{rng.getrandbits(80):020x}"
+
+
+# --- Answers -------------------------------------------------------------------------------------
+
+
+def push_accepted(prompt: dict) -> dict:
+    return {
+        "MerchantRequestID": prompt["merchant_request_id"],
+        "CheckoutRequestID": prompt["checkout_request_id"],
+        "ResponseCode": "0",
+        "ResponseDescription": "Success. Request accepted for processing",
+        "CustomerMessage": "Success. Request accepted for processing",
+    }
+
+
+def query_answer(prompt: dict, *, code: str, desc: str) -> dict:
+    return {
+        "ResponseCode": "0",
+        "ResponseDescription": "The service request has been accepted successsfully",  # three s, as live
+        "MerchantRequestID": prompt["merchant_request_id"],
+        "CheckoutRequestID": prompt["checkout_request_id"],
+        "ResultCode": code,
+        "ResultDesc": desc,
+    }
+
+
+def stk_callback(prompt: dict, *, code: str, desc: str, at: float, variants: tuple[str, ...] = ()) -> bytes:
+    """Return the callback's bytes; `variants` names the live deviations to show (see faults.py)."""
+    result: int | str = int(code) if code.isdigit() else code
+    if "string_values" in variants:
+        result = code
+    if "prefixed_desc" in variants:
+        desc = f"[STK_CB - ]{desc}"
+    callback: dict = {
+        "MerchantRequestID": prompt["merchant_request_id"],
+        "CheckoutRequestID": prompt["checkout_request_id"],
+        "ResultCode": result,
+        "ResultDesc": desc,
+    }
+    if code == "0":
+        callback["CallbackMetadata"] = {"Item": _metadata(prompt, at=at, variants=variants)}
+    if "unknown_field" in variants:
+        callback["NewField"] = {"Nested": [1, 2, 3]}
+    return encode({"Body": {"stkCallback": callback}})
+
+
+def _metadata(prompt: dict, *, at: float, variants: tuple[str, ...]) -> list[dict]:
+    amount = prompt["amount"] + ("wrong_amount" in variants)
+    shown: object = exactly(f"{amount}.00")
+    phone: object = int(prompt["phone"])
+    date: object = int(stamp(at))
+    if "integer_amount" in variants:
+        shown = amount
+    if "string_values" in variants:
+        shown, phone, date = f"{amount}.00", str(phone), str(date)
+    items: list[dict] = [
+        {"Name": "Amount", "Value": shown},
+        {"Name": "MpesaReceiptNumber", "Value": prompt["code"]},
+        {"Name": "Balance"},  # without a Value, as live
+        {"Name": "TransactionDate", "Value": date},
+        {"Name": "PhoneNumber", "Value": phone},
+    ]
+    if "no_balance" in variants:
+        items.pop(2)
+    if "string_balance" in variants:
+        items[2]["Value"] = "200"
+    if "structured_balance" in variants:
+        items[2]["Value"] = "{Amount={CurrencyCode=KES, MinimumAmount=20000, BasicAmount=200.00}}"
+    if "shuffled_items" in variants:
+        items.reverse()
+    if "no_phone" in variants:
+        items = [item for item in items if item["Name"] != "PhoneNumber"]
+    if "masked_phone" in variants:
+        items[-1]["Value"] = f"{prompt['phone'][:4]}****{prompt['phone'][-3:]}"
+    if "no_date" in variants:
+        items = [item for item in items if item["Name"] != "TransactionDate"]
+    return items
+
+
+def c2b(debit: dict, *, name: str, version: str, balance: str, kind: str, third_party: str = "") -> dict:
+    """The body of validation and confirmation alike: every value a string or null."""
+    first, _, rest = name.partition(" ")
+    middle, _, last = rest.rpartition(" ")
+    if version == "v1":  # live v1 since 2024: the number hashed, and the first name alone
+        msisdn = hashlib.sha256(debit["phone"].encode()).hexdigest()
+        names = {"FirstName": first.upper()}
+    else:
+        msisdn = f"{debit['phone'][:4]} ***** {debit['phone'][-3:]}"
+        names = {"FirstName": first.upper(), "MiddleName": middle.upper(), "LastName": last.upper()}
+    return {
+        "TransactionType": kind,
+        "TransID": debit["code"],
+        "TransTime": stamp(debit["at"]),
+        "TransAmount": f"{debit['amount']}.00",
+        "BusinessShortCode": debit["shortcode"],
+        "BillRefNumber": debit["account"],
+        "InvoiceNumber": "",
+        "OrgAccountBalance": balance,
+        "ThirdPartyTransID": third_party,
+        "MSISDN": msisdn,
+        **names,
+    }
+
+
+def shillings(amount: int) -> str:
+    """Ksh1,500.00, as M-Pesa's messages write it."""
+    return f"Ksh{amount:,}.00"
+
+
+def clock_words(at: float) -> str:
+    """'on 23/11/26 at 2:05 PM', as M-Pesa's messages write it."""
+    day = datetime.fromtimestamp(at, NAIROBI)
+    return f"on {day.day}/{day.month}/{day:%y} at {day.hour % 12 or 12}:{day:%M} {'AM' if day.hour < 12 else 'PM'}"
