@@ -236,6 +236,9 @@ class Receipt(models.Model):
         related_name="receipt",
         help_text="The prompt it answers; lets a success learnt by query wait for its code.",
     )
+    push_guessed = models.BooleanField(
+        default=False, help_text="Paired with the prompt by amount, account and time; the code has not proved it yet."
+    )
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     paid_at = models.DateTimeField(help_text="When the money moved, not when we learnt of it.")
     payer_name = models.CharField(max_length=120, blank=True)

@@ -15,7 +15,7 @@ from django.db.models import Max, Q
 from procrastinate.contrib.django import app as jobs
 
 from api.errors import Conflict, Invalid, NotFound
-from payments import allocation, references, review
+from payments import allocation, ledger, references, review
 from payments.allocation import PAYABLE, Share
 from payments.models import (
     OPEN_PUSH,
@@ -57,6 +57,12 @@ class InvalidTransition(Conflict):
 
 class PaymentNotFound(NotFound):
     """No such payment, or not the caller's."""
+
+    code, message = "not_found", "Not found."
+
+
+class ReceiptNotFound(NotFound):
+    """No such receipt, or not the caller's."""
 
     code, message = "not_found", "Not found."
 
@@ -176,7 +182,7 @@ def note_prompt(payment: Payment, now: datetime) -> None:
     """
     if payment.status not in PROMPTABLE:
         raise InvalidTransition
-    for each in [payment, *_lock_companions(payment.pk)]:
+    for each in [payment, *lock_companions(payment.pk)]:
         if each.status in (S.PENDING, S.FAILED):
             _move(each, to=S.PROCESSING, evidence="prompt asked for", by_id=None, now=now)
 
@@ -188,7 +194,7 @@ def note_prompt_ended(payment: Payment, push: StkPush, now: datetime) -> None:
     """
     if StkPush.objects.filter(payment_id=payment.pk, status__in=OPEN_PUSH).exclude(pk=push.pk).exists():
         return
-    for each in [payment, *_lock_companions(payment.pk)]:
+    for each in [payment, *lock_companions(payment.pk)]:
         if each.status == S.PROCESSING:
             evidence = f"push {push.pk} ended {push.result_code or push.status}"
             _move(each, to=S.FAILED, evidence=evidence, by_id=None, now=now)
@@ -259,6 +265,73 @@ def retry_listeners(*, payment_id: int, now: datetime) -> bool:
             payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Granted by a later try.", now=now
         )
     return heard
+
+
+def withdraw_money(
+    *,
+    receipt: Receipt,
+    put_on: Account,
+    by_id: int | None,
+    now: datetime,
+    why: str,
+    went_back: bool = False,
+) -> None:
+    """Take a locked receipt's money out of every payment it covers and put it on `put_on`.
+
+    A payment left with nothing becomes payable again, or refunded when the money `went_back` to the payer. Locks the
+    payments; the caller holds their payers' rows.
+    """
+    live = receipt.allocations.filter(undone_at__isnull=True).select_related("payment").order_by("payment_id")
+    for each in live.select_for_update(no_key=True, of=("self", "payment")):
+        payment = each.payment
+        was_paid = payment.status == S.PAID
+        each.receipt = receipt
+        allocation.take_back(each, put_on=put_on, by_id=by_id, now=now)
+        payment.amount_paid -= each.amount
+        _move(payment, to=_after_loss(payment, went_back=went_back, now=now), evidence=why, by_id=by_id, now=now)
+        if was_paid:
+            tell_unpaid(payment=payment, now=now)
+
+
+def _after_loss(payment: Payment, *, went_back: bool, now: datetime) -> PaymentStatus:
+    """Return what a payment is after it lost money: still partly paid, refunded, or payable again."""
+    if payment.amount_paid:
+        return S.PARTIALLY_PAID
+    if went_back:
+        return S.REFUNDED
+    return S.EXPIRED if payment.expires_at <= now else S.PENDING
+
+
+@transaction.atomic
+def reverse_receipt(*, receipt_id: int, why: str, by_id: int | None, now: datetime) -> Receipt:
+    """Record that a receipt's money went back to where it came from. Again changes nothing.
+
+    Payments it covered are told unpaid: refunded, or partially paid when other money is left in them.
+    """
+    receipt = lock_receipt(receipt_id)
+    if receipt.reversed_at is None:
+        reverse_receipt_locked(receipt=receipt, why=why, by_id=by_id, now=now)
+    return receipt
+
+
+def reverse_receipt_locked(
+    *, receipt: Receipt, why: str, by_id: int | None, now: datetime, went_back: bool = True
+) -> None:
+    """Reverse a locked receipt: out of its payments, then out of the books the way it came in."""
+    stands_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
+    withdraw_money(receipt=receipt, put_on=stands_on, by_id=by_id, now=now, why=why, went_back=went_back)
+    owner = receipt.member_id if stands_on == Account.MEMBER_CREDIT else None
+    ledger.post(
+        receipt_id=receipt.pk,
+        legs=[
+            ledger.Leg(stands_on, receipt.amount, member_id=owner),
+            ledger.Leg(ledger.ACCOUNT_OF[receipt.channel], -receipt.amount),
+        ],
+        by_id=by_id,
+        at=now,
+    )
+    receipt.reversed_at = now
+    receipt.save(update_fields=["reversed_at"])
 
 
 # --- Ends without money -----------------------------------------------------------------------------------------------
@@ -333,6 +406,26 @@ def lock_payment(payment_id: int) -> Payment:
     return Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
 
 
+def lock_receipt(receipt_id: int, *, also_members: Iterable[int] = ()) -> Receipt:
+    """Lock everyone a receipt's money touches (its member, the payers of its payments), its payments, then it.
+
+    :raises ReceiptNotFound: no such receipt
+    """
+    found = Receipt.objects.filter(pk=receipt_id).values_list("member_id", flat=True)
+    if not found:
+        raise ReceiptNotFound
+    live = Q(allocations__receipt_id=receipt_id, allocations__undone_at__isnull=True)
+    payments = Payment.objects.filter(live)
+    lock_members({*found, *payments.values_list("payer_id", flat=True), *also_members} - {None})
+    list(Payment.objects.filter(pk__in=payments.values("pk")).order_by("pk").select_for_update(no_key=True))
+    return Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
+
+
+def lock_companions(payment_id: int) -> list[Payment]:
+    """Lock and return the payments that this one's prompt pays too, oldest first."""
+    return list(Payment.objects.filter(head_id=payment_id).order_by("pk").select_for_update(no_key=True))
+
+
 # --- The one writer ----------------------------------------------------------------------------------
 
 
@@ -390,10 +483,6 @@ def _return_to_credit(payment: Payment, *, by_id: int | None, now: datetime) -> 
     for live in payment.allocations.filter(undone_at__isnull=True).select_related("receipt"):
         allocation.take_back(live, put_on=Account.MEMBER_CREDIT, by_id=by_id, now=now)
     payment.amount_paid = 0
-
-
-def _lock_companions(payment_id: int) -> list[Payment]:
-    return list(Payment.objects.filter(head_id=payment_id).order_by("pk").select_for_update(no_key=True))
 
 
 def _free_reference() -> str:

@@ -1,0 +1,222 @@
+"""The inbox: keep the bytes Safaricom sent, then act on them.
+
+Safaricom delivers once and signs nothing. What arrives is committed (or, when the database is away, written to the
+spool and fsynced) before it is parsed, and answered 200 only then.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import F
+from psycopg.types.json import Jsonb
+
+from payments import evidence, review, spool
+from payments.daraja.messages import Malformed, parse_c2b, parse_stk_callback
+from payments.evidence import Applied
+from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewReason
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 16 * 1024  # bytes; Safaricom's own are under 2 KB
+TRIES = 3  # of one callback at once, when locks clash
+MOST_ATTEMPTS = 10  # of one callback in all, before a person looks
+HEADERS_KEPT = ("Content-Type", "Businessshortcode", "User-Agent")
+
+KEEP_STK = """
+INSERT INTO payments_callback
+    (source, push_id, body, headers, peer, received_at, outcome, error, attempts)
+SELECT %s, id, %s, %s, %s, %s, 'new', '', 0 FROM payments_stkpush WHERE token_hash = %s
+RETURNING id, push_id
+"""
+KEEP_C2B = """
+INSERT INTO payments_callback
+    (source, body, headers, peer, received_at, outcome, error, attempts)
+VALUES (%s, %s, %s, %s, %s, 'new', '', 0)
+RETURNING id, push_id
+"""
+
+
+def hash_of(token: str) -> str:
+    """Return what is stored of a callback token: its SHA-256, hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def receive(
+    *,
+    source: CallbackSource,
+    body: bytes,
+    headers: Mapping[str, str],
+    peer: str | None,
+    now: datetime,
+    token_hash: str | None = None,
+) -> bool:
+    """Keep a callback and act on it; return False when its token belongs to no prompt (nothing is kept then).
+
+    When this returns True, the bytes are committed or fsynced, whatever happens to this process next. What cannot be
+    applied now waits in the inbox for the worker.
+
+    :raises spool.SpoolFull: neither the database nor the disk can keep it
+    """
+    message = spool.Message(
+        source=source,
+        body=body,
+        headers={name: headers[name][:200] for name in HEADERS_KEPT if name in headers},
+        peer=peer,
+        received_at=now,
+        token_hash=token_hash,
+    )
+    try:
+        kept = _keep(message)
+    except (OperationalError, InterfaceError):
+        logger.warning("The database is away; a %s callback goes to the spool.", source)
+        connection.close()
+        spool.append(message)
+        return True
+    if kept is None:
+        return False
+    try:
+        _apply(kept, now=now)
+    except Exception:
+        logger.exception("Callback %s could not be applied now; the worker tries again.", kept.pk)
+        _note_failure(kept.pk)
+    return True
+
+
+def apply(*, callback_id: int, now: datetime) -> CallbackOutcome:
+    """Apply a kept callback that is still new. Twice changes nothing; raises what went wrong."""
+    callback = Callback.objects.get(pk=callback_id)
+    if callback.outcome != CallbackOutcome.NEW:
+        return CallbackOutcome(callback.outcome)
+    return _apply(callback, now=now)
+
+
+def apply_waiting(*, now: datetime, limit: int = 500) -> int:
+    """Apply callbacks that stayed new for over ten seconds, oldest first; one bad row never stops the rest.
+
+    After ten attempts a callback becomes a review item. Returns how many were applied.
+    """
+    waiting = Callback.objects.filter(outcome=CallbackOutcome.NEW, received_at__lte=now - timedelta(seconds=10))
+    done = 0
+    for callback_id, attempts in waiting.order_by("received_at").values_list("pk", "attempts")[:limit]:
+        try:
+            if attempts >= MOST_ATTEMPTS:
+                _give_up(callback_id, now=now)
+            else:
+                apply(callback_id=callback_id, now=now)
+                done += 1
+        except Exception:
+            logger.exception("Callback %s could not be applied; the next run tries again.", callback_id)
+            _note_failure(callback_id)
+    return done
+
+
+def drain_spool(*, now: datetime) -> int:
+    """Move what the spool holds into the inbox and act on it; return how many messages were moved.
+
+    A message is removed from the disk only after its row is committed, so a crash in between keeps it twice, and the
+    second counts as a duplicate.
+    """
+    moved = 0
+    for path, message in spool.waiting():
+        kept = _keep(message)
+        spool.remove(path)
+        moved += 1
+        if kept is None:
+            logger.warning("A spooled callback's token belongs to no prompt; it was dropped.")
+            continue
+        try:
+            _apply(kept, now=now)
+        except Exception:
+            logger.exception("Spooled callback %s could not be applied now.", kept.pk)
+            _note_failure(kept.pk)
+    return moved
+
+
+def _keep(message: spool.Message) -> Callback | None:
+    """Commit a callback's bytes: one statement, which also finds the prompt its token belongs to."""
+    values = [
+        str(message.source),
+        message.body,
+        Jsonb(message.headers),
+        message.peer,
+        message.received_at,
+    ]
+    with connection.cursor() as cursor:
+        if message.source == CallbackSource.STK:
+            cursor.execute(KEEP_STK, [*values, message.token_hash])
+        else:
+            cursor.execute(KEEP_C2B, values)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    return Callback(
+        pk=row[0],
+        push_id=row[1],
+        source=message.source,
+        body=message.body,
+        headers=message.headers,
+        received_at=message.received_at,
+    )
+
+
+def _apply(callback: Callback, *, now: datetime) -> CallbackOutcome:
+    """Apply a callback and write what became of it, together; clashes of locks are tried again."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            with transaction.atomic():
+                applied = _act_on(callback, now=now)
+                Callback.objects.filter(pk=callback.pk, outcome=CallbackOutcome.NEW).update(
+                    outcome=applied.outcome, error=applied.why[:255], processed_at=now, attempts=F("attempts") + 1
+                )
+            return applied.outcome
+        except OperationalError as error:
+            if not tries_left or not _is_clash(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _act_on(callback: Callback, *, now: datetime) -> Applied:
+    body = bytes(callback.body)
+    try:
+        if callback.source == CallbackSource.STK:
+            return evidence.apply_stk_result(
+                push_id=callback.push_id,
+                result=parse_stk_callback(body),
+                source="callback",
+                now=now,
+                callback_id=callback.pk,
+                shortcode=callback.headers.get("Businessshortcode", ""),
+            )
+        if callback.source == CallbackSource.C2B_CONFIRMATION:
+            return evidence.apply_c2b(message=parse_c2b(body), now=now, callback_id=callback.pk)
+    except Malformed as error:
+        why = f"Not a message Safaricom sends: {error}"
+        review.open_item(
+            reason=ReviewReason.UNREADABLE, detail=why, push_id=callback.push_id, callback_id=callback.pk, now=now
+        )
+        return Applied(CallbackOutcome.REJECTED, why)
+    raise ValueError(f"Nothing acts on a {callback.source} callback.")
+
+
+def _is_clash(error: OperationalError) -> bool:
+    """Say whether another transaction's locks were in the way: worth trying again at once."""
+    clashes = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
+    return isinstance(error.__cause__, clashes)
+
+
+def _give_up(callback_id: int, *, now: datetime) -> None:
+    why = f"It could not be applied in {MOST_ATTEMPTS} attempts; see the log, then replay it."
+    with transaction.atomic():
+        review.open_item(reason=ReviewReason.UNREADABLE, detail=why, callback_id=callback_id, now=now)
+        Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.REVIEW, error=why, processed_at=now)
+
+
+def _note_failure(callback_id: int) -> None:
+    try:
+        Callback.objects.filter(pk=callback_id).update(attempts=F("attempts") + 1, error="could not be applied")
+    except DatabaseError:
+        logger.warning("Callback %s: the failed attempt could not be noted.", callback_id)

@@ -1,0 +1,59 @@
+"""Bodies as Safaricom sends them (shapes recorded from the Daraja portal and from live paybills)."""
+
+import json
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+NAIROBI = ZoneInfo("Africa/Nairobi")
+
+
+def stamp(moment):
+    """Safaricom's yyyyMMddHHmmss of Nairobi."""
+    return moment.astimezone(NAIROBI).strftime("%Y%m%d%H%M%S")
+
+
+def stk_body(push, *, code="TKN1AB2C3D", amount=None, moved_at=None, result_code=0, desc="", items=None, **fields):
+    """The result of a prompt; a success unless `result_code` says otherwise."""
+    callback = {
+        "MerchantRequestID": push.merchant_request_id or "2654-4b64-97ff",
+        "CheckoutRequestID": push.checkout_request_id or "ws_CO_unknown",
+        "ResultCode": result_code,
+        "ResultDesc": desc or "The service request is processed successfully.",
+        **fields,
+    }
+    if str(result_code) == "0":
+        callback["CallbackMetadata"] = {
+            "Item": items
+            if items is not None
+            else [
+                {"Name": "Amount", "Value": float(push.amount if amount is None else amount)},
+                {"Name": "MpesaReceiptNumber", "Value": code},
+                {"Name": "Balance"},
+                {"Name": "TransactionDate", "Value": int(stamp(moved_at or push.sent_at))},
+                {"Name": "PhoneNumber", "Value": int(push.phone)},
+            ]
+        }
+    return json.dumps({"Body": {"stkCallback": callback}}).encode()
+
+
+def c2b_body(*, amount, account="", code="TKN1AB2C3D", moved_at, sender="2547 ***** 126", **fields):
+    """A C2B confirmation or validation request, as version 2 sends it."""
+    return json.dumps(
+        {
+            "TransactionType": "Pay Bill",
+            "TransID": code,
+            "TransTime": stamp(moved_at),
+            "TransAmount": f"{amount}.00",
+            "BusinessShortCode": settings.DARAJA_SHORTCODE,
+            "BillRefNumber": account,
+            "InvoiceNumber": "",
+            "OrgAccountBalance": "1234.00",
+            "ThirdPartyTransID": "",
+            "MSISDN": sender,
+            "FirstName": "JANE",
+            "MiddleName": "",
+            "LastName": "WANJIRU",
+            **fields,
+        }
+    ).encode()

@@ -1,0 +1,343 @@
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from payments import evidence, ledger, services
+from payments.daraja.messages import StkResult
+from payments.models import (
+    Account,
+    Allocation,
+    Callback,
+    LedgerEntry,
+    Payment,
+    PaymentStatus,
+    PushStatus,
+    Receipt,
+    ReviewItem,
+)
+from payments.signals import payment_paid
+from payments.tests.bodies import stk_body
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch):
+    monkeypatch.setattr("payments.views.now", lambda: NOON + timedelta(seconds=30))
+
+
+def deliver(client, push, body, **headers):
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+    return client.post(url, body, content_type="application/json", headers=headers)
+
+
+def outcomes():
+    return list(Callback.objects.order_by("pk").values_list("outcome", flat=True))
+
+
+def reviews():
+    return list(ReviewItem.objects.order_by("pk").values_list("reason", flat=True))
+
+
+def query_success(push):
+    return StkResult(push.merchant_request_id, push.checkout_request_id, "0", "The service request is processed.")
+
+
+def test_a_success_pays_the_payment_and_the_books_agree(client):
+    push = make_push(open_payment(amount=1500))
+
+    answer = deliver(client, push, stk_body(push, moved_at=NOON + timedelta(seconds=20)))
+
+    assert (answer.status_code, answer.json()) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
+    payment = Payment.objects.get()
+    assert (payment.status, payment.amount_paid) == (PaymentStatus.PAID, 1500)
+    assert payment.paid_at == NOON + timedelta(seconds=20)
+    receipt = Receipt.objects.get()
+    assert (receipt.code, receipt.amount, receipt.member) == ("TKN1AB2C3D", 1500, payment.payer)
+    assert list(Allocation.objects.values_list("amount", "rule")) == [(1500, "prompt")]
+    assert list(LedgerEntry.objects.order_by("pk").values_list("account", "amount")) == [
+        ("mpesa", 1500),
+        ("sales", -1500),
+    ]
+    push.refresh_from_db()
+    assert (push.status, push.result_code) == (PushStatus.SUCCEEDED, "0")
+    assert outcomes() == ["applied"]
+
+
+def test_a_repeated_callback_pays_once(client):
+    push = make_push()
+
+    answers = [deliver(client, push, stk_body(push)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert Receipt.objects.count() == 1
+    assert outcomes() == ["applied", "duplicate"]
+
+
+def test_an_unknown_token_is_404_and_nothing_is_kept(client, caplog):
+    answer = client.post(reverse("payments:stk-callback", args=["guess"]), b"{}", content_type="application/json")
+
+    assert (answer.status_code, answer.content, Callback.objects.count()) == (404, b"", 0)
+    assert [record.message for record in caplog.records] == ["A callback came to an unknown address."]
+
+
+def test_a_body_over_sixteen_kilobytes_is_refused_unread(client):
+    push = make_push()
+
+    assert deliver(client, push, b"x" * (16 * 1024 + 1)).status_code == 413
+    assert Callback.objects.count() == 0
+
+
+def test_what_is_not_safaricoms_is_kept_and_a_person_looks(client):
+    push = make_push()
+
+    answer = deliver(client, push, b"\x00\xff not json")
+
+    assert answer.status_code == 200
+    assert bytes(Callback.objects.get().body) == b"\x00\xff not json"
+    assert (outcomes(), reviews(), Receipt.objects.count()) == (["rejected"], ["unreadable"], 0)
+
+
+@pytest.mark.parametrize("amount", [1499, 1501])
+def test_another_amount_than_asked_pays_nothing_and_a_person_looks(client, amount):
+    push = make_push(open_payment(amount=1500))
+
+    deliver(client, push, stk_body(push, amount=amount))
+
+    assert (outcomes(), reviews(), Receipt.objects.count()) == (["review"], ["amount_differs"], 0)
+    assert Payment.objects.get().status == PaymentStatus.PROCESSING
+
+
+def test_another_shortcode_than_ours_pays_nothing_and_a_person_looks(client):
+    push = make_push()
+
+    deliver(client, push, stk_body(push), Businessshortcode="600000")
+
+    assert (outcomes(), reviews(), Receipt.objects.count()) == (["review"], ["amount_differs"], 0)
+
+
+def test_the_ids_of_another_prompt_pay_neither(client):
+    push, other = make_push(), make_push()
+
+    deliver(client, push, stk_body(other))
+
+    assert (outcomes(), reviews(), Receipt.objects.count()) == (["review"], ["amount_differs"], 0)
+
+
+def test_a_callback_that_overtakes_the_answer_to_the_push_pays(client):
+    push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None)
+
+    deliver(client, push, stk_body(push))
+
+    assert Payment.objects.get().status == PaymentStatus.PAID
+
+
+def test_an_overtaking_callback_with_the_ids_of_another_prompt_pays_neither(client):
+    push, other = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None), make_push()
+
+    deliver(client, push, stk_body(other, amount=push.amount))
+
+    assert (reviews(), Receipt.objects.count()) == (["amount_differs"], 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(1032, PushStatus.CANCELLED), (1037, PushStatus.TIMED_OUT), (1, PushStatus.FAILED), ("2001", PushStatus.FAILED)],
+)
+def test_a_failure_ends_the_prompt_and_the_payment_may_be_asked_again(client, code, status):
+    push = make_push()
+
+    deliver(client, push, stk_body(push, result_code=code))
+
+    push.refresh_from_db()
+    assert (push.status, push.payment.status, outcomes()) == (status, PaymentStatus.FAILED, ["applied"])
+
+
+@pytest.mark.parametrize("code", [4999, 7, "SFC_NEW", 2026])
+def test_a_code_that_is_not_listed_as_final_ends_nothing(client, code):
+    push = make_push()
+
+    deliver(client, push, stk_body(push, result_code=code))
+
+    push.refresh_from_db()
+    assert (push.status, push.payment.status) == (PushStatus.SENT, PaymentStatus.PROCESSING)
+    assert (outcomes(), reviews()) == (["review"], ["unreadable"])
+
+
+def test_a_failure_never_demotes_a_success(client):
+    push = make_push()
+    deliver(client, push, stk_body(push))
+
+    deliver(client, push, stk_body(push, result_code=1032))
+
+    push.refresh_from_db()
+    assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
+    assert (outcomes(), reviews()) == (["applied", "review"], ["contradiction"])
+
+
+def test_a_success_after_a_failure_pays(client):
+    push = make_push()
+    deliver(client, push, stk_body(push, result_code=1032))
+
+    deliver(client, push, stk_body(push))
+
+    push.refresh_from_db()
+    assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
+
+
+def test_a_late_success_settles_an_expired_payment(client):
+    push = make_push()
+    deliver(client, push, stk_body(push, result_code=1037))
+    services.expire_due(now=push.payment.expires_at)
+    assert Payment.objects.get().status == PaymentStatus.EXPIRED
+
+    deliver(client, push, stk_body(push))
+
+    assert Payment.objects.get().status == PaymentStatus.PAID
+
+
+def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client):
+    push = make_push(open_payment(amount=1500))
+    payer = push.payment.payer_id
+    bystander = open_payment(push.payment.payer, amount=1500)
+    services.cancel_payment(payment_id=push.payment_id, by_id=payer, now=NOON)
+
+    deliver(client, push, stk_body(push))
+
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payer) == -1500
+    assert (reviews(), outcomes()) == (["late_money"], ["applied"])
+    bystander.refresh_from_db()
+    assert bystander.status == PaymentStatus.PENDING
+
+
+def test_a_second_prompts_money_becomes_credit_and_pays_the_next_payment(client):
+    payment = open_payment(amount=1500)
+    first = make_push(payment)
+    deliver(client, first, stk_body(first, result_code=1037))
+    second = make_push(payment)
+    deliver(client, second, stk_body(second, code="TKN0000002"))
+
+    deliver(client, first, stk_body(first, code="TKN0000001"))
+
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -1500
+    following = open_payment(payment.payer, amount=2000)
+    assert (following.status, following.amount_owed) == (PaymentStatus.PARTIALLY_PAID, 500)
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == 0
+
+
+def test_one_prompt_pays_a_head_and_its_companions(client):
+    payer = MemberFactory()
+    head = open_payment(payer, amount=1000)
+    child = open_payment(payer, amount=500, head_id=head.pk)
+    push = make_push(head, amount=1500)
+
+    deliver(client, push, stk_body(push))
+
+    head.refresh_from_db()
+    child.refresh_from_db()
+    assert (head.status, child.status) == (PaymentStatus.PAID, PaymentStatus.PAID)
+    assert list(LedgerEntry.objects.order_by("pk").values_list("account", "amount", "payment")) == [
+        ("mpesa", 1500, None),
+        ("sales", -1000, head.pk),
+        ("sales", -500, child.pk),
+    ]
+
+
+def test_a_success_learnt_by_query_waits_for_its_code(client):
+    push = make_push()
+    evidence.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
+    assert Payment.objects.get().status == PaymentStatus.PAID
+    assert Receipt.objects.get().code is None
+
+    deliver(client, push, stk_body(push))
+
+    assert Receipt.objects.get().code == "TKN1AB2C3D"
+    assert (outcomes(), LedgerEntry.objects.count()) == (["applied"], 2)
+
+
+def test_a_query_after_the_callback_changes_nothing(client):
+    push = make_push()
+    deliver(client, push, stk_body(push))
+
+    applied = evidence.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
+
+    assert (applied.outcome, Receipt.objects.count()) == ("duplicate", 1)
+
+
+def test_one_code_never_pays_two_prompts(client):
+    first, second = make_push(), make_push()
+    deliver(client, first, stk_body(first))
+
+    deliver(client, second, stk_body(second))
+
+    second.refresh_from_db()
+    assert (second.status, second.payment.status) == (PushStatus.SENT, PaymentStatus.PROCESSING)
+    assert (reviews(), Receipt.objects.count()) == (["code_used_twice"], 1)
+
+
+def test_two_codes_for_one_prompt_pay_once_and_a_person_looks(client):
+    push = make_push()
+    deliver(client, push, stk_body(push))
+
+    deliver(client, push, stk_body(push, code="TKN9999999"))
+
+    assert (reviews(), Receipt.objects.count()) == (["contradiction"], 1)
+
+
+def test_a_moment_that_cannot_be_true_is_replaced_by_ours(client):
+    push = make_push()
+
+    deliver(client, push, stk_body(push, moved_at=NOON + timedelta(days=40)))
+
+    assert Receipt.objects.get().paid_at == NOON + timedelta(seconds=30)
+
+
+@pytest.fixture
+def listener():
+    """Connect a listener for one test; yields the function that does."""
+    connected = []
+
+    def connect(function):
+        payment_paid.connect(function, weak=False)
+        connected.append(function)
+
+    yield connect
+    for function in connected:
+        payment_paid.disconnect(function)
+
+
+def test_a_listener_that_raises_is_rolled_back_alone_and_retried(client, listener):
+    heard, broken = [], [True]
+
+    def fails(*, payment_id, now, **kwargs):
+        Payment.objects.filter(pk=payment_id).update(description="half done")
+        if broken[0]:
+            raise ValueError("a bug in access")
+
+    listener(fails)
+    listener(lambda *, payment_id, **kwargs: heard.append(payment_id))
+    push = make_push()
+
+    deliver(client, push, stk_body(push))
+
+    payment = Payment.objects.get()
+    assert (payment.status, payment.description) == (PaymentStatus.PAID, "Gym, one month")
+    assert heard == [payment.pk]
+    assert reviews() == ["listener_failed"]
+    assert retry_jobs() == [{"payment_id": payment.pk}]
+
+    broken[0] = False
+    assert services.retry_listeners(payment_id=payment.pk, now=timezone.now())
+    payment.refresh_from_db()
+    assert payment.description == "half done"
+    assert ReviewItem.objects.get().status == "resolved"
+
+
+def retry_jobs():
+    from procrastinate.contrib.django.models import ProcrastinateJob
+
+    jobs = ProcrastinateJob.objects.filter(task_name="payments.retry_listeners")
+    return list(jobs.values_list("args", flat=True))

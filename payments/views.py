@@ -1,0 +1,76 @@
+"""Payments over HTTP: Safaricom's callbacks, and what members and staff see and ask."""
+
+import logging
+
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from api.clock import now
+from payments import inbox, spool
+from payments.models import CallbackSource
+
+logger = logging.getLogger(__name__)
+
+# Safaricom reads a bare body, and anything with 200 as accepted.
+ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
+
+
+def content_length(request: HttpRequest) -> int:
+    """Return the body's announced length; what announces none, or nonsense, is read as empty by the server."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+def quietly(status: int) -> HttpResponse:
+    """Return an empty answer that Django does not log: the path holds the token."""
+    response = HttpResponse(status=status)
+    response._has_been_logged = True  # as django.utils.log.log_response marks it
+    return response
+
+
+def unknown_address() -> HttpResponse:
+    """Answer a callback whose secret is nobody's; counted by its log line, not kept."""
+    logger.warning("A callback came to an unknown address.")
+    return quietly(404)
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class CallbackView(View):
+    """What Safaricom's callbacks share: no log-in, no cookies, no envelope; the secret stands in the path.
+
+    A plain Django view, because nothing of REST framework (parsing, negotiation, log-in) may stand between the bytes
+    and the inbox. The address is never logged.
+    """
+
+    http_method_names = ["post"]
+    source: CallbackSource
+
+    def keep(self, request: HttpRequest, **where) -> HttpResponse:
+        """Hand the bytes to the inbox and answer; 404 for an address that is nobody's, with nothing kept."""
+        try:
+            if content_length(request) > inbox.LARGEST_BODY:
+                return quietly(413)
+            kept = inbox.receive(
+                source=self.source,
+                body=request.body,
+                headers=request.headers,
+                peer=request.META.get("REMOTE_ADDR") or None,
+                now=now(),
+                **where,
+            )
+        except UnreadablePostError:
+            return quietly(400)  # the sender hung up; there is nothing whole to keep
+        except spool.SpoolFull:
+            return quietly(503)
+        return JsonResponse(ACCEPTED) if kept else unknown_address()
+
+
+class StkCallbackView(CallbackView):
+    """Where Safaricom reports the result of an STK push; the token in the path finds the push."""
+
+    source = CallbackSource.STK
+
+    def post(self, request: HttpRequest, token: str) -> HttpResponse:
+        return self.keep(request, token_hash=inbox.hash_of(token))
