@@ -5,3 +5,6 @@ from django.apps import AppConfig
 
 class SubscriptionsConfig(AppConfig):
     name = "subscriptions"
+
+    def ready(self):
+        from subscriptions import receivers  # noqa: F401  the receivers are connected by being imported

@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Deferrable, F, Func, Q, Value
 from django.db.models.functions import Cast
 
+from subscriptions.querysets import FreezeQuerySet, PlanQuerySet, SubscriptionQuerySet
+
 
 class DateRange(Func):
     """PostgreSQL's daterange(lower, upper, bounds)."""
@@ -46,10 +48,19 @@ class Fact(models.TextChoices):
     REVOKED = "revoked"  # the money went back
 
 
+class Origin(models.TextChoices):
+    """How a period came to be; all but the bought ones carry a comp payment with a reason and an author."""
+
+    BOUGHT = "bought"
+    GIFT = "gift"  # given by staff
+    MIGRATED = "migrated"  # brought along from the club's former books, with its own dates
+
+
 class PlanGroup(models.Model):
     """Plans of which a member runs one at a time: gym access, locker, personal training."""
 
     name = models.CharField(max_length=60, unique=True)
+    opens_gate = models.BooleanField(default=True, help_text="Whether its periods let a member in; a locker's do not.")
 
     def __str__(self):
         return self.name
@@ -72,10 +83,19 @@ class Plan(models.Model):
     max_freezes = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
     stacking_limit = models.PositiveSmallIntegerField(default=12, help_text="Periods that may be bought ahead.")
     is_on_sale = models.BooleanField(default=True)
+    opens_at = models.TimeField(null=True, blank=True, help_text="Entry from, Nairobi time; empty: all day.")
+    closes_at = models.TimeField(null=True, blank=True, help_text="Entry until, Nairobi time; empty: all day.")
+
+    objects = PlanQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(interval_count__gt=0), name="plan_lasts_some_time"),
+            models.CheckConstraint(
+                condition=Q(opens_at__isnull=True, closes_at__isnull=True)
+                | Q(opens_at__isnull=False, closes_at__gt=F("opens_at")),
+                name="plan_hours_are_both_or_none",
+            ),
         ]
 
     def __str__(self):
@@ -99,23 +119,57 @@ class Subscription(models.Model):
     max_freeze_days = models.PositiveSmallIntegerField()
     max_freezes = models.PositiveSmallIntegerField()
 
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.BOUGHT)
+    joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES charged on top of the price.")
+    # An upgrade: what was unused of the period it replaces lowered the payment by so much.
+    replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="upgrades")
+    value_carried = models.PositiveIntegerField(default=0, help_text="Whole KES of the replaced period, unused.")
+
     fact = models.CharField(max_length=12, choices=Fact, default=Fact.PENDING)
+    not_before = models.DateField(null=True, help_text="It starts here, or where the period before it ends.")
     # Calendar months are counted from here, so that 31 January is followed by 28 February and 31 March.
     anchor_on = models.DateField(null=True)
     starts_on = models.DateField(null=True)
     base_ends_on = models.DateField(null=True, help_text="Before frozen days were given back.")
     ends_on = models.DateField(null=True)
+    cut_on = models.DateField(null=True, help_text="An upgrade took over on this day.")
+    # What the member wants at the end; both can be taken back until then.
+    leaving_at = models.DateTimeField(null=True, help_text="When the member said that this period is the last.")
+    next_plan = models.ForeignKey(
+        Plan, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="To be renewed as this."
+    )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     granted_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True, help_text="When it was cancelled or revoked.")
 
+    objects = SubscriptionQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=~Q(fact=Fact.GRANTED)
-                | Q(starts_on__isnull=False, base_ends_on__gt=F("starts_on"), ends_on__gte=F("base_ends_on")),
+                | Q(
+                    not_before__isnull=False,
+                    anchor_on__isnull=False,
+                    starts_on__isnull=False,
+                    starts_on__gte=F("not_before"),
+                    base_ends_on__isnull=False,
+                    base_ends_on__gt=F("starts_on"),
+                    ends_on__isnull=False,
+                    granted_at__isnull=False,
+                ),
                 name="subscription_granted_has_dates",
+            ),
+            models.CheckConstraint(
+                condition=~Q(fact=Fact.GRANTED)
+                | Q(cut_on__isnull=True, ends_on__gte=F("base_ends_on"))
+                | Q(cut_on__gte=F("starts_on"), ends_on=F("cut_on")),
+                name="subscription_ends_after_its_length_unless_cut",
+            ),
+            models.CheckConstraint(
+                condition=Q(value_carried=0) | Q(replaces__isnull=False, value_carried__lt=F("price")),
+                name="subscription_carries_value_of_another_only",
             ),
             ExclusionConstraint(
                 name="subscription_periods_do_not_overlap",
@@ -130,6 +184,11 @@ class Subscription(models.Model):
             models.UniqueConstraint(
                 fields=["member", "plan"], condition=Q(fact=Fact.PENDING), name="subscription_pending_once_per_plan"
             ),
+            models.UniqueConstraint(
+                fields=["replaces"],
+                condition=Q(fact__in=(Fact.PENDING, Fact.GRANTED)),
+                name="subscription_is_replaced_once",
+            ),
         ]
         indexes = [
             models.Index(fields=["member", "group", "starts_on"], name="subscription_by_member"),
@@ -140,7 +199,6 @@ class Subscription(models.Model):
 class FreezeKind(models.TextChoices):
     MEMBER = "member"  # asked by the member, within the plan's limits
     STAFF = "staff"  # given by staff
-    CLOSURE = "closure"  # the whole club was closed
 
 
 class Freeze(models.Model):
@@ -155,6 +213,8 @@ class Freeze(models.Model):
     approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     ended_early_on = models.DateField(null=True)
     created_at = models.DateTimeField()
+
+    objects = FreezeQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -179,6 +239,25 @@ class Freeze(models.Model):
                         RangeOperators.OVERLAPS,
                     ),
                 ],
+            ),
+        ]
+
+
+class Closure(models.Model):
+    """Days on which the whole club is closed; every period gets them back. Half-open."""
+
+    starts_on = models.DateField()
+    ends_on = models.DateField()
+    reason = models.CharField(max_length=120)
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(ends_on__gt=F("starts_on")), name="closure_lasts_some_days"),
+            ExclusionConstraint(
+                name="closures_do_not_overlap",
+                expressions=[(DateRange(F("starts_on"), F("ends_on"), RangeBoundary()), RangeOperators.OVERLAPS)],
             ),
         ]
 

@@ -1,0 +1,59 @@
+"""Memberships in the admin: plans are edited here, what was sold is only read."""
+
+from django.contrib import admin
+
+from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Rows that only services write."""
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+@admin.register(PlanGroup)
+class PlanGroupAdmin(admin.ModelAdmin):
+    list_display = ["name", "opens_gate"]
+
+
+@admin.register(Plan)
+class PlanAdmin(admin.ModelAdmin):
+    list_display = ["name", "code", "group", "price", "interval_count", "interval", "is_on_sale"]
+    list_filter = ["group", "is_on_sale"]
+    list_select_related = ["group"]
+    search_fields = ["name", "code"]
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = ["member", "plan", "fact", "starts_on", "ends_on", "payment"]
+    list_filter = ["fact", "group", "plan"]
+    list_select_related = ["member", "plan", "payment"]
+    search_fields = ["member__username", "member__member_number", "payment__reference"]
+
+
+@admin.register(Freeze)
+class FreezeAdmin(ReadOnlyAdmin):
+    list_display = ["subscription_id", "starts_on", "ends_on", "ended_early_on", "kind", "requested_by"]
+    list_select_related = ["requested_by"]
+
+
+@admin.register(Closure)
+class ClosureAdmin(ReadOnlyAdmin):
+    list_display = ["starts_on", "ends_on", "reason", "made_by"]
+    list_select_related = ["made_by"]
+
+
+@admin.register(Visit)
+class VisitAdmin(ReadOnlyAdmin):
+    list_display = ["at", "member", "decision", "reason", "gate"]
+    list_filter = ["decision", "reason"]
+    list_select_related = ["member"]
+    search_fields = ["member__username", "member__member_number"]

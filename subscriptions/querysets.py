@@ -1,0 +1,93 @@
+"""Chainable questions to the subscriptions table."""
+
+from datetime import date
+
+from django.apps import apps
+from django.db import models
+from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce
+
+from subscriptions.statuses import Status
+
+
+def is_staff(user) -> bool:
+    """Say whether the caller works here: any role above Member."""
+    return user.is_authenticated and user.role != "Member"
+
+
+class SubscriptionQuerySet(models.QuerySet):
+    """Subscriptions, and what they are on a day."""
+
+    def visible_to(self, user):
+        """Return the caller's own, or everybody's for staff."""
+        return self if is_staff(user) else self.filter(member=user.pk)
+
+    def granted(self):
+        return self.filter(fact="granted")
+
+    def pending(self):
+        return self.filter(fact="pending")
+
+    def running_on(self, day: date):
+        """Return the granted periods that cover the day, frozen or not."""
+        return self.granted().filter(starts_on__lte=day, ends_on__gt=day)
+
+    def with_facts(self, today: date):
+        """Annotate what status_on needs besides the row: is_frozen, is_followed, visits_used."""
+        freezes = apps.get_model("subscriptions", "Freeze").objects.covering(today)
+        closures = apps.get_model("subscriptions", "Closure").objects.filter(starts_on__lte=today, ends_on__gt=today)
+        visits = apps.get_model("subscriptions", "Visit").objects.filter(decision="allow")
+        later = self.model.objects.granted().filter(
+            member=OuterRef("member"), group=OuterRef("group"), starts_on__gte=OuterRef("ends_on"), starts_on__lte=today
+        )
+        used = visits.filter(subscription=OuterRef("pk")).order_by().values("subscription").annotate(n=Count("pk"))
+        return self.annotate(
+            is_frozen=Exists(freezes.filter(subscription=OuterRef("pk"))) | Exists(closures),
+            is_followed=Exists(later),
+            # Counted for packs only: who comes daily for years is never counted.
+            visits_used=Case(
+                When(visits__isnull=False, then=Coalesce(Subquery(used.values("n")), 0)),
+                default=0,
+                output_field=models.IntegerField(),
+            ),
+        )
+
+    def with_status(self, today: date):
+        """Annotate `status` as `statuses.status_on` computes it, in SQL."""
+        used_up = Q(visits__isnull=False, visits_used__gte=F("visits"))
+        no_grace = Q(is_followed=True) | Q(leaving_at__isnull=False) | Q(cut_on__isnull=False) | used_up
+        grace_ends_on = ExpressionWrapper(F("ends_on") + F("grace_days"), output_field=models.DateField())
+        return (
+            self.with_facts(today)
+            .alias(grace_ends_on=grace_ends_on)
+            .annotate(
+                status=Case(
+                    When(~Q(fact="granted"), then=F("fact")),
+                    When(starts_on__gt=today, then=Value(Status.SCHEDULED)),
+                    When(Q(ends_on__gt=today, is_frozen=True), then=Value(Status.FROZEN)),
+                    When(Q(ends_on__gt=today) & used_up, then=Value(Status.EXHAUSTED)),
+                    When(ends_on__gt=today, then=Value(Status.ACTIVE)),
+                    When(no_grace, then=Value(Status.EXPIRED)),
+                    When(grace_ends_on__gt=today, then=Value(Status.GRACE)),
+                    default=Value(Status.EXPIRED),
+                    output_field=models.CharField(),
+                )
+            )
+        )
+
+
+class PlanQuerySet(models.QuerySet):
+    """Plans; the price list shows what is on sale, staff see the rest too."""
+
+    def visible_to(self, user):
+        return self if is_staff(user) else self.filter(is_on_sale=True)
+
+
+class FreezeQuerySet(models.QuerySet):
+    """Freezes; one ended early lasted until then."""
+
+    def with_last_day(self):
+        return self.annotate(until=Coalesce("ended_early_on", "ends_on"))
+
+    def covering(self, day: date):
+        return self.with_last_day().filter(starts_on__lte=day, until__gt=day)

@@ -1,0 +1,141 @@
+"""What money does to a period: paid grants it, gone back revokes it, withdrawn cancels it. Each twice is harmless."""
+
+from datetime import date, datetime
+
+from django.db import transaction
+
+from payments import review
+from payments import services as payment_services
+from payments.models import Payment, PaymentStatus, ReviewReason
+from subscriptions.models import Fact, Subscription
+from subscriptions.periods import add, business_day, new_period
+from subscriptions.services.calendars import frozen_days, granted_periods, lock_periods, rearrange, save
+
+
+@transaction.atomic
+def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
+    """Give the period that the paid payment bought, from the day the money moved; None when it bought none.
+
+    Money wins: a cancelled or revoked period whose payment is paid is granted too. A payment that is not paid
+    grants nothing.
+    """
+    found = _lock_bought(payment_id)
+    if found is None:
+        return None
+    subscription, chain, payment = found
+    if payment.status == PaymentStatus.PAID and subscription.fact != Fact.GRANTED:
+        _grant(subscription, chain, paid_at=payment.paid_at, now=now)
+    return subscription
+
+
+@transaction.atomic
+def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
+    """Take back the period whose money went back; the member's other periods keep their dates.
+
+    An upgrade taken back gives the replaced period its time again. A period that an upgrade lives off takes that
+    upgrade with it, and a person is asked to look.
+    """
+    found = _lock_bought(payment_id)
+    if found is None:
+        return None
+    subscription, chain, payment = found
+    if payment.status != PaymentStatus.PAID and subscription.fact == Fact.GRANTED:
+        _revoke(subscription, chain, now=now)
+    return subscription
+
+
+@transaction.atomic
+def cancel_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
+    """Withdraw the period whose payment was cancelled before it was paid."""
+    found = _lock_bought(payment_id)
+    if found is None:
+        return None
+    subscription, _, payment = found
+    if payment.status == PaymentStatus.CANCELLED and subscription.fact == Fact.PENDING:
+        withdraw(subscription, now=now)
+    return subscription
+
+
+def withdraw(subscription: Subscription, *, now: datetime) -> None:
+    """Mark a locked pending subscription as cancelled."""
+    subscription.fact, subscription.ended_at = Fact.CANCELLED, now
+    subscription.save(update_fields=["fact", "ended_at"])
+
+
+def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription], Payment] | None:
+    """Lock the payment, then the periods of the member and group it pays for."""
+    payment = Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
+    bought = Subscription.objects.filter(payment_id=payment_id).first()
+    if bought is None:
+        return None
+    chain = lock_periods(member_id=bought.member_id, group_id=bought.group_id)
+    return next(each for each in chain if each.pk == bought.pk), chain, payment
+
+
+def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: datetime, now: datetime) -> None:
+    first_day = business_day(paid_at)
+    if subscription.replaces_id is not None:
+        first_day = _cut_replaced(subscription, chain) or first_day
+    frozen = frozen_days(chain)
+    standing = granted_periods(chain)
+    before = max(
+        (each for each in chain if each.fact == Fact.GRANTED and each.ends_on <= first_day),
+        key=lambda each: each.ends_on,
+        default=None,
+    )
+    period = new_period(
+        subscription.pk,
+        subscription.interval,
+        subscription.interval_count,
+        starts_on=first_day,
+        not_before=first_day,
+    )
+    laid = add(
+        period,
+        to=standing,
+        frozen=frozen,
+        paid_on=first_day,
+        grace_days=before.grace_days if before and before.leaving_at is None else 0,
+        late=subscription.late_renewal,
+    )
+    subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
+    # Revoked once and paid again: the dates are found anew.
+    subscription.starts_on = subscription.base_ends_on = subscription.ends_on = subscription.cut_on = None
+    save(chain, laid)
+
+
+def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | None:
+    """End the replaced period on the day its unused value was reckoned; return that day, None if it is gone.
+
+    From that day on the member has what the upgrade gives, so no day is had twice and none is lost.
+    """
+    replaced = next(each for each in chain if each.pk == upgrade.replaces_id)
+    if replaced.fact != Fact.GRANTED or replaced.cut_on is not None:
+        return None
+    replaced.cut_on = replaced.ends_on = max(business_day(upgrade.created_at), replaced.starts_on)
+    replaced.save(update_fields=["cut_on", "ends_on"])
+    return replaced.cut_on
+
+
+def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
+    changed = [each for each in chain if each.fact == Fact.GRANTED and each.starts_on > subscription.starts_on]
+    for each in changed:
+        each.not_before = each.starts_on  # it keeps its date although the days before it fall free
+    subscription.fact, subscription.ended_at = Fact.REVOKED, now
+    subscription.save(update_fields=["fact", "ended_at"])
+    replaced = next((each for each in chain if each.pk == subscription.replaces_id), None)
+    if replaced is not None and replaced.fact == Fact.GRANTED and replaced.cut_on is not None:
+        replaced.cut_on, replaced.ends_on = None, replaced.base_ends_on
+        changed.append(replaced)
+    rearrange(chain, changed=changed)
+    for each in chain:
+        if each.replaces_id == subscription.pk and each.fact == Fact.PENDING:
+            payment_services.cancel_payment(payment_id=each.payment_id, by_id=each.created_by_id, now=now)
+        elif each.replaces_id == subscription.pk and each.fact == Fact.GRANTED:
+            review.open_item(
+                reason=ReviewReason.CONTRADICTION,
+                detail="The period this upgrade was paid with lost its money, so the upgrade was revoked too.",
+                payment_id=each.payment_id,
+                now=now,
+            )
+            _revoke(each, chain, now=now)

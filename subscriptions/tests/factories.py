@@ -1,0 +1,97 @@
+"""The smallest valid objects of memberships, made as the product makes them."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import factory
+from django.db import transaction
+
+from payments import services as payment_services
+from payments.allocation import Share
+from payments.models import Account, AllocationRule, Channel, Payment, Receipt
+from payments.tests.factories import NOON, open_payment
+from payments.tests.factories import MemberFactory as PayerFactory
+from subscriptions.models import Interval, Plan, PlanGroup, Subscription
+from subscriptions.periods import NAIROBI
+from subscriptions.services.catalog import snapshot
+
+TODAY = date(2026, 11, 2)  # NOON's day in Nairobi
+
+
+class MemberFactory(PayerFactory):
+    """A member who agreed to the club's terms."""
+
+    consented_at = NOON
+
+
+class PlanGroupFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = PlanGroup
+        django_get_or_create = ["name"]
+
+    name = "Gym access"
+
+
+class PlanFactory(factory.django.DjangoModelFactory):
+    """One month of gym for KES 1,500."""
+
+    class Meta:
+        model = Plan
+
+    code = factory.Sequence(lambda n: f"monthly-{n}")
+    name = "Monthly"
+    group = factory.SubFactory(PlanGroupFactory)
+    price = 1500
+    interval = Interval.MONTHS
+
+
+def noon_on(day: date) -> datetime:
+    """Return midday of a Nairobi day."""
+    return datetime.combine(day, time(12), NAIROBI)
+
+
+def pending(plan=None, member=None, now=NOON, **fields) -> Subscription:
+    """A period that was bought and not paid."""
+    plan, member = plan or PlanFactory(), member or MemberFactory()
+    payment = fields.pop("payment", None) or open_payment(payer=member, amount=plan.price, now=now)
+    return Subscription.objects.create(
+        member=member, payment=payment, created_by=member, created_at=now, **(snapshot(plan) | fields)
+    )
+
+
+@transaction.atomic
+def pay(payment: Payment, *, at: datetime, now: datetime | None = None) -> Payment:
+    """Cash of what the payment owes, taken at the desk."""
+    payment.refresh_from_db()
+    receipt = Receipt.objects.create(
+        channel=Channel.CASH,
+        amount=payment.amount_owed,
+        paid_at=at,
+        member_id=payment.payer_id,
+        recorded_by_id=payment.payer_id,
+        created_at=now or at,
+    )
+    share = Share(payment, receipt.amount, AllocationRule.BY_HAND)
+    payment_services.take_money(receipt=receipt, taken_from=Account.CASH, shares=[share], by_id=None, now=now or at)
+    return payment
+
+
+def granted(plan=None, member=None, on: date = TODAY, **fields) -> Subscription:
+    """A period bought and paid on a day."""
+    subscription = pending(plan, member, now=noon_on(on), **fields)
+    pay(subscription.payment, at=noon_on(on) + timedelta(minutes=1))
+    subscription.refresh_from_db()
+    return subscription
+
+
+__all__ = [
+    "NOON",
+    "TODAY",
+    "UTC",
+    "MemberFactory",
+    "PlanFactory",
+    "PlanGroupFactory",
+    "granted",
+    "noon_on",
+    "pay",
+    "pending",
+]

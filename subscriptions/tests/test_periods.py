@@ -1,0 +1,258 @@
+"""Prepaid time is always right: the arithmetic, without a database."""
+
+import itertools
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subscriptions.periods import (
+    Frozen,
+    Period,
+    add,
+    business_day,
+    end_of,
+    lay_out,
+    months_after,
+    new_period,
+    running_days,
+    uncovered,
+    unused_value,
+)
+
+DAYS = st.dates(date(2027, 1, 1), date(2028, 12, 31))
+INTERVALS = st.sampled_from([("days", 1), ("days", 10), ("weeks", 1), ("months", 1), ("months", 3), ("years", 1)])
+
+
+def placed(period_id, starts_on, interval="months", count=1, **kept):
+    return new_period(period_id, interval, count, starts_on=starts_on, not_before=kept.get("not_before", starts_on))
+
+
+@pytest.mark.parametrize(
+    ("instant", "day"),
+    [
+        (datetime(2027, 2, 28, 20, 59, 59, 999999, UTC), date(2027, 2, 28)),
+        (datetime(2027, 2, 28, 21, 0, tzinfo=UTC), date(2027, 3, 1)),
+        (datetime(2028, 2, 28, 21, 0, tzinfo=UTC), date(2028, 2, 29)),
+        (datetime(2027, 12, 31, 21, 0, tzinfo=UTC), date(2028, 1, 1)),
+    ],
+)
+def test_the_day_begins_at_midnight_in_nairobi(instant, day):
+    assert business_day(instant) == day
+
+
+@pytest.mark.parametrize(
+    ("months", "day"),
+    [
+        (1, date(2027, 2, 28)),
+        (2, date(2027, 3, 31)),
+        (3, date(2027, 4, 30)),
+        (13, date(2028, 2, 29)),
+        (-1, date(2026, 12, 31)),
+    ],
+)
+def test_months_clamp_from_the_anchor_and_never_drift(months, day):
+    assert months_after(date(2027, 1, 31), months) == day
+
+
+@pytest.mark.parametrize(
+    ("interval", "count", "end"),
+    [
+        ("days", 1, date(2028, 3, 1)),
+        ("weeks", 2, date(2028, 3, 14)),
+        ("months", 1, date(2028, 3, 29)),
+        ("years", 1, date(2029, 2, 28)),
+        ("years", 4, date(2032, 2, 29)),
+    ],
+)
+def test_a_period_from_the_leap_day_ends_where_its_interval_says(interval, count, end):
+    leap_day = date(2028, 2, 29)
+
+    assert end_of(anchor_on=leap_day, starts_on=leap_day, interval=interval, count=count) == end
+
+
+def test_months_bought_one_by_one_end_where_a_year_would():
+    periods = []
+    for n in range(12):
+        period = new_period(n, "months", 1, starts_on=date(2027, 1, 31), not_before=date(2027, 1, 31))
+        periods = add(period, to=periods, frozen=[], paid_on=date(2027, 1, 31), grace_days=0, late="from_payment")
+
+    assert [period.ends_on.day for period in periods] == [28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 31]
+    assert periods[-1].ends_on == date(2028, 1, 31)
+
+
+def test_a_period_bought_early_starts_where_the_running_one_ends():
+    running = placed(1, date(2027, 1, 10))
+
+    _, bought = add(
+        placed(2, date(2027, 1, 20)),
+        to=[running],
+        frozen=[],
+        paid_on=date(2027, 1, 20),
+        grace_days=0,
+        late="from_payment",
+    )
+
+    assert (bought.starts_on, bought.ends_on) == (date(2027, 2, 10), date(2027, 3, 10))
+
+
+def late(paid_on, rule, grace_days=7, interval="months"):
+    ended = placed(1, date(2027, 1, 10))
+    new = placed(2, paid_on, interval)
+    return add(new, to=[ended], frozen=[], paid_on=paid_on, grace_days=grace_days, late=rule)[-1].starts_on
+
+
+def test_paid_within_grace_it_starts_where_the_old_one_ended_if_the_plan_says_so():
+    assert late(date(2027, 2, 16), "from_expiry") == date(2027, 2, 10)
+    assert late(date(2027, 2, 16), "from_payment") == date(2027, 2, 16)
+
+
+def test_paid_after_grace_it_starts_on_the_day_the_money_moved():
+    assert late(date(2027, 2, 17), "from_expiry") == date(2027, 2, 17)
+
+
+def test_a_day_pass_is_never_sold_into_the_past():
+    assert late(date(2027, 2, 12), "from_expiry", interval="days") == date(2027, 2, 12)
+
+
+def test_a_period_fills_the_days_that_a_revoked_one_left_and_moves_the_next_one_on():
+    next_one = placed(2, date(2027, 2, 10))
+
+    first, second = add(
+        placed(3, date(2027, 1, 20)),
+        to=[next_one],
+        frozen=[],
+        paid_on=date(2027, 1, 20),
+        grace_days=0,
+        late="from_payment",
+    )
+
+    assert (first.id, first.starts_on, first.ends_on) == (3, date(2027, 1, 20), date(2027, 2, 20))
+    assert (second.id, second.starts_on, second.ends_on) == (2, date(2027, 2, 20), date(2027, 3, 20))
+
+
+def test_frozen_days_come_back_at_the_end_and_move_what_is_stacked():
+    running, stacked = placed(1, date(2027, 1, 10)), placed(2, date(2027, 2, 10), not_before=date(2027, 1, 15))
+
+    first, second = lay_out([running, stacked], [Frozen(date(2027, 1, 20), date(2027, 1, 27))])
+
+    assert (first.base_ends_on, first.ends_on) == (date(2027, 2, 10), date(2027, 2, 17))
+    assert (second.starts_on, second.ends_on) == (date(2027, 2, 17), date(2027, 3, 17))
+
+
+def test_a_freeze_that_is_taken_back_puts_everything_where_it_was():
+    before = lay_out([placed(1, date(2027, 1, 31)), placed(2, date(2027, 2, 28), not_before=date(2027, 2, 1))], [])
+
+    frozen = lay_out(before, [Frozen(date(2027, 2, 3), date(2027, 2, 13))])
+    after = lay_out(frozen, [])
+
+    assert frozen != before
+    assert [(p.starts_on, p.base_ends_on, p.ends_on) for p in after] == [
+        (date(2027, 1, 31), date(2027, 2, 28), date(2027, 2, 28)),
+        (date(2027, 2, 28), date(2027, 3, 31), date(2027, 3, 31)),
+    ]
+
+
+def test_dates_brought_along_move_as_so_many_days():
+    brought = Period(
+        2, "months", 1, date(2027, 1, 1), date(2027, 2, 10), date(2027, 2, 10), date(2027, 2, 21), date(2027, 2, 21),
+        keeps_days=True,
+    )  # fmt: skip
+
+    _, moved = lay_out([placed(1, date(2027, 1, 10)), brought], [Frozen(date(2027, 1, 20), date(2027, 1, 25))])
+
+    assert (moved.starts_on, moved.ends_on) == (date(2027, 2, 15), date(2027, 2, 26))
+
+
+def test_unused_value_is_whole_shillings_rounded_down():
+    month = placed(1, date(2027, 1, 1))
+
+    assert unused_value(month, paid=1000, frozen=[], today=date(2027, 1, 11)) == 1000 * 21 // 31
+    assert unused_value(month, paid=1000, frozen=[], today=date(2027, 1, 1)) == 1000
+    assert unused_value(month, paid=1000, frozen=[], today=date(2027, 2, 1)) == 0
+
+
+# --- Whatever happens ------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def histories(draw):
+    """Purchases in the order of their payment, with freezes that do not overlap."""
+    rule = st.sampled_from(["from_expiry", "from_payment"])
+    purchases = draw(st.lists(st.tuples(DAYS, INTERVALS, st.integers(0, 14), rule), min_size=1, max_size=8))
+    frozen = []
+    for starts_on, length in sorted(draw(st.lists(st.tuples(DAYS, st.integers(1, 40)), max_size=5))):
+        if not frozen or frozen[-1].ends_on <= starts_on:
+            frozen.append(Frozen(starts_on, starts_on + timedelta(days=length)))
+    return purchases, frozen
+
+
+def bought(purchases, frozen):
+    periods = []
+    for n, (paid_on, (interval, count), grace_days, rule) in enumerate(purchases):
+        new = new_period(n, interval, count, starts_on=paid_on, not_before=paid_on)
+        periods = add(new, to=periods, frozen=frozen, paid_on=paid_on, grace_days=grace_days, late=rule)
+    return periods
+
+
+@given(histories())
+def test_periods_never_overlap_and_none_is_lost(history):
+    periods = bought(*history)
+
+    assert sorted(period.id for period in periods) == list(range(len(history[0])))
+    assert all(a.ends_on <= b.starts_on for a, b in itertools.pairwise(periods))
+
+
+@given(histories())
+def test_length_bought_is_length_given(history):
+    for period in bought(*history):
+        assert period.base_ends_on == end_of(
+            anchor_on=period.anchor_on,
+            starts_on=period.starts_on,
+            interval=period.interval,
+            count=period.interval_count,
+        )
+        assert (
+            running_days(period.starts_on, period.ends_on, history[1]) == (period.base_ends_on - period.starts_on).days
+        )
+
+
+@given(histories())
+def test_laying_out_twice_changes_nothing(history):
+    periods = bought(*history)
+
+    assert lay_out(periods, history[1]) == periods
+
+
+@given(histories())
+def test_no_day_is_charged_while_an_earlier_one_could_have_been_given(history):
+    periods = bought(*history)
+
+    for before, period in itertools.pairwise(periods):
+        assert period.starts_on == max(period.not_before, before.ends_on)
+
+
+@given(DAYS, INTERVALS, st.integers(1, 100_000), st.integers(0, 800))
+def test_unused_value_never_exceeds_what_was_paid_and_only_falls(starts_on, interval, paid, days):
+    period = new_period(1, *interval, starts_on=starts_on, not_before=starts_on)
+    today = starts_on + timedelta(days=days)
+
+    value = unused_value(period, paid=paid, frozen=[], today=today)
+
+    assert 0 <= unused_value(period, paid=paid, frozen=[], today=today + timedelta(days=1)) <= value <= paid
+    assert (value == paid) == (days == 0)
+
+
+@given(DAYS, st.integers(1, 60), st.lists(st.tuples(DAYS, st.integers(1, 30)), max_size=5))
+def test_uncovered_days_are_those_that_no_freeze_covers(starts_on, length, freezes):
+    frozen = [Frozen(day, day + timedelta(days=n)) for day, n in freezes]
+    days = {starts_on + timedelta(days=n) for n in range(length)}
+
+    free = {
+        part.starts_on + timedelta(days=n)
+        for part in uncovered(starts_on, starts_on + timedelta(days=length), frozen)
+        for n in range((part.ends_on - part.starts_on).days)
+    }
+
+    assert free == {day for day in days if not any(f.starts_on <= day < f.ends_on for f in frozen)}

@@ -1,0 +1,129 @@
+"""What people see of a period, in Python and in SQL."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from subscriptions.models import Closure, Decision, Freeze, FreezeKind, Subscription, Visit
+from subscriptions.statuses import Status, status_on
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pending
+
+pytestmark = pytest.mark.django_db
+
+LAST_DAY = date(2026, 12, 1)
+
+
+def in_sql(subscription, today):
+    return Subscription.objects.with_status(today).get(pk=subscription.pk).status
+
+
+def in_python(subscription, today):
+    row = Subscription.objects.with_facts(today).get(pk=subscription.pk)
+    return status_on(
+        today,
+        fact=row.fact,
+        starts_on=row.starts_on,
+        ends_on=row.ends_on,
+        grace_days=row.grace_days,
+        visits=row.visits,
+        visits_used=row.visits_used,
+        is_frozen=row.is_frozen,
+        is_followed=row.is_followed,
+        has_no_grace=row.leaving_at is not None or row.cut_on is not None,
+    )
+
+
+def status(subscription, today):
+    """Return the status on a day, having seen that both ways agree."""
+    assert in_sql(subscription, today) == in_python(subscription, today)
+    return in_sql(subscription, today)
+
+
+def visit(subscription, times):
+    for _ in range(times):
+        Visit.objects.create(
+            member=subscription.member, subscription=subscription, at=NOON, decision=Decision.ALLOW, reason="active"
+        )
+
+
+def test_a_period_is_active_from_its_first_day_to_its_last():
+    subscription = granted()
+
+    assert status(subscription, TODAY - timedelta(days=1)) == Status.SCHEDULED
+    assert status(subscription, TODAY) == Status.ACTIVE
+    assert status(subscription, LAST_DAY) == Status.ACTIVE
+    assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
+
+
+def test_grace_lasts_as_many_days_as_the_plan_gave():
+    subscription = granted(PlanFactory(grace_days=2))
+
+    assert [status(subscription, LAST_DAY + timedelta(days=n)) for n in (1, 2, 3)] == ["grace", "grace", "expired"]
+
+
+def test_there_is_no_grace_once_the_next_period_runs():
+    subscription = granted(PlanFactory(grace_days=2))
+    granted(subscription.plan, subscription.member)
+
+    assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
+
+
+def test_there_is_no_grace_for_who_said_it_was_the_last():
+    subscription = granted(PlanFactory(grace_days=2), leaving_at=NOON)
+
+    assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
+
+
+def test_a_pack_is_exhausted_by_its_last_visit():
+    subscription = granted(PlanFactory(visits=2, grace_days=5))
+    visit(subscription, 1)
+    assert status(subscription, TODAY) == Status.ACTIVE
+
+    visit(subscription, 1)
+
+    assert status(subscription, TODAY) == Status.EXHAUSTED
+    assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
+
+
+def test_a_period_is_frozen_while_a_freeze_or_a_closure_covers_the_day():
+    subscription = granted()
+    Freeze.objects.create(
+        subscription=subscription,
+        starts_on=TODAY,
+        ends_on=TODAY + timedelta(days=5),
+        ended_early_on=TODAY + timedelta(days=2),
+        kind=FreezeKind.STAFF,
+        requested_by=subscription.member,
+        created_at=NOON,
+    )
+    Closure.objects.create(
+        starts_on=TODAY + timedelta(days=3),
+        ends_on=TODAY + timedelta(days=4),
+        reason="Christmas",
+        made_by=subscription.member,
+        created_at=NOON,
+    )
+
+    assert [status(subscription, TODAY + timedelta(days=n)) for n in range(5)] == [
+        "frozen",
+        "frozen",
+        "active",
+        "frozen",
+        "active",
+    ]
+
+
+@pytest.mark.parametrize("fact", ["pending", "cancelled"])
+def test_what_was_never_granted_is_what_was_decided(fact):
+    assert status(pending(fact=fact), TODAY) == fact
+
+
+def test_the_list_with_statuses_costs_one_query(django_assert_num_queries):
+    member = MemberFactory()
+    for day in (TODAY, TODAY, date(2027, 6, 1)):
+        granted(PlanFactory(), member, day)
+
+    with django_assert_num_queries(1):
+        rows = list(Subscription.objects.with_status(noon_on(TODAY).date()).order_by("starts_on"))
+
+    assert [row.status for row in rows] == ["active", "scheduled", "scheduled"]
