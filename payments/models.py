@@ -154,7 +154,7 @@ class PaymentEvent(models.Model):
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="events")
     from_status = models.CharField(max_length=16, choices=PaymentStatus, blank=True, help_text="Empty at birth.")
     to_status = models.CharField(max_length=16, choices=PaymentStatus)
-    evidence = models.CharField(max_length=64, help_text="What caused it: `receipt 12`, `push 7 ended 1032`.")
+    evidence = models.CharField(max_length=160, help_text="What caused it: `receipt 12`, `push 7 ended 1032`.")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField()
 
@@ -250,11 +250,36 @@ class Receipt(models.Model):
     recorded_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
+    number = models.CharField(
+        max_length=16, null=True, blank=True, unique=True, help_text="Of desk money: year and a number without gaps."
+    )
+    cash_session = models.ForeignKey(
+        "payments.CashSession", null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
+    )
     created_at = models.DateTimeField()
     reversed_at = models.DateTimeField(null=True, blank=True)
+    reversed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    reversal_reason = models.CharField(max_length=255, blank=True)
 
     class Meta:
         constraints = [
+            models.CheckConstraint(
+                condition=~Q(channel__in=(Channel.CASH, Channel.BANK))
+                | Q(number__isnull=False, recorded_by__isnull=False),
+                name="receipt_of_the_desk_is_numbered",
+            ),
+            models.CheckConstraint(
+                condition=~Q(channel=Channel.CASH) | Q(cash_session__isnull=False),
+                name="receipt_of_cash_has_a_session",
+            ),
+            models.CheckConstraint(
+                condition=~Q(channel__in=(Channel.CASH, Channel.BANK))
+                | Q(reversed_at__isnull=True)
+                | (Q(reversed_by__isnull=False) & ~Q(reversed_by=F("recorded_by"))),
+                name="receipt_of_the_desk_is_voided_by_a_second_person",
+            ),
             models.CheckConstraint(
                 condition=Q(code__isnull=True) | Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="receipt_code_is_canonical"
             ),
@@ -263,6 +288,58 @@ class Receipt(models.Model):
         indexes = [
             models.Index(fields=["member", "-paid_at"], name="receipt_by_member"),
             models.Index(fields=["-paid_at", "-id"], name="receipt_newest_first"),
+        ]
+
+
+class CashSession(models.Model):
+    """One cashier's drawer from opening to counting. At most one open session per cashier."""
+
+    cashier = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="cash_sessions")
+    opened_at = models.DateTimeField()
+    opening_float = models.PositiveIntegerField(default=0, help_text="Whole KES in the drawer at the start.")
+    closed_at = models.DateTimeField(null=True)
+    expected = models.PositiveIntegerField(null=True, help_text="Float and live cash receipts, whole KES.")
+    counted = models.PositiveIntegerField(null=True, help_text="What was in the drawer, whole KES.")
+    note = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cashier"], condition=Q(closed_at__isnull=True), name="cash_session_open_once_per_cashier"
+            ),
+            models.CheckConstraint(
+                condition=Q(closed_at__isnull=True) | Q(expected__isnull=False, counted__isnull=False),
+                name="cash_session_closed_is_counted",
+            ),
+        ]
+
+    @property
+    def difference(self) -> int | None:
+        """Over (positive) or short (negative) in KES; None while the session is open."""
+        return None if self.closed_at is None else self.counted - self.expected
+
+
+class ReceiptCounter(models.Model):
+    """The last number given to a desk receipt of a Nairobi year; locked while the next one is given."""
+
+    year = models.PositiveSmallIntegerField(primary_key=True)
+    last = models.PositiveIntegerField(default=0)
+
+
+class CodeClaim(models.Model):
+    """An M-Pesa code that a payer showed at the desk: a claim, and no money, until Safaricom's evidence has it."""
+
+    code = models.CharField(max_length=16, unique=True, help_text="Upper-cased; a code is claimed once.")
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="code_claims")
+    claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    claimed_at = models.DateTimeField()
+    receipt = models.OneToOneField(
+        Receipt, null=True, on_delete=models.PROTECT, related_name="claim", help_text="Safaricom's evidence for it."
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="claim_code_is_canonical"),
         ]
 
 
@@ -322,6 +399,7 @@ class ReviewReason(models.TextChoices):
     LATE_MONEY = "late_money"  # money for a cancelled or refunded payment
     LISTENER_FAILED = "listener_failed"  # money is in, what it buys was not granted
     UNREADABLE = "unreadable"  # a callback that is not what Safaricom sends
+    CASH_DIFFERS = "cash_differs"  # a drawer was counted over or short
 
 
 class ReviewStatus(models.TextChoices):

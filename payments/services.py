@@ -330,8 +330,8 @@ def reverse_receipt_locked(
         by_id=by_id,
         at=now,
     )
-    receipt.reversed_at = now
-    receipt.save(update_fields=["reversed_at"])
+    receipt.reversed_at, receipt.reversed_by_id, receipt.reversal_reason = now, by_id, why[:255]
+    receipt.save(update_fields=["reversed_at", "reversed_by", "reversal_reason"])
 
 
 # --- Ends without money -----------------------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ def _move(
     Payment.objects.filter(pk=payment.pk).update(status=to, paid_at=paid_at, amount_paid=payment.amount_paid)
     if to != came_from:
         PaymentEvent.objects.create(
-            payment=payment, from_status=came_from, to_status=to, evidence=evidence[:64], by_id=by_id, at=now
+            payment=payment, from_status=came_from, to_status=to, evidence=evidence[:160], by_id=by_id, at=now
         )
 
 

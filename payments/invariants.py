@@ -1,0 +1,233 @@
+"""What must hold in the books of payments, as SQL that returns the rows that break it (none: it holds).
+
+`manage.py audit_books` runs them. Safety ones hold at every moment; `quiet` ones once the workers have caught up.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A promise and the query for what breaks it; the first column names the row."""
+
+    code: str
+    promise: str
+    sql: str
+    quiet: bool = False  # holds only once the workers have caught up
+
+
+INVARIANTS = [
+    Invariant(
+        "P01",
+        "One M-Pesa code is one receipt, in any case and with any spaces.",
+        """
+        SELECT min(id), upper(btrim(code)) FROM payments_receipt WHERE code IS NOT NULL
+        GROUP BY upper(btrim(code)) HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "P02",
+        "A payment is paid exactly when live allocations cover what is due.",
+        """
+        SELECT p.id, p.status FROM payments_payment p
+        LEFT JOIN payments_allocation a ON a.payment_id = p.id AND a.undone_at IS NULL
+        GROUP BY p.id HAVING coalesce(sum(a.amount), 0) <> p.amount_paid
+            OR (p.status = 'paid') <> (p.amount_paid = p.amount_due AND p.status NOT IN ('cancelled', 'refunded'))
+            OR (p.status = 'partially_paid') <> (p.amount_paid > 0 AND p.amount_paid < p.amount_due)
+        """,
+    ),
+    Invariant(
+        "P03",
+        "Every posting has two legs or more and sums to zero; so does the ledger.",
+        """
+        SELECT transaction::text FROM payments_ledgerentry GROUP BY transaction
+        HAVING sum(amount) <> 0 OR count(*) < 2
+        UNION ALL SELECT 'the whole ledger' FROM payments_ledgerentry HAVING sum(amount) <> 0
+        """,
+    ),
+    Invariant(
+        "P04",
+        "A receipt stands in the books with its amount on its channel's account; a reversed one with nothing.",
+        """
+        SELECT r.id FROM payments_receipt r LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id
+            AND e.account = CASE WHEN r.channel IN ('mpesa_stk', 'mpesa_c2b') THEN 'mpesa' ELSE r.channel END
+        WHERE r.channel <> 'credit_note'
+        GROUP BY r.id HAVING coalesce(sum(e.amount), 0) <> CASE WHEN r.reversed_at IS NULL THEN r.amount ELSE 0 END
+        """,
+    ),
+    Invariant(
+        "P05",
+        "Every prompt that succeeded has its receipt, of the amount it asked for.",
+        """
+        SELECT s.id FROM payments_stkpush s LEFT JOIN payments_receipt r ON r.push_id = s.id
+        WHERE (s.status = 'succeeded' AND (r.id IS NULL OR r.amount <> s.amount))
+            OR (s.status <> 'succeeded' AND r.id IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        "P06",
+        "No callback stays unapplied for more than two minutes.",
+        "SELECT id FROM payments_callback WHERE outcome = 'new' AND received_at < now() - interval '2 minutes'",
+        quiet=True,
+    ),
+    Invariant(
+        "P07",
+        "Live allocations never exceed their receipt, and a reversed receipt has none.",
+        """
+        SELECT r.id FROM payments_receipt r JOIN payments_allocation a ON a.receipt_id = r.id AND a.undone_at IS NULL
+        GROUP BY r.id HAVING sum(a.amount) > CASE WHEN r.reversed_at IS NULL THEN r.amount ELSE 0 END
+        """,
+    ),
+    Invariant(
+        "P08",
+        "What a payment counts as paid is what the books show as its sale.",
+        """
+        SELECT p.id FROM payments_payment p
+        LEFT JOIN payments_ledgerentry e ON e.payment_id = p.id AND e.account = 'sales'
+        GROUP BY p.id HAVING coalesce(-sum(e.amount), 0) <> p.amount_paid
+        """,
+    ),
+    Invariant(
+        "P09",
+        "A member's credit in the books is the unspent part of the member's receipts, and is never negative.",
+        """
+        SELECT coalesce(held.member_id, booked.member_id) FROM (
+            SELECT r.member_id, sum(r.amount - coalesce(a.used, 0)) AS amount FROM payments_receipt r
+            LEFT JOIN (SELECT receipt_id, sum(amount) AS used FROM payments_allocation WHERE undone_at IS NULL
+                       GROUP BY receipt_id) a ON a.receipt_id = r.id
+            WHERE r.member_id IS NOT NULL AND r.reversed_at IS NULL GROUP BY r.member_id
+        ) held FULL JOIN (
+            SELECT member_id, -sum(amount) AS amount FROM payments_ledgerentry WHERE account = 'member_credit'
+            GROUP BY member_id
+        ) booked ON booked.member_id = held.member_id
+        WHERE coalesce(held.amount, 0) <> coalesce(booked.amount, 0) OR coalesce(booked.amount, 0) < 0
+        """,
+    ),
+    Invariant(
+        "P10",
+        "Money without an owner stands on unmatched, and an open or dismissed review item tells of it.",
+        """
+        SELECT r.id FROM payments_receipt r
+        LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id AND e.account = 'unmatched'
+        GROUP BY r.id
+        HAVING coalesce(-sum(e.amount), 0) <> CASE WHEN r.member_id IS NULL AND r.reversed_at IS NULL
+                                              THEN r.amount ELSE 0 END
+        UNION ALL
+        SELECT r.id FROM payments_receipt r
+        WHERE r.member_id IS NULL AND r.reversed_at IS NULL AND r.amount > 0 AND NOT EXISTS (
+            SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id AND i.reason = 'unmatched'
+            AND i.status IN ('open', 'dismissed'))
+        """,
+    ),
+    Invariant(
+        "P11",
+        "A payment's history is unbroken, legal, and ends in its status.",
+        """
+        WITH e AS (
+            SELECT *, lag(to_status) OVER w AS before, lead(id) OVER w AS next FROM payments_paymentevent
+            WINDOW w AS (PARTITION BY payment_id ORDER BY id)
+        )
+        SELECT e.payment_id, e.id FROM e JOIN payments_payment p ON p.id = e.payment_id
+        WHERE coalesce(e.before, '') <> e.from_status OR (e.next IS NULL AND p.status <> e.to_status)
+            OR (e.from_status IN ('cancelled', 'refunded'))
+            OR (e.from_status = 'paid' AND e.to_status NOT IN ('partially_paid', 'pending', 'expired', 'refunded'))
+        UNION ALL
+        SELECT p.id, NULL FROM payments_payment p
+        WHERE NOT EXISTS (SELECT FROM payments_paymentevent e WHERE e.payment_id = p.id)
+        """,
+    ),
+    Invariant(
+        "P12",
+        "A prompt is never open for more than a day without a person being told.",
+        """
+        SELECT s.id FROM payments_stkpush s WHERE s.status IN ('created', 'sending', 'sent', 'unknown')
+            AND s.created_at < now() - interval '26 hours' AND NOT EXISTS (
+                SELECT FROM payments_reviewitem i WHERE i.push_id = s.id)
+        """,
+        quiet=True,
+    ),
+    Invariant(
+        "P13",
+        "At most one open prompt per payment and per phone.",
+        """
+        SELECT min(id), payment_id::text FROM payments_stkpush
+        WHERE status IN ('created', 'sending', 'sent', 'unknown') GROUP BY payment_id HAVING count(*) > 1
+        UNION ALL
+        SELECT min(id), phone FROM payments_stkpush
+        WHERE status IN ('created', 'sending', 'sent', 'unknown') GROUP BY phone HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "P14",
+        "Time runs forward.",
+        """
+        SELECT id FROM payments_payment WHERE paid_at < created_at OR paid_at > now() + interval '5 minutes'
+            OR (status = 'paid') <> (paid_at IS NOT NULL)
+        UNION ALL SELECT id FROM payments_stkpush WHERE sent_at < created_at OR ended_at < created_at
+        """,
+    ),
+    Invariant(
+        "P15",
+        "No job of a dead worker, no payment job given up, none due for more than two minutes.",
+        """
+        SELECT j.id FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
+        WHERE (j.status = 'doing' AND (w.id IS NULL OR w.last_heartbeat < now() - interval '2 minutes'))
+            OR (j.status = 'todo' AND coalesce(j.scheduled_at, (
+                SELECT max(at) FROM procrastinate_events e WHERE e.job_id = j.id)) < now() - interval '2 minutes')
+            OR (j.status IN ('failed', 'aborted') AND j.task_name LIKE 'payments.%')
+        """,
+        quiet=True,
+    ),
+    Invariant(
+        "P16",
+        "No whole phone number and no secret stands in a job's arguments.",
+        r"""
+        SELECT id FROM procrastinate_jobs WHERE args::text ~ '(\+?254|\m0)[17]\d{8}\M'
+            OR args::text ~* '(passkey|consumer_secret|bearer )'
+        """,
+    ),
+    Invariant(
+        "P17",
+        "The money of a prompt has an owner.",
+        """
+        SELECT id FROM payments_receipt WHERE push_id IS NOT NULL AND member_id IS NULL AND reversed_at IS NULL
+        """,
+    ),
+    Invariant(
+        "P18",
+        "Every listener that failed is waiting to be retried, or a person has been told.",
+        """
+        SELECT i.id FROM payments_reviewitem i WHERE i.reason = 'listener_failed' AND i.status = 'open'
+            AND i.created_at < now() - interval '1 day'
+        """,
+        quiet=True,
+    ),
+    Invariant(
+        "P19",
+        "Desk receipts of a year are numbered without a gap.",
+        """
+        SELECT c.year FROM payments_receiptcounter c
+        LEFT JOIN payments_receipt r ON r.number LIKE c.year || '-%' GROUP BY c.year, c.last
+        HAVING count(r.id) <> c.last OR max(r.number) <> c.year || '-' || lpad(c.last::text, 6, '0')
+        """,
+    ),
+    Invariant(
+        "P20",
+        "A claimed M-Pesa code is matched by the receipt of that very code, and a desk receipt is voided by another.",
+        """
+        SELECT c.id FROM payments_codeclaim c JOIN payments_receipt r ON r.id = c.receipt_id WHERE r.code <> c.code
+        UNION ALL
+        SELECT id FROM payments_receipt WHERE channel IN ('cash', 'bank') AND reversed_at IS NOT NULL
+            AND reversed_by_id IS NOT DISTINCT FROM recorded_by_id
+        """,
+    ),
+    Invariant(
+        "P21",
+        "Every applied callback of a success has its receipt.",
+        """
+        SELECT c.id FROM payments_callback c JOIN payments_stkpush s ON s.id = c.push_id
+        WHERE c.source = 'stk' AND c.outcome IN ('applied', 'duplicate') AND s.status = 'succeeded'
+            AND NOT EXISTS (SELECT FROM payments_receipt r WHERE r.push_id = s.id)
+        """,
+    ),
+]

@@ -1,0 +1,192 @@
+"""Each promise of the books is broken here on purpose and seen to be caught."""
+
+import uuid
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection, transaction
+
+from config.management.commands.audit_books import offending_rows
+from payments import evidence
+from payments.daraja.messages import StkResult
+from payments.invariants import INVARIANTS
+from payments.models import Payment, Receipt
+from payments.tests.conftest import broken_invariants
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+def paid_push(amount=1500, code="TKN1AB2C3D", payer=None):
+    push = make_push(open_payment(payer, amount=amount), token=code)
+    result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", amount, code, NOON)
+    evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
+    return push
+
+
+def sql(statement, *params):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+
+
+def plant(fault, ids):
+    """Change the books behind the triggers' back, as a wrong restore or a careless hand would."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(fault, ids if "%(" in fault else None)
+        cursor.execute("SET LOCAL session_replication_role = origin")
+
+
+def commit_time_checks():
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+@contextmanager
+def refused(text):
+    """Expect the database to refuse what happens inside, at the statement or at the commit."""
+    with pytest.raises(IntegrityError, match=text), transaction.atomic():  # noqa: PT012 (the commit may refuse too)
+        yield
+        commit_time_checks()
+
+
+def audit():
+    out = StringIO()
+    call_command("audit_books", stdout=out)
+    return out.getvalue()
+
+
+def test_books_in_order_pass_the_audit():
+    paid_push()
+
+    assert "invariants hold" in audit()
+
+
+FAULTS = {
+    "P01": [
+        "ALTER TABLE payments_receipt DROP CONSTRAINT receipt_code_is_canonical",
+        "UPDATE payments_receipt SET code = ' tkn1ab2c3d' WHERE code = 'TKN0000002'",
+    ],
+    "P02": [
+        "UPDATE payments_payment SET amount_paid = 700, status = 'partially_paid', paid_at = NULL WHERE id = %(p)s"
+    ],
+    "P03": ["DELETE FROM payments_ledgerentry WHERE account = 'sales' AND payment_id = %(p)s"],
+    "P04": ["UPDATE payments_receipt SET amount = 1600 WHERE id = %(r)s"],
+    "P05": ["UPDATE payments_receipt SET push_id = NULL WHERE id = %(r)s"],
+    "P06": [
+        "INSERT INTO payments_callback (source, body, headers, received_at, outcome, error, attempts)"
+        " VALUES ('stk', '', '{}', now() - interval '3 minutes', 'new', '', 0)"
+    ],
+    "P07": ["UPDATE payments_allocation SET amount = 1501 WHERE receipt_id = %(r)s"],
+    "P08": ["UPDATE payments_ledgerentry SET account = 'refunds' WHERE account = 'sales' AND payment_id = %(p)s"],
+    "P09": ["UPDATE payments_allocation SET undone_at = now() WHERE receipt_id = %(r)s"],
+    "P10": ["UPDATE payments_receipt SET member_id = NULL WHERE id = %(r)s"],
+    "P11": [
+        "INSERT INTO payments_paymentevent (payment_id, from_status, to_status, evidence, at)"
+        " VALUES (%(p)s, 'paid', 'failed', '', now())"
+    ],
+    "P12": [
+        "UPDATE payments_stkpush SET status = 'sent', created_at = now() - interval '27 hours' WHERE id = %(s)s",
+    ],
+    "P13": [
+        "DROP INDEX push_open_once_per_phone",
+        "UPDATE payments_stkpush SET status = 'sent', phone = '254700000000'",
+    ],
+    "P14": ["UPDATE payments_payment SET paid_at = created_at - interval '1 second' WHERE id = %(p)s"],
+    "P15": [
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, attempts, priority, abort_requested)"
+        " VALUES ('default', 'payments.send_push', '{}', 'failed', 1, 0, false)"
+    ],
+    "P16": [
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, attempts, priority, abort_requested)"
+        """ VALUES ('default', 'x', '{"phone": "254712345678"}', 'succeeded', 1, 0, false)"""
+    ],
+    "P17": ["UPDATE payments_receipt SET member_id = NULL WHERE id = %(r)s"],
+    "P18": [
+        "INSERT INTO payments_reviewitem"
+        " (reason, status, detail, payment_id, suggested_members, created_at, resolution)"
+        " VALUES ('listener_failed', 'open', '', %(p)s, '{}', now() - interval '2 days', '')"
+    ],
+    "P19": ["INSERT INTO payments_receiptcounter (year, last) VALUES (2026, 1)"],
+    "P20": [
+        "INSERT INTO payments_codeclaim (code, payment_id, claimed_by_id, claimed_at, receipt_id)"
+        " SELECT 'OTHER00000', id, payer_id, now(), %(r)s FROM payments_payment WHERE id = %(p)s"
+    ],
+    "P21": [
+        "INSERT INTO payments_callback (source, push_id, body, headers, received_at, outcome, error, attempts)"
+        " VALUES ('stk', %(s)s, '', '{}', now(), 'applied', '', 1)",
+        "UPDATE payments_receipt SET push_id = NULL WHERE id = %(r)s",
+    ],
+}
+
+
+@pytest.mark.breaks_the_books
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda invariant: invariant.code)
+def test_a_broken_promise_is_caught(invariant):
+    push = paid_push()
+    paid_push(code="TKN0000002", payer=push.payment.payer)
+    receipt = Receipt.objects.get(push=push)
+    commit_time_checks()
+    assert broken_invariants() == {}
+
+    for fault in FAULTS[invariant.code]:
+        plant(fault, {"p": push.payment_id, "r": receipt.pk, "s": push.pk})
+
+    assert offending_rows(invariant) != []
+    with pytest.raises(CommandError, match="broken"):
+        audit()
+
+
+def test_the_database_refuses_allocations_over_the_receipt():
+    receipt = Receipt.objects.get(push=paid_push())
+    victim = open_payment(amount=10)
+
+    with refused("exceed its money"):
+        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON)
+        victim.allocations.create(receipt=receipt, amount=10, rule="by_hand", created_at=NOON)
+
+
+def test_the_database_refuses_a_payment_that_counts_what_is_not_allocated():
+    victim = open_payment(amount=10)
+
+    with refused("does not count"):
+        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON)
+
+
+def test_the_database_refuses_an_allocation_that_its_payment_does_not_count():
+    receipt = Receipt.objects.get(push=paid_push())
+
+    with refused("does not count"):
+        receipt.allocations.update(undone_at=NOON)
+
+
+def test_the_database_refuses_to_reverse_a_receipt_whose_money_is_in_use():
+    paid_push()
+
+    with refused("exceed its money"):
+        Receipt.objects.update(reversed_at=NOON)
+
+
+def test_the_database_refuses_a_posting_that_is_not_zero():
+    receipt = Receipt.objects.get(push=paid_push())
+
+    with refused("does not sum to zero"):
+        receipt.ledger_entries.create(transaction=uuid.uuid4(), account="mpesa", amount=1, at=NOON)
+
+
+@pytest.mark.parametrize("table", ["payments_ledgerentry", "payments_paymentevent"])
+def test_the_database_refuses_to_rewrite_history(table):
+    paid_push()
+
+    for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET at = now()"):  # noqa: S608
+        with refused("append-only"):
+            sql(statement)
+
+
+def test_a_reference_never_repeats(monkeypatch):
+    taken = open_payment(payer=MemberFactory()).reference
+    drawn = iter([taken, "K0000000"])
+    monkeypatch.setattr("payments.references.draw", lambda: next(drawn))
+
+    assert open_payment().reference == "K0000000"
