@@ -63,15 +63,14 @@ def pay(payment: Payment, *, at: datetime, now: datetime | None = None) -> Payme
     """Cash of what the payment owes, taken at the desk."""
     payment.refresh_from_db()
     receipt = Receipt.objects.create(
-        channel=Channel.CASH,
+        channel=Channel.MPESA_C2B,
         amount=payment.amount_owed,
         paid_at=at,
         member_id=payment.payer_id,
-        recorded_by_id=payment.payer_id,
         created_at=now or at,
     )
     share = Share(payment, receipt.amount, AllocationRule.BY_HAND)
-    payment_services.take_money(receipt=receipt, taken_from=Account.CASH, shares=[share], by_id=None, now=now or at)
+    payment_services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=[share], by_id=None, now=now or at)
     return payment
 
 
