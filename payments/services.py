@@ -303,14 +303,15 @@ def _after_loss(payment: Payment, *, went_back: bool, now: datetime) -> PaymentS
 
 
 @transaction.atomic
-def reverse_receipt(*, receipt_id: int, why: str, by_id: int | None, now: datetime) -> Receipt:
+def reverse_receipt(*, receipt_id: int, why: str, by_id: int | None, now: datetime, went_back: bool = True) -> Receipt:
     """Record that a receipt's money went back to where it came from. Again changes nothing.
 
-    Payments it covered are told unpaid: refunded, or partially paid when other money is left in them.
+    Payments it covered are told unpaid: refunded (payable again when the money had never come, `went_back` false), or
+    partially paid when other money is left in them.
     """
     receipt = lock_receipt(receipt_id)
     if receipt.reversed_at is None:
-        reverse_receipt_locked(receipt=receipt, why=why, by_id=by_id, now=now)
+        reverse_receipt_locked(receipt=receipt, why=why, by_id=by_id, now=now, went_back=went_back)
     return receipt
 
 

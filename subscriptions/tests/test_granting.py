@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from payments.models import Payment, PaymentStatus
+from payments.models import Allocation, Payment
+from payments.services import reverse_receipt
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import cancel_for_payment, grant_for_payment, revoke_for_payment
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, pending
@@ -20,12 +21,11 @@ def dates(*subscriptions):
     return [(each.fact, each.starts_on, each.ends_on) for each in subscriptions]
 
 
-def take_money_back(subscription, now=NOON):
-    """Make the payment as a reversal leaves it, and tell memberships."""
-    Payment.objects.filter(pk=subscription.payment_id).update(
-        status=PaymentStatus.REFUNDED, paid_at=None, amount_paid=0
-    )
-    revoke_for_payment(payment_id=subscription.payment_id, now=now)
+def take_money_back(subscription, now=NOON, went_back=True):
+    """Reverse the receipts that paid a period; payments tell memberships."""
+    live = Allocation.objects.filter(payment_id=subscription.payment_id, undone_at=None)
+    for receipt_id in live.values_list("receipt_id", flat=True):
+        reverse_receipt(receipt_id=receipt_id, why="reversed", by_id=None, now=now, went_back=went_back)
 
 
 def test_a_paid_payment_grants_what_it_bought():
@@ -139,8 +139,8 @@ def test_stale_news_of_money_gone_back_revokes_nothing_that_is_paid():
 
 def test_a_revoked_period_that_is_paid_again_is_granted_again():
     subscription = granted()
-    Payment.objects.filter(pk=subscription.payment_id).update(status="pending", paid_at=None, amount_paid=0)
-    revoke_for_payment(payment_id=subscription.payment_id, now=NOON)
+    take_money_back(subscription, went_back=False)
+    subscription.payment.refresh_from_db()
 
     pay(subscription.payment, at=noon_on(date(2026, 11, 9)))
 
