@@ -17,8 +17,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (token TEXT PRIMARY KEY, app TEXT NOT NULL, expires_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS wallets (phone TEXT PRIMARY KEY, balance INTEGER NOT NULL CHECK (balance >= 0),
     name TEXT NOT NULL, locked INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS organisations (shortcode TEXT PRIMARY KEY, name TEXT NOT NULL, utility INTEGER NOT NULL,
-    working INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS organisations (shortcode TEXT PRIMARY KEY, name TEXT NOT NULL, utility INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS prompts (checkout_request_id TEXT PRIMARY KEY, merchant_request_id TEXT NOT NULL,
     shortcode TEXT NOT NULL, party_b TEXT NOT NULL, amount INTEGER NOT NULL, phone TEXT NOT NULL,
     reference TEXT NOT NULL, description TEXT NOT NULL, callback_url TEXT NOT NULL, ordinal INTEGER NOT NULL,

@@ -15,7 +15,7 @@ TUNNELS = ("ngrok", "mockbin", "requestbin", "requestb.in")
 
 
 class Refusal(Exception):
-    """An answer with an errorCode: nothing happened, and no callback will come."""
+    """An answer with an errorCode: nothing happened, and no callback will come. An empty request_id is left out."""
 
     def __init__(self, status: int, code: str, message: str, *, request_id: str | None = None):
         self.status, self.code, self.message, self.request_id = status, code, message, request_id

@@ -7,8 +7,9 @@ from payments.simulator import faults as catalogue
 from payments.simulator import wire
 from payments.simulator.book import Book
 from payments.simulator.faults import Faults
-from payments.simulator.network import Network, NotOpen, Unknown
+from payments.simulator.money import Money, Unknown
 from payments.simulator.options import CHOICES, Options
+from payments.simulator.prompts import NotOpen, Prompts
 from payments.simulator.web import Request, Response, json_response
 
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -28,8 +29,8 @@ class BadRequest(Exception):
 class Control:
     """Everything under /control/ and /phone/."""
 
-    def __init__(self, *, options: Options, book: Book, faults: Faults, network: Network):
-        self.options, self.book, self.faults, self.network = options, book, faults, network
+    def __init__(self, *, options: Options, book: Book, faults: Faults, money: Money, prompts: Prompts):
+        self.options, self.book, self.faults, self.money, self.prompts = options, book, faults, money, prompts
 
     def handle(self, request: Request) -> Response:
         try:
@@ -49,17 +50,17 @@ class Control:
             case ("GET", "health"):
                 return json_response({"status": "ok", "seed": self.options.seed})
             case ("GET", "prompts"):
-                return json_response({"prompts": self.prompts(request.query.get("phone", ""))})
+                return json_response({"prompts": self.list_prompts(request.query.get("phone", ""))})
             case ("POST", "prompts", checkout, "answer"):
                 action = _body(request).get("action")
                 if action not in ("pay", "cancel", "wrong_pin", "no_funds", "ignore"):
                     raise BadRequest("action must be pay, cancel, wrong_pin, no_funds or ignore.")
-                return json_response(self._prompt(self.network.answer(checkout, action)))
+                return json_response(self._prompt(self.prompts.answer(checkout, action)))
             case ("POST", "paybill"):
                 return self.paybill(_body(request))
             case ("POST", "deposit"):
                 body = _body(request)
-                self.network.deposit(_text(body, "phone"), _whole(body, "amount"))
+                self.money.deposit(_text(body, "phone"), _whole(body, "amount"))
                 return json_response({"status": "ok"})
             case ("GET", "book"):
                 return json_response({"debits": self.debits()})
@@ -96,14 +97,14 @@ class Control:
             "code": row["code"],
         }
 
-    def prompts(self, phone: str) -> list[dict]:
+    def list_prompts(self, phone: str) -> list[dict]:
         """The prompts of a phone, or of all, newest first."""
         where = "WHERE phone = ?" if phone else "WHERE ? = ''"
         sql = f"SELECT * FROM prompts {where} ORDER BY opened_at DESC LIMIT 200"  # noqa: S608
         return [self._prompt(row) for row in self.book.rows(sql, phone)]
 
     def paybill(self, body: dict) -> Response:
-        payment = self.network.pay_bill(
+        payment = self.money.pay_bill(
             phone=_text(body, "phone"),
             business=_text(body, "business", self.options.party),
             account=_text(body, "account", ""),
@@ -137,7 +138,7 @@ class Control:
         if not catalogue.PHONE.fullmatch(phone):
             raise BadRequest("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
         with self.book.change() as db:
-            wallet = self.network.wallet(db, phone)
+            wallet = self.money.wallet(db, phone)
         open_prompts = self.book.rows(
             "SELECT * FROM prompts WHERE phone = ? AND status IN ('open', 'answering') ORDER BY opened_at DESC", phone
         )

@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 from payments.simulator import checks, wire
 from payments.simulator.book import Book
+from payments.simulator.c2b import CustomerPayments
 from payments.simulator.checks import EmptyRefusal, Refusal
 from payments.simulator.faults import ACTS_FIRST, Behaviour, Faults
-from payments.simulator.network import Network, Unknown
+from payments.simulator.money import Unknown
 from payments.simulator.options import TOKEN_SECONDS, Options
+from payments.simulator.prompts import Prompts
+from payments.simulator.results import Results
 from payments.simulator.web import Request, Response
 
 SLOW_SECONDS = 20
@@ -38,22 +41,34 @@ BAD_TOKEN = {
 class Daraja:
     """Safaricom's side of the wire."""
 
-    def __init__(self, *, options: Options, book: Book, faults: Faults, network: Network):
-        self.options, self.book, self.faults, self.network = options, book, faults, network
+    def __init__(
+        self,
+        *,
+        options: Options,
+        book: Book,
+        faults: Faults,
+        prompts: Prompts,
+        customer_payments: CustomerPayments,
+        results: Results,
+    ):
+        self.options, self.book, self.faults, self.prompts = options, book, faults, prompts
         self.addresses: dict[str, tuple[str, Callable[[dict, Behaviour], object]]] = {
             "/mpesa/stkpush/v1/processrequest": ("push", self.push),
             "/mpesa/stkpushquery/v1/query": ("query", self.query),
+            **customer_payments.addresses(),
+            **results.addresses(),
         }
 
     def handle(self, request: Request) -> Response:
         """Answer one call of Daraja."""
         if request.path == "/oauth/v1/generate":
-            return self._guarded("oauth", lambda: self.token(request), self.faults.of_call("oauth"))
+            return self._guarded("oauth", lambda: self.token(request), self.faults.of_call("oauth").answer)
         if request.path not in self.addresses:
             return self._refused(Refusal(404, "404.001.01", "Resource not found"))
         endpoint, act = self.addresses[request.path]
         try:
-            if request.verb != "POST":
+            # Of Pull Transactions the portal says GET and shows POST.
+            if request.verb != "POST" and (request.verb, endpoint) != ("GET", "pull"):
                 raise Refusal(405, "405.001", f"{request.verb} Method Not Allowed")
             self._authorise(request, endpoint)
             body = self._body(request)
@@ -70,7 +85,7 @@ class Daraja:
 
     def _behaviour(self, endpoint: str, body: dict) -> Behaviour:
         if endpoint != "push":
-            return Behaviour(answer=self.faults.of_call(endpoint))
+            return self.faults.of_call(endpoint)
         checks.push(body, self.options)
         phone = str(body["PhoneNumber"])
         return self.faults.of_push(phone, self.faults.next_push(phone))
@@ -119,8 +134,12 @@ class Daraja:
 
     def _refused(self, refusal: Refusal) -> Response:
         # An identifier of a refusal, not a secret and not part of a seeded run.
-        request_id = refusal.request_id or wire.request_id(self.faults.rng("refusal", time.time_ns()))
+        request_id = refusal.request_id
+        if request_id is None:
+            request_id = wire.request_id(self.faults.rng("refusal", time.time_ns()))
         body = {"requestId": request_id, "errorCode": refusal.code, "errorMessage": refusal.message}
+        if not request_id:
+            del body["requestId"]
         return Response(refusal.status, wire.encode(body))
 
     def _body(self, request: Request) -> dict:
@@ -187,9 +206,9 @@ class Daraja:
 
     def push(self, body: dict, behaviour: Behaviour) -> dict:
         asked = checks.push(body, self.options)
-        prompt = self.network.push(asked, behaviour, ordinal=self.faults.pushes(asked["phone"]))
+        prompt = self.prompts.push(asked, behaviour, ordinal=self.faults.pushes(asked["phone"]))
         if behaviour.callback == "early":
-            self.network.pay_early(prompt)
+            self.prompts.pay_early(prompt)
         return wire.push_accepted(prompt)
 
     def query(self, body: dict, behaviour: Behaviour) -> object:
@@ -197,7 +216,7 @@ class Daraja:
         checks.merchant(body, self.options)
         checkout = checks.text_of(body, "CheckoutRequestID")
         try:
-            prompt = self.network.prompt(checkout)
+            prompt = self.prompts.prompt(checkout)
         except Unknown:
             raise Refusal(500, "500.001.1001", "The transaction does not Exist") from None
         with self.book.change() as db:

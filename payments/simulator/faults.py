@@ -111,13 +111,24 @@ TWIN_FAULTS = {
     "no_twin": "does not come",
     "twin_twice": "comes twice",
 }
+# The Result that B2C, Reversal, Transaction Status and Account Balance post.
+RESULT_FAULTS = {
+    "result_lost": "never comes",
+    "result_late": "comes after 150 seconds",
+    "result_duplicate": "comes twice",
+    "queue_timeout": "nothing is done, and the QueueTimeOutURL is called",
+    "reference_list": "has a list where one ReferenceItem is usual",
+}
 PLACES = {
     "person": tuple(PERSONS),
     "answer": tuple(ANSWER_FAULTS),
     "callback": tuple(CALLBACK_FAULTS),
     "query": tuple(QUERY_FAULTS),
     "twin": tuple(TWIN_FAULTS),
+    "result": tuple(RESULT_FAULTS),
 }
+OF_CALLS = ("answer", "result")  # the faults that other calls than pushes can meet
+ENDPOINTS = ("push", "oauth", "query", "c2b", "b2c", "reversal", "status", "balance", "pull")
 # Faults for which somebody must pay, or nothing would be seen of them.
 _PAYING = {"answer", "callback", "query", "twin"}
 
@@ -142,6 +153,7 @@ class Behaviour:
     callback: str = ""
     query: str = ""
     twin: str = ""
+    result: str = ""
 
     def with_fault(self, name: str) -> "Behaviour":
         return replace(self, **{place_of(name): name})
@@ -203,8 +215,10 @@ class Faults:
         :raises ValueError: no such fault, no such phone, or a fault that has no sense there
         """
         place = place_of(name)
-        if endpoint != "push" and place != "answer":
-            raise ValueError(f"{name} is a fault of pushes.")
+        if (endpoint == "push") == (place == "result") or (endpoint != "push" and place not in OF_CALLS):
+            raise ValueError(f"{name} has no sense for {endpoint}.")
+        if endpoint not in ENDPOINTS:
+            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}.")
         if phone and not PHONE.fullmatch(phone):
             raise ValueError("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
         if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 10_000:
@@ -248,12 +262,17 @@ class Faults:
             self.seed = seed
             self._calls.clear()
 
-    def of_call(self, endpoint: str) -> str:
-        """Decide the answer fault of a call that is no push."""
+    def of_call(self, endpoint: str) -> Behaviour:
+        """Decide how a call that is no push goes."""
         with self._lock:
             self._calls[endpoint] += 1
             nth = self._calls[endpoint]
-        return self._take(endpoint, "", PLACES["answer"]) or self._drawn("answer", endpoint, "", nth)
+        behaviour = Behaviour()
+        for place in OF_CALLS:
+            name = self._take(endpoint, "", PLACES[place]) or self._drawn(place, endpoint, "", nth)
+            if name:
+                behaviour = behaviour.with_fault(name)
+        return behaviour
 
     def _drawn(self, place: str, endpoint: str, phone: str, nth: int) -> str:
         rates = {name: share for name, share in self.rates.items() if name in PLACES[place]}

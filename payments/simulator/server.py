@@ -2,14 +2,18 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from payments.simulator.book import Book
+from payments.simulator.c2b import CustomerPayments
 from payments.simulator.control import Control
 from payments.simulator.courier import Clockwork, Courier
 from payments.simulator.daraja import Daraja
 from payments.simulator.faults import Faults
-from payments.simulator.network import Network
+from payments.simulator.money import Money
 from payments.simulator.options import Options
+from payments.simulator.prompts import Prompts
+from payments.simulator.results import Results
 from payments.simulator.web import Request, Response, Server
 
 
@@ -25,11 +29,17 @@ class Simulator:
         self.book = Book(book)
         self.faults = Faults(self.options.seed)
         self.courier = Courier(self.book, self.options)
-        self.network = Network(options=self.options, book=self.book, faults=self.faults, courier=self.courier)
-        parts = {"options": self.options, "book": self.book, "faults": self.faults, "network": self.network}
-        self._daraja = Daraja(**parts)
-        self._control = Control(**parts)
-        self._clockwork = Clockwork(self.book, [self.network.pass_time, self.courier.send_due])
+        common: dict[str, Any] = {"options": self.options, "book": self.book, "faults": self.faults}
+        money = Money(**common)
+        prompts = Prompts(**common, courier=self.courier, money=money)
+        self._daraja = Daraja(
+            **common,
+            prompts=prompts,
+            customer_payments=CustomerPayments(**common, courier=self.courier, money=money),
+            results=Results(**common, money=money),
+        )
+        self._control = Control(**common, money=money, prompts=prompts)
+        self._clockwork = Clockwork(self.book, [prompts.pass_time, self.courier.send_due])
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.05], name="simulator", daemon=True)
 
     @property

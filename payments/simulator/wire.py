@@ -59,6 +59,11 @@ def iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
 
 
+def zulu(at: float) -> str:
+    """Return the second as 2026-11-23T11:05:00Z."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 # --- Identifiers ---------------------------------------------------------------------------------
 
 

@@ -53,7 +53,7 @@ class Listener:
     def next_raw(self, seconds=5):
         return self.heard.get(timeout=seconds)
 
-    def silent(self, seconds=0.4):
+    def silent(self, seconds=0.25):
         """Nothing more is heard for a while."""
         try:
             self.heard.get(timeout=seconds)
@@ -89,6 +89,12 @@ class Client:
     def push(self, **fields):
         return self.post("/mpesa/stkpush/v1/processrequest", self.push_body(**fields))
 
+    def push_with(self, token):
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.post(
+            f"{self.url}/mpesa/stkpush/v1/processrequest", json=self.push_body(), headers=headers, timeout=5
+        )
+
     def push_body(self, **fields):
         return {
             "BusinessShortCode": 174379,
@@ -96,7 +102,7 @@ class Client:
             "Timestamp": STAMP,
             "TransactionType": "CustomerPayBillOnline",
             "Amount": 1500,
-            "PartyA": fields.get("PhoneNumber", 254700000001),
+            "PartyA": 254700000001,
             "PartyB": 174379,
             "PhoneNumber": 254700000001,
             "CallBackURL": f"{self.listener.url}/stk/token",

@@ -1,0 +1,270 @@
+"""Paybill payments by hand, their URLs, and the second message about an STK payment."""
+
+import hashlib
+import re
+
+import pytest
+
+V1, V2 = "/mpesa/c2b/v1/registerurl", "/mpesa/c2b/v2/registerurl"
+
+
+def register(client, path=V2, **fields):
+    body = {
+        "ShortCode": "174379",
+        "ResponseType": "Completed",
+        "ConfirmationURL": f"{client.listener.url}/confirm",
+        "ValidationURL": f"{client.listener.url}/validate",
+        **fields,
+    }
+    return client.post(path, body)
+
+
+def pay(client, **fields):
+    return client.control("paybill/", {"phone": "254700000126", "account": " kx-12 ", "amount": 1500, **fields})
+
+
+def test_registering_answers_with_the_misspelt_key(client):
+    body = register(client, V1).json()
+
+    assert body.pop("OriginatorCoversationID")
+    assert body == {"ResponseCode": "0", "ResponseDescription": "success"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ShortCode", "999999"),
+        ("ResponseType", "completed"),
+        ("ConfirmationURL", ""),
+        ("ConfirmationURL", "https://club.example/mpesa/confirm"),
+        ("ConfirmationURL", "https://club.example/Query"),
+        ("ValidationURL", ""),  # the sandbox's paybill has validation on
+    ],
+)
+def test_registering_names_a_wrong_field(client, field, value):
+    answer = register(client, **{field: value})
+
+    assert answer.status_code == 400
+    assert (answer.json()["errorCode"], answer.json()["errorMessage"]) == (
+        "400.002.02",
+        f"Bad Request - Invalid {field}",
+    )
+
+
+def test_the_sandbox_lets_urls_be_replaced_and_production_does_not(start, client):
+    production = start(mode="production")
+    urls = {"ConfirmationURL": "https://club.example/c", "ValidationURL": "https://club.example/v"}
+
+    sandbox = [register(client).status_code for _ in range(2)]
+    first, second = register(production, **urls), register(production, **urls)
+
+    assert sandbox == [200, 200]
+    assert first.status_code == 200
+    assert (second.status_code, second.json()) == (
+        500,
+        {"errorCode": "500.003.1001", "errorMessage": "Urls are already registered."},
+    )
+
+
+def test_a_payment_by_hand_is_validated_then_confirmed(client, listener):
+    register(client)
+    listener.replies["/validate"] = (200, b'{"ResultCode": "0", "ResultDesc": "Accepted", "ThirdPartyTransID": "77"}')
+
+    code = pay(client).json()["code"]
+    (asked, asking), (told, telling) = listener.next(), listener.next()
+
+    assert (asked, told) == ("/validate", "/confirm")
+    assert re.fullmatch(r"\d{14}", telling["TransTime"])
+    assert telling == {
+        "TransactionType": "Pay Bill",
+        "TransID": code,
+        "TransTime": telling["TransTime"],
+        "TransAmount": "1500.00",
+        "BusinessShortCode": "174379",
+        "BillRefNumber": " kx-12 ",
+        "InvoiceNumber": "",
+        "OrgAccountBalance": "1500.00",
+        "ThirdPartyTransID": "77",
+        "MSISDN": "2547 ***** 126",
+        "FirstName": telling["FirstName"],
+        "MiddleName": "",
+        "LastName": telling["LastName"],
+    }
+    assert asking == {**telling, "OrgAccountBalance": "", "ThirdPartyTransID": ""}
+    (debit,) = client.control("book/").json()["debits"]
+    assert (debit["code"], debit["channel"], debit["account"]) == (code, "c2b", " kx-12 ")
+    assert listener.silent()
+
+
+def test_version_1_hashes_the_number_and_gives_the_first_name_only(client, listener):
+    register(client, V1)
+
+    pay(client)
+    _, body = listener.next()
+
+    assert body["MSISDN"] == hashlib.sha256(b"254700000126").hexdigest()
+    assert {key for key in body if key.endswith("Name")} == {"FirstName"}
+
+
+def test_a_rejected_payment_moves_nothing(client, listener):
+    register(client)
+    listener.replies["/validate"] = (200, b'{"ResultCode": "C2B00012", "ResultDesc": "Rejected"}')
+
+    answer = pay(client)
+
+    assert answer.status_code == 409
+    assert "Invalid Account Number" in answer.json()["result_desc"]
+    assert client.control("book/").json() == {"debits": []}
+
+
+@pytest.mark.parametrize(("response_type", "status"), [("Completed", 200), ("Cancelled", 409)])
+@pytest.mark.parametrize("reply", [(500, b""), (200, b"oops"), (200, b"[]")])
+def test_without_a_verdict_the_registered_default_decides(client, listener, response_type, status, reply):
+    register(client, ResponseType=response_type)
+    listener.replies["/validate"] = reply
+
+    assert pay(client).status_code == status
+
+
+def test_without_urls_a_payment_completes_silently(client, listener):
+    assert pay(client).status_code == 200
+    assert listener.silent()
+
+
+def test_without_validation_only_the_confirmation_comes(start, listener):
+    client = start(validation="off")
+    register(client)
+
+    pay(client)
+
+    assert listener.next()[0] == "/confirm"
+    assert listener.silent()
+
+
+@pytest.mark.parametrize(
+    ("magic", "order"),
+    [
+        ("254700000500", ["/validate", "/confirm", "/stk/token"]),  # twin_first
+        ("254700000501", ["/validate", "/stk/token", "/confirm"]),  # twin_last
+        ("254700000502", ["/validate", "/confirm"]),  # twin_only
+        ("254700000503", ["/validate", "/stk/token"]),  # no_twin
+    ],
+)
+def test_an_stk_payment_is_told_on_both_channels_in_either_order(start, listener, magic, order):
+    client = start(speed=10)
+    register(client)
+
+    client.push(PhoneNumber=magic)
+    heard = [listener.next() for _ in order]
+
+    assert [path for path, _ in heard] == order
+    codes = {body["TransID"] for path, body in heard if path == "/confirm"} | {
+        body["Body"]["stkCallback"]["CallbackMetadata"]["Item"][1]["Value"]
+        for path, body in heard
+        if path == "/stk/token"
+    }
+    assert codes == {debit["code"] for debit in client.control("book/").json()["debits"]}
+    assert len(codes) == 1
+    assert listener.silent()
+
+
+def test_a_rejecting_validation_fails_the_stk_payment_too(client, listener):
+    register(client)
+    listener.replies["/validate"] = (200, b'{"ResultCode": "C2B00016", "ResultDesc": "Rejected"}')
+    checkout = client.push().json()["CheckoutRequestID"]
+
+    client.answer(checkout, "pay")
+    heard = [listener.next() for _ in range(2)]
+
+    assert [path for path, _ in heard] == ["/validate", "/stk/token"]
+    assert heard[1][1]["Body"]["stkCallback"]["ResultCode"] == 14
+    assert client.control("book/").json() == {"debits": []}
+
+
+def test_a_till_calls_it_a_customer_merchant_payment_without_an_account(start, listener):
+    client = start(till="5550001", validation="off")
+    register(client, ShortCode="5550001")
+
+    pay(client, account="")
+    _, body = listener.next()
+
+    assert (body["TransactionType"], body["BillRefNumber"], body["BusinessShortCode"]) == (
+        "Customer Merchant Payment",
+        "",
+        "5550001",
+    )
+
+
+def test_the_sandbox_simulates_a_payment_and_production_does_not(start, client, listener):
+    body = {
+        "ShortCode": 600984,
+        "CommandID": "CustomerPayBillOnline",
+        "Amount": 1,
+        "Msisdn": 254708374149,
+        "BillRefNumber": "Test Ref",
+    }
+    register(client, ShortCode="600984", ValidationURL="")
+
+    sandbox = client.post("/mpesa/c2b/v2/simulate", body)
+    production = start(mode="production").post("/mpesa/c2b/v2/simulate", body)
+    _, confirmation = listener.next()
+
+    assert sandbox.json()["ResponseDescription"] == "Accept the service request successfully."
+    assert (confirmation["BillRefNumber"], confirmation["TransAmount"]) == ("Test Ref", "1.00")
+    assert production.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"phone": "0722000000"},
+        {"amount": 0},
+        {"amount": 250_001},
+        {"amount": "100"},
+        {"account": "x" * 21},
+        {"business": "123456"},
+    ],
+)
+def test_a_payment_by_hand_that_m_pesa_has_no_room_for_is_refused(client, fields):
+    assert pay(client, **fields).status_code in (400, 404)
+    assert client.control("book/").json() == {"debits": []}
+
+
+def test_pull_transactions_lists_what_was_paid(client, listener):
+    missing = client.post("/pulltransactions/v1/query", pull_body())
+    registering = {
+        "ShortCode": "174379",
+        "RequestType": "Pull",
+        "NominatedNumber": "0722000000",
+        "CallBackURL": "https://domain/path",
+    }
+    first, second = (client.post("/pulltransactions/v1/register", registering).json() for _ in range(2))
+    empty = client.post("/pulltransactions/v1/query", pull_body()).json()
+    code = pay(client).json()["code"]
+    found = client.post("/pulltransactions/v1/query", pull_body())
+
+    assert missing.status_code == 500
+    assert (first["ResponseStatus"], second["ResponseStatus"]) == ("1000", "1001")
+    assert (empty["ResponseCode"], empty["Response"]) == ("1001", [[]])
+    body = found.json()
+    assert body["ResponseCode"] == "1000"
+    ((row,),) = body["Response"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row.pop("trxDate"))
+    assert row == {
+        "transactionId": code,
+        "msisdn": 700000126,
+        "sender": "MPESA",
+        "transactiontype": "c2b-pay-bill-debit",
+        "billreference": " kx-12 ",
+        "amount": 1500.0,
+        "organizationname": "Kilabu Fitness",
+    }
+
+
+def pull_body():
+    return {
+        "ShortCode": "174379",
+        "StartDate": "2020-08-04 8:36:00",
+        "EndDate": "2099-08-16 10:10:000",
+        "OffSetValue": "0",
+    }
