@@ -99,13 +99,18 @@ def new_period(id: int, interval: str, count: int, *, starts_on: date, not_befor
     )
 
 
+def in_order(periods: Iterable[Period]) -> list[Period]:
+    """Return the periods by their first day; one that was cut on its first day stands before what took over."""
+    return sorted(periods, key=lambda period: (period.starts_on, period.ends_on, period.id))
+
+
 def lay_out(periods: Iterable[Period], frozen: Sequence[Frozen]) -> list[Period]:
     """Return the periods of one member and group in order, none overlapping, frozen days given back.
 
     Each starts on its `not_before`, or where the one before it ends. What need not move is not touched.
     """
     laid: list[Period] = []
-    for period in sorted(periods, key=lambda period: (period.starts_on, period.ends_on, period.id)):
+    for period in in_order(periods):
         before = laid[-1] if laid else None
         day = max(period.not_before, before.ends_on) if before else period.not_before
         if day != period.starts_on or period.base_ends_on <= period.starts_on:
@@ -123,9 +128,8 @@ def add(
     Where `late` is "from_expiry" and it was paid within the `grace_days` of the period before, it starts where
     that one ended, unless nothing would then be left of it. Later periods move on if it needs their days.
     """
-    standing = lay_out(to, frozen)
     day, before = paid_on, None
-    for other in standing:
+    for other in in_order(to):
         if other.starts_on > day:
             break
         before = other
@@ -141,7 +145,7 @@ def add(
         if backdated.ends_on > paid_on:
             day = not_before = before.ends_on
     placed = replace(period.starting(day, after=before), not_before=not_before)
-    return lay_out([*standing, placed], frozen)
+    return lay_out([*to, placed], frozen)
 
 
 def uncovered(starts_on: date, ends_on: date, frozen: Iterable[Frozen]) -> list[Frozen]:

@@ -7,7 +7,7 @@ from django.db import transaction
 from payments import review
 from payments import services as payment_services
 from payments.models import Payment, PaymentStatus, ReviewReason
-from subscriptions.models import Fact, Subscription
+from subscriptions.models import Fact, Freeze, Subscription
 from subscriptions.periods import add, business_day, new_period
 from subscriptions.services.calendars import frozen_days, granted_periods, lock_periods, rearrange, save
 
@@ -113,6 +113,8 @@ def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | No
     if replaced.fact != Fact.GRANTED or replaced.cut_on is not None:
         return None
     replaced.cut_on = replaced.ends_on = max(business_day(upgrade.created_at), replaced.starts_on)
+    running = Freeze.objects.with_last_day().filter(subscription=replaced, starts_on__lt=replaced.cut_on)
+    running.filter(until__gt=replaced.cut_on).update(ended_early_on=replaced.cut_on)
     replaced.save(update_fields=["cut_on", "ends_on"])
     return replaced.cut_on
 

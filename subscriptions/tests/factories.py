@@ -1,6 +1,7 @@
 """The smallest valid objects of memberships, made as the product makes them."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
 
 import factory
 from django.db import transaction
@@ -59,18 +60,18 @@ def pending(plan=None, member=None, now=NOON, **fields) -> Subscription:
 
 
 @transaction.atomic
-def pay(payment: Payment, *, at: datetime, now: datetime | None = None) -> Payment:
-    """Cash of what the payment owes, taken at the desk."""
+def put_money_down(member, amount, at: datetime = NOON, *, payments: Sequence[Payment] = ()) -> Receipt:
+    """Money to the paybill: for these payments what they owe, the rest is the member's credit."""
+    receipt = Receipt.objects.create(channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=member, created_at=at)
+    shares = [Share(payment, payment.amount_owed, AllocationRule.BY_HAND) for payment in payments]
+    payment_services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
+    return receipt
+
+
+def pay(payment: Payment, *, at: datetime) -> Payment:
+    """Money to the paybill of what the payment owes."""
     payment.refresh_from_db()
-    receipt = Receipt.objects.create(
-        channel=Channel.MPESA_C2B,
-        amount=payment.amount_owed,
-        paid_at=at,
-        member_id=payment.payer_id,
-        created_at=now or at,
-    )
-    share = Share(payment, receipt.amount, AllocationRule.BY_HAND)
-    payment_services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=[share], by_id=None, now=now or at)
+    put_money_down(payment.payer, payment.amount_owed, at, payments=[payment])
     return payment
 
 
@@ -80,17 +81,3 @@ def granted(plan=None, member=None, on: date = TODAY, **fields) -> Subscription:
     pay(subscription.payment, at=noon_on(on) + timedelta(minutes=1))
     subscription.refresh_from_db()
     return subscription
-
-
-__all__ = [
-    "NOON",
-    "TODAY",
-    "UTC",
-    "MemberFactory",
-    "PlanFactory",
-    "PlanGroupFactory",
-    "granted",
-    "noon_on",
-    "pay",
-    "pending",
-]

@@ -1,0 +1,154 @@
+"""The gate: who may come in now, and if not, why and what to pay. Three statements an answer."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from django.contrib.auth import get_user_model
+from django.db import models, transaction
+from django.db.models import F, Max, OuterRef, Q, Subquery
+
+from api.errors import NotFound
+from subscriptions.models import Decision, Fact, Subscription, Visit
+from subscriptions.periods import NAIROBI, business_day
+from subscriptions.statuses import Status
+
+# Two taps within this time are one visit.
+ONE_VISIT = timedelta(minutes=1)
+# What ended longer ago is not looked at.
+MEMORY = timedelta(days=366)
+
+
+class MemberNotFound(NotFound):
+    """No active member has this number."""
+
+    code, message = "member_not_found", "No member has this number."
+
+
+class Reason(models.TextChoices):
+    """Why the gate answered as it did."""
+
+    ACTIVE = "active"
+    GRACE = "grace"  # let in, with a warning: it is over
+    WRONG_TIME = "wrong_time"  # outside the plan's hours
+    FROZEN = "frozen"
+    VISITS_USED_UP = "visits_used_up"
+    DEBT = "debt"  # the money for today went back
+    NOT_STARTED = "not_started"
+    UNPAID = "unpaid"  # bought, the money is still to come
+    EXPIRED = "expired"
+    NO_SUBSCRIPTION = "no_subscription"
+
+
+# The best reason first: one good period lets a member in, whatever the others are.
+PRECEDENCE = list(Reason)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the gate shows. `until`: the last day it holds; `amount_to_pay`: whole KES, to be paid to `reference`."""
+
+    decision: Decision
+    reason: Reason
+    until: date | None
+    amount_to_pay: int | None
+    reference: str | None
+    member_id: int
+    member_name: str
+
+
+@transaction.atomic
+def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str = "") -> Answer:
+    """Decide whether the member may enter, and record the visit. A second tap within a minute is the same visit.
+
+    :raises MemberNotFound: nobody active has this number
+    """
+    # The lock makes two taps at once take turns, so that the second sees the first.
+    members = get_user_model().objects.select_for_update(no_key=True)
+    member = members.filter(member_number=member_number, is_active=True).first()
+    if member is None:
+        raise MemberNotFound
+    known = _periods(member.pk, now)
+    reasons = [(_reason(each, now), each) for each in known]
+    # Of two that open the gate, one without a pack, so that none of the pack's visits is spent.
+    reasons.sort(key=lambda row: (PRECEDENCE.index(row[0]), row[1].visits is not None))
+    reason, best = reasons[0] if reasons else (Reason.NO_SUBSCRIPTION, None)
+    tapped = next((each for each in known if each.tapped_at is not None), None)
+    if tapped is not None and reason == Reason.VISITS_USED_UP:
+        reason, best = Reason.ACTIVE, tapped  # the pack's last visit, tapped twice
+    may_enter = reason in (Reason.ACTIVE, Reason.GRACE)
+    decision = Decision.ALLOW if may_enter else Decision.DENY
+    if not (may_enter and tapped is not None):
+        Visit.objects.create(
+            member_id=member.pk,
+            subscription=best if may_enter else None,
+            at=now,
+            decision=decision,
+            reason=reason,
+            gate=gate,
+            recorded_by_id=recorded_by_id,
+        )
+    amount, reference = (None, None) if reason == Reason.ACTIVE else _to_pay(known, best, member.member_number)
+    return Answer(
+        decision=decision,
+        reason=reason,
+        until=_last_day(best, reason),
+        amount_to_pay=amount,
+        reference=reference,
+        member_id=member.pk,
+        member_name=member.get_full_name(),
+    )
+
+
+def _periods(member_id: int, now: datetime) -> list[Subscription]:
+    """Return the member's periods that may matter at the gate, with their status and a tap just before."""
+    today = business_day(now)
+    taps = Visit.objects.filter(
+        subscription=OuterRef("pk"), decision=Decision.ALLOW, at__gt=now - ONE_VISIT, at__lte=now
+    )
+    matters = Q(fact=Fact.PENDING) | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=today - MEMORY)
+    return list(
+        Subscription.objects.filter(matters, member=member_id, group__opens_gate=True)
+        .with_status(today)
+        .annotate(tapped_at=Subquery(taps.order_by().values("subscription").annotate(last=Max("at")).values("last")))
+        .select_related("plan", "payment", "next_plan")
+        .order_by(F("ends_on").desc(nulls_last=True), "pk")
+    )
+
+
+def _reason(subscription: Subscription, now: datetime) -> Reason:
+    """Return what this one period says of its member at the gate."""
+    status = subscription.status
+    if status in (Status.ACTIVE, Status.GRACE):
+        return Reason(status) if _is_open(subscription.plan, now.astimezone(NAIROBI).time()) else Reason.WRONG_TIME
+    if status == Status.REVOKED:
+        today = business_day(now)
+        return Reason.DEBT if subscription.starts_on <= today < subscription.ends_on else Reason.EXPIRED
+    return {
+        Status.FROZEN: Reason.FROZEN,
+        Status.EXHAUSTED: Reason.VISITS_USED_UP,
+        Status.SCHEDULED: Reason.NOT_STARTED,
+        Status.PENDING: Reason.UNPAID,
+        Status.EXPIRED: Reason.EXPIRED,
+    }[Status(status)]
+
+
+def _is_open(plan, at: time) -> bool:
+    return plan.opens_at is None or plan.opens_at <= at < plan.closes_at
+
+
+def _last_day(best: Subscription | None, reason: Reason) -> date | None:
+    if reason == Reason.ACTIVE:
+        return best.ends_on - timedelta(days=1)
+    if reason == Reason.GRACE:
+        return best.ends_on + timedelta(days=best.grace_days - 1)
+    return None
+
+
+def _to_pay(known: list[Subscription], best: Subscription | None, member_number: str) -> tuple[int | None, str]:
+    """Return what would open the gate: the open payment, else the renewal, payable under the member number."""
+    for each in known:
+        if each.status == Status.PENDING and each.payment.amount_owed:
+            return each.payment.amount_owed, each.payment.reference
+    if best is None:
+        return None, member_number
+    return (best.next_plan or best.plan).price, member_number

@@ -1,0 +1,268 @@
+"""Buying: the payment, the pending periods and the prompt, in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Q
+
+from api.errors import Conflict, NotFound
+from payments import pushes
+from payments import services as payment_services
+from payments.models import Payment, PaymentStatus
+from subscriptions.models import Fact, Origin, Plan, Subscription
+from subscriptions.periods import business_day
+from subscriptions.services.catalog import snapshot
+from subscriptions.services.granting import grant_for_payment, withdraw
+
+
+class PlanNotFound(NotFound):
+    """No plan has this code."""
+
+    message = "There is no such plan."
+
+
+class MemberNotFound(NotFound):
+    """One of the members does not exist."""
+
+    message = "There is no such member."
+
+
+class PlanNotOnSale(Conflict):
+    """The plan exists, but is not sold now."""
+
+    code, message = "plan_not_on_sale", "This plan is not on sale."
+
+
+class StackingLimit(Conflict):
+    """The member has bought as far ahead as the plan allows."""
+
+    code, message = "stacking_limit", "No more periods can be bought ahead."
+
+
+class ConsentMissing(Conflict):
+    """The member has not agreed to the club's terms."""
+
+    code, message = "consent_required", "The member must agree to the club's terms first."
+
+
+class MemberInactive(Conflict):
+    """The member's account is closed."""
+
+    code, message = "member_inactive", "This member's account is closed."
+
+
+class AlreadyPending(Conflict):
+    """Some, not all, of the members are already buying this plan in another payment."""
+
+    code, message = "already_pending", "One of the members is already buying this plan in another payment."
+
+
+class NothingToCancel(Conflict):
+    """The period was cancelled, revoked or is over."""
+
+    code, message = "nothing_to_cancel", "This subscription is already over."
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What one request bought: a pending period for each member, all paid by one payment of money."""
+
+    subscriptions: tuple[Subscription, ...]
+    is_new: bool
+
+    @property
+    def subscription(self) -> Subscription:
+        """The first; the only one unless somebody pays for several members."""
+        return self.subscriptions[0]
+
+
+@transaction.atomic
+def subscribe(
+    *,
+    member_ids: Sequence[int],
+    plan_code: str,
+    payer_id: int,
+    phone: str | None,
+    created_by_id: int,
+    now: datetime,
+    idempotency_key: str | None = None,
+    body_fingerprint: str = "",
+) -> Purchase:
+    """Buy one period of the plan for each member, and prompt `phone` for the whole sum when one is given.
+
+    The amount comes from the plan. The payer's credit is spent first; what it covers is granted at once. While
+    every one of the members has a pending period of this plan in one payment, that purchase is returned instead.
+
+    :raises PlanNotFound, MemberNotFound: there is none
+    :raises PlanNotOnSale, StackingLimit, ConsentMissing, MemberInactive, AlreadyPending: see each
+    :raises payments.services.IdempotencyKeyReused: the key came before with another body
+    :raises payments.pushes.PushOpen: the phone is being asked for another payment
+    """
+    plan = Plan.objects.select_related("group").filter(code=plan_code).first()
+    if plan is None:
+        raise PlanNotFound
+    payment_services.lock_members({*member_ids, payer_id, created_by_id})
+    earlier = _bought_under(idempotency_key, body_fingerprint, created_by_id) or _pending(plan, member_ids, now)
+    if earlier:
+        return Purchase(earlier, is_new=False)
+    members = get_user_model().objects.in_bulk(member_ids)
+    for member_id in member_ids:
+        _require_may_buy(members.get(member_id), plan, now)
+    bought: list[Subscription] = []
+    for member_id in member_ids:
+        bought.append(
+            _open(
+                plan,
+                members[member_id],
+                payer_id=payer_id,
+                head_id=bought[0].payment_id if bought and bought[0].payment.amount_owed else None,
+                created_by_id=created_by_id,
+                now=now,
+                # One request has one key: it stands on the head payment.
+                idempotency_key=None if bought else idempotency_key,
+                body_fingerprint="" if bought else body_fingerprint,
+            )
+        )
+    owing = next((each.payment for each in bought if each.payment.amount_owed), None)
+    if phone and owing is not None:
+        pushes.request_push(payment_id=owing.pk, phone=phone, created_by_id=created_by_id, now=now)
+    return Purchase(_fresh(bought), is_new=True)
+
+
+def renew(*, subscription_id: int, payer_id: int, phone: str | None, created_by_id: int, now: datetime) -> Purchase:
+    """Buy the period that follows this one: of the plan the member chose for the end, else of the same plan.
+
+    :raises: what subscribe raises
+    """
+    ending = Subscription.objects.select_related("plan", "next_plan").get(pk=subscription_id)
+    return subscribe(
+        member_ids=[ending.member_id],
+        plan_code=(ending.next_plan or ending.plan).code,
+        payer_id=payer_id,
+        phone=phone,
+        created_by_id=created_by_id,
+        now=now,
+    )
+
+
+@transaction.atomic
+def cancel(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
+    """Withdraw a pending period with its payment; of a granted one, note that it is the member's last.
+
+    Twice changes nothing.
+
+    :raises NothingToCancel: it was revoked
+    """
+    found = Subscription.objects.select_related("payment").get(pk=subscription_id)
+    if found.fact == Fact.PENDING:
+        # Companions of the same prompt stay as they are. The listener withdraws the period with it.
+        payment_services.cancel_payment(payment_id=found.payment_id, by_id=by_id, now=now)
+        found.refresh_from_db()
+        return found
+    subscription = Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
+    if subscription.fact == Fact.REVOKED or (
+        subscription.fact == Fact.GRANTED and subscription.ends_on <= business_day(now)
+    ):
+        raise NothingToCancel
+    if subscription.fact == Fact.GRANTED and subscription.leaving_at is None:
+        subscription.leaving_at = now
+        subscription.save(update_fields=["leaving_at"])
+    return subscription
+
+
+def _open(plan: Plan, member, *, payer_id: int, created_by_id: int, now: datetime, **opening) -> Subscription:
+    """Open the payment and the pending period for one member; grant it when nothing is owed."""
+    joining_fee = 0 if _has_joined(member.pk, plan) else plan.joining_fee
+    amount = plan.price + joining_fee
+    if amount == 0:
+        payment = payment_services.record_comp(
+            payer_id=payer_id, description=plan.name, reason="free plan", by_id=created_by_id, now=now
+        )
+    else:
+        payment = payment_services.open_payment(
+            payer_id=payer_id,
+            amount=amount,
+            description=f"{plan.name} for {member.get_full_name() or member.member_number}"[:120],
+            created_by_id=created_by_id,
+            now=now,
+            **opening,
+        )
+    subscription = Subscription.objects.create(
+        member=member,
+        payment=payment,
+        joining_fee=joining_fee,
+        created_by_id=created_by_id,
+        created_at=now,
+        origin=Origin.BOUGHT,
+        **snapshot(plan),
+    )
+    if payment.status == PaymentStatus.PAID:
+        grant_for_payment(payment_id=payment.pk, now=now)
+    return subscription
+
+
+def _require_may_buy(member, plan: Plan, now: datetime) -> None:
+    if member is None:
+        raise MemberNotFound
+    if not plan.is_on_sale:
+        raise PlanNotOnSale
+    if not member.is_active:
+        raise MemberInactive
+    if member.consented_at is None:
+        raise ConsentMissing
+    ahead = Q(fact=Fact.PENDING) | Q(fact=Fact.GRANTED, starts_on__gt=business_day(now))
+    if Subscription.objects.filter(ahead, member=member, group=plan.group_id).count() >= plan.stacking_limit:
+        raise StackingLimit
+
+
+def _has_joined(member_id: int, plan: Plan) -> bool:
+    """Say whether the member has paid the group's joining fee, is about to, or came before there was one."""
+    known = Q(fact=Fact.GRANTED) | Q(fact=Fact.PENDING, joining_fee__gt=0)
+    return Subscription.objects.filter(known, member=member_id, group=plan.group_id).exists()
+
+
+def _bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
+    """Return what the same request bought the first time."""
+    if not key:
+        return ()
+    head = Payment.objects.filter(created_by=created_by_id, idempotency_key=key).first()
+    if head is None:
+        return ()
+    if head.body_fingerprint != fingerprint:
+        raise payment_services.IdempotencyKeyReused
+    return _fresh(Subscription.objects.filter(Q(payment=head) | Q(payment__head=head)).order_by("pk"))
+
+
+def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subscription, ...]:
+    """Return the purchase that the members are already about; an expired one makes room for a new one.
+
+    Late money for the one that made room still grants it: money wins.
+    """
+    waiting = list(
+        Subscription.objects.pending()
+        .filter(plan=plan, member__in=member_ids)
+        .select_related("payment")
+        .select_for_update(of=("self",), no_key=True)
+        .order_by("pk")
+    )
+    for each in waiting:
+        if each.payment.status == PaymentStatus.EXPIRED:
+            withdraw(each, now=now)
+    waiting = [each for each in waiting if each.fact == Fact.PENDING]
+    if not waiting:
+        return ()
+    heads = {each.payment.head_id or each.payment_id for each in waiting}
+    if {each.member_id for each in waiting} != set(member_ids) or (len(heads) > 1):
+        raise AlreadyPending
+    return _fresh(waiting)
+
+
+def _fresh(subscriptions) -> tuple[Subscription, ...]:
+    """Read the subscriptions again with what an answer shows of them."""
+    ids = [each.pk for each in subscriptions]
+    return tuple(
+        Subscription.objects.select_related("plan__group", "payment", "member").filter(pk__in=ids).order_by("pk")
+    )

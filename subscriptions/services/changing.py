@@ -1,0 +1,161 @@
+"""A change of mind: upgrade now, another plan at the end, the last period; and taking any of it back in time."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from api.errors import Conflict
+from payments import pushes
+from payments import services as payment_services
+from payments.models import PaymentStatus
+from subscriptions.models import Fact, Freeze, Origin, Plan, Subscription
+from subscriptions.periods import business_day, unused_value
+from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale
+from subscriptions.services.calendars import as_period, frozen_days, lock_periods
+from subscriptions.services.catalog import snapshot
+from subscriptions.services.granting import grant_for_payment, withdraw
+
+
+class NotRunning(Conflict):
+    """Only a period that runs today can be changed now."""
+
+    code, message = "not_running", "Only a running subscription can be changed."
+
+
+class FrozenNow(Conflict):
+    """Return from the freeze first."""
+
+    code, message = "frozen", "End the freeze before changing the plan."
+
+
+class OtherGroup(Conflict):
+    """The plans are not of one kind."""
+
+    code, message = "other_group", "A subscription can change only to a plan of its own group."
+
+
+class SamePlan(Conflict):
+    """There is nothing to change."""
+
+    code, message = "same_plan", "This is already the plan."
+
+
+class WorthAsMuch(Conflict):
+    """What is unused already covers the new plan: an upgrade would swallow money."""
+
+    code = "worth_as_much"
+    message = "What is left of this subscription is worth as much as the new plan; change at the end instead."
+
+
+@transaction.atomic
+def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: int, now: datetime) -> Subscription:
+    """Buy the dearer plan from today, less what is unused of the running period; return the pending upgrade.
+
+    Nothing changes until its payment is paid. Then the running period ends on today's date, from which its
+    unused value was reckoned: whole KES rounded down, never more than was paid. Asking again while the upgrade
+    is pending returns it.
+
+    :raises NotRunning, FrozenNow, OtherGroup, SamePlan, WorthAsMuch, PlanNotOnSale, AlreadyPending: see each
+    :raises PlanNotFound: there is no such plan
+    """
+    asked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
+    payment_services.lock_members({asked.member_id, by_id})
+    chain = lock_periods(member_id=asked.member_id, group_id=asked.group_id)
+    running = next(each for each in chain if each.pk == subscription_id)
+    plan = _other_plan(running, plan_code)
+    today = business_day(now)
+    if running.fact != Fact.GRANTED or not running.starts_on <= today < running.ends_on:
+        raise NotRunning
+    pending = _pending_upgrade(running, chain, now)
+    if pending is not None and pending.plan_id == plan.pk:
+        return pending
+    if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
+        raise AlreadyPending("Another purchase is waiting for its payment; pay it or cancel it first.")
+    if Freeze.objects.covering(today).filter(subscription=running).exists():
+        raise FrozenNow
+    paid = running.price if running.origin == Origin.BOUGHT else 0
+    value = unused_value(as_period(running), paid=paid, frozen=frozen_days(chain), today=today)
+    if value >= plan.price:
+        raise WorthAsMuch
+    payment = payment_services.open_payment(
+        payer_id=running.member_id,
+        amount=plan.price - value,
+        description=f"{plan.name}, less KES {value} unused of {running.plan.name}"[:120],
+        created_by_id=by_id,
+        now=now,
+    )
+    bought = Subscription.objects.create(
+        member_id=running.member_id,
+        payment=payment,
+        replaces=running,
+        value_carried=value,
+        created_by_id=by_id,
+        created_at=now,
+        **snapshot(plan),
+    )
+    if payment.status == PaymentStatus.PAID:
+        grant_for_payment(payment_id=payment.pk, now=now)
+        bought.refresh_from_db()
+    elif phone:
+        pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=by_id, now=now)
+    return bought
+
+
+@transaction.atomic
+def change_at_end(*, subscription_id: int, plan_code: str, now: datetime) -> Subscription:
+    """Note that the period is to be renewed as another plan of its group.
+
+    :raises NotRunning: it is over, or was never paid
+    :raises OtherGroup, SamePlan, PlanNotOnSale, PlanNotFound: see each
+    """
+    subscription = _lock_one(subscription_id)
+    plan = _other_plan(subscription, plan_code)
+    if subscription.fact != Fact.GRANTED or subscription.ends_on <= business_day(now):
+        raise NotRunning
+    subscription.next_plan = plan
+    subscription.save(update_fields=["next_plan"])
+    return subscription
+
+
+@transaction.atomic
+def undo_changes(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
+    """Take back what has not taken effect: the pending upgrade, the plan to come, the leaving. Twice is harmless.
+
+    :raises NotRunning: the period is over, so what was said of its end has come true
+    """
+    pending = Subscription.objects.pending().filter(replaces=subscription_id).first()
+    if pending is not None:  # before the period is locked: payments come first
+        payment_services.cancel_payment(payment_id=pending.payment_id, by_id=by_id, now=now)
+    subscription = _lock_one(subscription_id)
+    if subscription.fact != Fact.GRANTED or subscription.ends_on <= business_day(now):
+        raise NotRunning
+    subscription.next_plan, subscription.leaving_at = None, None
+    subscription.save(update_fields=["next_plan", "leaving_at"])
+    return subscription
+
+
+def _lock_one(subscription_id: int) -> Subscription:
+    return Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
+
+
+def _other_plan(subscription: Subscription, plan_code: str) -> Plan:
+    plan = Plan.objects.filter(code=plan_code).first()
+    if plan is None:
+        raise PlanNotFound
+    if not plan.is_on_sale:
+        raise PlanNotOnSale
+    if plan.group_id != subscription.group_id:
+        raise OtherGroup
+    if plan.pk == subscription.plan_id:
+        raise SamePlan
+    return plan
+
+
+def _pending_upgrade(running: Subscription, chain: list[Subscription], now: datetime) -> Subscription | None:
+    """Return the upgrade that waits for its payment; an expired one makes room for a new one."""
+    for each in chain:
+        if each.replaces_id == running.pk and each.fact == Fact.PENDING:
+            if each.payment.status != PaymentStatus.EXPIRED:
+                return each
+            withdraw(each, now=now)
+    return None

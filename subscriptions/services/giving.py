@@ -1,0 +1,59 @@
+"""Periods for nothing: gifts of staff, and those a club brings along from its former books."""
+
+from datetime import date, datetime
+
+from django.db import transaction
+
+from api.errors import Conflict
+from payments import services as payment_services
+from subscriptions.models import Fact, Origin, Plan, Subscription
+from subscriptions.services.calendars import granted_periods, lock_periods
+from subscriptions.services.catalog import snapshot
+from subscriptions.services.granting import grant_for_payment
+
+
+class PeriodsOverlap(Conflict):
+    """The member already has a period of the group on some of these days."""
+
+    code, message = "periods_overlap", "The member already has a subscription on some of these days."
+
+
+@transaction.atomic
+def give(*, member_id: int, plan: Plan, reason: str, by_id: int, now: datetime) -> Subscription:
+    """Give the member one period of the plan; it stacks and starts as a bought one paid today would."""
+    subscription = _open_comp(member_id, plan, Origin.GIFT, reason=reason, by_id=by_id, now=now)
+    return grant_for_payment(payment_id=subscription.payment_id, now=now)
+
+
+@transaction.atomic
+def bring_along(
+    *, member_id: int, plan: Plan, starts_on: date, ends_on: date, by_id: int, now: datetime
+) -> Subscription:
+    """Keep a period that the club sold before it used Kilabu, with the dates its old books say.
+
+    :raises PeriodsOverlap: a granted period of the group covers some of these days
+    """
+    chain = lock_periods(member_id=member_id, group_id=plan.group_id)
+    if any(each.starts_on < ends_on and starts_on < each.ends_on for each in granted_periods(chain)):
+        raise PeriodsOverlap
+    subscription = _open_comp(member_id, plan, Origin.MIGRATED, reason="former books", by_id=by_id, now=now)
+    subscription.fact, subscription.granted_at = Fact.GRANTED, now
+    subscription.not_before = subscription.anchor_on = subscription.starts_on = starts_on
+    subscription.base_ends_on = subscription.ends_on = ends_on
+    subscription.save()
+    return subscription
+
+
+def _open_comp(member_id: int, plan: Plan, origin: Origin, *, reason: str, by_id: int, now: datetime) -> Subscription:
+    payment_services.lock_members({member_id})
+    payment = payment_services.record_comp(
+        payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now
+    )
+    return Subscription.objects.create(
+        member_id=member_id,
+        payment=payment,
+        origin=origin,
+        created_by_id=by_id,
+        created_at=now,
+        **snapshot(plan),
+    )

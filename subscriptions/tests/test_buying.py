@@ -1,0 +1,285 @@
+"""Buying: one request, one payment of money, and never the same thing twice."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from payments import pushes
+from payments import services as payment_services
+from payments.models import Payment, PaymentStatus
+from subscriptions import services
+from subscriptions.models import Fact, Subscription
+from subscriptions.services import buying
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def prompts(monkeypatch):
+    """The prompts that were asked for, as (payment, phone)."""
+    asked = []
+    monkeypatch.setattr(
+        pushes,
+        "request_push",
+        lambda *, payment_id, phone, created_by_id, now: asked.append((payment_id, phone)),
+        raising=False,
+    )
+    return asked
+
+
+def subscribe(*members, plan, payer=None, now=NOON, phone=None, **fields):
+    payer = payer or members[0]
+    fields.setdefault("created_by_id", payer.pk)
+    return services.subscribe(
+        member_ids=[member.pk for member in members],
+        plan_code=plan.code,
+        payer_id=payer.pk,
+        phone=phone,
+        now=now,
+        **fields,
+    )
+
+
+def test_buying_opens_a_payment_of_the_plans_price_and_prompts_the_phone(prompts):
+    member, plan = MemberFactory(first_name="Wanjiru", last_name="Kamau"), PlanFactory(price=2500)
+
+    purchase = subscribe(member, plan=plan, phone="254712345678")
+
+    bought = purchase.subscription
+    assert purchase.is_new
+    assert (bought.fact, bought.price, bought.payment.amount_due, bought.payment.status) == (
+        "pending",
+        2500,
+        2500,
+        "pending",
+    )
+    assert bought.payment.description == "Monthly for Wanjiru Kamau"
+    assert prompts == [(bought.payment_id, "254712345678")]
+
+
+def test_without_a_phone_nobody_is_prompted(prompts):
+    subscribe(MemberFactory(), plan=PlanFactory())
+
+    assert prompts == []
+
+
+def test_what_was_bought_keeps_the_plan_as_it_was():
+    plan = PlanFactory(price=1500, grace_days=3)
+    bought = subscribe(MemberFactory(), plan=plan).subscription
+
+    services.edit_plan(plan_id=plan.pk, price=9000, grace_days=0, interval="days")
+
+    bought.refresh_from_db()
+    assert (bought.price, bought.grace_days, bought.interval, bought.payment.amount_due) == (1500, 3, "months", 1500)
+
+
+def test_a_second_request_while_one_is_pending_answers_with_that_one(prompts):
+    member, plan = MemberFactory(), PlanFactory()
+    first = subscribe(member, plan=plan, phone="254712345678")
+
+    second = subscribe(member, plan=plan, phone="254712345678")
+
+    assert not second.is_new
+    assert second.subscription == first.subscription
+    assert Payment.objects.count() == len(prompts) == 1
+
+
+def test_once_it_is_paid_the_next_one_can_be_bought():
+    member, plan = MemberFactory(), PlanFactory()
+    pay(subscribe(member, plan=plan).subscription.payment, at=NOON)
+
+    assert subscribe(member, plan=plan).is_new
+
+
+def test_an_expired_purchase_makes_room_and_its_late_money_still_grants_it():
+    member, plan = MemberFactory(), PlanFactory()
+    old = subscribe(member, plan=plan).subscription
+    later = NOON + timedelta(days=5)
+    payment_services.expire_due(now=later)
+
+    new = subscribe(member, plan=plan, now=later)
+    old.refresh_from_db()
+    assert (new.is_new, old.fact) == (True, Fact.CANCELLED)
+    pay(old.payment, at=later)
+
+    old.refresh_from_db()
+    assert old.fact == Fact.GRANTED
+
+
+def test_the_same_key_answers_with_what_it_bought():
+    member, plan = MemberFactory(), PlanFactory()
+    first = subscribe(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
+    pay(first.subscription.payment, at=NOON)
+
+    again = subscribe(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
+
+    assert (again.is_new, again.subscription) == (False, first.subscription)
+
+
+def test_the_same_key_for_another_body_is_refused():
+    member = MemberFactory()
+    subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)
+
+    with pytest.raises(payment_services.IdempotencyKeyReused):
+        subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="b" * 64)
+
+    assert Subscription.objects.count() == 1
+
+
+def test_a_parent_pays_for_three_children_with_one_prompt(prompts):
+    parent, plan = MemberFactory(), PlanFactory(price=1000)
+    children = MemberFactory.create_batch(3, phone_number=None)
+
+    purchase = subscribe(*children, plan=plan, payer=parent, phone="254712345678")
+
+    head, *others = [each.payment for each in purchase.subscriptions]
+    assert [each.member for each in purchase.subscriptions] == children
+    assert {each.head_id for each in others} == {head.pk}
+    assert {each.payer for each in [head, *others]} == {parent}
+    assert prompts == [(head.pk, "254712345678")]
+    assert subscribe(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
+
+
+def test_a_child_who_is_already_buying_is_not_put_into_another_payment():
+    parent, plan = MemberFactory(), PlanFactory()
+    first, second = MemberFactory.create_batch(2)
+    subscribe(first, plan=plan)
+
+    with pytest.raises(buying.AlreadyPending):
+        subscribe(first, second, plan=plan, payer=parent)
+
+    assert Subscription.objects.count() == 1
+
+
+def test_the_joining_fee_is_charged_once_per_member_and_group():
+    member, plan = MemberFactory(), PlanFactory(price=1500, joining_fee=500)
+    first = subscribe(member, plan=plan).subscription
+    pay(first.payment, at=NOON)
+
+    second = subscribe(member, plan=plan).subscription
+
+    assert [(each.joining_fee, each.payment.amount_due) for each in (first, second)] == [(500, 2000), (0, 1500)]
+
+
+def test_credit_is_spent_first_and_what_it_covers_is_granted_at_once(prompts):
+    member, plan = MemberFactory(), PlanFactory(price=1000)
+    put_money_down(member, 1000)
+
+    bought = subscribe(member, plan=plan, phone="254712345678").subscription
+
+    assert (bought.fact, bought.starts_on, bought.payment.status) == (Fact.GRANTED, TODAY, PaymentStatus.PAID)
+    assert prompts == []
+
+
+def test_a_free_plan_is_granted_at_once_on_a_comp_payment():
+    bought = subscribe(MemberFactory(), plan=PlanFactory(price=0)).subscription
+
+    assert (bought.fact, bought.payment.amount_due, bought.payment.status) == ("granted", 0, "paid")
+    assert bought.payment.events.last().evidence == "comp: free plan"
+
+
+@pytest.mark.parametrize(
+    ("plan", "member", "error"),
+    [
+        ({"is_on_sale": False}, {}, buying.PlanNotOnSale),
+        ({}, {"consented_at": None}, buying.ConsentMissing),
+        ({}, {"is_active": False}, buying.MemberInactive),
+    ],
+)
+def test_a_refusal_writes_nothing(plan, member, error):
+    with pytest.raises(error):
+        subscribe(MemberFactory(**member), plan=PlanFactory(**plan))
+
+    assert not Payment.objects.exists()
+
+
+def test_unknown_plans_and_members_are_not_found():
+    member, plan = MemberFactory(), PlanFactory()
+
+    with pytest.raises(buying.PlanNotFound):
+        services.subscribe(
+            member_ids=[member.pk], plan_code="none", payer_id=member.pk, phone=None, created_by_id=member.pk, now=NOON
+        )
+    with pytest.raises(buying.MemberNotFound):
+        services.subscribe(
+            member_ids=[0], plan_code=plan.code, payer_id=member.pk, phone=None, created_by_id=member.pk, now=NOON
+        )
+
+
+def test_no_more_periods_are_bought_ahead_than_the_plan_allows():
+    member, plan = MemberFactory(), PlanFactory(stacking_limit=1)
+    granted(plan, member)
+    granted(plan, member)
+
+    with pytest.raises(buying.StackingLimit):
+        subscribe(member, plan=plan)
+
+
+def test_cancelling_a_pending_period_withdraws_its_payment():
+    member = MemberFactory()
+    bought = subscribe(member, plan=PlanFactory()).subscription
+
+    for _ in range(2):
+        services.cancel(subscription_id=bought.pk, by_id=member.pk, now=NOON)
+
+    bought = Subscription.objects.select_related("payment").get()
+    assert (bought.fact, bought.payment.status) == ("cancelled", "cancelled")
+
+
+def test_cancelling_a_paid_period_lets_it_run_to_its_end():
+    bought = granted(PlanFactory(grace_days=3))
+
+    for hours in (1, 2):
+        services.cancel(subscription_id=bought.pk, by_id=bought.member_id, now=NOON + timedelta(hours=hours))
+
+    bought.refresh_from_db()
+    assert (bought.fact, bought.leaving_at) == ("granted", NOON + timedelta(hours=1))
+
+
+def test_what_is_over_cannot_be_cancelled():
+    bought = granted()
+
+    with pytest.raises(buying.NothingToCancel):
+        services.cancel(subscription_id=bought.pk, by_id=bought.member_id, now=noon_on(bought.ends_on))
+
+
+def test_renewal_buys_the_plan_chosen_for_the_end():
+    silver, bronze = PlanFactory(), PlanFactory()
+    running = granted(silver)
+    services.change_at_end(subscription_id=running.pk, plan_code=bronze.code, now=NOON)
+
+    next_one = services.renew(
+        subscription_id=running.pk, payer_id=running.member_id, phone=None, created_by_id=running.member_id, now=NOON
+    ).subscription
+
+    assert next_one.plan == bronze
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_ten_requests_at_once_buy_once(prompts):
+    member, plan = MemberFactory(), PlanFactory()
+    barrier, found, errors = threading.Barrier(10), [], []
+
+    def ask():
+        barrier.wait()
+        try:
+            found.append(subscribe(member, plan=plan, phone="254712345678"))
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert [purchase.is_new for purchase in found].count(True) == 1
+    assert len({purchase.subscription for purchase in found}) == 1
+    assert Payment.objects.count() == Subscription.objects.count() == len(prompts) == 1

@@ -1,0 +1,176 @@
+"""Changing the plan: value is carried to the shilling, and nothing changes before it is paid."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from payments import services as payment_services
+from subscriptions import services
+from subscriptions.models import FreezeKind, Subscription
+from subscriptions.services import buying, changing
+from subscriptions.tests.factories import NOON, TODAY, PlanFactory, granted, noon_on, pay, put_money_down
+
+pytestmark = pytest.mark.django_db
+
+DAY_TEN = TODAY + timedelta(days=10)  # 20 of November's 30 days are unused
+
+
+@pytest.fixture
+def silver():
+    return granted(PlanFactory(price=1000, grace_days=3))
+
+
+@pytest.fixture
+def gold():
+    return PlanFactory(price=3000)
+
+
+def upgrade(subscription, plan, on=DAY_TEN):
+    return services.upgrade(
+        subscription_id=subscription.pk,
+        plan_code=plan.code,
+        phone=None,
+        by_id=subscription.member_id,
+        now=noon_on(on),
+    )
+
+
+def spans(*subscriptions):
+    for each in subscriptions:
+        each.refresh_from_db()
+    return [(each.fact, each.starts_on, each.ends_on) for each in subscriptions]
+
+
+def test_an_upgrade_costs_the_new_price_less_what_is_unused(silver, gold):
+    bought = upgrade(silver, gold)
+
+    assert (bought.price, bought.value_carried, bought.payment.amount_due) == (3000, 666, 2334)
+
+
+def test_nothing_changes_until_the_upgrade_is_paid(silver, gold):
+    bought = upgrade(silver, gold)
+    assert spans(silver, bought) == [("granted", date(2026, 11, 2), date(2026, 12, 2)), ("pending", None, None)]
+
+    pay(bought.payment, at=noon_on(DAY_TEN + timedelta(days=2)))
+
+    assert spans(silver, bought) == [
+        ("granted", date(2026, 11, 2), date(2026, 11, 12)),
+        ("granted", date(2026, 11, 12), date(2026, 12, 12)),
+    ]
+
+
+def test_the_replaced_period_has_no_grace(silver, gold):
+    pay(upgrade(silver, gold).payment, at=noon_on(DAY_TEN))
+
+    assert Subscription.objects.with_status(DAY_TEN).get(pk=silver.pk).status == "expired"
+
+
+def test_an_upgrade_on_the_first_day_carries_all_that_was_paid(silver, gold):
+    bought = upgrade(silver, gold, TODAY)
+    pay(bought.payment, at=noon_on(TODAY))
+
+    assert bought.value_carried == 1000
+    assert spans(silver, bought) == [
+        ("granted", date(2026, 11, 2), date(2026, 11, 2)),
+        ("granted", date(2026, 11, 2), date(2026, 12, 2)),
+    ]
+
+
+def test_credit_that_covers_an_upgrade_makes_it_at_once(silver, gold):
+    put_money_down(silver.member, 5000)
+
+    bought = upgrade(silver, gold)
+
+    assert spans(silver, bought)[1] == ("granted", date(2026, 11, 12), date(2026, 12, 12))
+
+
+def test_what_was_given_has_no_value_to_carry(gold, silver):
+    gift = services.give(
+        member_id=granted(PlanFactory(group__name="Locker")).member_id,
+        plan=silver.plan,
+        reason="raffle",
+        by_id=silver.member_id,
+        now=NOON,
+    )
+
+    assert upgrade(gift, gold).value_carried == 0
+
+
+def test_periods_bought_ahead_follow_the_upgrade(silver, gold):
+    ahead = granted(silver.plan, silver.member)
+
+    pay(upgrade(silver, gold).payment, at=noon_on(DAY_TEN))
+
+    assert spans(ahead) == [("granted", date(2026, 12, 12), date(2027, 1, 12))]
+
+
+def test_asking_again_answers_with_the_pending_upgrade(silver, gold):
+    assert upgrade(silver, gold) == upgrade(silver, gold, DAY_TEN + timedelta(days=1))
+
+
+def test_an_upgrade_that_expired_makes_room_for_a_new_reckoning(silver, gold):
+    old = upgrade(silver, gold)
+    payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=5)))
+
+    new = upgrade(silver, gold, DAY_TEN + timedelta(days=5))
+
+    assert (new.value_carried, spans(old)[0][0]) == (500, "cancelled")
+
+
+def test_an_upgrade_is_refused_where_it_makes_no_sense(silver, gold):
+    with pytest.raises(changing.SamePlan):
+        upgrade(silver, silver.plan)
+    with pytest.raises(changing.OtherGroup):
+        upgrade(silver, PlanFactory(group__name="Locker"))
+    with pytest.raises(buying.PlanNotOnSale):
+        upgrade(silver, PlanFactory(is_on_sale=False))
+    with pytest.raises(changing.WorthAsMuch):
+        upgrade(silver, PlanFactory(price=666))
+    with pytest.raises(changing.NotRunning):
+        upgrade(silver, gold, silver.ends_on)
+    upgrade(silver, gold)
+    with pytest.raises(buying.AlreadyPending):
+        upgrade(silver, PlanFactory(price=9000))
+
+    assert Subscription.objects.pending().count() == 1
+
+
+def test_a_frozen_period_is_not_upgraded(silver, gold):
+    services.freeze(
+        subscription_id=silver.pk,
+        starts_on=DAY_TEN,
+        ends_on=DAY_TEN + timedelta(days=3),
+        kind=FreezeKind.STAFF,
+        by_id=silver.member_id,
+        now=NOON,
+    )
+
+    with pytest.raises(changing.FrozenNow):
+        upgrade(silver, gold)
+
+
+def test_a_change_at_the_end_leaves_the_running_period_alone(silver):
+    bronze = PlanFactory(price=500)
+
+    changed = services.change_at_end(subscription_id=silver.pk, plan_code=bronze.code, now=NOON)
+
+    assert (changed.next_plan, changed.plan, changed.ends_on) == (bronze, silver.plan, date(2026, 12, 2))
+
+
+def test_everything_that_has_not_taken_effect_can_be_taken_back(silver, gold):
+    services.change_at_end(subscription_id=silver.pk, plan_code=gold.code, now=NOON)
+    services.cancel(subscription_id=silver.pk, by_id=silver.member_id, now=NOON)
+    bought = upgrade(silver, gold)
+
+    for _ in range(2):
+        services.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(DAY_TEN))
+
+    silver.refresh_from_db()
+    assert (silver.next_plan, silver.leaving_at, spans(bought)[0][0]) == (None, None, "cancelled")
+
+
+def test_nothing_is_taken_back_after_the_end(silver):
+    with pytest.raises(changing.NotRunning):
+        services.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(silver.ends_on))
+    with pytest.raises(changing.NotRunning):
+        services.change_at_end(subscription_id=silver.pk, plan_code=PlanFactory().code, now=noon_on(silver.ends_on))

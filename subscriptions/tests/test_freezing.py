@@ -1,0 +1,208 @@
+"""Frozen days are given back exactly."""
+
+from datetime import date, timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from subscriptions import services
+from subscriptions.models import Freeze, FreezeKind, Subscription
+from subscriptions.services import freezing
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def plan():
+    return PlanFactory(max_freezes=2, max_freeze_days=14)
+
+
+def day(n):
+    return TODAY + timedelta(days=n)
+
+
+def freeze(subscription, first, last, kind=FreezeKind.MEMBER, now=NOON):
+    """Freeze from one day up to, not including, another, counted from today."""
+    return services.freeze(
+        subscription_id=subscription.pk,
+        starts_on=day(first),
+        ends_on=day(last),
+        kind=kind,
+        by_id=subscription.member_id,
+        now=now,
+    )
+
+
+def spans(*subscriptions):
+    for each in subscriptions:
+        each.refresh_from_db()
+    return [(each.starts_on, each.base_ends_on, each.ends_on) for each in subscriptions]
+
+
+def test_frozen_days_are_added_at_the_end_and_stacked_periods_move(plan):
+    member = MemberFactory()
+    first, second = granted(plan, member), granted(plan, member)
+
+    freeze(first, 0, 10)
+
+    assert spans(first, second) == [
+        (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 12)),
+        (date(2026, 12, 12), date(2027, 1, 12), date(2027, 1, 12)),
+    ]
+
+
+def test_an_early_return_takes_back_what_was_not_used(plan):
+    member = MemberFactory()
+    first, second = granted(plan, member), granted(plan, member)
+    freeze(first, 0, 10)
+
+    services.unfreeze(subscription_id=first.pk, now=noon_on(day(4)))
+
+    assert spans(first, second) == [
+        (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 6)),
+        (date(2026, 12, 6), date(2027, 1, 6), date(2027, 1, 6)),
+    ]
+
+
+def test_a_freeze_that_has_not_begun_is_taken_back_whole(plan):
+    first, second = (subscription := granted(plan)), granted(plan, subscription.member)
+    before = spans(first, second)
+    freeze(first, 5, 10)
+
+    services.unfreeze(subscription_id=first.pk, now=NOON)
+
+    assert spans(first, second) == before
+
+
+def test_there_is_nothing_to_return_from_without_a_freeze(plan):
+    subscription = granted(plan)
+    freeze(subscription, 0, 2)
+
+    with pytest.raises(freezing.NotFrozen):
+        services.unfreeze(subscription_id=subscription.pk, now=noon_on(day(2)))
+
+
+def test_days_given_back_can_be_frozen_again(plan):
+    subscription = granted(plan)
+    freeze(subscription, 0, 5)
+    services.unfreeze(subscription_id=subscription.pk, now=noon_on(day(1)))
+
+    freeze(subscription, 3, 5, now=noon_on(day(1)))
+
+    assert spans(subscription)[0][2] == date(2026, 12, 5)
+
+
+@pytest.mark.parametrize("lengths", [[15], [10, 5], [1, 1, 1]])
+def test_a_member_keeps_to_the_limits_of_the_plan(plan, lengths):
+    subscription, begin = granted(plan), 0
+    *within, too_much = lengths
+    for length in within:
+        freeze(subscription, begin, begin + length)
+        begin += length
+
+    with pytest.raises(freezing.FreezeLimit):
+        freeze(subscription, begin, begin + too_much)
+
+
+def test_staff_may_freeze_beyond_the_limits_and_days_gone_by(plan):
+    subscription = granted(plan)
+
+    made = freeze(subscription, 1, 25, FreezeKind.STAFF, now=noon_on(day(9)))
+
+    assert (made.approved_by, spans(subscription)[0][2]) == (subscription.member, date(2026, 12, 26))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "now", "error"),
+    [
+        (3, 3, 0, freezing.FreezeIsEmpty),
+        (4, 3, 0, freezing.FreezeIsEmpty),
+        (0, 3, 1, freezing.FreezeInThePast),
+        (30, 31, 0, freezing.FreezeOutside),
+        (30, 31, 30, freezing.FreezeOutside),
+    ],
+)
+def test_a_freeze_lies_ahead_and_begins_while_the_period_runs(plan, first, last, now, error):
+    subscription = granted(plan)
+
+    with pytest.raises(error):
+        freeze(subscription, first, last, now=noon_on(day(now)))
+
+    assert not Freeze.objects.exists()
+
+
+def test_no_day_is_frozen_twice(plan):
+    subscription = granted(plan)
+    freeze(subscription, 2, 5)
+
+    with pytest.raises(freezing.FreezesOverlap):
+        freeze(subscription, 4, 6)
+    with pytest.raises(IntegrityError, match="freezes_do_not_overlap"), transaction.atomic():
+        Freeze.objects.create(
+            subscription=subscription,
+            starts_on=day(4),
+            ends_on=day(6),
+            kind=FreezeKind.STAFF,
+            requested_by=subscription.member,
+            created_at=NOON,
+        )
+
+
+def test_a_freeze_booked_in_a_later_period_follows_the_period_that_then_runs(plan):
+    member = MemberFactory()
+    first, second = granted(plan, member), granted(plan, member)
+    booked = freeze(second, 35, 40)
+
+    freeze(first, 5, 15)
+
+    booked.refresh_from_db()
+    assert booked.subscription == first
+    assert spans(first, second) == [
+        (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 17)),
+        (date(2026, 12, 17), date(2027, 1, 17), date(2027, 1, 17)),
+    ]
+
+
+def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
+    frozen, running, ended = granted(plan), granted(plan), granted(PlanFactory(interval="days"))
+    freeze(frozen, 5, 15)
+
+    closure = services.close_club(
+        starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=running.member_id, now=NOON
+    )
+    later = granted(plan, on=day(12))
+
+    assert [span[2] for span in spans(frozen, running, ended, later)] == [
+        date(2026, 12, 17),  # five of the closed days were frozen anyway
+        date(2026, 12, 12),
+        date(2026, 11, 3),
+        date(2026, 12, 22),
+    ]
+
+    for _ in range(2):
+        services.open_club(closure_id=closure.pk)
+
+    assert [span[2] for span in spans(frozen, running, later)] == [
+        date(2026, 12, 12),
+        date(2026, 12, 2),
+        date(2026, 12, 14),
+    ]
+
+
+def test_closures_do_not_overlap(plan):
+    by_id = MemberFactory().pk
+    services.close_club(starts_on=day(0), ends_on=day(2), reason="Repairs", by_id=by_id, now=NOON)
+
+    with pytest.raises(freezing.ClosuresOverlap):
+        services.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
+    with pytest.raises(freezing.FreezeIsEmpty):
+        services.close_club(starts_on=day(5), ends_on=day(5), reason="Repairs", by_id=by_id, now=NOON)
+
+
+def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
+    member = MemberFactory()
+    first, _ = granted(plan, member), granted(plan, member)
+
+    with pytest.raises(IntegrityError, match="subscription_periods_do_not_overlap"), transaction.atomic():
+        Subscription.objects.filter(pk=first.pk).update(ends_on=day(40))
