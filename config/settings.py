@@ -228,6 +228,10 @@ DARAJA_TILL = env.str("DARAJA_TILL", default="")
 for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", "DARAJA_SHORTCODE"):
     if PRODUCTION and not globals()[name]:
         raise ImproperlyConfigured(f"{name} is not set.")
+# Stands in the path of the paybill's confirmation and validation addresses; no words Safaricom bars.
+C2B_SECRET = secret("C2B_SECRET", "development-only-paybill-secret-" + "x" * 8)
+# Whether M-Pesa's question "may this payment proceed?" is answered with what we know, or always with yes.
+C2B_VALIDATION = env.bool("C2B_VALIDATION", default=False)
 # Safaricom: at most KES 250,000 a transaction (Daraja portal, M-Pesa Express).
 MPESA_MAX_AMOUNT = number("MPESA_MAX_AMOUNT", 250_000, least=1)
 # How long a payment waits for its money before it is shown as expired; late money still pays it.

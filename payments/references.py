@@ -48,12 +48,23 @@ def is_reference(text: str) -> bool:
     )
 
 
+def looks_like_one(typed: str) -> bool:
+    """Say whether somebody surely meant to type a reference, right or wrong; `Kamau254` is a name with a number."""
+    text = _plain(typed)
+    return len(text) == LENGTH and text.startswith(PREFIX) and any(character.isdigit() for character in text[1:5])
+
+
 def repair(typed: str) -> str | None:
     """Return the reference that `typed` stands for, or None when its check character does not prove one.
 
     Case, spaces, dashes and look-alikes (O for 0, I or L for 1, U for V, Z for 2) are mended.
     """
-    if not typed.isascii():
-        return None
-    text = "".join(character for character in typed.upper() if character.isalnum()).translate(LOOK_ALIKES)
+    text = _plain(typed)
     return text if is_reference(text) else None
+
+
+def _plain(typed: str) -> str:
+    """Return what was typed without case, spaces, dashes and look-alikes; empty when it is not ASCII."""
+    if not typed.isascii():
+        return ""
+    return "".join(character for character in typed.upper() if character.isalnum()).translate(LOOK_ALIKES)

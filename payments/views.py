@@ -1,14 +1,16 @@
 """Payments over HTTP: Safaricom's callbacks, and what members and staff see and ask."""
 
 import logging
+import secrets
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from api.clock import now
-from payments import inbox, spool
+from payments import inbox, spool, validation
 from payments.models import CallbackSource
 
 logger = logging.getLogger(__name__)
@@ -74,3 +76,31 @@ class StkCallbackView(CallbackView):
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         return self.keep(request, token_hash=inbox.hash_of(token))
+
+
+class C2bView(CallbackView):
+    """What the paybill's two addresses share: a secret of the installation in the path."""
+
+    def knows(self, secret: str) -> bool:
+        """Say whether the path's secret is ours, in a time that does not tell how much of it is right."""
+        return secrets.compare_digest(secret.encode(), settings.C2B_SECRET.encode())
+
+
+class C2bConfirmationView(C2bView):
+    """Where Safaricom reports money that somebody paid to the paybill or till."""
+
+    source = CallbackSource.C2B_CONFIRMATION
+
+    def post(self, request: HttpRequest, secret: str) -> HttpResponse:
+        return self.keep(request) if self.knows(secret) else unknown_address()
+
+
+class C2bValidationView(C2bView):
+    """Where Safaricom asks whether a payment to the paybill may proceed; any doubt is a yes."""
+
+    def post(self, request: HttpRequest, secret: str) -> HttpResponse:
+        if not self.knows(secret):
+            return unknown_address()
+        if content_length(request) > inbox.LARGEST_BODY:
+            return quietly(413)
+        return JsonResponse(validation.answer(body=request.body))

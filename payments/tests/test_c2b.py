@@ -1,0 +1,329 @@
+import hashlib
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError
+from django.urls import reverse
+
+from payments import evidence, ledger, matching, services
+from payments.daraja.messages import StkResult
+from payments.models import Account, Allocation, Callback, Payment, PaymentStatus, Receipt, ReviewItem
+from payments.references import with_check_character
+from payments.tests.bodies import c2b_body, stk_body
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOON + timedelta(seconds=30)
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch):
+    monkeypatch.setattr("payments.views.now", lambda: LATER)
+
+
+def confirm(client, secret=settings.C2B_SECRET, **message):
+    message.setdefault("moved_at", NOON + timedelta(seconds=10))
+    url = reverse("payments:c2b-confirmation", args=[secret])
+    return client.post(url, c2b_body(**message), content_type="application/json")
+
+
+def validate(client, **message):
+    url = reverse("payments:c2b-validation", args=[settings.C2B_SECRET])
+    return client.post(url, c2b_body(moved_at=NOON, **message), content_type="application/json").json()
+
+
+def stk(client, push, **result):
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+    return client.post(url, stk_body(push, **result), content_type="application/json")
+
+
+def by_query(push, now=LATER):
+    result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
+    return evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=now)
+
+
+def outcomes():
+    return list(Callback.objects.order_by("pk").values_list("outcome", flat=True))
+
+
+def reviews():
+    return list(ReviewItem.objects.order_by("pk").values_list("reason", flat=True))
+
+
+def statuses(*payments):
+    for payment in payments:
+        payment.refresh_from_db()
+    return [(payment.status, payment.amount_paid) for payment in payments]
+
+
+def rules():
+    return list(Allocation.objects.order_by("pk").values_list("amount", "rule"))
+
+
+# --- Who paid ---
+
+
+def test_money_with_a_payments_reference_pays_it(client):
+    payment = open_payment(amount=1500)
+
+    answer = confirm(client, amount=1500, account=f" {payment.reference.lower()} ")
+
+    assert (answer.status_code, answer.json()) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
+    assert statuses(payment) == [("paid", 1500)]
+    assert rules() == [(1500, "reference")]
+    receipt = Receipt.objects.get()
+    assert (receipt.member, receipt.payer_name) == (payment.payer, "JANE WANJIRU")
+
+
+def test_short_money_pays_in_part_and_the_rest_pays_in_full(client):
+    payment = open_payment(amount=1500)
+
+    confirm(client, amount=1000, account=payment.reference, code="TKN0000001")
+    assert statuses(payment) == [("partially_paid", 1000)]
+    confirm(client, amount=500, account=payment.reference, code="TKN0000002", moved_at=NOON + timedelta(seconds=20))
+
+    assert statuses(payment) == [("paid", 1500)]
+    assert payment.paid_at == NOON + timedelta(seconds=20)
+
+
+def test_a_payment_is_paid_when_the_last_of_its_money_moved_in_whatever_order_we_learn_of_it(client):
+    payment = open_payment(amount=1500)
+
+    confirm(client, amount=500, account=payment.reference, code="TKN0000002", moved_at=NOON + timedelta(seconds=20))
+    confirm(client, amount=1000, account=payment.reference, code="TKN0000001", moved_at=NOON + timedelta(seconds=5))
+
+    assert statuses(payment) == [("paid", 1500)]
+    assert payment.paid_at == NOON + timedelta(seconds=20)
+
+
+def test_surplus_becomes_credit_and_is_spent_by_itself_on_the_next_payment(client):
+    payment = open_payment(amount=1500)
+
+    confirm(client, amount=2000, account=payment.reference)
+
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -500
+    following = open_payment(payment.payer, amount=400, now=LATER)
+    assert (following.status, following.paid_at) == (PaymentStatus.PAID, LATER)
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -100
+
+
+def test_money_with_a_member_number_pays_the_payment_that_needs_exactly_it(client):
+    member = MemberFactory()
+    older, exact = open_payment(member, amount=1000), open_payment(member, amount=1500, now=LATER)
+
+    confirm(client, amount=1500, account=member.member_number)
+
+    assert statuses(older, exact) == [("pending", 0), ("paid", 1500)]
+    assert rules() == [(1500, "exact")]
+
+
+def test_money_that_fits_nothing_exactly_pays_the_oldest_first(client):
+    member = MemberFactory()
+    older, newer = open_payment(member, amount=1000), open_payment(member, amount=1500, now=LATER)
+
+    confirm(client, amount=1200, account=member.member_number)
+
+    assert statuses(older, newer) == [("paid", 1000), ("partially_paid", 200)]
+    assert rules() == [(1000, "oldest"), (200, "oldest")]
+
+
+@pytest.mark.parametrize("form", ["0{}", "254{}", "+254{}", "{}"])
+def test_a_phone_typed_as_account_finds_its_member(client, form):
+    member = MemberFactory(phone_number="254712345678")
+    payment = open_payment(member, amount=100)
+
+    confirm(client, amount=100, account=form.format("712345678"))
+
+    assert statuses(payment) == [("paid", 100)]
+
+
+def test_the_senders_hash_finds_the_one_member_who_has_the_phone(client):
+    payment = open_payment(MemberFactory(phone_number="254712345678"), amount=100)
+
+    confirm(client, amount=100, account="gym", sender=hashlib.sha256(b"254712345678").hexdigest())
+
+    assert statuses(payment) == [("paid", 100)]
+
+
+@pytest.mark.parametrize("mask", ["2547 ***** 678", "25471****678"])
+def test_a_masked_sender_only_suggests(client, mask):
+    member = MemberFactory(phone_number="254712345678")
+    payment = open_payment(member, amount=100)
+
+    confirm(client, amount=100, account="gym", sender=mask)
+
+    assert statuses(payment) == [("pending", 0)]
+    assert (outcomes(), reviews()) == (["unmatched"], ["unmatched"])
+    assert ReviewItem.objects.get().suggested_members == [member.pk]
+    assert ledger.balance(Account.UNMATCHED) == -100
+
+
+def test_a_member_number_with_a_slip_finds_nobody():
+    number = MemberFactory().member_number
+    slip = number[:3] + str((int(number[3]) + 1) % 10) + number[4:]
+
+    assert matching.find_owner(account=slip, sender="").member_id is None
+
+
+def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client):
+    payment = open_payment(amount=100)
+    services.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+
+    confirm(client, amount=100, account=payment.reference)
+
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -100
+    assert reviews() == ["late_money"]
+
+
+def test_money_to_another_shortcode_moves_nothing(client):
+    confirm(client, amount=100, BusinessShortCode="600000")
+
+    assert (outcomes(), reviews(), Receipt.objects.count()) == (["review"], ["amount_differs"], 0)
+
+
+def test_an_unknown_secret_is_404_and_nothing_is_kept(client):
+    assert confirm(client, secret="guess", amount=100).status_code == 404
+    assert Callback.objects.count() == 0
+
+
+# --- One money, told twice ---
+
+
+def test_the_same_confirmation_twice_counts_once(client):
+    payment = open_payment(amount=100)
+
+    for _ in range(2):
+        confirm(client, amount=100, account=payment.reference)
+
+    assert (outcomes(), Receipt.objects.count()) == (["applied", "duplicate"], 1)
+
+
+def test_the_same_code_with_another_amount_moves_nothing(client):
+    payment = open_payment(amount=100)
+    confirm(client, amount=100, account=payment.reference)
+
+    confirm(client, amount=90, account=payment.reference)
+
+    assert (outcomes(), reviews(), Receipt.objects.count()) == (["applied", "review"], ["code_used_twice"], 1)
+
+
+TWIN_ORDERS = ["sc", "cs", "qsc", "qcs", "csq", "cqs", "scq", "sqc", "ccss", "qcqs"]
+
+
+@pytest.mark.parametrize("order", TWIN_ORDERS)
+@pytest.mark.parametrize("to_till", [False, True], ids=["paybill", "till"])
+def test_callback_query_and_confirmation_of_one_money_count_once_in_any_order(client, order, to_till):
+    push = make_push(open_payment(amount=1500), phone="254712345678")
+    account = "" if to_till else push.payment.reference
+
+    for step in order:
+        if step == "s":
+            stk(client, push, moved_at=NOON + timedelta(seconds=10))
+        elif step == "c":
+            confirm(client, amount=1500, account=account, sender="2547 ***** 678")
+        else:
+            by_query(push)
+
+    receipt = Receipt.objects.get()
+    assert (receipt.code, receipt.push_id) == ("TKN1AB2C3D", push.pk)
+    assert statuses(push.payment) == [("paid", 1500)]
+    assert ledger.balance(Account.MPESA) == 1500
+    assert not ReviewItem.objects.filter(status="open").exists()
+
+
+def test_a_deposit_that_was_taken_for_the_prompts_money_is_money_of_its_own_when_the_code_says_so(client):
+    push = make_push(open_payment(amount=1500))
+    confirm(client, amount=1500, account=push.payment.reference, code="TKN0DEPOST")
+    by_query(push)
+    assert Receipt.objects.get().push_guessed
+
+    stk(client, push, code="TKN0PROMPT", moved_at=NOON + timedelta(seconds=12))
+
+    assert set(Receipt.objects.values_list("code", "push")) == {("TKN0DEPOST", None), ("TKN0PROMPT", push.pk)}
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=push.payment.payer_id) == -1500
+    assert ledger.balance(Account.MPESA) == 3000
+
+
+def test_a_confirmation_that_gave_its_code_to_the_wrong_prompt_is_put_right_by_the_callback(client):
+    push = make_push(open_payment(amount=1500))
+    by_query(push)
+    confirm(client, amount=1500, account=push.payment.reference, code="TKN0DEPOST")
+    assert Receipt.objects.get().push_guessed
+
+    stk(client, push, code="TKN0PROMPT", moved_at=NOON + timedelta(seconds=12))
+
+    assert set(Receipt.objects.values_list("code", "push")) == {("TKN0DEPOST", None), ("TKN0PROMPT", push.pk)}
+    assert ledger.balance(Account.MPESA) == 3000
+
+
+def test_money_counted_twice_by_query_and_an_unrecognised_confirmation_is_taken_back_by_the_code(client):
+    push = make_push(open_payment(amount=1500))
+    by_query(push)
+    confirm(client, amount=1500, account="gym fees", sender="")
+    assert ledger.balance(Account.MPESA) == 3000
+
+    stk(client, push)
+
+    assert ledger.balance(Account.MPESA) == 1500
+    assert Receipt.objects.get(push=push).code == "TKN1AB2C3D"
+    assert Receipt.objects.exclude(push=push).get().reversed_at == LATER
+    assert "contradiction" in reviews()
+
+
+# --- Validation ---
+
+
+@pytest.fixture
+def validation_on(settings):
+    settings.C2B_VALIDATION = True
+
+
+ACCEPT = {"ResultCode": "0", "ResultDesc": "Accepted"}
+
+
+def refusal(code):
+    return {"ResultCode": code, "ResultDesc": "Rejected"}
+
+
+def test_validation_accepts_everything_unless_it_is_switched_on(client):
+    assert validate(client, amount=999_999, account="K0000001") == ACCEPT
+
+
+@pytest.mark.parametrize("account", ["anything", "", "KARANJA", "0712345678", "Kamau254"])
+def test_validation_accepts_what_it_does_not_know(client, validation_on, account):
+    assert validate(client, amount=10, account=account) == ACCEPT
+
+
+def test_validation_accepts_a_right_member_number_and_a_right_reference(client, validation_on):
+    member = MemberFactory()
+
+    assert validate(client, amount=10, account=member.member_number) == ACCEPT
+    assert validate(client, amount=10, account=open_payment(member).reference.lower()) == ACCEPT
+
+
+def test_validation_refuses_a_wrong_check_character_a_wrong_amount_and_a_foreign_shortcode(client, validation_on):
+    right = with_check_character("K7F3QW9")
+    wrong = right[:-1] + ("0" if right[-1] != "0" else "1")
+
+    assert validate(client, amount=10, account=wrong) == refusal("C2B00012")
+    assert validate(client, amount=10, account="9999999") == refusal("C2B00012")
+    assert validate(client, amount=250_001, account=right) == refusal("C2B00013")
+    assert validate(client, amount=10, account=right, BusinessShortCode="600000") == refusal("C2B00015")
+
+
+def test_validation_accepts_when_the_database_does_not_answer(client, validation_on, monkeypatch):
+    def away(account):
+        raise OperationalError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(matching, "member_typed", away)
+
+    assert validate(client, amount=10, account="9999999") == ACCEPT
+
+
+def test_payments_keep_their_books_through_all_of_this(client):
+    confirm(client, amount=10, account="nobody")
+
+    assert Payment.objects.count() == 0
+    assert ledger.balance(Account.UNMATCHED) == -10
