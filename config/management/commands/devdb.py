@@ -1,0 +1,54 @@
+"""Handle the embedded PostgreSQL of development and tests."""
+
+import os
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config import devdb
+from config.devdb.places import programs
+
+
+class Command(BaseCommand):
+    """Start, stop, show, enter or empty the embedded server; product commands start it by themselves."""
+
+    help = "Handle the embedded PostgreSQL: start, stop, status, psql, reset."
+    requires_system_checks = []
+
+    def add_arguments(self, parser):
+        parser.add_argument("action", choices=["start", "stop", "status", "psql", "reset"])
+        parser.add_argument("--yes", action="store_true", help="reset: do not ask first")
+        parser.add_argument("more", nargs="*", help='psql: its own arguments, after "--"')
+
+    def handle(self, *, action, yes, more, **options):
+        try:
+            getattr(self, action)(yes=yes, more=more)
+        except devdb.DevDbError as error:
+            raise CommandError(str(error)) from error
+
+    def start(self, **options):
+        devdb.ensure()
+        self.status()
+
+    def stop(self, **options):
+        self.stdout.write("Stopped." if devdb.stop() else "It was not running.")
+
+    def status(self, **options):
+        place = devdb.locate(devdb.CHECKOUT)
+        if not devdb.answers(place):
+            self.stdout.write("Not running; `manage.py devdb start`, or any command that needs it, starts it.")
+            return
+        self.stdout.write(f"Running. Data: {place.data}\nDATABASE_URL='{devdb.address(place)}'")
+
+    def psql(self, more, **options):
+        devdb.ensure()
+        place = devdb.locate(devdb.CHECKOUT)
+        self.stdout.flush()
+        program = programs(place) / "psql"
+        os.execv(program, [str(program), devdb.address(place), *more])  # noqa: S606
+
+    def reset(self, yes, **options):
+        place = devdb.locate(devdb.CHECKOUT)
+        if not yes and input(f"This deletes every database in {place.data}. Type yes to go on: ") != "yes":
+            raise CommandError("Nothing was deleted.")
+        devdb.reset()
+        self.stdout.write("Deleted. The next start makes an empty one.")
