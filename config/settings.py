@@ -199,6 +199,8 @@ REST_FRAMEWORK = {
 # --- Jobs ----------------------------------------------------------------------------------------
 
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "jobs"
+# Most jobs wait for Safaricom; each has a thread of its own.
+PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": number("WORKER_CONCURRENCY", 10, least=1, most=100)}
 
 # --- M-Pesa (Safaricom's Daraja API) -------------------------------------------------------------
 
@@ -232,10 +234,21 @@ for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", 
 C2B_SECRET = secret("C2B_SECRET", "development-only-paybill-secret-" + "x" * 8)
 # Whether M-Pesa's question "may this payment proceed?" is answered with what we know, or always with yes.
 C2B_VALIDATION = env.bool("C2B_VALIDATION", default=False)
+# For Transaction Status: an API operator of the shortcode, and its password as the portal encrypts it.
+DARAJA_INITIATOR = env.str("DARAJA_INITIATOR", default="")
+DARAJA_SECURITY_CREDENTIAL = env.str("DARAJA_SECURITY_CREDENTIAL", default="")
+# Safaricom publishes no rate; over its own it answers "Spike Arrest Violation".
+DARAJA_CALLS_PER_SECOND = number("DARAJA_CALLS_PER_SECOND", 20, least=1, most=1000)
 # Safaricom: at most KES 250,000 a transaction (Daraja portal, M-Pesa Express).
 MPESA_MAX_AMOUNT = number("MPESA_MAX_AMOUNT", 250_000, least=1)
 # How long a payment waits for its money before it is shown as expired; late money still pays it.
 PAYMENT_LIFETIME = timedelta(hours=number("PAYMENT_LIFETIME_HOURS", 72, least=1))
+
+# Where a test wants this process to die (payments/failpoints.py).
+FAILPOINT = os.environ.get("FAILPOINT", "") if TESTING else ""
+
+# How long the raw bytes of callbacks that were acted on are kept; their rows stay.
+CALLBACK_BODY_DAYS = number("CALLBACK_BODY_DAYS", 365, least=30)
 
 # --- Language, time, files -----------------------------------------------------------------------
 

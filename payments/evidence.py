@@ -65,7 +65,7 @@ def our_shortcodes() -> set[str]:
     return {settings.DARAJA_SHORTCODE, settings.DARAJA_TILL} - {""}
 
 
-# --- STK: a prompt's result -------------------------------------------------------------------------------------------
+# --- STK: a prompt's result -----------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -198,7 +198,7 @@ def _apply_failure(locked: Locked, result: StkResult, decided: Verdict, *, now: 
     return APPLIED
 
 
-# --- C2B: money paid to the paybill or till ---------------------------------------------------------------------------
+# --- C2B: money paid to the paybill or till -------------------------------------------------------
 
 
 @transaction.atomic
@@ -272,7 +272,7 @@ def _hold_unmatched(receipt: Receipt, match: matching.Match, *, callback_id: int
     )
 
 
-# --- Money of a prompt, to its payments -------------------------------------------------------------------------------
+# --- Money of a prompt, to its payments -----------------------------------------------------------
 
 
 def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime) -> None:
@@ -320,7 +320,7 @@ def _besides(payments: list[Payment], shares: list[allocation.Share]) -> list[Pa
     return [payment for payment in payments if payment.pk not in served]
 
 
-# --- Twins ------------------------------------------------------------------------------------------------------------
+# --- Twins ----------------------------------------------------------------------------------------
 
 
 def _prompt_awaiting_code(message: C2bMessage) -> Receipt | None:
@@ -369,7 +369,7 @@ def _may_be_this_push(receipt: Receipt, push: StkPush) -> bool:
     return is_free and receipt.amount == push.amount
 
 
-# --- Rows -------------------------------------------------------------------------------------------------------------
+# --- Rows -----------------------------------------------------------------------------------------
 
 
 def _lock(push_id: int) -> Locked:

@@ -8,6 +8,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
+from payments.daraja.models import DarajaGate, DarajaToken  # noqa: F401 - Django looks for models here
+
 
 class PaymentStatus(models.TextChoices):
     PENDING = "pending"  # nothing has been asked of a phone yet
@@ -200,6 +202,12 @@ class StkPush(models.Model):
         ]
         indexes = [
             models.Index(fields=["next_check_at"], condition=Q(next_check_at__isnull=False), name="push_by_next_check"),
+            models.Index(fields=["phone", "-created_at"], name="push_by_phone"),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(status__in=(PushStatus.CREATED, PushStatus.SENDING)),
+                name="push_not_yet_sent",
+            ),
         ]
 
 

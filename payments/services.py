@@ -79,7 +79,7 @@ class InvalidAmount(Invalid):
     code, message = "invalid_amount", "The amount must be whole shillings, zero or more."
 
 
-# --- Opening ---------------------------------------------------------------------------------------------------------
+# --- Opening --------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -170,7 +170,7 @@ def spend_credit(*, payment: Payment, by_id: int | None, now: datetime) -> None:
         _take(payment, share.amount, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
 
 
-# --- Prompts (payments.pushes calls these, under its own locks) -----------------------------------------------------
+# --- Prompts (payments.pushes calls these, under its own locks) -----------------------------------
 
 
 def note_prompt(payment: Payment, now: datetime) -> None:
@@ -200,7 +200,7 @@ def note_prompt_ended(payment: Payment, push: StkPush, now: datetime) -> None:
             _move(each, to=S.FAILED, evidence=evidence, by_id=None, now=now)
 
 
-# --- Money -----------------------------------------------------------------------------------------------------------
+# --- Money ----------------------------------------------------------------------------------------
 
 
 def take_money(
@@ -335,7 +335,7 @@ def reverse_receipt_locked(
     receipt.save(update_fields=["reversed_at", "reversed_by", "reversal_reason"])
 
 
-# --- Ends without money -----------------------------------------------------------------------------------------------
+# --- Ends without money ---------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -386,7 +386,7 @@ def _expire(payment_id: int, *, now: datetime) -> bool:
     return True
 
 
-# --- Locks ----------------------------------------------------------------------------------
+# --- Locks ----------------------------------------------------------------------------------------
 
 
 def lock_members(member_ids: Iterable[int]) -> None:
@@ -427,7 +427,7 @@ def lock_companions(payment_id: int) -> list[Payment]:
     return list(Payment.objects.filter(head_id=payment_id).order_by("pk").select_for_update(no_key=True))
 
 
-# --- The one writer ----------------------------------------------------------------------------------
+# --- The one writer -------------------------------------------------------------------------------
 
 
 def _move(

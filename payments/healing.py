@@ -1,0 +1,165 @@
+"""Silence heals itself: what the periodic jobs do. Each verb may run twice, at once, and after hours of standstill.
+
+One transaction per row; one bad row never stops the rest.
+"""
+
+import logging
+import time
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from payments import evidence, pushes, services
+from payments.daraja import client, limits
+from payments.daraja.errors import Busy, DarajaError
+from payments.daraja.result_codes import Verdict, verdict
+from payments.models import Callback, CallbackOutcome, PushStatus, ReviewItem, ReviewReason, ReviewStatus, StkPush
+
+logger = logging.getLogger(__name__)
+
+PASS = 45.0  # seconds one pass of checks may take; the next begins before that, and they share the work
+HANDSET = timedelta(minutes=3)  # "no answer" before this is not the last word: a prompt may still be on the phone
+CLAIM = timedelta(minutes=2)  # how long one process keeps a push to itself while it asks about it
+LOST_JOB = timedelta(seconds=30)
+LOST_WORKER = timedelta(seconds=60)
+SILENT_HEART = 30  # seconds; workers beat every ten
+BATCH = 500
+
+# Oldest first; what another process is asking about right now is passed over.
+CLAIM_CHECK = """
+UPDATE payments_stkpush SET next_check_at = %(until)s
+WHERE id = (
+    SELECT id FROM payments_stkpush
+    WHERE next_check_at <= %(now)s AND status IN ('sent', 'unknown')
+    ORDER BY next_check_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+# A job of a worker that is gone, or whose heart stopped.
+STALLED = """
+SELECT job.id FROM procrastinate_jobs job LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
+WHERE job.status = 'doing'
+    AND (worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => %s))
+ORDER BY job.id
+"""
+
+
+# --- Prompts --------------------------------------------------------------------------------------
+
+
+def check_due(*, now: datetime, seconds: float = PASS) -> int:
+    """Ask Safaricom about the open prompts whose time has come, within the rate; return how many were asked about."""
+    deadline, asked = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute(CLAIM_CHECK, {"now": now, "until": now + CLAIM})
+            claimed = cursor.fetchone()
+        if claimed is None:
+            break
+        try:
+            check(push_id=claimed[0], now=now)
+            asked += 1
+        except Busy:
+            pushes.postpone_check(push_id=claimed[0], until=now)
+            break
+        except Exception:
+            logger.exception("Push %s could not be checked; it is tried again.", claimed[0])
+    return asked
+
+
+def check(*, push_id: int, now: datetime) -> None:
+    """Ask Safaricom how one open prompt ended, and act on it as on a callback; what is no end is asked again later.
+
+    :raises Busy: our own limit holds the question back; nothing was asked
+    """
+    push = StkPush.objects.get(pk=push_id)
+    if push.status not in (PushStatus.SENT, PushStatus.UNKNOWN):
+        return
+    if not push.checkout_request_id:
+        pushes.note_check(push_id=push_id, now=now)
+        return
+    limits.enter(urgent=False)
+    try:
+        result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
+    except DarajaError as error:
+        logger.info("Push %s: nothing learnt: %s", push_id, error)
+    else:
+        said = verdict(result.result_code)
+        # Codes of "no answer" have been seen while the prompt was still on the phone.
+        too_soon = said == Verdict.TIMED_OUT and now < push.sent_at + HANDSET
+        if said != Verdict.OPEN and not too_soon:
+            evidence.apply_stk_result(push_id=push_id, result=result, source="query", now=now)
+    pushes.note_check(push_id=push_id, now=now)  # changes nothing once it has ended
+
+
+def find_lost_sends(*, now: datetime) -> int:
+    """Give pushes that wait without a job a new one; return how many. A push too old to be sent is ended by it."""
+    waiting = StkPush.objects.filter(status=PushStatus.CREATED, created_at__lte=now - LOST_JOB).order_by("created_at")
+    waiting = list(waiting.values_list("pk", flat=True)[:BATCH])
+    live = ProcrastinateJob.objects.filter(task_name="payments.send_push", status__in=("todo", "doing"))
+    known = set(live.filter(args__push_id__in=waiting).values_list("args__push_id", flat=True))
+    lost = [push_id for push_id in waiting if push_id not in known]
+    for push_id in lost:
+        logger.warning("Push %s had lost its job.", push_id)
+        pushes.defer_send(push_id)
+    return len(lost)
+
+
+def find_lost_calls(*, now: datetime) -> int:
+    """Call pushes unknown whose worker died in mid-call; return how many. They are never sent again."""
+    stuck = StkPush.objects.filter(status=PushStatus.SENDING, sent_at__lte=now - LOST_WORKER).order_by("sent_at")
+    return sum(pushes.lose_track(push_id=push_id, now=now) for push_id in stuck.values_list("pk", flat=True)[:BATCH])
+
+
+# --- Payments and callbacks -----------------------------------------------------------------------
+
+
+def retry_listeners_due(*, now: datetime) -> int:
+    """Tell again the news that a listener failed to hear; return for how many payments all was heard."""
+    failed = ReviewItem.objects.filter(
+        reason=ReviewReason.LISTENER_FAILED, status=ReviewStatus.OPEN, payment__isnull=False
+    )
+    heard = 0
+    for payment_id in failed.order_by("created_at").values_list("payment_id", flat=True)[:BATCH]:
+        try:
+            heard += services.retry_listeners(payment_id=payment_id, now=now)
+        except Exception:
+            logger.exception("The listeners of payment %s could not be told; it is tried again.", payment_id)
+    return heard
+
+
+def purge_bodies(*, now: datetime) -> int:
+    """Empty the raw bodies of callbacks that were acted on long ago; return how many. The rows stay.
+
+    What still waits, or was refused, keeps its bytes: they may be evidence.
+    """
+    before = now - timedelta(days=settings.CALLBACK_BODY_DAYS)
+    done = (CallbackOutcome.APPLIED, CallbackOutcome.DUPLICATE)
+    return Callback.objects.filter(outcome__in=done, received_at__lt=before).exclude(body=b"").update(body=b"")
+
+
+# --- Jobs -----------------------------------------------------------------------------------------
+
+
+def rescue_stalled_jobs() -> int:
+    """Put jobs of dead workers back into the queue; return how many. procrastinate does not do it by itself."""
+    with connection.cursor() as cursor:
+        cursor.execute(STALLED, [SILENT_HEART])
+        stalled = [row[0] for row in cursor.fetchall()]
+    return sum(_rescue(job_id) for job_id in stalled)
+
+
+def _rescue(job_id: int) -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT procrastinate_retry_job_v2(%s, now(), NULL, NULL, NULL)", [job_id])
+    except IntegrityError:  # its like waits already, under the same queueing lock
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'doing'", [job_id])
+    except Exception:
+        logger.exception("Job %s could not be rescued; the next run tries again.", job_id)
+        return False
+    logger.warning("Job %s was rescued from a dead worker.", job_id)
+    return True

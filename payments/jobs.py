@@ -1,0 +1,116 @@
+"""The jobs of payments. They take ids only, may run twice, and leave the deciding to the services they call."""
+
+import random
+
+from procrastinate import JobContext, RetryDecision, builtin_tasks
+from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
+from procrastinate.retry import BaseRetryStrategy
+
+from api.clock import now
+from payments import healing, inbox, pushes, services
+from payments.daraja.errors import Busy
+
+KEEP_FINISHED = 7 * 24  # hours
+KEEP_FAILED = 90 * 24  # hours
+
+
+class Patient(BaseRetryStrategy):
+    """Try again for ever, ever more slowly up to ten minutes; after Busy, when Safaricom asks us to.
+
+    A payment job never ends in silence: what it works on ends it, by success, refusal or a review item.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        """Return when to try again."""
+        seconds = exception.retry_after if isinstance(exception, Busy) else min(600, 5 * 2 ** min(job.attempts, 10))
+        spread = random.uniform(1.0, 1.25)  # noqa: S311 - so that many do not come back at once
+        return RetryDecision(retry_in={"seconds": seconds * spread})
+
+
+PATIENT = Patient()
+
+
+# --- One thing each -------------------------------------------------------------------------------
+
+
+@app.task(name="payments.send_push", retry=PATIENT)
+def send_push(push_id: int) -> None:
+    """Send a prompt."""
+    pushes.send(push_id=push_id, now=now())
+
+
+@app.task(name="payments.retry_listeners", retry=PATIENT)
+def retry_listeners(payment_id: int) -> None:
+    """Tell the listeners of a payment again; comes back while one of them fails."""
+    if not services.retry_listeners(payment_id=payment_id, now=now()):
+        raise ListenersFailed(f"payment {payment_id}")
+
+
+class ListenersFailed(Exception):
+    """A listener still fails; its review item is open, and the job comes again."""
+
+
+# --- From time to time ----------------------------------------------------------------------------
+# A queueing lock keeps one run waiting at most. None has a lock: the holder of one may be dead.
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="payments.rescue_stalled_jobs", queueing_lock="payments.rescue_stalled_jobs", priority=10)
+def rescue_stalled_jobs(timestamp: int) -> None:
+    """Free the jobs of dead workers."""
+    healing.rescue_stalled_jobs()
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="payments.keep_callbacks_moving", queueing_lock="payments.keep_callbacks_moving", priority=5)
+def keep_callbacks_moving(timestamp: int) -> None:
+    """Drain the spool, then apply what waits in the inbox."""
+    inbox.drain_spool(now=now())
+    inbox.apply_waiting(now=now())
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="payments.check_pushes", queueing_lock="payments.check_pushes")
+def check_pushes(timestamp: int) -> None:
+    """Ask about the open prompts whose time has come."""
+    healing.check_due(now=now())
+
+
+@app.periodic(cron="* * * * * */15")
+@app.task(name="payments.find_lost_pushes", queueing_lock="payments.find_lost_pushes")
+def find_lost_pushes(timestamp: int) -> None:
+    """Find pushes whose job or worker is gone."""
+    healing.find_lost_sends(now=now())
+    healing.find_lost_calls(now=now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="payments.expire_due", queueing_lock="payments.expire_due")
+def expire_due(timestamp: int) -> None:
+    """Show as expired what waited too long."""
+    services.expire_due(now=now())
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="payments.retry_listeners_due", queueing_lock="payments.retry_listeners_due")
+def retry_listeners_due(timestamp: int) -> None:
+    """Retry what listeners failed to hear, should its own job be gone."""
+    healing.retry_listeners_due(now=now())
+
+
+@app.periodic(cron="20 3 * * *")
+@app.task(name="payments.purge_bodies", queueing_lock="payments.purge_bodies")
+def purge_bodies(timestamp: int) -> None:
+    """Empty old raw bodies."""
+    healing.purge_bodies(now=now())
+
+
+@app.periodic(cron="40 3 * * *")
+@app.task(name="payments.remove_old_jobs", queueing_lock="payments.remove_old_jobs", pass_context=True)
+async def remove_old_jobs(context: JobContext, timestamp: int) -> None:
+    """Remove finished jobs after a week, and failed ones after three months."""
+    await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_FINISHED)
+    await builtin_tasks.remove_old_jobs(
+        context, max_hours=KEEP_FAILED, remove_failed=True, remove_cancelled=True, remove_aborted=True
+    )

@@ -1,0 +1,331 @@
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import requests
+from django.conf import settings
+from django.db import connection, transaction
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from payments import evidence, pushes, services
+from payments.daraja.errors import Busy
+from payments.daraja.messages import StkResult
+from payments.models import PaymentStatus, PushStatus, ReviewItem, StkPush
+from payments.tests.daraja_answers import ACCEPTED, PUSH, Wire, refusal
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+PHONE = "254712345678"
+
+
+@pytest.fixture
+def wire():
+    with Wire() as wire:
+        wire.token()
+        yield wire
+
+
+def ask(payment=None, *, phone=PHONE, now=NOON):
+    payment = payment or open_payment()
+    return pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=payment.payer_id, now=now)
+
+
+def sent(push, now=NOON):
+    """Send a push and return it as it stands then."""
+    try:
+        pushes.send(push_id=push.pk, now=now)
+    finally:
+        push.refresh_from_db()
+    return push
+
+
+def pay(push):
+    """Let the money of a push come, as its callback reports it."""
+    result = StkResult("m", "ws_CO_1", "0", "", amount=push.amount, receipt_code="UKN7XK41ZQ", moved_at=NOON)
+    if push.checkout_request_id:
+        result = replace(result, checkout_request_id=push.checkout_request_id)
+    evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
+    push.refresh_from_db()
+
+
+# --- Asked for -----------------------------------------------------------------------------------
+
+
+def test_asking_leaves_a_push_a_waiting_payment_and_a_job_that_holds_ids_only():
+    push = ask(open_payment(amount=1500))
+
+    assert (push.status, push.amount, push.token_hash) == (PushStatus.CREATED, 1500, None)
+    push.payment.refresh_from_db()
+    assert push.payment.status == PaymentStatus.PROCESSING
+    assert list(ProcrastinateJob.objects.values_list("task_name", "args")) == [
+        ("payments.send_push", {"push_id": push.pk})
+    ]
+
+
+def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
+    head = open_payment(amount=1500)
+    open_payment(head.payer, amount=400, head_id=head.pk)
+    gone = open_payment(head.payer, amount=70, head_id=head.pk)
+    services.cancel_payment(payment_id=gone.pk, by_id=head.payer_id, now=NOON)
+
+    assert ask(head).amount == 1900
+
+
+def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
+    payment = ask().payment
+
+    with pytest.raises(pushes.PushOpen):
+        ask(payment, phone="254711111111")
+
+
+def test_a_second_prompt_on_a_phone_is_refused_while_one_is_open():
+    ask()
+
+    with pytest.raises(pushes.PushOpen):
+        ask()
+    assert StkPush.objects.count() == ProcrastinateJob.objects.count() == 1
+
+
+def test_a_decided_payment_is_not_prompted_for():
+    with pytest.raises(services.InvalidTransition):
+        ask(open_payment(amount=0))
+
+
+def test_more_than_m_pesa_moves_at_once_is_not_asked_for(settings):
+    with pytest.raises(pushes.AmountOverLimit):
+        ask(open_payment(amount=settings.MPESA_MAX_AMOUNT + 1))
+
+
+@pytest.mark.parametrize(("code", "seconds"), [("17", 125), ("1001", 60), ("26", 120), ("busy", 120), ("locked", 60)])
+def test_a_phone_rests_as_m_pesa_asks_after_such_an_end(code, seconds):
+    make_push(phone=PHONE, status=PushStatus.FAILED, result_code=code, ended_at=NOON)
+
+    with pytest.raises(pushes.PushTooSoon) as refused:
+        ask(now=NOON + timedelta(seconds=seconds - 1))
+    assert refused.value.retry_after == 2
+    assert ask(now=NOON + timedelta(seconds=seconds)).status == PushStatus.CREATED
+
+
+def test_a_cancelled_prompt_can_be_followed_at_once():
+    make_push(phone=PHONE, status=PushStatus.CANCELLED, result_code="1032", ended_at=NOON)
+
+    assert ask().status == PushStatus.CREATED
+
+
+def test_the_fourth_prompt_on_a_phone_in_ten_minutes_is_refused_whoever_asks():
+    for minute in range(3):
+        at = NOON + timedelta(minutes=minute)
+        make_push(phone=PHONE, status=PushStatus.CANCELLED, result_code="1032", sent_at=at, ended_at=at)
+
+    with pytest.raises(pushes.PushTooSoon) as refused:
+        ask(now=NOON + timedelta(minutes=5))
+    assert refused.value.retry_after == 301
+    assert ask(now=NOON + timedelta(minutes=10)).status == PushStatus.CREATED
+
+
+# --- Sent ----------------------------------------------------------------------------------------
+
+
+def test_an_accepted_push_is_sent_named_and_asked_about_in_twenty_seconds(wire):
+    wire.push()
+
+    push = sent(ask())
+
+    assert (push.status, push.sent_at) == (PushStatus.SENT, NOON)
+    assert push.checkout_request_id == ACCEPTED["CheckoutRequestID"]
+    assert push.merchant_request_id == ACCEPTED["MerchantRequestID"]
+    assert push.next_check_at == NOON + timedelta(seconds=20)
+
+
+def test_the_callback_address_holds_the_token_of_which_only_the_hash_is_kept(wire, settings):
+    settings.PUBLIC_URL = "https://club.example"
+    wire.push()
+
+    push = sent(ask())
+
+    start, _, token = wire.bodies(PUSH)[0]["CallBackURL"].rstrip("/").rpartition("/")
+    assert start == "https://club.example/api/v1/callbacks/stk"
+    assert len(token) == 43
+    assert pushes._hash_of(token) == push.token_hash
+
+
+def test_a_push_is_sent_once_however_often_its_job_runs(wire):
+    wire.push()
+    push = ask()
+
+    for _ in range(3):
+        sent(push)
+
+    assert len(wire.sent(PUSH)) == 1
+
+
+def test_a_payment_cancelled_meanwhile_is_not_prompted_for(wire):
+    push = ask()
+    services.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON)
+
+    sent(push)
+
+    assert (push.status, push.result_code) == (PushStatus.CANCELLED, "withdrawn")
+    assert wire.sent(PUSH) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (refusal("400.002.02", "Bad Request - Invalid PhoneNumber", 400), "bad_phone"),
+        (refusal("500.001.1001", "[CBS - ] No ICCID found", 500), "bad_phone"),
+        (refusal("500.001.1001", "Unable to lock subscriber, a transaction is already in process", 500), "locked"),
+        (refusal("500.001.1001", "Merchant does not exist", 500), "refused"),
+        (refusal("400.002.02", "Bad Request - Invalid Amount", 400), "refused"),
+    ],
+)
+def test_a_refused_push_fails_and_its_payment_may_be_prompted_again(wire, answer, code):
+    wire.push(**answer)
+
+    push = sent(ask())
+
+    push.payment.refresh_from_db()
+    assert (push.status, push.result_code, push.payment.status) == (PushStatus.FAILED, code, PaymentStatus.FAILED)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"body": requests.ReadTimeout()},
+        {"body": requests.ConnectionError()},
+        {"body": "<html>", "status": 502},
+        {"body": "half a {"},
+        refusal("500.001.1001", "Internal Server Error", 500),
+    ],
+)
+def test_an_unknown_outcome_is_never_sent_again(wire, answer):
+    wire.push(**answer)
+    push = ask()
+
+    for _ in range(3):
+        sent(push)
+
+    push.payment.refresh_from_db()
+    assert (push.status, push.payment.status) == (PushStatus.UNKNOWN, PaymentStatus.PROCESSING)
+    assert push.next_check_at == NOON + pushes.NAMELESS_WAIT
+    assert len(wire.sent(PUSH)) == 1
+
+
+def test_a_push_that_provably_was_not_sent_is_tried_once_more(wire):
+    wire.push(body=requests.ConnectTimeout())
+    wire.push()
+
+    assert sent(ask()).status == PushStatus.SENT
+    assert len(wire.sent(PUSH)) == 2
+
+
+def test_a_push_that_cannot_be_sent_twice_fails_with_a_clear_word(wire):
+    wire.push(body=requests.ConnectTimeout())
+
+    push = sent(ask())
+
+    assert (push.status, push.result_code) == (PushStatus.FAILED, "not_sent")
+    assert len(wire.sent(PUSH)) == 2
+
+
+def test_a_busy_safaricom_leaves_the_push_waiting_for_the_next_run(wire):
+    wire.push(**refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 500), headers={"Retry-After": "7"})
+    push = ask()
+
+    with pytest.raises(Busy) as busy:
+        sent(push)
+
+    assert busy.value.retry_after == 7
+    assert (push.status, push.token_hash, push.sent_at) == (PushStatus.CREATED, None, None)
+
+
+def test_a_push_that_stayed_busy_too_long_is_dropped_not_sent_late(wire):
+    push = ask()
+
+    sent(push, now=NOON + pushes.LATEST_SEND)
+
+    assert (push.status, push.result_code) == (PushStatus.FAILED, "busy")
+    assert len(wire.calls) == 0
+
+
+def test_a_callback_that_overtakes_the_answer_only_leaves_the_names_to_write(wire):
+    push = ask()
+
+    def answer(request):
+        pay(push)
+        return 200, {}, json.dumps(ACCEPTED)
+
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=answer)
+
+    sent(push)
+
+    assert (push.status, push.next_check_at) == (PushStatus.SUCCEEDED, None)
+    assert push.checkout_request_id == ACCEPTED["CheckoutRequestID"]
+
+
+def test_a_name_given_twice_is_looked_at_by_a_person(wire):
+    make_push(checkout_request_id=ACCEPTED["CheckoutRequestID"])
+    wire.push()
+
+    push = sent(ask())
+
+    assert (push.status, push.checkout_request_id) == (PushStatus.UNKNOWN, None)
+    assert ReviewItem.objects.get().reason == "contradiction"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_push_is_never_sent_inside_a_transaction(wire):
+    wire.push()
+    push = ask()
+
+    with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
+        pushes.send(push_id=push.pk, now=NOON)
+
+    assert wire.sent(PUSH) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_database_connection_is_held_during_a_call(wire):
+    held = []
+
+    def answer(request):
+        held.append(connection.connection)
+        return 200, {}, json.dumps(ACCEPTED)
+
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=answer)
+
+    sent(ask())
+
+    assert held == [None]
+
+
+# --- Ended ---------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_over_a_success():
+    push = make_push()
+    pay(push)
+
+    pushes.end(push, status=PushStatus.FAILED, result_code="1032", result_desc="", now=NOON)
+
+    push.refresh_from_db()
+    assert (push.status, push.result_code) == (PushStatus.SUCCEEDED, "0")
+
+
+def test_a_person_may_let_go_of_a_push_nobody_can_tell_the_end_of():
+    push = make_push(status=PushStatus.UNKNOWN, next_check_at=None)
+
+    pushes.close_unknown(push_id=push.pk, by_id=push.payment.payer_id, now=NOON)
+
+    push.payment.refresh_from_db()
+    assert push.payment.status == PaymentStatus.FAILED
+    assert ask(phone=push.phone).status == PushStatus.CREATED
+
+
+def test_a_push_still_being_asked_about_cannot_be_let_go():
+    push = make_push(status=PushStatus.UNKNOWN)
+
+    with pytest.raises(services.InvalidTransition):
+        pushes.close_unknown(push_id=push.pk, by_id=MemberFactory().pk, now=NOON)
