@@ -20,6 +20,7 @@ from payments.models import (
     AllocationRule,
     CallbackOutcome,
     Channel,
+    CodeClaim,
     Payment,
     PaymentStatus,
     PushStatus,
@@ -210,7 +211,7 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
         return Applied(CallbackOutcome.REVIEW, why)
 
     awaiting = _prompt_awaiting_code(message)
-    match = matching.find_owner(account=message.account, sender=message.sender)
+    match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
     services.lock_members({member for member in (match.member_id, awaiting and awaiting.member_id) if member})
     payments = []
     if match.payment_id is not None:
@@ -235,8 +236,12 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
     if known is not None:
         return _repeat_of(known, message, callback_id=callback_id, now=now)
 
+    rule = AllocationRule.REFERENCE
+    if match.claim_id is not None:
+        rule = AllocationRule.BY_HAND
+        CodeClaim.objects.filter(pk=match.claim_id).update(receipt=receipt)
     payment = next((each for each in payments if each.pk == match.payment_id), None)
-    shares, rest = allocation.divide(receipt.amount, first=payments, rule=AllocationRule.REFERENCE)
+    shares, rest = allocation.divide(receipt.amount, first=payments, rule=rule)
     if payment is None or payment.status not in CLOSED:
         more, rest = allocation.divide(rest, first=(), rule=AllocationRule.OLDEST, others=_besides(others, shares))
         shares += more

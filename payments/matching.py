@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import CharField, F, Func
 
 from payments import references
-from payments.models import Payment
+from payments.models import CodeClaim, Payment
 
 LOOK_ALIKE_DIGITS = str.maketrans({"O": "0", "I": "1", "L": "1"})
 MOST_SUGGESTIONS = 5
@@ -26,16 +26,23 @@ class Match:
     member_id: int | None = None
     payment_id: int | None = None
     suggestions: list[int] = field(default_factory=list)
+    claim_id: int | None = None
 
 
-def find_owner(*, account: str, sender: str) -> Match:
-    """Return whose money it is: `account` as the payer typed it, `sender` as Safaricom wrote the phone."""
+def find_owner(*, account: str, sender: str, code: str = "") -> Match:
+    """Return whose money it is: `account` as the payer typed it, `sender` as Safaricom wrote the phone.
+
+    When neither tells, a payer who showed the M-Pesa `code` at the desk does.
+    """
     payment = payment_typed(account)
     if payment is not None:
         return Match(payment.payer_id, payment.pk)
     member_id = member_typed(account) or member_by_phone(account) or member_by_sender(sender)
     if member_id is not None:
         return Match(member_id)
+    claim = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
+    if claim is not None:
+        return Match(claim.payment.payer_id, claim.payment_id, claim_id=claim.pk)
     return Match(suggestions=members_by_mask(sender))
 
 

@@ -29,16 +29,21 @@ def open_item(
         same = same.filter(payment_id=payment_id)
     else:
         same = same.filter(callback_id=callback_id)
-    return same.first() or ReviewItem.objects.create(
+    return same.first() or create_item(
         reason=reason,
-        detail=detail[:255],
+        detail=detail,
         receipt_id=receipt_id,
         payment_id=payment_id,
         push_id=push_id,
         callback_id=callback_id,
         suggested_members=suggested_members or [],
-        created_at=now,
+        now=now,
     )
+
+
+def create_item(*, reason: ReviewReason, detail: str, now: datetime, **about) -> ReviewItem:
+    """Open a review item of its own."""
+    return ReviewItem.objects.create(reason=reason, detail=detail[:255], created_at=now, **about)
 
 
 def close_for_payment(*, payment_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:

@@ -57,7 +57,7 @@ def c2b(**changes):
     return json.dumps({**CONFIRMATION, **changes}).encode()
 
 
-# --- The result of a prompt -----------------------------------------------------------------------
+# --- The result of a prompt ---
 
 
 def test_a_success_carries_its_whole_evidence():
@@ -203,7 +203,7 @@ def test_an_identifier_is_plain_text_that_fits(name, value):
         messages.parse_stk_callback(stk(1032, **{name: value}))
 
 
-# --- Hostile bytes --------------------------------------------------------------------------------
+# --- Hostile bytes ---
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_the_parser_is_quick_with_a_string_that_never_ends():
         messages.read_object(b'{"' + b'\\"' * 30_000 + b"\\", limit=messages.MAX_ANSWER)
 
 
-# --- C2B ------------------------------------------------------------------------------------------
+# --- C2B ---
 
 
 def test_a_confirmation_is_read_whole():
@@ -326,7 +326,7 @@ def test_a_confirmation_without_receipt_amount_or_shortcode_is_malformed(changes
         messages.parse_c2b(c2b(**changes))
 
 
-# --- Answers --------------------------------------------------------------------------------------
+# --- Answers ---
 
 ANSWER = {
     "MerchantRequestID": "2654-4b64-97ff-b827b542881d3130",

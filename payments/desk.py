@@ -1,0 +1,236 @@
+"""Money over the desk: cash sessions, numbered cash and bank receipts, voids by a second person, claimed codes.
+
+Desk receipts are numbered per Nairobi year without a gap: the counter's row is locked while a number is given, and
+a receipt that does not come to be gives its number back with the transaction.
+"""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Sum
+
+from api.errors import Conflict, Forbidden, Invalid
+from payments import allocation, ledger, resolutions, review, services
+from payments.evidence import CODE
+from payments.models import (
+    AllocationRule,
+    CashSession,
+    Channel,
+    CodeClaim,
+    Payment,
+    Receipt,
+    ReceiptCounter,
+    ReviewReason,
+)
+
+NAIROBI = ZoneInfo("Africa/Nairobi")  # a business year ends at midnight there
+DESK = (Channel.CASH, Channel.BANK)
+
+
+class SessionOpen(Conflict):
+    """A cashier has one drawer at a time."""
+
+    code, message = "session_open", "Your cash session is already open."
+
+
+class NoOpenSession(Conflict):
+    """Cash goes into a drawer that was opened and counted."""
+
+    code, message = "no_open_session", "Open a cash session first."
+
+
+class SecondPersonNeeded(Forbidden):
+    """Whoever took the money does not void it."""
+
+    code, message = "second_person_needed", "Another person must void this receipt."
+
+
+class NotVoidable(Conflict):
+    """Only a standing cash or bank receipt can be voided."""
+
+    code, message = "not_voidable", "This receipt cannot be voided."
+
+
+class NotDeskMoney(Invalid):
+    """Only cash and bank money is recorded by hand; M-Pesa money by Safaricom's evidence alone."""
+
+    code, message = "invalid_channel", "Only cash and bank money can be recorded here."
+
+
+class InvalidCode(Invalid):
+    """An M-Pesa code is letters and digits."""
+
+    code, message = "invalid_code", "This is not an M-Pesa code."
+
+
+class CodeAlreadyUsed(Conflict):
+    """A code works once."""
+
+    code, message = "code_already_used", "This M-Pesa code has already been used."
+
+
+# --- The drawer ---
+
+
+def open_session(*, cashier_id: int, opening_float: int, now: datetime) -> CashSession:
+    """Open a cashier's drawer with what lies in it, in whole KES.
+
+    :raises SessionOpen: the cashier's last session was not closed
+    """
+    try:
+        with transaction.atomic():
+            return CashSession.objects.create(cashier_id=cashier_id, opening_float=opening_float, opened_at=now)
+    except IntegrityError:
+        raise SessionOpen from None
+
+
+@transaction.atomic
+def close_session(*, cashier_id: int, counted: int, now: datetime, note: str = "") -> CashSession:
+    """Close a cashier's drawer with what was counted; over or short becomes a review item.
+
+    :raises NoOpenSession: the cashier has no open drawer
+    """
+    session = _lock_session(cashier_id)
+    cash = Receipt.objects.filter(cash_session=session, reversed_at__isnull=True)
+    session.expected = session.opening_float + cash.aggregate(total=Sum("amount", default=0))["total"]
+    session.counted, session.closed_at, session.note = counted, now, note[:255]
+    session.save(update_fields=["expected", "counted", "closed_at", "note"])
+    if session.difference:
+        side = "over" if session.difference > 0 else "short"
+        detail = f"Cash session {session.pk} was counted KES {abs(session.difference)} {side}."
+        # Told per session: the item names no receipt or payment to be found by.
+        review.create_item(reason=ReviewReason.CASH_DIFFERS, detail=detail, now=now)
+    return session
+
+
+def _lock_session(cashier_id: int) -> CashSession:
+    open_ones = CashSession.objects.filter(cashier_id=cashier_id, closed_at__isnull=True)
+    session = open_ones.select_for_update(no_key=True).first()
+    if session is None:
+        raise NoOpenSession
+    return session
+
+
+# --- Receipts ---
+
+
+@transaction.atomic
+def record_receipt(
+    *,
+    channel: Channel,
+    amount: int,
+    by_id: int,
+    now: datetime,
+    member_id: int | None = None,
+    payment_id: int | None = None,
+    note: str = "",
+) -> Receipt:
+    """Record cash or a bank transfer (whole KES) for a payment, or for a member's open payments; the rest is credit.
+
+    `note` is the bank's reference, kept as the account typed.
+
+    :raises NotDeskMoney: another channel
+    :raises resolutions.OwnerNeeded: neither a member nor a payment that exist was named
+    :raises NoOpenSession: cash without an open drawer
+    :raises services.InvalidAmount: not a positive whole number
+    """
+    if channel not in DESK:
+        raise NotDeskMoney
+    if type(amount) is not int or amount <= 0:
+        raise services.InvalidAmount("The amount must be whole shillings, more than zero.")
+    if payment_id is not None:
+        member_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
+    if member_id is None:
+        raise resolutions.OwnerNeeded
+    services.lock_members({member_id})
+    payments = allocation.lock_open_payments(member_id)
+    first = [payment for payment in payments if payment.pk == payment_id]
+    others = [payment for payment in payments if payment.pk != payment_id]
+    shares, _ = allocation.divide(amount, first=first, rule=AllocationRule.BY_HAND, others=others)
+    receipt = Receipt.objects.create(
+        channel=channel,
+        amount=amount,
+        paid_at=now,
+        member_id=member_id,
+        recorded_by_id=by_id,
+        account_typed=note[:64],
+        cash_session=_lock_session(by_id) if channel == Channel.CASH else None,
+        number=_next_number(now),
+        created_at=now,
+    )
+    services.take_money(receipt=receipt, taken_from=ledger.ACCOUNT_OF[channel], shares=shares, by_id=by_id, now=now)
+    return receipt
+
+
+def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Receipt:
+    """Void a cash or bank receipt as if the money had never come; payments it covered are payable again.
+
+    :raises SecondPersonNeeded: by the person who recorded it
+    :raises NotVoidable: it is M-Pesa money, or voided already
+    :raises resolutions.ReasonNeeded: the reason is empty
+    :raises services.ReceiptNotFound: no such receipt
+    """
+    if not reason.strip():
+        raise resolutions.ReasonNeeded
+    receipt = Receipt.objects.filter(pk=receipt_id).first()
+    if receipt is None:
+        raise services.ReceiptNotFound
+    if receipt.channel not in DESK or receipt.reversed_at is not None:
+        raise NotVoidable
+    if receipt.recorded_by_id == by_id:
+        raise SecondPersonNeeded
+    return services.reverse_receipt(
+        receipt_id=receipt_id, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
+    )
+
+
+def _next_number(now: datetime) -> str:
+    """Return the next receipt number of the Nairobi year, such as 2026-000042; its row stays locked."""
+    year = now.astimezone(NAIROBI).year
+    ReceiptCounter.objects.get_or_create(year=year)
+    ReceiptCounter.objects.filter(year=year).update(last=F("last") + 1)
+    return f"{year}-{ReceiptCounter.objects.get(year=year).last:06d}"
+
+
+# --- Codes shown at the desk ---
+
+
+@transaction.atomic
+def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> CodeClaim:
+    """Note that a payer shows an M-Pesa code for a payment. It is no money until Safaricom's evidence has the code.
+
+    When unmatched money with this code is already here, the payment gets it now. Claiming again for the same payment
+    changes nothing.
+
+    :raises InvalidCode: it is no M-Pesa code
+    :raises CodeAlreadyUsed: it was claimed for, or its money went to, something else
+    :raises services.PaymentNotFound: no such payment
+    """
+    code = "".join(code.split()).upper()
+    if not CODE.fullmatch(code):
+        raise InvalidCode
+    payer_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
+    if payer_id is None:
+        raise services.PaymentNotFound
+    services.lock_members({payer_id})
+    claim, _ = CodeClaim.objects.get_or_create(
+        code=code, defaults={"payment_id": payment_id, "claimed_by_id": by_id, "claimed_at": now}
+    )
+    if claim.payment_id != payment_id:
+        raise CodeAlreadyUsed
+    receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
+    if receipt_id is None or claim.receipt_id is not None:
+        return claim
+    receipt = services.lock_receipt(receipt_id, also_members={payer_id})
+    if receipt.member_id is not None or receipt.reversed_at is not None:
+        if not receipt.allocations.filter(payment_id=payment_id, undone_at__isnull=True).exists():
+            raise CodeAlreadyUsed
+    else:
+        resolutions.give_to_owner(receipt=receipt, member_id=payer_id, payment_id=payment_id, by_id=by_id, now=now)
+        review.close_for_receipt(
+            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="Its code was shown.", now=now
+        )
+    claim.receipt = receipt
+    claim.save(update_fields=["receipt"])
+    return claim

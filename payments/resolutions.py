@@ -1,0 +1,158 @@
+"""What staff decide about review items: give unmatched money to its owner, take that back, or dismiss."""
+
+from datetime import datetime
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from api.errors import Conflict, Invalid, NotFound
+from payments import allocation, ledger, services
+from payments.models import (
+    Account,
+    AllocationRule,
+    Payment,
+    Receipt,
+    ReviewItem,
+    ReviewReason,
+    ReviewStatus,
+)
+
+
+class ReviewItemNotFound(NotFound):
+    """No such review item."""
+
+
+class NotAssignable(Conflict):
+    """Only an open item of unmatched money can be assigned."""
+
+    code, message = "not_assignable", "This item is not open, or its money already has an owner."
+
+
+class NotUndoable(Conflict):
+    """Only an assignment can be undone, and only while it stands."""
+
+    code, message = "not_undoable", "There is no assignment here to undo."
+
+
+class AlreadyDecided(Conflict):
+    """The item was decided before."""
+
+    code, message = "already_decided", "This item has already been decided."
+
+
+class OwnerNeeded(Invalid):
+    """An assignment names one member or one payment that exist."""
+
+    code, message = "owner_needed", "Name the member or the payment this money belongs to."
+
+
+class ReasonNeeded(Invalid):
+    """Dismissing needs a reason."""
+
+    code, message = "reason_needed", "Say why."
+
+
+@transaction.atomic
+def assign_money(
+    *, item_id: int, by_id: int, now: datetime, member_id: int | None = None, payment_id: int | None = None
+) -> ReviewItem:
+    """Give unmatched money to a payment, or to a member's open payments; pays, grants and records together.
+
+    What is left over goes to the member's other open payments, then to credit.
+
+    :raises OwnerNeeded: neither member nor payment was named, or they do not exist
+    :raises NotAssignable: the item is no longer open, or not about unmatched money
+    :raises ReviewItemNotFound: no such item
+    """
+    if payment_id is not None:
+        member_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
+    if member_id is None or not get_user_model().objects.filter(pk=member_id).exists():
+        raise OwnerNeeded
+    item = _lock_with_receipt(item_id, also_members={member_id})
+    receipt = item.receipt
+    if item.status != ReviewStatus.OPEN or receipt is None or receipt.member_id is not None or receipt.reversed_at:
+        raise NotAssignable
+    give_to_owner(receipt=receipt, member_id=member_id, payment_id=payment_id, by_id=by_id, now=now)
+    item.status, item.resolved_at, item.resolved_by_id = ReviewStatus.RESOLVED, now, by_id
+    item.resolution = f"Assigned to payment {payment_id}." if payment_id else f"Assigned to member {member_id}."
+    item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
+    return item
+
+
+def give_to_owner(
+    *, receipt: Receipt, member_id: int, payment_id: int | None, by_id: int | None, now: datetime
+) -> None:
+    """Move a locked receipt's money from unmatched to its owner. The member's row is locked by the caller."""
+    payments = allocation.lock_open_payments(member_id)
+    first = [payment for payment in payments if payment.pk == payment_id]
+    others = [payment for payment in payments if payment.pk != payment_id]
+    shares, _ = allocation.divide(receipt.amount, first=first, rule=AllocationRule.BY_HAND, others=others)
+    receipt.member_id = member_id
+    receipt.save(update_fields=["member"])
+    services.take_money(receipt=receipt, taken_from=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
+
+
+@transaction.atomic
+def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
+    """Take an assignment back exactly: the money is unmatched again, what it paid is unpaid, the item is open.
+
+    Credit of it that was spent meanwhile is taken out of what it was spent on, too.
+
+    :raises NotUndoable: the item is not a standing assignment
+    :raises ReviewItemNotFound: no such item
+    """
+    item = _lock_with_receipt(item_id)
+    receipt = item.receipt
+    assigned = item.reason == ReviewReason.UNMATCHED and item.status == ReviewStatus.RESOLVED
+    # A receipt that turned out to be a prompt's money has been proved by Safaricom, not by hand.
+    if not assigned or receipt.member_id is None or receipt.push_id is not None or receipt.reversed_at:
+        raise NotUndoable
+    services.withdraw_money(
+        receipt=receipt, put_on=Account.MEMBER_CREDIT, by_id=by_id, now=now, why=f"assignment {item.pk} undone"
+    )
+    ledger.post(
+        receipt_id=receipt.pk,
+        legs=[
+            ledger.Leg(Account.MEMBER_CREDIT, receipt.amount, member_id=receipt.member_id),
+            ledger.Leg(Account.UNMATCHED, -receipt.amount),
+        ],
+        by_id=by_id,
+        at=now,
+    )
+    receipt.member_id = None
+    receipt.save(update_fields=["member"])
+    item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""
+    item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
+    return item
+
+
+@transaction.atomic
+def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> ReviewItem:
+    """End an open item without moving money, with the reason.
+
+    :raises ReasonNeeded: the reason is empty
+    :raises AlreadyDecided: the item is not open
+    :raises ReviewItemNotFound: no such item
+    """
+    if not reason.strip():
+        raise ReasonNeeded
+    item = ReviewItem.objects.select_for_update(no_key=True).filter(pk=item_id).first()
+    if item is None:
+        raise ReviewItemNotFound
+    if item.status != ReviewStatus.OPEN:
+        raise AlreadyDecided
+    item.status, item.resolution = ReviewStatus.DISMISSED, reason.strip()[:255]
+    item.resolved_at, item.resolved_by_id = now, by_id
+    item.save(update_fields=["status", "resolution", "resolved_at", "resolved_by"])
+    return item
+
+
+def _lock_with_receipt(item_id: int, *, also_members: set[int] = frozenset()) -> ReviewItem:
+    """Lock everyone an item's money touches, its receipt, then the item."""
+    receipt_id = ReviewItem.objects.filter(pk=item_id).values_list("receipt_id", flat=True).first()
+    receipt = receipt_id and services.lock_receipt(receipt_id, also_members=also_members)
+    item = ReviewItem.objects.select_for_update(no_key=True).filter(pk=item_id).first()
+    if item is None:
+        raise ReviewItemNotFound
+    item.receipt = receipt
+    return item

@@ -1,0 +1,302 @@
+import pytest
+from django.db import IntegrityError, transaction
+
+from payments import desk, evidence, ledger, resolutions, services
+from payments.daraja.messages import C2bMessage
+from payments.models import Account, CashSession, Channel, Receipt, ReviewItem
+from payments.tests.factories import NOON, MemberFactory, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cashier():
+    return MemberFactory()
+
+
+@pytest.fixture
+def drawer(cashier):
+    return desk.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
+
+
+def take(cashier, payment=None, amount=1500, channel=Channel.CASH, **owner):
+    owner = owner or {"payment_id": payment.pk}
+    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, **owner)
+
+
+def c2b(amount=1500, code="TKN1AB2C3D", account="gym", sender=""):
+    message = C2bMessage(code, NOON, amount, "174379", account, sender, "JANE", "Pay Bill", "")
+    return evidence.apply_c2b(message=message, now=NOON)
+
+
+def status(payment):
+    payment.refresh_from_db()
+    return payment.status, payment.amount_paid
+
+
+# --- Cash and bank ---
+
+
+def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, drawer):
+    payment = open_payment(amount=1500)
+
+    receipt = take(cashier, payment)
+
+    assert (receipt.number, receipt.cash_session, receipt.recorded_by) == ("2026-000001", drawer, cashier)
+    assert status(payment) == ("paid", 1500)
+    assert ledger.balance(Account.CASH) == 1500
+
+
+def test_numbers_have_no_gap_when_a_receipt_fails(cashier, drawer):
+    take(cashier, open_payment())
+    with pytest.raises(resolutions.OwnerNeeded):
+        desk.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
+
+    assert take(cashier, open_payment()).number == "2026-000002"
+
+
+def test_cash_for_a_member_pays_what_is_open_and_the_rest_is_credit(cashier, drawer):
+    member = MemberFactory()
+    payment = open_payment(member, amount=1000)
+
+    take(cashier, member_id=member.pk, amount=1200)
+
+    assert status(payment) == ("paid", 1000)
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == -200
+
+
+def test_cash_needs_an_open_session(cashier):
+    with pytest.raises(desk.NoOpenSession):
+        take(cashier, open_payment())
+
+
+def test_a_bank_transfer_needs_no_session(cashier):
+    payment = open_payment(amount=1500)
+
+    take(cashier, payment, channel=Channel.BANK)
+
+    assert status(payment) == ("paid", 1500)
+    assert ledger.balance(Account.BANK) == 1500
+
+
+def test_mpesa_money_is_never_recorded_by_hand(cashier):
+    with pytest.raises(desk.NotDeskMoney):
+        take(cashier, open_payment(), channel=Channel.MPESA_C2B)
+
+
+@pytest.mark.parametrize("amount", [0, -5, 1.5, True])
+def test_desk_money_is_whole_shillings(cashier, drawer, amount):
+    with pytest.raises(services.InvalidAmount):
+        take(cashier, open_payment(), amount=amount)
+
+
+# --- The drawer ---
+
+
+def test_a_cashier_has_one_open_session(cashier, drawer):
+    with pytest.raises(desk.SessionOpen):
+        desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+
+
+@pytest.mark.parametrize(("counted", "difference", "items"), [(2500, 0, 0), (2510, 10, 1), (2400, -100, 1)])
+def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, counted, difference, items):
+    take(cashier, open_payment(amount=1500))
+    voided = take(cashier, open_payment(amount=1500))
+    desk.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
+
+    session = desk.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
+
+    assert (session.expected, session.difference) == (2500, difference)
+    assert ReviewItem.objects.filter(reason="cash_differs").count() == items
+
+
+# --- Voids ---
+
+
+def test_a_void_makes_the_payment_payable_again(cashier, drawer):
+    payment = open_payment(amount=1500)
+    receipt = take(cashier, payment)
+
+    desk.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
+
+    assert status(payment) == ("pending", 0)
+    assert ledger.balance(Account.CASH) == 0
+
+
+def test_whoever_took_the_money_cannot_void_it(cashier, drawer):
+    receipt = take(cashier, open_payment())
+
+    with pytest.raises(desk.SecondPersonNeeded):
+        desk.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
+
+
+def test_the_database_refuses_a_void_by_the_same_person(cashier, drawer):
+    receipt = take(cashier, open_payment())
+
+    with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
+        services.reverse_receipt(receipt_id=receipt.pk, why="oops", by_id=cashier.pk, now=NOON)
+
+
+def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
+    receipt, other = take(cashier, open_payment()), MemberFactory()
+    with pytest.raises(resolutions.ReasonNeeded):
+        desk.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
+    desk.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+
+    with pytest.raises(desk.NotVoidable):
+        desk.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+
+
+def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, drawer):
+    member = MemberFactory()
+    receipt = take(cashier, member_id=member.pk, amount=1500)
+    payment = open_payment(member, amount=1000)
+    assert status(payment) == ("paid", 1000)
+
+    desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
+
+    assert status(payment) == ("pending", 0)
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == 0
+
+
+# --- Reversals ---
+
+
+def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, drawer):
+    payment = open_payment(amount=1500)
+    take(cashier, payment, amount=500)
+    c2b(amount=1000, account=payment.reference)
+    mpesa = Receipt.objects.get(channel="mpesa_c2b")
+
+    for _ in range(2):
+        services.reverse_receipt(receipt_id=mpesa.pk, why="reversed by Safaricom", by_id=None, now=NOON)
+
+    assert status(payment) == ("partially_paid", 500)
+    assert ledger.balance(Account.MPESA) == 0
+
+
+# --- Claimed codes ---
+
+
+def test_a_typed_code_is_no_money_until_safaricoms_evidence_has_it(cashier):
+    payment = open_payment(amount=1500)
+
+    claim = desk.claim_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    assert (claim.code, claim.receipt, status(payment)) == ("TKN1AB2C3D", None, ("pending", 0))
+    c2b(account="wrong", code="TKN1AB2C3D")
+
+    claim.refresh_from_db()
+    assert (claim.receipt.code, status(payment)) == ("TKN1AB2C3D", ("paid", 1500))
+
+
+def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
+    c2b(account="wrong")
+    payment = open_payment(amount=1500)
+
+    for _ in range(2):
+        desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+
+    assert status(payment) == ("paid", 1500)
+    assert ReviewItem.objects.get().status == "resolved"
+
+
+def test_a_code_works_once(cashier):
+    first, second = open_payment(amount=1500), open_payment(amount=1500)
+    c2b(account=first.reference)
+
+    with pytest.raises(desk.CodeAlreadyUsed):
+        desk.claim_code(code="TKN1AB2C3D", payment_id=second.pk, by_id=cashier.pk, now=NOON)
+    desk.claim_code(code="TKN0000009", payment_id=first.pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(desk.CodeAlreadyUsed):
+        desk.claim_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
+
+
+def test_what_is_no_code_is_refused(cashier):
+    with pytest.raises(desk.InvalidCode):
+        desk.claim_code(code="TKN-1", payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
+
+
+# --- Unmatched money ---
+
+
+def assign(cashier, **owner):
+    item = ReviewItem.objects.get(reason="unmatched")
+    return resolutions.assign_money(item_id=item.pk, by_id=cashier.pk, now=NOON, **owner)
+
+
+def test_assigning_pays_the_payment_and_resolves_the_item(cashier):
+    c2b(amount=2000, account="wrong")
+    payment = open_payment(amount=1500)
+
+    item = assign(cashier, payment_id=payment.pk)
+
+    assert (item.status, item.resolved_by_id) == ("resolved", cashier.pk)
+    assert status(payment) == ("paid", 1500)
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -500
+    assert ledger.balance(Account.UNMATCHED) == 0
+
+
+def test_assigning_to_a_member_without_open_payments_is_credit(cashier):
+    c2b(amount=2000, account="wrong")
+    member = MemberFactory()
+
+    assign(cashier, member_id=member.pk)
+
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == -2000
+
+
+def test_undoing_an_assignment_restores_everything_and_it_can_be_assigned_again(cashier):
+    c2b(amount=2000, account="wrong")
+    payment = open_payment(amount=1500)
+    item = assign(cashier, payment_id=payment.pk)
+    spent = open_payment(payment.payer, amount=300)
+
+    resolutions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
+
+    assert (status(payment), status(spent)) == (("pending", 0), ("pending", 0))
+    assert ledger.balance(Account.UNMATCHED) == -2000
+    assert ReviewItem.objects.get().status == "open"
+    right = open_payment(amount=2000)
+    assign(cashier, payment_id=right.pk)
+    assert status(right) == ("paid", 2000)
+
+
+def test_what_was_not_assigned_cannot_be_undone_or_assigned_twice(cashier):
+    c2b(account="wrong")
+    item = ReviewItem.objects.get()
+    with pytest.raises(resolutions.NotUndoable):
+        resolutions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
+    payment = open_payment(amount=1500)
+    assign(cashier, payment_id=payment.pk)
+
+    with pytest.raises(resolutions.NotAssignable):
+        assign(cashier, payment_id=payment.pk)
+
+
+def test_an_assignment_names_an_owner(cashier):
+    c2b(account="wrong")
+
+    for owner in ({}, {"payment_id": 0}, {"member_id": 0}):
+        with pytest.raises(resolutions.OwnerNeeded):
+            assign(cashier, **owner)
+
+
+def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
+    c2b(account="wrong")
+    item = ReviewItem.objects.get()
+    with pytest.raises(resolutions.ReasonNeeded):
+        resolutions.dismiss_item(item_id=item.pk, reason=" ", by_id=cashier.pk, now=NOON)
+
+    resolutions.dismiss_item(item_id=item.pk, reason="sent back by hand", by_id=cashier.pk, now=NOON)
+
+    assert ledger.balance(Account.UNMATCHED) == -1500
+    with pytest.raises(resolutions.AlreadyDecided):
+        resolutions.dismiss_item(item_id=item.pk, reason="again", by_id=cashier.pk, now=NOON)
+
+
+def test_a_closed_drawer_can_be_opened_again(cashier, drawer):
+    desk.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
+
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+
+    assert CashSession.objects.count() == 2
