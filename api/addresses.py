@@ -1,0 +1,29 @@
+"""Where a request comes from, when proxies stand in front."""
+
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+
+
+def client_address(request) -> str | None:
+    """Return the address of the nearest hop that is not one of our own proxies.
+
+    X-Forwarded-For is read from the right and only as far as TRUSTED_PROXIES reach, so that a client cannot
+    choose what we believe. None when the server itself tells none.
+    """
+    hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+    address = request.META.get("REMOTE_ADDR") or None
+    while address and hops and _is_proxy(address):
+        hop = hops.pop()
+        try:
+            address = str(ip_address(hop))
+        except ValueError:
+            break
+    return address
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        return any(ip_address(address) in ip_network(network) for network in settings.TRUSTED_PROXIES)
+    except ValueError:
+        return False

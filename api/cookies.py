@@ -1,0 +1,40 @@
+"""The cookies of a session: set and deleted here and nowhere else, so that both always agree."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.http import HttpResponse
+
+AUTH_PATH = "/api/v1/auth/"
+
+
+def _flags(path: str, samesite: str) -> dict:
+    return {"path": path, "samesite": samesite, "secure": settings.SECURE_COOKIES, "httponly": True}
+
+
+def set_session(
+    response: HttpResponse, *, access: str, refresh: str, refresh_expires_at: datetime, remember: bool, now: datetime
+) -> None:
+    """Set both cookies of a session; without `remember` the browser drops Refresh when it closes."""
+    response.set_cookie(
+        settings.AUTH_COOKIE,
+        access,
+        max_age=int(settings.ACCESS_LIFETIME.total_seconds()),
+        **_flags("/", settings.AUTH_COOKIE_SAMESITE),
+    )
+    response.set_cookie(
+        settings.AUTH_COOKIE_REFRESH,
+        refresh,
+        max_age=int((refresh_expires_at - now).total_seconds()) if remember else None,
+        **_flags(AUTH_PATH, "Strict"),
+    )
+
+
+def clear_session(response: HttpResponse) -> None:
+    """Delete both cookies."""
+    response.delete_cookie(settings.AUTH_COOKIE, path="/", samesite=settings.AUTH_COOKIE_SAMESITE)
+    response.delete_cookie(settings.AUTH_COOKIE_REFRESH, path=AUTH_PATH, samesite="Strict")
+    for name in (settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH):
+        # A browser refuses to let a cookie with a __Secure- or __Host- name be replaced by one that is not Secure.
+        response.cookies[name]["secure"] = settings.SECURE_COOKIES
+        response.cookies[name]["httponly"] = True

@@ -1,0 +1,49 @@
+"""Filtering, searching and ordering that refuse what they do not know."""
+
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import filters
+from rest_framework.settings import api_settings
+
+from api.errors import Invalid
+
+# What pagination and content negotiation read, in any list.
+ALWAYS = {"page", "page_size", "cursor", "format"}
+
+
+class UnknownParameter(Invalid):
+    code, message = "unknown_parameter", "This list does not know that parameter."
+
+
+def refuse(names) -> None:
+    """:raises UnknownParameter: there are any names, which its details list"""
+    if names:
+        raise UnknownParameter(
+            details=[
+                {"field": name, "code": "unknown_parameter", "message": "Unknown parameter."} for name in sorted(names)
+            ]
+        )
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """django-filter, answering 400 to any parameter that neither it nor its neighbours read."""
+
+    def filter_queryset(self, request, queryset, view):
+        known = set(ALWAYS)
+        if getattr(view, "search_fields", None):
+            known.add(api_settings.SEARCH_PARAM)
+        if getattr(view, "ordering_fields", None):
+            known.add(api_settings.ORDERING_PARAM)
+        filterset_class = self.get_filterset_class(view, queryset)
+        if filterset_class is not None:
+            known.update(filterset_class.base_filters)
+        refuse(set(request.query_params) - known)
+        return super().filter_queryset(request, queryset, view)
+
+
+class StrictOrderingFilter(filters.OrderingFilter):
+    """Ordering by the fields a view lists, and 400 for any other."""
+
+    def remove_invalid_fields(self, queryset, fields, view, request):
+        valid = {name for name, _ in self.get_valid_fields(queryset, view, {"request": request})}
+        refuse({field for field in fields if field.lstrip("-") not in valid})
+        return fields

@@ -1,0 +1,34 @@
+"""Probes: /healthz says the process answers; /readyz that it can do its work."""
+
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """The process is up."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """The database answers, its migrations are applied, and a worker has been heard of within two minutes."""
+    checks = {"database": False, "migrations": False, "worker": False}
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            checks["database"] = True
+            executor = MigrationExecutor(connection)
+            checks["migrations"] = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+            if checks["migrations"]:
+                cursor.execute(
+                    "SELECT EXISTS (SELECT FROM procrastinate_workers"
+                    " WHERE last_heartbeat > now() - interval '2 minutes')"
+                )
+                checks["worker"] = cursor.fetchone()[0]
+    except OperationalError:
+        checks["database"] = False
+    ready = checks["database"] and checks["migrations"]
+    return JsonResponse({"status": "ok" if ready else "not ready", "checks": checks}, status=200 if ready else 503)

@@ -1,0 +1,59 @@
+"""Bounded lists; what page this is stands in the envelope's meta."""
+
+from urllib.parse import urlsplit
+
+from rest_framework import pagination
+from rest_framework.response import Response
+
+DEFAULT_PAGE_SIZE = 25
+LARGEST_PAGE = 100
+
+
+def relative(url: str | None) -> str | None:
+    """Return a link without scheme and host, good behind any proxy."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def page_response(data, about: dict) -> Response:
+    """Return the rows, with `about` to be put into `meta.pagination`."""
+    response = Response(data)
+    response.pagination = about
+    return response
+
+
+class PagePagination(pagination.PageNumberPagination):
+    """Numbered pages with a total."""
+
+    page_size = DEFAULT_PAGE_SIZE
+    page_size_query_param = "page_size"
+    max_page_size = LARGEST_PAGE
+
+    def get_paginated_response(self, data):
+        return page_response(
+            data,
+            {
+                "page": self.page.number,
+                "page_size": self.page.paginator.per_page,
+                "total": self.page.paginator.count,
+                "total_pages": self.page.paginator.num_pages,
+                "next": relative(self.get_next_link()),
+                "previous": relative(self.get_previous_link()),
+            },
+        )
+
+
+class CursorPagination(pagination.CursorPagination):
+    """Pages that cost the same at row ten and at row ten million; newest first, no total."""
+
+    page_size = DEFAULT_PAGE_SIZE
+    page_size_query_param = "page_size"
+    max_page_size = LARGEST_PAGE
+    ordering = ("-created_at", "-id")
+
+    def get_paginated_response(self, data):
+        return page_response(
+            data, {"next": relative(self.get_next_link()), "previous": relative(self.get_previous_link())}
+        )

@@ -1,0 +1,16 @@
+"""The id that names one request in its answer, its log lines and its audit rows."""
+
+import re
+import secrets
+from contextvars import ContextVar
+
+ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def from_header(value: str | None) -> str:
+    """Return the caller's own id when it is plain enough to repeat, else a fresh one."""
+    if value and ACCEPTABLE.fullmatch(value):
+        return value
+    return secrets.token_hex(13)

@@ -1,0 +1,36 @@
+"""A client as a browser is one: HTTPS, cookies, CSRF enforced."""
+
+from rest_framework.test import APIClient
+
+ORIGIN = "https://testserver"
+
+
+class BrowserClient(APIClient):
+    """Sends cookies, the CSRF token once it has one, and the Referer that Django asks for over HTTPS."""
+
+    def __init__(self, **defaults):
+        super().__init__(enforce_csrf_checks=True, HTTP_REFERER=f"{ORIGIN}/", **defaults)
+        self.csrf_token = None
+
+    def generic(self, method, path, *args, **kwargs):
+        kwargs["secure"] = True
+        if self.csrf_token and "HTTP_X_CSRFTOKEN" not in kwargs:
+            kwargs["HTTP_X_CSRFTOKEN"] = self.csrf_token
+        response = super().generic(method, path, *args, **kwargs)
+        self.csrf_token = response.headers.get("X-CSRFToken", self.csrf_token)
+        return response
+
+
+def browser() -> BrowserClient:
+    """Return a client that is not logged in and has its CSRF token."""
+    client = BrowserClient()
+    client.get("/api/v1/auth/csrf/")
+    return client
+
+
+def signed_in(user, password: str = "correct-horse-battery") -> BrowserClient:
+    """Return a client that has logged in as `user` through the API."""
+    client = browser()
+    response = client.post("/api/v1/auth/login/", {"identifier": user.username, "password": password}, format="json")
+    assert response.status_code == 200, response.content
+    return client

@@ -1,0 +1,44 @@
+"""Limits that hold across processes: one atomic statement on one row per key."""
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+
+from api.errors import TooMany
+from api.models import Counter
+
+COUNT = """
+INSERT INTO api_counter AS kept (key, count, resets_at) VALUES (%(key)s, 1, %(resets_at)s)
+ON CONFLICT (key) DO UPDATE SET
+    count = CASE WHEN kept.resets_at <= %(now)s THEN 1 ELSE kept.count + 1 END,
+    resets_at = CASE WHEN kept.resets_at <= %(now)s THEN excluded.resets_at ELSE kept.resets_at END
+RETURNING count, resets_at
+"""
+
+
+def hashed(identifier: str) -> str:
+    """Return a keyed hash of a phone, e-mail or name: equal ones meet, none can be read back."""
+    return hmac.new(settings.SECRET_KEY.encode(), identifier.lower().encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def count(key: str, limit: int, window_seconds: int, now: datetime) -> int:
+    """Count one more try for `key` and return how many there were in the running window.
+
+    Runs in the caller's transaction: count outside of one that may be rolled back.
+
+    :raises TooMany: there were more than `limit`; says in how many seconds the window ends
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT, {"key": key, "now": now, "resets_at": now + timedelta(seconds=window_seconds)})
+        counted, resets_at = cursor.fetchone()
+    if counted > limit:
+        raise TooMany(retry_after=max(1, int((resets_at - now).total_seconds())))
+    return counted
+
+
+def forget_old(now: datetime) -> int:
+    """Delete the counters whose window is over; return how many. Twice is harmless."""
+    return Counter.objects.filter(resets_at__lt=now).delete()[0]

@@ -1,0 +1,49 @@
+"""Answers that belong to no app: unknown addresses, and failures before any view."""
+
+import logging
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from api.exceptions import plain_answer
+
+logger = logging.getLogger("api.csrf")
+
+WORDS = {
+    400: ("bad_request", "The request is not valid."),
+    403: ("permission_denied", "You may not do this."),
+    404: ("not_found", "Not found."),
+    500: ("server_error", "Something went wrong on our side."),
+}
+
+
+def answer(request: HttpRequest, status: int) -> HttpResponse:
+    """Answer a failure: the error envelope under /api/, a page elsewhere."""
+    code, message = WORDS[status]
+    if request.path.startswith("/api/"):
+        return plain_answer(status, code, message)
+    return render(request, "error.html", {"status": status, "message": message}, status=status)
+
+
+def bad_request(request, exception):
+    return answer(request, 400)
+
+
+def permission_denied(request, exception):
+    return answer(request, 403)
+
+
+def not_found(request, exception):
+    return answer(request, 404)
+
+
+def server_error(request):
+    return answer(request, 500)
+
+
+def csrf_failure(request, reason=""):
+    """Django's CSRF failure, for its own pages and, in our shape, under /api/."""
+    logger.warning("CSRF check failed: %s", reason)
+    if request.path.startswith("/api/"):
+        return plain_answer(403, "csrf_failed", "Please fetch a new CSRF token and try again.")
+    return answer(request, 403)
