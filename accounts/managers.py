@@ -15,12 +15,12 @@ class CustomUserManager(UserManager):
         user.email = user.email or None  # the column is unique; many people have no e-mail
         return user
 
-    def create_walk_in(self, *, first_name: str, last_name: str, **fields):
-        """Create a person without a log-in (a child, a walk-in); the member number is the username."""
+    def create_member(
+        self, *, username: str | None = None, email: str | None = None, password: str | None = None, **fields
+    ):
+        """Create a person; without a username the member number is one, without a password nobody can log in."""
         number = self.next_member_number()
-        return self.create_user(
-            number, None, None, first_name=first_name, last_name=last_name, member_number=number, **fields
-        )
+        return self.create_user(username or number, email, password, member_number=number, **fields)
 
     def next_member_number(self) -> str:
         """Return the next free 7-digit member number, the last digit a Damm check digit."""

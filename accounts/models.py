@@ -1,6 +1,7 @@
 """People, their log-ins and the audit of both."""
 
 import uuid
+from datetime import datetime
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
@@ -81,6 +82,36 @@ class LoginSession(models.Model):
             models.Index(fields=["user", "revoked_at"], name="login_session_by_user"),
             models.Index(fields=["absolute_expires_at"], name="login_session_by_end"),
         ]
+
+    def is_live(self, now: datetime) -> bool:
+        """Say whether the session still lets its user in."""
+        return (
+            self.revoked_at is None
+            and now < self.idle_expires_at
+            and now < self.absolute_expires_at
+            and self.user.is_active
+        )
+
+
+class CodePurpose(models.TextChoices):
+    VERIFY = "verify"  # the address is theirs
+    RESET = "reset"  # a new password without the old one
+
+
+class OneTimeCode(models.Model):
+    """A short code sent to a phone or an e-mail address. Only its keyed hash is kept, for a few tries."""
+
+    user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="codes")
+    purpose = models.CharField(max_length=8, choices=CodePurpose)
+    address = models.CharField(max_length=254, help_text="The e-mail address or the phone number it goes to.")
+    code_hash = models.CharField(max_length=64, blank=True, help_text="Empty until the job has drawn the code.")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "purpose", "-created_at"], name="code_newest_first")]
 
 
 class SecurityEvent(models.Model):

@@ -1,5 +1,35 @@
 """Addresses of accounts, under /api/v1/."""
 
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from accounts.views import people, signing_in
+
 app_name = "accounts"
 
-urlpatterns: list = []
+router = SimpleRouter()
+router.register("users", people.UserViewSet, basename="user")
+
+auth = [
+    path("csrf/", signing_in.CsrfView.as_view(), name="csrf"),
+    path("register/", signing_in.RegisterView.as_view(), name="register"),
+    path("verify/", signing_in.VerifyView.as_view(), name="verify"),
+    path("verify/resend/", signing_in.ResendView.as_view(), name="verify-resend"),
+    path("login/", signing_in.LoginView.as_view(), name="login"),
+    path("refresh/", signing_in.RefreshView.as_view(), name="refresh"),
+    path("logout/", signing_in.LogoutView.as_view(), name="logout"),
+    path("logout-all/", signing_in.LogoutAllView.as_view(), name="logout-all"),
+    path("me/", people.MeView.as_view(), name="me"),
+    path("sessions/", people.SessionListView.as_view(), name="sessions"),
+    path("sessions/<uuid:session_id>/", people.SessionView.as_view(), name="session"),
+    path("security-events/", people.SecurityEventListView.as_view(), name="security-events"),
+    path("password/change/", signing_in.PasswordChangeView.as_view(), name="password-change"),
+    path("password/reset/", signing_in.PasswordResetView.as_view(), name="password-reset"),
+    path("password/reset/confirm/", signing_in.PasswordResetConfirmView.as_view(), name="password-reset-confirm"),
+]
+
+urlpatterns = [
+    path("auth/", include(auth)),
+    path("users/<int:user_id>/revoke-sessions/", people.RevokeSessionsView.as_view(), name="revoke-sessions"),
+    *router.urls,
+]

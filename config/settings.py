@@ -117,6 +117,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "api.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -169,6 +170,23 @@ CSRF_COOKIE_NAME = env.str("CSRF_COOKIE_NAME", default="csrftoken")
 CSRF_COOKIE_SECURE = SECURE_COOKIES
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "api.views.csrf_failure"
+# Recommended over HTTPS: __Host-Authentication, __Secure-Refresh (its path forbids __Host-), __Host-csrftoken.
+AUTH_COOKIE = env.str("AUTH_COOKIE", default="Authentication")
+AUTH_COOKIE_REFRESH = env.str("AUTH_COOKIE_REFRESH", default="Refresh")
+AUTH_COOKIE_SAMESITE = "Lax"
+ACCESS_LIFETIME = timedelta(seconds=number("ACCESS_SECONDS", 300, least=30, most=3600))
+# A session ends when it was idle for so long, and in any case when the absolute time is over.
+REFRESH_IDLE_LIFETIME = timedelta(days=number("REFRESH_IDLE_DAYS", 14, least=1))
+REFRESH_ABSOLUTE_LIFETIME = timedelta(days=number("REFRESH_ABSOLUTE_DAYS", 30, least=1))
+REFRESH_UNREMEMBERED_LIFETIME = timedelta(hours=12)
+# Two tabs may present the same refresh token within this time; later, a used token is a stolen one.
+REFRESH_GRACE = timedelta(seconds=10)
+FRESH_LOGIN_LIFETIME = timedelta(minutes=10)
+SESSIONS_PER_USER = number("SESSIONS_PER_USER", 20, least=1)
+LOGIN_SESSION_MODEL = "accounts.LoginSession"
+JWT_ISSUER = PUBLIC_URL
+JWT_AUDIENCE = "kilabu-api"
 SESSION_COOKIE_SECURE = SECURE_COOKIES
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
@@ -184,14 +202,66 @@ SECURE_HSTS_PRELOAD = PRODUCTION
 if env.bool("BEHIND_HTTPS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+# Keys by id: "2026-11=key of 32 bytes or more". To rotate: add one, make it active, remove the old after 30 days.
+JWT_KEYS = {
+    kid: {"alg": "HS256", "key": key}
+    for kid, _, key in (
+        entry.partition("=")
+        for entry in required_in_production("JWT_KEYS", "development=" + "development-only-jwt-key-" + "y" * 32).split(
+            ","
+        )
+    )
+}
+JWT_ACTIVE_KID = required_in_production("JWT_ACTIVE_KID", "development")
+for kid, entry in JWT_KEYS.items():
+    if not kid or len(entry["key"].encode()) < 32:
+        raise ImproperlyConfigured("JWT_KEYS must be kid=key pairs with keys of at least 32 bytes.")
+    if entry["key"] == SECRET_KEY:
+        raise ImproperlyConfigured("JWT_KEYS must not hold SECRET_KEY.")
+if JWT_ACTIVE_KID not in JWT_KEYS:
+    raise ImproperlyConfigured("JWT_ACTIVE_KID is not one of JWT_KEYS.")
+
+AUTHENTICATION_BACKENDS = ["accounts.backends.IdentifierBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+# Argon2id at 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet). Tests hash fast and badly.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"] if TESTING else ["accounts.hashers.Argon2idHasher"]
+
+# Proxies of our own whose X-Forwarded-For is believed, as networks.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+
+# --- E-mail and SMS ------------------------------------------------------------------------------
+
+EMAIL_CONFIG = env.email_url("EMAIL_URL", default="smtp://localhost:25" if PRODUCTION else "consolemail://")
+vars().update(EMAIL_CONFIG)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="club@localhost")
+# "phone" shows the message on the simulator's phone; "africastalking" sends it.
+SMS_BACKEND = choice(
+    "SMS_BACKEND", ("console", "phone", "africastalking"), default="africastalking" if PRODUCTION else "phone"
+)
+AFRICASTALKING_USERNAME = env.str("AFRICASTALKING_USERNAME", default="")
+AFRICASTALKING_API_KEY = env.str("AFRICASTALKING_API_KEY", default="")
+AFRICASTALKING_SENDER = env.str("AFRICASTALKING_SENDER", default="")
+
 # --- REST framework ------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_FILTER_BACKENDS": [
-        "django_filters.rest_framework.DjangoFilterBackend",
-        "rest_framework.filters.SearchFilter",
-        "rest_framework.filters.OrderingFilter",
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "api.authentication.CookieJWTAuthentication",
+        "rest_framework.authentication.SessionAuthentication",  # the admin user's browser
     ],
+    "DEFAULT_FILTER_BACKENDS": [
+        "api.filters.StrictFilterBackend",
+        "rest_framework.filters.SearchFilter",
+        "api.filters.StrictOrderingFilter",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["api.renderers.EnvelopeRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "api.pagination.PagePagination",
+    "EXCEPTION_HANDLER": "api.exceptions.handle",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
 }

@@ -1,0 +1,36 @@
+"""Finding a person by what they type into the first field of a log-in."""
+
+from contextlib import suppress
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.db.models import Q
+
+from api import phones
+
+
+class IdentifierBackend(ModelBackend):
+    """Log in by username, e-mail or phone, taking the same time for unknown, wrong and inactive."""
+
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        User = get_user_model()
+        user = find(username or "")
+        if user is None or not user.has_usable_password():
+            User().set_password(password)  # as long as checking one takes
+            return None
+        if user.check_password(password) and self.user_can_authenticate(user):
+            return user
+        return None
+
+
+def find(identifier: str):
+    """Return the one person with this username, e-mail or phone number, or None."""
+    where = Q(username__iexact=identifier)
+    if "@" in identifier:
+        where = Q(email__iexact=identifier) | where
+    else:
+        with suppress(phones.InvalidPhoneNumber):
+            where |= Q(phone_number=phones.normalise(identifier))
+    # A username that looks like somebody else's phone or e-mail must not decide who is meant.
+    found = list(get_user_model().objects.filter(where)[:2])
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,13 @@
+"""Messages sent by the worker."""
+
+from procrastinate import RetryStrategy
+from procrastinate.contrib.django import app
+
+from accounts.services import codes
+from api.clock import now
+
+
+@app.task(name="accounts.send_code", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
+def send_code(code_id: int) -> None:
+    """Send one short code by SMS or e-mail."""
+    codes.deliver(code_id=code_id, now=now())

@@ -1,0 +1,187 @@
+"""Shapes of people, sessions and log-ins."""
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from rest_framework import serializers
+
+from accounts.models import LoginSession, SecurityEvent
+from api import phones
+
+CustomUser = get_user_model()
+# Longer ones cost hashing time and nothing else.
+LONGEST_PASSWORD = 512
+
+
+class PhoneField(serializers.CharField):
+    """A Kenyan mobile number, however it is typed; 254XXXXXXXXX inside."""
+
+    default_error_messages = {"invalid_phone_number": phones.InvalidPhoneNumber.message}
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"max_length": 30, **kwargs})
+
+    def to_internal_value(self, data):
+        try:
+            return phones.normalise(super().to_internal_value(data))
+        except phones.InvalidPhoneNumber:
+            self.fail("invalid_phone_number")
+
+
+class PasswordField(serializers.CharField):
+    """A password, never trimmed and never shown."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"max_length": LONGEST_PASSWORD, "trim_whitespace": False, "write_only": True, **kwargs})
+
+
+def check_new_password(password: str, user=None) -> None:
+    """:raises ValidationError: the password is too weak"""
+    try:
+        validate_password(password, user)
+    except DjangoValidationError as error:
+        raise serializers.ValidationError({"password": error.messages}) from error
+
+
+class AddedBySerializer(serializers.ModelSerializer):
+    """Who added a person."""
+
+    class Meta:
+        model = CustomUser
+        fields = ["id", "username", "first_name", "last_name", "role"]
+        read_only_fields = fields
+
+
+class UserSerializer(serializers.ModelSerializer):
+    """A person. Creating goes through CustomUserManager, which hashes the password."""
+
+    password = PasswordField(required=False)
+    phone_number = PhoneField(required=False, allow_null=True)
+    email = serializers.EmailField(required=False, allow_null=True)
+    added_by = AddedBySerializer(read_only=True)
+
+    class Meta:
+        model = CustomUser
+        fields = [
+            "id",
+            "username",
+            "first_name",
+            "last_name",
+            "email",
+            "role",
+            "dob",
+            "profile_picture",
+            "password",
+            "phone_number",
+            "emergency_contact",
+            "added_by",
+        ]
+        read_only_fields = ["id", "profile_picture"]
+        extra_kwargs = {
+            # Uniqueness in any case is the database's to decide, in one statement.
+            "username": {"required": False, "validators": [CustomUser.username_validator]},
+        }
+
+    def validate(self, attrs):
+        if attrs.get("password"):
+            check_new_password(attrs["password"])
+        return attrs
+
+
+class MeSerializer(UserSerializer):
+    """One's own profile: what opens doors (e-mail, phone, role, password) is changed elsewhere."""
+
+    class Meta(UserSerializer.Meta):
+        fields = [*[name for name in UserSerializer.Meta.fields if name != "password"], "member_number"]
+        read_only_fields = [
+            "id",
+            "username",
+            "email",
+            "role",
+            "phone_number",
+            "profile_picture",
+            "added_by",
+            "member_number",
+        ]
+
+    phone_number = serializers.CharField(read_only=True)
+    email = serializers.EmailField(read_only=True)
+    password = None
+
+
+class RegisterSerializer(serializers.Serializer):
+    """A new member: a phone number or an e-mail address is enough."""
+
+    first_name = serializers.CharField(max_length=150)
+    last_name = serializers.CharField(max_length=150)
+    email = serializers.EmailField(required=False, allow_null=True)
+    phone_number = PhoneField(required=False, allow_null=True)
+    password = PasswordField()
+    consent = serializers.BooleanField(help_text="The club's terms are agreed to.")
+
+    def validate(self, attrs):
+        if not attrs.pop("consent"):
+            raise serializers.ValidationError({"consent": ["Please agree to the club's terms."]})
+        attrs.setdefault("email", None)
+        attrs.setdefault("phone_number", None)
+        if not attrs["email"] and not attrs["phone_number"]:
+            raise serializers.ValidationError("Give a phone number or an e-mail address.")
+        check_new_password(attrs["password"], CustomUser(first_name=attrs["first_name"], email=attrs["email"]))
+        return attrs
+
+
+class LoginSerializer(serializers.Serializer):
+    identifier = serializers.CharField(max_length=254, help_text="Username, e-mail address or phone number.")
+    password = PasswordField()
+    remember = serializers.BooleanField(default=True)
+
+
+class IdentifierSerializer(serializers.Serializer):
+    identifier = serializers.CharField(max_length=254, help_text="E-mail address or phone number.")
+
+
+class VerifySerializer(IdentifierSerializer):
+    code = serializers.RegexField(r"^[0-9]{6}$")
+
+
+class PasswordResetConfirmSerializer(VerifySerializer):
+    password = PasswordField()
+
+    def validate(self, attrs):
+        check_new_password(attrs["password"])
+        return attrs
+
+
+class PasswordChangeSerializer(serializers.Serializer):
+    current = PasswordField()
+    new = PasswordField()
+
+    def validate_new(self, value):
+        check_new_password(value, self.context["request"].user)
+        return value
+
+
+class KeepCurrentSerializer(serializers.Serializer):
+    keep_current = serializers.BooleanField(default=False)
+
+
+class LoginSessionSerializer(serializers.ModelSerializer):
+    """One log-in, as its owner sees it: no token, nothing to copy."""
+
+    is_current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = LoginSession
+        fields = ["id", "is_current", "created_at", "rotated_at", "ip", "user_agent", "remember"]
+        read_only_fields = fields
+
+    def get_is_current(self, session) -> bool:
+        current = self.context["request"].auth
+        return bool(current) and session.pk == current.pk
+
+
+class SecurityEventSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = SecurityEvent
+        fields = ["id", "event", "outcome", "at", "ip", "user_agent"]
+        read_only_fields = fields

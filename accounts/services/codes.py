@@ -1,0 +1,94 @@
+"""Short codes that prove a phone number or an e-mail address.
+
+A code is drawn by the job that sends it, so that it stands in no job argument, log or answer; the database
+keeps a keyed hash. Five tries, then it is dead; six digits and ten minutes make guessing hopeless.
+"""
+
+import hashlib
+import hmac
+import secrets
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.db.models import F
+from procrastinate.contrib.django import app
+
+from accounts import sms
+from accounts.models import CodePurpose, CustomUser, OneTimeCode
+from api import throttling
+from api.errors import Invalid
+
+LIFETIME = timedelta(minutes=10)
+TRIES = 5
+SENDS_PER_ADDRESS, SENDS_WINDOW = 5, 60 * 60  # seconds
+
+TEXTS = {
+    CodePurpose.VERIFY: "{code} is your {club} code. It works for 10 minutes. Tell it to nobody.",
+    CodePurpose.RESET: "{code} lets you set a new {club} password. It works for 10 minutes. Tell it to nobody.",
+}
+
+
+class InvalidOrExpiredKey(Invalid):
+    """Wrong, used, tried too often, too old or nobody's: told alike."""
+
+    code, message = "invalid_or_expired_key", "This code is not right, or no longer."
+
+
+def request(*, user: CustomUser, purpose: CodePurpose, address: str, now: datetime) -> None:
+    """Have a fresh code sent; it replaces any earlier one. Call inside the caller's transaction.
+
+    :raises TooMany: too many codes were sent to this address
+    """
+    throttling.count(f"code:{throttling.hashed(address)}", SENDS_PER_ADDRESS, SENDS_WINDOW, now)
+    OneTimeCode.objects.filter(user=user, purpose=purpose, used_at__isnull=True).update(used_at=now)
+    code = OneTimeCode.objects.create(
+        user=user, purpose=purpose, address=address, created_at=now, expires_at=now + LIFETIME
+    )
+    # By name: accounts.jobs imports this module.
+    app.configure_task("accounts.send_code").defer(code_id=code.pk)
+
+
+def deliver(*, code_id: int, now: datetime) -> None:
+    """Draw the code and send it. A repeat draws another one: the last message sent is the one that works.
+
+    :raises SmsNotSent: the gateway did not take it; the job tries again
+    """
+    row = OneTimeCode.objects.filter(pk=code_id, used_at__isnull=True, expires_at__gt=now).first()
+    if row is None:
+        return
+    code = f"{secrets.randbelow(1_000_000):06d}"
+    row.code_hash = hash_of(code)
+    row.save(update_fields=["code_hash"])
+    text = TEXTS[CodePurpose(row.purpose)].format(code=code, club=settings.CLUB_NAME)
+    if "@" in row.address:
+        send_mail(f"{settings.CLUB_NAME}: your code", text, None, [row.address])
+    else:
+        sms.send(phone=row.address, text=text)
+
+
+def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: datetime) -> OneTimeCode:
+    """Use a code up. A wrong try counts even when the caller's answer is a refusal.
+
+    :raises InvalidOrExpiredKey: whatever is wrong with it
+    """
+    with transaction.atomic():
+        row = (
+            OneTimeCode.objects.select_for_update()
+            .filter(user=user, purpose=purpose, used_at__isnull=True, expires_at__gt=now, attempts__lt=TRIES)
+            .order_by("-created_at")
+            .first()
+        )
+        if row and hmac.compare_digest(row.code_hash, hash_of(code)):
+            row.used_at = now
+            row.save(update_fields=["used_at"])
+            return row
+        if row:
+            OneTimeCode.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
+    raise InvalidOrExpiredKey
+
+
+def hash_of(code: str) -> str:
+    """Return a keyed hash: six digits alone could be tried out by who reads the table."""
+    return hmac.new(settings.SECRET_KEY.encode(), code.encode(), hashlib.sha256).hexdigest()

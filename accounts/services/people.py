@@ -1,0 +1,176 @@
+"""Registering, confirming addresses, changing passwords, and people added by staff."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+
+from accounts.backends import find
+from accounts.models import CodePurpose, CustomUser, LoginSession, Role
+from accounts.services import audit, codes, sessions
+from accounts.services.audit import Caller
+from api import throttling
+from api.errors import Conflict, Forbidden, Unauthenticated
+from api.permissions import ROLES
+
+REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
+
+
+class ReauthRequired(Unauthenticated):
+    code, message = "reauth_required", "Please enter your password again."
+
+
+class RoleAboveOwn(Forbidden):
+    code, message = "role_above_own", "You cannot give or change a role above your own."
+
+
+class AlreadyTaken(Conflict):
+    code, message = "already_taken", "Somebody already uses this e-mail address, phone number or username."
+
+
+def register(*, email: str | None, phone_number: str | None, password: str, caller: Caller, now: datetime, **profile):
+    """Create a member and send a code to the address; answer alike for an address that is already known.
+
+    :raises TooMany: too many registrations from one place, or codes to one address
+    """
+    throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW, now)
+    address = phone_number or email
+    try:
+        with transaction.atomic():
+            user = CustomUser.objects.create_member(
+                email=email, phone_number=phone_number, password=password, consented_at=now, **profile
+            )
+            codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
+            audit.record("registered", user=user, caller=caller, now=now)
+    except IntegrityError:
+        known = find(address)
+        audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
+        resend(identifier=address, caller=caller, now=now)
+
+
+def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
+    """Send another confirmation code, if the address is somebody's and still unconfirmed. Always answered alike.
+
+    :raises TooMany: too many codes to one address
+    """
+    user = find(identifier)
+    if user is None or user.email_verified_at or user.phone_verified_at:
+        throttling.count(f"code:{throttling.hashed(identifier)}", codes.SENDS_PER_ADDRESS, codes.SENDS_WINDOW, now)
+        return
+    with transaction.atomic():
+        codes.request(user=user, purpose=CodePurpose.VERIFY, address=user.phone_number or user.email, now=now)
+
+
+def verify(*, identifier: str, code: str, caller: Caller, now: datetime) -> None:
+    """Confirm an address by the code that was sent to it.
+
+    :raises InvalidOrExpiredKey: whatever is wrong with it
+    """
+    user = find(identifier)
+    used = codes.redeem(user=user, purpose=CodePurpose.VERIFY, code=code, now=now)
+    field = "email_verified_at" if "@" in used.address else "phone_verified_at"
+    CustomUser.objects.filter(pk=used.user_id).update(**{field: now})
+    audit.record("address_verified", user=user, caller=caller, now=now, channel=field.split("_")[0])
+
+
+def request_password_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
+    """Send a reset code, if the identifier is somebody's. Always answered alike.
+
+    :raises TooMany: too many codes to one address
+    """
+    user = find(identifier)
+    address = user and ((user.phone_verified_at and user.phone_number) or (user.email_verified_at and user.email))
+    if not address or not user.is_active:
+        throttling.count(f"code:{throttling.hashed(identifier)}", codes.SENDS_PER_ADDRESS, codes.SENDS_WINDOW, now)
+        return
+    with transaction.atomic():
+        codes.request(user=user, purpose=CodePurpose.RESET, address=address, now=now)
+        audit.record("password_reset_requested", user=user, caller=caller, now=now)
+
+
+def confirm_password_reset(*, identifier: str, code: str, password: str, caller: Caller, now: datetime) -> None:
+    """Set a new password by a code; every session ends, and nobody is logged in.
+
+    :raises InvalidOrExpiredKey: whatever is wrong with the code
+    """
+    user = codes.redeem(user=find(identifier), purpose=CodePurpose.RESET, code=code, now=now).user
+    with transaction.atomic():
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        sessions.revoke_all(user=user, reason="password_reset", caller=caller, now=now)
+        audit.record("password_reset", user=user, caller=caller, now=now)
+
+
+def change_password(*, session: LoginSession, current: str, new: str, caller: Caller, now: datetime) -> sessions.Tokens:
+    """Change the password; every other session ends, and this one is exchanged for a new one.
+
+    :raises ReauthRequired: the current password is not right
+    """
+    user = session.user
+    sessions.limit_tries(user.username, caller, now)
+    if not user.check_password(current):
+        audit.record("password_changed", user=user, caller=caller, now=now, outcome="refused")
+        raise ReauthRequired
+    with transaction.atomic():
+        user.set_password(new)
+        user.save(update_fields=["password"])
+        sessions.revoke_all(user=user, reason="password_changed", caller=caller, now=now)
+        audit.record("password_changed", user=user, caller=caller, now=now)
+        return sessions.open_session(user=user, amr=session.amr, remember=session.remember, caller=caller, now=now)
+
+
+@transaction.atomic
+def add_person(
+    *, added_by: CustomUser, caller: Caller, now: datetime, password: str | None = None, **fields
+) -> CustomUser:
+    """Create a person on behalf of staff; without a password they cannot log in.
+
+    :raises RoleAboveOwn: the role is above the caller's
+    :raises AlreadyTaken: e-mail, phone or username is somebody's
+    """
+    require_role_within(added_by, fields.get("role", Role.MEMBER))
+    try:
+        with transaction.atomic():
+            person = CustomUser.objects.create_member(added_by=added_by, password=password, **fields)
+    except IntegrityError as error:
+        raise AlreadyTaken from error
+    audit.record("person_added", user=person, actor=added_by, caller=caller, now=now, role=person.role)
+    return person
+
+
+@transaction.atomic
+def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: datetime, **fields) -> CustomUser:
+    """Change a person's fields; a new role, e-mail or phone ends their sessions.
+
+    :raises RoleAboveOwn: the person's role, or the one to be given, is above the caller's
+    :raises AlreadyTaken: e-mail, phone or username is somebody's
+    """
+    person = get_user_model().objects.select_for_update().get(pk=person_id)
+    require_role_within(by, person.role)
+    require_role_within(by, fields.get("role", person.role))
+    password = fields.pop("password", None)
+    sensitive = [
+        name for name in ("role", "email", "phone_number") if name in fields and fields[name] != getattr(person, name)
+    ]
+    for name, value in fields.items():
+        setattr(person, name, value)
+    if password:
+        person.set_password(password)
+        sensitive.append("password")
+    try:
+        with transaction.atomic():
+            person.save()
+    except IntegrityError as error:
+        raise AlreadyTaken from error
+    if sensitive:
+        audit.record("person_changed", user=person, actor=by, caller=caller, now=now, changed=sensitive)
+        keep: UUID | None = None
+        sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now, keep=keep)
+    return person
+
+
+def require_role_within(by: CustomUser, role: str) -> None:
+    """:raises RoleAboveOwn: `role` is above that of `by`"""
+    if ROLES.index(role) < ROLES.index(by.role):
+        raise RoleAboveOwn

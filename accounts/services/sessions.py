@@ -1,0 +1,241 @@
+"""Log in, stay in, log out. One LoginSession row is one log-in; its generation makes refresh tokens single-use."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.db import transaction
+from django.db.models import F
+
+from accounts.models import CustomUser, LoginSession
+from accounts.services import audit
+from accounts.services.audit import Caller
+from api import throttling, tokens
+from api.authentication import SessionRevoked
+from api.errors import Forbidden, NotFound, Unauthenticated
+
+# Tries at one identifier from one address, at one identifier from anywhere, and from one address.
+TRIES_PER_PAIR, TRIES_PER_IDENTIFIER, TRIES_PER_ADDRESS = 5, 50, 100
+TRIES_WINDOW = 15 * 60  # seconds
+
+
+class InvalidCredentials(Unauthenticated):
+    """Wrong password, unknown name and inactive account alike."""
+
+    code, message = "invalid_credentials", "The name or the password is not right."
+
+
+class NotVerified(Forbidden):
+    """Told only to who knows the password."""
+
+    code, message = "email_not_verified", "Please confirm your e-mail address or phone number first."
+
+
+class RefreshMissing(Unauthenticated):
+    code, message = "refresh_missing", "Please log in."
+
+
+class RefreshInvalid(Unauthenticated):
+    code, message = "refresh_invalid", "Please log in again."
+
+
+class RefreshExpired(Unauthenticated):
+    code, message = "refresh_expired", "Your session is over. Please log in again."
+
+
+class RefreshReused(Unauthenticated):
+    """A used refresh token came back after the grace: the session was copied, and is ended."""
+
+    code, message = "refresh_reused", "This session was ended for your safety. Please log in again."
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a client is given: two tokens for its cookies, and when they end."""
+
+    session: LoginSession
+    access: str
+    access_expires_at: datetime
+    refresh: str
+    refresh_expires_at: datetime
+    rotated: bool = True
+
+
+def log_in(*, identifier: str, password: str, remember: bool, caller: Caller, now: datetime) -> Tokens:
+    """Check a password and open a session.
+
+    :raises InvalidCredentials: unknown, wrong or inactive, told alike
+    :raises NotVerified: the password is right, the address is not confirmed yet
+    :raises TooMany: too many tries; the same for names that do not exist
+    """
+    limit_tries(identifier, caller, now)
+    user = authenticate(None, username=identifier, password=password)
+    if user is None:
+        audit.record(
+            "login", user=None, caller=caller, now=now, outcome="refused", identifier=throttling.hashed(identifier)
+        )
+        raise InvalidCredentials
+    if user.email_verified_at is None and user.phone_verified_at is None:
+        raise NotVerified
+    return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
+
+
+def limit_tries(identifier: str, caller: Caller, now: datetime) -> None:
+    """Count a try; a stranger elsewhere uses up their own tries long before the member's.
+
+    :raises TooMany: too many tries
+    """
+    who = throttling.hashed(identifier)
+    throttling.count(f"login:address:{caller.ip}", TRIES_PER_ADDRESS, TRIES_WINDOW, now)
+    throttling.count(f"login:pair:{who}:{caller.ip}", TRIES_PER_PAIR, TRIES_WINDOW, now)
+    throttling.count(f"login:identifier:{who}", TRIES_PER_IDENTIFIER, TRIES_WINDOW, now)
+
+
+@transaction.atomic
+def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Caller, now: datetime) -> Tokens:
+    """Open a session for a person who has just proved who they are; the oldest beyond the limit end."""
+    session = LoginSession.objects.create(
+        user=user,
+        created_at=now,
+        idle_expires_at=now + idle_lifetime(remember),
+        absolute_expires_at=now + settings.REFRESH_ABSOLUTE_LIFETIME,
+        auth_time=now,
+        amr=amr,
+        remember=remember,
+        ip=caller.ip,
+        user_agent=caller.user_agent,
+    )
+    surplus = live_sessions(user, now).order_by("-created_at").values("pk")[settings.SESSIONS_PER_USER :]
+    LoginSession.objects.filter(pk__in=surplus).update(revoked_at=now, revoke_reason="too_many")
+    audit.record("login", user=user, caller=caller, now=now, session_id=session.pk)
+    return tokens_for(session, now=now)
+
+
+def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
+    """Exchange a refresh token for the next pair: a compare-and-swap on the session's generation.
+
+    The token before the current one is answered alike for ten seconds (two tabs, a lost answer), without a
+    second rotation. Any older one ends the session. The refusal is returned after its writes are committed.
+
+    :raises RefreshMissing: no token came
+    :raises RefreshExpired: its time is over
+    :raises RefreshInvalid: it is no refresh token of ours
+    :raises SessionRevoked: its session has ended
+    :raises RefreshReused: it was used before; the session is ended now
+    """
+    if not token:
+        raise RefreshMissing
+    try:
+        claims = tokens.read(token, tokens.REFRESH)
+    except tokens.TokenExpired as error:
+        raise RefreshExpired from error
+    except tokens.TokenInvalid as error:
+        raise RefreshInvalid from error
+    session = LoginSession.objects.select_related("user").filter(pk=claims.session_id).first()
+    if session is None or session.user_id != claims.user_id or not session.is_live(now):
+        raise SessionRevoked
+    if claims.generation == session.generation and rotate(session, now=now):
+        audit.record("refresh", user=session.user, caller=caller, now=now, session_id=session.pk)
+        return tokens_for(session, now=now)
+
+    session.refresh_from_db(fields=["generation", "rotated_at", "revoked_at", "idle_expires_at"])
+    if session.revoked_at is not None:
+        raise SessionRevoked
+    is_twin = claims.generation == session.generation - 1 and now - session.rotated_at <= settings.REFRESH_GRACE
+    if is_twin or claims.generation == session.generation:
+        return tokens_for(session, now=now, rotated=False)
+    if revoke(LoginSession.objects.filter(pk=session.pk), reason="refresh_reused", now=now):
+        audit.record(
+            "refresh_reused", user=session.user, caller=caller, now=now, session_id=session.pk, outcome="revoked"
+        )
+    raise RefreshReused
+
+
+def rotate(session: LoginSession, *, now: datetime) -> bool:
+    """Move the session to its next generation unless somebody else just did; say whether it was us."""
+    idle_expires_at = now + idle_lifetime(session.remember)
+    won = LoginSession.objects.filter(pk=session.pk, generation=session.generation, revoked_at__isnull=True).update(
+        generation=F("generation") + 1, rotated_at=now, idle_expires_at=idle_expires_at
+    )
+    if won:
+        session.generation, session.rotated_at, session.idle_expires_at = session.generation + 1, now, idle_expires_at
+    return bool(won)
+
+
+def log_out(*, refresh_token: str | None, session: LoginSession | None, caller: Caller, now: datetime) -> None:
+    """End the session that the cookies name, by whichever of them can still be read. Twice is harmless."""
+    if session is None and refresh_token:
+        try:
+            session_id = tokens.read(refresh_token, tokens.REFRESH).session_id
+        except Unauthenticated:
+            return
+        session = LoginSession.objects.select_related("user").filter(pk=session_id).first()
+    if session and revoke(LoginSession.objects.filter(pk=session.pk), reason="logout", now=now):
+        audit.record("logout", user=session.user, caller=caller, now=now, session_id=session.pk)
+
+
+def revoke_all(
+    *,
+    user: CustomUser,
+    reason: str,
+    caller: Caller,
+    now: datetime,
+    actor: CustomUser | None = None,
+    keep: UUID | None = None,
+) -> int:
+    """End every live session of a person but `keep`; return how many."""
+    ended = revoke(live_sessions(user, now).exclude(pk=keep), reason=reason, now=now)
+    audit.record("sessions_revoked", user=user, actor=actor, caller=caller, now=now, reason=reason, count=ended)
+    return ended
+
+
+def revoke_one(*, user: CustomUser, session_id: UUID, caller: Caller, now: datetime) -> None:
+    """End one session of a person's own. Twice is harmless.
+
+    :raises NotFound: it is nobody's, or somebody else's
+    """
+    mine = LoginSession.objects.filter(user=user, pk=session_id)
+    if not mine.exists():
+        raise NotFound
+    if revoke(mine, reason="revoked", now=now):
+        audit.record("session_revoked", user=user, caller=caller, now=now, session_id=session_id)
+
+
+def revoke(sessions, *, reason: str, now: datetime) -> int:
+    """End those of `sessions` that are live; return how many."""
+    return sessions.filter(revoked_at__isnull=True).update(revoked_at=now, revoke_reason=reason)
+
+
+def live_sessions(user: CustomUser, now: datetime):
+    """Return the sessions that still let the person in."""
+    return LoginSession.objects.filter(
+        user=user, revoked_at__isnull=True, idle_expires_at__gt=now, absolute_expires_at__gt=now
+    )
+
+
+def idle_lifetime(remember: bool) -> timedelta:
+    """Return how long a session may rest before it ends."""
+    return settings.REFRESH_IDLE_LIFETIME if remember else settings.REFRESH_UNREMEMBERED_LIFETIME
+
+
+def tokens_for(session: LoginSession, *, now: datetime, rotated: bool = True) -> Tokens:
+    """Return a fresh access token, and the refresh token of the session's current generation."""
+    refresh_expires_at = min(session.idle_expires_at, session.absolute_expires_at)
+    access_expires_at = min(now + settings.ACCESS_LIFETIME, refresh_expires_at)
+    about = {
+        "session_id": session.pk,
+        "user_id": session.user_id,
+        "auth_time": session.auth_time,
+        "amr": session.amr,
+        "now": now,
+    }
+    return Tokens(
+        session=session,
+        access=tokens.issue(tokens.ACCESS, expires_at=access_expires_at, **about),
+        access_expires_at=access_expires_at,
+        refresh=tokens.issue(tokens.REFRESH, expires_at=refresh_expires_at, generation=session.generation, **about),
+        refresh_expires_at=refresh_expires_at,
+        rotated=rotated,
+    )

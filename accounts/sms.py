@@ -1,0 +1,58 @@
+"""Text messages: to the console, to the simulator's phone, or through Africa's Talking."""
+
+import logging
+import sys
+
+import requests
+from django.conf import settings
+
+from api import phones
+
+logger = logging.getLogger(__name__)
+
+# Seconds to connect and to read.
+TIMEOUT = (3.05, 10)
+AFRICASTALKING_URL = "https://api.africastalking.com/version1/messaging"
+
+
+class SmsNotSent(Exception):
+    """The gateway did not take the message."""
+
+
+def send(*, phone: str, text: str) -> None:
+    """Send one message through the backend that SMS_BACKEND names.
+
+    :raises SmsNotSent: the gateway did not take it
+    """
+    {"console": to_console, "phone": to_phone, "africastalking": to_africastalking}[settings.SMS_BACKEND](phone, text)
+
+
+def to_console(phone: str, text: str) -> None:
+    """Print it: development only."""
+    sys.stdout.write(f"SMS to {phones.masked(phone)}: {text}\n")
+
+
+def to_phone(phone: str, text: str) -> None:
+    """Show it on the simulator's phone."""
+    _post(f"{settings.DARAJA_SIMULATOR_URL}/control/sms/", json={"phone": phone, "text": text})
+
+
+def to_africastalking(phone: str, text: str) -> None:
+    """Hand it to Africa's Talking (their SMS API: bulk messaging, version 1)."""
+    body = {"username": settings.AFRICASTALKING_USERNAME, "to": f"+{phone}", "message": text}
+    if settings.AFRICASTALKING_SENDER:
+        body["from"] = settings.AFRICASTALKING_SENDER
+    _post(
+        AFRICASTALKING_URL,
+        data=body,
+        headers={"apiKey": settings.AFRICASTALKING_API_KEY, "Accept": "application/json"},
+    )
+
+
+def _post(url: str, **kwargs) -> None:
+    try:
+        answer = requests.post(url, timeout=TIMEOUT, allow_redirects=False, **kwargs)
+    except requests.RequestException as error:
+        raise SmsNotSent(type(error).__name__) from error
+    if answer.status_code not in (200, 201, 204):
+        raise SmsNotSent(f"status {answer.status_code}")

@@ -1,0 +1,102 @@
+"""Staff and people over HTTP."""
+
+import pytest
+
+from accounts.models import CustomUser, Role
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.tests.clients import signed_in
+
+pytestmark = pytest.mark.django_db
+
+USERS = "/api/v1/users/"
+
+
+def test_staff_add_a_person_through_the_manager_and_are_named_as_who_added():
+    receptionist = UserFactory(role=Role.RECEPTIONIST)
+
+    answer = signed_in(receptionist).post(
+        USERS, {"first_name": "Juma", "last_name": "Mwangi", "phone_number": "0712 345 678", "password": PASSWORD}
+    )
+
+    person = CustomUser.objects.get(first_name="Juma")
+    assert answer.status_code == 201
+    assert answer["Location"] == f"{USERS}{person.pk}/"
+    assert answer.json()["data"] == {
+        "id": person.pk,
+        "username": person.member_number,
+        "first_name": "Juma",
+        "last_name": "Mwangi",
+        "email": None,
+        "role": "Member",
+        "dob": None,
+        "profile_picture": None,
+        "phone_number": "254712345678",
+        "emergency_contact": "",
+        "added_by": {
+            "id": receptionist.pk,
+            "username": receptionist.username,
+            "first_name": receptionist.first_name,
+            "last_name": receptionist.last_name,
+            "role": "Receptionist",
+        },
+    }
+    assert person.check_password(PASSWORD)
+
+
+def test_nobody_gives_a_role_above_their_own():
+    answer = signed_in(UserFactory(role=Role.RECEPTIONIST)).post(
+        USERS, {"first_name": "A", "last_name": "B", "role": "Manager"}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_above_own")
+
+
+def test_a_member_sees_no_people():
+    answer = signed_in(UserFactory()).get(USERS)
+
+    assert answer.status_code == 403
+
+
+def test_people_are_filtered_searched_and_ordered():
+    UserFactory(role=Role.TRAINER, dob="1995-05-05", first_name="John")
+    UserFactory(role=Role.TRAINER, dob="1999-05-05", first_name="John")
+    UserFactory(role=Role.TRAINER, dob="1985-05-05", first_name="John")
+    client = signed_in(UserFactory(role=Role.MANAGER))
+
+    answer = client.get(f"{USERS}?role=Trainer&dob__gte=1990-01-01&search=John&ordering=-dob")
+
+    body = answer.json()
+    assert [row["dob"] for row in body["data"]] == ["1999-05-05", "1995-05-05"]
+    assert body["meta"]["pagination"] == {
+        "page": 1,
+        "page_size": 25,
+        "total": 2,
+        "total_pages": 1,
+        "next": None,
+        "previous": None,
+    }
+
+
+@pytest.mark.parametrize("query", ["colour=red", "ordering=password", "dob__lt=2000-01-01"])
+def test_an_unknown_parameter_is_refused(query):
+    answer = signed_in(UserFactory(role=Role.MANAGER)).get(f"{USERS}?{query}")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")
+
+
+def test_the_list_of_people_costs_the_same_for_any_number(django_assert_num_queries):
+    manager = UserFactory(role=Role.MANAGER)
+    UserFactory.create_batch(3, added_by=manager)
+    client = signed_in(manager)
+
+    with django_assert_num_queries(3):  # session, count, page
+        client.get(USERS)
+
+
+def test_a_new_role_ends_the_persons_sessions():
+    person = UserFactory()
+    theirs = signed_in(person)
+
+    signed_in(UserFactory(role=Role.ADMIN)).patch(f"{USERS}{person.pk}/", {"role": "Trainer"})
+
+    assert theirs.get("/api/v1/auth/me/").status_code == 401

@@ -1,0 +1,250 @@
+"""The journey of a session: register, confirm, log in, refresh, log out."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.core import mail
+
+from accounts.models import CustomUser, LoginSession, SecurityEvent
+from accounts.services import codes
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.tests.clients import browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+AUTH = "/api/v1/auth/"
+
+
+def code_in_mail():
+    """Deliver the waiting code and read it."""
+    row = codes.OneTimeCode.objects.latest("id")
+    codes.deliver(code_id=row.pk, now=now())
+    return mail.outbox[-1].body.split()[0]
+
+
+def test_a_stranger_registers_confirms_and_logs_in():
+    client = browser()
+    person = {"first_name": "Asha", "last_name": "Otieno", "email": "asha@example.com", "password": PASSWORD}
+
+    registered = client.post(f"{AUTH}register/", {**person, "consent": True})
+    verified = client.post(f"{AUTH}verify/", {"identifier": "asha@example.com", "code": code_in_mail()})
+    logged_in = client.post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": PASSWORD})
+
+    assert [registered.status_code, verified.status_code, logged_in.status_code] == [202, 200, 200]
+    assert logged_in.json()["data"]["user"]["email"] == "asha@example.com"
+    assert client.get(f"{AUTH}me/").json()["data"]["first_name"] == "Asha"
+
+
+def test_registering_a_known_address_answers_alike_and_makes_nobody():
+    UserFactory(email="asha@example.com")
+    body = {"first_name": "A", "last_name": "B", "email": "ASHA@example.com", "password": PASSWORD, "consent": True}
+
+    answer = browser().post(f"{AUTH}register/", body)
+
+    assert answer.status_code == 202
+    assert answer.json()["data"] == {"next": "verify"}
+    assert CustomUser.objects.count() == 1
+
+
+def test_login_sets_both_cookies_and_no_token_in_the_body():
+    client = browser()
+    user = UserFactory()
+
+    answer = client.post(f"{AUTH}login/", {"identifier": user.phone_number, "password": PASSWORD})
+
+    access, refresh = answer.cookies["Authentication"], answer.cookies["Refresh"]
+    assert (access["httponly"], access["secure"], access["samesite"], access["path"]) == (True, True, "Lax", "/")
+    assert (refresh["httponly"], refresh["secure"], refresh["samesite"]) == (True, True, "Strict")
+    assert refresh["path"] == "/api/v1/auth/"
+    assert access.value not in answer.content.decode()
+    assert refresh.value not in answer.content.decode()
+
+
+@pytest.mark.parametrize("change", [{"identifier": "nobody"}, {"password": "wrong-password"}])
+def test_unknown_and_wrong_are_answered_alike(change):
+    user = UserFactory()
+
+    answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD, **change})
+
+    body = answer.json()
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
+    assert body == {
+        "status": "error",
+        "error": {
+            "type": "authentication_error",
+            "code": "invalid_credentials",
+            "message": "The name or the password is not right.",
+            "details": [],
+        },
+        "meta": {"request_id": answer["X-Request-ID"]},
+    }
+
+
+def test_an_inactive_person_is_answered_like_a_wrong_password():
+    user = UserFactory(is_active=False)
+
+    answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+
+    assert answer.json()["error"]["code"] == "invalid_credentials"
+
+
+def test_a_login_without_the_csrf_token_is_refused():
+    client = browser()
+    client.csrf_token = None
+
+    answer = client.post(f"{AUTH}login/", {"identifier": "x", "password": "y"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "csrf_failed")
+
+
+def test_the_sixth_wrong_try_is_told_to_wait():
+    user = UserFactory()
+    client = browser()
+
+    answers = [client.post(f"{AUTH}login/", {"identifier": user.username, "password": "no"}) for _ in range(6)]
+
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    assert int(answers[-1]["Retry-After"]) == answers[-1].json()["error"]["retry_after"]
+
+
+def test_refresh_rotates_the_session():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+
+    answer = client.post(f"{AUTH}refresh/")
+
+    assert answer.status_code == 200
+    assert set(answer.json()["data"]) == {"access_expires_at", "refresh_expires_at", "csrf_token"}
+    assert client.cookies["Refresh"].value != first
+    assert LoginSession.objects.get().generation == 1
+
+
+def test_a_twin_within_the_grace_gets_the_current_generation_and_no_rotation():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(f"{AUTH}refresh/")
+
+    client.cookies["Refresh"] = first
+    twin = client.post(f"{AUTH}refresh/")
+
+    assert twin.status_code == 200
+    assert LoginSession.objects.get().generation == 1
+
+
+def test_a_used_token_after_the_grace_ends_the_session():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(f"{AUTH}refresh/")
+    LoginSession.objects.update(rotated_at=now() - settings.REFRESH_GRACE - timedelta(seconds=1))
+
+    client.cookies["Refresh"] = first
+    answer = client.post(f"{AUTH}refresh/")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "refresh_reused")
+    assert LoginSession.objects.get().revoke_reason == "refresh_reused"
+    assert SecurityEvent.objects.filter(event="refresh_reused").count() == 1
+    assert answer.cookies["Refresh"].value == ""
+
+
+def test_reuse_is_remembered_under_atomic_requests_too(settings):
+    settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(f"{AUTH}refresh/")
+    LoginSession.objects.update(rotated_at=now() - timedelta(minutes=1))
+
+    client.cookies["Refresh"] = first
+    client.post(f"{AUTH}refresh/")
+    settings.DATABASES["default"]["ATOMIC_REQUESTS"] = False
+
+    assert LoginSession.objects.get().revoked_at is not None
+
+
+def test_logout_ends_the_session_and_is_harmless_twice():
+    client = signed_in(UserFactory())
+    access = client.cookies["Authentication"].value
+
+    answers = [client.post(f"{AUTH}logout/"), client.post(f"{AUTH}logout/")]
+    client.cookies["Authentication"] = access
+    after = client.get(f"{AUTH}me/")
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (after.status_code, after.json()["error"]["code"]) == (401, "session_revoked")
+
+
+def test_without_cookies_everything_protected_answers_401():
+    answer = browser().get(f"{AUTH}me/")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
+    assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
+
+
+def test_deactivation_bites_on_the_next_request():
+    user = UserFactory()
+    client = signed_in(user)
+
+    CustomUser.objects.filter(pk=user.pk).update(is_active=False)
+
+    assert client.get(f"{AUTH}me/").status_code == 401
+
+
+def test_me_costs_one_statement(django_assert_num_queries):
+    client = signed_in(UserFactory())
+
+    with django_assert_num_queries(1):  # the session with its user
+        client.get(f"{AUTH}me/")
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "eyJhbGciOiJub25lIn0.e30."])
+def test_a_garbage_token_is_refused_in_the_envelope(token):
+    client = browser()
+    client.cookies["Authentication"] = token
+
+    answer = client.get(f"{AUTH}me/")
+
+    assert answer.status_code == 401
+    assert answer.json()["status"] == "error"
+
+
+def test_changing_the_password_ends_the_other_sessions_and_keeps_this_client():
+    user = UserFactory()
+    other, client = signed_in(user), signed_in(user)
+
+    answer = client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
+
+    assert answer.status_code == 200
+    assert client.get(f"{AUTH}me/").status_code == 200
+    assert other.get(f"{AUTH}me/").status_code == 401
+
+
+def test_a_reset_code_sets_a_new_password_and_logs_nobody_in():
+    user = UserFactory(phone_number=None)
+    client = browser()
+
+    asked = client.post(f"{AUTH}password/reset/", {"identifier": user.email})
+    done = client.post(
+        f"{AUTH}password/reset/confirm/",
+        {"identifier": user.email, "code": code_in_mail(), "password": "another-long-password"},
+    )
+
+    assert [asked.status_code, done.status_code] == [202, 200]
+    assert "Authentication" not in done.cookies
+    user.refresh_from_db()
+    assert user.check_password("another-long-password")
+
+
+def test_a_code_dies_after_five_wrong_tries():
+    user = UserFactory(email_verified_at=None, phone_verified_at=None, phone_number=None)
+    client = browser()
+    client.post(f"{AUTH}verify/resend/", {"identifier": user.email})
+    code = code_in_mail()
+    wrong = "000000" if code != "000000" else "111111"
+
+    for _ in range(5):
+        client.post(f"{AUTH}verify/", {"identifier": user.email, "code": wrong})
+    answer = client.post(f"{AUTH}verify/", {"identifier": user.email, "code": code})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")

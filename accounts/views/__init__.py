@@ -1,0 +1,1 @@
+"""Auth and people over HTTP."""

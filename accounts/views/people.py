@@ -1,0 +1,113 @@
+"""One's own profile, sessions and audit; and people, for staff."""
+
+from django.contrib.auth import get_user_model
+from django.http import Http404
+from rest_framework import generics, viewsets
+from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import serializers
+from accounts.models import SecurityEvent
+from accounts.permissions import MaySeePeople
+from accounts.services import people, sessions
+from accounts.views.signing_in import caller_of
+from api.clock import now
+from api.pagination import CursorPagination
+from api.permissions import IsManager
+
+CustomUser = get_user_model()
+
+
+class MeView(generics.RetrieveUpdateAPIView):
+    """The caller's own profile."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.MeSerializer
+    http_method_names = ["get", "patch", "head", "options"]
+
+    def get_object(self):
+        return self.request.user
+
+
+class SessionListView(generics.ListAPIView):
+    """Where the caller is logged in."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.LoginSessionSerializer
+    ordering_fields: list = []
+
+    def get_queryset(self):
+        return sessions.live_sessions(self.request.user, now()).order_by("-created_at")
+
+
+class SessionView(APIView):
+    """End one of the caller's sessions."""
+
+    permission_classes = [IsAuthenticated]
+
+    def delete(self, request, session_id):
+        sessions.revoke_one(user=request.user, session_id=session_id, caller=caller_of(request), now=now())
+        return Response(status=204)
+
+
+class NewestEvents(CursorPagination):
+    ordering = ("-at", "-id")
+
+
+class SecurityEventListView(generics.ListAPIView):
+    """What happened to the caller's access."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.SecurityEventSerializer
+    pagination_class = NewestEvents
+    ordering_fields: list = []
+
+    def get_queryset(self):
+        return SecurityEvent.objects.filter(user=self.request.user)
+
+
+class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin, viewsets.GenericViewSet):
+    """People, for staff: trainers see, receptionists add and change, nobody above their own role."""
+
+    permission_classes = [MaySeePeople]
+    serializer_class = serializers.UserSerializer
+    queryset = CustomUser.objects.select_related("added_by").order_by("last_name", "first_name", "id")
+    http_method_names = ["get", "post", "patch", "head", "options"]
+    filterset_fields = {"role": ["exact"], "dob": ["exact", "gte", "lte"], "is_active": ["exact"]}
+    search_fields = ["username", "first_name", "last_name", "email", "phone_number", "member_number"]
+    ordering_fields = ["dob", "first_name", "last_name", "date_joined"]
+
+    def perform_create(self, serializer):
+        serializer.instance = people.add_person(
+            added_by=self.request.user, caller=caller_of(self.request), now=now(), **serializer.validated_data
+        )
+
+    def perform_update(self, serializer):
+        serializer.instance = people.change_person(
+            person_id=serializer.instance.pk,
+            by=self.request.user,
+            caller=caller_of(self.request),
+            now=now(),
+            **serializer.validated_data,
+        )
+
+    def get_success_headers(self, data):
+        return {"Location": f"{self.request.path}{data['id']}/"}
+
+
+class RevokeSessionsView(APIView):
+    """End every session of one person."""
+
+    permission_classes = [IsManager]
+
+    def post(self, request, user_id):
+        person = CustomUser.objects.filter(pk=user_id).first()
+        if person is None:
+            raise Http404
+        people.require_role_within(request.user, person.role)
+        ended = sessions.revoke_all(
+            user=person, actor=request.user, reason="by_staff", caller=caller_of(request), now=now()
+        )
+        return Response({"revoked": ended})
