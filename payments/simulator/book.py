@@ -5,7 +5,6 @@ short transaction, and none is open while something is waited for. It is the out
 books are compared with.
 """
 
-import json
 import sqlite3
 import threading
 import time
@@ -42,8 +41,11 @@ CREATE TABLE IF NOT EXISTS deliveries (id INTEGER PRIMARY KEY, kind TEXT NOT NUL
     shortcode TEXT NOT NULL, body BLOB NOT NULL, about TEXT NOT NULL, due_at REAL NOT NULL,
     state TEXT NOT NULL, sent_at REAL, http_status INTEGER, error TEXT);
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due_at);
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+
+class Closed(Exception):
+    """The book was shut while somebody still read in it."""
 
 
 class Book:
@@ -59,16 +61,26 @@ class Book:
         self._db.executescript(SCHEMA)
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
+        self._closing = self._closed = False
         self.version = 1
 
     def close(self) -> None:
         with self._lock:
+            self._closing = self._closed = True
             self._db.close()
+
+    def _still_open(self) -> None:
+        if self._closed:
+            raise Closed
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """Give the database for one transaction: all of it is kept, or none when an exception leaves the block."""
+        """Give the database for one transaction: all of it is kept, or none when an exception leaves the block.
+
+        :raises Closed: the simulator is stopping
+        """
         with self._lock:
+            self._still_open()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -80,8 +92,12 @@ class Book:
             self._news.notify_all()
 
     def rows(self, sql: str, *values: object) -> list[dict]:
-        """Read rows as dictionaries."""
+        """Read rows as dictionaries.
+
+        :raises Closed: the simulator is stopping
+        """
         with self._lock:
+            self._still_open()
             return [dict(row) for row in self._db.execute(sql, values)]
 
     def row(self, sql: str, *values: object) -> dict | None:
@@ -93,7 +109,7 @@ class Book:
         """Return the version once it differs from `after`, or when the seconds are over."""
         until = time.monotonic() + seconds
         with self._news:
-            while self.version == after and (left := until - time.monotonic()) > 0:
+            while self.version == after and not self._closing and (left := until - time.monotonic()) > 0:
                 self._news.wait(left)
             return self.version
 
@@ -103,16 +119,12 @@ class Book:
             self.version += 1
             self._news.notify_all()
 
+    def let_go(self) -> None:
+        """Send everybody who waits for news home, because the end is near."""
+        with self._news:
+            self._closing = True
+            self._news.notify_all()
+
     def debits(self) -> list[dict]:
         """List the money that really left phones, oldest first; `at` in seconds since 1970 becomes ISO 8601 outside."""
         return self.rows("SELECT * FROM debits ORDER BY at, code")
-
-    def remember(self, name: str, value: object) -> None:
-        """Keep a setting for the next start."""
-        with self.change() as db:
-            db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
-
-    def recall(self, name: str, default: object = None) -> object:
-        """Return a kept setting."""
-        found = self.row("SELECT value FROM settings WHERE name = ?", name)
-        return json.loads(found["value"]) if found else default

@@ -1,6 +1,7 @@
 """The simulator's own addresses, outside Safaricom's: the phones, the faults and the book, for people and for tests."""
 
 import json
+import time
 from importlib import resources
 
 from payments.simulator import faults as catalogue
@@ -9,7 +10,7 @@ from payments.simulator.book import Book
 from payments.simulator.faults import Faults
 from payments.simulator.money import Money, Unknown
 from payments.simulator.options import CHOICES, Options
-from payments.simulator.prompts import NotOpen, Prompts
+from payments.simulator.prompts import NotOpen, Prompts, is_seen
 from payments.simulator.web import Request, Response, json_response
 
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -20,6 +21,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 LONGEST_WAIT = 25
+RECENT_SECONDS = 3600
 
 
 class BadRequest(Exception):
@@ -45,6 +47,8 @@ class Control:
     def _route(self, request: Request) -> Response:
         parts = [part for part in request.path.split("/") if part]
         if request.verb == "GET" and parts[0] == "phone":
+            if len(parts) == 1 and not request.path.endswith("/"):
+                return Response(302, headers={"Location": "/phone/"})
             return page(parts[1] if len(parts) > 1 else "phone.html")
         match (request.verb, *parts[1:]):
             case ("GET", "health"):
@@ -123,7 +127,8 @@ class Control:
         version = self.book.wait_for_news(int(after), min(int(wait), LONGEST_WAIT))
         wanted = [phone for phone in request.query.get("phones", "").split(",") if phone]
         recent = self.book.rows(
-            "SELECT phone, max(opened_at) AS at FROM prompts GROUP BY phone ORDER BY at DESC LIMIT 4"
+            "SELECT phone FROM prompts WHERE opened_at > ? GROUP BY phone ORDER BY max(opened_at) DESC LIMIT 4",
+            time.time() - RECENT_SECONDS,
         )
         return json_response(
             {
@@ -137,8 +142,7 @@ class Control:
     def _phone(self, phone: str) -> dict:
         if not catalogue.PHONE.fullmatch(phone):
             raise BadRequest("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
-        with self.book.change() as db:
-            wallet = self.money.wallet(db, phone)
+        wallet = self.book.row("SELECT * FROM wallets WHERE phone = ?", phone) or self.money.new_wallet(phone)
         open_prompts = self.book.rows(
             "SELECT * FROM prompts WHERE phone = ? AND status IN ('open', 'answering') ORDER BY opened_at DESC", phone
         )
@@ -148,7 +152,7 @@ class Control:
             "phone": phone,
             "name": wallet["name"],
             "balance": wallet["balance"],
-            "prompts": [self._prompt(row) for row in open_prompts],
+            "prompts": [self._prompt(row) for row in open_prompts if is_seen(row)],
             "messages": [{**row, "at": wire.iso(row["at"])} for row in messages],
             "statement": [self._debit(row) for row in debits],
         }
@@ -184,7 +188,7 @@ class Control:
             "queue": self.faults.queue,
             "magic_phones": {phone: how.as_dict() for phone, how in catalogue.MAGIC_PHONES.items()},
             "known": {
-                "person": {name: f"result {code}" for name, (code, _) in catalogue.PERSONS.items()},
+                "person": {name: f"{how.does} (result {how.result_code})" for name, how in catalogue.PERSONS.items()},
                 "answer": catalogue.ANSWER_FAULTS,
                 "callback": catalogue.CALLBACK_FAULTS,
                 "query": catalogue.QUERY_FAULTS,
@@ -219,7 +223,8 @@ class Control:
         return json_response(self.fault_list())
 
     def option_list(self) -> dict:
-        return {"speed": self.options.speed, **{name: getattr(self.options, name) for name in CHOICES}}
+        now = {name: getattr(self.options, name) for name in CHOICES}
+        return {"speed": self.options.speed, **now, "known": CHOICES}
 
 
 def page(name: str) -> Response:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-from payments.simulator.book import Book
+from payments.simulator.book import Book, Closed
 from payments.simulator.options import Options
 
 log = logging.getLogger("daraja_simulator")
@@ -46,6 +46,8 @@ class Courier:
         def run() -> None:
             try:
                 work(*args, **kwargs)
+            except Closed:
+                log.debug("the simulator stopped before %s", work.__name__)
             except Exception:
                 log.exception("%s failed", work.__name__)
 
@@ -118,9 +120,9 @@ class Clockwork(threading.Thread):
             for step in self._steps:
                 try:
                     due.append(step(now))
+                except Closed:
+                    return
                 except Exception:
-                    if self._stopped.is_set():
-                        return
                     log.exception("the clockwork stumbled over %s", step.__name__)
             moments = [moment for moment in due if moment is not None]
             wait = max(0.0, min([1.0, *(moment - time.time() for moment in moments)]))

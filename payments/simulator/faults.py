@@ -7,32 +7,48 @@ import random
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from payments.simulator.checks import PHONE
 from payments.simulator.options import PERSON_SECONDS
 
-# What the payer does when no human does it: name -> (result code, status of the prompt).
+
+class Person(NamedTuple):
+    """What a payer does, and how the prompt ends for it."""
+
+    result_code: str
+    status: str
+    does: str
+
+
+# What the payer does when no human does it. The last ones are Safaricom's doing rather than a person's.
 PERSONS = {
-    "pay": ("0", "paid"),
-    "cancel": ("1032", "cancelled"),
-    "wrong_pin": ("2001", "wrong_pin"),
-    "no_funds": ("1", "no_funds"),
-    "ignore": ("1037", "timed_out"),
-    "unreachable": ("1037", "timed_out"),
-    "expired_on_handset": ("1032", "cancelled"),
-    "daily_limit": ("4", "failed"),
-    "receiver_full": ("8", "failed"),
-    "rule_limited": ("17", "failed"),
-    "busy": ("1001", "failed"),
-    "expired": ("1019", "timed_out"),
-    "not_sent": ("1025", "failed"),
-    "cancelled_1031": ("1031", "cancelled"),
-    "smsc_timeout": ("1036", "timed_out"),
-    "product_fault": ("2028", "failed"),
-    "pin_locked": ("8006", "failed"),
-    "platform_fault": ("9999", "failed"),
-    "no_operator": ("SFC_IC0003", "failed"),
-    "traffic": ("26", "failed"),
+    "pay": Person("0", "paid", "enters the right PIN"),
+    "cancel": Person("1032", "cancelled", "presses cancel"),
+    "wrong_pin": Person("2001", "wrong_pin", "enters a wrong PIN"),
+    "no_funds": Person("1", "no_funds", "has too little money"),
+    "ignore": Person("1037", "timed_out", "lets the prompt run out after 60 seconds"),
+    "unreachable": Person("1037", "timed_out", "has the phone off; told after 26 seconds"),
+    "expired_on_handset": Person("1032", "cancelled", "lets the handset end the prompt, which it calls cancelled"),
+    "daily_limit": Person("4", "failed", "would pass the limit of a day"),
+    "receiver_full": Person("8", "failed", "would overfill the business's account"),
+    "rule_limited": Person("17", "failed", "has just paid the same amount"),
+    "busy": Person("1001", "failed", "is busy with another M-PESA session"),
+    "expired": Person("1019", "timed_out", "is too late for the platform"),
+    "not_sent": Person("1025", "failed", "gets no prompt, because it could not be sent"),
+    "cancelled_1031": Person("1031", "cancelled", "presses cancel, told with the older code"),
+    "smsc_timeout": Person("1036", "timed_out", "answers too late for the message centre"),
+    "product_fault": Person("2028", "failed", "meets a wrong TransactionType or PartyB"),
+    "pin_locked": Person("8006", "failed", "has a locked PIN"),
+    "platform_fault": Person("9999", "failed", "gets no prompt, for a fault of the platform"),
+    "no_operator": Person("SFC_IC0003", "failed", "meets a PartyB that does not exist; the code is a string"),
+    "traffic": Person("26", "failed", "meets a system that is too busy"),
+}
+
+# Whoever meets one of these has no prompt to answer.
+UNSEEN = {
+    *("unreachable", "rule_limited", "busy", "not_sent", "product_fault"),
+    *("platform_fault", "no_operator", "traffic"),
 }
 
 # The HTTP answer of any Daraja address.

@@ -64,10 +64,15 @@ class Money:
 
     def wallet(self, db: sqlite3.Connection, phone: str) -> dict:
         """Return the phone's wallet, opened with some money when it is new."""
+        new = self.new_wallet(phone)
+        db.execute("INSERT OR IGNORE INTO wallets VALUES (:phone, :balance, :name, 0)", new)
+        return dict(db.execute("SELECT * FROM wallets WHERE phone = ?", (phone,)).fetchone())
+
+    def new_wallet(self, phone: str) -> dict:
+        """What a phone holds that nobody has seen yet, and whose it is."""
         digits = int(phone)
         name = f"{FIRST[digits % len(FIRST)]} {LAST[digits // 7 % len(LAST)]}"
-        db.execute("INSERT OR IGNORE INTO wallets VALUES (?, ?, ?, 0)", (phone, self.options.opening_balance, name))
-        return dict(db.execute("SELECT * FROM wallets WHERE phone = ?", (phone,)).fetchone())
+        return {"phone": phone, "balance": self.options.opening_balance, "name": name}
 
     def deposit(self, phone: str, amount: int) -> None:
         """Put cash on a phone, as an agent does."""
@@ -119,7 +124,7 @@ class Money:
             refusal = self._refusal(db, wallet, amount, now)
             if refusal:
                 if refusal == "1":
-                    self.say(db, phone, no_funds(amount, self.options.business, wallet["balance"]), now)
+                    self.say(db, phone, no_funds(amount, self.options.business.upper(), wallet["balance"]), now)
                 return Payment(refusal, wire.RESULTS[refusal])
             code = self.new_code(db, phone, now)
         debit = {"code": code, "amount": amount, "phone": phone, "shortcode": shortcode, "account": account, "at": now}
@@ -221,7 +226,6 @@ class Money:
 
 def no_funds(amount: int, business: str, balance: int) -> str:
     """What M-Pesa says to a phone that holds too little."""
-    return (
-        f"Failed. You do not have enough money in your M-PESA account to pay {wire.shillings(amount)} to "
-        f"{business.upper()}. Your M-PESA balance is {wire.shillings(balance)}."
-    )
+    text = f"Failed. You do not have enough money in your M-PESA account to pay {wire.shillings(amount)} to {business}."
+    # A person who only plays at being poor is not told a balance that contradicts it.
+    return text + (f" Your M-PESA balance is {wire.shillings(balance)}." if balance < amount else "")

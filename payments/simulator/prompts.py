@@ -8,7 +8,7 @@ from payments.simulator import callbacks, wire
 from payments.simulator.book import Book
 from payments.simulator.checks import Refusal
 from payments.simulator.courier import Courier
-from payments.simulator.faults import PERSONS, Behaviour, Faults, person_delay
+from payments.simulator.faults import PERSONS, UNSEEN, Behaviour, Faults, person_delay
 from payments.simulator.money import Money, Unknown, no_funds
 from payments.simulator.options import PROMPT_SECONDS, RULE_17_SECONDS, Options
 
@@ -18,6 +18,11 @@ THEN_PAID = {"cancel_then_paid": "cancel", "timeout_then_paid": "ignore", "silen
 
 class NotOpen(Exception):
     """The prompt is no longer on the handset."""
+
+
+def is_seen(prompt: dict) -> bool:
+    """Whether the prompt shows on its handset at all."""
+    return json.loads(prompt["behaviour"]).get("person") not in UNSEEN
 
 
 class Prompts:
@@ -100,6 +105,8 @@ class Prompts:
         :raises Unknown: there is no such prompt or action
         """
         prompt = self.prompt(checkout_request_id)
+        if not is_seen(prompt):
+            raise NotOpen("This prompt never reached the handset.")
         if person not in PERSONS:
             raise Unknown(f"Nobody can {person}.")
         if person == "ignore":
@@ -141,7 +148,7 @@ class Prompts:
             self._fail(prompt, person, behaviour)
 
     def _fail(self, prompt: dict, person: str, behaviour: Behaviour, *, pays_late: bool = False) -> None:
-        code, status = PERSONS[person]
+        code, status, _ = PERSONS[person]
         now = time.time()
         late = now + self.options.real(LATE_PAYMENT_SECONDS) if pays_late else None
         with self.book.change() as db:
@@ -152,7 +159,9 @@ class Prompts:
             )
             if person == "no_funds":
                 balance = self.money.wallet(db, prompt["phone"])["balance"]
-                self.money.say(db, prompt["phone"], no_funds(prompt["amount"], self.options.business, balance), now)
+                self.money.say(
+                    db, prompt["phone"], no_funds(prompt["amount"], self.options.business.upper(), balance), now
+                )
             elif person == "wrong_pin":
                 self.money.say(db, prompt["phone"], "Failed. You have entered the wrong PIN. Please try again.", now)
             self._owe(db, prompt["checkout_request_id"], behaviour, now)

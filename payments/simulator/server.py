@@ -55,6 +55,7 @@ class Simulator:
         """Stop serving; what is still owed stays in the book for the next start."""
         self._server.shutdown()
         self._server.server_close()
+        self.book.let_go()
         self._clockwork.stop()
         self._clockwork.join(2)
         self.courier.stop()

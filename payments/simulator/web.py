@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from payments.simulator.book import Closed
+
 log = logging.getLogger("daraja_simulator")
 LARGEST_BODY = 1024 * 1024
 
@@ -80,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         )
         try:
             response = self.server.handle_simulated(request)
+        except Closed:
+            response = Response(503)
         except Exception:
             log.exception("%s %s failed", request.verb, request.path)
             response = json_response({"error": "The simulator has a bug; its log has the traceback."}, 500)

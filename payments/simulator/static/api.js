@@ -1,0 +1,42 @@
+// Talks to the simulator's control addresses (docs/simulator.md).
+
+export class Refused extends Error {}
+
+export async function get(path, signal) {
+  return read(await fetch(`/control/${path}`, { signal }));
+}
+
+export async function post(path, body) {
+  return read(await fetch(`/control/${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  }));
+}
+
+async function read(answer) {
+  const body = await answer.json();
+  if (!answer.ok) throw new Refused(body.error ?? body.result_desc ?? "It was refused.");
+  return body;
+}
+
+export function shillings(amount) {
+  return `Ksh${amount.toLocaleString("en-KE")}.00`;
+}
+
+// 0712 345 678, +254 712... and 712... become 254712...; anything else becomes null.
+export function wirePhone(typed) {
+  const digits = typed.replace(/[\s()+-]/g, "").replace(/^00/, "");
+  const found = /^(?:254|0)?([17]\d{8})$/.exec(digits);
+  return found ? `254${found[1]}` : null;
+}
+
+export function localPhone(phone) {
+  return `0${phone.slice(3, 6)} ${phone.slice(6, 9)} ${phone.slice(9)}`;
+}
+
+const CLOCK = new Intl.DateTimeFormat("en-KE", { hour: "2-digit", minute: "2-digit", hour12: false, timeZone: "Africa/Nairobi" });
+
+export function clock(moment) {
+  return CLOCK.format(moment ? new Date(moment) : new Date());
+}

@@ -1,0 +1,141 @@
+"""The phone and counter pages: safe to serve, and told of news at once."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+STATIC = Path(__file__).parents[1] / "static"
+PAGES = ["", "phone.html", "phone.css", "phone.js", "handset.js", "api.js", "counter.html", "counter.js", "icon.svg"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_file_of_the_page_is_served_under_a_strict_policy(client, name):
+    answer = requests.get(f"{client.url}/phone/{name}", timeout=5)
+
+    assert answer.status_code == 200
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_no_page_holds_an_inline_script_or_style():
+    pages = "".join(path.read_text() for path in STATIC.glob("*.html"))
+
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bon[a-z]+=|\bstyle=", pages) == []
+
+
+@pytest.mark.parametrize("path", ["/phone/../book.py", "/phone/%2e%2e%2fbook.py", "/phone/none.js", "/phone/book"])
+def test_nothing_else_can_be_read(client, path):
+    session = requests.Session()
+    request = requests.Request("GET", client.url).prepare()
+    request.url = client.url + path  # past the client's own tidying of dots
+
+    assert session.send(request, timeout=5).status_code == 404
+    session.close()
+
+
+def test_the_front_door_leads_to_the_phones(client):
+    assert requests.get(client.url, timeout=5).url == f"{client.url}/phone/"
+
+
+def test_a_waiting_page_hears_of_a_prompt_at_once(client):
+    version = client.control("phones/").json()["version"]
+    heard = []
+    path = f"phones/?phones=254700000001&after={version}&wait=20"
+    page = threading.Thread(target=lambda: heard.append(client.control(path).json()))
+    page.start()
+
+    began = time.monotonic()
+    client.push()
+    page.join(5)
+
+    assert time.monotonic() - began < 2
+    assert heard[0]["version"] > version
+
+
+def test_a_phone_shows_its_prompt_messages_and_statement(client, listener):
+    checkout = client.push().json()["CheckoutRequestID"]
+    (before,) = client.control("phones/?phones=254700000001").json()["phones"]
+    client.answer(checkout, "pay")
+    (after,) = client.control("phones/?phones=254700000001").json()["phones"]
+
+    (prompt,) = before["prompts"]
+    assert (prompt["business"], prompt["amount"], prompt["reference"]) == ("Kilabu Fitness", 1500, "KX12")
+    assert (before["balance"], after["balance"]) == (100_000, 98_500)
+    assert after["prompts"] == []
+    (paid,) = after["statement"]
+    (message,) = after["messages"]
+    assert re.fullmatch(
+        rf"{paid['code']} Confirmed\. Ksh1,500\.00 sent to KILABU FITNESS for account KX12 on \d+/\d+/\d\d at "
+        r"\d+:\d\d [AP]M\. New M-PESA balance is Ksh98,500\.00\. Transaction cost, Ksh0\.00\.",
+        message["text"],
+    )
+
+
+def test_looking_at_a_phone_changes_nothing(client):
+    first = client.control("phones/?phones=254700000001").json()
+    second = client.control("phones/?phones=254700000001").json()
+
+    assert first == second
+
+
+def test_a_deposit_fills_the_phone(client):
+    client.control("deposit/", {"phone": "254700000001", "amount": 5000})
+
+    (phone,) = client.control("phones/?phones=254700000001").json()["phones"]
+    assert phone["balance"] == 105_000
+
+
+def test_the_prompts_of_one_phone_are_listed(client):
+    checkout = client.push().json()["CheckoutRequestID"]
+    client.push(PhoneNumber=254700000002)
+
+    (prompt,) = client.control("prompts/?phone=254700000001").json()["prompts"]
+
+    assert prompt["checkout_request_id"] == checkout
+    assert {key: prompt[key] for key in ("phone", "amount", "reference", "business", "status")} == {
+        "phone": "254700000001",
+        "amount": 1500,
+        "reference": "KX12",
+        "business": "Kilabu Fitness",
+        "status": "open",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("prompts/none/answer/", {"action": "pay"}, 404),
+        ("prompts/none/answer/", {"action": "steal"}, 400),
+        ("faults/", {"next": [{"fault": "none"}]}, 400),
+        ("faults/", {"next": ["late"]}, 400),
+        ("faults/", {"rates": {"late": 2}}, 400),
+        ("faults/", {"rates": 1}, 400),
+        ("faults/", {"speed": 1}, 400),
+        ("options/", {"speed": 0}, 400),
+        ("options/", {"rule_17": "sometimes"}, 400),
+        ("options/", {"passkey": "x"}, 400),
+        ("deposit/", {"phone": "x", "amount": 1}, 404),
+        ("nowhere/", {}, 404),
+    ],
+)
+def test_the_control_addresses_refuse_nonsense(client, path, body, status):
+    answer = client.control(path, body)
+
+    assert (answer.status_code, set(answer.json())) == (status, {"error"})
+
+
+def test_another_sites_page_cannot_touch_the_phones(client):
+    checkout = client.push().json()["CheckoutRequestID"]
+    url = f"{client.url}/control/prompts/{checkout}/answer/"
+
+    plain = requests.post(url, data='{"action": "pay"}', headers={"Content-Type": "text/plain"}, timeout=5)
+    preflight = requests.options(url, headers={"Origin": "https://evil.example"}, timeout=5)
+
+    assert plain.status_code == 400
+    assert "Access-Control-Allow-Origin" not in preflight.headers
+    assert client.control("book/").json() == {"debits": []}
