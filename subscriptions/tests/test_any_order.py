@@ -1,0 +1,166 @@
+"""Whatever people do, in whatever order and on whatever days: the calendar and the books stay right."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from api.errors import DomainError
+from config.management.commands.audit_books import offending_rows
+from payments.invariants import INVARIANTS as MONEY
+from payments.models import Payment, Receipt
+from payments.services import expire_due, reverse_receipt
+from subscriptions import services
+from subscriptions.models import Freeze, FreezeKind, Subscription
+from subscriptions.periods import business_day
+from subscriptions.tests.factories import MemberFactory, PlanFactory, pay
+from subscriptions.tests.test_invariants import INVARIANTS
+from subscriptions.tests.test_statuses import status
+
+pytestmark = pytest.mark.django_db
+
+PICK = st.integers(0, 9)
+# Around a leap day, month ends and the turn of a year, on both sides of midnight in Nairobi.
+BEGINNINGS = st.builds(
+    lambda day, moment: datetime(day.year, day.month, day.day, *moment, tzinfo=UTC),
+    st.sampled_from([date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 28), date(2024, 2, 29), date(2023, 12, 31)]),
+    st.sampled_from([(20, 59), (21, 0), (9, 0)]),
+)
+DEEDS = st.one_of(
+    st.tuples(st.just("wait"), st.sampled_from([1, 3, 10, 28, 31]), PICK),
+    st.tuples(st.sampled_from(["buy", "pay", "pay", "reverse", "upgrade", "cancel", "undo", "unfreeze"]), PICK, PICK),
+    st.tuples(st.just("freeze"), PICK, st.integers(1, 20)),
+    st.tuples(st.just("close"), st.integers(-3, 9), st.integers(1, 9)),
+)
+
+
+class Club:
+    """One member and whatever happens to them."""
+
+    def __init__(self, now):
+        self.now = now
+        self.member = MemberFactory(phone_number=None)
+        self.by = self.member.pk
+        self.plans = [
+            PlanFactory(price=900, interval="months", grace_days=5, late_renewal="from_expiry"),
+            PlanFactory(price=100, interval="days", interval_count=3),
+            PlanFactory(price=5000, interval="years", max_freezes=3, max_freeze_days=30),
+            PlanFactory(price=2500, interval="months", interval_count=3, max_freezes=2, max_freeze_days=20),
+        ]
+
+    def subscription(self, pick):
+        rows = list(Subscription.objects.order_by("pk"))
+        return rows[pick % len(rows)].pk if rows else None
+
+    def buy(self, pick, _):
+        services.subscribe(
+            member_ids=[self.by],
+            plan_code=self.plans[pick % 4].code,
+            payer_id=self.by,
+            phone=None,
+            created_by_id=self.by,
+            now=self.now,
+        )
+
+    def pay(self, pick, back):
+        open_ones = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
+        if open_ones:
+            pay(open_ones[pick % len(open_ones)], at=self.now)
+
+    def reverse(self, pick, _):
+        receipts = list(Receipt.objects.filter(reversed_at=None).order_by("pk"))
+        if receipts:
+            reverse_receipt(receipt_id=receipts[pick % len(receipts)].pk, why="reversed", by_id=None, now=self.now)
+
+    def upgrade(self, pick, plan):
+        services.upgrade(
+            subscription_id=self.subscription(pick),
+            plan_code=self.plans[plan % 4].code,
+            phone=None,
+            by_id=self.by,
+            now=self.now,
+        )
+
+    def cancel(self, pick, _):
+        services.cancel(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
+
+    def undo(self, pick, _):
+        services.undo_changes(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
+
+    def freeze(self, pick, days):
+        today = business_day(self.now)
+        begins = today + timedelta(days=pick * 5)
+        services.freeze(
+            subscription_id=self.subscription(pick),
+            starts_on=begins,
+            ends_on=begins + timedelta(days=days),
+            kind=FreezeKind.MEMBER if days % 3 == 0 else FreezeKind.STAFF,
+            by_id=self.by,
+            now=self.now,
+        )
+
+    def unfreeze(self, pick, _):
+        services.unfreeze(subscription_id=self.subscription(pick), now=self.now)
+
+    def close(self, ahead, days):
+        begins = business_day(self.now) + timedelta(days=ahead)
+        services.close_club(
+            starts_on=begins, ends_on=begins + timedelta(days=days), reason="Repairs", by_id=self.by, now=self.now
+        )
+
+    def wait(self, days, hours):
+        self.now += timedelta(days=days, hours=hours)
+        expire_due(now=self.now)
+
+
+def do(club, deed, pick, other):
+    """Do one thing; what the product refuses, or what has nothing to act on, changes nothing."""
+    try:
+        with transaction.atomic():
+            getattr(club, deed)(pick, other)
+    except (DomainError, Subscription.DoesNotExist) as refusal:
+        event(f"{deed}: {type(refusal).__name__}")
+    else:
+        event(f"{deed}: done")
+
+
+def everything():
+    return [list(model.objects.order_by("pk").values()) for model in (Subscription, Freeze, Payment)]
+
+
+def live_through(beginning, deeds):
+    """Do the deeds; after each the memberships are right, and at the end the books too."""
+    with transaction.atomic():
+        club = Club(beginning)
+        for deed in [("buy", 0, 0), ("pay", 0, 0), *deeds]:
+            do(club, *deed)
+            assert {each.code: rows for each in INVARIANTS if (rows := offending_rows(each))} == {}
+        assert {each.code: rows for each in MONEY if not each.quiet and (rows := offending_rows(each))} == {}
+        for subscription in Subscription.objects.all():
+            for days in (-40, -1, 0, 1, 40):
+                status(subscription, business_day(club.now) + timedelta(days=days))
+        before = everything()
+        for payment in Payment.objects.all():
+            for job in (services.grant_for_payment, services.revoke_for_payment, services.cancel_for_payment):
+                job(payment_id=payment.pk, now=club.now)
+        assert everything() == before
+        transaction.set_rollback(True)
+
+
+LIVES = given(BEGINNINGS, st.lists(DEEDS, min_size=3, max_size=14))
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@settings(UNHURRIED, max_examples=15)
+@LIVES
+def test_any_order_of_deeds_leaves_calendar_and_books_right(beginning, deeds):
+    live_through(beginning, deeds)
+
+
+@pytest.mark.slow
+@settings(UNHURRIED, max_examples=150)
+@LIVES
+def test_many_lives_leave_calendar_and_books_right(beginning, deeds):
+    live_through(beginning, deeds)

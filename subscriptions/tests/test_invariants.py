@@ -1,0 +1,147 @@
+"""Each invariant of memberships holds in a clean world and sees the fault it is for."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from subscriptions import services
+from subscriptions.invariants import INVARIANTS
+from subscriptions.models import Freeze, FreezeKind, Subscription, Visit
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, pending
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+def broken():
+    """Return the codes of the invariants that do not hold."""
+    codes = []
+    for invariant in INVARIANTS:
+        with connection.cursor() as cursor:
+            cursor.execute(invariant.sql)
+            codes += [invariant.code] * bool(cursor.fetchall())
+    return codes
+
+
+@pytest.fixture
+def world():
+    """Stacked periods, a freeze, a closure, an upgrade, a pack with a visit, a pending purchase."""
+    member, plan = MemberFactory(), PlanFactory()
+    first, second = granted(plan, member), granted(plan, member)
+    services.freeze(
+        subscription_id=first.pk,
+        starts_on=TODAY,
+        ends_on=TODAY + 5 * DAY,
+        kind=FreezeKind.STAFF,
+        by_id=member.pk,
+        now=NOON,
+    )
+    services.close_club(starts_on=TODAY + 3 * DAY, ends_on=TODAY + 8 * DAY, reason="Repairs", by_id=member.pk, now=NOON)
+    old = granted(PlanFactory(price=500))
+    later = noon_on(TODAY + 10 * DAY)
+    upgrade = services.upgrade(subscription_id=old.pk, plan_code=plan.code, phone=None, by_id=old.member_id, now=later)
+    pay(upgrade.payment, at=later)
+    pack = granted(PlanFactory(visits=1))
+    Visit.objects.create(member=pack.member, subscription=pack, at=NOON, decision="allow", reason="active")
+    return {"first": first, "second": second, "old": old, "upgrade": upgrade, "pack": pack, "pending": pending()}
+
+
+def change(subscription, **fields):
+    Subscription.objects.filter(pk=subscription.pk).update(**fields)
+
+
+def grant_unpaid(world):
+    change(
+        world["pending"],
+        fact="granted",
+        granted_at=NOON,
+        not_before=TODAY,
+        anchor_on=TODAY,
+        starts_on=TODAY,
+        base_ends_on=TODAY + 30 * DAY,
+        ends_on=TODAY + 38 * DAY - 3 * DAY,
+    )
+
+
+def cheaper(world):
+    change(world["first"], price=9999)
+
+
+def keep_money(world):
+    change(world["second"], fact="pending")
+
+
+def overlap(world):
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE subscriptions_subscription DROP CONSTRAINT subscription_periods_do_not_overlap")
+    change(world["second"], starts_on=world["second"].not_before)
+
+
+def longer(world):
+    change(world["second"], base_ends_on=TODAY + 90 * DAY, ends_on=TODAY + 90 * DAY)
+
+
+def give_a_day(world):
+    world["second"].refresh_from_db()
+    change(world["second"], ends_on=world["second"].ends_on + DAY)
+
+
+def forget_the_freeze(world):
+    Freeze.objects.all().delete()
+
+
+def leave_a_gap(world):
+    world["second"].refresh_from_db()
+    second = world["second"]
+    change(second, starts_on=second.starts_on + 9 * DAY, ends_on=second.ends_on + 9 * DAY)
+
+
+def uncut(world):
+    world["old"].refresh_from_db()
+    change(world["upgrade"], replaces=world["first"])
+
+
+def enter_twice(world):
+    visit = Visit.objects.get()
+    Visit.objects.create(
+        member=visit.member, subscription=visit.subscription, at=NOON, decision="allow", reason="active"
+    )
+
+
+def enter_with_anothers(world):
+    Visit.objects.update(member=world["first"].member)
+
+
+def withdraw_behind_its_back(world):
+    payment = world["pending"].payment
+    type(payment).objects.filter(pk=payment.pk).update(status="cancelled")
+
+
+def test_a_clean_world_breaks_nothing(world):
+    assert broken() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (grant_unpaid, "S01"),
+        (cheaper, "S01"),
+        (keep_money, "S02"),
+        (overlap, "S03"),
+        (longer, "S04"),
+        (give_a_day, "S05"),
+        (forget_the_freeze, "S05"),
+        (leave_a_gap, "S06"),
+        (uncut, "S07"),
+        (enter_twice, "S08"),
+        (enter_with_anothers, "S08"),
+        (withdraw_behind_its_back, "S09"),
+    ],
+)
+def test_each_fault_is_seen(world, fault, code):
+    fault(world)
+
+    assert code in broken()

@@ -1,0 +1,203 @@
+"""docs/membership-rules.md, played: the table is the specification."""
+
+import re
+from datetime import datetime, time, timedelta
+
+import pytest
+from django.conf import settings
+
+from api.errors import DomainError
+from payments.models import Payment, Receipt
+from payments.services import reverse_receipt
+from subscriptions import gate, services
+from subscriptions.models import FreezeKind, LateRenewal, Plan, Subscription
+from subscriptions.periods import NAIROBI, business_day
+from subscriptions.tests.factories import MemberFactory, PlanFactory, pay
+
+pytestmark = pytest.mark.django_db
+
+PAGE = (settings.BASE_DIR / "docs" / "membership-rules.md").read_text()
+LATE = {"on the day paid": LateRenewal.FROM_PAYMENT, "where the old one ended": LateRenewal.FROM_EXPIRY}
+MOMENT = re.compile(r"(\d{1,2} [A-Z][a-z]{2} \d{4})(?: at (\d\d):(\d\d))? (.+)")
+
+
+def rows(heading):
+    """Return the cells of each row of the table under a heading."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+CASES = rows("The cases")
+
+
+def moments(text):
+    """Yield (moment, words) of each part of a cell."""
+    for part in text.split(";"):
+        day, hour, minute, words = MOMENT.fullmatch(part.strip()).groups()
+        at = time(int(hour), int(minute)) if hour else time(12)
+        yield datetime.combine(datetime.strptime(day, "%d %b %Y"), at, NAIROBI), words  # noqa: DTZ007  a date only
+
+
+def make_plans():
+    for name, price, fee, length, grace, late, visits, freezes, hours in rows("The plans of the examples"):
+        count, interval = length.split()
+        opens, closes = (hours.split(" to ")) if " to " in hours else (None, None)
+        PlanFactory(
+            code=name.lower().replace(" ", "-"),
+            name=name,
+            price=int(price.replace(",", "")),
+            joining_fee=int(fee.replace(",", "")),
+            interval=interval,
+            interval_count=int(count),
+            grace_days=int(grace.split()[0]),
+            late_renewal=LATE[late],
+            visits=None if visits == "unlimited" else int(visits),
+            max_freezes=int(freezes.split(",")[0]),
+            max_freeze_days=int(freezes.split()[1]),
+            opens_at=opens and time.fromisoformat(opens),
+            closes_at=closes and time.fromisoformat(closes),
+        )
+
+
+class Story:
+    """One member, and the words of the table as deeds."""
+
+    def __init__(self):
+        self.member = MemberFactory()
+
+    def bought(self):
+        return Subscription.objects.filter(fact="granted").latest("pk")
+
+    def buys(self, plan, now):
+        services.subscribe(
+            member_ids=[self.member.pk],
+            plan_code=Plan.objects.get(name=plan).code,
+            payer_id=self.member.pk,
+            phone=None,
+            created_by_id=self.member.pk,
+            now=now,
+        )
+
+    def pays(self, plan, now):
+        if plan != "it":
+            self.buys(plan, now)
+        pay(Payment.objects.latest("pk"), at=now)
+
+    def freezes(self, days, now, kind=FreezeKind.MEMBER):
+        today = business_day(now)
+        services.freeze(
+            subscription_id=self.bought_on(today).pk,
+            starts_on=today,
+            ends_on=today + timedelta(days=int(days)),
+            kind=kind,
+            by_id=self.member.pk,
+            now=now,
+        )
+
+    def bought_on(self, day):
+        return Subscription.objects.running_on(day).get()
+
+    def returns(self, now):
+        services.unfreeze(subscription_id=self.bought_on(business_day(now)).pk, now=now)
+
+    def frozen_by_staff(self, days, now):
+        self.freezes(days, now, kind=FreezeKind.STAFF)
+
+    def club_closes(self, days, now):
+        today = business_day(now)
+        services.close_club(
+            starts_on=today,
+            ends_on=today + timedelta(days=int(days)),
+            reason="Repairs",
+            by_id=self.member.pk,
+            now=now,
+        )
+
+    def upgrades(self, plan, now):
+        services.upgrade(
+            subscription_id=self.bought_on(business_day(now)).pk,
+            plan_code=Plan.objects.get(name=plan).code,
+            phone=None,
+            by_id=self.member.pk,
+            now=now,
+        )
+
+    def changes(self, plan, now):
+        services.change_at_end(subscription_id=self.bought().pk, plan_code=Plan.objects.get(name=plan).code, now=now)
+
+    def leaves(self, now):
+        services.cancel(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
+
+    def thinks_again(self, now):
+        services.undo_changes(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
+
+    def takes_back(self, now):
+        reverse_receipt(receipt_id=Receipt.objects.latest("pk").pk, why="reversed", by_id=None, now=now)
+
+    def enters(self, now):
+        gate.check_in(member_number=self.member.member_number, recorded_by_id=None, now=now)
+
+    DEEDS = [
+        (r"buys (.+)", buys),
+        (r"pays (.+)", pays),
+        (r"freezes (\d+) days", freezes),
+        (r"returns", returns),
+        (r"is frozen by staff for (\d+) days", frozen_by_staff),
+        (r"the club closes for (\d+) days", club_closes),
+        (r"upgrades to (.+)", upgrades),
+        (r"changes to (.+) at the end", changes),
+        (r"leaves", leaves),
+        (r"thinks again", thinks_again),
+        (r"takes the last money back", takes_back),
+        (r"enters", enters),
+    ]
+
+    def do(self, words, now):
+        """Do what the words say; return the code of the refusal, if it is refused."""
+        for pattern, deed in self.DEEDS:
+            if found := re.fullmatch(pattern, words):
+                try:
+                    deed(self, *found.groups(), now=now)
+                except DomainError as refusal:
+                    return f"no: {refusal.code}"
+                return None
+        raise AssertionError(f"No deed reads “{words}”.")
+
+    def at_the_gate(self, now):
+        """Say what the gate answers, in the words of the table."""
+        answer = gate.check_in(member_number=self.member.member_number, recorded_by_id=None, now=now)
+        until = answer.until and f"{answer.until.day} {answer.until:%b %Y}"
+        if answer.reason == "active":
+            return f"let in until {until}"
+        if answer.reason == "grace":
+            return f"grace until {until}, KES {answer.amount_to_pay} to pay"
+        return f"refused, {answer.reason.replace('_', ' ')}, KES {answer.amount_to_pay} to pay"
+
+    def asked_for(self):
+        return f"asks KES {Payment.objects.latest('pk').amount_owed}"
+
+
+def test_there_are_twenty_cases():
+    assert [case[0] for case in CASES] == [str(n) for n in range(1, 21)]
+
+
+@pytest.mark.parametrize(("number", "case", "dates", "expected"), CASES, ids=[case[1] for case in CASES])
+def test_case(number, case, dates, expected):
+    make_plans()
+    story = Story()
+    deeds = list(moments(dates))
+
+    for now, answer in moments(expected):
+        said = None
+        while deeds and deeds[0][0] <= now:
+            said = story.do(deeds[0][1], now=deeds[0][0])
+            deeds.pop(0)
+            if said and answer.startswith("no: "):
+                break
+        if answer.startswith("asks "):
+            said = story.asked_for()
+        elif not answer.startswith("no: "):
+            said = story.at_the_gate(now)
+        assert said == answer
+    assert deeds == []
