@@ -66,6 +66,8 @@ class Control:
                 body = _body(request)
                 self.money.deposit(_text(body, "phone"), _whole(body, "amount"))
                 return json_response({"status": "ok"})
+            case ("POST", "sms"):
+                return self.sms(_body(request))
             case ("GET", "book"):
                 return json_response({"debits": self.debits()})
             case ("GET", "phones"):
@@ -106,6 +108,15 @@ class Control:
         where = "WHERE phone = ?" if phone else "WHERE ? = ''"
         sql = f"SELECT * FROM prompts {where} ORDER BY opened_at DESC LIMIT 200"  # noqa: S608
         return [self._prompt(row) for row in self.book.rows(sql, phone)]
+
+    def sms(self, body: dict) -> Response:
+        """Show a text message of somebody else's (a club's code, say) on a phone."""
+        phone, text = _text(body, "phone"), _text(body, "text")
+        if not catalogue.PHONE.fullmatch(phone):
+            raise BadRequest("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
+        with self.book.change() as db:
+            self.money.say(db, phone, text, time.time())
+        return json_response({"status": "ok"})
 
     def paybill(self, body: dict) -> Response:
         payment = self.money.pay_bill(
