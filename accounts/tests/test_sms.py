@@ -1,0 +1,48 @@
+"""Text messages leave through the backend that the settings name."""
+
+import pytest
+import responses
+
+from accounts import sms
+
+GATEWAY = "https://api.africastalking.com/version1/messaging"
+
+
+@responses.activate
+def test_the_development_backend_shows_the_message_on_the_simulated_phone(settings):
+    settings.SMS_BACKEND = "phone"
+    answer = responses.post(f"{settings.DARAJA_SIMULATOR_URL}/control/sms/", json={"status": "ok"})
+
+    sms.send(phone="254712345678", text="Karibu")
+
+    assert answer.calls[0].request.body == b'{"phone": "254712345678", "text": "Karibu"}'
+
+
+@responses.activate
+def test_africastalking_is_given_the_number_with_a_plus_and_the_key_in_a_header(settings):
+    settings.SMS_BACKEND, settings.AFRICASTALKING_USERNAME = "africastalking", "club"
+    settings.AFRICASTALKING_API_KEY = "the-key"
+    answer = responses.post(GATEWAY, json={}, status=201)
+
+    sms.send(phone="254712345678", text="Karibu")
+
+    request = answer.calls[0].request
+    assert request.body == "username=club&to=%2B254712345678&message=Karibu"
+    assert request.headers["apiKey"] == "the-key"
+
+
+@responses.activate
+def test_a_gateway_that_refuses_is_told_to_the_job(settings):
+    settings.SMS_BACKEND = "africastalking"
+    responses.post(GATEWAY, status=503)
+
+    with pytest.raises(sms.SmsNotSent, match="status 503"):
+        sms.send(phone="254712345678", text="Karibu")
+
+
+def test_the_console_shows_a_masked_number(settings, capsys):
+    settings.SMS_BACKEND = "console"
+
+    sms.send(phone="254712345678", text="Karibu")
+
+    assert capsys.readouterr().out == "SMS to 2547****678: Karibu\n"
