@@ -218,7 +218,7 @@ def _call(method: str, path: str, *, token: Token | None = None, **parts) -> dic
     try:
         with requests.Session() as session:
             session.trust_env = False  # a .netrc would replace our Authorization
-            response = session.request(
+            with session.request(
                 method,
                 settings.DARAJA_BASE_URL + path,
                 headers=headers,
@@ -226,8 +226,8 @@ def _call(method: str, path: str, *, token: Token | None = None, **parts) -> dic
                 allow_redirects=False,
                 stream=True,
                 **parts,
-            )
-            content = _read(response)
+            ) as response:
+                content = _read(response)
     except requests.RequestException as error:
         limits.note_failure()
         # Its text and cause may hold the address, the headers or the token: only its name goes on.
@@ -323,7 +323,7 @@ def _never_left(error: requests.RequestException) -> bool:
         if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
             return True
         if isinstance(cause, ssl.SSLError):
-            return cause.reason in HANDSHAKE
+            return getattr(cause, "reason", None) in HANDSHAKE
     return False
 
 

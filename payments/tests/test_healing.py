@@ -1,0 +1,482 @@
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+from procrastinate.contrib.django import app as jobs
+from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.jobs import Job
+
+from payments import evidence, healing, pushes
+from payments.daraja import limits
+from payments.daraja.errors import Busy
+from payments.daraja.messages import parse_stk_callback
+from payments.models import Callback, PaymentStatus, PushStatus, Receipt, ReviewItem, ReviewReason, StkPush
+from payments.signals import payment_paid
+from payments.tests.bodies import stk_body
+from payments.tests.daraja_answers import ACCEPTED, PUSH, QUERY, Wire, refusal
+from payments.tests.factories import NOON, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def wire():
+    with Wire() as wire:
+        wire.token()
+        yield wire
+
+
+def told(push, code, **changes):
+    """Safaricom's answer to a query about a push."""
+    return {
+        "json": {
+            **ACCEPTED,
+            "MerchantRequestID": push.merchant_request_id,
+            "CheckoutRequestID": push.checkout_request_id,
+            "ResultCode": code,
+            "ResultDesc": "said so",
+            **changes,
+        }
+    }
+
+
+def checked(push, now=NOON + MINUTE):
+    healing.check_due(now=now)
+    push.refresh_from_db()
+    push.payment.refresh_from_db()
+    return push
+
+
+# --- Asking about open prompts -----------------------------------------------------------------------
+
+
+def test_a_success_learnt_by_query_pays_and_waits_for_its_code(wire):
+    push = make_push()
+    wire.query(**told(push, "0"))
+
+    checked(push)
+
+    assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
+    assert Receipt.objects.get().code is None
+
+
+def test_the_callback_after_the_query_brings_the_code_and_no_second_money(wire):
+    push = make_push()
+    wire.query(**told(push, "0"))
+    checked(push)
+
+    evidence.apply_stk_result(
+        push_id=push.pk,
+        result=success_of(push),
+        source="callback",
+        now=NOON + 2 * MINUTE,
+    )
+
+    assert Receipt.objects.get().code == "TKN1AB2C3D"
+
+
+def success_of(push):
+    return parse_stk_callback(stk_body(push))
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("1032", PushStatus.CANCELLED), ("1", PushStatus.FAILED), ("2001", PushStatus.FAILED), ("17", PushStatus.FAILED)],
+)
+def test_a_listed_end_ends_the_prompt_and_frees_the_payment(wire, code, status):
+    push = make_push()
+    wire.query(**told(push, code))
+
+    checked(push)
+
+    assert (push.status, push.result_code, push.next_check_at) == (status, code, None)
+    assert push.payment.status == PaymentStatus.FAILED
+
+
+@pytest.mark.parametrize("code", ["1036", "1037", "1019"])
+def test_no_answer_is_believed_only_when_the_prompt_has_left_the_handset(wire, code):
+    push = make_push()
+    wire.query(**told(push, code))
+
+    assert checked(push, now=NOON + 2 * MINUTE).status == PushStatus.SENT
+    assert checked(push, now=NOON + 5 * MINUTE).status == PushStatus.TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": "4999"},
+        {"code": "15"},
+        {"code": "no-such-code"},
+        refusal("500.001.1001", "The transaction is being processed", 500),
+        refusal("500.001.1001", "The transaction does not Exist", 500),
+        refusal("400.002.02", "Bad Request - Invalid CheckoutRequestID", 400),
+        refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 500),
+        {"body": "", "status": 503},
+        {"body": "<html>"},
+        {"body": TimeoutError()},
+    ],
+)
+def test_anything_else_is_asked_again_later(wire, answer):
+    push = make_push()
+    wire.query(**(told(push, answer["code"]) if "code" in answer else answer))
+
+    checked(push, now=NOON + timedelta(seconds=20))
+
+    assert (push.status, push.payment.status) == (PushStatus.SENT, PaymentStatus.PROCESSING)
+    assert push.next_check_at >= NOON + timedelta(seconds=40)
+
+
+def test_a_silent_push_is_asked_about_six_times_in_a_day_then_a_person_looks(wire):
+    push = make_push()
+    wire.query(**told(push, "4999"))
+    asked_at = []
+
+    while push.next_check_at is not None:
+        asked_at.append(push.next_check_at - NOON)
+        checked(push, now=push.next_check_at)
+
+    plan = [timedelta(seconds=20), MINUTE, 3 * MINUTE, 15 * MINUTE, 60 * MINUTE, timedelta(hours=24)]
+    assert len(asked_at) == 6
+    assert all(planned <= at <= planned * 1.1 for planned, at in zip(plan, asked_at, strict=True))
+    assert (push.status, len(wire.sent(QUERY))) == (PushStatus.SENT, 6)
+    assert ReviewItem.objects.get().reason == ReviewReason.OVERDUE_UNKNOWN
+
+
+def test_a_worker_back_after_hours_asks_without_haste(wire):
+    push = make_push()
+    wire.query(**told(push, "4999"))
+
+    checked(push, now=NOON + timedelta(hours=6))
+
+    assert push.next_check_at == NOON + timedelta(hours=6, seconds=20)
+
+
+def test_a_push_safaricom_never_named_goes_to_a_person_without_a_question(wire):
+    push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None, next_check_at=NOON)
+
+    checked(push)
+
+    assert (push.status, push.next_check_at, len(wire.calls)) == (PushStatus.UNKNOWN, None, 0)
+    assert ReviewItem.objects.get().reason == ReviewReason.OVERDUE_UNKNOWN
+
+
+def test_a_query_that_says_failed_never_undoes_money(wire):
+    push = make_push()
+
+    def pay_first(request):
+        evidence.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
+        return 200, {}, json.dumps(told(push, "1032")["json"])
+
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + QUERY, callback=pay_first)
+
+    checked(push)
+
+    assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
+
+
+def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
+    older, newer = make_push(sent_at=NOON - MINUTE), make_push()
+    for push in (older, newer):
+        wire.query(**told(push, "1032"))
+
+    assert healing.check_due(now=NOON + MINUTE) == 2
+    assert [body["CheckoutRequestID"] for body in wire.bodies(QUERY)] == [
+        older.checkout_request_id,
+        newer.checkout_request_id,
+    ]
+
+
+def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, settings):
+    settings.DARAJA_CALLS_PER_SECOND = 2
+    pushes_due = [make_push(sent_at=NOON + timedelta(seconds=n)) for n in range(4)]
+    for push in pushes_due:
+        wire.query(**told(push, "1032"))
+
+    assert healing.check_due(now=NOON + MINUTE) == 2
+
+    assert StkPush.objects.filter(status=PushStatus.SENT, next_check_at=NOON + MINUTE).count() == 1
+    assert StkPush.objects.filter(status=PushStatus.SENT, next_check_at__lte=NOON + MINUTE).count() == 2
+
+
+def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
+    bad, good = make_push(sent_at=NOON - MINUTE), make_push()
+    wire.query(**told(good, "1032"))
+    real = healing.check
+
+    def check(*, push_id, now):
+        if push_id == bad.pk:
+            raise ZeroDivisionError
+        real(push_id=push_id, now=now)
+
+    monkeypatch.setattr(healing, "check", check)
+
+    checked(good)
+
+    assert good.status == PushStatus.CANCELLED
+    bad.refresh_from_db()
+    assert bad.next_check_at == NOON + MINUTE + healing.CLAIM
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_healers_at_once_ask_about_each_push_once(wire):
+    with transaction.atomic():
+        due = [make_push() for _ in range(6)]
+    wire.query(json={"never": "an end"})
+    limits.enter()
+
+    in_parallel(*[lambda: healing.check_due(now=NOON + MINUTE)] * 3)
+
+    asked = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
+    assert sorted(asked) == sorted(push.checkout_request_id for push in due)
+
+
+def in_parallel(*calls):
+    """Run all at once, each in a thread with a connection of its own; raise what any of them raised."""
+    together, failed = threading.Barrier(len(calls)), []
+
+    def run(call):
+        together.wait()
+        try:
+            call()
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[call]) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in failed:
+        raise error
+
+
+# --- Races --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_on_one_push_send_one_prompt(wire):
+    wire.push()
+    limits.enter()
+    push = pushes.request_push(payment_id=open_payment().pk, phone="254712345678", created_by_id=None, now=NOON)
+
+    in_parallel(*[lambda: pushes.send(push_id=push.pk, now=NOON)] * 4)
+
+    push.refresh_from_db()
+    assert (push.status, len(wire.sent(PUSH))) == (PushStatus.SENT, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("shared", ["payment", "phone"])
+def test_prompts_asked_for_at_once_leave_one_and_refuse_the_others_in_words(shared):
+    payments = [open_payment()] * 6 if shared == "payment" else [open_payment() for _ in range(6)]
+    phones = ["254712345678"] * 6 if shared == "phone" else [f"25471234567{n}" for n in range(6)]
+    refused = []
+
+    def ask(payment, phone):
+        try:
+            pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=None, now=NOON)
+        except pushes.PushOpen:
+            refused.append(phone)
+
+    in_parallel(*[lambda pair=pair: ask(*pair) for pair in zip(payments, phones, strict=True)])
+
+    push = StkPush.objects.get()
+    assert (ProcrastinateJob.objects.filter(args={"push_id": push.pk}).count(), len(refused)) == (1, 5)
+
+
+# --- Lost jobs, lost workers ----------------------------------------------------------------------------
+
+
+def waiting_push(**fields):
+    return make_push(status=PushStatus.CREATED, **fields)
+
+
+def test_a_push_whose_job_was_lost_gets_a_new_one_once():
+    push = waiting_push()
+
+    found = [healing.find_lost_sends(now=NOON + healing.LOST_JOB) for _ in range(2)]
+
+    assert found == [1, 0]
+    assert ProcrastinateJob.objects.get().args == {"push_id": push.pk}
+
+
+def test_a_push_that_has_waited_for_seconds_has_lost_nothing():
+    waiting_push()
+
+    assert healing.find_lost_sends(now=NOON + timedelta(seconds=29)) == 0
+
+
+def test_a_push_whose_worker_died_in_mid_call_is_unknown_and_never_sent_again(wire):
+    push = make_push(status=PushStatus.SENDING, checkout_request_id=None, next_check_at=None)
+
+    found = [healing.find_lost_calls(now=NOON + MINUTE) for _ in range(2)]
+    pushes.send(push_id=push.pk, now=NOON + MINUTE)
+
+    push.refresh_from_db()
+    assert (found, push.status, len(wire.calls)) == ([1, 0], PushStatus.UNKNOWN, 0)
+    assert push.next_check_at == NOON + MINUTE + pushes.NAMELESS_WAIT
+
+
+def test_a_call_under_way_is_not_lost():
+    make_push(status=PushStatus.SENDING)
+
+    assert healing.find_lost_calls(now=NOON + timedelta(seconds=59)) == 0
+
+
+def test_a_late_answer_names_a_push_already_called_unknown(wire):
+    push = waiting_push(phone="254712345678")
+
+    def slow(request):
+        healing.find_lost_calls(now=NOON + MINUTE)
+        return 200, {}, json.dumps(ACCEPTED)
+
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=slow)
+
+    pushes.send(push_id=push.pk, now=NOON)
+
+    push.refresh_from_db()
+    assert (push.status, push.checkout_request_id) == (PushStatus.SENT, ACCEPTED["CheckoutRequestID"])
+
+
+# --- Listeners, bodies, jobs ----------------------------------------------------------------------------
+
+
+def test_news_a_listener_failed_to_hear_is_told_again_until_it_does(wire):
+    heard = []
+
+    def listen(sender, *, payment_id, now, **kwargs):
+        heard.append(payment_id)
+        if len(heard) < 3:
+            raise ZeroDivisionError
+
+    payment_paid.connect(listen)
+    try:
+        push = make_push()
+        wire.query(**told(push, "0"))
+        checked(push)
+        told_all = [healing.retry_listeners_due(now=NOON + MINUTE) for _ in range(3)]
+    finally:
+        payment_paid.disconnect(listen)
+
+    assert told_all == [0, 1, 0]
+    assert heard == [push.payment_id] * 3
+
+
+def keep(push, *, days, outcome):
+    return Callback.objects.create(
+        source="stk", push=push, body=b"{}", received_at=NOON - timedelta(days=days), outcome=outcome, processed_at=NOON
+    )
+
+
+def test_old_bodies_that_were_acted_on_are_emptied_and_their_rows_stay(settings):
+    settings.CALLBACK_BODY_DAYS = 100
+    push = make_push()
+    old, young = keep(push, days=101, outcome="duplicate"), keep(push, days=99, outcome="duplicate")
+    held = keep(push, days=101, outcome="rejected")
+
+    assert [healing.purge_bodies(now=NOON) for _ in range(2)] == [1, 0]
+
+    bodies = dict(Callback.objects.values_list("pk", "body"))
+    assert {key: bytes(body) for key, body in bodies.items()} == {old.pk: b"", young.pk: b"{}", held.pk: b"{}"}
+
+
+def stalled_job(**fields):
+    """A job that a worker which is gone was doing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, queueing_lock)"
+            " VALUES ('default', 'payments.send_push', '{\"push_id\": 1}', 'doing', %s) RETURNING id",
+            [fields.get("queueing_lock")],
+        )
+        return cursor.fetchone()[0]
+
+
+def test_a_job_of_a_dead_worker_waits_for_another():
+    job_id = stalled_job()
+
+    assert [healing.rescue_stalled_jobs() for _ in range(2)] == [1, 0]
+    assert ProcrastinateJob.objects.get(pk=job_id).status == "todo"
+
+
+def test_a_job_of_a_living_worker_is_left_alone():
+    job_id = stalled_job()
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
+        cursor.execute("UPDATE procrastinate_jobs SET worker_id = %s WHERE id = %s", [cursor.fetchone()[0], job_id])
+
+    assert healing.rescue_stalled_jobs() == 0
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 seconds'")
+    assert healing.rescue_stalled_jobs() == 1
+
+
+def test_a_stalled_job_whose_like_already_waits_goes_away():
+    stalled = stalled_job(queueing_lock="payments.check_pushes")
+    jobs.configure_task("payments.check_pushes", queueing_lock="payments.check_pushes").defer(timestamp=1)
+
+    healing.rescue_stalled_jobs()
+
+    assert not ProcrastinateJob.objects.filter(pk=stalled).exists()
+    assert ProcrastinateJob.objects.get().status == "todo"
+
+
+def test_a_busy_push_comes_back_when_safaricom_asks():
+    decision = jobs.tasks["payments.send_push"].get_retry_exception(Busy("x", retry_after=40), a_job(attempts=3))
+
+    assert 39 < seconds_until(decision) < 51
+
+
+@pytest.mark.parametrize(("attempts", "least", "most"), [(0, 4, 7), (3, 39, 51), (50, 599, 751)])
+def test_a_job_that_fails_comes_back_ever_more_slowly_and_for_ever(attempts, least, most):
+    decision = jobs.tasks["payments.retry_listeners"].get_retry_exception(ZeroDivisionError(), a_job(attempts=attempts))
+
+    assert least < seconds_until(decision) < most
+
+
+def a_job(*, attempts):
+    return Job(id=1, queue="q", lock=None, queueing_lock=None, task_name="t", attempts=attempts)
+
+
+def seconds_until(decision):
+    return (decision.retry_decision.retry_at - timezone.now()).total_seconds()
+
+
+def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
+    periodic = jobs.periodic_registry.periodic_tasks
+    ours = {task.task.name: task.task for task in periodic.values() if task.task.name.startswith("payments.")}
+
+    assert sorted(ours) == [
+        "payments.check_pushes",
+        "payments.expire_due",
+        "payments.find_lost_pushes",
+        "payments.keep_callbacks_moving",
+        "payments.purge_bodies",
+        "payments.remove_old_jobs",
+        "payments.rescue_stalled_jobs",
+        "payments.retry_listeners_due",
+    ]
+    assert {name: (task.queueing_lock, task.lock) for name, task in ours.items()} == {
+        name: (name, None) for name in ours
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_periodic_job_runs_in_a_worker_and_comes_to_an_end():
+    for name in sorted(name for name in jobs.tasks if name.startswith("payments.") and "send" not in name):
+        if name != "payments.retry_listeners":
+            jobs.configure_task(name).defer(timestamp=1)
+
+    with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:
+        worker_app.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
+
+    assert set(ProcrastinateJob.objects.values_list("status", flat=True)) == {"succeeded"}
