@@ -69,7 +69,7 @@ def our_shortcodes() -> set[str]:
 # --- STK: a prompt's result -----------------------------------------------------------------------
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)  # the inbox's transaction is this one
 def apply_stk_result(
     *,
     push_id: int,
@@ -202,7 +202,7 @@ def _apply_failure(locked: Locked, result: StkResult, decided: Verdict, *, now: 
 # --- C2B: money paid to the paybill or till -------------------------------------------------------
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)  # the inbox's transaction is this one
 def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = None) -> Applied:
     """Apply the confirmation of money that has already moved. Twice, or as the twin of a prompt, counts it once."""
     if message.shortcode not in our_shortcodes():

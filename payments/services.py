@@ -10,7 +10,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max, Q
 from procrastinate.contrib.django import app as jobs
 
@@ -77,6 +77,13 @@ class InvalidAmount(Invalid):
     """Payments are whole shillings, zero or more."""
 
     code, message = "invalid_amount", "The amount must be whole shillings, zero or more."
+
+
+WRITE_PAYMENT = "UPDATE payments_payment SET status = %s, paid_at = %s, amount_paid = %s WHERE id = %s"
+WRITE_EVENT = """
+INSERT INTO payments_paymentevent (payment_id, from_status, to_status, evidence, by_id, at)
+SELECT id, %s, %s, %s, %s, %s FROM moved
+"""
 
 
 # --- Opening --------------------------------------------------------------------------------------
@@ -447,11 +454,15 @@ def _move(
     if to != came_from and to not in TRANSITIONS[came_from]:
         raise InvalidTransition
     payment.status, payment.paid_at = to, paid_at
-    Payment.objects.filter(pk=payment.pk).update(status=to, paid_at=paid_at, amount_paid=payment.amount_paid)
-    if to != came_from:
-        PaymentEvent.objects.create(
-            payment=payment, from_status=came_from, to_status=to, evidence=evidence[:160], by_id=by_id, at=now
-        )
+    with connection.cursor() as cursor:
+        if to == came_from:
+            cursor.execute(WRITE_PAYMENT, [to, paid_at, payment.amount_paid, payment.pk])
+        else:
+            # One statement: a status never changes without its history.
+            cursor.execute(
+                f"WITH moved AS ({WRITE_PAYMENT} RETURNING id) {WRITE_EVENT}",
+                [to, paid_at, payment.amount_paid, payment.pk, came_from, to, evidence[:160], by_id, now],
+            )
 
 
 def _take(

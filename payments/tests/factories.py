@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import factory
 from django.contrib.auth import get_user_model
+from django.db import transaction
 
 from payments import services
 from payments.models import Payment, PushStatus, StkPush
@@ -36,6 +37,7 @@ def open_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
     return services.open_payment(payer_id=payer.pk, amount=amount, now=now, **fields)
 
 
+@transaction.atomic
 def make_push(payment=None, *, token="t" * 43, status=PushStatus.SENT, sent_at=NOON, **fields) -> StkPush:
     """A prompt that Safaricom accepted, with the token its callback comes to in `raw_token`."""
     payment = payment or open_payment()
