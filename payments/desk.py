@@ -139,10 +139,7 @@ def record_receipt(
         raise NotDeskMoney
     if type(amount) is not int or amount <= 0:
         raise services.InvalidAmount("The amount must be whole shillings, more than zero.")
-    if payment_id is not None:
-        member_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
-    if member_id is None:
-        raise resolutions.OwnerNeeded
+    member_id = resolutions.owner_of(member_id=member_id, payment_id=payment_id)
     services.lock_members({member_id})
     payments = allocation.lock_open_payments(member_id)
     first = [payment for payment in payments if payment.pk == payment_id]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from django.contrib.auth import get_user_model
 from django.db.models import CharField, F, Func
 
+from api.phones import InvalidPhoneNumber, normalise
 from payments import references
 from payments.models import CodeClaim, Payment
 
@@ -66,9 +67,10 @@ def member_typed(account: str) -> int | None:
 
 def member_by_phone(text: str) -> int | None:
     """Return the member who has the phone number that was written in full."""
-    digits = re.sub(r"[\s+()-]", "", text)
-    found = re.fullmatch(r"(?:254|0)?([17][0-9]{8})", digits)
-    return _only_member(phone_number="254" + found[1]) if found else None
+    try:
+        return _only_member(phone_number=normalise(text))
+    except InvalidPhoneNumber:
+        return None
 
 
 def member_by_sender(sender: str) -> int | None:

@@ -64,10 +64,7 @@ def assign_money(
     :raises NotAssignable: the item is no longer open, or not about unmatched money
     :raises ReviewItemNotFound: no such item
     """
-    if payment_id is not None:
-        member_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
-    if member_id is None or not get_user_model().objects.filter(pk=member_id).exists():
-        raise OwnerNeeded
+    member_id = owner_of(member_id=member_id, payment_id=payment_id)
     item = _lock_with_receipt(item_id, also_members={member_id})
     receipt = item.receipt
     if item.status != ReviewStatus.OPEN or receipt is None or receipt.member_id is not None or receipt.reversed_at:
@@ -77,6 +74,18 @@ def assign_money(
     item.resolution = f"Assigned to payment {payment_id}." if payment_id else f"Assigned to member {member_id}."
     item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
     return item
+
+
+def owner_of(*, member_id: int | None, payment_id: int | None) -> int:
+    """Return the member that money belongs to: the payment's payer, or the member named.
+
+    :raises OwnerNeeded: neither was named, or it does not exist
+    """
+    if payment_id is not None:
+        member_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
+    if member_id is None or not get_user_model().objects.filter(pk=member_id).exists():
+        raise OwnerNeeded
+    return member_id
 
 
 def give_to_owner(

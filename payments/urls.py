@@ -2,12 +2,28 @@
 
 from django.urls import path
 
-from payments import views
+from payments.views import callbacks, desk, money
 
 app_name = "payments"
 
 urlpatterns = [
-    path("callbacks/stk/<str:token>/", views.StkCallbackView.as_view(), name="stk-callback"),
-    path("callbacks/c2b/<str:secret>/confirmation/", views.C2bConfirmationView.as_view(), name="c2b-confirmation"),
-    path("callbacks/c2b/<str:secret>/validation/", views.C2bValidationView.as_view(), name="c2b-validation"),
+    path("payments/", money.PaymentListView.as_view(), name="payment-list"),
+    path("payments/credit/", money.CreditView.as_view(), name="credit"),
+    path("payments/<str:reference>/", money.PaymentView.as_view(), name="payment"),
+    path("payments/<str:reference>/push/", money.PaymentPushView.as_view(), name="payment-push"),
+    path("payments/<str:reference>/cancel/", money.PaymentCancelView.as_view(), name="payment-cancel"),
+    path("receipts/", desk.ReceiptListView.as_view(), name="receipt-list"),
+    path("receipts/<int:pk>/", money.ReceiptView.as_view(), name="receipt"),
+    path("receipts/<int:pk>/void/", desk.ReceiptVoidView.as_view(), name="receipt-void"),
+    path("cash-sessions/", desk.CashSessionListView.as_view(), name="cash-session-list"),
+    path("cash-sessions/close/", desk.CashSessionCloseView.as_view(), name="cash-session-close"),
+    path("code-claims/", desk.CodeClaimView.as_view(), name="code-claim"),
+    path("review-items/", desk.ReviewItemListView.as_view(), name="review-item-list"),
+    path("review-items/<int:pk>/assign/", desk.ReviewItemAssignView.as_view(), name="review-item-assign"),
+    path("review-items/<int:pk>/undo/", desk.ReviewItemUndoView.as_view(), name="review-item-undo"),
+    path("review-items/<int:pk>/dismiss/", desk.ReviewItemDismissView.as_view(), name="review-item-dismiss"),
+    # Safaricom's: neutral words, no envelope, never logged.
+    path("callbacks/stk/<str:token>/", callbacks.StkCallbackView.as_view(), name="stk-callback"),
+    path("callbacks/c2b/<str:secret>/confirmation/", callbacks.C2bConfirmationView.as_view(), name="c2b-confirmation"),
+    path("callbacks/c2b/<str:secret>/validation/", callbacks.C2bValidationView.as_view(), name="c2b-validation"),
 ]

@@ -20,7 +20,7 @@ LATER = NOON + timedelta(seconds=30)
 
 @pytest.fixture(autouse=True)
 def noon(monkeypatch):
-    monkeypatch.setattr("payments.views.now", lambda: LATER)
+    monkeypatch.setattr("payments.views.callbacks.now", lambda: LATER)
 
 
 def confirm(client, secret=settings.C2B_SECRET, **message):

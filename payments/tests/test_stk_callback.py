@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def noon(monkeypatch):
-    monkeypatch.setattr("payments.views.now", lambda: NOON + timedelta(seconds=30))
+    monkeypatch.setattr("payments.views.callbacks.now", lambda: NOON + timedelta(seconds=30))
 
 
 def deliver(client, push, body, **headers):

@@ -1,4 +1,4 @@
-"""Payments over HTTP: Safaricom's callbacks, and what members and staff see and ask."""
+"""Safaricom's callbacks over HTTP: bytes in, 200 out, nothing in between."""
 
 import logging
 import secrets
@@ -9,6 +9,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
+from api.addresses import client_address
 from api.clock import now
 from payments import inbox, spool, validation
 from payments.models import CallbackSource
@@ -58,7 +59,7 @@ class CallbackView(View):
                 source=self.source,
                 body=request.body,
                 headers=request.headers,
-                peer=request.META.get("REMOTE_ADDR") or None,
+                peer=client_address(request),
                 now=now(),
                 **where,
             )

@@ -1,0 +1,327 @@
+"""What payments look like over HTTP, and what may be asked of them. Nothing here saves."""
+
+from django.utils.translation import get_language_from_request
+from rest_framework import serializers
+
+from api.phones import InvalidPhoneNumber, masked, normalise
+from payments.daraja import result_codes
+from payments.models import (
+    OPEN_PUSH,
+    CashSession,
+    Channel,
+    CodeClaim,
+    Payment,
+    PaymentStatus,
+    PushStatus,
+    Receipt,
+    ReviewItem,
+    ReviewReason,
+    ReviewStatus,
+)
+
+MOST_SHILLINGS = 10_000_000  # of one desk receipt or drawer: far over any real one, far under the column
+
+
+class Shillings(serializers.IntegerField):
+    """Whole KES as a JSON number; `"10"`, `1.0` and `true` are not."""
+
+    def to_internal_value(self, data):
+        if type(data) is not int:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class PhoneField(serializers.CharField):
+    """A Kenyan mobile number in any usual form; 2547XXXXXXXX inside."""
+
+    def to_internal_value(self, data):
+        try:
+            return normalise(super().to_internal_value(data))
+        except InvalidPhoneNumber as error:
+            raise serializers.ValidationError(error.message, code=error.code) from error
+
+
+# --- Shown ----------------------------------------------------------------------------------------
+
+
+class PayerSerializer(serializers.Serializer):
+    """Who pays, in short."""
+
+    id = serializers.IntegerField()
+    first_name = serializers.CharField()
+    last_name = serializers.CharField()
+    member_number = serializers.CharField()
+
+
+class PaymentSerializer(serializers.Serializer):
+    """A payment in a list. Reads rows of `ROW`, not models: a page costs one query and no instances."""
+
+    ROW = (
+        "id",
+        "reference",
+        "description",
+        "amount_due",
+        "amount_paid",
+        "status",
+        "created_at",
+        "expires_at",
+        "paid_at",
+        "payer_id",
+        "payer__first_name",
+        "payer__last_name",
+        "payer__member_number",
+    )
+
+    reference = serializers.CharField()
+    description = serializers.CharField()
+    payer = PayerSerializer()
+    amount_due = serializers.IntegerField(help_text="Whole KES.")
+    amount_paid = serializers.IntegerField(help_text="Whole KES.")
+    amount_owed = serializers.IntegerField(help_text="Whole KES still to come.")
+    status = serializers.ChoiceField(PaymentStatus.choices)
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    paid_at = serializers.DateTimeField(allow_null=True, help_text="When the money moved that covered it.")
+
+    def to_representation(self, row: dict) -> dict:
+        return {
+            "reference": row["reference"],
+            "description": row["description"],
+            "payer": {
+                "id": row["payer_id"],
+                "first_name": row["payer__first_name"],
+                "last_name": row["payer__last_name"],
+                "member_number": row["payer__member_number"],
+            },
+            "amount_due": row["amount_due"],
+            "amount_paid": row["amount_paid"],
+            "amount_owed": row["amount_due"] - row["amount_paid"],
+            "status": row["status"],
+            "created_at": row["created_at"],
+            "expires_at": row["expires_at"],
+            "paid_at": row["paid_at"],
+        }
+
+
+class PushSerializer(serializers.Serializer):
+    """A prompt: on whose phone (masked), what became of it, and what to do now in one sentence."""
+
+    id = serializers.IntegerField()
+    phone = serializers.CharField()
+    amount = serializers.IntegerField()
+    status = serializers.ChoiceField(PushStatus.choices)
+    is_open = serializers.BooleanField()
+    result_code = serializers.CharField()
+    message = serializers.CharField(help_text="In English or, by Accept-Language, Swahili.")
+    created_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+    def to_representation(self, push) -> dict:
+        is_open = push.status in OPEN_PUSH
+        return {
+            "id": push.pk,
+            "phone": masked(push.phone),
+            "amount": push.amount,
+            "status": push.status,
+            "is_open": is_open,
+            "result_code": push.result_code,
+            "message": result_codes.advice("" if is_open else push.result_code, self.context["language"]),
+            "created_at": push.created_at,
+            "ended_at": push.ended_at,
+        }
+
+
+class PaidWithSerializer(serializers.Serializer):
+    """Money of one receipt that this payment holds."""
+
+    receipt = serializers.IntegerField()
+    channel = serializers.ChoiceField(Channel.choices)
+    code = serializers.CharField(allow_null=True)
+    number = serializers.CharField(allow_null=True)
+    amount = serializers.IntegerField(help_text="Whole KES of it in this payment.")
+    paid_at = serializers.DateTimeField()
+
+    def to_representation(self, allocation) -> dict:
+        receipt = allocation.receipt
+        return {
+            "receipt": receipt.pk,
+            "channel": receipt.channel,
+            "code": receipt.code,
+            "number": receipt.number,
+            "amount": allocation.amount,
+            "paid_at": receipt.paid_at,
+        }
+
+
+class PaymentDetailSerializer(PaymentSerializer):
+    """A payment with its prompts, the money in it, and the payments its prompt pays too."""
+
+    companions = serializers.ListField(child=serializers.CharField(), help_text="Their references.")
+    pushes = PushSerializer(many=True)
+    receipts = PaidWithSerializer(many=True)
+
+    def to_representation(self, payment: Payment) -> dict:
+        row = {name: getattr(payment, name) for name in self.ROW if "__" not in name}
+        row |= {f"payer__{name}": getattr(payment.payer, name) for name in ("first_name", "last_name", "member_number")}
+        request = self.context.get("request")
+        language = {"language": get_language_from_request(request) if request else "en"}
+        return super().to_representation(row) | {
+            "companions": [each.reference for each in payment.companions.all()],
+            "pushes": PushSerializer(payment.pushes.all(), many=True, context=language).data,
+            "receipts": PaidWithSerializer(payment.live_allocations, many=True).data,
+        }
+
+
+class ReceiptSerializer(serializers.ModelSerializer):
+    """Money that moved, and what it is for."""
+
+    member = PayerSerializer(allow_null=True)
+    payments = serializers.SerializerMethodField()
+    amount_left = serializers.SerializerMethodField(help_text="Whole KES that no payment uses: credit, or unmatched.")
+
+    class Meta:
+        model = Receipt
+        fields = [
+            "id",
+            "number",
+            "channel",
+            "code",
+            "amount",
+            "amount_left",
+            "paid_at",
+            "payer_name",
+            "account_typed",
+            "member",
+            "payments",
+            "reversed_at",
+        ]
+        read_only_fields = fields
+
+    def get_payments(self, receipt) -> list[dict]:
+        return [{"reference": each.payment.reference, "amount": each.amount} for each in receipt.live_allocations]
+
+    def get_amount_left(self, receipt) -> int:
+        if receipt.reversed_at is not None:
+            return 0
+        return receipt.amount - sum(each.amount for each in receipt.live_allocations)
+
+
+class ReviewItemSerializer(serializers.ModelSerializer):
+    """What a person must look at, with what is known."""
+
+    reason = serializers.ChoiceField(ReviewReason.choices)
+    status = serializers.ChoiceField(ReviewStatus.choices)
+    receipt = ReceiptSerializer(allow_null=True)
+    payment = serializers.SlugRelatedField("reference", read_only=True, allow_null=True)
+
+    class Meta:
+        model = ReviewItem
+        fields = [
+            "id",
+            "reason",
+            "status",
+            "detail",
+            "receipt",
+            "payment",
+            "push",
+            "callback",
+            "suggested_members",
+            "created_at",
+            "resolved_at",
+            "resolved_by",
+            "resolution",
+        ]
+        read_only_fields = fields
+
+
+class CashSessionSerializer(serializers.ModelSerializer):
+    """A drawer; `difference` is over (positive) or short (negative) in KES once it is closed."""
+
+    difference = serializers.IntegerField(allow_null=True)
+
+    class Meta:
+        model = CashSession
+        fields = [
+            "id",
+            "cashier",
+            "opened_at",
+            "opening_float",
+            "closed_at",
+            "expected",
+            "counted",
+            "difference",
+            "note",
+        ]
+        read_only_fields = fields
+
+
+class CodeClaimSerializer(serializers.ModelSerializer):
+    """A code shown at the desk; `receipt` is set once Safaricom's evidence has it."""
+
+    payment = serializers.SlugRelatedField("reference", read_only=True)
+
+    class Meta:
+        model = CodeClaim
+        fields = ["id", "code", "payment", "claimed_at", "receipt"]
+        read_only_fields = fields
+
+
+# --- Asked ----------------------------------------------------------------------------------------
+
+
+class PushRequestSerializer(serializers.Serializer):
+    """Which phone to prompt; the payer's own when left out."""
+
+    phone_number = PhoneField(required=False)
+
+
+class OwnerSerializer(serializers.Serializer):
+    """Whose money it is: a payment by its reference, or a member by id; one of the two."""
+
+    payment = serializers.SlugRelatedField("reference", queryset=Payment.objects.all(), required=False)
+    member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
+
+    def validate(self, attrs):
+        if ("payment" in attrs) == ("member" in attrs):
+            raise serializers.ValidationError("Name a payment or a member, one of the two.", code="owner_needed")
+        return attrs
+
+    @property
+    def owner(self) -> dict:
+        """The owner as services take it."""
+        payment = self.validated_data.get("payment")
+        return {"payment_id": payment.pk} if payment else {"member_id": self.validated_data["member"]}
+
+
+class DeskReceiptSerializer(OwnerSerializer):
+    """Cash or a bank transfer over the desk."""
+
+    channel = serializers.ChoiceField([Channel.CASH, Channel.BANK])
+    amount = Shillings(min_value=1, max_value=MOST_SHILLINGS)
+    note = serializers.CharField(required=False, max_length=64, help_text="The bank's reference.")
+
+
+class ReasonSerializer(serializers.Serializer):
+    """Why."""
+
+    reason = serializers.CharField(max_length=200)
+
+
+class OpenSessionSerializer(serializers.Serializer):
+    """What lies in the drawer at the start."""
+
+    opening_float = Shillings(min_value=0, max_value=MOST_SHILLINGS)
+
+
+class CloseSessionSerializer(serializers.Serializer):
+    """What was counted at the end."""
+
+    counted = Shillings(min_value=0, max_value=MOST_SHILLINGS)
+    note = serializers.CharField(required=False, allow_blank=True, max_length=200)
+
+
+class ClaimSerializer(serializers.Serializer):
+    """An M-Pesa code that a payer shows, and the payment it is for."""
+
+    code = serializers.CharField(max_length=32)
+    payment = serializers.SlugRelatedField("reference", queryset=Payment.objects.all())

@@ -1,0 +1,324 @@
+"""Payments over HTTP as members and staff see them."""
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from payments import desk, evidence
+from payments.daraja.messages import C2bMessage
+from payments.models import Payment, ReviewItem, StkPush
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+def as_user(user):
+    client = APIClient()
+    client.force_authenticate(user)
+    return client
+
+
+@pytest.fixture
+def member():
+    return MemberFactory(first_name="Asha", last_name="Otieno", phone_number="254712345678")
+
+
+@pytest.fixture
+def receptionist():
+    return MemberFactory(role="Receptionist")
+
+
+@pytest.fixture
+def manager():
+    return MemberFactory(role="Manager")
+
+
+def unmatched(amount=1500, code="TKN1AB2C3D"):
+    message = C2bMessage(code, NOON, amount, "174379", "gym", "2547 ***** 678", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    return ReviewItem.objects.get(receipt__code=code)
+
+
+def code_of(answer):
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_one_sees_ones_own_payments_newest_first(member):
+    first, second = open_payment(member, amount=100), open_payment(member, amount=200)
+    open_payment()
+
+    answer = as_user(member).get("/api/v1/payments/").json()
+
+    assert [row["reference"] for row in answer["data"]] == [second.reference, first.reference]
+    assert answer["data"][0] == {
+        "reference": second.reference,
+        "description": "Gym, one month",
+        "payer": {
+            "id": member.pk,
+            "first_name": "Asha",
+            "last_name": "Otieno",
+            "member_number": member.member_number,
+        },
+        "amount_due": 200,
+        "amount_paid": 0,
+        "amount_owed": 200,
+        "status": "pending",
+        "created_at": "2026-11-02T09:00:00Z",
+        "expires_at": "2026-11-05T09:00:00Z",
+        "paid_at": None,
+    }
+    assert answer["meta"]["pagination"] == {"next": None, "previous": None}
+
+
+def test_a_list_of_any_length_costs_one_query(member, django_assert_num_queries):
+    for _ in range(3):
+        open_payment(member)
+    client = as_user(member)
+
+    with django_assert_num_queries(1):
+        assert len(client.get("/api/v1/payments/").json()["data"]) == 3
+
+
+def test_pages_follow_one_another_without_loss(member):
+    references = [open_payment(member).reference for _ in range(5)]
+    client, url, seen = as_user(member), "/api/v1/payments/?page_size=2", []
+
+    while url:
+        answer = client.get(url).json()
+        seen += [row["reference"] for row in answer["data"]]
+        url = answer["meta"]["pagination"]["next"]
+
+    assert seen == references[::-1]
+
+
+def test_staff_see_everyones_and_filter(member, receptionist):
+    mine = open_payment(member)
+    open_payment()
+    client = as_user(receptionist)
+
+    assert len(client.get("/api/v1/payments/").json()["data"]) == 2
+    rows = client.get(f"/api/v1/payments/?payer={member.pk}&status=pending").json()["data"]
+    assert [row["reference"] for row in rows] == [mine.reference]
+    assert code_of(client.get("/api/v1/payments/?colour=red")) == (400, "unknown_parameter")
+
+
+def test_nobody_sees_anything_without_logging_in():
+    payment = open_payment()
+
+    for path in ("payments/", f"payments/{payment.reference}/", "receipts/", "review-items/", "payments/credit/"):
+        assert code_of(APIClient().get(f"/api/v1/{path}")) == (401, "not_authenticated")
+
+
+def test_a_payment_tells_of_its_prompts_its_money_and_what_is_owed(member, django_assert_num_queries):
+    push = make_push(open_payment(member, amount=1500), phone="254712345678")
+    message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", push.payment.reference, "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    client = as_user(member)
+
+    with django_assert_num_queries(4):
+        answer = client.get(f"/api/v1/payments/{push.payment.reference.lower()}/")
+
+    data = answer.json()["data"]
+    assert (data["status"], data["amount_owed"], data["companions"]) == ("partially_paid", 500, [])
+    assert data["pushes"] == [
+        {
+            "id": push.pk,
+            "phone": "2547****678",
+            "amount": 1500,
+            "status": "sent",
+            "is_open": True,
+            "result_code": "",
+            "message": "Check your phone and enter your M-Pesa PIN.",
+            "created_at": "2026-11-02T09:00:00Z",
+            "ended_at": None,
+        }
+    ]
+    assert [(row["code"], row["amount"]) for row in data["receipts"]] == [("TKN1AB2C3D", 1000)]
+
+
+def test_the_advice_comes_in_swahili_when_asked(member):
+    push = make_push(open_payment(member))
+
+    answer = as_user(member).get(f"/api/v1/payments/{push.payment.reference}/", HTTP_ACCEPT_LANGUAGE="sw")
+
+    assert answer.json()["data"]["pushes"][0]["message"] == "Angalia simu yako na uweke PIN ya M-Pesa."
+
+
+def test_what_is_not_yours_is_not_there(member):
+    payment = open_payment()
+    client = as_user(member)
+
+    for answer in (
+        client.get(f"/api/v1/payments/{payment.reference}/"),
+        client.post(f"/api/v1/payments/{payment.reference}/push/"),
+        client.post(f"/api/v1/payments/{payment.reference}/cancel/"),
+        client.get("/api/v1/payments/K0000000/"),
+    ):
+        assert code_of(answer) == (404, "not_found")
+
+
+def test_a_prompt_goes_to_the_payers_phone_or_the_one_given(member):
+    payment, other = open_payment(member), open_payment(member)
+    client = as_user(member)
+
+    answers = [
+        client.post(f"/api/v1/payments/{payment.reference}/push/"),
+        client.post(f"/api/v1/payments/{other.reference}/push/", {"phone_number": "0722 000 111"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json()["data"]["status"] == "processing"
+    assert list(StkPush.objects.order_by("pk").values_list("phone", flat=True)) == ["254712345678", "254722000111"]
+
+
+def test_a_second_prompt_while_one_is_open_is_refused(member):
+    payment = open_payment(member)
+    client = as_user(member)
+    client.post(f"/api/v1/payments/{payment.reference}/push/")
+
+    assert code_of(client.post(f"/api/v1/payments/{payment.reference}/push/")) == (409, "push_open")
+
+
+@pytest.mark.parametrize("phone", ["", "123", "+1 202 555 0100", 7, None, "2547123456789012"])
+def test_a_prompt_to_what_is_no_kenyan_phone_is_refused(member, phone):
+    payment = open_payment(member)
+
+    answer = as_user(member).post(f"/api/v1/payments/{payment.reference}/push/", {"phone_number": phone})
+
+    assert code_of(answer) == (400, "validation_error")
+
+
+def test_a_prompt_needs_a_phone_from_somewhere():
+    payer = MemberFactory(phone_number=None)
+
+    answer = as_user(payer).post(f"/api/v1/payments/{open_payment(payer).reference}/push/")
+
+    assert code_of(answer) == (400, "phone_number_needed")
+
+
+def test_cancelling_withdraws_once_and_a_paid_payment_stays(member):
+    payment, paid = open_payment(member), open_payment(member, amount=0)
+    client = as_user(member)
+
+    assert client.post(f"/api/v1/payments/{payment.reference}/cancel/").json()["data"]["status"] == "cancelled"
+    assert code_of(client.post(f"/api/v1/payments/{paid.reference}/cancel/")) == (409, "invalid_transition")
+
+
+def test_ones_credit_is_told(member):
+    payment = open_payment(member, amount=100)
+    message = C2bMessage("TKN1AB2C3D", NOON, 150, "174379", payment.reference, "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+
+    assert as_user(member).get("/api/v1/payments/credit/").json()["data"] == {"credit": 50}
+
+
+def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, django_assert_num_queries):
+    unmatched(code="TKN0000001")
+    payment = open_payment(member, amount=100)
+    message = C2bMessage("TKN0000002", NOON, 150, "174379", payment.reference, "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    client = as_user(member)
+
+    with django_assert_num_queries(2):
+        rows = client.get("/api/v1/receipts/").json()["data"]
+
+    assert [(row["code"], row["amount_left"]) for row in rows] == [("TKN0000002", 50)]
+    assert rows[0]["payments"] == [{"reference": payment.reference, "amount": 100}]
+    assert len(as_user(receptionist).get("/api/v1/receipts/").json()["data"]) == 2
+    other = as_user(MemberFactory()).get(f"/api/v1/receipts/{rows[0]['id']}/")
+    assert code_of(other) == (404, "not_found")
+
+
+def test_cash_at_the_desk(member, receptionist, manager):
+    payment = open_payment(member, amount=500, now=timezone.now())
+    desk_client = as_user(receptionist)
+    body = {"channel": "cash", "amount": 500, "payment": payment.reference}
+
+    assert code_of(desk_client.post("/api/v1/receipts/", body)) == (409, "no_open_session")
+    assert desk_client.post("/api/v1/cash-sessions/", {"opening_float": 100}).status_code == 201
+    created = desk_client.post("/api/v1/receipts/", body)
+    assert (created.status_code, created.json()["data"]["number"]) == (201, "2026-000001")
+    void = f"/api/v1/receipts/{created.json()['data']['id']}/void/"
+    assert code_of(desk_client.post(void, {"reason": "typo"})) == (403, "second_person_needed")
+    assert as_user(manager).post(void, {"reason": "typo"}).json()["data"]["reversed_at"] is not None
+    closed = desk_client.post("/api/v1/cash-sessions/close/", {"counted": 90})
+    assert closed.json()["data"]["difference"] == -10
+    assert len(desk_client.get("/api/v1/cash-sessions/").json()["data"]) == 1
+    payment.refresh_from_db()
+    assert payment.status == "pending"
+
+
+def test_a_member_takes_no_money(member):
+    body = {"channel": "cash", "amount": 500, "member": member.pk}
+
+    assert code_of(as_user(member).post("/api/v1/receipts/", body)) == (403, "permission_denied")
+
+
+@pytest.mark.parametrize("amount", [0, -1, 1.5, "10", "1e3", True, None, 10_000_001, 2**63])
+def test_a_desk_amount_is_whole_shillings(member, receptionist, amount):
+    body = {"channel": "bank", "amount": amount, "member": member.pk}
+
+    assert code_of(as_user(receptionist).post("/api/v1/receipts/", body)) == (400, "validation_error")
+
+
+@pytest.mark.parametrize(
+    "owner", [{}, {"member": 1, "payment": "K0000000"}, {"payment": "K0000000"}, {"member": 2**70}]
+)
+def test_desk_money_has_one_owner(receptionist, owner):
+    answer = as_user(receptionist).post("/api/v1/receipts/", {"channel": "bank", "amount": 5} | owner)
+
+    assert code_of(answer) == (400, "validation_error")
+
+
+def test_desk_money_for_a_member_who_does_not_exist_is_refused(receptionist):
+    answer = as_user(receptionist).post("/api/v1/receipts/", {"channel": "bank", "amount": 5, "member": 10**9})
+
+    assert code_of(answer) == (400, "owner_needed")
+
+
+def test_a_typed_code_is_a_claim(member, receptionist):
+    payment = open_payment(member, amount=1500)
+    client = as_user(receptionist)
+
+    waiting = client.post("/api/v1/code-claims/", {"code": "tkn1ab2c3d", "payment": payment.reference})
+    assert (waiting.status_code, waiting.json()["data"]["receipt"]) == (202, None)
+    message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    assert client.post("/api/v1/code-claims/", {"code": "TKN1AB2C3D", "payment": payment.reference}).status_code == 200
+    assert Payment.objects.get(pk=payment.pk).status == "paid"
+
+
+def test_unmatched_money_is_listed_assigned_and_taken_back(member, manager, django_assert_num_queries):
+    unmatched(code="TKN0000002")
+    item = unmatched()
+    payment = open_payment(member, amount=1500, now=timezone.now())
+    client = as_user(manager)
+
+    with django_assert_num_queries(3):
+        rows = client.get("/api/v1/review-items/?status=open").json()["data"]
+    assert [row["reason"] for row in rows] == ["unmatched", "unmatched"]
+    assert rows[0]["suggested_members"] == [member.pk]
+    assert rows[0]["receipt"]["code"] == "TKN1AB2C3D"
+
+    url = f"/api/v1/review-items/{item.pk}"
+    assert client.post(f"{url}/assign/", {"payment": payment.reference}).json()["data"]["status"] == "resolved"
+    assert Payment.objects.get(pk=payment.pk).status == "paid"
+    assert code_of(client.post(f"{url}/assign/", {"payment": payment.reference})) == (409, "not_assignable")
+    assert client.post(f"{url}/undo/").json()["data"]["status"] == "open"
+    assert Payment.objects.get(pk=payment.pk).status == "pending"
+    assert client.post(f"{url}/dismiss/", {"reason": "sent back"}).json()["data"]["status"] == "dismissed"
+    assert code_of(client.post(f"{url}/dismiss/", {"reason": "sent back"})) == (409, "already_decided")
+
+
+def test_review_items_are_for_managers(receptionist, manager):
+    for path in ("", "1/assign/", "1/undo/", "1/dismiss/"):
+        method = as_user(receptionist).post if path else as_user(receptionist).get
+        assert code_of(method(f"/api/v1/review-items/{path}")) == (403, "permission_denied")
+    assert code_of(as_user(manager).post("/api/v1/review-items/0/undo/")) == (404, "not_found")
+
+
+def test_a_drawer_cannot_be_closed_by_another(receptionist):
+    desk.open_session(cashier_id=receptionist.pk, opening_float=0, now=NOON)
+    other = MemberFactory(role="Receptionist")
+
+    assert code_of(as_user(other).post("/api/v1/cash-sessions/close/", {"counted": 0})) == (409, "no_open_session")

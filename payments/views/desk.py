@@ -1,0 +1,165 @@
+"""The front desk and the back office: desk receipts, drawers, claimed codes, review items."""
+
+from django.db.models import Prefetch
+from rest_framework import generics
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from api.clock import now
+from api.pagination import CursorPagination
+from api.permissions import IsManager, IsReceptionist
+from payments import desk, resolutions, serializers
+from payments.models import CashSession, Receipt, ReviewItem
+from payments.permissions import visible_receipts
+from payments.views.money import NewestReceipts, shown_receipts
+
+
+def validated(serializer_class, request):
+    """Return the serializer of a request's body, checked.
+
+    :raises ValidationError: the body is not valid
+    """
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return serializer
+
+
+def receipt_answer(receipt_id: int, status: int = 200) -> Response:
+    """Answer with a receipt as it is now."""
+    return Response(serializers.ReceiptSerializer(shown_receipts().get(pk=receipt_id)).data, status=status)
+
+
+class ReceiptListView(generics.ListAPIView):
+    """Receipts, newest money first; and cash or bank money taken at the desk."""
+
+    serializer_class = serializers.ReceiptSerializer
+    pagination_class = NewestReceipts
+    queryset = Receipt.objects.all()
+    filterset_fields = ["channel", "member", "code", "number"]
+    ordering_fields: list = []
+
+    def get_permissions(self):
+        return [IsReceptionist()] if self.request.method == "POST" else [IsAuthenticated()]
+
+    def get_queryset(self):
+        return visible_receipts(shown_receipts(), self.request.user)
+
+    def post(self, request):
+        asked = validated(serializers.DeskReceiptSerializer, request)
+        receipt = desk.record_receipt(
+            channel=asked.validated_data["channel"],
+            amount=asked.validated_data["amount"],
+            note=asked.validated_data.get("note", ""),
+            by_id=request.user.pk,
+            now=now(),
+            **asked.owner,
+        )
+        return receipt_answer(receipt.pk, status=201)
+
+
+class ReceiptVoidView(APIView):
+    """Void a cash or bank receipt that another person recorded."""
+
+    permission_classes = [IsReceptionist]
+    serializer_class = serializers.ReasonSerializer
+
+    def post(self, request, pk):
+        asked = validated(serializers.ReasonSerializer, request)
+        desk.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        return receipt_answer(pk)
+
+
+class CashSessionListView(generics.ListAPIView):
+    """The caller's drawers (everyone's for managers), newest first; and opening one."""
+
+    permission_classes = [IsReceptionist]
+    serializer_class = serializers.CashSessionSerializer
+    queryset = CashSession.objects.order_by("-opened_at", "-pk")
+    filterset_fields = ["cashier"]
+    ordering_fields: list = []
+
+    def get_queryset(self):
+        sessions = super().get_queryset()
+        sees_all = IsManager().has_permission(self.request, self)
+        return sessions if sees_all else sessions.filter(cashier_id=self.request.user.pk)
+
+    def post(self, request):
+        asked = validated(serializers.OpenSessionSerializer, request)
+        session = desk.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
+        return Response(serializers.CashSessionSerializer(session).data, status=201)
+
+
+class CashSessionCloseView(APIView):
+    """Close the caller's drawer with what was counted."""
+
+    permission_classes = [IsReceptionist]
+    serializer_class = serializers.CloseSessionSerializer
+
+    def post(self, request):
+        asked = validated(serializers.CloseSessionSerializer, request)
+        session = desk.close_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
+        return Response(serializers.CashSessionSerializer(session).data)
+
+
+class CodeClaimView(APIView):
+    """Note an M-Pesa code that a payer shows; money only when Safaricom's evidence has it."""
+
+    permission_classes = [IsReceptionist]
+    serializer_class = serializers.ClaimSerializer
+
+    def post(self, request):
+        asked = validated(serializers.ClaimSerializer, request).validated_data
+        claim = desk.claim_code(code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now())
+        return Response(serializers.CodeClaimSerializer(claim).data, status=202 if claim.receipt_id is None else 200)
+
+
+class ReviewItemListView(generics.ListAPIView):
+    """What a person must look at, newest first."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.ReviewItemSerializer
+    pagination_class = CursorPagination
+    queryset = ReviewItem.objects.select_related("payment").prefetch_related(
+        Prefetch("receipt", shown_receipts()),
+    )
+    filterset_fields = ["status", "reason"]
+    ordering_fields: list = []
+
+
+def item_answer(item: ReviewItem) -> Response:
+    """Answer with a review item as it is now."""
+    return Response(serializers.ReviewItemSerializer(ReviewItemListView.queryset.get(pk=item.pk)).data)
+
+
+class ReviewItemAssignView(APIView):
+    """Give unmatched money to its owner: pays, grants and records in one act."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.OwnerSerializer
+
+    def post(self, request, pk):
+        asked = validated(serializers.OwnerSerializer, request)
+        return item_answer(resolutions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **asked.owner))
+
+
+class ReviewItemUndoView(APIView):
+    """Take an assignment back exactly."""
+
+    permission_classes = [IsManager]
+    serializer_class = None
+
+    def post(self, request, pk):
+        return item_answer(resolutions.undo_assignment(item_id=pk, by_id=request.user.pk, now=now()))
+
+
+class ReviewItemDismissView(APIView):
+    """End an item without moving money."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.ReasonSerializer
+
+    def post(self, request, pk):
+        asked = validated(serializers.ReasonSerializer, request)
+        item = resolutions.dismiss_item(item_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        return item_answer(item)
