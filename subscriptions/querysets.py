@@ -7,12 +7,8 @@ from django.db import models
 from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
+from api.permissions import is_at_least
 from subscriptions.statuses import Status
-
-
-def is_staff(user) -> bool:
-    """Say whether the caller works here: any role above Member."""
-    return user.is_authenticated and user.role != "Member"
 
 
 class SubscriptionQuerySet(models.QuerySet):
@@ -20,7 +16,7 @@ class SubscriptionQuerySet(models.QuerySet):
 
     def visible_to(self, user):
         """Return the caller's own, or everybody's for staff."""
-        return self if is_staff(user) else self.filter(member=user.pk)
+        return self if is_at_least(user, "Trainer") else self.filter(member=user.pk)
 
     def granted(self):
         return self.filter(fact="granted")
@@ -80,7 +76,7 @@ class PlanQuerySet(models.QuerySet):
     """Plans; the price list shows what is on sale, staff see the rest too."""
 
     def visible_to(self, user):
-        return self if is_staff(user) else self.filter(is_on_sale=True)
+        return self if is_at_least(user, "Trainer") else self.filter(is_on_sale=True)
 
 
 class FreezeQuerySet(models.QuerySet):

@@ -3,6 +3,7 @@
 Locks are taken in the order member, payment, receipt, then the periods of one member and group by id.
 """
 
+from subscriptions.services.asking import renew_as, subscribe_as, upgrade_as
 from subscriptions.services.buying import Purchase, cancel, renew, subscribe
 from subscriptions.services.catalog import create_plan, create_plan_group, edit_plan
 from subscriptions.services.changing import change_at_end, undo_changes, upgrade
@@ -24,9 +25,12 @@ __all__ = [
     "grant_for_payment",
     "open_club",
     "renew",
+    "renew_as",
     "revoke_for_payment",
     "subscribe",
+    "subscribe_as",
     "undo_changes",
     "unfreeze",
     "upgrade",
+    "upgrade_as",
 ]

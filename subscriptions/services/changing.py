@@ -10,7 +10,7 @@ from payments import services as payment_services
 from payments.models import PaymentStatus
 from subscriptions.models import Fact, Freeze, Origin, Plan, Subscription
 from subscriptions.periods import business_day, unused_value
-from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale
+from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale, Purchase
 from subscriptions.services.calendars import as_period, frozen_days, lock_periods
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment, withdraw
@@ -48,7 +48,7 @@ class WorthAsMuch(Conflict):
 
 
 @transaction.atomic
-def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: int, now: datetime) -> Subscription:
+def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: int, now: datetime) -> Purchase:
     """Buy the dearer plan from today, less what is unused of the running period; return the pending upgrade.
 
     Nothing changes until its payment is paid. Then the running period ends on today's date, from which its
@@ -68,7 +68,7 @@ def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: i
         raise NotRunning
     pending = _pending_upgrade(running, chain, now)
     if pending is not None and pending.plan_id == plan.pk:
-        return pending
+        return Purchase((pending,), is_new=False)
     if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
         raise AlreadyPending("Another purchase is waiting for its payment; pay it or cancel it first.")
     if Freeze.objects.covering(today).filter(subscription=running).exists():
@@ -98,7 +98,7 @@ def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: i
         bought.refresh_from_db()
     elif phone:
         pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=by_id, now=now)
-    return bought
+    return Purchase((bought,), is_new=True)
 
 
 @transaction.atomic

@@ -2,11 +2,13 @@
 
 from datetime import date, datetime
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from api.errors import Conflict
 from payments import services as payment_services
 from subscriptions.models import Fact, Origin, Plan, Subscription
+from subscriptions.services.buying import MemberNotFound, PlanNotFound
 from subscriptions.services.calendars import granted_periods, lock_periods
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment
@@ -19,8 +21,16 @@ class PeriodsOverlap(Conflict):
 
 
 @transaction.atomic
-def give(*, member_id: int, plan: Plan, reason: str, by_id: int, now: datetime) -> Subscription:
-    """Give the member one period of the plan; it stacks and starts as a bought one paid today would."""
+def give(*, member_id: int, plan_code: str, reason: str, by_id: int, now: datetime) -> Subscription:
+    """Give the member one period of the plan; it stacks and starts as a bought one paid today would.
+
+    :raises PlanNotFound, MemberNotFound: there is none
+    """
+    plan = Plan.objects.filter(code=plan_code).first()
+    if plan is None:
+        raise PlanNotFound
+    if not get_user_model().objects.filter(pk=member_id).exists():
+        raise MemberNotFound
     subscription = _open_comp(member_id, plan, Origin.GIFT, reason=reason, by_id=by_id, now=now)
     return grant_for_payment(payment_id=subscription.payment_id, now=now)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from payments import pushes
 from payments import services as payment_services
 from payments.models import Payment, PaymentStatus
 from subscriptions import services
@@ -15,19 +14,6 @@ from subscriptions.services import buying
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def prompts(monkeypatch):
-    """The prompts that were asked for, as (payment, phone)."""
-    asked = []
-    monkeypatch.setattr(
-        pushes,
-        "request_push",
-        lambda *, payment_id, phone, created_by_id, now: asked.append((payment_id, phone)),
-        raising=False,
-    )
-    return asked
 
 
 def subscribe(*members, plan, payer=None, now=NOON, phone=None, **fields):

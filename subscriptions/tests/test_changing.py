@@ -32,7 +32,7 @@ def upgrade(subscription, plan, on=DAY_TEN):
         phone=None,
         by_id=subscription.member_id,
         now=noon_on(on),
-    )
+    ).subscription
 
 
 def spans(*subscriptions):
@@ -87,7 +87,7 @@ def test_credit_that_covers_an_upgrade_makes_it_at_once(silver, gold):
 def test_what_was_given_has_no_value_to_carry(gold, silver):
     gift = services.give(
         member_id=granted(PlanFactory(group__name="Locker")).member_id,
-        plan=silver.plan,
+        plan_code=silver.plan.code,
         reason="raffle",
         by_id=silver.member_id,
         now=NOON,

@@ -41,7 +41,9 @@ def world():
     services.close_club(starts_on=TODAY + 3 * DAY, ends_on=TODAY + 8 * DAY, reason="Repairs", by_id=member.pk, now=NOON)
     old = granted(PlanFactory(price=500))
     later = noon_on(TODAY + 10 * DAY)
-    upgrade = services.upgrade(subscription_id=old.pk, plan_code=plan.code, phone=None, by_id=old.member_id, now=later)
+    upgrade = services.upgrade(
+        subscription_id=old.pk, plan_code=plan.code, phone=None, by_id=old.member_id, now=later
+    ).subscription
     pay(upgrade.payment, at=later)
     pack = granted(PlanFactory(visits=1))
     Visit.objects.create(member=pack.member, subscription=pack, at=NOON, decision="allow", reason="active")

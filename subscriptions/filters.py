@@ -1,0 +1,19 @@
+"""What the list of subscriptions can be narrowed by."""
+
+import django_filters
+
+from subscriptions.models import Subscription
+from subscriptions.statuses import Status
+
+
+class SubscriptionFilter(django_filters.FilterSet):
+    """`?status=active&plan=monthly&group=1&ends_before=2027-03-01&member=7`."""
+
+    status = django_filters.ChoiceFilter(choices=Status.choices)
+    plan = django_filters.CharFilter(field_name="plan__code")
+    ends_before = django_filters.DateFilter(field_name="ends_on", lookup_expr="lt")
+    ends_after = django_filters.DateFilter(field_name="ends_on", lookup_expr="gt")
+
+    class Meta:
+        model = Subscription
+        fields = ["status", "plan", "group", "member", "ends_before", "ends_after"]

@@ -1,0 +1,56 @@
+"""Who may do what with memberships."""
+
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+
+from api import clock
+from api.permissions import is_at_least
+from subscriptions.models import Subscription
+from subscriptions.periods import business_day
+from subscriptions.statuses import Status
+
+
+class HasActiveSubscription(BasePermission):
+    """The caller has a period that lets them in now, of any group that opens the gate."""
+
+    code, message = "subscription_required", "This needs an active subscription."
+    entering = (Status.ACTIVE, Status.GRACE)
+
+    def has_permission(self, request, view):
+        mine = Subscription.objects.filter(member=request.user.pk, group__opens_gate=True)
+        return mine.with_status(business_day(clock.now())).filter(status__in=self.entering).exists()
+
+
+class HasRunningSubscription(HasActiveSubscription):
+    """As HasActiveSubscription; days of grace do not count."""
+
+    entering = (Status.ACTIVE,)
+
+
+class AnyoneReadsManagersWrite(BasePermission):
+    """The price list is public; changing it takes a Manager."""
+
+    code, message = "permission_denied", "Your role does not allow this."
+
+    def has_permission(self, request, view):
+        return request.method in SAFE_METHODS or is_at_least(request.user, "Manager")
+
+
+class MembersReadManagersWrite(AnyoneReadsManagersWrite):
+    """Whoever is logged in may read it; changing it takes a Manager."""
+
+    def has_permission(self, request, view):
+        return request.user.is_authenticated and super().has_permission(request, view)
+
+
+class OwnOrReceptionist(BasePermission):
+    """One acts on what is one's own; on anybody's from Receptionist up. What one may not see is not found before."""
+
+    code, message = "permission_denied", "Your role does not allow this."
+
+    def has_permission(self, request, view):
+        return request.user.is_authenticated
+
+    def has_object_permission(self, request, view, subscription):
+        if request.method in SAFE_METHODS or subscription.member_id == request.user.pk:
+            return True
+        return is_at_least(request.user, "Receptionist")

@@ -1,0 +1,51 @@
+"""What the tests of memberships share."""
+
+import pytest
+
+from accounts.tests.factories import UserFactory
+from api.tests.clients import browser, signed_in
+from payments import pushes
+
+
+@pytest.fixture
+def prompts(monkeypatch):
+    """The prompts that were asked for, as (payment, phone); none is sent."""
+    asked = []
+    monkeypatch.setattr(
+        pushes,
+        "request_push",
+        lambda *, payment_id, phone, created_by_id, now: asked.append((payment_id, phone)),
+    )
+    return asked
+
+
+@pytest.fixture
+def visitor():
+    """A browser that is not logged in."""
+    return browser()
+
+
+@pytest.fixture
+def asha():
+    """A member."""
+    return UserFactory(username="asha", first_name="Asha", last_name="Otieno", phone_number="254712345678")
+
+
+@pytest.fixture
+def as_asha(asha):
+    return signed_in(asha)
+
+
+@pytest.fixture
+def as_receptionist():
+    return signed_in(UserFactory(role="Receptionist"))
+
+
+@pytest.fixture
+def as_trainer():
+    return signed_in(UserFactory(role="Trainer"))
+
+
+@pytest.fixture
+def as_manager():
+    return signed_in(UserFactory(role="Manager"))

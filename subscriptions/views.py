@@ -1,0 +1,313 @@
+"""HTTP for plans, subscriptions and the gate: each view makes one service call."""
+
+import hashlib
+import json
+import re
+
+from django.db.models import Prefetch
+from django.urls import reverse
+from rest_framework import generics
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+
+from api import clock
+from api.errors import Invalid
+from api.permissions import IsManager, IsStaff
+from subscriptions import gate, serializers, services
+from subscriptions.filters import SubscriptionFilter
+from subscriptions.models import Closure, Freeze, FreezeKind, Plan, PlanGroup, Subscription
+from subscriptions.periods import business_day
+from subscriptions.permissions import AnyoneReadsManagersWrite, MembersReadManagersWrite, OwnOrReceptionist
+
+
+class InvalidIdempotencyKey(Invalid):
+    """A key is 1 to 64 printable characters."""
+
+    code, message = "invalid_idempotency_key", "Idempotency-Key must be 1 to 64 printable characters."
+
+
+def shown(subscriptions):
+    """Return the subscriptions with everything an answer shows, in a constant number of queries."""
+    freezes = Prefetch("freezes", queryset=Freeze.objects.order_by("starts_on", "pk"))
+    return (
+        subscriptions.with_status(business_day(clock.now()))
+        .select_related("member", "plan__group", "payment", "next_plan")
+        .prefetch_related(freezes)
+    )
+
+
+def said(view) -> dict:
+    """Return the request's body as the view's `request_serializer` understands it."""
+    asked = view.request_serializer(data=view.request.data)
+    asked.is_valid(raise_exception=True)
+    return asked.validated_data
+
+
+# --- The price list -------------------------------------------------------------------------------------------------
+
+
+class PlanGroupListView(generics.ListCreateAPIView):
+    """Plan groups: anyone reads, managers add."""
+
+    permission_classes = [AnyoneReadsManagersWrite]
+    serializer_class = serializers.PlanGroupSerializer
+    queryset = PlanGroup.objects.order_by("name", "pk")
+    ordering_fields = ["name"]
+
+    def perform_create(self, serializer):
+        serializer.instance = services.create_plan_group(**serializer.validated_data)
+
+
+class PlanListView(generics.ListCreateAPIView):
+    """The price list: what is on sale; staff see the rest too. Managers add to it."""
+
+    permission_classes = [AnyoneReadsManagersWrite]
+    queryset = Plan.objects.none()
+    filterset_fields = ["group", "is_on_sale"]
+    search_fields = ["name", "code"]
+    ordering_fields = ["name", "price"]
+
+    def get_queryset(self):
+        return Plan.objects.visible_to(self.request.user).select_related("group").order_by("group", "price", "pk")
+
+    def get_serializer_class(self):
+        return serializers.PlanWriteSerializer if self.request.method == "POST" else serializers.PlanSerializer
+
+    def perform_create(self, serializer):
+        serializer.instance = services.create_plan(**serializer.validated_data)
+
+    def get_success_headers(self, data):
+        return {"Location": reverse("subscriptions:plan-detail", args=[data["id"]])}
+
+
+class PlanDetailView(generics.RetrieveUpdateAPIView):
+    """One plan. Editing it changes nothing of what was bought."""
+
+    http_method_names = ["get", "head", "options", "patch"]
+    permission_classes = [AnyoneReadsManagersWrite]
+    queryset = Plan.objects.none()
+
+    def get_queryset(self):
+        return Plan.objects.visible_to(self.request.user).select_related("group")
+
+    def get_serializer_class(self):
+        return serializers.PlanWriteSerializer if self.request.method == "PATCH" else serializers.PlanSerializer
+
+    def perform_update(self, serializer):
+        serializer.instance = services.edit_plan(plan_id=serializer.instance.pk, **serializer.validated_data)
+
+
+# --- Subscriptions --------------------------------------------------------------------------------------------------
+
+
+class PurchaseMixin:
+    """Answers a purchase: 202 for a new one, 200 for the one that was there."""
+
+    def answer_purchase(self, purchase, *, many=False):
+        ids = [each.pk for each in purchase.subscriptions]
+        # What one pays for is shown to them, also where it is for another member.
+        rows = shown(Subscription.objects.filter(pk__in=ids)).order_by("pk")
+        return Response(
+            serializers.SubscriptionSerializer(rows if many else rows[0], many=many).data,
+            status=202 if purchase.is_new else 200,
+            headers={"Location": reverse("subscriptions:subscription-detail", args=[purchase.subscription.pk])},
+        )
+
+
+class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
+    """Own subscriptions, or everybody's for staff; POST buys."""
+
+    permission_classes = [IsAuthenticated]
+    queryset = Subscription.objects.none()
+    serializer_class = serializers.SubscriptionSerializer
+    request_serializer = serializers.SubscribeSerializer
+    filterset_class = SubscriptionFilter
+    search_fields = ["member__first_name", "member__last_name", "member__member_number", "payment__reference"]
+    ordering_fields = ["starts_on", "ends_on", "created_at"]
+
+    def get_queryset(self):
+        return shown(Subscription.objects.visible_to(self.request.user)).order_by("-created_at", "-pk")
+
+    def post(self, request):
+        asked = said(self)
+        purchase = services.subscribe_as(
+            caller=request.user,
+            now=clock.now(),
+            idempotency_key=idempotency_key(request),
+            body_fingerprint=fingerprint(request.data),
+            **asked,
+        )
+        return self.answer_purchase(purchase, many="members" in asked)
+
+
+class SubscriptionActionView(generics.GenericAPIView):
+    """One subscription of the caller's, or anybody's for staff; others do not exist for them."""
+
+    permission_classes = [OwnOrReceptionist]
+    queryset = Subscription.objects.none()
+    serializer_class = serializers.SubscriptionSerializer
+
+    def get_queryset(self):
+        return shown(Subscription.objects.visible_to(self.request.user))
+
+    def answer(self, status=200):
+        """Show the subscription as it is now."""
+        return Response(self.get_serializer(self.get_object()).data, status=status)
+
+
+class SubscriptionDetailView(SubscriptionActionView):
+    """One subscription with its payment; the status is computed for now."""
+
+    def get(self, request, pk):
+        return self.answer()
+
+
+class CancelView(SubscriptionActionView):
+    """Withdraw it while it is not paid; once it is, say that it is the last one."""
+
+    def post(self, request, pk):
+        services.cancel(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
+        return self.answer()
+
+
+class UndoView(SubscriptionActionView):
+    """Take back what has not taken effect: a pending upgrade, the plan to come, the leaving."""
+
+    def post(self, request, pk):
+        services.undo_changes(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
+        return self.answer()
+
+
+class FreezeView(SubscriptionActionView):
+    """Stand still for some days: within the plan's limits for oneself, as needed by staff for others."""
+
+    request_serializer = serializers.FreezeRequestSerializer
+
+    def post(self, request, pk):
+        subscription, asked, now = self.get_object(), said(self), clock.now()
+        services.freeze(
+            subscription_id=subscription.pk,
+            kind=FreezeKind.MEMBER if subscription.member_id == request.user.pk else FreezeKind.STAFF,
+            by_id=request.user.pk,
+            now=now,
+            **{"starts_on": business_day(now), **asked},
+        )
+        return self.answer()
+
+
+class UnfreezeView(SubscriptionActionView):
+    """Come back early, or take back a freeze that has not begun."""
+
+    def post(self, request, pk):
+        services.unfreeze(subscription_id=self.get_object().pk, now=clock.now())
+        return self.answer()
+
+
+class ChangeView(SubscriptionActionView):
+    """Be renewed as another plan at the end."""
+
+    request_serializer = serializers.PlanChoiceSerializer
+
+    def post(self, request, pk):
+        services.change_at_end(subscription_id=self.get_object().pk, plan_code=said(self)["plan"], now=clock.now())
+        return self.answer()
+
+
+class UpgradeView(PurchaseMixin, SubscriptionActionView):
+    """Buy a dearer plan from today, less what is unused; it takes effect when it is paid."""
+
+    request_serializer = serializers.UpgradeSerializer
+
+    def post(self, request, pk):
+        purchase = services.upgrade_as(
+            caller=request.user, subscription=self.get_object(), now=clock.now(), **said(self)
+        )
+        return self.answer_purchase(purchase)
+
+
+class RenewView(PurchaseMixin, SubscriptionActionView):
+    """Buy the period that follows this one."""
+
+    request_serializer = serializers.PromptSerializer
+
+    def post(self, request, pk):
+        purchase = services.renew_as(caller=request.user, subscription=self.get_object(), now=clock.now(), **said(self))
+        return self.answer_purchase(purchase)
+
+
+class GiftView(PurchaseMixin, generics.GenericAPIView):
+    """A period for nothing, with the reason and who gave it."""
+
+    permission_classes = [IsManager]
+    queryset = Subscription.objects.none()
+    serializer_class = serializers.SubscriptionSerializer
+    request_serializer = serializers.GiveSerializer
+
+    def post(self, request):
+        asked = said(self)
+        given = services.give(
+            member_id=asked["member"],
+            plan_code=asked["plan"],
+            reason=asked["reason"],
+            by_id=request.user.pk,
+            now=clock.now(),
+        )
+        response = self.answer_purchase(services.Purchase((given,), is_new=True))
+        response.status_code = 201
+        return response
+
+
+# --- The club -------------------------------------------------------------------------------------------------------
+
+
+class ClosureListView(generics.ListCreateAPIView):
+    """Days on which the whole club is closed; every period gets them back."""
+
+    permission_classes = [MembersReadManagersWrite]
+    serializer_class = serializers.ClosureSerializer
+    queryset = Closure.objects.order_by("-starts_on")
+    ordering_fields = ["starts_on"]
+
+    def perform_create(self, serializer):
+        serializer.instance = services.close_club(
+            by_id=self.request.user.pk, now=clock.now(), **serializer.validated_data
+        )
+
+
+class ClosureDetailView(generics.DestroyAPIView):
+    """Take a closure back."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.ClosureSerializer
+    queryset = Closure.objects.all()
+
+    def perform_destroy(self, instance):
+        services.open_club(closure_id=instance.pk)
+
+
+class CheckInView(generics.GenericAPIView):
+    """Somebody stands at the gate: may they come in?"""
+
+    permission_classes = [IsStaff]
+    serializer_class = serializers.AnswerSerializer
+    request_serializer = serializers.CheckInSerializer
+
+    def post(self, request):
+        answer = gate.check_in(recorded_by_id=request.user.pk, now=clock.now(), **said(self))
+        return Response(self.get_serializer(answer).data)
+
+
+def idempotency_key(request) -> str | None:
+    """Return the request's Idempotency-Key, None without one.
+
+    :raises InvalidIdempotencyKey: it is too long, or not printable ASCII
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,64}", key):
+        raise InvalidIdempotencyKey
+    return key
+
+
+def fingerprint(body) -> str:
+    """Return the SHA-256 of a parsed JSON body, whatever the order of its names."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
