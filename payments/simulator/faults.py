@@ -144,7 +144,8 @@ PLACES = {
     "result": tuple(RESULT_FAULTS),
 }
 OF_CALLS = ("answer", "result")  # the faults that other calls than pushes can meet
-ENDPOINTS = ("push", "oauth", "query", "c2b", "b2c", "reversal", "status", "balance", "pull")
+WITH_RESULT = ("b2c", "reversal", "status", "balance")
+ENDPOINTS = ("push", "oauth", "query", "c2b", "pull", *WITH_RESULT)
 # Faults for which somebody must pay, or nothing would be seen of them.
 _PAYING = {"answer", "callback", "query", "twin"}
 
@@ -158,6 +159,16 @@ def place_of(name: str) -> str:
         if name in names:
             return place
     raise ValueError(f"There is no fault {name!r}.")
+
+
+def faults_of(endpoint: str) -> set[str]:
+    """Name the faults that calls of an endpoint can meet."""
+    places = {"answer"}
+    if endpoint == "push":
+        places = set(PLACES) - {"result"}
+    elif endpoint in WITH_RESULT:
+        places = {"answer", "result"}
+    return {name for place in places for name in PLACES[place]}
 
 
 @dataclass(frozen=True)
@@ -230,11 +241,11 @@ class Faults:
 
         :raises ValueError: no such fault, no such phone, or a fault that has no sense there
         """
-        place = place_of(name)
-        if (endpoint == "push") == (place == "result") or (endpoint != "push" and place not in OF_CALLS):
-            raise ValueError(f"{name} has no sense for {endpoint}.")
+        place_of(name)
         if endpoint not in ENDPOINTS:
             raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}.")
+        if name not in faults_of(endpoint):
+            raise ValueError(f"{name} has no sense for {endpoint}.")
         if phone and not PHONE.fullmatch(phone):
             raise ValueError("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
         if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 10_000:

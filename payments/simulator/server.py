@@ -18,10 +18,17 @@ from payments.simulator.web import Request, Response, Server
 
 
 class Simulator:
-    """A whole simulated Safaricom behind one port. Port 0 takes a free one; `url` says which."""
+    """A whole simulated Safaricom behind one port. Port 0 takes a free one; `url` says which. `poll` is how many
+    seconds stop() may take to be noticed."""
 
     def __init__(
-        self, options: Options | None = None, *, book: Path | str = ":memory:", host: str = "127.0.0.1", port: int = 0
+        self,
+        options: Options | None = None,
+        *,
+        book: Path | str = ":memory:",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        poll: float = 0.1,
     ):
         self.options = options or Options()
         # The port first: when it is taken, nothing has been touched yet.
@@ -40,7 +47,7 @@ class Simulator:
         )
         self._control = Control(**common, money=money, prompts=prompts)
         self._clockwork = Clockwork(self.book, [prompts.pass_time, self.courier.send_due])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.05], name="simulator", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[poll], name="simulator", daemon=True)
 
     @property
     def url(self) -> str:

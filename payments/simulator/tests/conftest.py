@@ -38,7 +38,7 @@ class Listener:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
         self._thread.start()
 
     @property
@@ -143,7 +143,7 @@ def start(listener):
 
     def begin(book=":memory:", **options):
         options = {"speed": 50, "seed": 1, "rule_17": "off", **options}
-        simulator = Simulator(Options(**options), book=book)
+        simulator = Simulator(Options(**options), book=book, poll=0.01)
         simulator.start()
         running.append(simulator)
         return Client(simulator, listener)

@@ -168,7 +168,7 @@ def test_a_second_push_can_be_accepted_and_end_as_1001(start, listener):
     ],
 )
 def test_rule_17_stops_the_same_amount_from_the_same_phone_for_two_minutes(start, listener, rule, action, amount, code):
-    client = start(rule_17=rule)
+    client = start(rule_17=rule, speed=200)
     client.answer(client.push().json()["CheckoutRequestID"], action)
     listener.next()
 

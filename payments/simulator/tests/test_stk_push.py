@@ -75,7 +75,8 @@ def test_a_prompt_that_is_not_paid_calls_back_without_metadata(client, listener,
     assert client.control("book/").json() == {"debits": []}
 
 
-def test_an_ignored_prompt_ends_after_its_minute(client, listener):
+def test_an_ignored_prompt_ends_after_its_minute(start, listener):
+    client = start(speed=200)
     accepted = client.push().json()
 
     client.answer(accepted["CheckoutRequestID"], "ignore")
@@ -93,7 +94,7 @@ def test_a_failed_delivery_is_never_repeated(client, listener):
     client.answer(accepted["CheckoutRequestID"], "pay")
 
     assert listener.next()
-    assert listener.silent(1)
+    assert listener.silent(0.5)
 
 
 def test_a_query_answers_in_live_words(client, listener):
@@ -122,7 +123,8 @@ def test_a_query_answers_in_live_words(client, listener):
     }
 
 
-def test_a_query_words_a_timeout_unlike_the_callback(client, listener):
+def test_a_query_words_a_timeout_unlike_the_callback(start, listener):
+    client = start(speed=200)
     checkout = client.push().json()["CheckoutRequestID"]
     listener.next()
 
