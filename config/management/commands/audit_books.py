@@ -2,10 +2,14 @@
 
 import importlib
 
+import requests
 from django.apps import apps
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.utils.module_loading import module_has_submodule
+
+from config.outside_truth import differences, simulator_debits
 
 MOST_ROWS = 20
 
@@ -21,8 +25,13 @@ class Command(BaseCommand):
             action="store_true",
             help="only what holds at every moment, for books that are in motion",
         )
+        parser.add_argument(
+            "--against",
+            choices=["simulator"],
+            help="compare the receipts with what really left the phones, too",
+        )
 
-    def handle(self, *args, safety: bool, **options):
+    def handle(self, *args, safety: bool, against: str | None = None, **options):
         broken = 0
         invariants = [each for each in installed_invariants() if not (safety and each.quiet)]
         # One snapshot for all: the books may move while they are read.
@@ -39,6 +48,21 @@ class Command(BaseCommand):
         if broken:
             raise CommandError(f"{broken} of {len(invariants)} invariants are broken.")
         self.stdout.write(f"All {len(invariants)} invariants hold.")
+        if against == "simulator":
+            self._compare_with_simulator()
+
+    def _compare_with_simulator(self):
+        try:
+            lines = differences(simulator_debits())
+        except (requests.RequestException, ValueError, KeyError) as error:
+            url = settings.DARAJA_SIMULATOR_URL
+            raise CommandError(f"The simulator at {url} does not show its book ({type(error).__name__}).") from None
+        for line in lines:
+            self.stdout.write(line)
+        if lines:
+            plural = "s" if len(lines) > 1 else ""
+            raise CommandError(f"{len(lines)} difference{plural} from the simulator's book.")
+        self.stdout.write("The books agree with the simulator's.")
 
 
 def installed_invariants():
