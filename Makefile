@@ -1,0 +1,79 @@
+# Kilabu's commands. `make help` says what each does; everything but Python 3.11+ is installed into .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+MANAGE := $(PYTHON) manage.py
+# A copy of the lock that .venv was installed from: another lock, or an install that was cut off, is done again.
+INSTALLED := .venv/installed-requirements.txt
+LOG := .venv/install.log
+COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
+
+.PHONY: help setup demo walkthrough dev test bench e2e lint format type lock schema
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what is missing into .venv, and make .env
+	@[ -e .env ] || cp .env.example .env
+	@if cmp -s requirements-dev.txt $(INSTALLED) && $(PYTHON) -c '' 2>/dev/null; then exit 0; fi; \
+	if ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	  for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$name; break; fi; \
+	  done; \
+	  if [ -z "$${found:-}" ]; then \
+	    echo "Kilabu needs Python 3.11 or newer, and there is none here. Install it (Debian: apt-get install python3 python3-venv)." >&2; \
+	    exit 1; \
+	  fi; \
+	  if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$found cannot make a virtual environment. Install the rest of it (Debian: apt-get install python3-venv)." >&2; \
+	    exit 1; \
+	  fi; \
+	  rm -rf .venv; \
+	  $$found -m venv .venv; \
+	fi; \
+	rm -f $(INSTALLED); \
+	echo "Installing Python packages into .venv; the first time takes a minute or two." >&2; \
+	$(PYTHON) -m pip install --no-input --disable-pip-version-check --progress-bar off --require-hashes \
+	  --requirement requirements-dev.txt 2>&1 | tee $(LOG) \
+	  | awk '/^ *(Collecting|Requirement already)/ { printf "."; fflush() } /^Installing/ { printf " unpacking"; fflush() } END { print "" }' >&2 \
+	  || { echo "Installing failed; the last lines of $(LOG):" >&2; tail -n 15 $(LOG) >&2; exit 1; }; \
+	cp requirements-dev.txt $(INSTALLED)
+
+demo: setup ## Run the whole product here, buy a membership before your eyes, and stay up for the browser
+	@$(MANAGE) demo
+
+walkthrough: setup ## The same purchase, then stop: succeeds only when the membership is active and the books balance
+	@$(MANAGE) demo --once
+
+dev: setup ## Run the product and restart it when a file changes
+	@$(MANAGE) dev
+
+test: setup ## Run the whole test suite
+	@$(PYTHON) -m pytest -q $(ARGS)
+
+bench: setup ## Measure the product against the reference, in one run
+	@$(PYTHON) -m benchmarks
+
+e2e: setup ## Drive a real browser against the served product (needs Chromium)
+	@$(PYTHON) -m pytest -q -m e2e $(ARGS)
+
+lint: setup ## Look for mistakes and for unformatted code
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m ruff format --check --quiet .
+
+format: setup ## Format the code
+	@$(PYTHON) -m ruff check --quiet --fix .
+	@$(PYTHON) -m ruff format --quiet .
+
+type: setup ## Check the types
+	@ENVIRONMENT=development $(PYTHON) -m mypy
+
+lock: setup ## Turn requirements*.in into requirements*.txt; ARGS=--upgrade moves every pin
+	@$(COMPILE) $(ARGS) requirements.in --output-file requirements.txt
+	@$(COMPILE) $(ARGS) requirements-dev.in --output-file requirements-dev.txt
+
+schema: setup ## Write the API's OpenAPI description to docs/openapi.yaml
+	@$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
