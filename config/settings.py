@@ -73,6 +73,45 @@ def number(name: str, default: int, *, least: int = 0, most: int | None = None) 
     return int(text)
 
 
+def flag(name: str, default: bool) -> bool:
+    """Read True or False.
+
+    :raises ImproperlyConfigured: it is another word; a slip must not switch a protection off
+    """
+    value = env.str(name, default=str(default)).lower()
+    if value not in ("true", "false", "1", "0"):
+        raise ImproperlyConfigured(f"{name} must be True or False.")
+    return value in ("true", "1")
+
+
+def origins(name: str) -> list[str]:
+    """Read origins such as https://app.club.example, separated by commas.
+
+    :raises ImproperlyConfigured: one of them is no origin
+    """
+    value = env.list(name, default=[])
+    if not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in value):
+        raise ImproperlyConfigured(f"{name} must hold origins such as https://app.club.example, without a path.")
+    return value
+
+
+def postgresql(name: str) -> dict:
+    """Read the address of a PostgreSQL database. The message shows none of it: it may hold a password.
+
+    :raises ImproperlyConfigured: it is no such address
+    """
+    wrong = ImproperlyConfigured(f"{name} must be an address such as postgresql://user:password@host:5432/name.")
+    if not re.match(r"postgres(ql)?://", env.str(name)):
+        raise wrong
+    try:
+        value = env.db(name)
+    except ValueError:
+        raise wrong from None
+    if not value["NAME"]:
+        raise wrong
+    return value
+
+
 # --- Where this copy lives -----------------------------------------------------------------------
 
 # The origin members and Safaricom reach us at, without a trailing slash. `manage.py tunnel` sets it.
@@ -85,8 +124,8 @@ SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["127.0.0.1", "localhost", "testserver"])
 if PRODUCTION and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is not set.")
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS = origins("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = origins("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True
 
 # What a process keeps on disk beside the database: the callback spool, the simulator's book.
@@ -151,9 +190,7 @@ TEMPLATES = [
 # --- Database: PostgreSQL, always ----------------------------------------------------------------
 
 if env.str("DATABASE_URL", default=""):
-    DATABASES = {"default": env.db("DATABASE_URL")}
-    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// address.")
+    DATABASES = {"default": postgresql("DATABASE_URL")}
 elif PRODUCTION:
     raise ImproperlyConfigured("DATABASE_URL is not set.")
 else:
@@ -165,7 +202,7 @@ DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 # --- Sign-in, cookies, CSRF ----------------------------------------------------------------------
 
 # Plain HTTP is served on the loopback in development only; there, a Secure cookie would never come back.
-SECURE_COOKIES = env.bool("SECURE_COOKIES", default=not DEBUG)
+SECURE_COOKIES = flag("SECURE_COOKIES", not DEBUG)
 CSRF_COOKIE_NAME = env.str("CSRF_COOKIE_NAME", default="csrftoken")
 CSRF_COOKIE_SECURE = SECURE_COOKIES
 CSRF_COOKIE_HTTPONLY = True
@@ -194,12 +231,12 @@ SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=PRODUCTION)
+SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", PRODUCTION)
 SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 31_536_000 if PRODUCTION else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
 SECURE_HSTS_PRELOAD = PRODUCTION
 # Only behind a proxy that overwrites the header itself.
-if env.bool("BEHIND_HTTPS_PROXY", default=False):
+if flag("BEHIND_HTTPS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # Keys by id: "2026-11=key of 32 bytes or more". To rotate: add one, make it active, remove the old after 30 days.
@@ -303,7 +340,7 @@ for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", 
 # Stands in the path of the paybill's confirmation and validation addresses; no words Safaricom bars.
 C2B_SECRET = secret("C2B_SECRET", "development-only-paybill-secret-" + "x" * 8)
 # Whether M-Pesa's question "may this payment proceed?" is answered with what we know, or always with yes.
-C2B_VALIDATION = env.bool("C2B_VALIDATION", default=False)
+C2B_VALIDATION = flag("C2B_VALIDATION", False)
 # For Transaction Status: an API operator of the shortcode, and its password as the portal encrypts it.
 DARAJA_INITIATOR = env.str("DARAJA_INITIATOR", default="")
 DARAJA_SECURITY_CREDENTIAL = env.str("DARAJA_SECURITY_CREDENTIAL", default="")

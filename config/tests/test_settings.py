@@ -1,0 +1,149 @@
+"""Production starts only with every setting it needs, and says in one line which one is wrong."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+ROOT = Path(settings.BASE_DIR)
+SECRETS = {
+    "SECRET_KEY": "0123456789abcdef" * 4,
+    "C2B_SECRET": "c" * 40,
+    "DARAJA_CONSUMER_KEY": "key",
+    "DARAJA_CONSUMER_SECRET": "secret",
+    "DARAJA_PASSKEY": "passkey",
+}
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "PUBLIC_URL": "https://club.example",
+    "ALLOWED_HOSTS": "club.example",
+    "DATABASE_URL": "postgresql://kilabu:hush@127.0.0.1:1/kilabu",
+    "DARAJA_ENVIRONMENT": "production",
+    "DARAJA_SHORTCODE": "600000",
+    **SECRETS,
+}
+# What reads a variable in settings.py: env.str("X"), number("X", ...) and their like.
+READERS = {"str", "list", "db", "bool", "int"}
+
+
+def check(environment, *arguments):
+    """Run `manage.py check` in a process of its own, with this environment and no .env file."""
+    # The tests' own marker keeps a developer's .env out, but means "test"; so the file's reader is put aside instead.
+    program = (
+        "import environ, sys; environ.Env.read_env = lambda *a, **k: None; "
+        "sys.argv = ['manage.py', 'check', *sys.argv[1:]]; import manage; manage.main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def settings_read():
+    """Return the names of all variables that settings.py reads from the environment."""
+    tree = ast.parse((ROOT / "config" / "settings.py").read_text())
+    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = node.func
+            by_env = (
+                isinstance(function, ast.Attribute)
+                and function.attr in READERS
+                and isinstance(function.value, ast.Name)
+                and function.value.id == "env"
+            )
+            if by_env or (isinstance(function, ast.Name) and function.id in own):
+                names.add(node.args[0].value)
+    return names
+
+
+def test_the_example_lists_every_setting_and_no_other():
+    listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+    assert sorted(listed) == sorted(settings_read())
+
+
+def test_every_setting_of_the_example_has_its_meaning_above_it():
+    blocks = (ROOT / ".env.example").read_text().split("\n\n")
+
+    unexplained = [
+        block
+        for block in blocks
+        if re.search(r"^#?[A-Z][A-Z0-9_]+=", block, re.MULTILINE) and not re.match(r"# [\w(]", block)
+    ]
+
+    assert unexplained == []
+
+
+def test_the_example_starts_in_development():
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]", line))
+
+    checked = check(values)
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_production_starts_without_a_warning_or_a_database():
+    checked = check(PRODUCTION, "--deploy", "--fail-level", "WARNING")
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", sorted(PRODUCTION))
+def test_production_without_a_required_setting_stops_with_one_line_naming_it(name):
+    checked = check({key: value for key, value in PRODUCTION.items() if key != name})
+
+    assert checked.returncode == 1
+    assert re.fullmatch(rf"Kilabu cannot start: {name} [^\n]+\n", checked.stderr), checked.stderr
+
+
+@pytest.mark.parametrize("name", sorted(PRODUCTION))
+def test_production_takes_an_empty_setting_for_a_missing_one(name):
+    checked = check(PRODUCTION | {name: ""})
+
+    assert checked.returncode == 1
+    assert re.fullmatch(rf"Kilabu cannot start: {name} [^\n]+\n", checked.stderr), checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENVIRONMENT", "prod"),
+        ("PUBLIC_URL", "club.example"),
+        ("PUBLIC_URL", "https://club.example/app"),
+        ("SECRET_KEY", "short"),
+        ("C2B_SECRET", "short"),
+        ("DATABASE_URL", "mysql://kilabu:hush@db/kilabu"),
+        ("DATABASE_URL", "sqlite:///db.sqlite3"),
+        ("DATABASE_URL", "postgresql://kilabu:hush@db"),
+        ("DATABASE_URL", "postgresql://kilabu:hush@db:port/kilabu"),
+        ("DATABASE_URL", "hush"),
+        ("DARAJA_ENVIRONMENT", "simulator"),
+        ("DARAJA_ENVIRONMENT", "live"),
+        ("MPESA_MAX_AMOUNT", "250,000"),
+        ("MPESA_MAX_AMOUNT", "0"),
+        ("PAYMENT_LIFETIME_HOURS", "-1"),
+        ("SECURE_HSTS_SECONDS", "1e3"),
+        ("SECURE_COOKIES", "ture"),
+        ("SECURE_SSL_REDIRECT", "on"),
+        ("BEHIND_HTTPS_PROXY", ""),
+        ("CSRF_TRUSTED_ORIGINS", "club.example"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.club.example/path"),
+    ],
+)
+def test_production_with_a_malformed_setting_stops_with_one_line_naming_it(name, value):
+    checked = check(PRODUCTION | {name: value})
+
+    assert checked.returncode == 1
+    assert re.fullmatch(rf"Kilabu cannot start: {name} [^\n]+\n", checked.stderr), checked.stderr
+    assert "hush" not in checked.stderr
