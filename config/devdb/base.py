@@ -9,7 +9,7 @@ from config.devdb.places import programs
 
 def _socket_folder() -> str:
     try:
-        return str(devdb.ensure())
+        return str(devdb.ensure(devdb.CHECKOUT))
     except devdb.DevDbError as error:
         # manage.py shows this as one line.
         raise ImproperlyConfigured(str(error)) from error

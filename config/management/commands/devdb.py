@@ -26,11 +26,11 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def start(self, **options):
-        devdb.ensure()
+        devdb.ensure(devdb.CHECKOUT)
         self.status()
 
     def stop(self, **options):
-        self.stdout.write("Stopped." if devdb.stop() else "It was not running.")
+        self.stdout.write("Stopped." if devdb.stop(devdb.CHECKOUT) else "It was not running.")
 
     def status(self, **options):
         place = devdb.locate(devdb.CHECKOUT)
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Running. Data: {place.data}\nDATABASE_URL='{devdb.address(place)}'")
 
     def psql(self, more, **options):
-        devdb.ensure()
+        devdb.ensure(devdb.CHECKOUT)
         place = devdb.locate(devdb.CHECKOUT)
         self.stdout.flush()
         program = programs(place) / "psql"
@@ -50,5 +50,5 @@ class Command(BaseCommand):
         place = devdb.locate(devdb.CHECKOUT)
         if not yes and input(f"This deletes every database in {place.data}. Type yes to go on: ") != "yes":
             raise CommandError("Nothing was deleted.")
-        devdb.reset()
+        devdb.reset(devdb.CHECKOUT)
         self.stdout.write("Deleted. The next start makes an empty one.")
