@@ -7,6 +7,7 @@ one line that names it; no secret has a default outside development and tests.
 import os
 import re
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -109,6 +110,31 @@ def postgresql(name: str) -> dict:
         raise wrong from None
     if not value["NAME"]:
         raise wrong
+    return value
+
+
+def email_server(name: str, default: str) -> dict:
+    """Read the address of the server that takes our e-mail. The message shows none of it, as above.
+
+    :raises ImproperlyConfigured: it is no such address
+    """
+    try:
+        return env.email_url(name, default=default)
+    except (ValueError, ImproperlyConfigured):
+        raise ImproperlyConfigured(f"{name} must be an address such as smtp+tls://user:password@host:587.") from None
+
+
+def networks(name: str) -> list[str]:
+    """Read networks such as 10.0.0.0/8, separated by commas.
+
+    :raises ImproperlyConfigured: one of them is no network
+    """
+    value = env.list(name, default=[])
+    try:
+        for network in value:
+            ip_network(network)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must hold networks such as 10.0.0.0/8, separated by commas.") from None
     return value
 
 
@@ -268,19 +294,24 @@ AUTH_PASSWORD_VALIDATORS = [
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"] if TESTING else ["accounts.hashers.Argon2idHasher"]
 
 # Proxies of our own whose X-Forwarded-For is believed, as networks.
-TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+TRUSTED_PROXIES = networks("TRUSTED_PROXIES")
 
 # --- E-mail and SMS ------------------------------------------------------------------------------
 
-EMAIL_CONFIG = env.email_url("EMAIL_URL", default="smtp://localhost:25" if PRODUCTION else "consolemail://")
+EMAIL_CONFIG = email_server("EMAIL_URL", "smtp://localhost:25" if PRODUCTION else "consolemail://")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="club@localhost")
 # "phone" shows the message on the simulator's phone; "africastalking" sends it.
 SMS_BACKEND = choice(
-    "SMS_BACKEND", ("console", "phone", "africastalking"), default="africastalking" if PRODUCTION else "phone"
+    "SMS_BACKEND",
+    ("africastalking",) if PRODUCTION else ("console", "phone", "africastalking"),
+    default="africastalking" if PRODUCTION else "phone",
 )
 AFRICASTALKING_USERNAME = env.str("AFRICASTALKING_USERNAME", default="")
 AFRICASTALKING_API_KEY = env.str("AFRICASTALKING_API_KEY", default="")
+for name in ("AFRICASTALKING_USERNAME", "AFRICASTALKING_API_KEY"):
+    if SMS_BACKEND == "africastalking" and not globals()[name]:
+        raise ImproperlyConfigured(f"{name} is not set.")
 AFRICASTALKING_SENDER = env.str("AFRICASTALKING_SENDER", default="")
 
 # --- REST framework ------------------------------------------------------------------------------

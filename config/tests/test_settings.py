@@ -17,6 +17,8 @@ SECRETS = {
     "DARAJA_CONSUMER_KEY": "key",
     "DARAJA_CONSUMER_SECRET": "secret",
     "DARAJA_PASSKEY": "passkey",
+    "JWT_KEYS": "2026-11=" + "fedcba9876543210" * 3,
+    "AFRICASTALKING_API_KEY": "key",
 }
 PRODUCTION = {
     "ENVIRONMENT": "production",
@@ -25,10 +27,12 @@ PRODUCTION = {
     "DATABASE_URL": "postgresql://kilabu:hush@127.0.0.1:1/kilabu",
     "DARAJA_ENVIRONMENT": "production",
     "DARAJA_SHORTCODE": "600000",
+    "JWT_ACTIVE_KID": "2026-11",
+    "AFRICASTALKING_USERNAME": "kilabu",
     **SECRETS,
 }
 # What reads a variable in settings.py: env.str("X"), number("X", ...) and their like.
-READERS = {"str", "list", "db", "bool", "int"}
+READERS = {"str", "list", "db", "email_url", "bool", "int"}
 
 
 def check(environment, *arguments):
@@ -128,6 +132,14 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("DATABASE_URL", "postgresql://kilabu:hush@db"),
         ("DATABASE_URL", "postgresql://kilabu:hush@db:port/kilabu"),
         ("DATABASE_URL", "hush"),
+        ("JWT_KEYS", "2026-11=short"),
+        ("JWT_KEYS", SECRETS["JWT_KEYS"].partition("=")[2]),
+        ("JWT_ACTIVE_KID", "2026-10"),
+        ("EMAIL_URL", "smtp://kilabu:hush@mail:port"),
+        ("EMAIL_URL", "hush"),
+        ("SMS_BACKEND", "phone"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("ACCESS_SECONDS", "5 minutes"),
         ("DARAJA_ENVIRONMENT", "simulator"),
         ("DARAJA_ENVIRONMENT", "live"),
         ("MPESA_MAX_AMOUNT", "250,000"),
