@@ -291,11 +291,10 @@ def lose_track(*, push_id: int, now: datetime) -> bool:
 
 def end(push: StkPush, *, status: PushStatus, result_code: str, result_desc: str, now: datetime) -> None:
     """Write how a locked push ended; it is not asked about again. Nothing is written over a success."""
-    if push.status == S.SUCCEEDED:
-        return
-    push.status, push.result_code, push.result_desc = status, result_code, result_desc[:255]
-    push.ended_at, push.next_check_at = now, None
-    push.save(update_fields=["status", "result_code", "result_desc", "ended_at", "next_check_at"])
+    if _waits_for_a_person(push):
+        review.close_for_push(push_id=push.pk, reason=ReviewReason.OVERDUE_UNKNOWN, resolution="It ended.", now=now)
+    if push.status != S.SUCCEEDED:
+        _write_end(push, status=status, code=result_code, why=result_desc, now=now)
 
 
 @transaction.atomic
@@ -309,24 +308,27 @@ def drop(*, push_id: int, code: str, why: str, now: datetime) -> bool:
 
 
 @transaction.atomic
-def close_unknown(*, push_id: int, by_id: int, now: datetime) -> StkPush:
+def close_unknown(*, push_id: int, now: datetime) -> bool:
     """Let go of a push of which a person found no money, so that its phone and payment can be prompted again.
 
-    Should its money turn up after all, it still counts.
-
-    :raises services.InvalidTransition: it is not one that waits for a person
+    Returns whether it was one that waited for a person. Should its money turn up after all, it still counts.
     """
     push = _lock(push_id)
-    if push.status not in (S.SENT, S.UNKNOWN) or push.next_check_at is not None:
-        raise services.InvalidTransition("This prompt is still being asked about, or has ended.")
-    logger.info("Push %s was closed by user %s.", push.pk, by_id)
+    if not _waits_for_a_person(push):
+        return False
     _end_without_money(push, status=S.TIMED_OUT, code="closed", why="A person found no money for it.", now=now)
-    return push
+    return True
 
 
 def _end_without_money(push: StkPush, *, status: PushStatus, code: str, why: str, now: datetime) -> None:
-    end(push, status=status, result_code=code, result_desc=why, now=now)
+    _write_end(push, status=status, code=code, why=why, now=now)
     services.note_prompt_ended(push.payment, push, now)
+
+
+def _write_end(push: StkPush, *, status: PushStatus, code: str, why: str, now: datetime) -> None:
+    push.status, push.result_code, push.result_desc = status, code, why[:255]
+    push.ended_at, push.next_check_at = now, None
+    push.save(update_fields=["status", "result_code", "result_desc", "ended_at", "next_check_at"])
 
 
 # --- Small things ---------------------------------------------------------------------------------
@@ -338,6 +340,11 @@ def _lock(push_id: int) -> StkPush:
     push = StkPush.objects.select_for_update(no_key=True).get(pk=push_id)
     push.payment = payment
     return push
+
+
+def _waits_for_a_person(push: StkPush) -> bool:
+    """Say whether all questions about an open push were asked in vain."""
+    return push.status in (S.SENT, S.UNKNOWN) and push.next_check_at is None
 
 
 def _owed(payment: Payment) -> int:

@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from api.errors import Conflict, Invalid, NotFound
-from payments import allocation, ledger, services
+from payments import allocation, ledger, pushes, services
 from payments.models import (
     Account,
     AllocationRule,
@@ -137,7 +137,7 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
 
 @transaction.atomic
 def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> ReviewItem:
-    """End an open item without moving money, with the reason.
+    """End an open item without moving money, with the reason. A prompt nobody could tell the end of ends with it.
 
     :raises ReasonNeeded: the reason is empty
     :raises AlreadyDecided: the item is not open
@@ -145,6 +145,10 @@ def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> Rev
     """
     if not reason.strip():
         raise ReasonNeeded
+    # Before the item is locked: a push is locked after its payer and payment.
+    overdue = ReviewItem.objects.filter(pk=item_id, reason=ReviewReason.OVERDUE_UNKNOWN, status=ReviewStatus.OPEN)
+    for push_id in overdue.values_list("push_id", flat=True):
+        pushes.close_unknown(push_id=push_id, now=now)
     item = ReviewItem.objects.select_for_update(no_key=True).filter(pk=item_id).first()
     if item is None:
         raise ReviewItemNotFound

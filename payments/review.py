@@ -58,3 +58,10 @@ def close_for_receipt(*, receipt_id: int, reason: ReviewReason, resolution: str,
     ReviewItem.objects.filter(receipt_id=receipt_id, reason=reason, status=ReviewStatus.OPEN).update(
         status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now
     )
+
+
+def close_for_push(*, push_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:
+    """Resolve the open item of a push that the product itself has dealt with."""
+    ReviewItem.objects.filter(push_id=push_id, reason=reason, status=ReviewStatus.OPEN).update(
+        status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now
+    )

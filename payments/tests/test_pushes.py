@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from payments import evidence, pushes, services
+from payments import evidence, pushes, resolutions, services
 from payments.daraja.errors import Busy
 from payments.daraja.messages import StkResult
 from payments.models import PaymentStatus, PushStatus, ReviewItem, StkPush
@@ -314,18 +314,48 @@ def test_nothing_is_written_over_a_success():
     assert (push.status, push.result_code) == (PushStatus.SUCCEEDED, "0")
 
 
-def test_a_person_may_let_go_of_a_push_nobody_can_tell_the_end_of():
-    push = make_push(status=PushStatus.UNKNOWN, next_check_at=None)
+def overdue_push():
+    """A push that was asked about in vain for a day, and its review item."""
+    push = make_push(checks=5)
+    pushes.note_check(push_id=push.pk, now=NOON + timedelta(days=1))
+    push.refresh_from_db()
+    return push, ReviewItem.objects.get(push=push)
 
-    pushes.close_unknown(push_id=push.pk, by_id=push.payment.payer_id, now=NOON)
+
+def test_dismissing_an_overdue_prompt_lets_go_of_it():
+    push, item = overdue_push()
+    manager = MemberFactory()
+
+    resolutions.dismiss_item(item_id=item.pk, reason="not in the statement", by_id=manager.pk, now=NOON)
+
+    push.refresh_from_db()
+    push.payment.refresh_from_db()
+    assert (push.status, push.payment.status) == (PushStatus.TIMED_OUT, PaymentStatus.FAILED)
+    assert ask(push.payment, phone=push.phone).status == PushStatus.CREATED
+
+
+def test_money_that_comes_after_all_settles_the_question_itself():
+    push, item = overdue_push()
+
+    pay(push)
+
+    item.refresh_from_db()
+    assert (push.status, item.status, item.resolution) == (PushStatus.SUCCEEDED, "resolved", "It ended.")
+
+
+def test_money_still_counts_after_a_person_let_go():
+    push, _ = overdue_push()
+    pushes.close_unknown(push_id=push.pk, now=NOON)
+
+    pay(push)
 
     push.payment.refresh_from_db()
-    assert push.payment.status == PaymentStatus.FAILED
-    assert ask(phone=push.phone).status == PushStatus.CREATED
+    assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
 
 
-def test_a_push_still_being_asked_about_cannot_be_let_go():
+def test_a_push_still_being_asked_about_is_not_let_go():
     push = make_push(status=PushStatus.UNKNOWN)
 
-    with pytest.raises(services.InvalidTransition):
-        pushes.close_unknown(push_id=push.pk, by_id=MemberFactory().pk, now=NOON)
+    assert pushes.close_unknown(push_id=push.pk, now=NOON) is False
+    push.refresh_from_db()
+    assert push.status == PushStatus.UNKNOWN
