@@ -2,7 +2,8 @@
 
 import random
 import sqlite3
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, replace
 
 from payments.simulator import wire
 from payments.simulator.faults import Behaviour
@@ -70,6 +71,9 @@ def of_prompt(
         return [plan(0), plan(2, result_code="1032", result_desc=wire.RESULTS["1032"])]
     if fault == "forged":
         return [plan(0, success(wire.receipt_code(now, rng)), kind="forged"), plan(5)]
+    if fault == "forged_url":
+        forged = plan(0, success(wire.receipt_code(now, rng)), kind="forged")
+        return [replace(forged, url=_guessed(forged.url, rng)), plan(5)]
     if fault == "forged_id":
         stranger = wire.checkout_request_id(now - 1, f"2547{rng.randrange(10**8):08d}")
         forged = success(wire.receipt_code(now, rng), checkout_request_id=stranger)
@@ -87,6 +91,16 @@ def of_prompt(
     if fault == "deep_json":
         return [plan(0, b"[" * 5000 + b"]" * 5000, kind="malformed")]
     return [plan(0)]
+
+
+def _guessed(url: str, rng: random.Random) -> str:
+    """The address with its longest part, most likely a secret, replaced by another of the same length."""
+    parts = url.split("/")
+    secret = max(range(3, len(parts)), key=lambda index: len(parts[index]), default=None)
+    if secret is None:
+        return url + "/guess"
+    parts[secret] = "".join(rng.choices(string.ascii_letters + string.digits, k=len(parts[secret])))
+    return "/".join(parts)
 
 
 def of_debit(

@@ -84,7 +84,7 @@ CALLBACK_FAULTS = {
     "timeout_then_paid": "says 1037; 90 seconds later the money moves and it says 0",
     "silent_then_paid": "a query says 1037, no callback comes; 90 seconds later the money moves and it says 0",
     "paid_then_cancelled": "says 0, then 1032",
-    "forged": "nobody paid, a stranger says 0; the prompt is ignored",
+    "forged": "nobody paid, a stranger who knows the address says 0; the prompt is ignored",
     "forged_id": "before it, a stranger posts a success with another CheckoutRequestID",
     "malformed": "is cut in the middle, and comes once only",
     "malformed_then_good": "is cut in the middle, then comes whole",
@@ -104,6 +104,7 @@ CALLBACK_FAULTS = {
     "no_date": "has no TransactionDate",
     "prefixed_desc": "has [STK_CB - ] before its ResultDesc",
     "unknown_field": "has a field nobody has seen yet",
+    "forged_url": "nobody paid, a stranger who guesses at the address says 0; the prompt is ignored",
 }
 
 # The answers to queries about a push.

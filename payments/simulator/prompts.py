@@ -140,7 +140,7 @@ class Prompts:
         first = THEN_PAID.get(behaviour.callback)
         if first and person == "pay":
             self._fail(prompt, first, behaviour, pays_late=True)
-        elif behaviour.callback == "forged" and person == "pay":
+        elif behaviour.callback in ("forged", "forged_url") and person == "pay":
             self._fail(prompt, "ignore", behaviour)
         elif person == "pay":
             self._pay(prompt, behaviour)

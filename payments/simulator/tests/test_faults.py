@@ -235,6 +235,18 @@ def test_a_forged_success_moves_no_money(start, listener):
     assert debits(client) == []
 
 
+def test_a_stranger_can_guess_at_the_address(start, listener):
+    client = start(speed=200)
+
+    push(client, "forged_url")
+    (guessed, forged), (real, told) = listener.next(), listener.next()
+
+    assert (guessed.startswith("/stk/"), real) == (True, "/stk/token")
+    assert guessed != real
+    assert [body["Body"]["stkCallback"]["ResultCode"] for body in (forged, told)] == [0, 1037]
+    assert debits(client) == []
+
+
 def test_a_stranger_can_post_another_prompts_success(client, listener):
     checkout = push(client, "forged_id").json()["CheckoutRequestID"]
 
