@@ -1,8 +1,19 @@
 """What every request passes: a request id, and headers that keep answers private."""
 
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+
 from api import request_ids
+from api.exceptions import plain_answer
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+# An API answer is data: a browser that opens one as a page may run and load nothing.
+DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Our own pages take everything from our own origin. The admin's wider needs are added where it is mounted.
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self';"
+    " form-action 'self'; frame-ancestors 'none'"
+)
 
 
 class RequestIdMiddleware:
@@ -11,7 +22,7 @@ class RequestIdMiddleware:
     def __init__(self, get_response):
         self.get_response = get_response
 
-    def __call__(self, request):
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         request.request_id = request_ids.from_header(request.headers.get("X-Request-ID"))
         token = request_ids.current.set(request.request_id)
         try:
@@ -19,5 +30,33 @@ class RequestIdMiddleware:
         finally:
             request_ids.current.reset(token)
         response["X-Request-ID"] = request.request_id
+        return response
+
+
+class PlainQueryMiddleware:
+    """Refuse a NUL character in the query or the path: no field of ours can hold one."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path:
+            return plain_answer(400, "bad_request", "The request is not valid.")
+        return self.get_response(request)
+
+
+class PrivacyHeadersMiddleware:
+    """Set the headers that keep answers out of caches, frames and foreign scripts."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
         response.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        is_page = response.get("Content-Type", "").startswith("text/html")
+        response.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
+        if request.path.startswith("/api/"):
+            response.setdefault("Cache-Control", "no-store")
+            patch_vary_headers(response, ["Cookie"])
         return response

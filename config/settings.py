@@ -153,6 +153,7 @@ if PRODUCTION and not ALLOWED_HOSTS:
 CSRF_TRUSTED_ORIGINS = origins("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = origins("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True
+CORS_EXPOSE_HEADERS = ["X-CSRFToken", "X-Request-ID", "Retry-After"]
 
 # What a process keeps on disk beside the database: the callback spool, the simulator's book.
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / "var")))
@@ -183,6 +184,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "api.middleware.RequestIdMiddleware",
+    "api.middleware.PrivacyHeadersMiddleware",
+    "api.middleware.PlainQueryMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -331,7 +334,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "api.exceptions.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
 }
 
 # --- Jobs ----------------------------------------------------------------------------------------
@@ -409,6 +412,20 @@ STORAGES = {
         if PRODUCTION
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
+}
+
+# --- Logs: to standard error, masked, with the request's id ---------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"()": "api.logs.PlainFormatter", "format": "%(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "api.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json" if PRODUCTION else "plain"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}, "django.server": {"handlers": []}},
 }
 
 # --- Club ----------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""Log lines: one line each, with the request's id, and without phone numbers or tokens."""
+
+import json
+import logging
+import re
+
+from api import request_ids
+
+# A Kenyan mobile number in any of its written forms; a JSON Web Token; a callback's path.
+SECRETS = (
+    (re.compile(r"(?<!\d)(?:\+?254|0)([17]\d)\d{4}(\d{3})(?!\d)"), r"\1****\2"),
+    (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "[token]"),
+    (re.compile(r"(/callbacks/(?:stk|c2b)/)[^/\s\"]+"), r"\1[secret]"),
+    (re.compile(r"(?i)(bearer|basic) [\w+/=.-]{8,}"), r"\1 [secret]"),
+)
+
+
+def without_secrets(text: str) -> str:
+    """Return a log text with phone numbers masked and tokens left out."""
+    for pattern, instead in SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+class PlainFormatter(logging.Formatter):
+    """For people: one line, control characters shown, not obeyed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = without_secrets(super().format(record))
+        if not record.exc_info:
+            text = text.replace("\r", "\\r").replace("\n", "\\n")
+        request_id = request_ids.current.get()
+        return f"{text} [{request_id}]" if request_id else text
+
+
+class JsonFormatter(logging.Formatter):
+    """For machines: one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": without_secrets(record.getMessage()),
+            "request_id": request_ids.current.get(),
+        }
+        if record.exc_info:
+            line["traceback"] = without_secrets(self.formatException(record.exc_info))
+        return json.dumps(line)

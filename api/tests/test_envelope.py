@@ -1,0 +1,174 @@
+"""Every answer under /api/ keeps one shape, whatever went wrong and wherever."""
+
+import json
+
+import pytest
+from django.db import IntegrityError, OperationalError
+
+from accounts.services import sessions
+from accounts.tests.factories import UserFactory
+from api.tests.clients import browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = "/api/v1/auth/login/"
+
+
+def error(answer):
+    return answer.status_code, answer.json()["error"]["type"], answer.json()["error"]["code"]
+
+
+def test_a_success_is_wrapped_once_with_the_request_id():
+    answer = browser().get("/api/v1/auth/csrf/", headers={"X-Request-ID": "my-own-id-1"})
+
+    assert answer.json() == {
+        "status": "success",
+        "data": {"csrf_token": answer["X-CSRFToken"]},
+        "meta": {"request_id": "my-own-id-1"},
+    }
+    assert answer["X-Request-ID"] == "my-own-id-1"
+
+
+@pytest.mark.parametrize("strange", ["short", "has space in it", "x" * 65, "line\tbreak-id"])
+def test_a_strange_request_id_is_replaced(strange):
+    answer = browser().get("/api/v1/auth/csrf/", headers={"X-Request-ID": strange})
+
+    assert answer["X-Request-ID"] != strange
+
+
+def test_field_errors_are_rows_of_field_code_and_message():
+    answer = browser().post(LOGIN, {"identifier": "x" * 300, "remember": "perhaps"})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == {
+        "type": "validation_error",
+        "code": "validation_error",
+        "message": "Some fields are not valid.",
+        "details": [
+            {
+                "field": "identifier",
+                "code": "max_length",
+                "message": "Ensure this field has no more than 254 characters.",
+            },
+            {"field": "password", "code": "required", "message": "This field is required."},
+            {"field": "remember", "code": "invalid", "message": "Must be a valid boolean."},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 20 + b"1" + b"}" * 20,
+        b'{"identifier": ' + b"9" * 5000 + b"}",
+        b'{"identifier": NaN}',
+        b'{"identifier": 1e999999999999999999999}',
+        b'{"identifier": "a\\u0000b", "password": "x"}',
+        b'{"identifier": "\\ud800", "password": "x"}',
+        b'{"identifier": "a", "identifier": "b", "password": "x"}',
+        "{}".encode("utf-16"),
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"true",
+    ],
+)
+def test_hostile_json_is_refused_in_the_envelope(body):
+    answer = browser().generic("POST", LOGIN, body, content_type="application/json")
+
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["status"] == "error"
+
+
+def test_a_large_body_is_too_large():
+    body = json.dumps({"identifier": "x", "password": "y" * 1_000_000})
+
+    answer = browser().generic("POST", LOGIN, body, content_type="application/json")
+
+    assert error(answer) == (413, "client_error", "too_large")
+
+
+def test_another_encoding_is_refused():
+    answer = browser().generic("POST", LOGIN, b"{}", content_type="application/json; charset=latin-1")
+
+    assert error(answer) == (400, "validation_error", "parse_error")
+
+
+def test_a_form_of_another_site_is_an_unsupported_type():
+    answer = browser().generic("POST", LOGIN, b"a=1", content_type="application/x-www-form-urlencoded")
+
+    assert error(answer) == (415, "client_error", "unsupported_media_type")
+
+
+def test_an_unknown_address_under_api_answers_json():
+    answer = browser().get("/api/v1/nothing-here/")
+
+    assert error(answer) == (404, "not_found", "not_found")
+
+
+def test_an_unknown_address_elsewhere_answers_a_page(client):
+    answer = client.get("/nothing-here/")
+
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+
+
+def test_a_nul_in_the_query_is_refused():
+    answer = browser().get("/api/v1/auth/me/?x=%00")
+
+    assert error(answer) == (400, "validation_error", "bad_request")
+
+
+def test_a_wrong_method_says_which_are_right():
+    answer = signed_in(UserFactory()).put("/api/v1/auth/me/", {})
+
+    assert error(answer) == (405, "client_error", "method_not_allowed")
+    assert answer["Allow"] == "GET, PATCH, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "code"),
+    [
+        (IntegrityError("duplicate key value violates unique constraint"), 409, "conflict"),
+        (OperationalError("server closed the connection"), 503, "unavailable"),
+        (RuntimeError("a bug"), 500, "server_error"),
+    ],
+)
+def test_what_nobody_foresaw_is_answered_without_its_text(monkeypatch, raised, status, code):
+    def fail(**kwargs):
+        raise raised
+
+    monkeypatch.setattr(sessions, "log_in", fail)
+    client = browser()
+    client.raise_request_exception = False
+
+    answer = client.post(LOGIN, {"identifier": "a", "password": "b"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert str(raised) not in answer.content.decode()
+
+
+def test_answers_may_not_be_cached_framed_or_run():
+    answer = signed_in(UserFactory()).get("/api/v1/auth/me/")
+
+    assert {
+        name: answer[name]
+        for name in (
+            "Cache-Control",
+            "Content-Security-Policy",
+            "X-Frame-Options",
+            "X-Content-Type-Options",
+            "Referrer-Policy",
+        )
+    } == {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "X-Frame-Options": "DENY",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }
+    assert "Cookie" in answer["Vary"]

@@ -1,0 +1,39 @@
+"""Nothing secret reaches a log line, and no field can forge one."""
+
+import json
+import logging
+
+import pytest
+
+from api.logs import JsonFormatter, PlainFormatter, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "logged"),
+    [
+        ("to 254712345678 now", "to 71****678 now"),
+        ("to +254112345678", "to 11****678"),
+        ("to 0712345678", "to 71****678"),
+        ("POST /api/v1/callbacks/stk/aBcD-123/ 200", "POST /api/v1/callbacks/stk/[secret]/ 200"),
+        ("cookie eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "cookie [token]"),
+        ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer [secret]"),
+        ("payment 12345678901234", "payment 12345678901234"),
+    ],
+)
+def test_phones_and_tokens_are_left_out(text, logged):
+    assert without_secrets(text) == logged
+
+
+def record(message):
+    return logging.LogRecord("kilabu", logging.INFO, __file__, 1, message, None, None)
+
+
+def test_a_line_break_in_a_field_cannot_forge_a_plain_line():
+    assert PlainFormatter("%(message)s").format(record("one\r\ntwo")) == "one\\r\\ntwo"
+
+
+def test_a_json_line_is_one_line():
+    line = JsonFormatter().format(record("one\ntwo"))
+
+    assert "\n" not in line
+    assert json.loads(line)["message"] == "one\ntwo"
