@@ -10,7 +10,7 @@ from api.errors import DomainError, Invalid
 # Bytes of a JSON body; uploads have a parser of their own.
 LARGEST_BODY = 64 * 1024
 DEEPEST = 16
-LONGEST_NUMBER = 18  # digits; what PostgreSQL's bigint holds
+LONGEST_NUMBER = 30  # digits; more are no amount, and cost quadratic time to read
 
 
 class ParseError(Invalid):
