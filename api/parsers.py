@@ -17,6 +17,12 @@ class ParseError(Invalid):
     code, message = "parse_error", "The body could not be read as JSON."
 
 
+class UnkeepableText(Invalid):
+    """A NUL character or half a surrogate pair: PostgreSQL holds neither."""
+
+    code, message = "validation_error", "A text holds a character that cannot be kept."
+
+
 class TooLarge(DomainError):
     """The body is longer than any of ours; answered 413."""
 
@@ -40,6 +46,7 @@ def read_json(body: bytes) -> Any:
     """Return what a JSON body says.
 
     :raises ParseError: it is not JSON, or holds something none of our fields could mean
+    :raises UnkeepableText: a text holds a NUL character or a lone surrogate
     """
     try:
         text = body.decode("utf-8")
@@ -77,7 +84,9 @@ def _no_constant(word: str):
 
 
 def _check_depth_and_text(found: Any) -> None:
-    """:raises ValueError: nested too deep, or a text that PostgreSQL cannot hold"""
+    """:raises ValueError: nested too deep
+    :raises UnkeepableText: a text that PostgreSQL cannot hold
+    """
     level, depth = [found], 0
     while level:
         depth += 1
@@ -86,9 +95,8 @@ def _check_depth_and_text(found: Any) -> None:
         below: list = []
         for item in level:
             if isinstance(item, str):
-                if "\x00" in item:
-                    raise ValueError("a NUL character")
-                item.encode("utf-8")  # refuses lone surrogates
+                if "\x00" in item or any("\ud800" <= letter <= "\udfff" for letter in item):
+                    raise UnkeepableText
             elif isinstance(item, dict):
                 below += item.keys()
                 below += item.values()
