@@ -424,8 +424,15 @@ LOGGING = {
         "json": {"()": "api.logs.JsonFormatter"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json" if PRODUCTION else "plain"}},
-    "root": {"handlers": ["stderr"], "level": choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")},
-    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}, "django.server": {"handlers": []}},
+    "root": {
+        "handlers": ["stderr"],
+        "level": choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO"),
+    },
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": []},
+        "procrastinate": {"level": "WARNING"},  # it tells each job's coming and going
+    },
 }
 
 # --- Club ----------------------------------------------------------------------------------------
