@@ -178,8 +178,8 @@ def _join(number: int, gym: Gym, password: str):
         None,
         first_name=first,
         last_name=last,
-        # 254700 0xxxxx: one block, so that a walk's own numbers never meet it.
-        phone_number=f"2547000{number:05d}",
+        # One block that neither a walk's own phones nor the simulator's magic ones are in.
+        phone_number=f"2547110{number:05d}",
         added_by_id=gym.staff["reception"] if gym.chance.random() < 0.3 else None,
         email_verified_at=joined,
         phone_verified_at=joined,
@@ -196,7 +196,7 @@ def _live(number: int, person, gym: Gym) -> None:
     code = "month" if number == 0 else chance.choices(list(FAVOURITES), FAVOURITES.values())[0]
     at = person.date_joined + timedelta(minutes=20)
     if number % 40 == 7:
-        give(member_id=person.pk, plan=gym.plans["month"], reason="Prize draw", by_id=gym.staff["manager"], now=at)
+        give(member_id=person.pk, plan_code="month", reason="Prize draw", by_id=gym.staff["manager"], now=at)
         return
     keeps_coming = number == 0 or chance.random() < 0.85
     while at < gym.now:

@@ -66,7 +66,7 @@ class Supervisor:
         suffix: str = "",
         watched: Path | None = None,
     ):
-        self.children = [Child(each, log_dir / f"{each.name}{suffix}.log") for each in programs]
+        self.children = [Child(each, log_dir / f"{each.name.replace(' ', '-')}{suffix}.log") for each in programs]
         self.log_dir, self.say, self.watched = log_dir, say, watched
         self._ended = threading.Event()
         self._lock = threading.Lock()

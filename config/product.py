@@ -1,0 +1,170 @@
+"""What the product's processes are, and how `manage.py demo`, `dev` and `tunnel` start them on this machine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandParser
+from django.db import OperationalError, connection
+
+from config.processes import CannotRun, Program, Supervisor, answers, require_free_port
+
+DEFAULT_PORT, DEFAULT_SIMULATOR_PORT = 8000, 8099
+MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+# One running copy a database: two would take each other's jobs, and prompt each other's phones.
+ONE_COPY_LOCK = "kilabu.processes"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a copy runs. Without a simulator, M-Pesa is Safaricom's own."""
+
+    port: int
+    simulator_port: int | None
+    public_url: str
+
+    @property
+    def web(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def simulator(self) -> str:
+        return f"http://127.0.0.1:{self.simulator_port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The settings that follow from the places, for every process of the copy."""
+        env = {"PUBLIC_URL": self.public_url}
+        if self.simulator_port:
+            env |= {"DARAJA_SIMULATOR_URL": self.simulator}
+        host = urlsplit(self.public_url).hostname
+        if host and host not in settings.ALLOWED_HOSTS:
+            env |= {
+                "ALLOWED_HOSTS": ",".join([*settings.ALLOWED_HOSTS, host]),
+                "CSRF_TRUSTED_ORIGINS": ",".join([*settings.CSRF_TRUSTED_ORIGINS, self.public_url]),
+            }
+        return env
+
+
+def add_port_arguments(parser: CommandParser) -> None:
+    """Let the ports be chosen; the simulator's follows the web server's, so that copies run side by side."""
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="web server's port (default: %(default)s)")
+    parser.add_argument("--simulator-port", type=int, help="default: 8099, or with --port the port after it")
+
+
+def choose_places(*, port: int, simulator_port: int | None, public_url: str = "") -> Places:
+    """Return where this copy will run, with every port free.
+
+    :raises CannotRun: in production, or a port is in use
+    """
+    if settings.PRODUCTION:
+        raise CannotRun("This starts everything on one machine, for development; docs/operations.md is for production.")
+    require_free_port(port, flag="--port")
+    if not settings.SIMULATED:
+        # Safaricom calls back over the internet: the address is the one that .env or the tunnel says.
+        return Places(port, None, public_url or settings.PUBLIC_URL)
+    simulator_port = simulator_port or (DEFAULT_SIMULATOR_PORT if port == DEFAULT_PORT else port + 1)
+    if simulator_port == port:
+        raise CannotRun("--port and --simulator-port must differ.")
+    require_free_port(simulator_port, flag="--simulator-port")
+    return Places(port, simulator_port, public_url or f"http://127.0.0.1:{port}")
+
+
+def prepare_database(say: Callable[[str], None]) -> None:
+    """Reach the database, make sure that no other copy runs on it, and bring it up to date.
+
+    :raises CannotRun: it cannot be reached, or another copy runs on it
+    """
+    try:
+        with connection.cursor() as cursor:
+            # Held by this process's connection: it is free again when the process is gone, however it ended.
+            cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [ONE_COPY_LOCK])
+            is_ours = cursor.fetchone()[0]
+    except OperationalError as error:
+        raise CannotRun(f"The database cannot be reached: {' '.join(str(error).split())}") from None
+    if not is_ours:
+        raise CannotRun(
+            "Another copy runs on the same database: stop it, or give this one a database of its own (DATABASE_URL)."
+        )
+    say("Bringing the database up to date.")
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def programs(places: Places, *, autoreload: bool) -> list[Program]:
+    """Return the processes of one copy."""
+    address = f"127.0.0.1:{places.port}"
+    if autoreload:
+        web = [*MANAGE, "runserver", address]
+    else:
+        web = [sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(settings.BASE_DIR)]
+        web += [
+            "--bind",
+            address,
+            "--worker-class",
+            "gthread",
+            "--workers",
+            "2",
+            "--threads",
+            "8",
+            "--log-level",
+            "warning",
+        ]
+    found = [
+        Program("web server", web, places.env, answers(f"{places.web}/healthz")),
+        Program("worker", [*MANAGE, "procrastinate", "worker"], places.env, restart_on_change=autoreload),
+    ]
+    if places.simulator_port:
+        book = settings.STATE_DIR / f"simulator-{places.simulator_port}.sqlite3"
+        simulator = [*MANAGE, "daraja_simulator", "--port", str(places.simulator_port), "--book", str(book)]
+        found.insert(0, Program("simulator", simulator, places.env, answers(f"{places.simulator}/control/health/")))
+    return found
+
+
+def run_command(places: Places, *words: str) -> None:
+    """Run one management command with the copy's settings.
+
+    :raises CannotRun: it failed; with what it wrote
+    """
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*MANAGE, *words], env={**os.environ, **places.env}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CannotRun(f"`manage.py {words[0]}` failed:\n{done.stdout}{done.stderr}")
+
+
+def supervisor(places: Places, *, autoreload: bool, say: Callable[[str], None]) -> Supervisor:
+    """Return the copy's processes, ready to be started; their logs carry the port in their names."""
+    log_dir: Path = settings.STATE_DIR / "log"
+    return Supervisor(
+        programs(places, autoreload=autoreload),
+        log_dir=log_dir,
+        say=say,
+        suffix=f"-{places.port}",
+        watched=settings.BASE_DIR if autoreload else None,
+    )
+
+
+def doors(places: Places) -> list[tuple[str, str]]:
+    """Return where to click."""
+    found = [("API", f"{places.web}/api/v1/docs/"), ("Admin", f"{places.web}/admin/"), ("App", f"{places.web}/")]
+    found = [(name, url) for name, url in found if is_there(url)]
+    if places.simulator_port:
+        found.append(("Phone", f"{places.simulator}/phone/"))
+    if places.public_url != places.web:
+        found.append(("Public", places.public_url))
+    return found
+
+
+def is_there(url: str) -> bool:
+    """Return whether an address leads somewhere."""
+    try:
+        return requests.get(url, timeout=5).status_code < 400
+    except requests.RequestException:
+        return False
