@@ -69,7 +69,7 @@ class Command(BaseCommand):
             self.say(f"\n{verdict}\nThe logs are in var/log.")
         try:
             self.say("\nAre the books right? (manage.py audit_books)")
-            call_command("audit_books", "--safety", stdout=self.stdout)
+            call_command("audit_books", stdout=self.stdout)
         except CommandError as error:
             verdict = verdict or f"The books are not right: {error}"
         self.say(f"\n{verdict}" if verdict else "\nThe membership is active and the books balance.")
