@@ -3,7 +3,7 @@
 import signal
 import threading
 
-from django.core.management import call_command, get_commands
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.clock import now
@@ -18,6 +18,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         product.add_port_arguments(parser)
         parser.add_argument("--once", action="store_true", help="stop after the walk; exit 0 only if all of it held")
+        parser.add_argument("--members", type=int, default=200, help="of the demo gym (default: %(default)s)")
         parser.add_argument("--phone", help="without the simulator: the phone to prompt, 2547XXXXXXXX")
         parser.add_argument(
             "--main-only", action="store_true", help="walk the main job and leave out the other stories"
@@ -37,12 +38,12 @@ class Command(BaseCommand):
     def run(self, once: bool, phone: str | None, main_only: bool, options: dict) -> None:
         places = product.choose_places(port=options["port"], simulator_port=options["simulator_port"])
         product.prepare_database(self.say)
-        if demo_gym.open_gym(members=200, seed=1, now=now()):
+        if demo_gym.open_gym(members=options["members"], seed=1, now=now()):
             self.say(f"Opened a demo gym: {demo_gym.summary()}.")
         self.say("Starting the processes.")
         with product.supervisor(places, autoreload=False, say=self.say) as running:
             running.wait_until_ready()
-            if places.simulator_port and "register_c2b_urls" in get_commands():
+            if places.simulator_port:
                 # As a club does once with the real M-Pesa: say where paybill deposits are reported to.
                 product.run_command(places, "register_c2b_urls")
             verdict = self.walk(places, phone, main_only)

@@ -1,0 +1,24 @@
+"""`manage.py doctor`: what is missing for the chosen M-Pesa, and what to do about it."""
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from config.doctor import findings
+
+
+class Command(BaseCommand):
+    help = "Check every setting that the chosen DARAJA_ENVIRONMENT needs; exit 1 when something is missing."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: object, **options: object) -> None:
+        self.stdout.write(f"M-Pesa: {settings.DARAJA_ENVIRONMENT} ({settings.DARAJA_BASE_URL})")
+        missing = 0
+        for finding in findings():
+            missing += not finding.is_well
+            self.stdout.write(
+                f"    {'ok     ' if finding.is_well else 'MISSING'}  {finding.name}"
+                + (f": {finding.remedy}" if finding.remedy else "")
+            )
+        if missing:
+            raise CommandError(f"{missing} {'thing is' if missing == 1 else 'things are'} missing.")
+        self.stdout.write("Nothing is missing.")

@@ -1,0 +1,61 @@
+"""`manage.py demo --once`, from a port in use to a walked purchase."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from config.demo_gym import PASSWORD
+from config.walkthrough import STAFF_PASSWORD
+
+
+def test_the_walk_knows_the_demo_gyms_password():
+    assert STAFF_PASSWORD == PASSWORD
+
+
+def test_a_port_in_use_is_told_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(CommandError) as raised:
+            call_command("demo", port=port)
+
+    assert str(raised.value) == f"Port {port} is in use by another program: stop it, or give another with --port."
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_a_stranger_becomes_a_member_over_real_http(tmp_path):
+    place = connection.get_connection_params()
+    address = f"postgresql://{place['user']}@/{place['dbname']}?host={place['host']}"
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    env = outside | {"ENVIRONMENT": "development", "DATABASE_URL": address, "STATE_DIR": str(tmp_path)}
+
+    command = [
+        sys.executable,
+        "manage.py",
+        "demo",
+        "--once",
+        "--main-only",
+        "--members",
+        "5",
+        "--port",
+        str(free_port()),
+    ]
+    command += ["--simulator-port", str(free_port())]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=settings.BASE_DIR, env=env, capture_output=True, text=True, timeout=300
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("\nThe membership is active and the books balance.\n")

@@ -1,0 +1,146 @@
+"""`manage.py doctor` names what is missing, says what to do, and tells no secret."""
+
+import io
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+SANDBOX = {
+    "DARAJA_ENVIRONMENT": "sandbox",
+    "SIMULATED": False,
+    "DARAJA_CONSUMER_KEY": "key-of-the-app",
+    "DARAJA_CONSUMER_SECRET": "secret-of-the-app",
+    "DARAJA_PASSKEY": "passkey-of-the-app",
+    "DARAJA_SHORTCODE": "174379",
+    "PUBLIC_URL": "https://club.ke",
+    "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+    "SMS_BACKEND": "console",
+}
+
+
+@pytest.fixture
+def worker(db):
+    """A worker that was heard of just now."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now())")
+
+
+def ask(settings, **changed) -> tuple[str, str]:
+    """Return what the doctor writes and with which words it refuses."""
+    for name, value in {**SANDBOX, **changed}.items():
+        setattr(settings, name, value)
+    out = io.StringIO()
+    try:
+        call_command("doctor", stdout=out)
+    except CommandError as error:
+        return out.getvalue(), str(error)
+    return out.getvalue(), ""
+
+
+@pytest.mark.usefixtures("worker")
+def test_all_that_is_set_is_told_in_one_line_each(settings):
+    out, refused = ask(settings)
+
+    assert refused == ""
+    assert out.splitlines() == [
+        f"M-Pesa: sandbox ({settings.DARAJA_BASE_URL})",
+        "    ok       DARAJA_CONSUMER_KEY",
+        "    ok       DARAJA_CONSUMER_SECRET",
+        "    ok       DARAJA_PASSKEY",
+        "    ok       DARAJA_SHORTCODE",
+        "    ok       PUBLIC_URL",
+        "    ok       Callback address",
+        "    ok       Database",
+        "    ok       Migrations",
+        "    ok       Worker",
+        "    ok       E-mail",
+        "    ok       SMS",
+        "Nothing is missing.",
+    ]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (
+            {"DARAJA_CONSUMER_KEY": ""},
+            "DARAJA_CONSUMER_KEY: not set: copy it from https://developer.safaricom.co.ke, My Apps",
+        ),
+        (
+            {"DARAJA_CONSUMER_SECRET": ""},
+            "DARAJA_CONSUMER_SECRET: not set: copy it from https://developer.safaricom.co.ke, My Apps",
+        ),
+        ({"DARAJA_PASSKEY": ""}, "DARAJA_PASSKEY: not set: Safaricom mails it when the app goes live"),
+        ({"DARAJA_SHORTCODE": ""}, "DARAJA_SHORTCODE: not set: set your paybill, or for buy goods the store number"),
+        ({"DARAJA_SHORTCODE": "12x"}, "DARAJA_SHORTCODE: it must be 5 to 7 digits"),
+        (
+            {"DARAJA_ENVIRONMENT": "production"},
+            "DARAJA_SHORTCODE: 174379 is the sandbox's; set your own paybill",
+        ),
+        (
+            {"PUBLIC_URL": "http://127.0.0.1:8000"},
+            "PUBLIC_URL: http://127.0.0.1:8000 cannot be reached from outside: run `manage.py tunnel`, or set the https"
+            " address of your own tunnel or server",
+        ),
+        (
+            {"PUBLIC_URL": "http://club.ke"},
+            "PUBLIC_URL: it must begin with https: run `manage.py tunnel`, or set the https address of your own tunnel"
+            " or server",
+        ),
+        (
+            {"DARAJA_ENVIRONMENT": "production", "DARAJA_SHORTCODE": "600100", "PUBLIC_URL": "https://a.ngrok.app"},
+            "PUBLIC_URL: Safaricom blocks tunnels in production: use the server's own name",
+        ),
+        (
+            {"PUBLIC_URL": "https://mpesa.club.ke"},
+            "Callback address: Safaricom refuses the word 'mpesa' in it: choose another name",
+        ),
+        (
+            {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"},
+            "E-mail: EMAIL_URL only prints e-mail: set your mail server",
+        ),
+        ({"SMS_BACKEND": "phone"}, "SMS: SMS_BACKEND=phone needs the simulator: set console or africastalking"),
+        (
+            {"SMS_BACKEND": "africastalking", "AFRICASTALKING_USERNAME": "club", "AFRICASTALKING_API_KEY": ""},
+            "SMS: set AFRICASTALKING_USERNAME and AFRICASTALKING_API_KEY",
+        ),
+    ],
+)
+def test_each_missing_setting_is_named_with_what_to_do(settings, changed, line):
+    out, refused = ask(settings, **changed)
+
+    missing = [each.removeprefix("    MISSING  ") for each in out.splitlines() if "MISSING" in each]
+    assert missing == [line]
+    assert refused == "1 thing is missing."
+
+
+@pytest.mark.django_db
+def test_a_silent_worker_is_missing(settings):
+    out, refused = ask(settings)
+
+    assert "Worker: none was heard of in two minutes: run `manage.py procrastinate worker`" in out
+    assert refused == "1 thing is missing."
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_simulator_needs_no_keys_and_no_public_address(settings):
+    out, refused = ask(
+        settings,
+        DARAJA_ENVIRONMENT="simulator",
+        SIMULATED=True,
+        DARAJA_CONSUMER_KEY="",
+        PUBLIC_URL="http://localhost:8000",
+    )
+
+    assert refused == ""
+    assert "DARAJA_CONSUMER_KEY" not in out
+
+
+@pytest.mark.usefixtures("worker")
+def test_no_secret_is_told(settings):
+    out, refused = ask(settings, PUBLIC_URL="http://10.0.0.1")
+
+    for secret in ("key-of-the-app", "secret-of-the-app", "passkey-of-the-app", settings.C2B_SECRET):
+        assert secret not in out + refused
