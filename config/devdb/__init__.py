@@ -174,7 +174,7 @@ def _make_cluster(place: Place, folder: Path) -> None:
     fresh = Path(tempfile.mkdtemp(prefix="data.new-", dir=place.cluster))
     if place.user:
         os.chown(fresh, place.user.pw_uid, place.user.pw_gid)
-    how = ["--pgdata", fresh, "--username", ROLE, "--encoding", "UTF8", "--no-instructions"]
+    how = ["--pgdata", str(fresh), "--username", ROLE, "--encoding", "UTF8", "--no-instructions"]
     # PostgreSQL's own C.UTF-8: the same order of words on every machine, whatever locales it has.
     how += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
     # No password: only the server's user, and root, can enter the socket's folder.
