@@ -11,12 +11,17 @@ def main():
     try:
         from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
+        from django.db import OperationalError
     except ImportError:
         sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Kilabu cannot start: {error}")
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None):
+            raise  # a statement that PostgreSQL refused; without a code there was no connection at all
+        sys.exit(f"Kilabu cannot reach its database: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

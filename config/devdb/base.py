@@ -1,6 +1,6 @@
 """Django's PostgreSQL engine on the embedded server, which is started when the first connection is wanted."""
 
-from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 from django.db.backends.postgresql import base, client
 
 from config import devdb
@@ -11,8 +11,8 @@ def _socket_folder() -> str:
     try:
         return str(devdb.ensure(devdb.CHECKOUT))
     except devdb.DevDbError as error:
-        # manage.py shows this as one line.
-        raise ImproperlyConfigured(str(error)) from error
+        # As for any database that is away: callbacks go to the spool, and manage.py says it in one line.
+        raise OperationalError(str(error)) from error
 
 
 class DatabaseClient(client.DatabaseClient):

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pickle
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -495,7 +496,7 @@ def test_data_of_another_version_are_not_touched(used_checkout):
 # --- manage.py ---
 
 
-def manage(*arguments, program=""):
+def manage(*arguments, **environment):
     """Run manage.py as a developer would, with devdb.ensure put out of order."""
     broken = (
         "import environ, sys; environ.Env.read_env = lambda *a, **k: None\n"
@@ -507,7 +508,7 @@ def manage(*arguments, program=""):
     return subprocess.run(
         [sys.executable, "-c", broken, *arguments],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "ENVIRONMENT": "development"},
+        env={"PATH": os.environ["PATH"], "ENVIRONMENT": "development", **environment},
         capture_output=True,
         text=True,
     )
@@ -527,7 +528,18 @@ def test_a_command_that_needs_no_database_starts_no_server(arguments):
 def test_a_command_that_needs_the_database_says_in_one_line_why_there_is_none():
     run = manage("migrate", "--plan")
 
-    assert (run.returncode, run.stderr) == (1, "Kilabu cannot start: the embedded server was asked for\n")
+    assert (run.returncode, run.stderr) == (
+        1,
+        "Kilabu cannot reach its database: the embedded server was asked for\n",
+    )
+
+
+def test_a_database_that_is_away_is_said_in_one_line_without_its_password():
+    run = manage("migrate", DATABASE_URL="postgresql://kilabu:hush@127.0.0.1:1/kilabu")
+
+    assert run.returncode == 1
+    assert re.fullmatch(r"Kilabu cannot reach its database: [^\n]+ refused[^\n]*\n", run.stderr), run.stderr
+    assert "hush" not in run.stderr
 
 
 def test_the_command_starts_shows_stops_and_resets(checkout, monkeypatch, capsys):
