@@ -114,6 +114,8 @@ def of_debit(
         # Either channel may come first; live pairs show both.
         first = {"twin_first": True, "twin_only": True, "twin_last": False}.get(behaviour.twin, rng.random() < 0.5)
         after = after / 4 if first else after + options.real(TWIN_SECONDS)
+    if behaviour.twin == "twin_late":
+        after = options.real(LATE_SECONDS)
     copies = 2 if behaviour.twin == "twin_twice" else 1
     planned = Planned("c2b", url, debit["shortcode"], debit["code"], body, debit["at"] + after)
     return [planned] * copies

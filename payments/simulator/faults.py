@@ -127,6 +127,10 @@ TWIN_FAULTS = {
     "twin_only": "comes, and the callback does not",
     "no_twin": "does not come",
     "twin_twice": "comes twice",
+    "twin_late": "comes 150 seconds after the money moved",
+    "twin_nulls": "has null for what is empty, and no names",
+    "twin_full_phone": "has the whole phone number, as before 2022",
+    "twin_masked_hash": "has the hash of the phone number with its middle masked",
 }
 # The Result that B2C, Reversal, Transaction Status and Account Balance post.
 RESULT_FAULTS = {

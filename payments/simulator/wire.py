@@ -168,8 +168,13 @@ def _metadata(prompt: dict, *, at: float, variants: tuple[str, ...]) -> list[dic
     return items
 
 
-def c2b(debit: dict, *, name: str, version: str, balance: str, kind: str, third_party: str = "") -> dict:
-    """The body of validation and confirmation alike: every value a string or null."""
+def c2b(
+    debit: dict, *, name: str, version: str, balance: str, kind: str, third_party: str = "", variant: str = ""
+) -> dict:
+    """The body of validation and confirmation alike: every value a string or null.
+
+    `variant` names a live deviation to show (faults.TWIN_FAULTS).
+    """
     first, _, rest = name.partition(" ")
     middle, _, last = rest.rpartition(" ")
     if version == "v1":  # live v1 since 2024: the number hashed, and the first name alone
@@ -178,7 +183,12 @@ def c2b(debit: dict, *, name: str, version: str, balance: str, kind: str, third_
     else:
         msisdn = f"{debit['phone'][:4]} ***** {debit['phone'][-3:]}"
         names = {"FirstName": first.upper(), "MiddleName": middle.upper(), "LastName": last.upper()}
-    return {
+    if variant == "twin_full_phone":
+        msisdn = debit["phone"]
+    elif variant == "twin_masked_hash":
+        digest = hashlib.sha256(debit["phone"].encode()).hexdigest()
+        msisdn = f"{digest[:8]}****{digest[-8:]}"
+    body = {
         "TransactionType": kind,
         "TransID": debit["code"],
         "TransTime": stamp(debit["at"]),
@@ -191,6 +201,9 @@ def c2b(debit: dict, *, name: str, version: str, balance: str, kind: str, third_
         "MSISDN": msisdn,
         **names,
     }
+    if variant == "twin_nulls":
+        return {key: value or None for key, value in body.items() if not key.endswith("Name")}
+    return body
 
 
 def shillings(amount: int) -> str:

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from payments.simulator.faults import MAGIC_PHONES
+
 V1, V2 = "/mpesa/c2b/v1/registerurl", "/mpesa/c2b/v2/registerurl"
 
 
@@ -165,6 +167,39 @@ def test_an_stk_payment_is_told_on_both_channels_in_either_order(start, listener
     }
     assert codes == {debit["code"] for debit in client.control("book/").json()["debits"]}
     assert len(codes) == 1
+    assert listener.silent()
+
+
+@pytest.mark.parametrize(
+    ("name", "msisdn", "empty"),
+    [
+        ("twin_nulls", "2547 ***** 506", None),
+        ("twin_full_phone", "254700000507", ""),
+        ("twin_masked_hash", r"[0-9a-f]{8}\*{4}[0-9a-f]{8}", ""),
+    ],
+)
+def test_a_confirmation_shows_each_live_variant(start, listener, name, msisdn, empty):
+    client = start(validation="off")
+    register(client)
+    phone = next(phone for phone, how in MAGIC_PHONES.items() if how.twin == name)
+
+    pay(client, phone=phone)
+    _, body = listener.next()
+
+    assert body["MSISDN"] == msisdn or re.fullmatch(msisdn, body["MSISDN"])
+    assert body["InvoiceNumber"] == empty
+    assert ("FirstName" in body) == (name != "twin_nulls")
+
+
+def test_a_confirmation_can_be_lost_or_come_twice(start, listener):
+    client = start(validation="off")
+    register(client)
+
+    pay(client, phone="254700000503")
+    assert listener.silent()
+    pay(client, phone="254700000504")
+
+    assert listener.next() == listener.next()
     assert listener.silent()
 
 
