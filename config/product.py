@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ class Places:
     port: int
     simulator_port: int | None
     public_url: str
+    database_url: str = ""  # where it is not the one the settings name
 
     @property
     def web(self) -> str:
@@ -42,6 +43,8 @@ class Places:
     def env(self) -> dict[str, str]:
         """The settings that follow from the places, for every process of the copy."""
         env = {"PUBLIC_URL": self.public_url}
+        if self.database_url:
+            env |= {"DATABASE_URL": self.database_url}
         if self.simulator_port:
             env |= {"DARAJA_SIMULATOR_URL": self.simulator}
         host = urlsplit(self.public_url).hostname
@@ -77,12 +80,13 @@ def choose_places(*, port: int, simulator_port: int | None, public_url: str = ""
     return Places(port, simulator_port, public_url or f"http://127.0.0.1:{port}")
 
 
-def prepare_database(say: Callable[[str], None]) -> None:
-    """Reach the database, make sure that no other copy runs on it, and bring it up to date.
+def prepare_database(places: Places, say: Callable[[str], None]) -> Places:
+    """Reach the database, make sure that no other copy runs on it, and bring it up to date; return the places with it.
 
     :raises CannotRun: it cannot be reached, or another copy runs on it
     """
     try:
+        places = replace(places, database_url=own_database(places.port))
         with connection.cursor() as cursor:
             # Held by this process's connection: it is free again when the process is gone, however it ended.
             cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [ONE_COPY_LOCK])
@@ -95,6 +99,25 @@ def prepare_database(say: Callable[[str], None]) -> None:
         )
     say("Bringing the database up to date.")
     call_command("migrate", verbosity=0, interactive=False)
+    return places
+
+
+def own_database(port: int) -> str:
+    """Give a copy on another port than usual a database of its own in the embedded server; return its address.
+
+    Empty, and nothing done, on the usual port and on a server that is not ours: there, DATABASE_URL decides.
+    """
+    if port == DEFAULT_PORT or settings.DATABASES["default"]["ENGINE"] != "config.devdb":
+        return ""
+    name = f"kilabu_{port}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)", [name])
+        if not cursor.fetchone()[0]:
+            cursor.execute(f"CREATE DATABASE {name}")  # letters and digits of our own making
+    place = connection.get_connection_params()
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    return f"postgresql://{place['user']}@/{name}?host={place['host']}"
 
 
 def programs(places: Places, *, autoreload: bool) -> list[Program]:

@@ -124,9 +124,9 @@ class Phone:
         """Pay to the club's paybill under an account number typed by hand; return M-Pesa's code."""
         return self.call("POST", "paybill/", {"phone": self.number, "account": account, "amount": amount})["code"]
 
-    def expect_fault(self, fault: str) -> None:
+    def expect_faults(self, *faults: str) -> None:
         """Have M-Pesa misbehave with this phone's next prompt."""
-        self.call("POST", "faults/", {"next": [{"fault": fault, "phone": self.number}]})
+        self.call("POST", "faults/", {"next": [{"fault": fault, "phone": self.number} for fault in faults]})
 
 
 class Member:
@@ -269,8 +269,8 @@ def buy_a_membership(club: Club, phone: str | None = None) -> None:
 def heal_a_lost_callback(club: Club) -> None:
     """M-Pesa's callback never comes."""
     member = club.member("Otieno")
-    club.step("Otieno buys and pays, but M-Pesa's callback is lost. After 20 seconds Kilabu asks M-Pesa itself.")
-    member.phone.expect_fault("lost_callback")
+    club.step("Otieno buys and pays, but M-Pesa's callback is lost. After 20 seconds Kilabu asks by itself.")
+    member.phone.expect_faults("lost_callback", "no_twin")
     bought = member.subscribe("month")
     member.phone.enter_pin(member.phone.wait_for_prompt())
     started = time.perf_counter()
@@ -340,7 +340,7 @@ def count_once(club: Club) -> None:
     club.step(
         "Hassan pays once; M-Pesa reports it three times by callback and once more by the paybill's confirmation."
     )
-    member.phone.expect_fault("duplicate")
+    member.phone.expect_faults("duplicate")
     bought = member.subscribe("month")
     member.phone.enter_pin(member.phone.wait_for_prompt())
     paid = member.wait_for_payment(bought["payment"]["reference"], "paid")

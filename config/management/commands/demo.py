@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def run(self, once: bool, phone: str | None, main_only: bool, options: dict) -> None:
         places = product.choose_places(port=options["port"], simulator_port=options["simulator_port"])
-        product.prepare_database(self.say)
+        places = product.prepare_database(places, self.say)
         if demo_gym.open_gym(members=options["members"], seed=1, now=now()):
             self.say(f"Opened a demo gym: {demo_gym.summary()}.")
         self.say("Starting the processes.")

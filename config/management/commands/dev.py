@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
 def run(places: product.Places, say) -> None:
     """Run the product with autoreload until a signal comes."""
-    product.prepare_database(say)
+    places = product.prepare_database(places, say)
     with product.supervisor(places, autoreload=True, say=say) as running:
         running.wait_until_ready()
         for name, url in product.doors(places):
