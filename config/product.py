@@ -44,7 +44,8 @@ class Places:
         """The settings that follow from the places, for every process of the copy."""
         env = {"PUBLIC_URL": self.public_url}
         if self.database_url:
-            env |= {"DATABASE_URL": self.database_url}
+            # Its own shelf too: kept callbacks belong to one database.
+            env |= {"DATABASE_URL": self.database_url, "STATE_DIR": str(settings.STATE_DIR / str(self.port))}
         if self.simulator_port:
             env |= {"DARAJA_SIMULATOR_URL": self.simulator}
         host = urlsplit(self.public_url).hostname
