@@ -8,11 +8,12 @@ from subscriptions.services.buying import Purchase, cancel, renew, subscribe
 from subscriptions.services.catalog import create_plan, create_plan_group, edit_plan
 from subscriptions.services.changing import change_at_end, undo_changes, upgrade
 from subscriptions.services.freezing import close_club, freeze, open_club, unfreeze
-from subscriptions.services.giving import give
+from subscriptions.services.giving import bring_along, give
 from subscriptions.services.granting import cancel_for_payment, grant_for_payment, revoke_for_payment
 
 __all__ = [
     "Purchase",
+    "bring_along",
     "cancel",
     "cancel_for_payment",
     "change_at_end",

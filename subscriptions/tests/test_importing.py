@@ -1,0 +1,146 @@
+"""A club's existing member list comes along, or the file says why not."""
+
+from datetime import date
+from io import StringIO
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+
+from subscriptions.importing import UnreadableFile, import_members, read
+from subscriptions.models import Subscription
+from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory
+from subscriptions.tests.test_invariants import broken
+
+pytestmark = pytest.mark.django_db
+
+HEADER = "first_name,last_name,phone_number,email,dob,plan,starts_on,ends_on\n"
+GOOD = "Wanjiru,Kamau,0712 345 678,wanjiru@example.com,1990-12-31,monthly,2026-10-20,2026-11-20\n"
+
+
+@pytest.fixture
+def author():
+    PlanFactory(code="monthly")
+    return MemberFactory(username="owner", phone_number=None)
+
+
+def load(text, author, **options):
+    return import_members(read(StringIO(HEADER + text)), by_id=author.pk, now=NOON, **options)
+
+
+def people():
+    return get_user_model().objects.exclude(username="owner")
+
+
+def test_a_line_brings_a_person_and_the_period_that_runs(author):
+    report = load(GOOD, author)
+
+    person = people().get()
+    period = Subscription.objects.select_related("payment").get()
+    assert report.lines == [
+        (2, "added", f"Wanjiru Kamau, member number {person.member_number}; monthly until 2026-11-20")
+    ]
+    assert (person.phone_number, person.email, person.dob) == (
+        "254712345678",
+        "wanjiru@example.com",
+        date(1990, 12, 31),
+    )
+    assert (person.added_by, person.has_usable_password(), person.consented_at) == (author, False, None)
+    assert (period.origin, period.starts_on, period.ends_on) == ("migrated", date(2026, 10, 20), date(2026, 11, 20))
+    assert (period.payment.amount_due, period.payment.created_by) == (0, author)
+    assert period.payment.events.last().evidence == "comp: former books"
+    assert broken() == []
+
+
+def test_a_person_needs_a_name_only(author):
+    report = load("Baby,Kamau,,,,,,\n", author)
+
+    assert (report.added, report.periods, people().get().phone_number) == (1, 0, None)
+
+
+def test_the_same_file_twice_changes_nothing(author):
+    load(GOOD, author)
+
+    report = load(GOOD, author)
+
+    assert (report.added, report.known, report.periods) == (0, 1, 0)
+    assert (people().count(), Subscription.objects.count()) == (1, 1)
+
+
+def test_a_dry_run_reports_and_writes_nothing(author):
+    report = load(GOOD, author, dry_run=True)
+
+    assert (report.added, report.periods) == (1, 1)
+    assert not people().exists()
+    assert not Subscription.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (",Kamau,,,,,,", "first_name is empty or too long."),
+        ("A,B,12,,,,,", "Enter a Kenyan mobile number, such as 0712 345 678."),
+        ("A,B,,nobody,,,,", "email is no e-mail address."),
+        ("A,B,,,31/12/1990,,,", "dob must be a date such as 2027-02-28."),
+        ("A,B,,,,monthly,2026-10-20,", "plan, starts_on and ends_on go together."),
+        ("A,B,,,,weekly,2026-10-20,2026-11-20", "There is no plan weekly."),
+        ("A,B,,,,monthly,2026-11-20,2026-11-20", "ends_on must be after starts_on."),
+        ("A,B,,,,monthly,2026-02-30,2026-11-20", "starts_on must be a date such as 2027-02-28."),
+        (
+            "A,B,0712345678,,,monthly,2026-11-01,2026-12-01",
+            "The member already has a subscription on some of these days.",
+        ),
+    ],
+)
+def test_one_bad_line_keeps_the_whole_file_out_unless_it_is_skipped(author, line, words):
+    report = load(GOOD + line + "\n", author)
+
+    assert report.lines[1] == (3, "bad", words)
+    assert not people().exists()
+
+    load(GOOD + line + "\n", author, skip_bad=True)
+
+    assert people().count() == Subscription.objects.count() == 1
+
+
+def test_a_phone_and_an_address_of_two_people_are_not_mixed_up(author):
+    MemberFactory(phone_number="254712345678")
+    MemberFactory(email="wanjiru@example.com")
+
+    assert load(GOOD, author).lines[0][1:] == (
+        "bad",
+        "The phone number and the e-mail address belong to two different people.",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "first_name\nA\n", "first_name,last_name,salary\nA,B,1\n", "first_name,last_name,last_name\nA,B,C\n",
+     "first_name,last_name\nA,B,C\n", 'first_name,last_name\n"A,B\n'],
+)  # fmt: skip
+def test_a_file_that_is_no_member_list_is_refused(text):
+    with pytest.raises(UnreadableFile):
+        read(StringIO(text))
+
+
+def test_the_command_reports_each_line_and_fails_when_one_is_bad(author, tmp_path):
+    file, out = tmp_path / "members.csv", StringIO()
+    file.write_text("\ufeff" + HEADER + GOOD + ",Kamau,,,,,,\n", encoding="utf-8")
+
+    with pytest.raises(CommandError, match="Some lines are bad"):
+        call_command("import_members", str(file), by="owner", stdout=out, stderr=StringIO())
+
+    first, second, third, fourth = out.getvalue().splitlines()
+    assert first.startswith("line 2: added: Wanjiru Kamau, member number ")
+    assert second == "line 3: bad: first_name is empty or too long."
+    assert third == "1 people added, 0 known already, 1 periods, 1 bad lines."
+    assert fourth == "Nothing was written. Mend the bad lines, or leave them out with --skip-bad."
+
+
+@pytest.mark.parametrize(("name", "by"), [("none.csv", "owner"), ("members.csv", "nobody"), ("latin.csv", "owner")])
+def test_the_command_refuses_what_it_cannot_read(author, tmp_path, name, by):
+    (tmp_path / "members.csv").write_text(HEADER)
+    (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"Ren\xe9,B,,,,,,\n")
+
+    with pytest.raises(CommandError):
+        call_command("import_members", str(tmp_path / name), by=by, stdout=StringIO(), stderr=StringIO())
