@@ -2,14 +2,16 @@
 
 import django_filters
 
+from api import clock
 from subscriptions.models import Subscription
+from subscriptions.periods import business_day
 from subscriptions.statuses import Status
 
 
 class SubscriptionFilter(django_filters.FilterSet):
     """`?status=active&plan=monthly&group=1&ends_before=2027-03-01&member=7`."""
 
-    status = django_filters.ChoiceFilter(choices=Status.choices)
+    status = django_filters.ChoiceFilter(choices=Status.choices, method="filter_status")
     plan = django_filters.CharFilter(field_name="plan__code")
     ends_before = django_filters.DateFilter(field_name="ends_on", lookup_expr="lt")
     ends_after = django_filters.DateFilter(field_name="ends_on", lookup_expr="gt")
@@ -17,3 +19,6 @@ class SubscriptionFilter(django_filters.FilterSet):
     class Meta:
         model = Subscription
         fields = ["status", "plan", "group", "member", "ends_before", "ends_after"]
+
+    def filter_status(self, queryset, name, value):
+        return queryset.having_status(value, business_day(clock.now()))

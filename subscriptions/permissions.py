@@ -43,7 +43,10 @@ class MembersReadManagersWrite(AnyoneReadsManagersWrite):
 
 
 class OwnOrReceptionist(BasePermission):
-    """One acts on what is one's own; on anybody's from Receptionist up. What one may not see is not found before."""
+    """One acts on what is one's own or what one pays for; on anybody's from Receptionist up.
+
+    What one may not even see was not found before.
+    """
 
     code, message = "permission_denied", "Your role does not allow this."
 
@@ -51,6 +54,5 @@ class OwnOrReceptionist(BasePermission):
         return request.user.is_authenticated
 
     def has_object_permission(self, request, view, subscription):
-        if request.method in SAFE_METHODS or subscription.member_id == request.user.pk:
-            return True
-        return is_at_least(request.user, "Receptionist")
+        own = request.user.pk in (subscription.member_id, subscription.payment.payer_id)
+        return own or request.method in SAFE_METHODS or is_at_least(request.user, "Receptionist")

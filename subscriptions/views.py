@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from api import clock
 from api.errors import Invalid
-from api.permissions import IsManager, IsStaff
+from api.permissions import IsManager, IsStaff, is_at_least
 from subscriptions import gate, serializers, services
 from subscriptions.filters import SubscriptionFilter
 from subscriptions.models import Closure, Freeze, FreezeKind, Plan, PlanGroup, Subscription
@@ -187,7 +187,7 @@ class FreezeView(SubscriptionActionView):
         subscription, asked, now = self.get_object(), said(self), clock.now()
         services.freeze(
             subscription_id=subscription.pk,
-            kind=FreezeKind.MEMBER if subscription.member_id == request.user.pk else FreezeKind.STAFF,
+            kind=FreezeKind.STAFF if may_give_days(request.user, subscription) else FreezeKind.MEMBER,
             by_id=request.user.pk,
             now=now,
             **{"starts_on": business_day(now), **asked},
@@ -295,6 +295,11 @@ class CheckInView(generics.GenericAPIView):
     def post(self, request):
         answer = gate.check_in(recorded_by_id=request.user.pk, now=clock.now(), **said(self))
         return Response(self.get_serializer(answer).data)
+
+
+def may_give_days(user, subscription: Subscription) -> bool:
+    """Say whether the caller freezes as staff: never what is their own."""
+    return subscription.member_id != user.pk and is_at_least(user, "Receptionist")
 
 
 def idempotency_key(request) -> str | None:

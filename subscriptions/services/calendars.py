@@ -60,7 +60,8 @@ def save(chain: Sequence[Subscription], laid: Sequence[Period], *, changed: Sequ
         return
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap DEFERRED")
-        Subscription.objects.bulk_update(moved, [*DATES, "fact", "granted_at", "ended_at"])
+        for subscription in moved:
+            subscription.save(update_fields=[*DATES, "fact", "granted_at", "ended_at"])
         cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap IMMEDIATE")
     _hand_over_freezes(laid)
 

@@ -286,6 +286,20 @@ def test_a_member_buys_for_their_own_children_and_nobody_else(as_asha, asha, pla
     assert error(refused) == error(as_asha.post(LIST, {"plan": "monthly", "member": stranger.pk})) == (404, "not_found")
 
 
+def test_who_pays_for_a_child_sees_it_and_acts_for_it(as_asha, asha, plan, prompts):
+    child = UserFactory(added_by=asha, phone_number=None)
+    bought = data(as_asha.post(LIST, {"plan": "monthly", "member": child.pk}))
+    pay(Payment.objects.get(), at=clock.now())
+
+    listed = data(as_asha.get(LIST))
+    too_long = as_asha.post(f"{LIST}{bought['id']}/freeze/", {"ends_on": "2099-01-01"})
+    left = as_asha.post(f"{LIST}{bought['id']}/cancel/")
+
+    assert [row["id"] for row in listed] == [bought["id"]]
+    assert error(too_long) == (409, "freeze_limit")
+    assert data(left)["leaving_at"] is not None
+
+
 def test_a_receptionist_buys_for_anyone_who_then_owns_the_payment(as_receptionist, asha, plan, prompts):
     response = as_receptionist.post(LIST, {"plan": "monthly", "member": asha.pk})
 

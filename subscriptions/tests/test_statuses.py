@@ -34,9 +34,12 @@ def in_python(subscription, today):
 
 
 def status(subscription, today):
-    """Return the status on a day, having seen that both ways agree."""
-    assert in_sql(subscription, today) == in_python(subscription, today)
-    return in_sql(subscription, today)
+    """Return the status on a day, having seen that both ways agree and that the list finds it by it."""
+    found = in_sql(subscription, today)
+    assert found == in_python(subscription, today)
+    same = Subscription.objects.with_status(today).having_status(found, today)
+    assert same.filter(pk=subscription.pk).exists()
+    return found
 
 
 def visit(subscription, times):

@@ -1,0 +1,48 @@
+"""Permission classes for the views of any app."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+
+from api import clock
+from subscriptions.periods import business_day
+from subscriptions.permissions import HasActiveSubscription, HasRunningSubscription
+from subscriptions.tests.factories import MemberFactory, PlanFactory, granted, pending
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def today():
+    return business_day(clock.now())
+
+
+def allowed(user):
+    """Return what (HasActiveSubscription, HasRunningSubscription) say of the user."""
+    request = SimpleNamespace(user=user)
+    return tuple(rule().has_permission(request, None) for rule in (HasActiveSubscription, HasRunningSubscription))
+
+
+def test_a_running_period_is_enough(today):
+    assert allowed(granted(on=today).member) == (True, True)
+
+
+def test_grace_is_enough_for_one_of_them(today):
+    plan = PlanFactory(interval="days", interval_count=5, grace_days=3)
+
+    assert allowed(granted(plan, on=today - timedelta(days=6)).member) == (True, False)
+
+
+def test_what_is_over_or_unpaid_or_a_lockers_is_not(today):
+    locker = PlanFactory(group__name="Locker", group__opens_gate=False)
+
+    assert allowed(granted(on=today - timedelta(days=60)).member) == (False, False)
+    assert allowed(pending().member) == (False, False)
+    assert allowed(granted(locker, on=today).member) == (False, False)
+    assert allowed(MemberFactory()) == (False, False)
+
+
+def test_a_stranger_has_none():
+    assert allowed(AnonymousUser()) == (False, False)
