@@ -185,3 +185,26 @@ class SecurityEventSerializer(serializers.ModelSerializer):
         model = SecurityEvent
         fields = ["id", "event", "outcome", "at", "ip", "user_agent"]
         read_only_fields = fields
+
+
+class CsrfTokenSerializer(serializers.Serializer):
+    """Answers that carry the CSRF token; the X-CSRFToken header says the same."""
+
+    csrf_token = serializers.CharField(read_only=True)
+
+
+class LoggedInSerializer(CsrfTokenSerializer):
+    user = MeSerializer(read_only=True)
+
+
+class RefreshedSerializer(CsrfTokenSerializer):
+    access_expires_at = serializers.DateTimeField(read_only=True)
+    refresh_expires_at = serializers.DateTimeField(read_only=True)
+
+
+class RegisteredSerializer(serializers.Serializer):
+    next = serializers.CharField(read_only=True, help_text="`verify`: a code is on its way.")
+
+
+class RevokedSerializer(serializers.Serializer):
+    revoked = serializers.IntegerField(read_only=True, help_text="How many sessions ended.")

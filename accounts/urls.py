@@ -7,7 +7,7 @@ from accounts.views import people, signing_in
 
 app_name = "accounts"
 
-router = SimpleRouter()
+router = SimpleRouter(use_regex_path=False)
 router.register("users", people.UserViewSet, basename="user")
 
 auth = [

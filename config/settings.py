@@ -173,6 +173,8 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "rest_framework",
     "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "corsheaders",
     "procrastinate.contrib.django",
     "config",
@@ -332,9 +334,30 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["api.renderers.EnvelopeRenderer"],
     "DEFAULT_PAGINATION_CLASS": "api.pagination.PagePagination",
     "EXCEPTION_HANDLER": "api.exceptions.handle",
+    "DEFAULT_SCHEMA_CLASS": "api.schema.EnvelopeSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["api.parsers.StrictJSONParser"],
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Kilabu",
+    "DESCRIPTION": "Memberships over M-Pesa. docs/api.md shows how a single-page client lives with it.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "PaymentStatus": "payments.models.PaymentStatus",
+        "PushStatus": "payments.models.PushStatus",
+        "ReviewStatus": "payments.models.ReviewStatus",
+        "SubscriptionStatus": "subscriptions.statuses.Status",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "api.schema.add_error_component",
+    ],
 }
 
 # --- Jobs ----------------------------------------------------------------------------------------

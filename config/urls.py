@@ -2,6 +2,8 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
 
@@ -14,6 +16,12 @@ urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
     path("admin/", admin.site.urls),
+    path("api/v1/schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
+    path(
+        "api/v1/docs/",
+        SpectacularSwaggerSplitView.as_view(permission_classes=[AllowAny], url_name="schema"),
+        name="docs",
+    ),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("payments.urls")),
     path("api/v1/", include("subscriptions.urls")),

@@ -2,6 +2,7 @@
 
 from django.contrib.auth import get_user_model
 from django.http import Http404
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics, viewsets
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin
 from rest_framework.permissions import IsAuthenticated
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import serializers
-from accounts.models import SecurityEvent
+from accounts.models import LoginSession, SecurityEvent
 from accounts.permissions import MaySeePeople
 from accounts.services import people, sessions
 from accounts.views.signing_in import caller_of
@@ -37,6 +38,7 @@ class SessionListView(generics.ListAPIView):
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.LoginSessionSerializer
     ordering_fields: list = []
+    queryset = LoginSession.objects.none()
 
     def get_queryset(self):
         return sessions.live_sessions(self.request.user, now()).order_by("-created_at")
@@ -47,6 +49,7 @@ class SessionView(APIView):
 
     permission_classes = [IsAuthenticated]
 
+    @extend_schema(request=None, responses={204: None})
     def delete(self, request, session_id):
         sessions.revoke_one(user=request.user, session_id=session_id, caller=caller_of(request), now=now())
         return Response(status=204)
@@ -63,6 +66,7 @@ class SecurityEventListView(generics.ListAPIView):
     serializer_class = serializers.SecurityEventSerializer
     pagination_class = NewestEvents
     ordering_fields: list = []
+    queryset = SecurityEvent.objects.none()
 
     def get_queryset(self):
         return SecurityEvent.objects.filter(user=self.request.user)
@@ -72,6 +76,7 @@ class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateMo
     """People, for staff: trainers see, receptionists add and change, nobody above their own role."""
 
     permission_classes = [MaySeePeople]
+    lookup_value_converter = "int"
     serializer_class = serializers.UserSerializer
     queryset = CustomUser.objects.select_related("added_by").order_by("last_name", "first_name", "id")
     http_method_names = ["get", "post", "patch", "head", "options"]
@@ -102,6 +107,7 @@ class RevokeSessionsView(APIView):
 
     permission_classes = [IsManager]
 
+    @extend_schema(request=None, responses=serializers.RevokedSerializer)
     def post(self, request, user_id):
         person = CustomUser.objects.filter(pk=user_id).first()
         if person is None:

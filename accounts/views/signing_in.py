@@ -1,6 +1,7 @@
 """Register, confirm, log in, stay in, log out."""
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -60,6 +61,7 @@ class CsrfView(OpenView):
 
     authentication_classes: list = []
 
+    @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
     def get(self, request):
         response = Response({})
         response.data["csrf_token"] = give_csrf_token(request, response)
@@ -69,6 +71,7 @@ class CsrfView(OpenView):
 class RegisterView(OpenView):
     """Join. The answer is the same for a new address and for a known one."""
 
+    @extend_schema(request=serializers.RegisterSerializer, responses={202: serializers.RegisteredSerializer})
     def post(self, request):
         people.register(**checked(serializers.RegisterSerializer, request), caller=caller_of(request), now=now())
         return Response({"next": "verify"}, status=202)
@@ -77,6 +80,7 @@ class RegisterView(OpenView):
 class VerifyView(OpenView):
     """Confirm an e-mail address or a phone number by its code."""
 
+    @extend_schema(request=serializers.VerifySerializer, responses={200: None})
     def post(self, request):
         people.verify(**checked(serializers.VerifySerializer, request), caller=caller_of(request), now=now())
         return Response(None)
@@ -85,6 +89,7 @@ class VerifyView(OpenView):
 class ResendView(OpenView):
     """Another code, if one is due. Always answered alike."""
 
+    @extend_schema(request=serializers.IdentifierSerializer, responses={202: None})
     def post(self, request):
         people.resend(**checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now())
         return Response(None, status=202)
@@ -93,6 +98,7 @@ class ResendView(OpenView):
 class LoginView(OpenView):
     """Log in by username, e-mail or phone; the session comes as cookies, never in the body."""
 
+    @extend_schema(request=serializers.LoginSerializer, responses=serializers.LoggedInSerializer)
     def post(self, request):
         at = now()
         tokens = sessions.log_in(**checked(serializers.LoginSerializer, request), caller=caller_of(request), now=at)
@@ -103,6 +109,7 @@ class LoginView(OpenView):
 class RefreshView(OpenView):
     """Renew the session by the Refresh cookie. A refusal clears the cookies."""
 
+    @extend_schema(request=None, responses=serializers.RefreshedSerializer)
     def post(self, request):
         at = now()
         try:
@@ -121,6 +128,7 @@ class RefreshView(OpenView):
 class LogoutView(OpenView):
     """End this session and clear its cookies. Always 200, also with an expired access token."""
 
+    @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
     def post(self, request):
         try:
             found = CookieJWTAuthentication().authenticate(request)
@@ -143,6 +151,7 @@ class LogoutAllView(APIView):
 
     permission_classes = [IsAuthenticated]
 
+    @extend_schema(request=serializers.KeepCurrentSerializer, responses=serializers.RevokedSerializer)
     def post(self, request):
         keep = (
             request.auth.pk
@@ -160,6 +169,7 @@ class PasswordChangeView(APIView):
 
     permission_classes = [HasLoginSession]
 
+    @extend_schema(request=serializers.PasswordChangeSerializer, responses=serializers.CsrfTokenSerializer)
     def post(self, request):
         at = now()
         tokens = people.change_password(
@@ -174,6 +184,7 @@ class PasswordChangeView(APIView):
 class PasswordResetView(OpenView):
     """Ask for a reset code. Always answered alike."""
 
+    @extend_schema(request=serializers.IdentifierSerializer, responses={202: None})
     def post(self, request):
         people.request_password_reset(
             **checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now()
@@ -184,6 +195,7 @@ class PasswordResetView(OpenView):
 class PasswordResetConfirmView(OpenView):
     """Set a new password by a reset code. Every session ends; nobody is logged in."""
 
+    @extend_schema(request=serializers.PasswordResetConfirmSerializer, responses={200: None})
     def post(self, request):
         people.confirm_password_reset(
             **checked(serializers.PasswordResetConfirmSerializer, request), caller=caller_of(request), now=now()

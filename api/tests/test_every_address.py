@@ -1,0 +1,115 @@
+"""What holds for every address of the API, found by walking the URLconf: new views cannot forget it."""
+
+import re
+
+import pytest
+from django.urls import URLPattern, get_resolver
+from rest_framework.permissions import AllowAny
+from rest_framework.settings import api_settings
+from rest_framework.test import APIClient
+
+# Open to anyone. Adding to this list is a decision; make it knowingly.
+OPEN = {
+    "CsrfView", "LoginView", "LogoutView", "PasswordResetConfirmView", "PasswordResetView", "RefreshView",
+    "RegisterView", "ResendView", "VerifyView", "SpectacularAPIView", "SpectacularSwaggerSplitView",
+}  # fmt: skip
+UNSAFE = ("post", "put", "patch", "delete")
+
+
+def api_views():
+    """Return (path, view class, initkwargs) of every REST framework view."""
+    found = []
+
+    def walk(patterns, prefix):
+        for entry in patterns:
+            path = prefix + str(entry.pattern)
+            if isinstance(entry, URLPattern):
+                cls = getattr(entry.callback, "cls", None)
+                if cls is not None and path.startswith("api/"):
+                    found.append((path, cls, entry.callback))
+            else:
+                walk(entry.url_patterns, path)
+
+    walk(get_resolver().url_patterns, "")
+    return found
+
+
+def address(path):
+    """Fill a route's placeholders with values of their kind."""
+    path = re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", path)
+    path = re.sub(r"<int:\w+>", "1", path)
+    path = re.sub(r"<(?:\w+:)?\w+>", "X", path)
+    return f"/{path}"
+
+
+def methods(cls, callback):
+    actions = getattr(callback, "actions", None)
+    return [name for name in UNSAFE if (name in actions if actions else hasattr(cls, name))]
+
+
+def permissions(cls, callback):
+    """Return the permission classes a view named itself, or none when it leans on the default."""
+    named = getattr(callback, "initkwargs", {}).get("permission_classes")
+    if named is not None:
+        return named
+    for base in cls.__mro__:
+        if "permission_classes" in vars(base) and base.__module__.split(".")[0] != "rest_framework":
+            return base.permission_classes
+        if "get_permissions" in vars(base) and base.__module__.split(".")[0] != "rest_framework":
+            return [object]
+    return []
+
+
+VIEWS = api_views()
+IDS = [path for path, _, _ in VIEWS]
+
+
+@pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
+def test_a_view_names_its_permission(path, cls, callback):
+    assert permissions(cls, callback), f"{cls.__name__} leans on the default permission"
+
+
+def test_nothing_else_is_open_to_anyone():
+    open_views = {cls.__name__ for _, cls, callback in VIEWS if AllowAny in permissions(cls, callback)}
+
+    assert open_views - OPEN <= {"PlanListView", "PlanDetailView", "PlanGroupListView", "PlanGroupDetailView"}
+    assert open_views >= OPEN
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
+def test_an_unsafe_call_of_a_stranger_is_refused(path, cls, callback):
+    client = APIClient(enforce_csrf_checks=True)
+
+    for method in methods(cls, callback):
+        answer = getattr(client, method)(address(path), {}, format="json", secure=True)
+        expected = 403 if cls.__name__ in OPEN else 401
+        # Logging out without any cookie of ours changes nothing, yet it asks for the token as every call does.
+        assert answer.status_code == expected, (method, answer.status_code, answer.content[:200])
+        assert answer.json()["status"] == "error"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
+def test_a_protected_address_answers_401_to_a_stranger(path, cls, callback):
+    if AllowAny in permissions(cls, callback) or "Plan" in cls.__name__ or not hasattr(cls, "get"):
+        return
+
+    answer = APIClient().get(address(path), secure=True)
+
+    assert (answer.status_code, answer["WWW-Authenticate"]) == (401, 'Cookie realm="api"')
+
+
+@pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
+def test_a_list_is_bounded_and_names_what_it_orders_by(path, cls, callback):
+    is_list = "list" in (getattr(callback, "actions", None) or {}).values() or hasattr(cls, "list")
+    if not is_list:
+        return
+
+    assert cls.pagination_class is not None, cls.__name__
+    assert (cls.pagination_class.max_page_size or 0) <= 100
+    assert getattr(cls, "ordering_fields", None) != "__all__"
+
+
+def test_the_default_is_to_ask_who_is_there():
+    assert [cls.__name__ for cls in api_settings.DEFAULT_PERMISSION_CLASSES] == ["IsAuthenticated"]
