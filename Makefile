@@ -73,7 +73,7 @@ type: setup ## Check the types
 
 lock: setup ## Turn requirements*.in into requirements*.txt; ARGS=--upgrade moves every pin
 	@$(COMPILE) $(ARGS) requirements.in --output-file requirements.txt
-	@$(COMPILE) $(ARGS) requirements-dev.in --output-file requirements-dev.txt
+	@$(COMPILE) $(ARGS) --constraint requirements.txt requirements-dev.in --output-file requirements-dev.txt
 
 schema: setup ## Write the API's OpenAPI description to docs/openapi.yaml
 	@$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
