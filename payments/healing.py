@@ -5,6 +5,7 @@ One transaction per row; one bad row never stops the rest.
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments import evidence, pushes, services
 from payments.daraja import client, limits
-from payments.daraja.errors import Busy, DarajaError
+from payments.daraja.errors import Busy, DarajaError, NotSent
 from payments.daraja.result_codes import Verdict, verdict
 from payments.models import Callback, CallbackOutcome, PushStatus, ReviewItem, ReviewReason, ReviewStatus, StkPush
 
@@ -61,8 +62,7 @@ def check_due(*, now: datetime, seconds: float = PASS) -> int:
         try:
             check(push_id=claimed[0], now=now)
             asked += 1
-        except Busy:
-            pushes.postpone_check(push_id=claimed[0], until=now)
+        except (Busy, NotSent):
             break
         except Exception:
             logger.exception("Push %s could not be checked; it is tried again.", claimed[0])
@@ -72,7 +72,8 @@ def check_due(*, now: datetime, seconds: float = PASS) -> int:
 def check(*, push_id: int, now: datetime) -> None:
     """Ask Safaricom how one open prompt ended, and act on it as on a callback; what is no end is asked again later.
 
-    :raises Busy: our own limit holds the question back; nothing was asked
+    :raises Busy: too many calls, by our limit or theirs; the push keeps its turn
+    :raises NotSent: Safaricom cannot be reached; the push keeps its turn
     """
     push = StkPush.objects.get(pk=push_id)
     if push.status not in (PushStatus.SENT, PushStatus.UNKNOWN):
@@ -80,15 +81,18 @@ def check(*, push_id: int, now: datetime) -> None:
     if not push.checkout_request_id:
         pushes.note_check(push_id=push_id, now=now)
         return
-    limits.enter(urgent=False)
     try:
+        limits.enter(urgent=False)
         result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
+    except (Busy, NotSent):
+        pushes.postpone_check(push_id=push_id, until=now)
+        raise
     except DarajaError as error:
         logger.info("Push %s: nothing learnt: %s", push_id, error)
     else:
         said = verdict(result.result_code)
         # Codes of "no answer" have been seen while the prompt was still on the phone.
-        too_soon = said == Verdict.TIMED_OUT and now < push.sent_at + HANDSET
+        too_soon = said == Verdict.TIMED_OUT and now < pushes.asked_at(push) + HANDSET
         if said != Verdict.OPEN and not too_soon:
             evidence.apply_stk_result(push_id=push_id, result=result, source="query", now=now)
     pushes.note_check(push_id=push_id, now=now)  # changes nothing once it has ended
@@ -96,21 +100,19 @@ def check(*, push_id: int, now: datetime) -> None:
 
 def find_lost_sends(*, now: datetime) -> int:
     """Give pushes that wait without a job a new one; return how many. A push too old to be sent is ended by it."""
-    waiting = StkPush.objects.filter(status=PushStatus.CREATED, created_at__lte=now - LOST_JOB).order_by("created_at")
-    waiting = list(waiting.values_list("pk", flat=True)[:BATCH])
+    old = StkPush.objects.filter(status=PushStatus.CREATED, created_at__lte=now - LOST_JOB).order_by("created_at")
+    waiting = list(old.values_list("pk", flat=True)[:BATCH])
     live = ProcrastinateJob.objects.filter(task_name="payments.send_push", status__in=("todo", "doing"))
     known = set(live.filter(args__push_id__in=waiting).values_list("args__push_id", flat=True))
     lost = [push_id for push_id in waiting if push_id not in known]
-    for push_id in lost:
-        logger.warning("Push %s had lost its job.", push_id)
-        pushes.defer_send(push_id)
-    return len(lost)
+    return _each(lost, pushes.defer_send, what="push that had lost its job")
 
 
 def find_lost_calls(*, now: datetime) -> int:
     """Call pushes unknown whose worker died in mid-call; return how many. They are never sent again."""
     stuck = StkPush.objects.filter(status=PushStatus.SENDING, sent_at__lte=now - LOST_WORKER).order_by("sent_at")
-    return sum(pushes.lose_track(push_id=push_id, now=now) for push_id in stuck.values_list("pk", flat=True)[:BATCH])
+    ids = list(stuck.values_list("pk", flat=True)[:BATCH])
+    return _each(ids, lambda push_id: pushes.lose_track(push_id=push_id, now=now), what="push that had lost its worker")
 
 
 # --- Payments and callbacks -----------------------------------------------------------------------
@@ -121,13 +123,12 @@ def retry_listeners_due(*, now: datetime) -> int:
     failed = ReviewItem.objects.filter(
         reason=ReviewReason.LISTENER_FAILED, status=ReviewStatus.OPEN, payment__isnull=False
     )
-    heard = 0
-    for payment_id in failed.order_by("created_at").values_list("payment_id", flat=True)[:BATCH]:
-        try:
-            heard += services.retry_listeners(payment_id=payment_id, now=now)
-        except Exception:
-            logger.exception("The listeners of payment %s could not be told; it is tried again.", payment_id)
-    return heard
+    ids = list(failed.order_by("created_at").values_list("payment_id", flat=True)[:BATCH])
+    return _each(
+        ids,
+        lambda payment_id: services.retry_listeners(payment_id=payment_id, now=now),
+        what="payment with untold news",
+    )
 
 
 def purge_bodies(*, now: datetime) -> int:
@@ -148,18 +149,29 @@ def rescue_stalled_jobs() -> int:
     with connection.cursor() as cursor:
         cursor.execute(STALLED, [SILENT_HEART])
         stalled = [row[0] for row in cursor.fetchall()]
-    return sum(_rescue(job_id) for job_id in stalled)
+    return _each(stalled, _rescue, what="job of a dead worker")
 
 
-def _rescue(job_id: int) -> bool:
+def _rescue(job_id: int) -> None:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT procrastinate_retry_job_v2(%s, now(), NULL, NULL, NULL)", [job_id])
     except IntegrityError:  # its like waits already, under the same queueing lock
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'doing'", [job_id])
-    except Exception:
-        logger.exception("Job %s could not be rescued; the next run tries again.", job_id)
-        return False
-    logger.warning("Job %s was rescued from a dead worker.", job_id)
-    return True
+
+
+# --- One at a time -------------------------------------------------------------------------------
+
+
+def _each(ids: list[int], heal: Callable[[int], bool | None], *, what: str) -> int:
+    """Heal each; return how many were. What fails is logged, and the next run tries it again."""
+    healed = 0
+    for each in ids:
+        try:
+            if heal(each) is not False:
+                healed += 1
+                logger.warning("Healed: %s (%s).", what, each)
+        except Exception:
+            logger.exception("Not healed: %s (%s).", what, each)
+    return healed

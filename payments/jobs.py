@@ -25,7 +25,7 @@ class Patient(BaseRetryStrategy):
         """Return when to try again."""
         seconds = exception.retry_after if isinstance(exception, Busy) else min(600, 5 * 2 ** min(job.attempts, 10))
         spread = random.uniform(1.0, 1.25)  # noqa: S311 - so that many do not come back at once
-        return RetryDecision(retry_in={"seconds": seconds * spread})
+        return RetryDecision(retry_in={"seconds": round(seconds * spread)})
 
 
 PATIENT = Patient()

@@ -233,14 +233,15 @@ def _call(method: str, path: str, *, token: Token | None = None, **parts) -> dic
         # Its text and cause may hold the address, the headers or the token: only its name goes on.
         kind = NotSent if _never_left(error) else Unknown
         raise kind(f"The call to Safaricom failed: {type(error).__name__}.") from None
+    answer: dict | None
     try:
         answer = read_object(content, limit=MAX_ANSWER)
     except Malformed:
         answer = None
-    error = _error(response, answer, token)
-    _tell_limits(error)
-    if error is not None:
-        raise error
+    wrong = _error(response, answer, token)
+    _tell_limits(wrong)
+    if wrong is not None or answer is None:
+        raise wrong or Unknown("Safaricom's answer was not JSON.")
     return answer
 
 

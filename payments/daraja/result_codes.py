@@ -134,7 +134,9 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "100000100": Meaning(V.OPEN, *_OPEN),
     "SFC_IC0003": Meaning(V.FAILED, *_OURS),
-    # Ours, for a push that never became a prompt (payments.daraja.client tells them apart).
+}
+# Our own words, for a push that never became a prompt or that a person closed. Safaricom saying one ends nothing.
+OURS: dict[str, Meaning] = {
     "not_sent": Meaning(
         V.FAILED,
         "M-Pesa could not be reached, so nothing was sent to your phone. Please try again.",
@@ -144,6 +146,16 @@ MEANINGS: dict[str, Meaning] = {
     "locked": Meaning(V.FAILED, *_LOCKED, LOCKED),
     "bad_phone": Meaning(V.FAILED, *_ACCOUNT),
     "refused": Meaning(V.FAILED, *_OURS),
+    "withdrawn": Meaning(
+        V.CANCELLED,
+        "There was nothing left to pay, so nothing was sent to your phone.",
+        "Hakukuwa na kitu cha kulipa, hivyo hakuna ombi lililotumwa kwa simu yako.",
+    ),
+    "closed": Meaning(
+        V.TIMED_OUT,
+        "We found no money for this request. If you did pay, show the front desk your M-Pesa SMS.",
+        "Hatukupata pesa za ombi hili. Kama ulilipa, waonyeshe wahudumu ujumbe wako wa M-Pesa.",
+    ),
 }
 UNLISTED = Meaning(V.OPEN, *_OPEN)
 WAITING = Meaning(
@@ -160,10 +172,14 @@ def verdict(code: str) -> Verdict:
 
 def advice(code: str, language: str = "en") -> str:
     """Return one plain sentence for the member; with an empty code, what to do while the prompt is open."""
-    meaning = MEANINGS.get(code, UNLISTED) if code else WAITING
+    meaning = _meaning(code) if code else WAITING
     return meaning.sw if language.split("-")[0] == "sw" else meaning.en
 
 
 def wait(code: str) -> timedelta:
     """Return how long after such an end the same phone may not be prompted again."""
-    return MEANINGS.get(code, UNLISTED).wait
+    return _meaning(code).wait
+
+
+def _meaning(code: str) -> Meaning:
+    return MEANINGS.get(code) or OURS.get(code) or UNLISTED

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from payments.daraja import result_codes
-from payments.daraja.result_codes import MEANINGS, Verdict, advice, verdict
+from payments.daraja.result_codes import MEANINGS, OURS, Verdict, advice, verdict
 
 FINAL = {
     Verdict.SUCCEEDED: ["0"],
@@ -43,12 +43,14 @@ def test_a_listed_code_ends_the_prompt(expected, code):
     assert verdict(code) == expected
 
 
-@pytest.mark.parametrize("code", ["15", "2026", "4999", "100000100", "", "00", "35", "no such code", "500.001.1001"])
+@pytest.mark.parametrize(
+    "code", ["15", "2026", "4999", "100000100", "", "00", "35", "no such code", "500.001.1001", *OURS]
+)
 def test_any_other_code_keeps_the_prompt_open(code):
     assert verdict(code) == Verdict.OPEN
 
 
-@pytest.mark.parametrize("code", ["", "no such code", *MEANINGS])
+@pytest.mark.parametrize("code", ["", "no such code", *MEANINGS, *OURS])
 def test_every_code_has_one_plain_sentence_or_two_in_both_languages(code):
     english, swahili = advice(code), advice(code, "sw")
 
@@ -69,6 +71,10 @@ def test_an_unknown_language_gets_english():
 
 def test_a_dialect_of_swahili_gets_swahili():
     assert advice("1032", "sw-KE") == "Ombi lilighairiwa kwenye simu. Jaribu tena ukiwa tayari."
+
+
+def test_what_was_closed_does_not_tell_the_member_to_wait():
+    assert advice("no such code") not in (advice("closed"), advice("withdrawn"))
 
 
 @pytest.mark.parametrize("code", ["17", "26", "1001", "busy", "locked"])

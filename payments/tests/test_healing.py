@@ -3,6 +3,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+import requests
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
@@ -117,7 +118,6 @@ def test_no_answer_is_believed_only_when_the_prompt_has_left_the_handset(wire, c
         refusal("500.001.1001", "The transaction is being processed", 500),
         refusal("500.001.1001", "The transaction does not Exist", 500),
         refusal("400.002.02", "Bad Request - Invalid CheckoutRequestID", 400),
-        refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 500),
         {"body": "", "status": 503},
         {"body": "<html>"},
         {"body": TimeoutError()},
@@ -203,6 +203,38 @@ def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, setti
 
     assert StkPush.objects.filter(status=PushStatus.SENT, next_check_at=NOON + MINUTE).count() == 1
     assert StkPush.objects.filter(status=PushStatus.SENT, next_check_at__lte=NOON + MINUTE).count() == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 500),
+        {"body": requests.ConnectTimeout()},
+    ],
+)
+def test_a_push_that_could_not_be_asked_about_keeps_its_turn(wire, answer):
+    push = make_push()
+    wire.query(**answer)
+
+    checked(push)
+
+    assert (push.checks, push.next_check_at) == (0, NOON + MINUTE)
+
+
+def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
+    for _ in range(2):
+        make_push(status=PushStatus.SENDING)
+    bad = StkPush.objects.earliest("pk").pk
+    real = pushes.lose_track
+
+    def lose_track(*, push_id, now):
+        if push_id == bad:
+            raise ZeroDivisionError
+        return real(push_id=push_id, now=now)
+
+    monkeypatch.setattr(pushes, "lose_track", lose_track)
+
+    assert healing.find_lost_calls(now=NOON + MINUTE) == 1
 
 
 def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
