@@ -394,6 +394,9 @@ DARAJA_TILL = env.str("DARAJA_TILL", default="")
 for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", "DARAJA_SHORTCODE"):
     if PRODUCTION and not globals()[name]:
         raise ImproperlyConfigured(f"{name} is not set.")
+for name in ("DARAJA_SHORTCODE", "DARAJA_TILL"):
+    if globals()[name] and not re.fullmatch(r"[0-9]{5,7}", globals()[name]):
+        raise ImproperlyConfigured(f"{name} must be 5 to 7 digits.")
 # Stands in the path of the paybill's confirmation and validation addresses; no words Safaricom bars.
 C2B_SECRET = secret("C2B_SECRET", "development-only-paybill-secret-" + "x" * 8)
 # Whether M-Pesa's question "may this payment proceed?" is answered with what we know, or always with yes.

@@ -127,6 +127,8 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("PUBLIC_URL", "https://club.example/app"),
         ("SECRET_KEY", "short"),
         ("C2B_SECRET", "short"),
+        ("DARAJA_SHORTCODE", "paybill"),
+        ("DARAJA_TILL", "12"),
         ("DATABASE_URL", "mysql://kilabu:hush@db/kilabu"),
         ("DATABASE_URL", "sqlite:///db.sqlite3"),
         ("DATABASE_URL", "postgresql://kilabu:hush@db"),

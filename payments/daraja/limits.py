@@ -56,15 +56,15 @@ def enter(*, urgent: bool = True) -> None:
     """
     numbers = _numbers(BURST if urgent else BURST / 2)
     with connection.cursor() as cursor:
-        cursor.execute(ENTER, numbers)
-        if cursor.rowcount:
-            return
-        cursor.execute(MAKE, [numbers["app"]])
-        if cursor.rowcount:
+        while True:
             cursor.execute(ENTER, numbers)
-            return
-        cursor.execute(WAIT, numbers)
-        seconds = float(cursor.fetchone()[0])
+            if cursor.rowcount:
+                return
+            cursor.execute(WAIT, numbers)
+            if found := cursor.fetchone():
+                break
+            cursor.execute(MAKE, [numbers["app"]])  # the first call ever, perhaps several at once
+    seconds = float(found[0])
     raise Busy("Our own limit holds this call back.", retry_after=max(1.0, seconds))
 
 

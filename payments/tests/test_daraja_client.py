@@ -134,6 +134,43 @@ def test_an_answer_about_another_prompt_is_no_answer(wire):
         query()
 
 
+STATUS = "/mpesa/transactionstatus/v1/query"
+
+
+def test_the_status_of_a_receipt_is_asked_for_with_real_keys(wire, settings):
+    settings.DARAJA_INITIATOR, settings.DARAJA_SECURITY_CREDENTIAL = "testapi", "c2VjcmV0"
+    answer = {"OriginatorConversationID": "1", "ConversationID": "AG_20261123_1", "ResponseCode": "0"}
+    wire.add("POST", settings.DARAJA_BASE_URL + STATUS, json=answer)
+
+    conversation = client.request_transaction_status(
+        receipt_code="UKN7XK41ZQ", result_url="https://club.example/r/", timeout_url="https://club.example/t/"
+    )
+
+    assert conversation == "AG_20261123_1"
+    assert wire.bodies(STATUS) == [
+        {
+            "Initiator": "testapi",
+            "SecurityCredential": "c2VjcmV0",
+            "CommandID": "TransactionStatusQuery",
+            "TransactionID": "UKN7XK41ZQ",
+            "PartyA": "174379",
+            "IdentifierType": "4",
+            "ResultURL": "https://club.example/r/",
+            "QueueTimeOutURL": "https://club.example/t/",
+            "Remarks": "Reconciliation",
+            "Occasion": "Reconciliation",
+        }
+    ]
+
+
+@pytest.mark.parametrize("answer", [{}, {"ResponseCode": "0"}, {"ResponseCode": "1", "ConversationID": "AG_1"}])
+def test_a_status_question_that_was_not_taken_raises(wire, answer):
+    wire.add("POST", settings.DARAJA_BASE_URL + STATUS, json=answer)
+
+    with pytest.raises(Unknown):
+        client.request_transaction_status(receipt_code="UKN7XK41ZQ", result_url="https://c/", timeout_url="https://c/")
+
+
 # --- What we hear: every documented body ----------------------------------------------------------
 
 
@@ -522,10 +559,10 @@ def test_a_server_that_cannot_be_reached_was_not_sent_to(server, settings, addre
 
 
 @pytest.fixture
-def gate(settings):
-    """A gate of two calls a second."""
-    settings.DARAJA_CALLS_PER_SECOND = 2
-    return settings
+def gate(settings, monkeypatch):
+    """A gate of a call every ten seconds, four at once: no slow machine sees a fifth."""
+    settings.DARAJA_CALLS_PER_SECOND = 0.1
+    monkeypatch.setattr(limits, "BURST", 40)
 
 
 def entered(**how):
@@ -538,7 +575,7 @@ def entered(**how):
     return 100
 
 
-def test_a_burst_is_two_seconds_worth_of_calls(gate):
+def test_a_burst_may_come_at_once_and_no_more(gate):
     assert entered() == 4
 
 
@@ -552,7 +589,7 @@ def test_a_call_held_back_says_for_how_long(gate):
     with pytest.raises(Busy) as busy:
         limits.enter()
 
-    assert 1.0 <= busy.value.retry_after < 1.1
+    assert 8 < busy.value.retry_after <= 10
 
 
 def test_the_rate_recovers(gate):
@@ -569,7 +606,7 @@ def test_a_busy_safaricom_holds_everybody_back(gate):
 
     with pytest.raises(Busy) as busy:
         limits.enter()
-    assert 29 < busy.value.retry_after <= 31
+    assert 28 < busy.value.retry_after <= 30
 
 
 def test_five_failures_in_a_row_stop_all_calls_and_then_let_one_try(gate):
@@ -579,7 +616,7 @@ def test_five_failures_in_a_row_stop_all_calls_and_then_let_one_try(gate):
 
     with pytest.raises(Busy) as busy:
         limits.enter()
-    assert 29 < busy.value.retry_after <= 30
+    assert 28 < busy.value.retry_after <= 30
 
     DarajaGate.objects.update(open_until=NOON.replace(year=2020))
     assert entered() == 1
@@ -625,7 +662,7 @@ def test_many_processes_at_once_keep_one_rate(gate):
     for thread in threads:
         thread.join()
 
-    assert 4 <= len(through) <= 5  # the fifth when half a second passed meanwhile
+    assert len(through) == 4
 
 
 @pytest.mark.parametrize(

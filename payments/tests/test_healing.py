@@ -193,8 +193,9 @@ def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
     ]
 
 
-def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, settings):
-    settings.DARAJA_CALLS_PER_SECOND = 2
+def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, settings, monkeypatch):
+    settings.DARAJA_CALLS_PER_SECOND = 0.1
+    monkeypatch.setattr(limits, "BURST", 40)
     pushes_due = [make_push(sent_at=NOON + timedelta(seconds=n)) for n in range(4)]
     for push in pushes_due:
         wire.query(**told(push, "1032"))

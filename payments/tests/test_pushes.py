@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import requests
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments import evidence, pushes, resolutions, services
@@ -299,6 +299,39 @@ def test_no_database_connection_is_held_during_a_call(wire):
     sent(ask())
 
     assert held == [None]
+
+
+def test_a_database_that_blinks_loses_no_answer_and_sends_no_second_prompt(wire, monkeypatch):
+    wire.push()
+    push, real, tries = ask(), pushes._write_outcome, []
+
+    def blink(*args, **kwargs):
+        tries.append(1)
+        if len(tries) < 3:
+            raise OperationalError
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(pushes, "_write_outcome", blink)
+    monkeypatch.setattr(pushes.time, "sleep", lambda seconds: None)
+
+    assert sent(push).status == PushStatus.SENT
+    assert (len(tries), len(wire.sent(PUSH))) == (3, 1)
+
+
+def test_an_answer_that_cannot_be_recorded_leaves_a_push_for_the_sweep(wire, monkeypatch):
+    wire.push()
+    push = ask()
+
+    def fail(*args, **kwargs):
+        raise OperationalError
+
+    monkeypatch.setattr(pushes, "_write_outcome", fail)
+    monkeypatch.setattr(pushes.time, "sleep", lambda seconds: None)
+
+    with pytest.raises(OperationalError):
+        sent(push)
+
+    assert (push.status, len(wire.sent(PUSH))) == (PushStatus.SENDING, 1)
 
 
 # --- Ended ---------------------------------------------------------------------------------------
