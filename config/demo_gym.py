@@ -284,13 +284,13 @@ def _mpesa_code(gym: Gym, at: datetime) -> str:
 
 
 def _train(person, bought: Subscription, gym: Gym) -> None:
-    """Come to the gate now and then within the last three weeks."""
+    """Come to the gate now and then within the last ten days."""
     today = business_day(gym.now)
-    day = max(bought.starts_on, today - timedelta(days=21))
+    day = max(bought.starts_on, today - timedelta(days=10))
     while day < min(bought.ends_on, today):
         moment = gym.now - timedelta(days=(today - day).days, minutes=gym.chance.randrange(1, 240))
         gate.check_in(member_number=person.member_number, recorded_by_id=gym.staff["reception"], now=moment, gate=GATE)
-        day += timedelta(days=gym.chance.randrange(5, 12))
+        day += timedelta(days=gym.chance.randrange(3, 9))
 
 
 def _pause(person, bought: Subscription, gym: Gym, at: datetime) -> None:

@@ -5,12 +5,15 @@ import socket
 import subprocess
 import sys
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from config import product
 from config.demo_gym import PASSWORD
+from config.processes import CannotRun
 from config.walkthrough import STAFF_PASSWORD
 
 
@@ -59,3 +62,39 @@ def test_a_stranger_becomes_a_member_over_real_http(tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\nThe membership is active and the books balance.\n")
+
+
+@pytest.mark.django_db
+def test_a_second_copy_on_the_same_database_is_refused():
+    place = connection.get_connection_params()
+    with psycopg.connect(dbname=place["dbname"], user=place["user"], host=place["host"]) as other:
+        other.execute("SELECT pg_advisory_lock(hashtext(%s))", [product.ONE_COPY_LOCK])
+
+        with pytest.raises(CannotRun) as raised:
+            product.prepare_database(product.Places(product.DEFAULT_PORT, None, "https://club.ke"), print)
+
+    assert str(raised.value) == (
+        "Another copy runs on the same database: stop it, or give this one a database of its own (DATABASE_URL)."
+    )
+
+
+def test_a_copy_on_another_port_has_settings_of_its_own():
+    places = product.Places(8033, 8034, "https://club.ke", database_url="postgresql://kilabu@/kilabu_8033")
+
+    assert places.env == {
+        "PUBLIC_URL": "https://club.ke",
+        "DATABASE_URL": "postgresql://kilabu@/kilabu_8033",
+        "STATE_DIR": str(settings.STATE_DIR / "8033"),
+        "DARAJA_SIMULATOR_URL": "http://127.0.0.1:8034",
+        "ALLOWED_HOSTS": ",".join([*settings.ALLOWED_HOSTS, "club.ke"]),
+        "CSRF_TRUSTED_ORIGINS": ",".join([*settings.CSRF_TRUSTED_ORIGINS, "https://club.ke"]),
+    }
+
+
+def test_the_simulator_takes_the_next_port_so_that_copies_run_side_by_side(settings):
+    settings.SIMULATED = True
+    port = free_port()
+
+    places = product.choose_places(port=port, simulator_port=None)
+
+    assert places == product.Places(port, port + 1, f"http://127.0.0.1:{port}")
