@@ -1,9 +1,9 @@
 """A gym that looks lived in: plans, staff of every role, and members whose history went through the services."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -43,7 +43,7 @@ Onyango Ouma Rotich Simiyu Thuku Waithaka Wafula Wanyama Were Wangari
 """.split()  # noqa: SIM905 - names read better than quotes
 
 GROUPS = {"Gym access": True, "Personal training": False, "Locker": False}  # name: does it open the gate
-PLANS = (
+PLANS: tuple[tuple[str, str, str, int, int, tuple[int, str], dict[str, object]], ...] = (
     # code, name, group, price, joining fee, how long, and what else
     ("day", "Day pass", "Gym access", 300, 0, (1, Interval.DAYS), {}),
     (
@@ -107,7 +107,7 @@ def is_open() -> bool:
 
 
 @transaction.atomic
-def open_gym(*, members: int, seed: int, now: datetime, follow: type = iter) -> bool:
+def open_gym(*, members: int, seed: int, now: datetime, follow: Callable[[list], Iterable] = iter) -> bool:
     """Make the gym with so many members; return False, changing nothing, when it is here already.
 
     All or nothing, and one at a time. The same seed on the same day makes the same people and the same history.
@@ -193,7 +193,7 @@ def _join(number: int, gym: Gym, password: str):
 def _live(number: int, person, gym: Gym) -> None:
     """Let a member buy, pay, train, pause, forget; a few do something unusual."""
     chance = gym.chance
-    code = "month" if number == 0 else chance.choices(list(FAVOURITES), FAVOURITES.values())[0]
+    code = "month" if number == 0 else chance.choices(list(FAVOURITES), list(FAVOURITES.values()))[0]
     at = person.date_joined + timedelta(minutes=20)
     if number % 40 == 7:
         give(member_id=person.pk, plan_code="month", reason="Prize draw", by_id=gym.staff["manager"], now=at)
@@ -201,15 +201,15 @@ def _live(number: int, person, gym: Gym) -> None:
     keeps_coming = number == 0 or chance.random() < 0.85
     while at < gym.now:
         bought = _buy(person, code, gym, at)
-        if not bought.starts_on:
+        if bought.starts_on is None or bought.ends_on is None:
             return  # never paid, or not all of it
-        _train(person, bought, gym)
+        _train(person, bought.starts_on, bought.ends_on, gym)
         if (
             chance.random() < 0.08
             and bought.max_freezes
             and bought.starts_on + timedelta(days=9) < business_day(gym.now)
         ):
-            _pause(person, bought, gym, at)
+            _pause(person, bought.pk, bought.starts_on + timedelta(days=3), at)
         if not keeps_coming and chance.random() < 0.5:
             return
         bought.refresh_from_db()
@@ -283,20 +283,19 @@ def _mpesa_code(gym: Gym, at: datetime) -> str:
             return code
 
 
-def _train(person, bought: Subscription, gym: Gym) -> None:
+def _train(person, starts_on: date, ends_on: date, gym: Gym) -> None:
     """Come to the gate now and then within the last ten days."""
     today = business_day(gym.now)
-    day = max(bought.starts_on, today - timedelta(days=10))
-    while day < min(bought.ends_on, today):
+    day = max(starts_on, today - timedelta(days=10))
+    while day < min(ends_on, today):
         moment = gym.now - timedelta(days=(today - day).days, minutes=gym.chance.randrange(1, 240))
         gate.check_in(member_number=person.member_number, recorded_by_id=gym.staff["reception"], now=moment, gate=GATE)
         day += timedelta(days=gym.chance.randrange(3, 9))
 
 
-def _pause(person, bought: Subscription, gym: Gym, at: datetime) -> None:
-    starts_on = bought.starts_on + timedelta(days=3)
+def _pause(person, subscription_id: int, starts_on: date, at: datetime) -> None:
     freeze(
-        subscription_id=bought.pk,
+        subscription_id=subscription_id,
         starts_on=starts_on,
         ends_on=starts_on + timedelta(days=5),
         kind=FreezeKind.MEMBER,

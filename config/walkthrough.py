@@ -136,8 +136,18 @@ class Member:
         self.first_name = first_name
         self.number = phone or new_phone_number()
         self.browser = Browser(club.web, club.say, quiet=quiet)
-        self.phone = Phone(club.simulator, self.number) if club.simulator else None
+        self.simulated_phone = Phone(club.simulator, self.number) if club.simulator else None
         self.profile: dict = {}
+
+    @property
+    def phone(self) -> Phone:
+        """The member's phone, where we can press its keys.
+
+        :raises WalkFailed: it is a real one
+        """
+        if self.simulated_phone is None:
+            raise WalkFailed("this story needs the simulator's phones.")
+        return self.simulated_phone
 
     def start(self) -> None:
         """Fetch the CSRF token that every later call that changes something must carry."""
@@ -148,7 +158,7 @@ class Member:
         browser = self.browser
         person = {"first_name": self.first_name, "last_name": "Walker", "phone_number": self.number}
         browser.post("auth/register/", {**person, "password": PASSWORD, "consent": True}, show=["next"])
-        if self.phone is None:
+        if self.simulated_phone is None:
             code = input(f"   The code that was sent to {self.number}: ").strip()
         else:
             code = self.phone.read_code()
@@ -238,7 +248,7 @@ def buy_a_membership(club: Club, phone: str | None = None) -> None:
     club.step("She buys. The answer comes at once; a worker sends the prompt to her phone.")
     bought = member.subscribe(plan)
     reference = bought["payment"]["reference"]
-    if member.phone is None:
+    if member.simulated_phone is None:
         club.step(f"The prompt is on {masked(member.number)}: answer it there.")
         member.wait_for_payment(reference, "paid", seconds=HEALING_PATIENCE)
     else:

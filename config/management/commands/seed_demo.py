@@ -1,6 +1,7 @@
 """Fill an empty database with a gym to look at: `manage.py seed_demo`."""
 
 import sys
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -27,7 +28,7 @@ class Command(BaseCommand):
         if not 1 <= members <= 20_000:
             raise CommandError("--members must be from 1 to 20000.")
 
-        def follow(people):
+        def follow(people: list) -> Iterable:
             return tqdm(people, desc="Members", unit="", disable=not sys.stderr.isatty(), delay=2, leave=False)
 
         if demo_gym.open_gym(members=members, seed=seed, now=now(), follow=follow):

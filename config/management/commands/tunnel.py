@@ -38,8 +38,8 @@ class Command(BaseCommand):
                 # Before anything is opened: the ports are asked about.
                 product.choose_places(port=port, simulator_port=simulator_port)
                 try:
-                    public_url = ngrok.connect(str(port), "http", pyngrok_config=config).public_url
-                    public_url = public_url.replace("http://", "https://")
+                    opened = ngrok.connect(str(port), "http", pyngrok_config=config).public_url or ""
+                    public_url = opened.replace("http://", "https://")
                     self.say(f"{public_url} leads to http://127.0.0.1:{port}; callbacks are sent there.")
                     if settings.SIMULATED:
                         self.say("M-Pesa is the simulator still: set DARAJA_ENVIRONMENT=sandbox for Safaricom's.")
