@@ -1,0 +1,95 @@
+"""Whatever a stranger or a member sends, no address answers with a fault of ours."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts.tests.factories import UserFactory
+from api.tests.clients import browser, signed_in
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+FIELDS = [
+    "identifier",
+    "password",
+    "remember",
+    "code",
+    "phone_number",
+    "email",
+    "username",
+    "first_name",
+    "dob",
+    "emergency_contact",
+    "plan",
+    "member",
+    "amount",
+    "channel",
+    "member_number",
+]
+PARAMETERS = ["page", "page_size", "cursor", "search", "ordering", "role", "status", "dob__gte", "member", "plan"]
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=40)
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+BODIES = st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=8) | ANYTHING
+# The client and its rows are shared by the examples on purpose: the state they leave is part of the attack.
+hostile = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def assert_refused_or_answered(answer):
+    assert answer.status_code < 500, answer.content
+    assert answer.status_code == 204 or answer.json()["status"] in ("success", "error")
+
+
+@pytest.mark.parametrize("path", ["auth/login/", "auth/register/", "auth/verify/", "auth/password/reset/confirm/"])
+def test_any_bytes_of_a_stranger_are_answered(path):
+    client = browser()
+    client.raise_request_exception = False
+
+    @hostile
+    @given(st.binary(max_size=200))
+    def attack(body):
+        assert_refused_or_answered(client.generic("POST", f"/api/v1/{path}", body, content_type="application/json"))
+
+    attack()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "auth/me/"),
+        ("POST", "users/"),
+        ("POST", "subscriptions/"),
+        ("POST", "receipts/"),
+        ("POST", "checkins/"),
+    ],
+)
+def test_any_json_of_staff_is_answered(method, path):
+    client = signed_in(UserFactory(role="Admin"))
+    client.raise_request_exception = False
+
+    @hostile
+    @given(BODIES)
+    def attack(body):
+        # NaN and Infinity are written as Python writes them, which is not JSON.
+        answer = client.generic(method, f"/api/v1/{path}", json.dumps(body), content_type="application/json")
+        assert_refused_or_answered(answer)
+
+    attack()
+
+
+@pytest.mark.parametrize(
+    "path", ["users/", "subscriptions/", "payments/", "receipts/", "review-items/", "plans/", "closures/"]
+)
+def test_any_query_of_staff_is_answered(path):
+    client = signed_in(UserFactory(role="Admin"))
+    client.raise_request_exception = False
+
+    @hostile
+    @given(st.dictionaries(st.sampled_from(PARAMETERS), st.text(st.characters(codec="utf-8"), max_size=20), max_size=3))
+    def attack(parameters):
+        assert_refused_or_answered(client.get(f"/api/v1/{path}", parameters))
+
+    attack()
