@@ -123,7 +123,8 @@ class EnvelopeSchema(AutoSchema):
         """Wrap the schema of one answer; a 204 has no body to wrap."""
         if status == "204" or not status.startswith("2"):
             return answer
-        inner = next(iter(answer.get("content", {}).values()), {}).get("schema", {"nullable": True})
+        contents = list(answer.get("content", {}).values())
+        inner = contents[0]["schema"] if contents else {"nullable": True}
         wrapped = build_object_type(
             properties={"status": {"type": "string", "enum": ["success"]}, "data": inner, "meta": META},
             required=["status", "data", "meta"],

@@ -169,7 +169,7 @@ def _period(person, row: dict[str, str], plans: dict[str, Plan], *, by_id: int, 
     if plan is None:
         raise BadLine(f"There is no plan {row['plan'][:40]}.")
     starts_on, ends_on = _date(row, "starts_on"), _date(row, "ends_on")
-    if ends_on <= starts_on:
+    if starts_on is None or ends_on is None or ends_on <= starts_on:
         raise BadLine("ends_on must be after starts_on.")
     same = Subscription.objects.granted().filter(member=person, plan=plan, starts_on=starts_on, base_ends_on=ends_on)
     if same.exists():
