@@ -227,6 +227,11 @@ elif PRODUCTION:
 else:
     # The embedded PostgreSQL; its engine starts the server when the first connection is wanted.
     DATABASES = {"default": {"ENGINE": "config.devdb", "NAME": "postgres"}}
+# A database that is away or stuck is noticed while Safaricom still waits for our answer to a callback.
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)  # seconds
+DATABASES["default"]["OPTIONS"].setdefault(
+    "options", "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+)
 # Services own their transactions: a callback must keep its bytes even when the rest fails.
 DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 

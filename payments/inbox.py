@@ -70,10 +70,9 @@ def receive(
         token_hash=token_hash,
     )
     try:
-        kept = _keep(message)
+        kept = _keep_over_any_connection(message)
     except (OperationalError, InterfaceError):
         logger.warning("The database is away; a %s callback goes to the spool.", source)
-        connection.close()
         spool.append(message)
         return True
     if kept is None:
@@ -134,6 +133,20 @@ def drain_spool(*, now: datetime) -> int:
             logger.exception("Spooled callback %s could not be applied now.", kept.pk)
             _note_failure(kept.pk)
     return moved
+
+
+def _keep_over_any_connection(message: spool.Message) -> Callback | None:
+    """Keep a callback, over a new connection when the one at hand turns out to be dead.
+
+    Kept twice when the first commit's answer was what got lost; the second then counts as a duplicate.
+    """
+    try:
+        return _keep(message)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return _keep(message)
 
 
 def _keep(message: spool.Message) -> Callback | None:

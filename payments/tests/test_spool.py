@@ -1,0 +1,171 @@
+"""A callback that was answered 200 exists, whatever dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError, connection
+from django.urls import reverse
+
+from payments import inbox, services, spool
+from payments.models import Callback, CallbackOutcome, Payment, ReviewItem
+from payments.tests.bodies import stk_body
+from payments.tests.factories import NOON, make_push
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def spool_folder(settings, tmp_path):
+    settings.STATE_DIR = tmp_path
+
+
+@pytest.fixture
+def database_away(monkeypatch):
+    def away(message):
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(inbox, "_keep", away)
+    yield
+    monkeypatch.undo()
+
+
+def deliver(client, push):
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+    return client.post(url, stk_body(push), content_type="application/json")
+
+
+def test_while_the_database_is_away_callbacks_are_spooled_and_answered_200(client, database_away):
+    push = make_push()
+
+    answer = deliver(client, push)
+
+    assert (answer.status_code, answer.json()["ResultCode"]) == (200, 0)
+    assert [message.body for _, message in spool.waiting()] == [stk_body(push)]
+    assert push.raw_token not in next(spool.folder().iterdir()).read_text()
+
+
+def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
+    push = make_push()
+    with monkeypatch.context() as patched:
+        patched.setattr(inbox, "_keep", lambda message: (_ for _ in ()).throw(OperationalError("away")))
+        deliver(client, push)
+    assert Callback.objects.count() == 0
+
+    moved = [inbox.drain_spool(now=NOON), inbox.drain_spool(now=NOON)]
+
+    assert moved == [1, 0]
+    assert Payment.objects.get().status == "paid"
+    assert Callback.objects.get().outcome == CallbackOutcome.APPLIED
+
+
+def test_a_message_that_was_moved_but_not_yet_removed_counts_once(client, monkeypatch):
+    push = make_push()
+    message = spool.Message("stk", stk_body(push), {}, None, NOON, push.token_hash)
+    spool.append(message)
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "remove", lambda path: None)  # killed before the removal
+        inbox.drain_spool(now=NOON)
+
+    inbox.drain_spool(now=NOON)
+
+    assert list(Callback.objects.order_by("pk").values_list("outcome", flat=True)) == ["applied", "duplicate"]
+
+
+def test_a_spooled_callback_of_an_unknown_token_is_dropped():
+    spool.append(spool.Message("stk", b"{}", {}, None, NOON, "0" * 64))
+
+    assert inbox.drain_spool(now=NOON) == 1
+    assert Callback.objects.count() == 0
+
+
+def test_when_the_disk_is_full_too_safaricom_is_told(client, database_away, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    assert deliver(client, make_push()).status_code == 503
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dead_connection_is_replaced_before_the_spool_is_used(client):
+    push = make_push()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    other.close()
+
+    assert deliver(client, push).status_code == 200
+    assert list(spool.waiting()) == []
+    assert Payment.objects.get().status == "paid"
+
+
+def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client, monkeypatch):
+    push = make_push()
+    with monkeypatch.context() as patched:
+        patched.setattr(services, "take_money", lambda **kwargs: 1 / 0)
+        assert deliver(client, push).status_code == 200
+    assert Callback.objects.values_list("outcome", "attempts").get() == ("new", 1)
+    assert Payment.objects.get().status == "processing"
+
+    done = inbox.apply_waiting(now=Callback.objects.get().received_at + timedelta(seconds=11))
+
+    assert (done, Payment.objects.get().status) == (1, "paid")
+
+
+def test_one_bad_callback_never_stops_the_others_and_ends_with_a_person(client, monkeypatch):
+    bad, good = make_push(), make_push()
+    with monkeypatch.context() as patched:
+        patched.setattr(services, "take_money", lambda **kwargs: 1 / 0)
+        deliver(client, bad)
+        url = reverse("payments:stk-callback", args=[good.raw_token])
+        client.post(url, stk_body(good, code="TKN0000002"), content_type="application/json")
+    Callback.objects.filter(push=bad).update(attempts=inbox.MOST_ATTEMPTS)
+
+    inbox.apply_waiting(now=Callback.objects.first().received_at + timedelta(minutes=1))
+
+    assert dict(Callback.objects.values_list("push", "outcome")) == {bad.pk: "review", good.pk: "applied"}
+    assert ReviewItem.objects.get().reason == "unreadable"
+
+
+ANSWER_AND_DIE = """
+    import os, signal, sys, time
+    import django
+    django.setup()
+    from django.test import Client
+    answer = Client().post("/api/v1/callbacks/stk/any-token/", b'{"Body": 1}', content_type="application/json")
+    print(answer.status_code, flush=True)
+    time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_an_answered_callback_survives_kill_minus_nine_five_milliseconds_later(tmp_path):
+    """The database is away (nothing listens there); the process dies right after its answer."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": f"postgresql://postgres@/nothing?host={tmp_path}",
+        "STATE_DIR": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+
+    died = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", textwrap.dedent(ANSWER_AND_DIE)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (died.returncode, died.stdout.strip()) == (-signal.SIGKILL, "200"), died.stderr
+    assert [message.body for _, message in spool.waiting()] == [b'{"Body": 1}']
