@@ -37,6 +37,7 @@ END_OF = {
 }
 # How far Safaricom's clock and ours may differ before its moment is not believed.
 CLOCK_SKEW = timedelta(minutes=10)
+TWINS = 254_001  # names the advisory lock among any others of this database
 CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.REFUNDED)
 
 
@@ -84,6 +85,9 @@ def apply_stk_result(
     A success pays whatever state the payment is in; a failure never demotes a success; a code that is not listed
     as final ends nothing. Evidence that disagrees with the push becomes a review item and moves no money.
     """
+    decided = verdict(result.result_code)
+    if source == "query" and decided == Verdict.SUCCEEDED:
+        _wait_for_twins(StkPush.objects.values_list("amount", flat=True).get(pk=push_id))
     locked = _lock(push_id)
     push = locked.push
 
@@ -97,7 +101,6 @@ def apply_stk_result(
         return hold(ReviewReason.AMOUNT_DIFFERS, f"The result is of shortcode {shortcode[:16]}, which is not ours.")
     if _is_of_another_push(push, result):
         return hold(ReviewReason.AMOUNT_DIFFERS, "The result names another prompt than the one it was sent to.")
-    decided = verdict(result.result_code)
     if decided in END_OF:
         return _apply_failure(locked, result, decided, now=now, hold=hold)
     if decided != Verdict.SUCCEEDED:
@@ -210,6 +213,8 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
         review.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=why, callback_id=callback_id, now=now)
         return Applied(CallbackOutcome.REVIEW, why)
 
+    if not message.account.strip():
+        _wait_for_twins(message.amount)
     awaiting = _prompt_awaiting_code(message)
     match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
     services.lock_members({member for member in (match.member_id, awaiting and awaiting.member_id) if member})
@@ -223,10 +228,11 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
     others = allocation.lock_open_payments(match.member_id) if match.member_id is not None else []
 
     known = Receipt.objects.filter(code=message.code).select_for_update(no_key=True).first()
-    if known is None and awaiting is not None:
-        # Asked again under the lock: the code may have come meanwhile.
-        still = Receipt.objects.filter(pk=awaiting.pk, code=None).select_for_update(no_key=True).first()
-        if still is not None:
+    if known is None:
+        # Asked again under the locks: a query may have told of it, or its code may have come, meanwhile.
+        awaiting = _prompt_awaiting_code(message)
+        still = awaiting and Receipt.objects.filter(pk=awaiting.pk, code=None).select_for_update(no_key=True).first()
+        if still:
             _update(still, code=message.code, push_guessed=True, paid_at=message.moved_at or still.paid_at)
             _fill_in(still, message)
             return APPLIED
@@ -326,6 +332,16 @@ def _besides(payments: list[Payment], shares: list[allocation.Share]) -> list[Pa
 
 
 # --- Twins ----------------------------------------------------------------------------------------
+
+
+def _wait_for_twins(amount: int) -> None:
+    """Let a query's success and a till's confirmation of one amount see each other, one after the other.
+
+    To a paybill the payer's lock does this; a till's confirmation names no payer to lock. Taken before all other
+    locks, until the end of the transaction.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [TWINS, amount])
 
 
 def _prompt_awaiting_code(message: C2bMessage) -> Receipt | None:

@@ -1,0 +1,220 @@
+"""What happens at once, on real connections: everything still counts once."""
+
+import itertools
+import threading
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from payments import desk, evidence, ledger, resolutions, services
+from payments.daraja.messages import C2bMessage, StkResult
+from payments.models import Account, Callback, Payment, Receipt, ReviewItem
+from payments.tests.bodies import c2b_body, stk_body
+from payments.tests.conftest import broken_invariants
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+
+# Real commits on real connections; emptying every table afterwards is what makes these slow.
+def together(test):
+    """Mark a test whose threads commit for real."""
+    return pytest.mark.slow(pytest.mark.django_db(transaction=True)(test))
+
+
+def at_once(*jobs):
+    """Run the jobs in threads released together; return what each returned or raised."""
+    barrier, results = threading.Barrier(len(jobs)), [None] * len(jobs)
+
+    def run(place, job):
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=30)
+            results[place] = job()
+        except Exception as error:
+            results[place] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return results
+
+
+def callback(push, **result):
+    url, body = reverse("payments:stk-callback", args=[push.raw_token]), stk_body(push, **result)
+    return lambda: Client().post(url, body, content_type="application/json").status_code
+
+
+def confirmation(push, code="TKN1AB2C3D"):
+    url = reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
+    body = c2b_body(amount=push.amount, account=push.payment.reference, code=code, moved_at=NOON)
+    return lambda: Client().post(url, body, content_type="application/json").status_code
+
+
+def query(push):
+    result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
+    return lambda: evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON).outcome
+
+
+@together
+def test_a_hundred_identical_callbacks_apply_once_and_are_all_answered_200():
+    push = make_push()
+    jobs = [callback(push) for _ in range(100)]
+
+    answers = at_once(*jobs)
+
+    assert answers == [200] * 100
+    outcomes = sorted(Callback.objects.values_list("outcome", flat=True))
+    assert outcomes == ["applied"] + ["duplicate"] * 99
+    assert Receipt.objects.count() == 1
+    assert broken_invariants() == {}
+
+
+@together
+def test_a_query_and_a_tills_confirmation_at_once_count_once():
+    """Several rounds: the two must meet at the right moment for the fault to show."""
+    for n in range(5):
+        push = make_push(phone=f"25471234567{n}")
+        body = c2b_body(amount=push.amount, code=f"TKN000000{n}", moved_at=NOON, sender=f"2547 ***** 67{n}")
+        url = reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
+
+        at_once(query(push), lambda url=url, body=body: Client().post(url, body, content_type="application/json"))
+
+        assert Receipt.objects.filter(code=f"TKN000000{n}", push=push).exists()
+    assert Receipt.objects.count() == 5
+
+
+def expire(push):
+    return lambda: services.expire_due(now=push.payment.expires_at)
+
+
+def cancel(push):
+    return lambda: services.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON).status
+
+
+RIVALS = {
+    "callback": callback,
+    "failure": lambda push: callback(push, result_code=1032),
+    "query": query,
+    "confirmation": confirmation,
+    "expiry": expire,
+    "cancel": cancel,
+}
+
+
+@together
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(RIVALS, 2)])
+def test_any_two_at_once_leave_the_books_whole(one, other):
+    push = make_push()
+
+    at_once(RIVALS[one](push), RIVALS[other](push))
+
+    assert broken_invariants() == {}
+    money = {"callback", "query", "confirmation"} & {one, other}
+    assert Receipt.objects.count() == (1 if money else 0)
+    if money and "cancel" not in (one, other):
+        assert Payment.objects.get().status == "paid"
+    if money:
+        credit = -ledger.balance(Account.MEMBER_CREDIT, member_id=push.payment.payer_id)
+        assert credit + Payment.objects.get().amount_paid == push.amount
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("one", "other"), [*itertools.permutations(RIVALS, 2)])
+def test_any_two_in_either_order_leave_the_books_whole(one, other):
+    push = make_push()
+
+    for each in (one, other):
+        try:
+            RIVALS[each](push)()
+        except services.InvalidTransition:
+            assert each == "cancel"
+
+    assert broken_invariants() == {}
+    assert Receipt.objects.count() == (1 if {"callback", "query", "confirmation"} & {one, other} else 0)
+
+
+@together
+def test_callback_query_and_confirmation_of_one_money_at_once_count_once():
+    push = make_push()
+
+    at_once(callback(push), query(push), confirmation(push), callback(push), confirmation(push))
+
+    assert Receipt.objects.get().code == "TKN1AB2C3D"
+    assert Payment.objects.get().status == "paid"
+    assert broken_invariants() == {}
+
+
+@together
+def test_different_callbacks_of_one_member_at_once_all_settle():
+    payer = MemberFactory()
+    pushes = [make_push(open_payment(payer)) for _ in range(10)]
+
+    answers = at_once(*(callback(push, code=f"TKN000000{n}") for n, push in enumerate(pushes)))
+
+    assert answers == [200] * 10
+    assert set(Payment.objects.values_list("status", flat=True)) == {"paid"}
+
+
+@together
+def test_one_credit_is_spent_once_by_payments_opened_at_once():
+    payer = MemberFactory()
+    message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", payer.member_number, "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+
+    at_once(*[lambda: open_payment(payer, amount=1000) for _ in range(5)])
+
+    assert sorted(Payment.objects.values_list("status", flat=True)) == ["paid"] + ["pending"] * 4
+    assert broken_invariants() == {}
+
+
+@together
+def test_one_key_opens_one_payment_however_often_it_is_sent_at_once():
+    payer = MemberFactory()
+
+    opened = at_once(*[lambda: open_payment(payer, idempotency_key="once", body_fingerprint="a").pk for _ in range(10)])
+
+    assert opened == [Payment.objects.get().pk] * 10
+
+
+@together
+def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
+    one, other = open_payment(), open_payment()
+    message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    item = ReviewItem.objects.get()
+
+    def assign(payment):
+        return lambda: resolutions.assign_money(
+            item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON
+        )
+
+    results = at_once(assign(one), assign(other))
+
+    assert sum(isinstance(result, resolutions.NotAssignable) for result in results) == 1
+    assert sorted(Payment.objects.values_list("status", flat=True)) == ["paid", "pending"]
+    assert broken_invariants() == {}
+
+
+@together
+def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
+    cashiers = MemberFactory.create_batch(6)
+    payments = [open_payment() for _ in cashiers]
+
+    def take(cashier, payment):
+        return lambda: (
+            desk.record_receipt(
+                channel="bank", amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON + timedelta(hours=1)
+            ).number
+        )
+
+    numbers = at_once(*(take(cashier, payment) for cashier, payment in zip(cashiers, payments, strict=True)))
+
+    assert sorted(numbers) == [f"2026-00000{n}" for n in range(1, 7)]
+    assert broken_invariants() == {}
