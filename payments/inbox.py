@@ -93,6 +93,21 @@ def apply(*, callback_id: int, now: datetime) -> CallbackOutcome:
     return _apply(callback, now=now)
 
 
+def replay(*, callback_id: int, now: datetime) -> CallbackOutcome:
+    """Apply a kept callback again whose first outcome was no success; raises what went wrong.
+
+    What was applied, or was a duplicate, is left as it is. When it fails, the row stays as it was.
+
+    :raises Callback.DoesNotExist: no such row
+    """
+    with transaction.atomic():
+        callback = Callback.objects.select_for_update(no_key=True).get(pk=callback_id)
+        if callback.outcome in (CallbackOutcome.APPLIED, CallbackOutcome.DUPLICATE):
+            return CallbackOutcome(callback.outcome)
+        Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.NEW)
+        return _apply(callback, now=now)
+
+
 def apply_waiting(*, now: datetime, limit: int = 500) -> int:
     """Apply callbacks that stayed new for over ten seconds, oldest first; one bad row never stops the rest.
 

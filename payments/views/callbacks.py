@@ -20,10 +20,12 @@ logger = logging.getLogger(__name__)
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
-def content_length(request: HttpRequest) -> int:
-    """Return the body's announced length; what announces none, or nonsense, is read as empty by the server."""
+def refuse_by_length(request: HttpRequest) -> HttpResponse | None:
+    """Refuse, before a byte is read, a body that is too long or whose length is nonsense; None lets it in."""
     length = request.META.get("CONTENT_LENGTH") or "0"
-    return int(length) if length.isascii() and length.isdigit() else 0
+    if not (length.isascii() and length.isdigit()):
+        return quietly(400)
+    return quietly(413) if int(length[:12]) > inbox.LARGEST_BODY else None
 
 
 def quietly(status: int) -> HttpResponse:
@@ -50,11 +52,15 @@ class CallbackView(View):
     http_method_names = ["post"]
     source: CallbackSource
 
+    def http_method_not_allowed(self, request: HttpRequest, *args, **kwargs) -> HttpResponse:
+        return quietly(405)
+
     def keep(self, request: HttpRequest, **where) -> HttpResponse:
         """Hand the bytes to the inbox and answer; 404 for an address that is nobody's, with nothing kept."""
+        refused = refuse_by_length(request)
+        if refused is not None:
+            return refused
         try:
-            if content_length(request) > inbox.LARGEST_BODY:
-                return quietly(413)
             kept = inbox.receive(
                 source=self.source,
                 body=request.body,
@@ -102,6 +108,7 @@ class C2bValidationView(C2bView):
     def post(self, request: HttpRequest, secret: str) -> HttpResponse:
         if not self.knows(secret):
             return unknown_address()
-        if content_length(request) > inbox.LARGEST_BODY:
-            return quietly(413)
+        refused = refuse_by_length(request)
+        if refused is not None:
+            return refused
         return JsonResponse(validation.answer(body=request.body))

@@ -1,0 +1,135 @@
+"""Payments in the admin: everything may be read, nothing may be changed here.
+
+Money moves by services alone: history, ledger, receipts and callbacks have no form, no delete and no action.
+"""
+
+from django.contrib import admin
+
+from api.phones import masked
+from payments import models
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Base of the pages below: a list and a page to read."""
+
+    actions = None
+    list_per_page = 50
+    show_full_result_count = False  # counting millions of rows takes longer than reading a page
+
+    def has_add_permission(self, request, obj=None):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+class ReadOnlyInline(admin.TabularInline):
+    """Rows of another table on a page, to read."""
+
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request, obj=None):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+
+class EventInline(ReadOnlyInline):
+    model = models.PaymentEvent
+    fields = ["at", "from_status", "to_status", "evidence", "by"]
+    ordering = ["pk"]
+
+
+class AllocationInline(ReadOnlyInline):
+    model = models.Allocation
+    fields = ["receipt", "payment", "amount", "rule", "made_by", "created_at", "undone_at", "undone_by"]
+
+
+class LedgerInline(ReadOnlyInline):
+    model = models.LedgerEntry
+    fields = ["at", "transaction", "account", "member", "amount", "payment", "made_by"]
+    ordering = ["pk"]
+
+
+@admin.register(models.Payment)
+class PaymentAdmin(ReadOnlyAdmin):
+    list_display = ["reference", "payer", "description", "amount_due", "amount_paid", "status", "created_at", "paid_at"]
+    list_filter = ["status"]
+    list_select_related = ["payer"]
+    search_fields = ["reference", "payer__username", "payer__member_number", "payer__last_name"]
+    ordering = ["-created_at"]
+    inlines = [EventInline, AllocationInline]
+
+
+@admin.register(models.StkPush)
+class StkPushAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "payment", "masked_phone", "amount", "status", "result_code", "result_desc", "created_at"]
+    list_filter = ["status"]
+    list_select_related = ["payment"]
+    search_fields = ["payment__reference", "checkout_request_id"]
+    ordering = ["-created_at"]
+    exclude = ["phone", "token_hash"]
+    readonly_fields = ["masked_phone"]
+
+    @admin.display(description="phone")
+    def masked_phone(self, push):
+        return masked(push.phone)
+
+
+@admin.register(models.Receipt)
+class ReceiptAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "number", "code", "channel", "amount", "paid_at", "payer_name", "member", "reversed_at"]
+    list_filter = ["channel"]
+    list_select_related = ["member"]
+    search_fields = ["code", "number", "payer_name", "account_typed", "member__member_number"]
+    ordering = ["-paid_at"]
+    inlines = [AllocationInline, LedgerInline]
+
+
+@admin.register(models.LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "at", "transaction", "account", "member", "amount", "receipt", "payment"]
+    list_filter = ["account"]
+    list_select_related = ["member", "receipt", "payment"]
+    ordering = ["-pk"]
+
+
+@admin.register(models.Callback)
+class CallbackAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "source", "received_at", "outcome", "error", "attempts"]
+    list_filter = ["source", "outcome"]
+    ordering = ["-received_at"]
+    exclude = ["body"]  # it holds whole phone numbers
+    readonly_fields = ["size"]
+
+    @admin.display(description="bytes")
+    def size(self, callback):
+        return len(callback.body)
+
+
+@admin.register(models.ReviewItem)
+class ReviewItemAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "created_at", "reason", "detail", "status", "receipt", "payment", "resolved_by", "resolution"]
+    list_filter = ["status", "reason"]
+    list_select_related = ["receipt", "payment", "resolved_by"]
+    ordering = ["-created_at"]
+
+
+@admin.register(models.CashSession)
+class CashSessionAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "cashier", "opened_at", "opening_float", "closed_at", "expected", "counted", "difference"]
+    list_select_related = ["cashier"]
+    ordering = ["-opened_at"]
+
+
+@admin.register(models.CodeClaim)
+class CodeClaimAdmin(ReadOnlyAdmin):
+    list_display = ["code", "payment", "claimed_by", "claimed_at", "receipt"]
+    list_select_related = ["payment", "claimed_by", "receipt"]
+    search_fields = ["code", "payment__reference"]
+    ordering = ["-claimed_at"]

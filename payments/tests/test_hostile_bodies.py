@@ -1,0 +1,162 @@
+"""Whatever bytes come to a callback's address: an answer, no 500, no money without full evidence."""
+
+import json
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from payments.models import Callback, Payment, Receipt
+from payments.tests.bodies import c2b_body, stk_body
+from payments.tests.factories import NOON, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=True),
+    st.text(max_size=30),
+    st.sampled_from(["0", 0, 0.0, -0, "00", "\x00", "\ud800", 10**30, "TKN1AB2C3D", 1500, "1500", 1500.5, True]),
+)
+trees = st.recursive(
+    scalars, lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=10), below, max_size=4)
+)
+KEYS = ["MerchantRequestID", "CheckoutRequestID", "ResultCode", "ResultDesc", "CallbackMetadata"]
+ITEMS = ["Amount", "MpesaReceiptNumber", "TransactionDate", "PhoneNumber", "Balance"]
+C2B_KEYS = ["TransID", "TransTime", "TransAmount", "BusinessShortCode", "BillRefNumber", "MSISDN", "FirstName"]
+quick = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def deliver_stk(push, body):
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+    with transaction.atomic():
+        answer = Client(raise_request_exception=False).post(url, body, content_type="application/json")
+        found = (answer.status_code, Receipt.objects.count(), Callback.objects.filter(outcome="new").count())
+        transaction.set_rollback(True)
+    return found
+
+
+def deliver_c2b(name, body):
+    url = reverse(f"payments:{name}", args=[django_settings.C2B_SECRET])
+    with transaction.atomic():
+        answer = Client(raise_request_exception=False).post(url, body, content_type="application/json")
+        found = (answer.status_code, list(Receipt.objects.values_list("code", "amount")))
+        transaction.set_rollback(True)
+    return found
+
+
+@pytest.fixture
+def push():
+    return make_push(open_payment(amount=1500))
+
+
+@quick
+@given(body=st.binary(max_size=400))
+def test_arbitrary_bytes_are_kept_and_move_nothing(push, body):
+    assert deliver_stk(push, body) == (200, 0, 0)
+    assert deliver_c2b("c2b-confirmation", body) == (200, [])
+
+
+@quick
+@given(tree=trees)
+def test_arbitrary_json_is_kept_and_moves_nothing(push, tree):
+    body = json.dumps(tree).encode()
+
+    assert deliver_stk(push, body) == (200, 0, 0)
+    assert deliver_stk(push, json.dumps({"Body": {"stkCallback": tree}}).encode()) == (200, 0, 0)
+    assert deliver_c2b("c2b-confirmation", body) == (200, [])
+
+
+@quick
+@given(name=st.sampled_from(KEYS), value=trees)
+def test_a_success_with_one_spoilt_value_moves_nothing_but_its_own_amount(push, name, value):
+    message = json.loads(stk_body(push))
+    message["Body"]["stkCallback"][name] = value
+
+    status, receipts, waiting = deliver_stk(push, json.dumps(message).encode())
+
+    assert (status, waiting) == (200, 0)
+    # Only the description, or a value that is right by chance, may change without harm.
+    if receipts:
+        assert name in ("ResultDesc", "MerchantRequestID") or value in (
+            0,
+            "0",
+            push.checkout_request_id,
+        )
+
+
+@quick
+@given(name=st.sampled_from(ITEMS), value=trees)
+def test_a_success_with_one_spoilt_item_moves_nothing_but_what_was_asked(push, name, value):
+    message = json.loads(stk_body(push))
+    for item in message["Body"]["stkCallback"]["CallbackMetadata"]["Item"]:
+        if item["Name"] == name:
+            item["Value"] = value
+
+    status, receipts, waiting = deliver_stk(push, json.dumps(message).encode())
+
+    assert (status, waiting) == (200, 0)
+    if receipts and name == "Amount":
+        assert str(value) in ("1500", "1500.0")
+
+
+@quick
+@given(name=st.sampled_from(C2B_KEYS), value=trees)
+def test_a_confirmation_with_one_spoilt_value_never_moves_another_amount(name, value):
+    message = json.loads(c2b_body(amount=700, account="gym", moved_at=NOON))
+    message[name] = value
+
+    status, receipts = deliver_c2b("c2b-confirmation", json.dumps(message).encode())
+
+    assert status == 200
+    assert all(amount == 700 or name == "TransAmount" for _, amount in receipts)
+    assert deliver_c2b("c2b-validation", json.dumps(message).encode())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{" * 5_000,
+        b"[" * 8_000,
+        b'{"Body": ' * 1_000,
+        b'{"a": ' + b"9" * 5_000 + b"}",
+        b'{"a": 1e999}',
+        b'{"a": NaN}',
+        b'{"a": "\\u0000"}',
+        b'{"a": "\\ud800"}',
+        b'{"Body": 1, "Body": 2}',
+        "\ufeff{}".encode(),
+        "{}".encode("utf-16"),
+        b"\x1f\x8b\x08\x00" + b"\x00" * 100,
+    ],
+    ids=range(15),
+)
+def test_famous_poisons_are_kept_and_move_nothing(push, body):
+    assert deliver_stk(push, body) == (200, 0, 0)
+    assert deliver_c2b("c2b-confirmation", body) == (200, [])
+    assert deliver_c2b("c2b-validation", body) == (200, [])
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "99999999999", "١٢"])
+def test_a_nonsense_length_is_no_fault_of_ours(push, length):
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+
+    answer = Client(raise_request_exception=False).post(
+        url, b"{}", content_type="application/json", CONTENT_LENGTH=length
+    )
+
+    assert answer.status_code in (200, 400, 413)
+    assert Payment.objects.get().status == "processing"
