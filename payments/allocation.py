@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
@@ -22,6 +23,9 @@ PAYABLE = (
     PaymentStatus.FAILED,
     PaymentStatus.EXPIRED,
 )
+
+INSERT = "INSERT INTO payments_allocation (receipt_id, payment_id, amount, rule, made_by_id, created_at) VALUES "
+ROW = "(%s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +96,10 @@ def place(
 
     What the shares leave over stands as the receipt's member's credit, or as unmatched money when nobody owns it.
     """
-    Allocation.objects.bulk_create(
-        Allocation(
-            receipt=receipt,
-            payment=share.payment,
-            amount=share.amount,
-            rule=share.rule,
-            made_by_id=by_id,
-            created_at=now,
-        )
-        for share in shares
-    )
     rest = amount - sum(share.amount for share in shares)
     owner = receipt.member_id if taken_from == Account.MEMBER_CREDIT else None
     left_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
-    ledger.post(
+    statement, values = ledger.insertion(
         receipt_id=receipt.pk,
         legs=[
             ledger.Leg(taken_from, amount, member_id=owner),
@@ -116,6 +109,13 @@ def place(
         by_id=by_id,
         at=now,
     )
+    if shares:
+        # One statement: an allocation never stands without its posting.
+        statement = f"WITH given AS ({INSERT}{', '.join([ROW] * len(shares))}) {statement}"
+        rows = ((receipt.pk, share.payment.pk, share.amount, share.rule, by_id, now) for share in shares)
+        values = [*(value for row in rows for value in row), *values]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
 
 
 def take_back(live: Allocation, *, put_on: Account, by_id: int | None, now: datetime) -> None:

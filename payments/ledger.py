@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import Sum
 
 from payments.models import Account, Channel, LedgerEntry
@@ -19,6 +20,12 @@ ACCOUNT_OF = {
     Channel.CREDIT_NOTE: Account.SALES,
 }
 
+INSERT = (
+    "INSERT INTO payments_ledgerentry"
+    " (transaction, account, member_id, amount, receipt_id, payment_id, made_by_id, at) VALUES "
+)
+ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
+
 
 @dataclass(frozen=True, slots=True)
 class Leg:
@@ -32,21 +39,19 @@ class Leg:
 
 def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> None:
     """Write one posting. Legs of zero are left out; the database refuses legs that do not sum to zero."""
+    with connection.cursor() as cursor:
+        cursor.execute(*insertion(receipt_id=receipt_id, legs=legs, by_id=by_id, at=at))
+
+
+def insertion(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> tuple[str, list]:
+    """Return the statement that writes one posting, and its parameters, for callers that write more with it."""
     transaction = uuid.uuid4()
-    LedgerEntry.objects.bulk_create(
-        LedgerEntry(
-            transaction=transaction,
-            account=leg.account,
-            amount=leg.amount,
-            member_id=leg.member_id,
-            payment_id=leg.payment_id,
-            receipt_id=receipt_id,
-            made_by_id=by_id,
-            at=at,
-        )
+    rows = [
+        (transaction, leg.account, leg.member_id, leg.amount, receipt_id, leg.payment_id, by_id, at)
         for leg in legs
         if leg.amount
-    )
+    ]
+    return INSERT + ", ".join([ROW] * len(rows)), [value for row in rows for value in row]
 
 
 def balance(account: Account, *, member_id: int | None = None) -> int:
