@@ -52,7 +52,7 @@ dev: setup ## Run the product and restart it when a file changes
 	@$(MANAGE) dev
 
 test: setup ## Run the whole test suite
-	@$(PYTHON) -m pytest -q $(ARGS)
+	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)
 
 bench: setup ## Measure the product against the reference, in one run
 	@$(PYTHON) -m benchmarks
