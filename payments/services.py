@@ -20,6 +20,7 @@ from payments.allocation import PAYABLE, Share
 from payments.models import (
     OPEN_PUSH,
     Account,
+    Allocation,
     AllocationRule,
     Payment,
     PaymentEvent,
@@ -422,10 +423,10 @@ def lock_receipt(receipt_id: int, *, also_members: Iterable[int] = ()) -> Receip
     found = Receipt.objects.filter(pk=receipt_id).values_list("member_id", flat=True)
     if not found:
         raise ReceiptNotFound
-    live = Q(allocations__receipt_id=receipt_id, allocations__undone_at__isnull=True)
-    payments = Payment.objects.filter(live)
-    lock_members({*found, *payments.values_list("payer_id", flat=True), *also_members} - {None})
-    list(Payment.objects.filter(pk__in=payments.values("pk")).order_by("pk").select_for_update(no_key=True))
+    live = Allocation.objects.filter(receipt_id=receipt_id, undone_at__isnull=True)
+    payers = dict(live.values_list("payment_id", "payment__payer_id"))
+    lock_members({*found, *payers.values(), *also_members} - {None})
+    list(Payment.objects.filter(pk__in=payers).order_by("pk").select_for_update(no_key=True))
     return Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
 
 
