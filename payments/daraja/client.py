@@ -182,10 +182,13 @@ def _post(path: str, body: dict) -> dict:
 def _token(*, refused: int = 0) -> Token:
     """Return the shared token.
 
+    :raises Refused: Safaricom does not know our key and secret; it says so by an empty 400 or 401
     :raises NotSent: it cannot be had; nothing else was asked, whatever became of this question
     """
     try:
         return tokens.get(_fetch_token, refused=refused)
+    except Refused as error:
+        raise Refused(f"Safaricom refuses DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: {error}") from None
     except Unknown as error:
         raise NotSent(f"No token: {error}") from None
 

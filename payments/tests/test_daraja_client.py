@@ -381,6 +381,17 @@ def test_without_a_token_nothing_was_sent_and_the_next_call_may_try(wire, answer
     assert DarajaToken.objects.get().fetching_until is None
 
 
+def test_a_wrong_key_is_named_by_its_settings(wire):
+    wire.replace("GET", settings.DARAJA_BASE_URL + OAUTH, body="", status=400)
+
+    with pytest.raises(Refused) as caught:
+        push()
+
+    assert str(caught.value) == (
+        "Safaricom refuses DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: Safaricom answered 400."
+    )
+
+
 def test_a_token_of_another_host_or_key_is_never_used(wire, settings):
     wire.push()
     push()
