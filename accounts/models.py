@@ -58,6 +58,11 @@ class CustomUser(AbstractUser):
             ),
         ]
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether the person has proved an e-mail address or a phone number to be theirs."""
+        return self.email_verified_at is not None or self.phone_verified_at is not None
+
 
 class LoginSession(models.Model):
     """One log-in. Its refresh token is good for the current generation only; revoking the row ends it."""

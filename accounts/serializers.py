@@ -141,10 +141,16 @@ class IdentifierSerializer(serializers.Serializer):
 
 
 class VerifySerializer(IdentifierSerializer):
+    """The code that was sent, and the password of the registration it was sent for."""
+
     code = serializers.RegexField(r"^[0-9]{6}$")
+    password = PasswordField()
 
 
-class PasswordResetConfirmSerializer(VerifySerializer):
+class PasswordResetConfirmSerializer(IdentifierSerializer):
+    """The code that was sent, and the new password."""
+
+    code = serializers.RegexField(r"^[0-9]{6}$")
     password = PasswordField()
 
     def validate(self, attrs):

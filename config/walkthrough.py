@@ -162,7 +162,7 @@ class Member:
             code = input(f"   The code that was sent to {self.number}: ").strip()
         else:
             code = self.phone.read_code()
-        browser.post("auth/verify/", {"identifier": self.number, "code": code})
+        browser.post("auth/verify/", {"identifier": self.number, "password": PASSWORD, "code": code})
         self.log_in()
 
     def log_in(self) -> None:

@@ -15,6 +15,7 @@ from api.errors import Conflict, Forbidden, Unauthenticated
 from api.permissions import ROLES
 
 REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
+VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW = 60, 15 * 60  # seconds
 
 
 class ReauthRequired(Unauthenticated):
@@ -45,6 +46,11 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             audit.record("registered", user=user, caller=caller, now=now)
     except IntegrityError:
         known = find(address)
+        if known and not known.is_verified and known.added_by_id is None:
+            # Nobody has proved this address yet: whoever registers last sets the password the code will need.
+            with transaction.atomic():
+                known.set_password(password)
+                known.save(update_fields=["password"])
         audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
         resend(identifier=address, caller=caller, now=now)
 
@@ -55,19 +61,28 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
     :raises TooMany: too many codes to one address
     """
     user = find(identifier)
-    if user is None or user.email_verified_at or user.phone_verified_at:
+    if user is None or user.is_verified:
         throttling.count(f"code:{throttling.hashed(identifier)}", codes.SENDS_PER_ADDRESS, codes.SENDS_WINDOW, now)
         return
     with transaction.atomic():
         codes.request(user=user, purpose=CodePurpose.VERIFY, address=user.phone_number or user.email, now=now)
 
 
-def verify(*, identifier: str, code: str, caller: Caller, now: datetime) -> None:
-    """Confirm an address by the code that was sent to it.
+def verify(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> None:
+    """Confirm an address by the code that was sent to it, for who knows the password it was registered with.
+
+    Without the password, a stranger could register somebody's number and wait for its owner to confirm it for them.
 
     :raises InvalidOrExpiredKey: whatever is wrong with it
+    :raises TooMany: too many tries from one place
     """
+    throttling.count(f"verify:{caller.ip}", VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW, now)
     user = find(identifier)
+    if user is None:
+        CustomUser().set_password(password)  # as long as checking one takes
+        raise codes.InvalidOrExpiredKey
+    if not user.check_password(password):
+        raise codes.InvalidOrExpiredKey
     used = codes.redeem(user=user, purpose=CodePurpose.VERIFY, code=code, now=now)
     field = "email_verified_at" if "@" in used.address else "phone_verified_at"
     CustomUser.objects.filter(pk=used.user_id).update(**{field: now})

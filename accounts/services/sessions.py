@@ -77,7 +77,7 @@ def log_in(*, identifier: str, password: str, remember: bool, caller: Caller, no
             "login", user=None, caller=caller, now=now, outcome="refused", identifier=throttling.hashed(identifier)
         )
         raise InvalidCredentials
-    if user.email_verified_at is None and user.phone_verified_at is None:
+    if not user.is_verified:
         raise NotVerified
     return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
 

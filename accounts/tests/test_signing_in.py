@@ -29,7 +29,9 @@ def test_a_stranger_registers_confirms_and_logs_in():
     person = {"first_name": "Asha", "last_name": "Otieno", "email": "asha@example.com", "password": PASSWORD}
 
     registered = client.post(f"{AUTH}register/", {**person, "consent": True})
-    verified = client.post(f"{AUTH}verify/", {"identifier": "asha@example.com", "code": code_in_mail()})
+    verified = client.post(
+        f"{AUTH}verify/", {"identifier": "asha@example.com", "password": PASSWORD, "code": code_in_mail()}
+    )
     logged_in = client.post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": PASSWORD})
 
     assert [registered.status_code, verified.status_code, logged_in.status_code] == [202, 200, 200]
@@ -46,6 +48,23 @@ def test_registering_a_known_address_answers_alike_and_makes_nobody():
     assert answer.status_code == 202
     assert answer.json()["data"] == {"next": "verify"}
     assert CustomUser.objects.count() == 1
+
+
+def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
+    person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "consent": True}
+    browser().post(f"{AUTH}register/", {**person, "password": "the-strangers-own"})
+    owner = browser()
+
+    unaware = owner.post(
+        f"{AUTH}verify/", {"identifier": "asha@example.com", "password": PASSWORD, "code": code_in_mail()}
+    )
+    owner.post(f"{AUTH}register/", {**person, "password": PASSWORD})
+    confirmed = owner.post(
+        f"{AUTH}verify/", {"identifier": "asha@example.com", "password": PASSWORD, "code": code_in_mail()}
+    )
+    stranger = browser().post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": "the-strangers-own"})
+
+    assert [unaware.status_code, confirmed.status_code, stranger.status_code] == [400, 200, 401]
 
 
 def test_login_sets_both_cookies_and_no_token_in_the_body():
@@ -244,7 +263,7 @@ def test_a_code_dies_after_five_wrong_tries():
     wrong = "000000" if code != "000000" else "111111"
 
     for _ in range(5):
-        client.post(f"{AUTH}verify/", {"identifier": user.email, "code": wrong})
-    answer = client.post(f"{AUTH}verify/", {"identifier": user.email, "code": code})
+        client.post(f"{AUTH}verify/", {"identifier": user.email, "password": PASSWORD, "code": wrong})
+    answer = client.post(f"{AUTH}verify/", {"identifier": user.email, "password": PASSWORD, "code": code})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
