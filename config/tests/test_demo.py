@@ -36,6 +36,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def free_neighbours() -> int:
+    """Return a free port whose next one is free too."""
+    while True:
+        port = free_port()
+        try:
+            with socket.create_server(("127.0.0.1", port + 1)):
+                return port
+        except OSError:
+            continue
+
+
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_stranger_becomes_a_member_over_real_http(tmp_path):
@@ -93,7 +104,7 @@ def test_a_copy_on_another_port_has_settings_of_its_own():
 
 def test_the_simulator_takes_the_next_port_so_that_copies_run_side_by_side(settings):
     settings.SIMULATED = True
-    port = free_port()
+    port = free_neighbours()
 
     places = product.choose_places(port=port, simulator_port=None)
 
