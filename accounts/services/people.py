@@ -158,11 +158,15 @@ def add_person(
 def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: datetime, **fields) -> CustomUser:
     """Change a person's fields; a new role, e-mail or phone ends their sessions.
 
-    :raises RoleAboveOwn: the person's role, or the one to be given, is above the caller's
+    Who can set somebody's address or password can become them: so only people below one's own role, and for
+    administrators everyone.
+
+    :raises RoleAboveOwn: the person's role is not below the caller's, or the one to be given is above it
     :raises AlreadyTaken: e-mail, phone or username is somebody's
     """
     person = get_user_model().objects.select_for_update().get(pk=person_id)
-    require_role_within(by, person.role)
+    if by.role != Role.ADMIN and ROLES.index(person.role) <= ROLES.index(by.role):
+        raise RoleAboveOwn("You can change people below your own role only.")
     require_role_within(by, fields.get("role", person.role))
     password = fields.pop("password", None)
     sensitive = [

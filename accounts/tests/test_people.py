@@ -100,3 +100,16 @@ def test_a_new_role_ends_the_persons_sessions():
     signed_in(UserFactory(role=Role.ADMIN)).patch(f"{USERS}{person.pk}/", {"role": "Trainer"})
 
     assert theirs.get("/api/v1/auth/me/").status_code == 401
+
+
+@pytest.mark.parametrize("role", [Role.RECEPTIONIST, Role.MANAGER])
+def test_nobody_takes_over_a_peer_or_someone_above(role):
+    person = UserFactory(role=role)
+
+    answer = signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(
+        f"{USERS}{person.pk}/", {"password": "mine-from-now-on"}
+    )
+
+    person.refresh_from_db()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_above_own")
+    assert person.check_password(PASSWORD)
