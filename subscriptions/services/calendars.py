@@ -4,17 +4,30 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from django.db import connection
+from django.db.models import Func, QuerySet, TextField, Value
 
 from subscriptions.models import Closure, Fact, Freeze, Origin, Subscription
 from subscriptions.periods import Frozen, Period, lay_out, uncovered
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
+CLOSURES = 254_002  # names the advisory lock among any others of this database
 
 
-def lock_periods(*, member_id: int, group_id: int) -> list[Subscription]:
-    """Lock and return everything the member ever bought in the group, oldest first."""
-    mine = Subscription.objects.filter(member_id=member_id, group_id=group_id)
-    return list(mine.select_for_update(no_key=True).order_by("pk"))
+def lock_periods(*, member_id: int | QuerySet, group_id: int | QuerySet) -> list[Subscription]:
+    """Lock and return everything the member ever bought in the group, oldest first, each with its payment.
+
+    Until the transaction ends no closure of the club begins or is taken back: a period laid out without its days
+    would keep them for good. That lock comes with the rows' statement, and before the rows.
+    """
+    mine = Subscription.objects.filter(member_id=member_id, group_id=group_id).select_related("payment")
+    shared = Func(Value(CLOSURES), function="pg_advisory_xact_lock_shared", output_field=TextField())
+    return list(mine.annotate(closures_stand=shared).select_for_update(no_key=True, of=("self",)).order_by("pk"))
+
+
+def lock_closures() -> None:
+    """Wait for everybody who is laying out periods, and let nobody begin until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLOSURES])
 
 
 def as_period(subscription: Subscription) -> Period:
@@ -36,8 +49,13 @@ def frozen_days(chain: Sequence[Subscription]) -> list[Frozen]:
     """Return the days on which the chain's granted periods stand still: their freezes and the club's closures."""
     granted = [subscription.pk for subscription in chain if subscription.fact == Fact.GRANTED]
     freezes = Freeze.objects.filter(subscription__in=granted).with_last_day()
-    asked = [Frozen(*row) for row in freezes.values_list("starts_on", "until") if row[0] < row[1]]
-    closed = [part for row in Closure.objects.values_list("starts_on", "ends_on") for part in uncovered(*row, asked)]
+    # One statement brings both; a freeze may have ended on the day it began.
+    days = freezes.values_list("starts_on", "until", Value(True)).union(
+        Closure.objects.values_list("starts_on", "ends_on", Value(False)), all=True
+    )
+    rows = [(Frozen(starts_on, ends_on), asked) for starts_on, ends_on, asked in days if starts_on < ends_on]
+    asked = [days for days, is_freeze in rows if is_freeze]
+    closed = [part for days, is_freeze in rows if not is_freeze for part in uncovered(*days, asked)]
     return sorted(asked + closed)
 
 
@@ -49,21 +67,27 @@ def rearrange(chain: Sequence[Subscription], *, changed: Sequence[Subscription] 
 def save(chain: Sequence[Subscription], laid: Sequence[Period], *, changed: Sequence[Subscription] = ()) -> None:
     """Write the dates of the laid periods to the locked chain, in one check of the no-overlap constraint."""
     by_id = {subscription.pk: subscription for subscription in chain}
-    moved = []
+    moved, had_dates = [], False
     for period in laid:
         subscription = by_id[period.id]
         if subscription in changed or any(getattr(subscription, name) != getattr(period, name) for name in DATES):
+            had_dates |= subscription.starts_on is not None
             for name in DATES:
                 setattr(subscription, name, getattr(period, name))
             moved.append(subscription)
     if not moved:
         return
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap DEFERRED")
-        for subscription in moved:
-            subscription.save(update_fields=[*DATES, "fact", "granted_at", "ended_at"])
-        cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap IMMEDIATE")
-    _hand_over_freezes(laid)
+    fields = [*DATES, "fact", "granted_at", "ended_at"]
+    if len(moved) == 1:
+        moved[0].save(update_fields=fields)
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap DEFERRED")
+            for subscription in moved:
+                subscription.save(update_fields=fields)
+            cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap IMMEDIATE")
+    if had_dates:  # a period laid for the first time has no freezes, and stands where no other's are
+        _hand_over_freezes(laid)
 
 
 def _hand_over_freezes(laid: Sequence[Period]) -> None:

@@ -8,7 +8,7 @@ from django.db.models import F
 from api.errors import Conflict, Invalid
 from subscriptions.models import Closure, Fact, Freeze, FreezeKind, Subscription
 from subscriptions.periods import business_day
-from subscriptions.services.calendars import lock_periods, rearrange
+from subscriptions.services.calendars import lock_closures, lock_periods, rearrange
 
 # How many periods a closure lays out at a time.
 BATCH = 500
@@ -136,6 +136,7 @@ def close_club(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: 
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
+    lock_closures()
     if Closure.objects.filter(starts_on__lt=ends_on, ends_on__gt=starts_on).exists():
         raise ClosuresOverlap
     closure = Closure.objects.create(
@@ -148,7 +149,8 @@ def close_club(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: 
 @transaction.atomic
 def open_club(*, closure_id: int) -> None:
     """Take a closure back; every period is again as if the club had been open. Twice is harmless."""
-    closure = Closure.objects.select_for_update().filter(pk=closure_id).first()
+    lock_closures()
+    closure = Closure.objects.filter(pk=closure_id).first()
     if closure is not None:
         closure.delete()
         _rearrange_touched(closure.starts_on, closure.ends_on)

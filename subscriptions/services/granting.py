@@ -1,4 +1,7 @@
-"""What money does to a period: paid grants it, gone back revokes it, withdrawn cancels it. Each twice is harmless."""
+"""What money does to a period: paid grants it, gone back revokes it, withdrawn cancels it. Each twice is harmless.
+
+The caller holds the payment's lock, as payments does whenever it tells news.
+"""
 
 from datetime import date, datetime
 
@@ -6,13 +9,13 @@ from django.db import transaction
 
 from payments import review
 from payments import services as payment_services
-from payments.models import Payment, PaymentStatus, ReviewReason
+from payments.models import PaymentStatus, ReviewReason
 from subscriptions.models import Fact, Freeze, Subscription
 from subscriptions.periods import add, business_day, new_period
 from subscriptions.services.calendars import frozen_days, granted_periods, lock_periods, rearrange, save
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)  # inside the money's transaction, where each listener has a savepoint
 def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     """Give the period that the paid payment bought, from the day the money moved; None when it bought none.
 
@@ -22,13 +25,13 @@ def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     found = _lock_bought(payment_id)
     if found is None:
         return None
-    subscription, chain, payment = found
-    if payment.status == PaymentStatus.PAID and subscription.fact != Fact.GRANTED:
-        _grant(subscription, chain, paid_at=payment.paid_at, now=now)
+    subscription, chain = found
+    if subscription.payment.status == PaymentStatus.PAID and subscription.fact != Fact.GRANTED:
+        _grant(subscription, chain, paid_at=subscription.payment.paid_at, now=now)
     return subscription
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     """Take back the period whose money went back; the member's other periods keep their dates.
 
@@ -38,20 +41,20 @@ def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
     found = _lock_bought(payment_id)
     if found is None:
         return None
-    subscription, chain, payment = found
-    if payment.status != PaymentStatus.PAID and subscription.fact == Fact.GRANTED:
+    subscription, chain = found
+    if subscription.payment.status != PaymentStatus.PAID and subscription.fact == Fact.GRANTED:
         _revoke(subscription, chain, now=now)
     return subscription
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def cancel_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     """Withdraw the period whose payment was cancelled before it was paid."""
     found = _lock_bought(payment_id)
     if found is None:
         return None
-    subscription, _, payment = found
-    if payment.status == PaymentStatus.CANCELLED and subscription.fact == Fact.PENDING:
+    subscription, _ = found
+    if subscription.payment.status == PaymentStatus.CANCELLED and subscription.fact == Fact.PENDING:
         withdraw(subscription, now=now)
     return subscription
 
@@ -62,14 +65,12 @@ def withdraw(subscription: Subscription, *, now: datetime) -> None:
     subscription.save(update_fields=["fact", "ended_at"])
 
 
-def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription], Payment] | None:
-    """Lock the payment, then the periods of the member and group it pays for."""
-    payment = Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
-    bought = Subscription.objects.filter(payment_id=payment_id).first()
-    if bought is None:
-        return None
-    chain = lock_periods(member_id=bought.member_id, group_id=bought.group_id)
-    return next(each for each in chain if each.pk == bought.pk), chain, payment
+def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription]] | None:
+    """Lock the periods of the member and group that a payment pays for; return the bought one and all of them."""
+    bought = Subscription.objects.filter(payment_id=payment_id)
+    chain = lock_periods(member_id=bought.values("member_id")[:1], group_id=bought.values("group_id")[:1])
+    subscription = next((each for each in chain if each.payment_id == payment_id), None)
+    return None if subscription is None else (subscription, chain)
 
 
 def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: datetime, now: datetime) -> None:
@@ -99,9 +100,7 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
         late=subscription.late_renewal,
     )
     subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
-    # Revoked once and paid again: the dates are found anew.
-    subscription.starts_on = subscription.base_ends_on = subscription.ends_on = subscription.cut_on = None
-    save(chain, laid)
+    save(chain, laid, changed=[subscription])
 
 
 def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | None:

@@ -4,9 +4,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 
 from payments.models import Allocation, Payment
 from payments.services import reverse_receipt
+from payments.tests.bodies import stk_body
+from payments.tests.factories import make_push
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import cancel_for_payment, grant_for_payment, revoke_for_payment
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, pending
@@ -200,3 +203,20 @@ def test_an_upgrade_loses_the_money_it_was_paid_with():
 
     assert [row[0] for row in dates(first, upgrade)] == ["revoked", "revoked"]
     assert upgrade.payment.review_items.get().reason == "contradiction"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_renewal", [False, True])
+def test_from_the_callback_to_access_it_is_thirteen_statements_in_one_transaction(
+    client, is_renewal, django_assert_num_queries
+):
+    bought = pending()
+    if is_renewal:
+        granted(member=bought.member)
+    push = make_push(bought.payment)
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+
+    with django_assert_num_queries(13 + 2):  # and BEGIN, COMMIT
+        client.post(url, stk_body(push, code="TKB4ACCESS"), content_type="application/json")
+
+    assert dates(bought)[0][0] == "granted"
