@@ -1,0 +1,127 @@
+"""C2B: money that was paid to the paybill or till."""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q
+
+from payments import allocation, matching, review, services
+from payments.daraja.messages import C2bMessage
+from payments.evidence import receipts, twins
+from payments.evidence.outcomes import APPLIED, CLOSED, DUPLICATE, Applied, our_shortcodes
+from payments.models import (
+    Account,
+    AllocationRule,
+    CallbackOutcome,
+    Channel,
+    CodeClaim,
+    Payment,
+    Receipt,
+    ReviewReason,
+)
+
+
+@transaction.atomic(savepoint=False)  # the inbox's transaction is this one
+def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = None) -> Applied:
+    """Apply the confirmation of money that has already moved. Twice, or as the twin of a prompt, counts it once."""
+    if message.shortcode not in our_shortcodes():
+        why = f"Money to shortcode {message.shortcode[:16]}, which is not ours."
+        review.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=why, callback_id=callback_id, now=now)
+        return Applied(CallbackOutcome.REVIEW, why)
+
+    if not message.account.strip():
+        twins.wait(message.amount)
+    awaiting = twins.prompt_awaiting_code(message)
+    match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
+    services.lock_members({member for member in (match.member_id, awaiting and awaiting.member_id) if member})
+    payments = []
+    if match.payment_id is not None:
+        payments = list(
+            Payment.objects.filter(Q(pk=match.payment_id) | Q(head_id=match.payment_id))
+            .order_by("pk")
+            .select_for_update(no_key=True)
+        )
+    others = allocation.lock_open_payments(match.member_id) if match.member_id is not None else []
+
+    known = Receipt.objects.filter(code=message.code).select_for_update(no_key=True).first()
+    if known is None:
+        # Asked again under the locks: a query may have told of it, or its code may have come, meanwhile.
+        awaiting = twins.prompt_awaiting_code(message)
+        still = awaiting and Receipt.objects.filter(pk=awaiting.pk, code=None).select_for_update(no_key=True).first()
+        if still:
+            receipts.update(still, code=message.code, push_guessed=True, paid_at=message.moved_at or still.paid_at)
+            _fill_in(still, message)
+            return APPLIED
+    receipt = _c2b_receipt(message, match, now=now)
+    if known is None and not receipts.insert(receipt):
+        known = Receipt.objects.select_for_update(no_key=True).get(code=message.code)
+    if known is not None:
+        return _repeat_of(known, message, callback_id=callback_id, now=now)
+
+    rule = AllocationRule.REFERENCE
+    if match.claim_id is not None:
+        rule = AllocationRule.BY_HAND
+        CodeClaim.objects.filter(pk=match.claim_id).update(receipt=receipt)
+    payment = next((each for each in payments if each.pk == match.payment_id), None)
+    shares, rest = allocation.divide(receipt.amount, first=payments, rule=rule)
+    if payment is None or payment.status not in CLOSED:
+        more, rest = allocation.divide(
+            rest, first=(), rule=AllocationRule.OLDEST, others=receipts.besides(others, shares)
+        )
+        shares += more
+    services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=now)
+    if match.member_id is None:
+        _hold_unmatched(receipt, match, callback_id=callback_id, now=now)
+        return Applied(CallbackOutcome.UNMATCHED, "The money has no known owner.")
+    if payment is not None and payment.status in CLOSED and rest:
+        receipts.hold_late(receipt, payment, rest, now=now)
+    return APPLIED
+
+
+def _repeat_of(known: Receipt, message: C2bMessage, *, callback_id: int | None, now: datetime) -> Applied:
+    """Treat a confirmation whose code is known: the same again, a prompt's twin, or a contradiction."""
+    if known.amount != message.amount:
+        why = f"M-Pesa code {known.code} is KES {known.amount} in the books; now KES {message.amount} is reported."
+        review.open_item(
+            reason=ReviewReason.CODE_USED_TWICE, detail=why, receipt_id=known.pk, callback_id=callback_id, now=now
+        )
+        return Applied(CallbackOutcome.REVIEW, why)
+    _fill_in(known, message)
+    return DUPLICATE
+
+
+def _hold_unmatched(receipt: Receipt, match: matching.Match, *, callback_id: int | None, now: datetime) -> None:
+    review.open_item(
+        reason=ReviewReason.UNMATCHED,
+        detail=f"KES {receipt.amount} came with an account nobody has; find its owner.",
+        receipt_id=receipt.pk,
+        callback_id=callback_id,
+        suggested_members=match.suggestions,
+        now=now,
+    )
+
+
+def _c2b_receipt(message: C2bMessage, match: matching.Match, *, now: datetime) -> Receipt:
+    moved_at = message.moved_at
+    return Receipt(
+        channel=Channel.MPESA_C2B,
+        code=message.code,
+        amount=message.amount,
+        paid_at=now if moved_at is None else min(moved_at, now),
+        payer_name=message.payer_name[:120],
+        sender=message.sender[:80],
+        account_typed=message.account[:64],
+        member_id=match.member_id,
+        created_at=now,
+    )
+
+
+def _fill_in(receipt: Receipt, message: C2bMessage) -> None:
+    """Add what only the confirmation knows to a receipt that came another way first."""
+    if not receipt.sender and not receipt.payer_name:
+        receipts.update(
+            receipt,
+            sender=message.sender[:80],
+            payer_name=message.payer_name[:120],
+            account_typed=message.account[:64],
+        )

@@ -1,0 +1,246 @@
+"""A prompt's result, told by its callback or by a query."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+
+from payments import allocation, pushes, review, services
+from payments.daraja.messages import StkResult
+from payments.daraja.result_codes import Verdict, verdict
+from payments.evidence import receipts, twins
+from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, CLOSED, CODE, DUPLICATE, Applied, our_shortcodes
+from payments.models import (
+    Account,
+    AllocationRule,
+    CallbackOutcome,
+    Channel,
+    Payment,
+    PushStatus,
+    Receipt,
+    ReviewReason,
+    StkPush,
+)
+
+END_OF = {
+    Verdict.FAILED: PushStatus.FAILED,
+    Verdict.CANCELLED: PushStatus.CANCELLED,
+    Verdict.TIMED_OUT: PushStatus.TIMED_OUT,
+}
+
+
+@dataclass(slots=True)
+class Locked:
+    """A push with its payment and companions, all locked."""
+
+    push: StkPush
+    payment: Payment
+    companions: list[Payment]
+
+
+@transaction.atomic(savepoint=False)  # the inbox's transaction is this one
+def apply_stk_result(
+    *,
+    push_id: int,
+    result: StkResult,
+    source: str,
+    now: datetime,
+    callback_id: int | None = None,
+    shortcode: str = "",
+) -> Applied:
+    """Apply the result of a prompt, told by `source` ("callback" or "query"). Twice changes nothing.
+
+    A success pays whatever state the payment is in; a failure never demotes a success; a code that is not listed
+    as final ends nothing. Evidence that disagrees with the push becomes a review item and moves no money.
+    """
+    decided = verdict(result.result_code)
+    if source == "query" and decided == Verdict.SUCCEEDED:
+        twins.wait(StkPush.objects.values_list("amount", flat=True).get(pk=push_id))
+    locked = _lock(push_id)
+    push = locked.push
+
+    def hold(reason: ReviewReason, why: str) -> Applied:
+        review.open_item(
+            reason=reason, detail=why, push_id=push.pk, payment_id=push.payment_id, callback_id=callback_id, now=now
+        )
+        return Applied(CallbackOutcome.REVIEW, why)
+
+    if shortcode and shortcode not in our_shortcodes():
+        return hold(ReviewReason.AMOUNT_DIFFERS, f"The result is of shortcode {shortcode[:16]}, which is not ours.")
+    if _is_of_another_push(push, result):
+        return hold(ReviewReason.AMOUNT_DIFFERS, "The result names another prompt than the one it was sent to.")
+    if decided in END_OF:
+        return _apply_failure(locked, result, decided, now=now, hold=hold)
+    if decided != Verdict.SUCCEEDED:
+        if source == "query":
+            return DUPLICATE
+        return hold(ReviewReason.UNREADABLE, f"Result code {result.result_code[:32]} is not known; the prompt is open.")
+    if source == "query":
+        return _apply_success_by_query(locked, result, now=now)
+    if result.amount is None or not CODE.fullmatch(result.receipt_code or ""):
+        return hold(ReviewReason.UNREADABLE, "A success without its amount or its M-Pesa code.")
+    if result.amount != push.amount:
+        why = f"The prompt asked for KES {push.amount}; Safaricom reports KES {result.amount}."
+        return hold(ReviewReason.AMOUNT_DIFFERS, why)
+    return _apply_success(locked, result, now=now, hold=hold)
+
+
+def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) -> Applied:
+    """Apply a success with amount and code."""
+    push = locked.push
+    receipt = _stk_receipt(locked, code=result.receipt_code, moved_at=_believed(result.moved_at, push, now), now=now)
+    if receipts.insert(receipt):
+        _end(push, result, now=now)
+        _pay(locked, receipt, taken_from=Account.MPESA, now=now)
+        return APPLIED
+
+    known = list(
+        Receipt.objects.filter(Q(code=receipt.code) | Q(push_id=push.pk)).order_by("pk").select_for_update(no_key=True)
+    )
+    of_push = next((each for each in known if each.push_id == push.pk), None)
+    of_code = next((each for each in known if each.code == receipt.code), None)
+    if of_push is not None and of_push is of_code:
+        _end(push, result, now=now)
+        if of_push.push_guessed:
+            receipts.update(of_push, push_guessed=False)
+            return APPLIED
+        return DUPLICATE
+    if of_code is not None and not twins.may_be_this_push(of_code, push):
+        why = f"M-Pesa code {receipt.code} already stands on receipt {of_code.pk}, which is other money."
+        return hold(ReviewReason.CODE_USED_TWICE, why)
+    if of_push is None:
+        # The paybill's own confirmation of this prompt came first.
+        _end(push, result, now=now)
+        _adopt(locked, of_code, guessed=False, now=now)
+        return APPLIED
+    if of_push.code is None:
+        if of_code is not None:
+            # Counted twice: once by query, once by a confirmation that was not recognised as its twin.
+            services.reverse_receipt_locked(
+                receipt=of_code, why=f"same money as receipt {of_push.pk}", by_id=None, now=now
+            )
+            receipts.update(of_code, code=None)
+            review.open_item(
+                reason=ReviewReason.CONTRADICTION,
+                detail=f"Receipt {of_code.pk} was the same money as receipt {of_push.pk} and was taken back.",
+                receipt_id=of_code.pk,
+                now=now,
+            )
+        receipts.update(of_push, code=receipt.code, paid_at=receipt.paid_at)
+        return APPLIED
+    if not of_push.push_guessed:
+        why = f"This prompt was already paid with M-Pesa code {of_push.code}; now it is said to be {receipt.code}."
+        return hold(ReviewReason.CONTRADICTION, why)
+    # The receipt that we took for this prompt's was money of its own; now the prompt's money stands beside it.
+    receipts.update(of_push, push_id=None, push_guessed=False, channel=Channel.MPESA_C2B)
+    if of_code is not None:
+        _adopt(locked, of_code, guessed=False, now=now)
+    else:
+        receipts.insert(receipt)
+        _pay(locked, receipt, taken_from=Account.MPESA, now=now)
+    return APPLIED
+
+
+def _apply_success_by_query(locked: Locked, result: StkResult, *, now: datetime) -> Applied:
+    """Apply a success that names neither code nor amount: Safaricom answers for the prompt it was asked about."""
+    push = locked.push
+    if Receipt.objects.filter(push_id=push.pk).exists():
+        _end(push, result, now=now)
+        return DUPLICATE
+    twin = twins.confirmation_of(push, now=now)
+    _end(push, result, now=now)
+    if twin is not None:
+        _adopt(locked, twin, guessed=True, now=now)
+        return APPLIED
+    receipt = _stk_receipt(locked, code=None, moved_at=now, now=now)
+    receipts.insert(receipt)
+    _pay(locked, receipt, taken_from=Account.MPESA, now=now)
+    return APPLIED
+
+
+def _apply_failure(locked: Locked, result: StkResult, decided: Verdict, *, now: datetime, hold) -> Applied:
+    push = locked.push
+    if push.status == PushStatus.SUCCEEDED:
+        why = f"Result code {result.result_code[:32]} came for a prompt that has succeeded. The success stands."
+        return hold(ReviewReason.CONTRADICTION, why)
+    if push.status in END_OF.values():
+        return DUPLICATE
+    _end(push, result, now=now, status=END_OF[decided])
+    services.note_prompt_ended(locked.payment, push, now)
+    return APPLIED
+
+
+def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime) -> None:
+    """Give a receipt's unplaced money to the prompt's payment, its companions, the payer's others, then credit."""
+    payment = locked.payment
+    shares, rest = allocation.divide(receipt.amount, first=[payment, *locked.companions], rule=AllocationRule.PROMPT)
+    if rest and payment.status not in CLOSED:
+        others = receipts.besides(allocation.lock_open_payments(payment.payer_id), shares)
+        more, rest = allocation.divide(rest, first=(), rule=AllocationRule.OLDEST, others=others)
+        shares += more
+    closed = payment.status in CLOSED
+    services.take_money(receipt=receipt, taken_from=taken_from, shares=shares, by_id=None, now=now)
+    if closed and rest:
+        receipts.hold_late(receipt, payment, rest, now=now)
+
+
+def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) -> None:
+    """Take a confirmation's receipt as this prompt's own; money that had no owner goes to the prompt's payment."""
+    payment = locked.payment
+    had_owner = receipt.member_id is not None
+    changes = {"push_id": locked.push.pk, "push_guessed": guessed}
+    if had_owner:
+        receipts.update(receipt, **changes)
+        return
+    receipts.update(receipt, **changes, member_id=payment.payer_id)
+    _pay(locked, receipt, taken_from=Account.UNMATCHED, now=now)
+    review.close_for_receipt(
+        receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
+    )
+
+
+def _lock(push_id: int) -> Locked:
+    """Lock the payers, then the prompt with its payment, then its companions."""
+    of_push = Payment.objects.filter(Q(pushes=push_id) | Q(head__pushes=push_id))
+    services.lock_members(of_push.values("payer_id"))
+    companions = Payment.objects.filter(head_id=OuterRef("payment_id"))
+    push = (
+        StkPush.objects.select_related("payment")
+        .annotate(has_companions=Exists(companions))
+        .select_for_update(no_key=True, of=("self", "payment"))
+        .get(pk=push_id)
+    )
+    return Locked(push, push.payment, services.lock_companions(push.payment_id) if push.has_companions else [])
+
+
+def _is_of_another_push(push: StkPush, result: StkResult) -> bool:
+    """Say whether the result's ids are another prompt's. Ids we do not know yet may be any that no other push has."""
+    told = result.checkout_request_id
+    if push.checkout_request_id:
+        return told != push.checkout_request_id
+    return bool(told) and StkPush.objects.filter(checkout_request_id=told).exists()
+
+
+def _believed(moved_at: datetime | None, push: StkPush, now: datetime) -> datetime:
+    """Return Safaricom's moment when it can be true, else ours."""
+    if moved_at is not None and push.created_at - CLOCK_SKEW <= moved_at <= now + CLOCK_SKEW:
+        return min(moved_at, now)
+    return now
+
+
+def _end(push: StkPush, result: StkResult, *, now: datetime, status: PushStatus = PushStatus.SUCCEEDED) -> None:
+    if push.status != PushStatus.SUCCEEDED:
+        pushes.end(push, status=status, result_code=result.result_code, result_desc=result.result_desc, now=now)
+
+
+def _stk_receipt(locked: Locked, *, code: str | None, moved_at: datetime, now: datetime) -> Receipt:
+    return Receipt(
+        channel=Channel.MPESA_STK,
+        code=code,
+        push_id=locked.push.pk,
+        amount=locked.push.amount,
+        paid_at=moved_at,
+        member_id=locked.payment.payer_id,
+        created_at=now,
+    )
