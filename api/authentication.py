@@ -2,12 +2,10 @@
 
 import logging
 import uuid
-from functools import cache
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection
 from django.middleware.csrf import CsrfViewMiddleware, get_token, rotate_token
 from django.utils.functional import SimpleLazyObject
 from rest_framework.authentication import BaseAuthentication
@@ -15,6 +13,7 @@ from rest_framework.authentication import BaseAuthentication
 from api import tokens
 from api.clock import now
 from api.errors import Forbidden, Unauthenticated
+from api.statements import WrittenOnce
 
 logger = logging.getLogger(__name__)
 
@@ -64,36 +63,17 @@ def give_csrf_token(request, response, *, rotate: bool = False) -> str:
     return token
 
 
-# What a request needs to know of its session, in the model's order; whoever asks for more reads it then.
-SESSION_FIELDS = [
-    "id", "user_id", "generation", "idle_expires_at", "absolute_expires_at", "revoked_at", "auth_time", "remember",
-]  # fmt: skip
+# What a request needs to know of its session; whoever asks for more reads it then.
+SESSION_FIELDS = ("user", "generation", "idle_expires_at", "absolute_expires_at", "revoked_at", "auth_time", "remember")
 
 
-@cache
-def _session_statement() -> tuple[str, list[str]]:
-    """Return the statement that reads a session with its user, written by the ORM once, and the user's fields."""
-    user_fields = [field.attname for field in get_user_model()._meta.concrete_fields]
-    columns = [*SESSION_FIELDS, *(f"user__{name}" for name in user_fields)]
-    rows = LoginSession.objects.filter(pk=uuid.UUID(int=0)).values_list(*columns)
-    return rows.query.sql_with_params()[0], user_fields
+def _session_with_user(session_id: uuid.UUID):
+    users = [f"user__{field.name}" for field in get_user_model()._meta.concrete_fields]
+    return LoginSession.objects.filter(pk=session_id).select_related("user").only(*SESSION_FIELDS, *users)
 
 
-def find_session(session_id: uuid.UUID):
-    """Return the session with its user, or None: one statement.
-
-    Every authenticated request passes here. Having the ORM write the same join each time costs more than all the
-    rest of the check, so its SQL is kept.
-    """
-    sql, user_fields = _session_statement()
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [session_id])
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    session = LoginSession.from_db(connection.alias, SESSION_FIELDS, row[: len(SESSION_FIELDS)])
-    session.user = get_user_model().from_db(connection.alias, user_fields, row[len(SESSION_FIELDS) :])
-    return session
+# Every authenticated request passes here: writing this join anew costs more than all the rest of the check.
+find_sessions = WrittenOnce(_session_with_user, stand_in=uuid.UUID(int=0))
 
 
 class CookieAuthentication(BaseAuthentication):
@@ -115,7 +95,7 @@ class CookieJWTAuthentication(CookieAuthentication):
         if not token:
             return None
         claims = tokens.read(token, tokens.ACCESS)
-        session = find_session(claims.session_id)
+        session = next(iter(find_sessions(claims.session_id)), None)
         if session is None or session.user_id != claims.user_id or not session.is_live(now()):
             raise SessionRevoked
         check_csrf(request._request)

@@ -2,14 +2,15 @@
 
 from dj_rest_auth.jwt_auth import JWTCookieAuthentication
 from dj_rest_auth.views import UserDetailsView
-from django.db import connection
 from django.http import JsonResponse
 from django.urls import path
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 
 from config.urls import urlpatterns as product
+from payments.models import Callback, CallbackSource
 
 
 def bare(request):
@@ -20,8 +21,7 @@ def bare(request):
 @csrf_exempt
 def insert(request):
     """Keep a body as one row, and do nothing else."""
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO bench_body (body) VALUES (%s)", [request.body])
+    Callback.objects.create(source=CallbackSource.STK, body=request.body, received_at=timezone.now())
     return JsonResponse({"ResultCode": 0, "ResultDesc": "Accepted"})
 
 

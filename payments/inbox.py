@@ -38,6 +38,10 @@ INSERT INTO payments_callback
 VALUES (%s, %s, %s, %s, %s, 'new', '', 0)
 RETURNING id, push_id
 """
+DECIDE = """
+UPDATE payments_callback SET outcome = %s, error = %s, processed_at = %s, attempts = attempts + 1
+WHERE id = %s AND outcome = 'new'
+"""
 
 
 def hash_of(token: str) -> str:
@@ -197,9 +201,8 @@ def _apply(callback: Callback, *, now: datetime) -> CallbackOutcome:
         try:
             with transaction.atomic():
                 applied = _act_on(callback, now=now)
-                Callback.objects.filter(pk=callback.pk, outcome=CallbackOutcome.NEW).update(
-                    outcome=applied.outcome, error=applied.why[:255], processed_at=now, attempts=F("attempts") + 1
-                )
+                with connection.cursor() as cursor:
+                    cursor.execute(DECIDE, [str(applied.outcome), applied.why[:255], now, callback.pk])
             return applied.outcome
         except OperationalError as error:
             if not tries_left or not _is_clash(error):

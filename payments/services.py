@@ -11,7 +11,7 @@ from datetime import datetime
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.db.models import Max, Q
+from django.db.models import Max, Q, QuerySet
 from procrastinate.contrib.django import app as jobs
 
 from api.errors import Conflict, Invalid, NotFound
@@ -399,8 +399,13 @@ def _expire(payment_id: int, *, now: datetime) -> bool:
 
 def lock_members(member_ids: Iterable[int]) -> None:
     """Lock the members' rows in the order of their ids; inserts that point at them need not wait."""
-    members = get_user_model().objects.filter(pk__in=member_ids).order_by("pk")
-    list(members.select_for_update(no_key=True).values_list("pk"))
+    list(members_to_lock(member_ids))
+
+
+def members_to_lock(member_ids: Iterable[int] | QuerySet) -> QuerySet:
+    """Return the query that locks members when it is run."""
+    members = get_user_model().objects.filter(pk__in=member_ids).order_by("pk").only("pk")
+    return members.select_for_update(no_key=True)
 
 
 def lock_payment(payment_id: int) -> Payment:

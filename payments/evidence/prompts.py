@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from api.statements import WrittenOnce
 from payments import allocation, pushes, review, services
 from payments.daraja.messages import StkResult
 from payments.daraja.result_codes import Verdict, verdict
@@ -200,17 +201,25 @@ def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) ->
     )
 
 
+def _payers_of(push_id: int) -> QuerySet:
+    of_push = Payment.objects.filter(Q(pushes=push_id) | Q(head__pushes=push_id))
+    return services.members_to_lock(of_push.values("payer_id"))
+
+
+def _push_to_lock(push_id: int) -> QuerySet:
+    companions = Payment.objects.filter(head_id=OuterRef("payment_id"))
+    pushes = StkPush.objects.filter(pk=push_id).select_related("payment").annotate(has_companions=Exists(companions))
+    return pushes.select_for_update(no_key=True, of=("self", "payment"))
+
+
+_lock_payers = WrittenOnce(_payers_of, stand_in=0)
+_lock_push = WrittenOnce(_push_to_lock, stand_in=0)
+
+
 def _lock(push_id: int) -> Locked:
     """Lock the payers, then the prompt with its payment, then its companions."""
-    of_push = Payment.objects.filter(Q(pushes=push_id) | Q(head__pushes=push_id))
-    services.lock_members(of_push.values("payer_id"))
-    companions = Payment.objects.filter(head_id=OuterRef("payment_id"))
-    push = (
-        StkPush.objects.select_related("payment")
-        .annotate(has_companions=Exists(companions))
-        .select_for_update(no_key=True, of=("self", "payment"))
-        .get(pk=push_id)
-    )
+    _lock_payers(push_id)
+    [push] = _lock_push(push_id)
     return Locked(push, push.payment, services.lock_companions(push.payment_id) if push.has_companions else [])
 
 

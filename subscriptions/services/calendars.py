@@ -6,22 +6,46 @@ from datetime import date
 from django.db import connection
 from django.db.models import Func, QuerySet, TextField, Value
 
-from subscriptions.models import Closure, Fact, Freeze, Origin, Subscription
+from api.statements import WrittenOnce
+from subscriptions.models import Fact, Freeze, Origin, Subscription
 from subscriptions.periods import Frozen, Period, lay_out, uncovered
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
 CLOSURES = 254_002  # names the advisory lock among any others of this database
+# A freeze may have ended on the day it began.
+FREEZES_AND_CLOSURES = """
+SELECT starts_on, coalesce(ended_early_on, ends_on) AS until, true
+FROM subscriptions_freeze
+WHERE subscription_id = ANY(%s) AND starts_on < coalesce(ended_early_on, ends_on)
+UNION ALL
+SELECT starts_on, ends_on, false FROM subscriptions_closure
+"""
 
 
-def lock_periods(*, member_id: int | QuerySet, group_id: int | QuerySet) -> list[Subscription]:
+def lock_periods(*, member_id: int, group_id: int) -> list[Subscription]:
     """Lock and return everything the member ever bought in the group, oldest first, each with its payment.
 
     Until the transaction ends no closure of the club begins or is taken back: a period laid out without its days
     would keep them for good. That lock comes with the rows' statement, and before the rows.
     """
-    mine = Subscription.objects.filter(member_id=member_id, group_id=group_id).select_related("payment")
+    return list(_to_lock(Subscription.objects.filter(member_id=member_id, group_id=group_id)))
+
+
+def _to_lock(periods: QuerySet) -> QuerySet:
     shared = Func(Value(CLOSURES), function="pg_advisory_xact_lock_shared", output_field=TextField())
-    return list(mine.annotate(closures_stand=shared).select_for_update(no_key=True, of=("self",)).order_by("pk"))
+    with_payment = periods.select_related("payment").annotate(closures_stand=shared)
+    return with_payment.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
+def _beside_bought(payment_id: int) -> QuerySet:
+    bought = Subscription.objects.filter(payment_id=payment_id)
+    return _to_lock(
+        Subscription.objects.filter(member_id=bought.values("member_id")[:1], group_id=bought.values("group_id")[:1])
+    )
+
+
+# As lock_periods, for the member and group of the period that the payment (its id) bought; nothing when it bought none.
+lock_bought_periods = WrittenOnce(_beside_bought, stand_in=0)
 
 
 def lock_closures() -> None:
@@ -48,12 +72,9 @@ def granted_periods(chain: Iterable[Subscription]) -> list[Period]:
 def frozen_days(chain: Sequence[Subscription]) -> list[Frozen]:
     """Return the days on which the chain's granted periods stand still: their freezes and the club's closures."""
     granted = [subscription.pk for subscription in chain if subscription.fact == Fact.GRANTED]
-    freezes = Freeze.objects.filter(subscription__in=granted).with_last_day()
-    # One statement brings both; a freeze may have ended on the day it began.
-    days = freezes.values_list("starts_on", "until", Value(True)).union(
-        Closure.objects.values_list("starts_on", "ends_on", Value(False)), all=True
-    )
-    rows = [(Frozen(starts_on, ends_on), asked) for starts_on, ends_on, asked in days if starts_on < ends_on]
+    with connection.cursor() as cursor:
+        cursor.execute(FREEZES_AND_CLOSURES, [granted])
+        rows = [(Frozen(starts_on, until), is_freeze) for starts_on, until, is_freeze in cursor.fetchall()]
     asked = [days for days, is_freeze in rows if is_freeze]
     closed = [part for days, is_freeze in rows if not is_freeze for part in uncovered(*days, asked)]
     return sorted(asked + closed)

@@ -12,7 +12,7 @@ from payments import services as payment_services
 from payments.models import PaymentStatus, ReviewReason
 from subscriptions.models import Fact, Freeze, Subscription
 from subscriptions.periods import add, business_day, new_period
-from subscriptions.services.calendars import frozen_days, granted_periods, lock_periods, rearrange, save
+from subscriptions.services.calendars import frozen_days, granted_periods, lock_bought_periods, rearrange, save
 
 
 @transaction.atomic(savepoint=False)  # inside the money's transaction, where each listener has a savepoint
@@ -67,8 +67,7 @@ def withdraw(subscription: Subscription, *, now: datetime) -> None:
 
 def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription]] | None:
     """Lock the periods of the member and group that a payment pays for; return the bought one and all of them."""
-    bought = Subscription.objects.filter(payment_id=payment_id)
-    chain = lock_periods(member_id=bought.values("member_id")[:1], group_id=bought.values("group_id")[:1])
+    chain = lock_bought_periods(payment_id)
     subscription = next((each for each in chain if each.payment_id == payment_id), None)
     return None if subscription is None else (subscription, chain)
 
