@@ -1,11 +1,13 @@
 """Every address the product answers."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
+from config import reference_app
 
 handler400 = "api.views.bad_request"
 handler403 = "api.views.permission_denied"
@@ -26,3 +28,6 @@ urlpatterns = [
     path("api/v1/", include("payments.urls")),
     path("api/v1/", include("subscriptions.urls")),
 ]
+
+if not settings.PRODUCTION:
+    urlpatterns += reference_app.urlpatterns

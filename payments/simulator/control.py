@@ -16,7 +16,9 @@ from payments.simulator.web import Request, Response, json_response
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    # The product shows a phone beside its own page; only pages of this machine may.
+    "frame-ancestors 'self' http://127.0.0.1:* http://localhost:* https://127.0.0.1:* https://localhost:*",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }

@@ -137,8 +137,13 @@ export class Handset {
     }
     shade.append(form);
     this.say(`Phone ${localPhone(this.phone)} asks: ${question.textContent}`);
-    if (document.activeElement === document.body) pin.focus({ preventScroll: true });
+    this.takeKeys();
     this.tick();
+  }
+
+  // Typing goes to an open prompt, unless the person is busy elsewhere on the page.
+  takeKeys() {
+    if (document.activeElement === document.body) this.find(".pin")?.focus({ preventScroll: true });
   }
 
   async answer(action) {

@@ -85,5 +85,6 @@ for (const typed of (asked.get("phones") ?? "").split(",")) {
   const phone = wirePhone(typed);
   if (phone) add(phone);
 }
+addEventListener("focus", () => handsets.forEach((handset) => handset.takeKeys()));
 setInterval(() => handsets.forEach((handset) => handset.tick()), 1000);
 follow();

@@ -1,0 +1,85 @@
+"""Where the reference application is served, and where it is not."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from django.urls import clear_url_caches
+
+from config import reference_app, urls
+
+SOURCES = sorted([*reference_app.FILES.glob("*.*"), *reference_app.FILES.glob("pages/*.js")])
+
+
+@pytest.fixture
+def simulated(settings):
+    settings.SIMULATED, settings.DARAJA_SIMULATOR_URL = True, "http://127.0.0.1:8099"
+
+
+@pytest.fixture
+def fetch(client):
+    """Get an address and let go of the file behind it."""
+
+    def get(path):
+        answer = client.get(path)
+        answer.bytes = answer.getvalue()
+        answer.close()
+        return answer
+
+    return get
+
+
+def test_the_page_may_frame_the_simulators_phone_and_nothing_else(fetch, simulated):
+    answer = fetch("/")
+
+    assert answer.status_code == 200
+    assert answer["Content-Security-Policy"] == (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self';"
+        " frame-ancestors 'none'; frame-src http://127.0.0.1:8099"
+    )
+    assert fetch("/phone.json").json() == {"phone": "http://127.0.0.1:8099/phone/"}
+
+
+def test_without_the_simulator_there_is_no_phone_and_no_frame(fetch, settings):
+    settings.SIMULATED = False
+
+    assert "frame-src" not in fetch("/")["Content-Security-Policy"]
+    assert fetch("/phone.json").json() == {"phone": None}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
+def test_every_file_is_served_and_never_from_a_stale_cache(fetch, file: Path):
+    answer = fetch("/" + str(file.relative_to(reference_app.FILES)).removesuffix("index.html"))
+
+    assert answer.status_code == 200
+    assert answer.bytes == file.read_bytes()
+    assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize("path", ["/../settings.py", "/pages/", "/api.py", "/brief.md", "/pages/../../api.md"])
+def test_nothing_else_is_served(fetch, path):
+    assert fetch(path).status_code == 404
+
+
+def test_in_production_it_is_not_there(fetch, settings):
+    settings.PRODUCTION = True
+    try:
+        importlib.reload(urls)
+        clear_url_caches()
+
+        assert fetch("/").status_code == 404
+        assert fetch("/app.js").status_code == 404
+    finally:
+        settings.PRODUCTION = False
+        importlib.reload(urls)
+        clear_url_caches()
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
+def test_no_file_needs_more_than_the_strict_policy_allows(file: Path):
+    text = file.read_text()
+
+    assert not re.search(
+        r"\bon\w+=|style=|<style|javascript:|innerHTML|insertAdjacentHTML|\beval\(|https?://(?!www\.w3)", text
+    )

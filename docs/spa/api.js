@@ -1,0 +1,79 @@
+// The one way to talk to Kilabu. The session lives in HttpOnly cookies that no script can read; the CSRF token is
+// kept here, in memory. docs/api.md says why each step is there.
+
+const API = "/api/v1/";
+let csrf = null;
+
+/** What the server refused. Act on `code`, show `message`; `details` name fields: [{field, code, message}]. */
+export class ApiError extends Error {
+  constructor(status, error, requestId) {
+    super(error.message);
+    Object.assign(this, { status, code: error.code, details: error.details ?? [], retryAfter: error.retry_after, requestId });
+  }
+}
+
+/** Call the API and return the answer's data. A GET gives its parameters as `body`. */
+export const call = async (method, path, body) => (await answer(method, path, body)).data;
+
+/** The same, with `meta` beside `data`: a list's pagination is there. */
+export async function answer(method, path, body) {
+  const askedAt = Date.now();
+  try {
+    return await sendWithCsrf(method, path, body);
+  } catch (error) {
+    if (!["not_authenticated", "token_expired"].includes(error.code)) return loggedOut(error);
+    await refresh(askedAt).catch(loggedOut);
+    return sendWithCsrf(method, path, body).catch(loggedOut); // once, never in a loop
+  }
+}
+
+/** Calls of the log-in pages: a 401 there is an answer for the form, not the end of a session. */
+export const ask = async (path, body) => (await sendWithCsrf("POST", path, body)).data;
+
+async function send(method, path, body) {
+  const headers = { Accept: "application/json" };
+  let query = "";
+  if (method === "GET") {
+    if (body) query = `?${new URLSearchParams(body)}`;
+  } else {
+    if (csrf === null) await send("GET", "auth/csrf/");
+    headers["X-CSRFToken"] = csrf;
+    headers["Content-Type"] = "application/json";
+  }
+  const response = await fetch(API + path + query, {
+    method, headers, credentials: "same-origin", body: method === "GET" ? undefined : JSON.stringify(body ?? {}),
+  }).catch(() => {
+    throw new ApiError(0, { code: "offline", message: "The club cannot be reached. Check your connection and try again." });
+  });
+  csrf = response.headers.get("X-CSRFToken") ?? csrf;
+  if (response.status === 204) return { data: null };
+  const said = await response.json().catch(() => ({})); // a proxy's own error page is no JSON
+  if (response.ok) return said;
+  const unknown = { code: "server_error", message: "Something went wrong. Please try again." };
+  throw new ApiError(response.status, said.error ?? unknown, said.meta?.request_id);
+}
+
+// Another tab may have logged in or refreshed, which changes the CSRF token: fetch it and try once more.
+async function sendWithCsrf(method, path, body) {
+  try {
+    return await send(method, path, body);
+  } catch (error) {
+    if (error.code !== "csrf_failed") throw error;
+    await send("GET", "auth/csrf/");
+    return send(method, path, body);
+  }
+}
+
+// One tab refreshes; the others wait for it and find the new cookies there.
+function refresh(askedAt) {
+  return navigator.locks.request("kilabu-refresh", async () => {
+    if (Number(localStorage.getItem("refreshed-at")) > askedAt) return;
+    await sendWithCsrf("POST", "auth/refresh/");
+    localStorage.setItem("refreshed-at", Date.now());
+  });
+}
+
+function loggedOut(error) {
+  if (error.status === 401) dispatchEvent(new CustomEvent("logged-out"));
+  throw error;
+}

@@ -1,0 +1,73 @@
+// Start here: which page is shown for which address, and the bar on top.
+
+import { h, link, title } from "./dom.js";
+import * as phone from "./phone.js";
+import { forget, whoAmI } from "./session.js";
+import { account } from "./pages/account.js";
+import { buy } from "./pages/buy.js";
+import { join } from "./pages/join.js";
+import { login } from "./pages/login.js";
+import { membership } from "./pages/membership.js";
+import { payment } from "./pages/payment.js";
+import { plans } from "./pages/plans.js";
+import { receipts } from "./pages/receipts.js";
+
+// A page gets what follows its name in the address, and a signal that fires when the visitor leaves it.
+const OPEN = { plans, join, login };
+const MEMBERS = { membership, buy, payment, receipts, account };
+
+const main = document.querySelector("#main");
+const clubName = document.title;
+let leaving = new AbortController();
+
+async function show() {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  const me = await whoAmI();
+  const [name, argument] = location.hash.slice(1).split("/");
+  if (name === "main") return main.focus(); // the link that skips the bar
+  const page = name || (me ? "membership" : "plans");
+  if (page in MEMBERS && !me) {
+    sessionStorage.setItem("wanted", location.hash);
+    location.replace(page === "buy" ? "#join" : "#login");
+    return;
+  }
+  const make = OPEN[page] ?? MEMBERS[page] ?? (me ? membership : plans);
+  showBar(me, page);
+  phone.belongsTo(me);
+  main.setAttribute("aria-busy", "true");
+  const content = await make(argument, signal).catch(sorry);
+  if (signal.aborted) return;
+  main.removeAttribute("aria-busy");
+  main.replaceChildren(content);
+  const heading = main.querySelector("h1");
+  document.title = `${heading.textContent} · ${clubName}`;
+  scrollTo(0, 0);
+  (main.querySelector("[data-first]") ?? heading).focus({ preventScroll: true });
+}
+
+function showBar(me, page) {
+  const pages = me
+    ? { membership: "Membership", plans: "Plans", receipts: "Receipts", account: "Account" }
+    : { plans: "Plans", login: "Log in", join: "Join" };
+  document.querySelector("#nav").replaceChildren(...Object.entries(pages).map(
+    ([name, text]) => link(name, text, { "aria-current": name === page && "page", class: name === "join" && "main" })));
+}
+
+function sorry(error) {
+  return h("section", { class: "narrow" }, title("That did not work"), h("p", { role: "alert" }, error.message),
+    error.requestId && h("p", { class: "hint" }, `If you ask us about it, quote ${error.requestId}.`),
+    h("button", { class: "main", onclick: show }, "Try again"));
+}
+
+addEventListener("hashchange", show);
+addEventListener("session-changed", show);
+addEventListener("logged-out", () => {
+  forget();
+  if (!location.hash.startsWith("#login")) sessionStorage.setItem("wanted", location.hash);
+  location.replace("#login");
+});
+
+await phone.setUp();
+await show();

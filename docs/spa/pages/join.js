@@ -1,0 +1,66 @@
+// Register, then confirm the phone number by the code sent to it.
+
+import { ask } from "../api.js";
+import { action, field, form, h, link, localPhone, title } from "../dom.js";
+import * as phone from "../phone.js";
+import { logIn } from "../session.js";
+
+export async function join() {
+  const section = h("section", { class: "narrow" });
+  section.append(
+    title("Join the club"),
+    h("p", { class: "lead" }, "First you, then your plan."),
+    form([
+      h("div", { class: "pair" },
+        field("first_name", "First name", { autocomplete: "given-name", maxlength: 150, "data-first": true }),
+        field("last_name", "Last name", { autocomplete: "family-name", maxlength: 150 })),
+      field("phone_number", "M-Pesa phone number", {
+        type: "tel", autocomplete: "tel", value: localPhone(phone.lend()), placeholder: "0712 345 678",
+        hint: "We send a code to it, and M-Pesa's question when you pay.",
+      }),
+      field("password", "Password", {
+        type: "password", autocomplete: "new-password", minlength: 10, hint: "Ten characters or more.",
+      }),
+      field("consent", "I agree to the club's terms.", { type: "checkbox" }),
+    ], {
+      button: "Join",
+      async submit(person) {
+        phone.show(person.phone_number);
+        await ask("auth/register/", person);
+        phone.rings();
+        section.replaceChildren(...confirm(person));
+        section.querySelector("input").focus();
+      },
+    }),
+    h("p", {}, "Already a member? ", link("login", "Log in")));
+  return section;
+}
+
+/** The second step: type the code. Joining and a first log-in on another device both end here. */
+export function confirm({ phone_number: identifier, password }) {
+  return [
+    title("Check your phone"),
+    h("p", { class: "lead" }, `We have sent a code to ${identifier}.`),
+    form([
+      field("code", "Code", {
+        class: "code", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6,
+        hint: "Six digits.",
+      }),
+    ], {
+      button: "Continue",
+      async submit({ code }) {
+        await ask("auth/verify/", { identifier, password, code });
+        await logIn(identifier, password);
+        goOn();
+      },
+    }),
+    action("Send another code", () => ask("auth/verify/resend/", { identifier }), { class: "plain" }),
+  ];
+}
+
+/** Go where the visitor wanted to go before we asked who they are. */
+export function goOn() {
+  const wanted = sessionStorage.getItem("wanted") || "#membership";
+  sessionStorage.removeItem("wanted");
+  location.replace(wanted);
+}

@@ -1,0 +1,149 @@
+// One payment, live: while the prompt is on the phone the page asks again and again, and it ends in plain words.
+
+import { call } from "../api.js";
+import { action, addDays, day, field, form, h, link, localPhone, money, title } from "../dom.js";
+import * as phone from "../phone.js";
+import { whoAmI } from "../session.js";
+
+const SHORTEST_PAUSE = 1000; // milliseconds
+const LONGEST_PAUSE = 6000;
+
+export async function payment(reference, signal) {
+  const section = h("section", { class: "narrow payment" });
+
+  async function show(found) {
+    const content = await PAGES[found.status](found, show);
+    if (signal.aborted) return;
+    const isNews = section.hasChildNodes();
+    section.replaceChildren(...content.filter(Boolean));
+    if (isNews) tell(section);
+    if (found.status === "processing") {
+      phone.rings();
+      follow(reference, signal).then(show).catch((error) => signal.aborted || section.append(h("p", { class: "error", role: "alert" }, error.message)));
+    }
+  }
+
+  await show(await call("GET", `payments/${reference}/`));
+  return section;
+}
+
+const PAGES = {
+  pending: toPay,
+  processing: waiting,
+  partially_paid: toPay,
+  failed: toPay,
+  paid,
+  expired: over,
+  cancelled: over,
+  refunded: over,
+};
+
+/** Return the payment once its prompt has ended: asked less and less often, and not at all while nobody looks. */
+async function follow(reference, signal) {
+  for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 1.3, LONGEST_PAUSE)) {
+    await sleep(pause, signal);
+    await untilSeen(signal);
+    try {
+      const found = await call("GET", `payments/${reference}/`);
+      if (found.status !== "processing") return found;
+    } catch (error) {
+      const isPassing = error.status === 0 || error.status === 429 || error.status >= 500;
+      if (!isPassing) throw error;
+      await sleep((error.retryAfter ?? 0) * 1000, signal);
+    }
+  }
+}
+
+function waiting(found) {
+  const prompt = newest(found.pushes);
+  return [
+    h("div", { class: "ring", "aria-hidden": "true" }, h("div", { class: "ring-phone" })),
+    title("Look at your phone"),
+    h("p", { class: "lead" }, prompt?.message ?? "M-Pesa asks for your PIN."),
+    summary(found),
+    h("p", { class: "hint" }, "This page goes on by itself."),
+  ];
+}
+
+async function paid(found) {
+  const [me, [bought]] = await Promise.all([whoAmI(), call("GET", "subscriptions/", { search: found.reference })]);
+  const until = bought?.ends_on && day(addDays(bought.ends_on, -1));
+  return [
+    h("div", { class: "tick-mark", "aria-hidden": "true" }),
+    title(`Karibu, ${me.first_name}!`),
+    h("p", { class: "lead" }, !until ? "Your payment has arrived."
+      : bought.status === "scheduled" ? `Paid. It begins on ${day(bought.starts_on)} and lasts until ${until}.`
+        : `You are in until ${until}.`),
+    h("dl", { class: "facts" },
+      fact("Bought", found.description),
+      fact("Paid", money(found.amount_paid)),
+      found.receipts.map((receipt) => fact("Receipt", receipt.code ?? receipt.number ?? "from your credit"))),
+    h("div", { class: "buttons" },
+      link("membership", "See my membership", { class: "main" }), link("receipts", "Receipts", { class: "plain" })),
+  ];
+}
+
+async function toPay(found, show) {
+  const me = await whoAmI();
+  const prompt = newest(found.pushes);
+  const ended = prompt && !prompt.is_open && found.status === "failed";
+  return [
+    title(found.status === "partially_paid" ? `${money(found.amount_owed)} to go` : ended ? "Not paid yet" : "Pay with M-Pesa"),
+    ended && h("p", { class: "lead notice" }, prompt.message),
+    found.status === "partially_paid" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you.`),
+    summary(found),
+    form([
+      field("phone_number", "M-Pesa phone number", {
+        type: "tel", autocomplete: "tel", value: localPhone(me.phone_number ?? ""), placeholder: "0712 345 678",
+        hint: "Another phone may pay too.",
+      }),
+    ], {
+      button: ended ? "Try again" : `Pay ${money(found.amount_owed)}`,
+      async submit({ phone_number }) {
+        phone.show(phone_number.replace(/^0(\d{3}) (\d{3}) (\d{3})$/, "254$1$2$3"));
+        await show(await call("POST", `payments/${found.reference}/push/`, { phone_number }));
+      },
+      also: found.amount_paid === 0 && action("Cancel the purchase", async () => {
+        await show(await call("POST", `payments/${found.reference}/cancel/`));
+      }, { class: "plain" }),
+    }),
+    h("p", { class: "hint" }, "Or use Pay bill on your phone, with account number ", h("strong", {}, found.reference), "."),
+  ];
+}
+
+function over(found) {
+  const words = {
+    cancelled: ["Purchase cancelled", "Nothing was taken from your phone."],
+    expired: ["This took too long", "Please choose your plan again. Money that still arrives is not lost: it pays for this purchase."],
+    refunded: ["Refunded", "The money went back to your phone."],
+  };
+  const [heading, sentence] = words[found.status];
+  return [title(heading), h("p", { class: "lead" }, sentence), summary(found), link("plans", "See the plans", { class: "main" })];
+}
+
+function summary(found) {
+  return h("dl", { class: "facts" },
+    fact("For", found.description), fact("Amount", money(found.amount_owed || found.amount_due)), fact("Account", found.reference));
+}
+
+const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+const newest = (prompts) => prompts.reduce((latest, each) => (latest && latest.id > each.id ? latest : each), null);
+
+function tell(section) {
+  const words = [...section.querySelectorAll("h1, .lead")].map((element) => element.textContent);
+  document.querySelector("#news").textContent = words.join(". ");
+  section.querySelector("h1").focus();
+}
+
+// Both end at once, by an AbortError, when the visitor leaves the page.
+const sleep = (milliseconds, signal) => new Promise((resolve, reject) => {
+  signal.throwIfAborted();
+  const timer = setTimeout(resolve, milliseconds);
+  signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+});
+
+const untilSeen = (signal) => new Promise((resolve, reject) => {
+  if (!document.hidden) return resolve();
+  document.addEventListener("visibilitychange", resolve, { once: true, signal });
+  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+});

@@ -1,0 +1,44 @@
+// The price list, and the club's front page for who is not a member yet.
+
+import { call } from "../api.js";
+import { h, link, money, period, title } from "../dom.js";
+import { whoAmI } from "../session.js";
+
+export async function plans() {
+  const [me, onSale] = await Promise.all([whoAmI(), call("GET", "plans/", { page_size: 100 })]);
+  const groups = Map.groupBy
+    ? [...Map.groupBy(onSale, (plan) => plan.group.name).values()]
+    : [...new Set(onSale.map((plan) => plan.group.name))].map((name) => onSale.filter((plan) => plan.group.name === name));
+  groups.sort((one, other) => other[0].group.opens_gate - one[0].group.opens_gate);
+  return h("div", {},
+    me ? title("Plans") : hero(),
+    groups.map((group) => h("section", { class: "group" },
+      h("h2", {}, group[0].group.name),
+      h("ul", { class: "plans" }, group.map(card)))));
+}
+
+function hero() {
+  return h("section", { class: "hero" },
+    h("p", { class: "over" }, "Kilabu Fitness · Nairobi"),
+    title("Strong starts here."),
+    h("p", { class: "lead" }, "Choose a plan, pay with M-Pesa, walk in. It takes a minute."));
+}
+
+function card(plan) {
+  return h("li", { class: "plan" },
+    h("h3", {}, plan.name),
+    h("p", { class: "price" }, h("strong", {}, money(plan.price)), ` ${plan.visits ? `for ${plan.visits} visits` : `for ${period(plan)}`}`),
+    h("ul", { class: "perks" }, perks(plan).map((perk) => h("li", {}, perk))),
+    link(`buy/${plan.code}`, "Choose", { class: "main", "aria-label": `Choose ${plan.name}` }));
+}
+
+export function perks(plan) {
+  const hour = (text) => text.slice(0, 5);
+  return [
+    plan.group.opens_gate && (plan.opens_at ? `Come from ${hour(plan.opens_at)} to ${hour(plan.closes_at)}` : "Come whenever we are open"),
+    plan.visits && `Use them within ${period(plan).replace(/^a /, "one ")}`,
+    plan.max_freezes > 0 && `Freeze it for up to ${plan.max_freeze_days} days when you travel`,
+    plan.grace_days > 0 && `${plan.grace_days} days to renew`,
+    plan.joining_fee > 0 && `${money(plan.joining_fee)} joining fee, the first time only`,
+  ].filter(Boolean);
+}

@@ -1,0 +1,42 @@
+// Money that arrived, newest first.
+
+import { answer } from "../api.js";
+import { action, h, link, moment, money, title } from "../dom.js";
+import { whoAmI } from "../session.js";
+
+const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank", comp: "Gift", credit_note: "Credit note" };
+
+export async function receipts() {
+  const me = await whoAmI();
+  const rows = h("tbody");
+  const more = h("div");
+
+  async function load(query) {
+    const { data, meta } = await answer("GET", "receipts/", query);
+    rows.append(...data.map(row));
+    const { next } = meta.pagination;
+    more.replaceChildren(...next ? [action("Show more", () => load(Object.fromEntries(new URL(next, location).searchParams)), { class: "plain" })] : []);
+  }
+
+  await load({ member: me.id });
+  if (!rows.hasChildNodes()) {
+    return h("section", { class: "narrow" }, title("Receipts"), h("div", { class: "empty" },
+      h("p", { class: "lead" }, "Nothing paid yet."), link("plans", "Choose a plan", { class: "main" })));
+  }
+  return h("section", {}, title("Receipts"),
+    h("table", {}, h("thead", {}, h("tr", {}, ["When", "Receipt", "How", "For", "Amount"].map((name) => h("th", { scope: "col" }, name)))), rows),
+    more);
+}
+
+function row(receipt) {
+  const uses = receipt.payments.map(({ reference }) => link(`payment/${reference}`, reference));
+  const cells = {
+    When: moment(receipt.paid_at),
+    Receipt: h("code", {}, receipt.code ?? receipt.number ?? "–"),
+    How: CHANNELS[receipt.channel],
+    For: receipt.reversed_at ? "Went back" : [...uses, receipt.amount_left > 0 && `${money(receipt.amount_left)} credit`],
+    Amount: money(receipt.amount),
+  };
+  return h("tr", { class: receipt.reversed_at && "reversed" },
+    Object.entries(cells).map(([name, value]) => h("td", { "data-name": name }, value)));
+}

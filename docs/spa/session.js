@@ -1,0 +1,46 @@
+// Who is logged in. The cookies are out of reach, so a note without any secret says whether asking is worth it.
+
+import { ask, call } from "./api.js";
+
+const NOTE = "kilabu-logged-in";
+let me; // undefined: not asked yet; null: nobody
+
+/** The member's profile, or null. Asks the server once. */
+export async function whoAmI() {
+  if (me === undefined) me = localStorage.getItem(NOTE) ? await call("GET", "auth/me/").catch(() => null) : null;
+  return me;
+}
+
+/** Log in. Returns "done", or "code" when a second factor is asked for. */
+export async function logIn(identifier, password, remember = true) {
+  return settle(await ask("auth/login/", { identifier, password, remember }));
+}
+
+/** Give the second factor's code. */
+export const logInWithCode = async (code) => settle(await ask("auth/mfa/verify/", { code }));
+
+function settle(data) {
+  if (data.mfa_required) return "code";
+  me = data.user;
+  localStorage.setItem(NOTE, "yes");
+  return "done";
+}
+
+/** End this session here and on the server. */
+export async function logOut() {
+  await ask("auth/logout/");
+  forget();
+}
+
+/** The session is over, whoever ended it. */
+export function forget() {
+  me = null;
+  localStorage.removeItem(NOTE);
+}
+
+// Another tab logged in or out: find out again.
+addEventListener("storage", ({ key }) => {
+  if (key !== NOTE) return;
+  me = undefined;
+  dispatchEvent(new CustomEvent("session-changed"));
+});
