@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from accounts.models import LoginSession, SecurityEvent
 from api import phones
+from api.serializers import ModelSerializer
 
 CustomUser = get_user_model()
 # Longer ones cost hashing time and nothing else.
@@ -43,7 +44,7 @@ def check_new_password(password: str, user=None) -> None:
         raise serializers.ValidationError({"password": error.messages}) from error
 
 
-class AddedBySerializer(serializers.ModelSerializer):
+class AddedBySerializer(ModelSerializer):
     """Who added a person."""
 
     class Meta:
@@ -52,7 +53,7 @@ class AddedBySerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class UserSerializer(serializers.ModelSerializer):
+class UserSerializer(ModelSerializer):
     """A person. Creating goes through CustomUserManager, which hashes the password."""
 
     password = PasswordField(required=False)
@@ -171,7 +172,7 @@ class KeepCurrentSerializer(serializers.Serializer):
     keep_current = serializers.BooleanField(default=False)
 
 
-class LoginSessionSerializer(serializers.ModelSerializer):
+class LoginSessionSerializer(ModelSerializer):
     """One log-in, as its owner sees it: no token, nothing to copy."""
 
     is_current = serializers.SerializerMethodField()
@@ -186,7 +187,7 @@ class LoginSessionSerializer(serializers.ModelSerializer):
         return bool(current) and session.pk == current.pk
 
 
-class SecurityEventSerializer(serializers.ModelSerializer):
+class SecurityEventSerializer(ModelSerializer):
     class Meta:
         model = SecurityEvent
         fields = ["id", "event", "outcome", "at", "ip", "user_agent"]

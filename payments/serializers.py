@@ -4,6 +4,7 @@ from django.utils.translation import get_language_from_request
 from rest_framework import serializers
 
 from api.phones import InvalidPhoneNumber, masked, normalise
+from api.serializers import ModelSerializer
 from payments.daraja import result_codes
 from payments.models import (
     OPEN_PUSH,
@@ -172,7 +173,7 @@ class PaymentDetailSerializer(PaymentSerializer):
         }
 
 
-class ReceiptSerializer(serializers.ModelSerializer):
+class ReceiptSerializer(ModelSerializer):
     """Money that moved, and what it is for."""
 
     member = PayerSerializer(allow_null=True)
@@ -206,7 +207,7 @@ class ReceiptSerializer(serializers.ModelSerializer):
         return receipt.amount - sum(each.amount for each in receipt.live_allocations)
 
 
-class ReviewItemSerializer(serializers.ModelSerializer):
+class ReviewItemSerializer(ModelSerializer):
     """What a person must look at, with what is known."""
 
     reason = serializers.ChoiceField(ReviewReason.choices)
@@ -234,7 +235,7 @@ class ReviewItemSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class CashSessionSerializer(serializers.ModelSerializer):
+class CashSessionSerializer(ModelSerializer):
     """A drawer; `difference` is over (positive) or short (negative) in KES once it is closed."""
 
     difference = serializers.IntegerField(allow_null=True)
@@ -255,7 +256,7 @@ class CashSessionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class CodeClaimSerializer(serializers.ModelSerializer):
+class CodeClaimSerializer(ModelSerializer):
     """A code shown at the desk; `receipt` is set once Safaricom's evidence has it."""
 
     payment = serializers.SlugRelatedField("reference", read_only=True)

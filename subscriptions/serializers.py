@@ -4,6 +4,7 @@ from django.contrib.auth import get_user_model
 from rest_framework import serializers
 
 from api.phones import InvalidPhoneNumber, normalise
+from api.serializers import ModelSerializer
 from payments.models import Payment
 from subscriptions.gate import Reason
 from subscriptions.models import Closure, Decision, Freeze, Plan, PlanGroup, Subscription
@@ -23,13 +24,13 @@ class PhoneField(serializers.CharField):
             self.fail("invalid_phone_number")
 
 
-class PlanGroupSerializer(serializers.ModelSerializer):
+class PlanGroupSerializer(ModelSerializer):
     class Meta:
         model = PlanGroup
         fields = ["id", "name", "opens_gate"]
 
 
-class PlanSerializer(serializers.ModelSerializer):
+class PlanSerializer(ModelSerializer):
     group = PlanGroupSerializer(read_only=True)
 
     class Meta:
@@ -73,7 +74,7 @@ class PlanWriteSerializer(PlanSerializer):
         return PlanSerializer(plan).data
 
 
-class SoldPlanSerializer(serializers.ModelSerializer):
+class SoldPlanSerializer(ModelSerializer):
     """The plan as a subscription names it."""
 
     group = PlanGroupSerializer(read_only=True)
@@ -83,13 +84,13 @@ class SoldPlanSerializer(serializers.ModelSerializer):
         fields = ["id", "code", "name", "group"]
 
 
-class MemberSerializer(serializers.ModelSerializer):
+class MemberSerializer(ModelSerializer):
     class Meta:
         model = get_user_model()
         fields = ["id", "username", "first_name", "last_name", "member_number"]
 
 
-class SubscriptionPaymentSerializer(serializers.ModelSerializer):
+class SubscriptionPaymentSerializer(ModelSerializer):
     """The payment as the thing it buys shows it; payments/{reference}/ has the rest."""
 
     amount_owed = serializers.IntegerField(read_only=True)
@@ -99,13 +100,13 @@ class SubscriptionPaymentSerializer(serializers.ModelSerializer):
         fields = ["reference", "status", "amount_due", "amount_paid", "amount_owed", "expires_at", "paid_at"]
 
 
-class FreezeSerializer(serializers.ModelSerializer):
+class FreezeSerializer(ModelSerializer):
     class Meta:
         model = Freeze
         fields = ["id", "starts_on", "ends_on", "ended_early_on", "kind", "reason"]
 
 
-class SubscriptionSerializer(serializers.ModelSerializer):
+class SubscriptionSerializer(ModelSerializer):
     """One period; views fetch it with `for_answers`, which computes the status for now."""
 
     member = MemberSerializer(read_only=True)
@@ -198,7 +199,7 @@ class FreezeRequestSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=120, required=False, default="")
 
 
-class ClosureSerializer(serializers.ModelSerializer):
+class ClosureSerializer(ModelSerializer):
     class Meta:
         model = Closure
         fields = ["id", "starts_on", "ends_on", "reason"]
