@@ -1,7 +1,10 @@
 """Who may see and add people."""
 
+from django.conf import settings
 from rest_framework.permissions import BasePermission
 
+from accounts.services.people import ReauthRequired
+from api.clock import now
 from api.permissions import is_at_least
 
 
@@ -22,3 +25,17 @@ class MaySeePeople(BasePermission):
     def has_permission(self, request, view):
         least = "Trainer" if request.method in ("GET", "HEAD", "OPTIONS") else "Receptionist"
         return is_at_least(request.user, least)
+
+
+class HasFreshLogin(HasLoginSession):
+    """Holds for FRESH_LOGIN_LIFETIME after the person proved who they are; then they log in again.
+
+    :raises ReauthRequired: that was longer ago
+    """
+
+    def has_permission(self, request, view):
+        if not super().has_permission(request, view):
+            return False
+        if now() - request.auth.auth_time > settings.FRESH_LOGIN_LIFETIME:
+            raise ReauthRequired
+        return True
