@@ -3,7 +3,7 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from accounts.services import codes
+from accounts.services import codes, notices
 from api.clock import now
 
 
@@ -11,3 +11,9 @@ from api.clock import now
 def send_code(code_id: int) -> None:
     """Send one short code by SMS or e-mail."""
     codes.deliver(code_id=code_id, now=now())
+
+
+@app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
+def send_notice(notice_id: int) -> None:
+    """Tell somebody by SMS or e-mail what happened to their access."""
+    notices.deliver(notice_id=notice_id, now=now())

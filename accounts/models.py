@@ -63,6 +63,11 @@ class CustomUser(AbstractUser):
         """Whether the person has proved an e-mail address or a phone number to be theirs."""
         return self.email_verified_at is not None or self.phone_verified_at is not None
 
+    @property
+    def proved_address(self) -> str | None:
+        """Where messages reach the person for certain: the phone, or else the e-mail address, if proved theirs."""
+        return (self.phone_verified_at and self.phone_number) or (self.email_verified_at and self.email) or None
+
 
 class LoginSession(models.Model):
     """One log-in. Its refresh token is good for the current generation only; revoking the row ends it."""
@@ -101,6 +106,8 @@ class LoginSession(models.Model):
 class CodePurpose(models.TextChoices):
     VERIFY = "verify"  # the address is theirs
     RESET = "reset"  # a new password without the old one
+    EMAIL = "email"  # a new e-mail address in place of the old one
+    PHONE = "phone"  # a new phone number in place of the old one
 
 
 class OneTimeCode(models.Model):
@@ -117,6 +124,28 @@ class OneTimeCode(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["user", "purpose", "-created_at"], name="code_newest_first")]
+
+
+class NoticeKind(models.TextChoices):
+    """What a person is told of that happened to their access."""
+
+    EMAIL_CHANGE_ASKED = "email_change_asked"
+    EMAIL_CHANGED = "email_changed"
+    PHONE_CHANGE_ASKED = "phone_change_asked"
+    PHONE_CHANGED = "phone_changed"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a word for what happened
+    SESSION_COPIED = "session_copied"
+    NEW_DEVICE = "new_device"
+
+
+class Notice(models.Model):
+    """One message about somebody's access. The row keeps the address, which a change takes from the person."""
+
+    user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=32, choices=NoticeKind)
+    address = models.CharField(max_length=254, help_text="The e-mail address or the phone number it goes to.")
+    created_at = models.DateTimeField(db_index=True)
+    sent_at = models.DateTimeField(null=True)
 
 
 class SecurityEvent(models.Model):

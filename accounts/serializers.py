@@ -58,7 +58,7 @@ class UserSerializer(ModelSerializer):
 
     password = PasswordField(required=False)
     phone_number = PhoneField(required=False, allow_null=True)
-    email = serializers.EmailField(required=False, allow_null=True)
+    email = serializers.EmailField(max_length=254, required=False, allow_null=True)
     added_by = AddedBySerializer(read_only=True)
 
     class Meta:
@@ -115,7 +115,7 @@ class RegisterSerializer(serializers.Serializer):
 
     first_name = serializers.CharField(max_length=150)
     last_name = serializers.CharField(max_length=150)
-    email = serializers.EmailField(required=False, allow_null=True)
+    email = serializers.EmailField(max_length=254, required=False, allow_null=True)
     phone_number = PhoneField(required=False, allow_null=True)
     password = PasswordField()
     consent = serializers.BooleanField(help_text="The club's terms are agreed to.")
@@ -141,22 +141,32 @@ class IdentifierSerializer(serializers.Serializer):
     identifier = serializers.CharField(max_length=254, help_text="E-mail address or phone number.")
 
 
-class VerifySerializer(IdentifierSerializer):
+class CodeSerializer(serializers.Serializer):
+    code = serializers.RegexField(r"^[0-9]{6}$")
+
+
+class VerifySerializer(IdentifierSerializer, CodeSerializer):
     """The code that was sent, and the password of the registration it was sent for."""
 
-    code = serializers.RegexField(r"^[0-9]{6}$")
     password = PasswordField()
 
 
-class PasswordResetConfirmSerializer(IdentifierSerializer):
+class PasswordResetConfirmSerializer(IdentifierSerializer, CodeSerializer):
     """The code that was sent, and the new password."""
 
-    code = serializers.RegexField(r"^[0-9]{6}$")
     password = PasswordField()
 
     def validate(self, attrs):
         check_new_password(attrs["password"])
         return attrs
+
+
+class EmailSerializer(serializers.Serializer):
+    email = serializers.EmailField(max_length=254, help_text="The new one.")
+
+
+class PhoneSerializer(serializers.Serializer):
+    phone_number = PhoneField(help_text="The new one.")
 
 
 class PasswordChangeSerializer(serializers.Serializer):

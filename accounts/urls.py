@@ -3,7 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from accounts.views import people, signing_in
+from accounts.views import contact, people, signing_in
 
 app_name = "accounts"
 
@@ -23,6 +23,10 @@ auth = [
     path("sessions/", people.SessionListView.as_view(), name="sessions"),
     path("sessions/<uuid:session_id>/", people.SessionView.as_view(), name="session"),
     path("security-events/", people.SecurityEventListView.as_view(), name="security-events"),
+    path("email/change/", contact.EmailChangeView.as_view(), name="email-change"),
+    path("email/change/confirm/", contact.EmailChangeConfirmView.as_view(), name="email-change-confirm"),
+    path("phone/change/", contact.PhoneChangeView.as_view(), name="phone-change"),
+    path("phone/change/confirm/", contact.PhoneChangeConfirmView.as_view(), name="phone-change-confirm"),
     path("password/change/", signing_in.PasswordChangeView.as_view(), name="password-change"),
     path("password/reset/", signing_in.PasswordResetView.as_view(), name="password-reset"),
     path("password/reset/confirm/", signing_in.PasswordResetConfirmView.as_view(), name="password-reset-confirm"),

@@ -10,12 +10,11 @@ import secrets
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import F
 from procrastinate.contrib.django import app
 
-from accounts import sms
+from accounts import messages
 from accounts.models import CodePurpose, CustomUser, OneTimeCode
 from api import throttling
 from api.errors import Invalid
@@ -27,6 +26,8 @@ SENDS_PER_ADDRESS, SENDS_WINDOW = 5, 60 * 60  # seconds
 TEXTS = {
     CodePurpose.VERIFY: "{code} is your {club} code. It works for 10 minutes. Tell it to nobody.",
     CodePurpose.RESET: "{code} lets you set a new {club} password. It works for 10 minutes. Tell it to nobody.",
+    CodePurpose.EMAIL: "{code} makes this the e-mail address of your {club} account. It works for 10 minutes.",
+    CodePurpose.PHONE: "{code} makes this the phone number of your {club} account. It works for 10 minutes.",
 }
 
 
@@ -41,13 +42,29 @@ def request(*, user: CustomUser, purpose: CodePurpose, address: str, now: dateti
 
     :raises TooMany: too many codes were sent to this address
     """
-    throttling.count(f"code:{throttling.hashed(address)}", SENDS_PER_ADDRESS, SENDS_WINDOW, now)
-    OneTimeCode.objects.filter(user=user, purpose=purpose, used_at__isnull=True).update(used_at=now)
+    count_send(address, now)
+    end_open(user=user, purpose=purpose, now=now)
     code = OneTimeCode.objects.create(
         user=user, purpose=purpose, address=address, created_at=now, expires_at=now + LIFETIME
     )
     # By name: accounts.jobs imports this module.
     app.configure_task("accounts.send_code").defer(code_id=code.pk)
+
+
+def count_send(address: str, now: datetime) -> None:
+    """Count a code to an address, also one that is nobody's and gets none: the limit must tell nothing.
+
+    :raises TooMany: too many codes were sent to this address
+    """
+    throttling.count(f"code:{throttling.hashed(address)}", SENDS_PER_ADDRESS, SENDS_WINDOW, now)
+
+
+def end_open(*, user: CustomUser, now: datetime, purpose: CodePurpose | None = None) -> None:
+    """End the person's open codes, of one purpose or of all. Twice is harmless."""
+    still_open = OneTimeCode.objects.filter(user=user, used_at__isnull=True)
+    if purpose is not None:
+        still_open = still_open.filter(purpose=purpose)
+    still_open.update(used_at=now)
 
 
 def deliver(*, code_id: int, now: datetime) -> None:
@@ -62,10 +79,7 @@ def deliver(*, code_id: int, now: datetime) -> None:
     row.code_hash = hash_of(code)
     row.save(update_fields=["code_hash"])
     text = TEXTS[CodePurpose(row.purpose)].format(code=code, club=settings.CLUB_NAME)
-    if "@" in row.address:
-        send_mail(f"{settings.CLUB_NAME}: your code", text, None, [row.address])
-    else:
-        sms.send(phone=row.address, text=text)
+    messages.send(address=row.address, subject="your code", text=text)
 
 
 def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: datetime) -> OneTimeCode:

@@ -62,7 +62,7 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
     """
     user = find(identifier)
     if user is None or user.is_verified:
-        throttling.count(f"code:{throttling.hashed(identifier)}", codes.SENDS_PER_ADDRESS, codes.SENDS_WINDOW, now)
+        codes.count_send(identifier, now)
         return
     with transaction.atomic():
         codes.request(user=user, purpose=CodePurpose.VERIFY, address=user.phone_number or user.email, now=now)
@@ -95,9 +95,9 @@ def request_password_reset(*, identifier: str, caller: Caller, now: datetime) ->
     :raises TooMany: too many codes to one address
     """
     user = find(identifier)
-    address = user and ((user.phone_verified_at and user.phone_number) or (user.email_verified_at and user.email))
+    address = user and user.proved_address
     if not address or not user.is_active:
-        throttling.count(f"code:{throttling.hashed(identifier)}", codes.SENDS_PER_ADDRESS, codes.SENDS_WINDOW, now)
+        codes.count_send(identifier, now)
         return
     with transaction.atomic():
         codes.request(user=user, purpose=CodePurpose.RESET, address=address, now=now)

@@ -1,0 +1,68 @@
+"""Changing one's own e-mail address or phone number: proved at the new one, told at the old one."""
+
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+
+from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
+from accounts.services import audit, codes, notices, sessions
+from accounts.services.audit import Caller
+from accounts.services.people import AlreadyTaken
+from api import throttling
+
+CHANGES_PER_PERSON, CHANGES_WINDOW = 10, 60 * 60  # seconds
+
+# What a purpose changes, and what the person is told of it.
+FIELDS = {CodePurpose.EMAIL: "email", CodePurpose.PHONE: "phone_number"}
+VERIFIED_AT = {CodePurpose.EMAIL: "email_verified_at", CodePurpose.PHONE: "phone_verified_at"}
+ASKED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGE_ASKED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGE_ASKED}
+CHANGED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGED}
+
+
+def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, caller: Caller, now: datetime) -> None:
+    """Send a code to the new address and a notice to the old one.
+
+    Answered alike when the address is somebody else's: they get no code, and the asker learns nothing.
+
+    :raises TooMany: too many changes asked by one person, or codes to one address
+    """
+    throttling.count(f"change:{user.pk}", CHANGES_PER_PERSON, CHANGES_WINDOW, now)
+    field = FIELDS[purpose]
+    with transaction.atomic():
+        codes.end_open(user=user, purpose=purpose, now=now)
+        if CustomUser.objects.filter(**{f"{field}__iexact": address}).exclude(pk=user.pk).exists():
+            codes.count_send(address, now)
+            outcome = "refused"
+        else:
+            codes.request(user=user, purpose=purpose, address=address, now=now)
+            outcome = "ok"
+        audit.record(f"{field}_change_asked", user=user, caller=caller, now=now, outcome=outcome)
+        notices.tell(user=user, kind=ASKED[purpose], address=getattr(user, field), now=now)
+
+
+def confirm_change(
+    *, session: LoginSession, purpose: CodePurpose, code: str, caller: Caller, now: datetime
+) -> CustomUser:
+    """Put the new address in place of the old one; the person's other sessions and open codes end.
+
+    :raises InvalidOrExpiredKey: whatever is wrong with the code
+    :raises AlreadyTaken: somebody else was given the address since the code was sent
+    """
+    used = codes.redeem(user=session.user, purpose=purpose, code=code, now=now)
+    field = FIELDS[purpose]
+    with transaction.atomic():
+        user = CustomUser.objects.select_for_update().get(pk=used.user_id)
+        old = getattr(user, field)
+        setattr(user, field, used.address)
+        setattr(user, VERIFIED_AT[purpose], now)
+        try:
+            with transaction.atomic():
+                user.save(update_fields=[field, VERIFIED_AT[purpose]])
+        except IntegrityError as error:
+            raise AlreadyTaken from error
+        # A code on its way to the old address must not open the account again.
+        codes.end_open(user=user, now=now)
+        sessions.revoke_all(user=user, reason=f"{field}_changed", caller=caller, now=now, keep=session.pk)
+        audit.record(f"{field}_changed", user=user, caller=caller, now=now, session_id=session.pk)
+        notices.tell(user=user, kind=CHANGED[purpose], address=old, now=now)
+    return user

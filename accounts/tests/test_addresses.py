@@ -1,0 +1,289 @@
+"""Changing one's own e-mail address or phone number."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.db import connection
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from accounts import sms
+from accounts.models import CodePurpose, CustomUser, LoginSession, OneTimeCode, SecurityEvent
+from accounts.services import addresses, codes, notices
+from accounts.services.audit import Caller
+from accounts.tests.factories import UserFactory
+from api.clock import now
+from api.tests.clients import browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+AUTH = "/api/v1/auth/"
+EMAIL, PHONE = f"{AUTH}email/change/", f"{AUTH}phone/change/"
+
+
+@pytest.fixture(autouse=True)
+def texts(monkeypatch):
+    """Catch the SMS that would leave, as (phone, text)."""
+    sent = []
+    monkeypatch.setattr(sms, "send", lambda *, phone, text: sent.append((phone, text)))
+    return sent
+
+
+def work():
+    """Do what the worker would: send what waits."""
+    for job in ProcrastinateJob.objects.filter(status="todo").order_by("id"):
+        match job.task_name:
+            case "accounts.send_code":
+                codes.deliver(**job.args, now=now())
+            case "accounts.send_notice":
+                notices.deliver(**job.args, now=now())
+
+
+def code_from_mail(address):
+    work()
+    (message,) = [message for message in mail.outbox if message.to == [address]]
+    return message.body.split()[0]
+
+
+def test_an_email_address_is_changed_by_a_code_sent_to_the_new_one():
+    user = UserFactory(email="old@example.com", email_verified_at=None)
+    client = signed_in(user)
+
+    asked = client.post(EMAIL, {"email": "new@example.com"})
+    user.refresh_from_db()
+    before = user.email
+    confirmed = client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
+
+    user.refresh_from_db()
+    assert (asked.status_code, asked.json()["data"]) == (202, None)
+    assert before == "old@example.com"
+    assert (confirmed.status_code, confirmed.json()["data"]["email"]) == (200, "new@example.com")
+    assert user.email == "new@example.com"
+    assert user.email_verified_at is not None
+
+
+def test_a_phone_number_is_changed_by_a_code_sent_to_the_new_one(texts):
+    user = UserFactory(phone_number="254711111111")
+    client = signed_in(user)
+
+    client.post(PHONE, {"phone_number": "0722 222 222"})
+    work()
+    (text,) = [text for to, text in texts if to == "254722222222"]
+    confirmed = client.post(f"{PHONE}confirm/", {"code": text.split()[0]})
+
+    user.refresh_from_db()
+    assert (confirmed.status_code, user.phone_number) == (200, "254722222222")
+
+
+def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made():
+    client = signed_in(UserFactory(email="old@example.com"))
+
+    client.post(EMAIL, {"email": "new@example.com"})
+    client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
+    work()
+
+    told = [message.body for message in mail.outbox if message.to == ["old@example.com"]]
+    assert [text.split(" ", 5)[5] for text in told] == [
+        "somebody asked to change the e-mail address of your Kilabu Fitness account."
+        " Was it not you? Change your password and tell the club.",
+        "the e-mail address of your Kilabu Fitness account was changed."
+        " Was it not you? Change your password and tell the club.",
+    ]
+
+
+def test_who_had_no_email_address_is_told_by_phone(texts):
+    client = signed_in(UserFactory(email=None, email_verified_at=None, phone_number="254711111111"))
+
+    client.post(EMAIL, {"email": "new@example.com"})
+    work()
+
+    assert [to for to, _ in texts] == ["254711111111"]
+
+
+@pytest.mark.parametrize(
+    ("address", "body"), [(EMAIL, {"email": "new@example.com"}), (PHONE, {"phone_number": "0722222222"})]
+)
+def test_a_change_asks_for_a_fresh_login(address, body):
+    client = signed_in(UserFactory())
+    LoginSession.objects.update(auth_time=now() - timedelta(minutes=11))
+
+    answer = client.post(address, body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "reauth_required")
+    assert not OneTimeCode.objects.exists()
+
+
+def test_somebody_elses_address_is_answered_alike_and_gets_no_message():
+    UserFactory(email="taken@example.com")
+    user = UserFactory(email="mine@example.com")
+    client = signed_in(user)
+
+    answer = client.post(EMAIL, {"email": "TAKEN@example.com"})
+    work()
+    confirmed = client.post(f"{EMAIL}confirm/", {"code": "123456"})
+
+    assert (answer.status_code, answer.json()["data"]) == (202, None)
+    assert [message.to for message in mail.outbox] == [["mine@example.com"]]
+    assert (confirmed.status_code, confirmed.json()["error"]["code"]) == (400, "invalid_or_expired_key")
+
+
+def test_an_address_that_somebody_took_meanwhile_is_a_conflict():
+    user = UserFactory()
+    client = signed_in(user)
+    client.post(EMAIL, {"email": "new@example.com"})
+    code = code_from_mail("new@example.com")
+    UserFactory(email="NEW@example.com")
+
+    answer = client.post(f"{EMAIL}confirm/", {"code": code})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "already_taken")
+
+
+def test_a_change_ends_the_other_sessions_and_keeps_this_one():
+    user = UserFactory()
+    other, client = signed_in(user), signed_in(user)
+    client.post(EMAIL, {"email": "new@example.com"})
+
+    client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
+
+    assert client.get(f"{AUTH}me/").status_code == 200
+    assert other.get(f"{AUTH}me/").status_code == 401
+
+
+def test_a_reset_code_sent_to_the_old_address_dies_with_the_change(texts):
+    user = UserFactory(phone_number="254711111111")
+    client = signed_in(user)
+    browser().post(f"{AUTH}password/reset/", {"identifier": user.username})
+    client.post(EMAIL, {"email": "new@example.com"})
+    work()
+    (reset,) = [text.split()[0] for _, text in texts]
+    change = next(message.body.split()[0] for message in mail.outbox if message.to == ["new@example.com"])
+
+    client.post(f"{EMAIL}confirm/", {"code": change})
+    answer = browser().post(
+        f"{AUTH}password/reset/confirm/", {"identifier": user.username, "code": reset, "password": "taken-over-now"}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
+
+
+def test_a_code_is_good_for_its_own_change_and_person_only():
+    user, thief = UserFactory(), UserFactory()
+    client = signed_in(user)
+    client.post(EMAIL, {"email": "new@example.com"})
+    code = code_from_mail("new@example.com")
+
+    answers = [
+        client.post(f"{PHONE}confirm/", {"code": code}),
+        signed_in(thief).post(f"{EMAIL}confirm/", {"code": code}),
+        client.post(f"{EMAIL}confirm/", {"code": code}),
+        client.post(f"{EMAIL}confirm/", {"code": code}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400, 400, 200, 400]
+
+
+def test_asking_again_ends_the_code_before():
+    client = signed_in(UserFactory())
+    client.post(EMAIL, {"email": "first@example.com"})
+    first = code_from_mail("first@example.com")
+    client.post(EMAIL, {"email": "second@example.com"})
+
+    answer = client.post(f"{EMAIL}confirm/", {"code": first})
+
+    assert answer.status_code == 400
+
+
+def test_the_audit_keeps_what_was_asked_and_done_without_the_address():
+    user = UserFactory()
+    client = signed_in(user)
+
+    client.post(EMAIL, {"email": "new@example.com"})
+    client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
+
+    rows = SecurityEvent.objects.filter(user=user).order_by("id").values_list("event", "outcome", "detail")
+    assert list(rows) == [
+        ("login", "ok", {}),
+        ("email_change_asked", "ok", {}),
+        ("sessions_revoked", "ok", {"count": 0, "reason": "email_changed"}),
+        ("email_changed", "ok", {}),
+    ]
+
+
+def test_one_person_may_ask_only_so_often():
+    client = signed_in(UserFactory())
+
+    answers = [client.post(EMAIL, {"email": f"new{n}@example.com"}) for n in range(addresses.CHANGES_PER_PERSON + 1)]
+
+    assert [answer.status_code for answer in answers] == [202] * addresses.CHANGES_PER_PERSON + [429]
+
+
+def test_an_address_may_be_notified_only_so_often_and_the_change_goes_on():
+    user = UserFactory()
+
+    for _ in range(notices.NOTICES_PER_ADDRESS + 2):
+        notices.tell(user=user, kind=notices.NoticeKind.EMAIL_CHANGED, now=now())
+
+    assert user.notices.count() == notices.NOTICES_PER_ADDRESS
+
+
+def test_a_notice_is_sent_once_when_its_job_runs_twice():
+    user = UserFactory(phone_number=None)
+    notices.tell(user=user, kind=notices.NoticeKind.EMAIL_CHANGED, now=now())
+
+    work()
+    work()
+
+    assert len(mail.outbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "body"),
+    [
+        (EMAIL, {}),
+        (EMAIL, {"email": "x"}),
+        (EMAIL, {"email": ["a@example.com"]}),
+        (EMAIL, {"email": f"a@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.{'f' * 30}.com"}),
+        (PHONE, {"phone_number": "0202 222 222"}),
+        (f"{EMAIL}confirm/", {"code": "12345"}),
+        (f"{PHONE}confirm/", {"code": "١٢٣٤٥٦"}),
+    ],
+)
+def test_what_cannot_be_right_is_refused(address, body):
+    answer = signed_in(UserFactory()).post(address, body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
+
+
+@pytest.mark.parametrize("address", [EMAIL, PHONE, f"{EMAIL}confirm/", f"{PHONE}confirm/"])
+def test_a_stranger_changes_nothing(address):
+    assert browser().post(address, {}).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_people_who_prove_one_address_at_once_get_it_once():
+    people = [UserFactory(), UserFactory()]
+    sessions = [signed_in(person) and LoginSession.objects.select_related("user").get(user=person) for person in people]
+    for person in people:
+        addresses.request_change(
+            user=person, purpose=CodePurpose.EMAIL, address="new@example.com", caller=Caller(), now=now()
+        )
+    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+
+    def confirm(session):
+        try:
+            addresses.confirm_change(
+                session=session, purpose=CodePurpose.EMAIL, code="123456", caller=Caller(), now=now()
+            )
+            return "changed"
+        except addresses.AlreadyTaken:
+            return "taken"
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = sorted(threads.map(confirm, sessions))
+
+    assert answers == ["changed", "taken"]
+    assert CustomUser.objects.filter(email="new@example.com").count() == 1
