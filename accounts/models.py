@@ -1,5 +1,6 @@
 """People, their log-ins and the audit of both."""
 
+import secrets
 import uuid
 from datetime import datetime
 
@@ -21,13 +22,18 @@ class Role(models.TextChoices):
     MEMBER = "Member"
 
 
+def random_picture_name(user: "CustomUser", name: str) -> str:
+    """Return a file name that tells nothing and cannot be guessed: who has the link may see the picture."""
+    return f"profile_pictures/{secrets.token_hex(16)}.jpg"
+
+
 class CustomUser(AbstractUser):
     """A person: a member, one of the staff, or both. Children and walk-ins have no password."""
 
     email = models.EmailField(null=True, blank=True)
     role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
     dob = models.DateField("date of birth", null=True, blank=True)
-    profile_picture = models.ImageField(upload_to="profile_pictures/", null=True, blank=True)
+    profile_picture = models.ImageField(upload_to=random_picture_name, null=True, blank=True)
     phone_number = models.CharField(
         max_length=12, null=True, blank=True, unique=True, help_text="254 and nine digits, as M-Pesa writes it."
     )

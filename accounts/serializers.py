@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 
 from accounts.models import LoginSession, SecurityEvent
+from accounts.pictures import LARGEST_FILE
 from api import phones
 from api.serializers import ModelSerializer
 
@@ -129,6 +130,17 @@ class RegisterSerializer(serializers.Serializer):
             raise serializers.ValidationError("Give a phone number or an e-mail address.")
         check_new_password(attrs["password"], CustomUser(first_name=attrs["first_name"], email=attrs["email"]))
         return attrs
+
+
+class PictureSerializer(serializers.Serializer):
+    """An upload; what is in it shows when it is read, its name and type are not believed."""
+
+    picture = serializers.FileField()
+
+    def validate_picture(self, value):
+        if value.size > LARGEST_FILE:
+            raise serializers.ValidationError("The picture may have 5 MB at most.", code="too_large")
+        return value
 
 
 class LoginSerializer(serializers.Serializer):

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from accounts.views import contact, people, signing_in
+from accounts.views import contact, people, pictures, signing_in
 
 app_name = "accounts"
 
@@ -20,6 +20,7 @@ auth = [
     path("logout/", signing_in.LogoutView.as_view(), name="logout"),
     path("logout-all/", signing_in.LogoutAllView.as_view(), name="logout-all"),
     path("me/", people.MeView.as_view(), name="me"),
+    path("me/picture/", pictures.PictureView.as_view(), name="my-picture"),
     path("sessions/", people.SessionListView.as_view(), name="sessions"),
     path("sessions/<uuid:session_id>/", people.SessionView.as_view(), name="session"),
     path("security-events/", people.SecurityEventListView.as_view(), name="security-events"),

@@ -1,14 +1,16 @@
 """Reading JSON from strangers: whatever cannot be right is refused before any serializer sees it."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import JSONParser, MultiPartParser
 
 from api.errors import DomainError, Invalid
 
 # Bytes of a JSON body; uploads have a parser of their own.
 LARGEST_BODY = 64 * 1024
+LARGEST_UPLOAD = 6 * 1024 * 1024  # bytes of a multipart body: a file, and what is written around it
 DEEPEST = 16
 LONGEST_NUMBER = 30  # digits; more are no amount, and cost quadratic time to read
 
@@ -33,13 +35,30 @@ class StrictJSONParser(JSONParser):
     """JSON in UTF-8, of bounded size, depth and numbers, without NUL, lone surrogates, NaN or a doubled name."""
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
-        charset = (parser_context or {}).get("encoding") or "utf-8"
-        if charset.lower().replace("-", "") != "utf8":
-            raise ParseError("The body must be in UTF-8.")
+        _require_utf8(parser_context)
         body = stream.read(LARGEST_BODY + 1)
         if len(body) > LARGEST_BODY:
             raise TooLarge
         return read_json(body)
+
+
+class UploadParser(MultiPartParser):
+    """A multipart body of bounded size, for the views that take a file."""
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        _require_utf8(parser_context)
+        # Django reads no further than the length that was announced, and nothing when none was.
+        announced = parser_context["request"].META.get("CONTENT_LENGTH") or "0"
+        if not announced.isdecimal() or int(announced) > LARGEST_UPLOAD:
+            raise TooLarge
+        return super().parse(stream, media_type=media_type, parser_context=parser_context)
+
+
+def _require_utf8(parser_context: Mapping[str, Any] | None) -> None:
+    """:raises ParseError: the request says that its text is in another encoding"""
+    charset = (parser_context or {}).get("encoding") or "utf-8"
+    if charset.lower().replace("-", "") != "utf8":
+        raise ParseError("The body must be in UTF-8.")
 
 
 def read_json(body: bytes) -> Any:

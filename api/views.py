@@ -1,9 +1,11 @@
-"""Answers that belong to no app: unknown addresses, and failures before any view."""
+"""Answers that belong to no app: unknown addresses, failures before any view, uploaded files in development."""
 
 import logging
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.static import serve
 
 from api.exceptions import plain_answer
 
@@ -47,3 +49,8 @@ def csrf_failure(request, reason=""):
     if request.path.startswith("/api/"):
         return plain_answer(403, "csrf_failed", "Please fetch a new CSRF token and try again.")
     return answer(request, 403)
+
+
+def uploaded_file(request, path):
+    """Serve an uploaded file, in development and tests only."""
+    return serve(request, path, document_root=settings.MEDIA_ROOT)

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
+from api.views import uploaded_file
 from config import reference_app
 
 handler400 = "api.views.bad_request"
@@ -31,3 +32,5 @@ urlpatterns = [
 
 if not settings.PRODUCTION:
     urlpatterns += reference_app.urlpatterns
+    # In production the web server does this (docs/operations.md).
+    urlpatterns.append(path(f"{settings.MEDIA_URL.strip('/')}/<path:path>", uploaded_file))
