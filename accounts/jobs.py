@@ -3,7 +3,7 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from accounts.services import codes, notices
+from accounts.services import codes, housekeeping, notices
 from api.clock import now
 
 
@@ -17,3 +17,10 @@ def send_code(code_id: int) -> None:
 def send_notice(notice_id: int) -> None:
     """Tell somebody by SMS or e-mail what happened to their access."""
     notices.deliver(notice_id=notice_id, now=now())
+
+
+@app.periodic(cron="10 3 * * *")
+@app.task(name="accounts.forget_old", queueing_lock="accounts.forget_old")
+def forget_old(timestamp: int) -> None:
+    """Delete what access left behind long ago."""
+    housekeeping.forget_old(now=now())

@@ -1,0 +1,88 @@
+"""What access leaves behind is deleted once it can serve nobody."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.sessions.models import Session
+from procrastinate.contrib.django import app
+
+from accounts.models import CodePurpose, LoginSession, Notice, NoticeKind, OneTimeCode, SecurityEvent
+from accounts.services import audit, housekeeping
+from accounts.services.audit import Caller
+from accounts.tests.factories import UserFactory
+from api import throttling
+from api.models import Counter
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 6, 1, 9, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def session(user, ended):
+    """A session whose last possible moment was `ended`."""
+    times = {"created_at": ended - 30 * DAY, "auth_time": ended - 30 * DAY, "idle_expires_at": ended}
+    return LoginSession.objects.create(user=user, absolute_expires_at=ended, **times)
+
+
+def code(user, expired):
+    return OneTimeCode.objects.create(
+        user=user, purpose=CodePurpose.RESET, address="a@example.com", created_at=expired, expires_at=expired
+    )
+
+
+def notice(user, made):
+    return Notice.objects.create(user=user, kind=NoticeKind.EMAIL_CHANGED, address="a@example.com", created_at=made)
+
+
+def test_what_is_long_over_is_deleted_and_the_rest_stays():
+    user = UserFactory()
+    session(user, NOW - 91 * DAY)
+    code(user, NOW - 2 * DAY)
+    notice(user, NOW - 31 * DAY)
+    kept = [session(user, NOW - 89 * DAY), session(user, NOW + DAY), code(user, NOW), notice(user, NOW - 29 * DAY)]
+    throttling.count("old", 9, 60, NOW - DAY)
+    throttling.count("running", 9, 60, NOW)
+
+    deleted = housekeeping.forget_old(now=NOW)
+
+    assert deleted == {"sessions": 1, "codes": 1, "notices": 1, "counters": 1}
+    assert [
+        *LoginSession.objects.order_by("absolute_expires_at"),
+        OneTimeCode.objects.get(),
+        Notice.objects.get(),
+    ] == kept
+    assert Counter.objects.get().key == "running"
+
+
+def test_the_audit_outlives_the_session_it_names():
+    user = UserFactory()
+    ended = session(user, NOW - 91 * DAY)
+    audit.record("login", user=user, caller=Caller(), now=NOW - 121 * DAY, session_id=ended.pk)
+
+    housekeeping.forget_old(now=NOW)
+
+    assert SecurityEvent.objects.get().session_id == ended.pk
+
+
+def test_twice_is_harmless():
+    session(UserFactory(), NOW - 91 * DAY)
+    housekeeping.forget_old(now=NOW)
+
+    again = housekeeping.forget_old(now=NOW)
+
+    assert again == {"sessions": 0, "codes": 0, "notices": 0, "counters": 0}
+
+
+def test_sessions_of_the_admin_that_ran_out_are_deleted():
+    Session.objects.create(session_key="old", session_data="x", expire_date=NOW - 300 * DAY)
+
+    housekeeping.forget_old(now=NOW)
+
+    assert not Session.objects.exists()
+
+
+def test_the_worker_does_it_every_night():
+    periodic = app.periodic_registry.periodic_tasks[("accounts.forget_old", "")]
+
+    assert periodic.cron == "10 3 * * *"
