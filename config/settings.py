@@ -257,6 +257,8 @@ REFRESH_UNREMEMBERED_LIFETIME = timedelta(hours=12)
 REFRESH_GRACE = timedelta(seconds=10)
 FRESH_LOGIN_LIFETIME = timedelta(minutes=10)
 SESSIONS_PER_USER = number("SESSIONS_PER_USER", 20, least=1)
+# Whether people are told of a log-in with a browser they have not used before; each notice may cost an SMS.
+LOGIN_NOTICES = flag("LOGIN_NOTICES", True)
 LOGIN_SESSION_MODEL = "accounts.LoginSession"
 JWT_ISSUER = PUBLIC_URL
 JWT_AUDIENCE = "kilabu-api"

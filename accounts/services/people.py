@@ -1,14 +1,13 @@
 """Registering, confirming addresses, changing passwords, and people added by staff."""
 
+from copy import copy
 from datetime import datetime
-from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from accounts.backends import find
-from accounts.models import CodePurpose, CustomUser, LoginSession, Role
-from accounts.services import audit, codes, sessions
+from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind, Role
+from accounts.services import audit, codes, notices, sessions
 from accounts.services.audit import Caller
 from api import throttling
 from api.errors import Conflict, Forbidden, Unauthenticated
@@ -16,6 +15,15 @@ from api.permissions import ROLES
 
 REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
 VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW = 60, 15 * 60  # seconds
+
+# What of a person opens doors; what proves it; and what they are told when staff change it.
+OPENS_DOORS = ("role", "email", "phone_number", "password", "is_active", "is_staff", "is_superuser")
+PROOFS = {"email": "email_verified_at", "phone_number": "phone_verified_at"}
+NOTICES = {
+    "email": NoticeKind.EMAIL_CHANGED,
+    "phone_number": NoticeKind.PHONE_CHANGED,
+    "password": NoticeKind.PASSWORD_CHANGED,
+}
 
 
 class ReauthRequired(Unauthenticated):
@@ -113,8 +121,10 @@ def confirm_password_reset(*, identifier: str, code: str, password: str, caller:
     with transaction.atomic():
         user.set_password(password)
         user.save(update_fields=["password"])
+        codes.end_open(user=user, now=now)
         sessions.revoke_all(user=user, reason="password_reset", caller=caller, now=now)
         audit.record("password_reset", user=user, caller=caller, now=now)
+        notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
 
 
 def change_password(*, session: LoginSession, current: str, new: str, caller: Caller, now: datetime) -> sessions.Tokens:
@@ -130,8 +140,10 @@ def change_password(*, session: LoginSession, current: str, new: str, caller: Ca
     with transaction.atomic():
         user.set_password(new)
         user.save(update_fields=["password"])
+        codes.end_open(user=user, now=now)
         sessions.revoke_all(user=user, reason="password_changed", caller=caller, now=now)
         audit.record("password_changed", user=user, caller=caller, now=now)
+        notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
         return sessions.open_session(user=user, amr=session.amr, remember=session.remember, caller=caller, now=now)
 
 
@@ -156,7 +168,7 @@ def add_person(
 
 @transaction.atomic
 def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: datetime, **fields) -> CustomUser:
-    """Change a person's fields; a new role, e-mail or phone ends their sessions.
+    """Change a person's fields; a new role, e-mail, phone or password ends their sessions and open codes.
 
     Who can set somebody's address or password can become them: so only people below one's own role, and for
     administrators everyone.
@@ -164,29 +176,46 @@ def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: dateti
     :raises RoleAboveOwn: the person's role is not below the caller's, or the one to be given is above it
     :raises AlreadyTaken: e-mail, phone or username is somebody's
     """
-    person = get_user_model().objects.select_for_update().get(pk=person_id)
+    person = CustomUser.objects.select_for_update().get(pk=person_id)
     if by.role != Role.ADMIN and ROLES.index(person.role) <= ROLES.index(by.role):
         raise RoleAboveOwn("You can change people below your own role only.")
     require_role_within(by, fields.get("role", person.role))
+    old = copy(person)
     password = fields.pop("password", None)
-    sensitive = [
-        name for name in ("role", "email", "phone_number") if name in fields and fields[name] != getattr(person, name)
-    ]
     for name, value in fields.items():
         setattr(person, name, value)
     if password:
         person.set_password(password)
-        sensitive.append("password")
+    forget_lost_proofs(person, old=old)
     try:
         with transaction.atomic():
             person.save()
     except IntegrityError as error:
         raise AlreadyTaken from error
-    if sensitive:
-        audit.record("person_changed", user=person, actor=by, caller=caller, now=now, changed=sensitive)
-        keep: UUID | None = None
-        sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now, keep=keep)
+    close_old_doors(person, old=old, by=by, caller=caller, now=now)
     return person
+
+
+def forget_lost_proofs(person: CustomUser, *, old: CustomUser) -> None:
+    """Hold what somebody else typed for unproved: a slip would send the person's codes to a stranger."""
+    for name, proof in PROOFS.items():
+        if getattr(person, name) != getattr(old, name):
+            setattr(person, proof, None)
+
+
+@transaction.atomic
+def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, caller: Caller, now: datetime) -> None:
+    """After staff changed what opens doors: audit it, end sessions and codes, and tell the person where they were."""
+    changed = [name for name in OPENS_DOORS if getattr(person, name) != getattr(old, name)]
+    if not changed:
+        return
+    audit.record("person_changed", user=person, actor=by, caller=caller, now=now, changed=changed)
+    codes.end_open(user=person, now=now)
+    sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now)
+    for name in changed:
+        if name in NOTICES and old.proved_address:
+            proved = getattr(old, PROOFS[name]) and getattr(old, name) if name in PROOFS else None
+            notices.tell(user=person, kind=NOTICES[name], address=proved or old.proved_address, now=now)
 
 
 def require_role_within(by: CustomUser, role: str) -> None:

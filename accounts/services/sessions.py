@@ -1,5 +1,6 @@
 """Log in, stay in, log out. One LoginSession row is one log-in; its generation makes refresh tokens single-use."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -9,8 +10,8 @@ from django.contrib.auth import authenticate
 from django.db import transaction
 from django.db.models import F
 
-from accounts.models import CustomUser, LoginSession
-from accounts.services import audit
+from accounts.models import CustomUser, LoginSession, NoticeKind
+from accounts.services import audit, notices
 from accounts.services.audit import Caller
 from api import throttling, tokens
 from api.authentication import SessionRevoked
@@ -19,6 +20,7 @@ from api.errors import Forbidden, NotFound, Unauthenticated
 # Tries at one identifier from one address, at one identifier from anywhere, and from one address.
 TRIES_PER_PAIR, TRIES_PER_IDENTIFIER, TRIES_PER_ADDRESS = 5, 50, 100
 TRIES_WINDOW = 15 * 60  # seconds
+VERSION = re.compile(r"[0-9][0-9._]*")
 
 
 class InvalidCredentials(Unauthenticated):
@@ -96,6 +98,8 @@ def limit_tries(identifier: str, caller: Caller, now: datetime) -> None:
 @transaction.atomic
 def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Caller, now: datetime) -> Tokens:
     """Open a session for a person who has just proved who they are; the oldest beyond the limit end."""
+    if settings.LOGIN_NOTICES and is_new_device(user, caller.user_agent):
+        notices.tell(user=user, kind=NoticeKind.NEW_DEVICE, now=now)
     session = LoginSession.objects.create(
         user=user,
         created_at=now,
@@ -111,6 +115,16 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
     LoginSession.objects.filter(pk__in=surplus).update(revoked_at=now, revoke_reason="too_many")
     audit.record("login", user=user, caller=caller, now=now, session_id=session.pk)
     return tokens_for(session, now=now)
+
+
+def is_new_device(user: CustomUser, user_agent: str) -> bool:
+    """Say whether the person has logged in before, and never with such a browser.
+
+    A browser's version is left out, since it changes every month; the address as well: phones change it every hour.
+    """
+    known = LoginSession.objects.filter(user=user).values_list("user_agent", flat=True).distinct()
+    families = {VERSION.sub("", name) for name in known}
+    return bool(families) and VERSION.sub("", user_agent) not in families
 
 
 def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
@@ -150,6 +164,7 @@ def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
         audit.record(
             "refresh_reused", user=session.user, caller=caller, now=now, session_id=session.pk, outcome="revoked"
         )
+        notices.tell(user=session.user, kind=NoticeKind.SESSION_COPIED, now=now)
     raise RefreshReused
 
 

@@ -6,13 +6,12 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.db import connection
-from procrastinate.contrib.django.models import ProcrastinateJob
 
-from accounts import sms
 from accounts.models import CodePurpose, CustomUser, LoginSession, OneTimeCode, SecurityEvent
-from accounts.services import addresses, codes, notices
+from accounts.services import addresses, codes
 from accounts.services.audit import Caller
 from accounts.tests.factories import UserFactory
+from accounts.tests.worker import work
 from api.clock import now
 from api.tests.clients import browser, signed_in
 
@@ -20,24 +19,6 @@ pytestmark = pytest.mark.django_db
 
 AUTH = "/api/v1/auth/"
 EMAIL, PHONE = f"{AUTH}email/change/", f"{AUTH}phone/change/"
-
-
-@pytest.fixture(autouse=True)
-def texts(monkeypatch):
-    """Catch the SMS that would leave, as (phone, text)."""
-    sent = []
-    monkeypatch.setattr(sms, "send", lambda *, phone, text: sent.append((phone, text)))
-    return sent
-
-
-def work():
-    """Do what the worker would: send what waits."""
-    for job in ProcrastinateJob.objects.filter(status="todo").order_by("id"):
-        match job.task_name:
-            case "accounts.send_code":
-                codes.deliver(**job.args, now=now())
-            case "accounts.send_notice":
-                notices.deliver(**job.args, now=now())
 
 
 def code_from_mail(address):
@@ -217,25 +198,6 @@ def test_one_person_may_ask_only_so_often():
     answers = [client.post(EMAIL, {"email": f"new{n}@example.com"}) for n in range(addresses.CHANGES_PER_PERSON + 1)]
 
     assert [answer.status_code for answer in answers] == [202] * addresses.CHANGES_PER_PERSON + [429]
-
-
-def test_an_address_may_be_notified_only_so_often_and_the_change_goes_on():
-    user = UserFactory()
-
-    for _ in range(notices.NOTICES_PER_ADDRESS + 2):
-        notices.tell(user=user, kind=notices.NoticeKind.EMAIL_CHANGED, now=now())
-
-    assert user.notices.count() == notices.NOTICES_PER_ADDRESS
-
-
-def test_a_notice_is_sent_once_when_its_job_runs_twice():
-    user = UserFactory(phone_number=None)
-    notices.tell(user=user, kind=notices.NoticeKind.EMAIL_CHANGED, now=now())
-
-    work()
-    work()
-
-    assert len(mail.outbox) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from accounts.models import CustomUser, Role
+from accounts.models import CustomUser, Role, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.tests.clients import signed_in
 
@@ -113,3 +113,36 @@ def test_nobody_takes_over_a_peer_or_someone_above(role):
     person.refresh_from_db()
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_above_own")
     assert person.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("change", "proof"),
+    [({"email": "new@example.com"}, "email_verified_at"), ({"phone_number": "0722222222"}, "phone_verified_at")],
+)
+def test_an_address_that_staff_typed_is_unproved(change, proof):
+    person = UserFactory()
+
+    signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(f"{USERS}{person.pk}/", change)
+
+    person.refresh_from_db()
+    assert getattr(person, proof) is None
+
+
+def test_a_change_by_staff_is_in_the_audit_with_who_did_it_and_what():
+    person, manager = UserFactory(), UserFactory(role=Role.MANAGER)
+    change = {"role": "Trainer", "email": person.email, "first_name": "Wanjiru", "password": "given-by-the-desk"}
+
+    signed_in(manager).patch(f"{USERS}{person.pk}/", change)
+
+    event = SecurityEvent.objects.get(event="person_changed")
+    assert (event.user, event.actor, event.detail) == (person, manager, {"changed": ["role", "password"]})
+
+
+def test_a_change_that_opens_no_door_ends_no_session():
+    person = UserFactory()
+    theirs = signed_in(person)
+
+    signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(f"{USERS}{person.pk}/", {"emergency_contact": "0733 333 333"})
+
+    assert theirs.get("/api/v1/auth/me/").status_code == 200
+    assert not SecurityEvent.objects.filter(event="person_changed").exists()

@@ -1,0 +1,157 @@
+"""People are told what happened to their access."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+
+from accounts.models import LoginSession, Notice, NoticeKind, Role
+from accounts.services import notices
+from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.tests.worker import work
+from api.clock import now
+from api.tests.clients import browser, signed_in
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts")]
+
+AUTH = "/api/v1/auth/"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0"
+
+
+def kinds():
+    return list(Notice.objects.order_by("id").values_list("kind", flat=True))
+
+
+def log_in(user, user_agent):
+    client = browser()
+    body = {"identifier": user.username, "password": PASSWORD}
+    assert client.post(f"{AUTH}login/", body, HTTP_USER_AGENT=user_agent).status_code == 200
+
+
+def test_a_notice_says_what_happened_and_when_and_goes_to_the_phone_first(texts):
+    user = UserFactory(phone_number="254711111111")
+    at = now().replace(month=3, day=5, hour=9, minute=30)
+
+    notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=at)
+    work()
+
+    assert texts == [
+        (
+            "254711111111",
+            "On 05 Mar at 12:30 the password of your Kilabu Fitness account was changed."
+            " Was it not you? Change your password and tell the club.",
+        )
+    ]
+    assert Notice.objects.get().sent_at is not None
+
+
+def test_who_has_proved_an_email_address_only_is_told_there(texts):
+    notices.tell(user=UserFactory(phone_verified_at=None), kind=NoticeKind.PASSWORD_CHANGED, now=now())
+    work()
+
+    assert (texts, len(mail.outbox)) == ([], 1)
+
+
+def test_who_has_proved_no_address_is_told_nothing():
+    user = UserFactory(phone_verified_at=None, email_verified_at=None)
+
+    notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now())
+
+    assert kinds() == []
+
+
+def test_there_is_a_text_for_each_kind():
+    assert set(notices.TEXTS) == set(NoticeKind)
+
+
+def test_an_address_may_be_notified_only_so_often_and_the_change_goes_on():
+    user = UserFactory()
+
+    for _ in range(notices.NOTICES_PER_ADDRESS + 2):
+        notices.tell(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
+
+    assert user.notices.count() == notices.NOTICES_PER_ADDRESS
+
+
+def test_a_notice_is_sent_once_when_its_job_runs_twice():
+    user = UserFactory(phone_number=None)
+    notices.tell(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
+
+    work()
+    work()
+
+    assert len(mail.outbox) == 1
+
+
+def test_a_changed_password_is_told():
+    client = signed_in(UserFactory())
+
+    client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
+
+    assert kinds() == ["password_changed"]
+
+
+def test_a_copied_session_is_told_once():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(f"{AUTH}refresh/")
+    LoginSession.objects.update(rotated_at=now() - timedelta(minutes=1))
+
+    for _ in range(2):
+        client.cookies["Refresh"] = first
+        client.post(f"{AUTH}refresh/")
+
+    assert kinds() == ["session_copied"]
+
+
+def test_a_new_kind_of_browser_is_told_and_neither_the_first_one_nor_a_newer_version():
+    user = UserFactory()
+
+    log_in(user, FIREFOX.format(140))
+    log_in(user, FIREFOX.format(141))
+    at_first = kinds()
+    log_in(user, "curl/8.5.0")
+
+    assert at_first == []
+    assert kinds() == ["new_device"]
+
+
+def test_notices_of_new_browsers_can_be_switched_off(settings):
+    settings.LOGIN_NOTICES = False
+    user = UserFactory()
+
+    log_in(user, FIREFOX.format(140))
+    log_in(user, "curl/8.5.0")
+
+    assert kinds() == []
+
+
+def test_a_reset_code_that_was_asked_for_before_dies_with_a_changed_password(texts):
+    user = UserFactory()
+    client = signed_in(user)
+    browser().post(f"{AUTH}password/reset/", {"identifier": user.username})
+    work()
+    (code,) = [text.split()[0] for _, text in texts]
+
+    client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
+    answer = browser().post(
+        f"{AUTH}password/reset/confirm/", {"identifier": user.username, "code": code, "password": "taken-over-now"}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "to"),
+    [
+        ({"password": "given-by-the-desk"}, "password_changed", "254711111111"),
+        ({"phone_number": "0722222222"}, "phone_changed", "254711111111"),
+        ({"email": "new@example.com"}, "email_changed", "old@example.com"),
+    ],
+)
+def test_a_change_by_staff_is_told_at_the_old_address(change, kind, to):
+    person = UserFactory(phone_number="254711111111", email="old@example.com")
+
+    signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(f"/api/v1/users/{person.pk}/", change)
+
+    assert list(Notice.objects.values_list("kind", "address")) == [(kind, to)]

@@ -1,0 +1,16 @@
+"""The worker, as far as people are concerned."""
+
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from accounts.services import codes, notices
+from api.clock import now
+
+
+def work() -> None:
+    """Do what the worker would: send the codes and notices that wait."""
+    for job in ProcrastinateJob.objects.filter(status="todo").order_by("id"):
+        match job.task_name:
+            case "accounts.send_code":
+                codes.deliver(**job.args, now=now())
+            case "accounts.send_notice":
+                notices.deliver(**job.args, now=now())
