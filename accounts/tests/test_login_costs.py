@@ -1,0 +1,75 @@
+"""Time tells nobody who is known: every refusal hashes one password, however it came about."""
+
+import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
+
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.tests.clients import browser
+
+pytestmark = pytest.mark.django_db
+
+AUTH = "/api/v1/auth/"
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The passwords that were hashed."""
+    passwords = []
+    encode = MD5PasswordHasher.encode
+
+    def counting(self, password, salt):
+        passwords.append(password)
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counting)
+    return passwords
+
+
+PEOPLE = {
+    "the right password": ({}, PASSWORD),
+    "a wrong password": ({}, "not-the-password"),
+    "nobody": (None, PASSWORD),
+    "an inactive person": ({"is_active": False}, PASSWORD),
+    "an inactive person's wrong password": ({"is_active": False}, "not-the-password"),
+    "somebody without a password": ({"password": None}, PASSWORD),
+    "somebody unconfirmed": ({"email_verified_at": None, "phone_verified_at": None}, PASSWORD),
+}
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+@pytest.mark.parametrize("by", ["username", "email", "phone_number"])
+def test_a_login_hashes_one_password(hashed, who, by):
+    fields, password = PEOPLE[who]
+    nobody = {"username": "nobody", "email": "nobody@example.com", "phone_number": "0799999999"}
+    identifier = nobody[by] if fields is None else getattr(UserFactory(**fields), by)
+    client = browser()
+    hashed.clear()
+
+    client.post(f"{AUTH}login/", {"identifier": identifier, "password": password})
+
+    assert hashed == [password]
+
+
+@pytest.mark.parametrize("who", ["a wrong password", "nobody", "somebody without a password", "somebody unconfirmed"])
+def test_a_wrong_confirmation_hashes_one_password(hashed, who):
+    fields, password = PEOPLE[who]
+    identifier = "nobody@example.com" if fields is None else UserFactory(**fields).email
+    client = browser()
+    hashed.clear()
+
+    client.post(f"{AUTH}verify/", {"identifier": identifier, "password": password, "code": "123456"})
+
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_registering_hashes_alike_for_a_known_address_and_a_new_one(hashed, is_known):
+    if is_known:
+        UserFactory(email="asha@example.com")
+    person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "password": PASSWORD, "consent": True}
+    client = browser()
+    hashed.clear()
+
+    client.post(f"{AUTH}register/", person)
+
+    assert hashed == [PASSWORD]
