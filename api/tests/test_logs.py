@@ -17,6 +17,10 @@ from api.logs import JsonFormatter, PlainFormatter, without_secrets
         ("POST /api/v1/callbacks/stk/aBcD-123/ 200", "POST /api/v1/callbacks/stk/[secret]/ 200"),
         ("cookie eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "cookie [token]"),
         ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer [secret]"),
+        (
+            "breaks a constraint\nDETAIL:  Failing row contains (1, argon2$x,\nasha@example.com).\n\nThe above",
+            "breaks a constraint\nDETAIL: [row]\n\nThe above",
+        ),
         ("payment 12345678901234", "payment 12345678901234"),
     ],
 )
