@@ -1,10 +1,16 @@
 """People in the admin."""
 
+from copy import copy
+
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.db import transaction
 
 from accounts.models import CustomUser, LoginSession, SecurityEvent
+from accounts.services import audit, people
+from accounts.views.signing_in import caller_of
+from api.clock import now
 
 
 @admin.register(CustomUser)
@@ -22,6 +28,46 @@ class CustomUserAdmin(UserAdmin):
         ("Access", {"fields": ["role", "is_active", "is_staff", "is_superuser", "groups"]}),
         ("Dates", {"fields": ["added_by", "last_login", "date_joined", "consented_at"]}),
     ]
+
+    def get_readonly_fields(self, request, obj=None):
+        """What makes somebody staff or more is a superuser's to give."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else [*fields, "role", "is_staff", "is_superuser", "groups"]
+
+    def has_change_permission(self, request, obj=None):
+        return super().has_change_permission(request, obj) and self.may_touch(request.user, obj)
+
+    def has_delete_permission(self, request, obj=None):
+        return super().has_delete_permission(request, obj) and self.may_touch(request.user, obj)
+
+    def may_touch(self, user, person) -> bool:
+        """Say whether `person` is below `user`, as everywhere else: who sets a password can become its owner."""
+        if person is None or user.is_superuser:
+            return True
+        return not person.is_superuser and people.is_below(person, user)
+
+    def save_model(self, request, obj, form, change):
+        if not change:
+            obj.member_number, obj.added_by = CustomUser.objects.next_member_number(), request.user
+            super().save_model(request, obj, form, change)
+            audit.record(
+                "person_added", user=obj, actor=request.user, caller=caller_of(request), now=now(), role=obj.role
+            )
+            return
+        old = CustomUser.objects.get(pk=obj.pk)
+        people.forget_lost_proofs(obj, old=old)
+        super().save_model(request, obj, form, change)
+        people.close_old_doors(obj, old=old, by=request.user, caller=caller_of(request), now=now())
+
+    @transaction.atomic
+    def user_change_password(self, request, id, form_url=""):
+        """Django's page for somebody's password, which saves past `save_model`."""
+        old = copy(self.get_object(request, id))
+        response = super().user_change_password(request, id, form_url)
+        person = self.get_object(request, id)
+        if old and person:
+            people.close_old_doors(person, old=old, by=request.user, caller=caller_of(request), now=now())
+        return response
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

@@ -64,6 +64,11 @@ class CustomUser(AbstractUser):
             ),
         ]
 
+    def clean(self):
+        """Check as Django does, which makes an e-mail address that is missing an empty one."""
+        super().clean()
+        self.email = self.email or None
+
     @property
     def is_verified(self) -> bool:
         """Whether the person has proved an e-mail address or a phone number to be theirs."""

@@ -177,7 +177,7 @@ def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: dateti
     :raises AlreadyTaken: e-mail, phone or username is somebody's
     """
     person = CustomUser.objects.select_for_update().get(pk=person_id)
-    if by.role != Role.ADMIN and ROLES.index(person.role) <= ROLES.index(by.role):
+    if by.role != Role.ADMIN and not is_below(person, by):
         raise RoleAboveOwn("You can change people below your own role only.")
     require_role_within(by, fields.get("role", person.role))
     old = copy(person)
@@ -216,6 +216,11 @@ def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, call
         if name in NOTICES and old.proved_address:
             proved = getattr(old, PROOFS[name]) and getattr(old, name) if name in PROOFS else None
             notices.tell(user=person, kind=NOTICES[name], address=proved or old.proved_address, now=now)
+
+
+def is_below(person: CustomUser, other: CustomUser) -> bool:
+    """Say whether a person's role is below another's."""
+    return ROLES.index(person.role) > ROLES.index(other.role)
 
 
 def require_role_within(by: CustomUser, role: str) -> None:

@@ -1,0 +1,158 @@
+"""Staff change people in the admin by the rules of the API."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+
+from accounts.member_numbers import is_member_number
+from accounts.models import CustomUser, Notice, Role, SecurityEvent
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.tests.clients import signed_in
+
+pytestmark = pytest.mark.django_db
+
+PEOPLE = "admin:accounts_customuser_"
+
+
+@pytest.fixture
+def owner():
+    return UserFactory(role=Role.ADMIN, is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def as_owner(client, owner):
+    client.force_login(owner)
+    return client
+
+
+@pytest.fixture
+def as_manager(client):
+    """A manager who may enter the admin and change people there."""
+    manager = UserFactory(role=Role.MANAGER, is_staff=True)
+    manager.user_permissions.set(Permission.objects.filter(content_type__app_label="accounts"))
+    client.force_login(manager)
+    return client
+
+
+def form(person, **changes):
+    """What the person's page sends."""
+    kept = ["username", "first_name", "last_name", "email", "phone_number", "emergency_contact", "role"]
+    ticked = {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(person, name)}
+    return {**{name: getattr(person, name) or "" for name in kept}, **ticked, **changes}
+
+
+def save(client, person, **changes):
+    return client.post(reverse(f"{PEOPLE}change", args=[person.pk]), form(person, **changes), secure=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"role": "Trainer"}, []),
+        ({"email": "new@example.com"}, ["email_changed"]),
+        ({"phone_number": "254722222222"}, ["phone_changed"]),
+        ({"is_staff": "on"}, []),
+    ],
+)
+def test_a_change_of_what_opens_doors_is_audited_and_ends_the_sessions(as_owner, owner, change, told):
+    person = UserFactory()
+    theirs = signed_in(person)
+
+    answer = save(as_owner, person, **change)
+
+    event = SecurityEvent.objects.get(event="person_changed")
+    assert answer.status_code == 302
+    assert (event.user, event.actor, event.detail) == (person, owner, {"changed": list(change)})
+    assert theirs.get("/api/v1/auth/me/").status_code == 401
+    assert list(Notice.objects.values_list("kind", flat=True)) == told
+
+
+def test_deactivating_somebody_is_audited(as_owner):
+    person = UserFactory()
+
+    as_owner.post(
+        reverse(f"{PEOPLE}change", args=[person.pk]),
+        {name: value for name, value in form(person).items() if name != "is_active"},
+        secure=True,
+    )
+
+    assert SecurityEvent.objects.get(event="person_changed").detail == {"changed": ["is_active"]}
+
+
+def test_an_address_typed_in_the_admin_is_unproved(as_owner):
+    person = UserFactory()
+
+    save(as_owner, person, email="new@example.com")
+
+    person.refresh_from_db()
+    assert (person.email, person.email_verified_at) == ("new@example.com", None)
+
+
+def test_an_address_emptied_in_the_admin_is_none(as_owner):
+    person = UserFactory()
+
+    answer = save(as_owner, person, email="", phone_number="")
+
+    person.refresh_from_db()
+    assert (answer.status_code, person.email, person.phone_number) == (302, None, None)
+
+
+def test_a_password_set_in_the_admin_is_audited_and_told(as_owner, owner):
+    person = UserFactory()
+    theirs = signed_in(person)
+    new = {"password1": "given-by-the-desk", "password2": "given-by-the-desk", "usable_password": "true"}
+
+    answer = as_owner.post(
+        reverse("admin:auth_user_password_change", args=[person.pk]), {**new, "set-password": "1"}, secure=True
+    )
+
+    event = SecurityEvent.objects.get(event="person_changed")
+    assert answer.status_code == 302
+    assert (event.actor, event.detail) == (owner, {"changed": ["password"]})
+    assert theirs.get("/api/v1/auth/me/").status_code == 401
+    assert Notice.objects.get().kind == "password_changed"
+
+
+def test_a_change_that_opens_no_door_ends_no_session(as_owner):
+    person = UserFactory()
+    theirs = signed_in(person)
+
+    save(as_owner, person, first_name="Wanjiru")
+
+    assert theirs.get("/api/v1/auth/me/").status_code == 200
+    assert not SecurityEvent.objects.filter(event="person_changed").exists()
+
+
+def test_a_manager_makes_nobody_staff_and_gives_no_role(as_manager):
+    person = UserFactory()
+
+    save(as_manager, person, role="Admin", is_staff="on", is_superuser="on", first_name="Wanjiru")
+
+    person.refresh_from_db()
+    assert (person.first_name, person.role, person.is_staff, person.is_superuser) == ("Wanjiru", "Member", False, False)
+
+
+@pytest.mark.parametrize("page", ["admin:accounts_customuser_change", "admin:auth_user_password_change"])
+@pytest.mark.parametrize("fields", [{"role": Role.MANAGER}, {"role": Role.ADMIN}, {"is_superuser": True}])
+def test_a_manager_changes_no_peer_and_nobody_above(as_manager, page, fields):
+    person = UserFactory(**fields)
+
+    answer = as_manager.post(
+        reverse(page, args=[person.pk]), {**form(person), "password1": "x", "password2": "x"}, secure=True
+    )
+
+    person.refresh_from_db()
+    assert answer.status_code == 403
+    assert person.check_password(PASSWORD)
+
+
+def test_a_person_added_in_the_admin_has_a_member_number_and_who_added(as_owner, owner):
+    body = {"username": "juma", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+
+    answer = as_owner.post(reverse(f"{PEOPLE}add"), body, secure=True)
+
+    person = CustomUser.objects.get(username="juma")
+    assert answer.status_code == 302
+    assert is_member_number(person.member_number)
+    assert person.added_by == owner
+    assert person.email is None
