@@ -2,11 +2,13 @@
 
 import hashlib
 import hmac
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
 
+from api import phones
 from api.errors import TooMany
 from api.models import Counter
 
@@ -20,8 +22,15 @@ RETURNING count, resets_at
 
 
 def hashed(identifier: str) -> str:
-    """Return a keyed hash of a phone, e-mail or name: equal ones meet, none can be read back."""
-    return hmac.new(settings.SECRET_KEY.encode(), identifier.lower().encode(), hashlib.sha256).hexdigest()[:32]
+    """Return a keyed hash of a phone, e-mail or name: equal ones meet however they are typed, none can be read back.
+
+    A limit on a number would not hold if each way to write it had a limit of its own.
+    """
+    with suppress(phones.InvalidPhoneNumber):
+        identifier = phones.normalise(identifier)
+    # PostgreSQL compares in upper case, where more letters meet than in lower case.
+    identifier = identifier.upper().lower()
+    return hmac.new(settings.SECRET_KEY.encode(), identifier.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def count(key: str, limit: int, window_seconds: int, now: datetime) -> int:

@@ -129,6 +129,16 @@ def test_the_sixth_wrong_try_is_told_to_wait():
     assert int(answers[-1]["Retry-After"]) == answers[-1].json()["error"]["retry_after"]
 
 
+def test_another_spelling_of_a_number_is_not_another_five_tries():
+    UserFactory(phone_number="254712345678")
+    client = browser()
+    spellings = ["0712345678", "0712 345678", "254712345678", "+254712345678", "0712-345-678", "0712.345.678"]
+
+    answers = [client.post(f"{AUTH}login/", {"identifier": typed, "password": "no"}) for typed in spellings]
+
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+
+
 def test_refresh_rotates_the_session():
     client = signed_in(UserFactory())
     first = client.cookies["Refresh"].value
