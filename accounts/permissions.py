@@ -3,9 +3,13 @@
 from django.conf import settings
 from rest_framework.permissions import BasePermission
 
+from accounts.models import Role
 from accounts.services.people import ReauthRequired
 from api.clock import now
 from api.permissions import is_at_least
+
+# Fields of a person by which somebody gets in.
+OPENS_DOORS = {"role", "email", "phone_number", "password"}
 
 
 class HasLoginSession(BasePermission):
@@ -39,3 +43,17 @@ class HasFreshLogin(HasLoginSession):
         if now() - request.auth.auth_time > settings.FRESH_LOGIN_LIFETIME:
             raise ReauthRequired
         return True
+
+
+class HasFreshLoginForWhatOpensDoors(HasFreshLogin):
+    """Asks for a fresh log-in where staff give somebody a role, an address or a password; else holds."""
+
+    def has_permission(self, request, view):
+        body = request.data if request.method in ("POST", "PATCH") else None
+        if not isinstance(body, dict):
+            return True  # nothing to read, or nothing that a serializer takes
+        # A new person's address and password open nothing that was somebody's; a role does.
+        opens_doors = (
+            body.get("role", Role.MEMBER) != Role.MEMBER if request.method == "POST" else OPENS_DOORS & body.keys()
+        )
+        return super().has_permission(request, view) if opens_doors else True

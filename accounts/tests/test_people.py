@@ -1,9 +1,13 @@
 """Staff and people over HTTP."""
 
+import json
+from datetime import timedelta
+
 import pytest
 
-from accounts.models import CustomUser, Role, SecurityEvent
+from accounts.models import CustomUser, LoginSession, Role, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
 from api.tests.clients import signed_in
 
 pytestmark = pytest.mark.django_db
@@ -146,3 +150,60 @@ def test_a_change_that_opens_no_door_ends_no_session():
 
     assert theirs.get("/api/v1/auth/me/").status_code == 200
     assert not SecurityEvent.objects.filter(event="person_changed").exists()
+
+
+@pytest.fixture
+def tired():
+    """A manager whose log-in is older than ten minutes."""
+    client = signed_in(UserFactory(role=Role.MANAGER))
+    LoginSession.objects.update(auth_time=now() - timedelta(minutes=11))
+    return client
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"role": "Trainer"}, {"email": "a@example.com"}, {"phone_number": None}, {"password": "given-by-the-desk"}],
+)
+def test_changing_what_opens_doors_asks_for_a_fresh_login(tired, change):
+    person = UserFactory()
+
+    answer = tired.patch(f"{USERS}{person.pk}/", change)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "reauth_required")
+    now_is = CustomUser.objects.get(pk=person.pk)
+    for field in ("role", "email", "phone_number", "password"):
+        assert getattr(now_is, field) == getattr(person, field)
+
+
+def test_changing_anything_else_asks_for_none(tired):
+    answer = tired.patch(f"{USERS}{UserFactory().pk}/", {"emergency_contact": "0733 333 333"})
+
+    assert answer.status_code == 200
+
+
+def test_nine_minutes_after_the_login_it_is_fresh():
+    client = signed_in(UserFactory(role=Role.MANAGER))
+    LoginSession.objects.update(auth_time=now() - timedelta(minutes=9))
+
+    assert client.patch(f"{USERS}{UserFactory().pk}/", {"role": "Trainer"}).status_code == 200
+
+
+def test_adding_a_member_asks_for_no_fresh_login_and_adding_staff_does(tired):
+    person = {"first_name": "Juma", "last_name": "Mwangi", "password": PASSWORD}
+
+    answers = [
+        tired.post(USERS, person),
+        tired.post(USERS, {**person, "role": "Member"}),
+        tired.post(USERS, {**person, "role": "Trainer"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [201, 201, 401]
+
+
+@pytest.mark.parametrize("body", [[], "x", 5, True])
+def test_a_body_that_is_no_object_is_refused(body):
+    client = signed_in(UserFactory(role=Role.MANAGER))
+
+    answer = client.generic("PATCH", f"{USERS}{UserFactory().pk}/", json.dumps(body), content_type="application/json")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")

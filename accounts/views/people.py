@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.models import LoginSession, SecurityEvent
-from accounts.permissions import MaySeePeople
+from accounts.permissions import HasFreshLoginForWhatOpensDoors, MaySeePeople
 from accounts.services import people, sessions
 from accounts.views.signing_in import caller_of
 from api.clock import now
@@ -75,7 +75,7 @@ class SecurityEventListView(generics.ListAPIView):
 class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin, viewsets.GenericViewSet):
     """People, for staff: trainers see, receptionists add and change, nobody above their own role."""
 
-    permission_classes = [MaySeePeople]
+    permission_classes = [MaySeePeople, HasFreshLoginForWhatOpensDoors]
     lookup_value_converter = "int"
     serializer_class = serializers.UserSerializer
     queryset = CustomUser.objects.select_related("added_by").order_by("last_name", "first_name", "id")
