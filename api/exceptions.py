@@ -7,7 +7,8 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
-from django.http import Http404, JsonResponse
+from django.http import Http404, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -77,7 +78,7 @@ def translate(exception: Exception) -> errors.DomainError:
             return refusal(400, "validation_error", "Some fields are not valid.", details_of(exception.detail))
         case DjangoValidationError():
             return refusal(400, "validation_error", "Some fields are not valid.", details_of(as_detail(exception)))
-        case drf.ParseError() | RecursionError():
+        case drf.ParseError() | RecursionError() | MultiPartParserError() | UnreadablePostError():
             return refusal(400, "parse_error", "The body could not be read as JSON.")
         case drf.AuthenticationFailed() | drf.NotAuthenticated():
             return refusal(401, exception.get_codes(), exception.detail)

@@ -1,6 +1,7 @@
-"""Whose money a caller may see: one's own, or, for staff, everyone's. What is not yours is not there (404)."""
+"""Whose money a caller may see and act on. What one may not even see is not there (404)."""
 
 from django.db.models import QuerySet
+from rest_framework.permissions import IsAuthenticated
 
 from api.permissions import is_at_least
 
@@ -15,3 +16,12 @@ def visible_payments(payments: QuerySet, user) -> QuerySet:
 def visible_receipts(receipts: QuerySet, user) -> QuerySet:
     """Return the receipts that `user` may see."""
     return receipts if is_at_least(user, STAFF) else receipts.filter(member_id=user.pk)
+
+
+class OwnOrReceptionist(IsAuthenticated):
+    """One prompts for and withdraws one's own payments; anybody's from Receptionist up. A Trainer only looks."""
+
+    code, message = "permission_denied", "Your role does not allow this."
+
+    def has_object_permission(self, request, view, payment):
+        return payment.payer_id == request.user.pk or is_at_least(request.user, "Receptionist")

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.tests.factories import UserFactory
-from api.tests.clients import browser, signed_in
+from api.tests.clients import BrowserClient, browser, signed_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -54,6 +54,18 @@ def test_any_bytes_of_a_stranger_are_answered(path):
         assert_refused_or_answered(client.generic("POST", f"/api/v1/{path}", body, content_type="application/json"))
 
     attack()
+
+
+@pytest.mark.parametrize("path", ["auth/login/", "auth/register/", "auth/refresh/", "auth/logout/"])
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=\x00"])
+def test_a_form_without_its_boundary_is_refused_before_any_view(path, content_type):
+    client = BrowserClient(raise_request_exception=False)
+    client.get("/api/v1/auth/csrf/")
+    client.csrf_token = None  # so that the check looks for it in the form
+
+    answer = client.generic("POST", f"/api/v1/{path}", b"--x\r\n", content_type=content_type)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "parse_error")
 
 
 @pytest.mark.parametrize(

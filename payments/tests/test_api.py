@@ -204,6 +204,18 @@ def test_cancelling_withdraws_once_and_a_paid_payment_stays(member):
     assert code_of(client.post(f"/api/v1/payments/{paid.reference}/cancel/")) == (409, "invalid_transition")
 
 
+@pytest.mark.parametrize("verb", ["push", "cancel"])
+def test_a_trainer_sees_anybodys_payment_and_acts_on_none(member, verb):
+    payment = open_payment(member)
+    client = as_user(MemberFactory(role="Trainer"))
+
+    assert client.get(f"/api/v1/payments/{payment.reference}/").status_code == 200
+    assert code_of(client.post(f"/api/v1/payments/{payment.reference}/{verb}/", {}, format="json")) == (
+        403,
+        "permission_denied",
+    )
+
+
 def test_ones_credit_is_told(member):
     payment = open_payment(member, amount=100)
     message = C2bMessage("TKN1AB2C3D", NOON, 150, "174379", payment.reference, "", "", "Pay Bill", "")

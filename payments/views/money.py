@@ -12,7 +12,7 @@ from api.errors import Invalid
 from api.pagination import CursorPagination
 from payments import ledger, pushes, serializers, services
 from payments.models import Account, Allocation, Payment, Receipt
-from payments.permissions import visible_payments, visible_receipts
+from payments.permissions import OwnOrReceptionist, visible_payments, visible_receipts
 
 LIVE_ALLOCATIONS = Allocation.objects.filter(undone_at__isnull=True).order_by("pk")
 
@@ -39,12 +39,18 @@ def payment_for(user, reference: str) -> Payment:
     return payment
 
 
-def id_of_payment(user, reference: str) -> Payment:
-    """Return the bare payment, for a verb; 404 as above."""
-    payment = visible_payments(Payment.objects.all(), user).filter(reference=reference.upper()).first()
-    if payment is None:
-        raise Http404
-    return payment
+class PaymentVerbView(APIView):
+    """Act on a payment that the caller may see and may act on."""
+
+    permission_classes = [OwnOrReceptionist]
+
+    def bare_payment(self, reference: str) -> Payment:
+        """Return the payment, without what its detail shows; 404 as above, 403 for who may only look."""
+        payment = visible_payments(Payment.objects.all(), self.request.user).filter(reference=reference.upper()).first()
+        if payment is None:
+            raise Http404
+        self.check_object_permissions(self.request, payment)
+        return payment
 
 
 def detail(request, reference: str, status: int = 200) -> Response:
@@ -78,16 +84,15 @@ class PaymentView(APIView):
         return detail(request, reference)
 
 
-class PaymentPushView(APIView):
+class PaymentPushView(PaymentVerbView):
     """Prompt a phone for a payment, again if need be."""
 
-    permission_classes = [IsAuthenticated]
     serializer_class = serializers.PushRequestSerializer
 
     def post(self, request, reference):
         asked = serializers.PushRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        payment = id_of_payment(request.user, reference)
+        payment = self.bare_payment(reference)
         phone = asked.validated_data.get("phone_number") or payment.payer.phone_number
         if not phone:
             raise NoPhoneNumber
@@ -95,14 +100,13 @@ class PaymentPushView(APIView):
         return detail(request, reference, status=202)
 
 
-class PaymentCancelView(APIView):
+class PaymentCancelView(PaymentVerbView):
     """Withdraw a payment that is not paid."""
 
-    permission_classes = [IsAuthenticated]
     serializer_class = None
 
     def post(self, request, reference):
-        payment = id_of_payment(request.user, reference)
+        payment = self.bare_payment(reference)
         services.cancel_payment(payment_id=payment.pk, by_id=request.user.pk, now=now())
         return detail(request, reference)
 
