@@ -9,7 +9,7 @@ from api import request_ids
 # A Kenyan mobile number in any of its written forms; a JSON Web Token; a callback's path; what PostgreSQL tells of a
 # row that breaks a constraint, which is the whole row.
 SECRETS = (
-    (re.compile(r"(?<!\d)(?:\+?254|0)([17]\d)\d{4}(\d{3})(?!\d)"), r"\1****\2"),
+    (re.compile(r"(?<!\d)(?:\+?254[ -]?|0)?([17]\d)\d[ -]?\d{3}[ -]?(\d{3})(?!\d)"), r"\1****\2"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "[token]"),
     (re.compile(r"(/callbacks/(?:stk|c2b)/)[^/\s\"]+"), r"\1[secret]"),
     (re.compile(r"(?i)(bearer|basic) [\w+/=.-]{8,}"), r"\1 [secret]"),

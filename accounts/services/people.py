@@ -15,6 +15,8 @@ from api.permissions import ROLES
 
 REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
 VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW = 60, 15 * 60  # seconds
+# Codes asked for from one place, whoever they go to: one stranger cannot text every member.
+CODES_PER_CALLER, CODES_WINDOW = 30, 60 * 60  # seconds
 
 # What of a person opens doors; what proves it; and what they are told when staff change it.
 OPENS_DOORS = ("role", "email", "phone_number", "password", "is_active", "is_staff", "is_superuser")
@@ -66,8 +68,9 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
 def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
     """Send another confirmation code, if the address is somebody's and still unconfirmed. Always answered alike.
 
-    :raises TooMany: too many codes to one address
+    :raises TooMany: too many codes to one address, or asked for from one place
     """
+    throttling.count(f"codes:{caller.ip}", CODES_PER_CALLER, CODES_WINDOW, now)
     user = find(identifier)
     if user is None or user.is_verified:
         codes.count_send(identifier, now)
@@ -100,8 +103,9 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
 def request_password_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
     """Send a reset code, if the identifier is somebody's. Always answered alike.
 
-    :raises TooMany: too many codes to one address
+    :raises TooMany: too many codes to one address, or asked for from one place
     """
+    throttling.count(f"codes:{caller.ip}", CODES_PER_CALLER, CODES_WINDOW, now)
     user = find(identifier)
     address = user and user.proved_address
     if not address or not user.is_active:

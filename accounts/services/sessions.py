@@ -79,6 +79,7 @@ def log_in(*, identifier: str, password: str, remember: bool, caller: Caller, no
             "login", user=None, caller=caller, now=now, outcome="refused", identifier=throttling.hashed(identifier)
         )
         raise InvalidCredentials
+    forget_tries(identifier, caller)
     if not user.is_verified:
         raise NotVerified
     return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
@@ -89,10 +90,18 @@ def limit_tries(identifier: str, caller: Caller, now: datetime) -> None:
 
     :raises TooMany: too many tries
     """
-    who = throttling.hashed(identifier)
     throttling.count(f"login:address:{caller.ip}", TRIES_PER_ADDRESS, TRIES_WINDOW, now)
-    throttling.count(f"login:pair:{who}:{caller.ip}", TRIES_PER_PAIR, TRIES_WINDOW, now)
-    throttling.count(f"login:identifier:{who}", TRIES_PER_IDENTIFIER, TRIES_WINDOW, now)
+    throttling.count(_pair(identifier, caller), TRIES_PER_PAIR, TRIES_WINDOW, now)
+    throttling.count(f"login:identifier:{throttling.hashed(identifier)}", TRIES_PER_IDENTIFIER, TRIES_WINDOW, now)
+
+
+def forget_tries(identifier: str, caller: Caller) -> None:
+    """Begin anew the count of who has just given the right password from here; what others tried still counts."""
+    throttling.forget(_pair(identifier, caller))
+
+
+def _pair(identifier: str, caller: Caller) -> str:
+    return f"login:pair:{throttling.hashed(identifier)}:{caller.ip}"
 
 
 @transaction.atomic

@@ -139,6 +139,22 @@ def test_another_spelling_of_a_number_is_not_another_five_tries():
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
 
 
+def test_who_knows_the_password_may_log_in_as_often_as_they_like():
+    user = UserFactory()
+
+    for _ in range(7):
+        signed_in(user)  # asserts that it is let in
+
+
+@pytest.mark.parametrize("path", ["password/reset/", "verify/resend/"])
+def test_one_place_cannot_have_codes_sent_to_everybody(path):
+    client = browser()
+
+    answers = [client.post(f"{AUTH}{path}", {"identifier": f"0712{n:06d}"}) for n in range(31)]
+
+    assert [answer.status_code for answer in answers] == [202] * 30 + [429]
+
+
 def test_refresh_rotates_the_session():
     client = signed_in(UserFactory())
     first = client.cookies["Refresh"].value
