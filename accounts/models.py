@@ -48,6 +48,9 @@ class CustomUser(AbstractUser):
 
     objects = CustomUserManager()
 
+    # What shows that an address is the person's own.
+    PROOFS = {"email": "email_verified_at", "phone_number": "phone_verified_at"}
+
     class Meta(AbstractUser.Meta):
         verbose_name = "person"
         verbose_name_plural = "people"
@@ -77,7 +80,11 @@ class CustomUser(AbstractUser):
     @property
     def proved_address(self) -> str | None:
         """Where messages reach the person for certain: the phone, or else the e-mail address, if proved theirs."""
-        return (self.phone_verified_at and self.phone_number) or (self.email_verified_at and self.email) or None
+        return self.proved("phone_number") or self.proved("email")
+
+    def proved(self, field: str) -> str | None:
+        """Return the e-mail address or phone number if it is proved to be the person's own."""
+        return (getattr(self, self.PROOFS[field]) and getattr(self, field)) or None
 
 
 class LoginSession(models.Model):

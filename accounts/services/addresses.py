@@ -14,7 +14,6 @@ CHANGES_PER_PERSON, CHANGES_WINDOW = 10, 60 * 60  # seconds
 
 # What a purpose changes, and what the person is told of it.
 FIELDS = {CodePurpose.EMAIL: "email", CodePurpose.PHONE: "phone_number"}
-VERIFIED_AT = {CodePurpose.EMAIL: "email_verified_at", CodePurpose.PHONE: "phone_verified_at"}
 ASKED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGE_ASKED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGE_ASKED}
 CHANGED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGED}
 
@@ -37,7 +36,7 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, call
             codes.request(user=user, purpose=purpose, address=address, now=now)
             outcome = "ok"
         audit.record(f"{field}_change_asked", user=user, caller=caller, now=now, outcome=outcome)
-        notices.tell(user=user, kind=ASKED[purpose], address=getattr(user, field), now=now)
+        notices.tell(user=user, kind=ASKED[purpose], address=user.proved(field), now=now)
 
 
 def confirm_change(
@@ -51,18 +50,18 @@ def confirm_change(
     used = codes.redeem(user=session.user, purpose=purpose, code=code, now=now)
     field = FIELDS[purpose]
     with transaction.atomic():
-        user = CustomUser.objects.select_for_update().get(pk=used.user_id)
-        old = getattr(user, field)
+        user = CustomUser.objects.get(pk=used.user_id)
+        told_at = user.proved(field) or user.proved_address
         setattr(user, field, used.address)
-        setattr(user, VERIFIED_AT[purpose], now)
+        setattr(user, user.PROOFS[field], now)
         try:
             with transaction.atomic():
-                user.save(update_fields=[field, VERIFIED_AT[purpose]])
+                user.save(update_fields=[field, user.PROOFS[field]])
         except IntegrityError as error:
             raise AlreadyTaken from error
         # A code on its way to the old address must not open the account again.
         codes.end_open(user=user, now=now)
         sessions.revoke_all(user=user, reason=f"{field}_changed", caller=caller, now=now, keep=session.pk)
         audit.record(f"{field}_changed", user=user, caller=caller, now=now, session_id=session.pk)
-        notices.tell(user=user, kind=CHANGED[purpose], address=old, now=now)
+        notices.tell(user=user, kind=CHANGED[purpose], address=told_at, now=now)
     return user

@@ -18,9 +18,8 @@ VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW = 60, 15 * 60  # seconds
 # Codes asked for from one place, whoever they go to: one stranger cannot text every member.
 CODES_PER_CALLER, CODES_WINDOW = 30, 60 * 60  # seconds
 
-# What of a person opens doors; what proves it; and what they are told when staff change it.
+# What of a person opens doors, and what they are told when staff change it.
 OPENS_DOORS = ("role", "email", "phone_number", "password", "is_active", "is_staff", "is_superuser")
-PROOFS = {"email": "email_verified_at", "phone_number": "phone_verified_at"}
 NOTICES = {
     "email": NoticeKind.EMAIL_CHANGED,
     "phone_number": NoticeKind.PHONE_CHANGED,
@@ -202,7 +201,7 @@ def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: dateti
 
 def forget_lost_proofs(person: CustomUser, *, old: CustomUser) -> None:
     """Hold what somebody else typed for unproved: a slip would send the person's codes to a stranger."""
-    for name, proof in PROOFS.items():
+    for name, proof in person.PROOFS.items():
         if getattr(person, name) != getattr(old, name):
             setattr(person, proof, None)
 
@@ -217,9 +216,9 @@ def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, call
     codes.end_open(user=person, now=now)
     sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now)
     for name in changed:
-        if name in NOTICES and old.proved_address:
-            proved = getattr(old, PROOFS[name]) and getattr(old, name) if name in PROOFS else None
-            notices.tell(user=person, kind=NOTICES[name], address=proved or old.proved_address, now=now)
+        told_at = (old.proved(name) if name in old.PROOFS else None) or old.proved_address
+        if name in NOTICES and told_at:
+            notices.tell(user=person, kind=NOTICES[name], address=told_at, now=now)
 
 
 def is_below(person: CustomUser, other: CustomUser) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from django.core import mail
 from django.db import connection
 
-from accounts.models import CodePurpose, CustomUser, LoginSession, OneTimeCode, SecurityEvent
+from accounts.models import CodePurpose, CustomUser, LoginSession, Notice, OneTimeCode, SecurityEvent
 from accounts.services import addresses, codes
 from accounts.services.audit import Caller
 from accounts.tests.factories import UserFactory
@@ -15,7 +15,7 @@ from accounts.tests.worker import work
 from api.clock import now
 from api.tests.clients import browser, signed_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts")]
 
 AUTH = "/api/v1/auth/"
 EMAIL, PHONE = f"{AUTH}email/change/", f"{AUTH}phone/change/"
@@ -73,13 +73,25 @@ def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made(
     ]
 
 
-def test_who_had_no_email_address_is_told_by_phone(texts):
-    client = signed_in(UserFactory(email=None, email_verified_at=None, phone_number="254711111111"))
+@pytest.mark.parametrize("email", [None, "typed-by-the-desk@example.com"])
+def test_who_has_proved_no_email_address_is_told_by_phone(texts, email):
+    client = signed_in(UserFactory(email=email, email_verified_at=None, phone_number="254711111111"))
 
     client.post(EMAIL, {"email": "new@example.com"})
-    work()
+    client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
 
-    assert [to for to, _ in texts] == ["254711111111"]
+    assert list(Notice.objects.values_list("address", flat=True)) == ["254711111111"] * 2
+
+
+def test_who_has_proved_no_phone_is_told_of_the_first_one_by_email(texts):
+    client = signed_in(UserFactory(phone_number=None, phone_verified_at=None, email="asha@example.com"))
+
+    client.post(PHONE, {"phone_number": "0722 222 222"})
+    work()
+    ((_, text),) = texts
+    client.post(f"{PHONE}confirm/", {"code": text.split()[0]})
+
+    assert list(Notice.objects.values_list("address", flat=True)) == ["asha@example.com"] * 2
 
 
 @pytest.mark.parametrize(

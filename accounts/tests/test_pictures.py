@@ -5,9 +5,11 @@ import struct
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from PIL import Image, PngImagePlugin
 
 from accounts import pictures as redrawing
@@ -110,6 +112,25 @@ def test_a_new_picture_takes_the_old_ones_place(media):
 
     (second,) = kept(media)
     assert first.name != second.name
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pictures_that_come_at_once_leave_one_file(media):
+    user = UserFactory()
+    barrier = Barrier(6)
+
+    def upload(colour):
+        barrier.wait()
+        try:
+            pictures.set_picture(user=user, file=io.BytesIO(image(size=(20, 20), colour=colour)), now=user.date_joined)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(upload, ["red", "blue", "green", "black", "white", "grey"]))
+
+    user.refresh_from_db()
+    assert [path.name for path in kept(media)] == [user.profile_picture.name.rsplit("/")[-1]]
 
 
 @pytest.mark.django_db(transaction=True)
