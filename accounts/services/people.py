@@ -55,13 +55,22 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             audit.record("registered", user=user, caller=caller, now=now)
     except IntegrityError:
         known = find(address)
-        if known and not known.is_verified and known.added_by_id is None:
+        if known and is_unproved_registration(known):
             # Nobody has proved this address yet: whoever registers last sets the password the code will need.
             with transaction.atomic():
                 known.set_password(password)
                 known.save(update_fields=["password"])
         audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
         resend(identifier=address, caller=caller, now=now)
+
+
+def is_unproved_registration(person: CustomUser) -> bool:
+    """Say whether somebody registered the person from outside and has proved nothing yet.
+
+    Never true of who may have a way in that asks for no proof, as the admin does of the first administrator.
+    """
+    is_staff = person.is_staff or person.is_superuser or person.role != Role.MEMBER
+    return not (person.is_verified or is_staff or person.added_by_id)
 
 
 def resend(*, identifier: str, caller: Caller, now: datetime) -> None:

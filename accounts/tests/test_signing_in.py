@@ -67,6 +67,27 @@ def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
     assert [unaware.status_code, confirmed.status_code, stranger.status_code] == [400, 200, 401]
 
 
+@pytest.mark.parametrize(
+    "fields", [{"is_superuser": True}, {"is_staff": True}, {"role": "Manager"}, {"added_by": True}, {"proved": True}]
+)
+def test_registering_anothers_address_never_sets_their_password(fields):
+    proof = {} if fields.pop("proved", None) else {"email_verified_at": None, "phone_verified_at": None}
+    added_by = UserFactory() if fields.pop("added_by", None) else None
+    person = UserFactory(email="asha@example.com", added_by=added_by, **proof, **fields)
+    body = {
+        "first_name": "A",
+        "last_name": "B",
+        "email": person.email,
+        "password": "the-strangers-own",
+        "consent": True,
+    }
+
+    browser().post(f"{AUTH}register/", body)
+
+    person.refresh_from_db()
+    assert person.check_password(PASSWORD)
+
+
 def test_login_sets_both_cookies_and_no_token_in_the_body():
     client = browser()
     user = UserFactory()
