@@ -15,6 +15,10 @@ class CustomUserManager(UserManager):
         user.email = user.email or None  # the column is unique; many people have no e-mail
         return user
 
+    def create_superuser(self, username, email=None, password=None, **fields):
+        """Create an administrator, who is one in the API too."""
+        return super().create_superuser(username, email, password, **{"role": "Admin", **fields})
+
     def create_member(
         self, *, username: str | None = None, email: str | None = None, password: str | None = None, **fields
     ):

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 
 from accounts.models import CustomUser, LoginSession, Role, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -45,6 +46,13 @@ def test_staff_add_a_person_through_the_manager_and_are_named_as_who_added():
         },
     }
     assert person.check_password(PASSWORD)
+
+
+def test_who_is_made_on_the_command_line_is_an_administrator_everywhere(capsys):
+    call_command("createsuperuser", "--no-input", username="owner", email="owner@example.com")
+
+    owner = CustomUser.objects.get()
+    assert (owner.role, owner.is_staff, owner.is_superuser) == ("Admin", True, True)
 
 
 def test_nobody_gives_a_role_above_their_own():
