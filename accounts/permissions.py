@@ -34,6 +34,9 @@ class MaySeePeople(BasePermission):
 class HasFreshLogin(HasLoginSession):
     """Holds for FRESH_LOGIN_LIFETIME after the person proved who they are; then they log in again.
 
+    For acts that the finder of an unlocked phone must not do. A refresh makes no session fresh: a client that is told
+    `reauth_required` asks for the password, calls auth/login/, and repeats the call with the new session.
+
     :raises ReauthRequired: that was longer ago
     """
 

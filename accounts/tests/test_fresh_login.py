@@ -1,0 +1,59 @@
+"""Acts that ask for a log-in of the last ten minutes."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory, force_authenticate
+from rest_framework.views import APIView
+
+from accounts.models import LoginSession
+from accounts.permissions import HasFreshLogin
+from accounts.tests.factories import UserFactory
+from api.clock import now
+from api.tests.clients import signed_in
+
+pytestmark = pytest.mark.django_db
+
+
+class Guarded(APIView):
+    permission_classes = [HasFreshLogin]
+
+    def post(self, request):
+        return Response(None)
+
+
+def answer_to(session):
+    """Return what the guarded view answers to who has this session, or none of ours."""
+    request = APIRequestFactory().post("/")
+    force_authenticate(request, UserFactory.build() if session is None else session.user, session)
+    response = Guarded.as_view()(request)
+    return response.status_code, response.data and response.data["error"]["code"]
+
+
+def session_of_age(age):
+    signed_in(UserFactory())
+    LoginSession.objects.update(auth_time=now() - age)
+    return LoginSession.objects.get()
+
+
+def test_a_login_of_the_last_minutes_is_fresh():
+    assert answer_to(session_of_age(settings.FRESH_LOGIN_LIFETIME - timedelta(seconds=5))) == (200, None)
+
+
+def test_an_older_login_is_asked_to_log_in_again():
+    assert answer_to(session_of_age(settings.FRESH_LOGIN_LIFETIME + timedelta(seconds=1))) == (401, "reauth_required")
+
+
+def test_the_admins_session_is_not_a_login_here():
+    assert answer_to(None) == (403, "permission_denied")
+
+
+def test_a_refresh_makes_no_login_fresh():
+    client = signed_in(UserFactory())
+    LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
+
+    client.post("/api/v1/auth/refresh/")
+
+    assert answer_to(LoginSession.objects.get()) == (401, "reauth_required")
