@@ -261,3 +261,13 @@ def test_two_people_who_prove_one_address_at_once_get_it_once():
 
     assert answers == ["changed", "taken"]
     assert CustomUser.objects.filter(email="new@example.com").count() == 1
+
+
+def test_the_limit_of_codes_to_an_address_does_not_tell_whose_it_is():
+    UserFactory(email="taken@example.com")
+
+    def ask_six_times(address):
+        client = signed_in(UserFactory())
+        return [client.post(EMAIL, {"email": address}).status_code for _ in range(6)]
+
+    assert ask_six_times("taken@example.com") == ask_six_times("free@example.com") == [202] * 5 + [429]
