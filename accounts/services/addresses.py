@@ -35,7 +35,7 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, call
         else:
             codes.request(user=user, purpose=purpose, address=address, now=now)
             outcome = "ok"
-        audit.record(f"{field}_change_asked", user=user, caller=caller, now=now, outcome=outcome)
+        audit.record(f"{field}_change_asked", user=user, actor=user, caller=caller, now=now, outcome=outcome)
         notices.tell(user=user, kind=ASKED[purpose], address=user.proved(field), now=now)
 
 

@@ -27,11 +27,14 @@ def record(
     outcome: str = "ok",
     **detail,
 ) -> None:
-    """Write one row of the audit; `detail` holds no secret and no whole identifier of an unknown person."""
+    """Write one row of the audit; `detail` holds no secret and no whole identifier of an unknown person.
+
+    The actor is the person themselves unless another is given, and nobody known when the act was refused.
+    """
     SecurityEvent.objects.create(
         event=event,
         user=user,
-        actor=actor or user,
+        actor=actor or (user if outcome != "refused" else None),
         session_id=session_id,
         outcome=outcome,
         ip=caller.ip,

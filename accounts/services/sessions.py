@@ -10,6 +10,7 @@ from django.contrib.auth import authenticate
 from django.db import transaction
 from django.db.models import F
 
+from accounts.backends import find
 from accounts.models import CustomUser, LoginSession, NoticeKind
 from accounts.services import audit, notices
 from accounts.services.audit import Caller
@@ -76,11 +77,17 @@ def log_in(*, identifier: str, password: str, remember: bool, caller: Caller, no
     user = authenticate(None, username=identifier, password=password)
     if user is None:
         audit.record(
-            "login", user=None, caller=caller, now=now, outcome="refused", identifier=throttling.hashed(identifier)
+            "login",
+            user=find(identifier),  # theirs to see, also when it was not them
+            caller=caller,
+            now=now,
+            outcome="refused",
+            identifier=throttling.hashed(identifier),
         )
         raise InvalidCredentials
     forget_tries(identifier, caller)
     if not user.is_verified:
+        audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
         raise NotVerified
     return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
 
@@ -121,7 +128,8 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
         user_agent=caller.user_agent,
     )
     surplus = live_sessions(user, now).order_by("-created_at").values("pk")[settings.SESSIONS_PER_USER :]
-    LoginSession.objects.filter(pk__in=surplus).update(revoked_at=now, revoke_reason="too_many")
+    if ended := revoke(LoginSession.objects.filter(pk__in=surplus), reason="too_many", now=now):
+        audit.record("sessions_revoked", user=user, caller=caller, now=now, reason="too_many", count=ended)
     audit.record("login", user=user, caller=caller, now=now, session_id=session.pk)
     return tokens_for(session, now=now)
 
