@@ -101,11 +101,13 @@ def open_payment(
     head_id: int | None = None,
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
+    spend: bool = True,
 ) -> Payment:
     """Open a payment of `amount` whole KES and spend the payer's credit on it; it may come back paid.
 
     A payment that comes back paid is not announced: the thing it buys does not point at it yet, so the caller
-    grants it. The same `idempotency_key` of the same creator returns the payment it opened the first time.
+    grants it. The same `idempotency_key` of the same creator returns the payment it opened the first time. Who opens
+    several for one prompt opens all of them without spending (`spend`), and calls `spend_credit` after.
 
     :raises InvalidAmount: the amount is negative or no whole number
     :raises IdempotencyKeyReused: the key came before with another body
@@ -140,13 +142,23 @@ def open_payment(
     _record_birth(payment, evidence="opened", by_id=created_by_id, now=now)
     if amount == 0:
         _move(payment, to=S.PAID, evidence="nothing to pay", by_id=created_by_id, now=now, paid_at=now)
-    else:
+    elif spend:
         spend_credit(payment=payment, by_id=created_by_id, now=now)
     return payment
 
 
 @transaction.atomic
-def record_comp(*, payer_id: int, description: str, reason: str, by_id: int, now: datetime) -> Payment:
+def record_comp(
+    *,
+    payer_id: int,
+    description: str,
+    reason: str,
+    by_id: int,
+    now: datetime,
+    head_id: int | None = None,
+    idempotency_key: str | None = None,
+    body_fingerprint: str = "",
+) -> Payment:
     """Record something given for nothing as a paid payment of 0, with the reason and who gave it in its history."""
     lock_members({payer_id})
     payment = Payment.objects.create(
@@ -157,6 +169,9 @@ def record_comp(*, payer_id: int, description: str, reason: str, by_id: int, now
         created_by_id=by_id,
         created_at=now,
         expires_at=now,
+        head_id=head_id,
+        idempotency_key=idempotency_key,
+        body_fingerprint=body_fingerprint,
     )
     _record_birth(payment, evidence="opened", by_id=by_id, now=now)
     _move(payment, to=S.PAID, evidence=f"comp: {reason}", by_id=by_id, now=now, paid_at=now)

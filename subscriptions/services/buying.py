@@ -111,14 +111,17 @@ def subscribe(
     members = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
         _require_may_buy(members.get(member_id), plan, now)
+    fees = {member_id: 0 if _has_joined(member_id, plan) else plan.joining_fee for member_id in member_ids}
     bought: list[Subscription] = []
-    for member_id in member_ids:
+    # Of a plan that costs nothing, who owes the joining fee comes first: the head payment must take money.
+    for member_id in sorted(member_ids, key=lambda each: not fees[each]):
         bought.append(
             _open(
                 plan,
                 members[member_id],
+                joining_fee=fees[member_id],
                 payer_id=payer_id,
-                head_id=bought[0].payment_id if bought and bought[0].payment.amount_owed else None,
+                head_id=bought[0].payment_id if bought else None,
                 created_by_id=created_by_id,
                 now=now,
                 # One request has one key: it stands on the head payment.
@@ -126,9 +129,9 @@ def subscribe(
                 body_fingerprint="" if bought else body_fingerprint,
             )
         )
-    owing = next((each.payment for each in bought if each.payment.amount_owed), None)
-    if phone and owing is not None:
-        pushes.request_push(payment_id=owing.pk, phone=phone, created_by_id=created_by_id, now=now)
+    _spend_and_grant(bought, by_id=created_by_id, now=now)
+    if phone and bought[0].payment.amount_owed:
+        pushes.request_push(payment_id=bought[0].payment_id, phone=phone, created_by_id=created_by_id, now=now)
     return Purchase(_fresh(bought), is_new=True)
 
 
@@ -173,13 +176,14 @@ def cancel(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
     return subscription
 
 
-def _open(plan: Plan, member, *, payer_id: int, created_by_id: int, now: datetime, **opening) -> Subscription:
-    """Open the payment and the pending period for one member; grant it when nothing is owed."""
-    joining_fee = 0 if _has_joined(member.pk, plan) else plan.joining_fee
+def _open(
+    plan: Plan, member, *, joining_fee: int, payer_id: int, created_by_id: int, now: datetime, **opening
+) -> Subscription:
+    """Open the payment and the pending period for one member."""
     amount = plan.price + joining_fee
     if amount == 0:
         payment = payment_services.record_comp(
-            payer_id=payer_id, description=plan.name, reason="free plan", by_id=created_by_id, now=now
+            payer_id=payer_id, description=plan.name, reason="free plan", by_id=created_by_id, now=now, **opening
         )
     else:
         payment = payment_services.open_payment(
@@ -188,9 +192,10 @@ def _open(plan: Plan, member, *, payer_id: int, created_by_id: int, now: datetim
             description=f"{plan.name} for {member.get_full_name() or member.member_number}"[:120],
             created_by_id=created_by_id,
             now=now,
+            spend=False,
             **opening,
         )
-    subscription = Subscription.objects.create(
+    return Subscription.objects.create(
         member=member,
         payment=payment,
         joining_fee=joining_fee,
@@ -199,9 +204,18 @@ def _open(plan: Plan, member, *, payer_id: int, created_by_id: int, now: datetim
         origin=Origin.BOUGHT,
         **snapshot(plan),
     )
-    if payment.status == PaymentStatus.PAID:
-        grant_for_payment(payment_id=payment.pk, now=now)
-    return subscription
+
+
+def _spend_and_grant(bought: Sequence[Subscription], *, by_id: int, now: datetime) -> None:
+    """Spend the payer's credit on what was bought, and grant what it covers.
+
+    On the head payment last: while anything is owed the head owes some of it, so one prompt asks for all of it.
+    """
+    for each in reversed(bought):
+        if each.payment.status != PaymentStatus.PAID:
+            payment_services.spend_credit(payment=each.payment, by_id=by_id, now=now)
+        if each.payment.status == PaymentStatus.PAID:
+            grant_for_payment(payment_id=each.payment_id, now=now)
 
 
 def _require_may_buy(member, plan: Plan, now: datetime) -> None:
@@ -233,7 +247,12 @@ def _bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tupl
         return ()
     if head.body_fingerprint != fingerprint:
         raise payment_services.IdempotencyKeyReused
-    return _fresh(Subscription.objects.filter(Q(payment=head) | Q(payment__head=head)).order_by("pk"))
+    return _fresh(_paid_with(head.pk))
+
+
+def _paid_with(head_id: int):
+    """Return what one request bought: the periods of the head payment and of its companions."""
+    return Subscription.objects.filter(Q(payment=head_id) | Q(payment__head=head_id)).order_by("pk")
 
 
 def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subscription, ...]:
@@ -254,10 +273,12 @@ def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subs
     waiting = [each for each in waiting if each.fact == Fact.PENDING]
     if not waiting:
         return ()
-    heads = {each.payment.head_id or each.payment_id for each in waiting}
-    if {each.member_id for each in waiting} != set(member_ids) or (len(heads) > 1):
+    head_id, *others = {each.payment.head_id or each.payment_id for each in waiting}
+    # With those of the same request that credit has covered.
+    family = list(_paid_with(head_id))
+    if others or {each.member_id for each in family} != set(member_ids):
         raise AlreadyPending
-    return _fresh(waiting)
+    return _fresh(family)
 
 
 def _fresh(subscriptions) -> tuple[Subscription, ...]:

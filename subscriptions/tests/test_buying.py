@@ -129,6 +129,49 @@ def test_a_parent_pays_for_three_children_with_one_prompt(prompts):
     assert subscribe(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
 
 
+def test_a_familys_credit_lowers_the_sum_of_its_one_prompt(prompts):
+    parent, plan = MemberFactory(), PlanFactory(price=1000)
+    children = MemberFactory.create_batch(3, phone_number=None)
+    put_money_down(parent, 1500)
+    asked = {"plan": plan, "payer": parent, "idempotency_key": "k"}
+
+    purchase = subscribe(*children, **asked, phone="254712345678")
+
+    payments = [each.payment for each in purchase.subscriptions]
+    assert [(each.status, each.amount_owed) for each in payments] == [
+        ("pending", 1000),
+        ("partially_paid", 500),
+        ("paid", 0),
+    ]
+    assert {each.head_id for each in payments[1:]} == {payments[0].pk}
+    assert prompts == [(payments[0].pk, "254712345678")]
+    assert subscribe(*children, **asked).subscriptions == purchase.subscriptions
+    assert subscribe(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
+
+
+def test_what_costs_nothing_is_given_once_for_one_key():
+    plan, members = PlanFactory(price=0), MemberFactory.create_batch(2)
+
+    purchases = [subscribe(*members, plan=plan, payer=members[0], idempotency_key="k") for _ in range(2)]
+
+    assert [each.fact for each in purchases[0].subscriptions] == ["granted", "granted"]
+    assert purchases[1].subscriptions == purchases[0].subscriptions
+
+
+def test_who_owes_the_joining_fee_of_a_free_plan_is_prompted_for_it(prompts):
+    plan = PlanFactory(price=0, joining_fee=500)
+    known, new = MemberFactory.create_batch(2)
+    subscribe(known, plan=PlanFactory(price=0))
+
+    purchase = subscribe(known, new, plan=plan, payer=known, phone="254712345678")
+
+    owed = {each.member: each.payment.amount_owed for each in purchase.subscriptions}
+    assert owed == {known: 0, new: 500}
+    assert [payment for payment, _ in prompts] == [
+        each.payment_id for each in purchase.subscriptions if each.member == new
+    ]
+
+
 def test_a_child_who_is_already_buying_is_not_put_into_another_payment():
     parent, plan = MemberFactory(), PlanFactory()
     first, second = MemberFactory.create_batch(2)
