@@ -27,6 +27,13 @@ CSRF_HEADER = OpenApiParameter(
     description="From GET auth/csrf/, or from the last answer that carried one.",
 )
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="1 to 64 printable characters of yours. The same request under the same key is done once.",
+)
+
 META = build_object_type(
     properties={
         "request_id": {"type": "string"},
@@ -100,7 +107,10 @@ class EnvelopeSchema(AutoSchema):
     """Describe each answer inside the envelope, with the errors that its view can give."""
 
     def get_override_parameters(self):
-        return [CSRF_HEADER] if self.method in UNSAFE else []
+        if self.method not in UNSAFE:
+            return []
+        takes_key = getattr(self.view, "takes_idempotency_key", False)
+        return [CSRF_HEADER, IDEMPOTENCY_KEY] if takes_key else [CSRF_HEADER]
 
     def get_operation(self, path, path_regex, path_prefix, method, registry):
         operation = super().get_operation(path, path_regex, path_prefix, method, registry)

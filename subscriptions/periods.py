@@ -165,8 +165,22 @@ def running_days(starts_on: date, ends_on: date, frozen: Iterable[Frozen]) -> in
     return sum((part.ends_on - part.starts_on).days for part in uncovered(starts_on, ends_on, frozen))
 
 
-def unused_value(period: Period, *, paid: int, frozen: Sequence[Frozen], today: date) -> int:
-    """Return what is left of the `paid` KES from `today` on: whole shillings, rounded down, never more."""
+def unused_value(
+    period: Period,
+    *,
+    paid: int,
+    frozen: Sequence[Frozen],
+    today: date,
+    visits: int | None = None,
+    visits_used: int = 0,
+) -> int:
+    """Return what is left of the `paid` KES from `today` on: whole shillings, rounded down, never more.
+
+    Of a pack (`visits`), no more than its visits that are left are worth.
+    """
     length = (period.base_ends_on - period.starts_on).days
     used = running_days(period.starts_on, min(max(today, period.starts_on), period.ends_on), frozen)
-    return paid * max(length - used, 0) // length
+    by_days = paid * max(length - used, 0) // length
+    if visits is None:
+        return by_days
+    return min(by_days, paid * max(visits - visits_used, 0) // visits)

@@ -1,9 +1,5 @@
 """HTTP for plans, subscriptions and the gate: each view makes one service call."""
 
-import hashlib
-import json
-import re
-
 from django.db.models import Prefetch
 from django.urls import reverse
 from rest_framework import generics
@@ -11,19 +7,13 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 
 from api import clock
-from api.errors import Invalid
+from api.idempotency import idempotency
 from api.permissions import IsManager, IsStaff, is_at_least
 from subscriptions import gate, serializers, services
 from subscriptions.filters import SubscriptionFilter
 from subscriptions.models import Closure, Freeze, FreezeKind, Plan, PlanGroup, Subscription
 from subscriptions.periods import business_day
 from subscriptions.permissions import AnyoneReadsManagersWrite, MembersReadManagersWrite, OwnOrReceptionist
-
-
-class InvalidIdempotencyKey(Invalid):
-    """A key is 1 to 64 printable characters."""
-
-    code, message = "invalid_idempotency_key", "Idempotency-Key must be 1 to 64 printable characters."
 
 
 def shown(subscriptions):
@@ -103,6 +93,8 @@ class PlanDetailView(generics.RetrieveUpdateAPIView):
 class PurchaseMixin:
     """Answers a purchase: 202 for a new one, 200 for the one that was there."""
 
+    takes_idempotency_key = True
+
     def answer_purchase(self, purchase, *, many=False):
         ids = [each.pk for each in purchase.subscriptions]
         # What one pays for is shown to them, also where it is for another member.
@@ -130,13 +122,7 @@ class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
 
     def post(self, request):
         asked = said(self)
-        purchase = services.subscribe_as(
-            caller=request.user,
-            now=clock.now(),
-            idempotency_key=idempotency_key(request),
-            body_fingerprint=fingerprint(request.data),
-            **asked,
-        )
+        purchase = services.subscribe_as(caller=request.user, now=clock.now(), **idempotency(request), **asked)
         return self.answer_purchase(purchase, many="members" in asked)
 
 
@@ -220,7 +206,11 @@ class UpgradeView(PurchaseMixin, SubscriptionActionView):
 
     def post(self, request, pk):
         purchase = services.upgrade_as(
-            caller=request.user, subscription=self.get_object(), now=clock.now(), **said(self)
+            caller=request.user,
+            subscription=self.get_object(),
+            now=clock.now(),
+            **idempotency(request),
+            **said(self),
         )
         return self.answer_purchase(purchase)
 
@@ -231,13 +221,20 @@ class RenewView(PurchaseMixin, SubscriptionActionView):
     request_serializer = serializers.PromptSerializer
 
     def post(self, request, pk):
-        purchase = services.renew_as(caller=request.user, subscription=self.get_object(), now=clock.now(), **said(self))
+        purchase = services.renew_as(
+            caller=request.user,
+            subscription=self.get_object(),
+            now=clock.now(),
+            **idempotency(request),
+            **said(self),
+        )
         return self.answer_purchase(purchase)
 
 
 class GiftView(PurchaseMixin, generics.GenericAPIView):
     """A period for nothing, with the reason and who gave it."""
 
+    takes_idempotency_key = False
     permission_classes = [IsManager]
     queryset = Subscription.objects.none()
     serializer_class = serializers.SubscriptionSerializer
@@ -300,19 +297,3 @@ class CheckInView(generics.GenericAPIView):
 def may_give_days(user, subscription: Subscription) -> bool:
     """Say whether the caller freezes as staff: never what is their own."""
     return subscription.member_id != user.pk and is_at_least(user, "Receptionist")
-
-
-def idempotency_key(request) -> str | None:
-    """Return the request's Idempotency-Key, None without one.
-
-    :raises InvalidIdempotencyKey: it is too long, or not printable ASCII
-    """
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,64}", key):
-        raise InvalidIdempotencyKey
-    return key
-
-
-def fingerprint(body) -> str:
-    """Return the SHA-256 of a parsed JSON body, whatever the order of its names."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -52,29 +52,41 @@ def subscribe_as(
     )
 
 
-def renew_as(*, caller, subscription: Subscription, now: datetime, phone_number=OWN_PHONE) -> Purchase:
-    """Renew as `caller`, who may act on this subscription; its member pays.
+def renew_as(*, caller, subscription: Subscription, phone_number=OWN_PHONE, **asked) -> Purchase:
+    """Renew as `caller`, who may act on this subscription.
 
     :raises: what subscribe raises
     """
+    payer = _payer(caller, subscription)
     return renew(
         subscription_id=subscription.pk,
-        payer_id=subscription.member_id,
-        phone=subscription.member.phone_number if phone_number is OWN_PHONE else phone_number,
+        payer_id=payer.pk,
+        phone=payer.phone_number if phone_number is OWN_PHONE else phone_number,
         created_by_id=caller.pk,
-        now=now,
+        **asked,
     )
 
 
-def upgrade_as(*, caller, subscription: Subscription, plan: str, now: datetime, phone_number=OWN_PHONE) -> Purchase:
-    """Upgrade as `caller`, who may act on this subscription; its member pays.
+def upgrade_as(*, caller, subscription: Subscription, plan: str, phone_number=OWN_PHONE, **asked) -> Purchase:
+    """Upgrade as `caller`, who may act on this subscription.
 
     :raises: what upgrade raises
     """
+    payer = _payer(caller, subscription)
     return upgrade(
         subscription_id=subscription.pk,
         plan_code=plan,
-        phone=subscription.member.phone_number if phone_number is OWN_PHONE else phone_number,
+        payer_id=payer.pk,
+        phone=payer.phone_number if phone_number is OWN_PHONE else phone_number,
         by_id=caller.pk,
-        now=now,
+        **asked,
     )
+
+
+def _payer(caller, subscription: Subscription):
+    """Return who pays: the caller, also for whom they paid before; the member when staff act for them.
+
+    Nobody spends another's credit.
+    """
+    is_own = caller.pk in (subscription.member_id, subscription.payment.payer_id)
+    return caller if is_own else subscription.member

@@ -105,7 +105,7 @@ def subscribe(
     if plan is None:
         raise PlanNotFound
     payment_services.lock_members({*member_ids, payer_id, created_by_id})
-    earlier = _bought_under(idempotency_key, body_fingerprint, created_by_id) or _pending(plan, member_ids, now)
+    earlier = bought_under(idempotency_key, body_fingerprint, created_by_id) or _pending(plan, member_ids, now)
     if earlier:
         return Purchase(earlier, is_new=False)
     members = get_user_model().objects.in_bulk(member_ids)
@@ -135,8 +135,10 @@ def subscribe(
     return Purchase(_fresh(bought), is_new=True)
 
 
-def renew(*, subscription_id: int, payer_id: int, phone: str | None, created_by_id: int, now: datetime) -> Purchase:
+def renew(*, subscription_id: int, **buying) -> Purchase:
     """Buy the period that follows this one: of the plan the member chose for the end, else of the same plan.
+
+    Takes what subscribe takes besides the member and the plan.
 
     :raises: what subscribe raises
     """
@@ -144,10 +146,7 @@ def renew(*, subscription_id: int, payer_id: int, phone: str | None, created_by_
     return subscribe(
         member_ids=[ending.member_id],
         plan_code=(ending.next_plan or ending.plan).code,
-        payer_id=payer_id,
-        phone=phone,
-        created_by_id=created_by_id,
-        now=now,
+        **buying,
     )
 
 
@@ -238,7 +237,7 @@ def _has_joined(member_id: int, plan: Plan) -> bool:
     return Subscription.objects.filter(known, member=member_id, group=plan.group_id).exists()
 
 
-def _bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
+def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
     """Return what the same request bought the first time."""
     if not key:
         return ()

@@ -8,12 +8,12 @@ from api.errors import Conflict
 from payments import pushes
 from payments import services as payment_services
 from payments.models import PaymentStatus
-from subscriptions.models import Fact, Freeze, Origin, Plan, Subscription
+from subscriptions.models import Decision, Fact, Freeze, Origin, Plan, Subscription, Visit
 from subscriptions.periods import business_day, unused_value
-from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale, Purchase
+from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale, Purchase, bought_under
 from subscriptions.services.calendars import as_period, frozen_days, lock_periods
 from subscriptions.services.catalog import snapshot
-from subscriptions.services.granting import grant_for_payment, withdraw
+from subscriptions.services.granting import grant_for_payment
 
 
 class NotRunning(Conflict):
@@ -48,8 +48,20 @@ class WorthAsMuch(Conflict):
 
 
 @transaction.atomic
-def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: int, now: datetime) -> Purchase:
+def upgrade(
+    *,
+    subscription_id: int,
+    plan_code: str,
+    phone: str | None,
+    by_id: int,
+    now: datetime,
+    payer_id: int | None = None,
+    idempotency_key: str | None = None,
+    body_fingerprint: str = "",
+) -> Purchase:
     """Buy the dearer plan from today, less what is unused of the running period; return the pending upgrade.
+
+    The member pays, unless `payer_id` says who does.
 
     Nothing changes until its payment is paid. Then the running period ends on today's date, from which its
     unused value was reckoned: whole KES rounded down, never more than was paid. Asking again while the upgrade
@@ -59,14 +71,19 @@ def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: i
     :raises PlanNotFound: there is no such plan
     """
     asked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
-    payment_services.lock_members({asked.member_id, by_id})
+    payer_id = payer_id or asked.member_id
+    payment_services.lock_members({asked.member_id, payer_id, by_id})
+    earlier = bought_under(idempotency_key, body_fingerprint, by_id)
+    if earlier:
+        return Purchase(earlier, is_new=False)
+    _let_go_of_expired_upgrade(subscription_id, by_id=by_id, now=now)
     chain = lock_periods(member_id=asked.member_id, group_id=asked.group_id)
     running = next(each for each in chain if each.pk == subscription_id)
     plan = _other_plan(running, plan_code)
     today = business_day(now)
     if running.fact != Fact.GRANTED or not running.starts_on <= today < running.ends_on:
         raise NotRunning
-    pending = _pending_upgrade(running, chain, now)
+    pending = next((each for each in chain if each.replaces_id == running.pk and each.fact == Fact.PENDING), None)
     if pending is not None and pending.plan_id == plan.pk:
         return Purchase((pending,), is_new=False)
     if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
@@ -74,15 +91,24 @@ def upgrade(*, subscription_id: int, plan_code: str, phone: str | None, by_id: i
     if Freeze.objects.covering(today).filter(subscription=running).exists():
         raise FrozenNow
     paid = running.price if running.origin == Origin.BOUGHT else 0
-    value = unused_value(as_period(running), paid=paid, frozen=frozen_days(chain), today=today)
+    value = unused_value(
+        as_period(running),
+        paid=paid,
+        frozen=frozen_days(chain),
+        today=today,
+        visits=running.visits,
+        visits_used=Visit.objects.filter(subscription=running, decision=Decision.ALLOW).count(),
+    )
     if value >= plan.price:
         raise WorthAsMuch
     payment = payment_services.open_payment(
-        payer_id=running.member_id,
+        payer_id=payer_id,
         amount=plan.price - value,
         description=f"{plan.name}, less KES {value} unused of {running.plan.name}"[:120],
         created_by_id=by_id,
         now=now,
+        idempotency_key=idempotency_key,
+        body_fingerprint=body_fingerprint,
     )
     bought = Subscription.objects.create(
         member_id=running.member_id,
@@ -151,11 +177,11 @@ def _other_plan(subscription: Subscription, plan_code: str) -> Plan:
     return plan
 
 
-def _pending_upgrade(running: Subscription, chain: list[Subscription], now: datetime) -> Subscription | None:
-    """Return the upgrade that waits for its payment; an expired one makes room for a new one."""
-    for each in chain:
-        if each.replaces_id == running.pk and each.fact == Fact.PENDING:
-            if each.payment.status != PaymentStatus.EXPIRED:
-                return each
-            withdraw(each, now=now)
-    return None
+def _let_go_of_expired_upgrade(subscription_id: int, *, by_id: int, now: datetime) -> None:
+    """Cancel the payment of an upgrade that was never paid, to make room for another; the member is locked.
+
+    A period is replaced once: money that comes late for the one that made room becomes credit.
+    """
+    waiting = Subscription.objects.pending().filter(replaces=subscription_id, payment__status=PaymentStatus.EXPIRED)
+    for payment_id in waiting.values_list("payment_id", flat=True):
+        payment_services.cancel_payment(payment_id=payment_id, by_id=by_id, now=now)

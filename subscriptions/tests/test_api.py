@@ -7,11 +7,21 @@ from django.urls import reverse
 
 from accounts.tests.factories import UserFactory
 from api import clock
-from payments.models import Payment
+from payments import ledger
+from payments.models import Account, Payment
+from payments.tests.factories import open_payment
 from subscriptions import services
 from subscriptions.models import Closure, Plan, Subscription
 from subscriptions.periods import business_day
-from subscriptions.tests.factories import PlanFactory, PlanGroupFactory, granted, pay, pending
+from subscriptions.tests.factories import (
+    MemberFactory,
+    PlanFactory,
+    PlanGroupFactory,
+    granted,
+    pay,
+    pending,
+    put_money_down,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -217,6 +227,32 @@ def test_the_same_key_with_another_body_is_a_conflict(as_asha, plan, prompts):
 
     assert again.status_code == 200
     assert error(other) == (409, "idempotency_key_reused")
+
+
+def test_a_renewal_and_an_upgrade_paid_from_credit_happen_once_for_one_key(as_asha, asha, running, prompts):
+    PlanFactory(code="gold", price=3000)
+    put_money_down(asha, 20_000, clock.now())
+
+    for act, body in (("renew/", {}), ("upgrade/", {"plan": "gold"})):
+        answers = [as_asha.post(url(running, act), body, HTTP_IDEMPOTENCY_KEY=act) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [202, 200]
+        assert data(answers[0])["id"] == data(answers[1])["id"]
+    assert error(as_asha.post(url(running, "renew/"), {}, HTTP_IDEMPOTENCY_KEY="upgrade/")) == (
+        409,
+        "idempotency_key_reused",
+    )
+
+
+def test_who_renews_for_another_pays_from_their_own_credit(as_asha, asha, plan, today):
+    child = MemberFactory()
+    paid_by_asha = granted(plan, child, today, payment=open_payment(payer=asha))
+    put_money_down(asha, 1500, clock.now())
+    put_money_down(child, 1500, clock.now())
+
+    renewed = as_asha.post(url(paid_by_asha, "renew/"), {"phone_number": None})
+
+    assert data(renewed)["payment"]["status"] == "paid"
+    assert [-ledger.balance(Account.MEMBER_CREDIT, member_id=each.pk) for each in (asha, child)] == [0, 1500]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "a b", "é"])

@@ -4,8 +4,12 @@ from datetime import date, timedelta
 
 import pytest
 
+from payments import evidence, ledger
 from payments import services as payment_services
+from payments.daraja.messages import C2bMessage
+from payments.models import Account, ReviewItem
 from subscriptions import services
+from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
 from subscriptions.services import buying, changing
 from subscriptions.tests.factories import NOON, TODAY, PlanFactory, granted, noon_on, pay, put_money_down
@@ -115,6 +119,27 @@ def test_an_upgrade_that_expired_makes_room_for_a_new_reckoning(silver, gold):
     new = upgrade(silver, gold, DAY_TEN + timedelta(days=5))
 
     assert (new.value_carried, spans(old)[0][0]) == (500, "cancelled")
+
+
+def test_money_that_comes_late_for_the_upgrade_that_made_room_is_credit(silver, gold):
+    old = upgrade(silver, gold)
+    payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=5)))
+    new = upgrade(silver, gold, DAY_TEN + timedelta(days=5))
+    pay(new.payment, at=noon_on(DAY_TEN + timedelta(days=5)))
+
+    message = C2bMessage("TKNLATE001", None, 2334, "174379", old.payment.reference, "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=noon_on(DAY_TEN + timedelta(days=6)))
+
+    assert -ledger.balance(Account.MEMBER_CREDIT, member_id=silver.member_id) == 2334
+    assert [(item.reason, item.receipt.code) for item in ReviewItem.objects.all()] == [("late_money", "TKNLATE001")]
+
+
+def test_of_a_used_up_pack_nothing_is_carried(gold):
+    pack = granted(PlanFactory(price=1000, visits=2))
+    for day in (0, 1):
+        check_in(member_number=pack.member.member_number, recorded_by_id=None, now=noon_on(TODAY + timedelta(days=day)))
+
+    assert upgrade(pack, gold).value_carried == 0
 
 
 def test_an_upgrade_is_refused_where_it_makes_no_sense(silver, gold):

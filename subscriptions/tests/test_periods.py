@@ -173,6 +173,15 @@ def test_unused_value_is_whole_shillings_rounded_down():
     assert unused_value(month, paid=1000, frozen=[], today=date(2027, 2, 1)) == 0
 
 
+@pytest.mark.parametrize(("used", "value"), [(0, 677), (4, 600), (10, 0), (11, 0)])
+def test_of_a_pack_no_more_than_the_visits_left_are_worth(used, value):
+    month = placed(1, date(2027, 1, 1))
+
+    found = unused_value(month, paid=1000, frozen=[], today=date(2027, 1, 11), visits=10, visits_used=used)
+
+    assert found == value
+
+
 # --- Whatever happens ------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,29 @@
+"""The Idempotency-Key header: a request sent twice, because its answer was lost, is done once."""
+
+import hashlib
+import json
+import re
+
+from api.errors import Invalid
+
+KEY = re.compile(r"[\x21-\x7e]{1,64}")
+
+
+class InvalidIdempotencyKey(Invalid):
+    """A key is 1 to 64 printable characters."""
+
+    code, message = "invalid_idempotency_key", "Idempotency-Key must be 1 to 64 printable characters."
+
+
+def idempotency(request) -> dict[str, str | None]:
+    """Return what services take of a request: its key (None without one), and what tells another request apart.
+
+    The fingerprint is the SHA-256 of the address and the parsed body, whatever the order of its names.
+
+    :raises InvalidIdempotencyKey: the key is too long, or not printable ASCII
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not KEY.fullmatch(key):
+        raise InvalidIdempotencyKey
+    asked = json.dumps([request.path, request.data], sort_keys=True)
+    return {"idempotency_key": key, "body_fingerprint": hashlib.sha256(asked.encode()).hexdigest()}
