@@ -2,15 +2,37 @@
 
 from copy import copy
 
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.shortcuts import redirect
 
 from accounts.models import CustomUser, LoginSession, SecurityEvent
+from accounts.receivers import LOGGED_IN_AT
 from accounts.services import audit, people
 from accounts.views.signing_in import caller_of
 from api.clock import now
+
+LOG_IN_AGAIN = "Please log out and in again first: this asks for a log-in of the last ten minutes."
+
+
+def is_fresh(request) -> bool:
+    """Say whether the admin's log-in is as fresh as the API asks for."""
+    began = request.session.get(LOGGED_IN_AT, 0)
+    return now().timestamp() - began <= settings.FRESH_LOGIN_LIFETIME.total_seconds()
+
+
+class WithoutOpeningDoors:
+    """A form that refuses to change how somebody gets in."""
+
+    def clean(self):
+        cleaned = super().clean()
+        if {*people.OPENS_DOORS, "groups"} & set(self.changed_data):
+            raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
+        return cleaned
 
 
 @admin.register(CustomUser)
@@ -46,6 +68,11 @@ class CustomUserAdmin(UserAdmin):
             return True
         return not person.is_superuser and people.is_below(person, user)
 
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        """Without a log-in of the last minutes, the form refuses what opens doors and takes everything else."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return form if is_fresh(request) else type("StaleForm", (WithoutOpeningDoors, form), {})
+
     def save_model(self, request, obj, form, change):
         if not change:
             obj.member_number, obj.added_by = CustomUser.objects.next_member_number(), request.user
@@ -62,6 +89,9 @@ class CustomUserAdmin(UserAdmin):
     @transaction.atomic
     def user_change_password(self, request, id, form_url=""):
         """Django's page for somebody's password, which saves past `save_model`."""
+        if request.method == "POST" and not is_fresh(request):
+            self.message_user(request, LOG_IN_AGAIN, messages.ERROR)
+            return redirect(request.path)
         old = copy(self.get_object(request, id))
         response = super().user_change_password(request, id, form_url)
         person = self.get_object(request, id)

@@ -1,12 +1,16 @@
 """Staff change people in the admin by the rules of the API."""
 
+from datetime import timedelta
+
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
 from accounts.member_numbers import is_member_number
 from accounts.models import CustomUser, Notice, Role, SecurityEvent
+from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
 from api.tests.clients import signed_in
 
 pytestmark = pytest.mark.django_db
@@ -144,6 +148,55 @@ def test_a_manager_changes_no_peer_and_nobody_above(as_manager, page, fields):
     person.refresh_from_db()
     assert answer.status_code == 403
     assert person.check_password(PASSWORD)
+
+
+@pytest.fixture
+def as_tired_owner(as_owner):
+    """The administrator's browser, eleven minutes after the log-in."""
+    session = as_owner.session
+    session[LOGGED_IN_AT] = (now() - timedelta(minutes=11)).timestamp()
+    session.save()
+    return as_owner
+
+
+@pytest.mark.parametrize(
+    "change", [{"role": "Admin"}, {"email": "a@example.com"}, {"is_superuser": "on"}, {"groups": "1"}]
+)
+def test_opening_doors_in_the_admin_asks_for_a_fresh_login(as_tired_owner, change):
+    Group.objects.create(pk=1, name="Desk")
+    person = UserFactory()
+
+    answer = save(as_tired_owner, person, **change)
+
+    person.refresh_from_db()
+    assert "log out and in again" in answer.content.decode()
+    assert (person.role, person.is_superuser, person.groups.count()) == ("Member", False, 0)
+    assert person.email != "a@example.com"
+
+
+def test_setting_a_password_in_the_admin_asks_for_a_fresh_login(as_tired_owner):
+    person = UserFactory()
+    new = {"password1": "given-by-the-desk", "password2": "given-by-the-desk", "usable_password": "true"}
+
+    answer = as_tired_owner.post(
+        reverse("admin:auth_user_password_change", args=[person.pk]),
+        {**new, "set-password": "1"},
+        secure=True,
+        follow=True,
+    )
+
+    person.refresh_from_db()
+    assert "log out and in again" in answer.content.decode()
+    assert person.check_password(PASSWORD)
+
+
+def test_changing_anything_else_in_the_admin_asks_for_none(as_tired_owner):
+    person = UserFactory()
+
+    answer = save(as_tired_owner, person, first_name="Wanjiru")
+
+    person.refresh_from_db()
+    assert (answer.status_code, person.first_name) == (302, "Wanjiru")
 
 
 def test_a_person_added_in_the_admin_has_a_member_number_and_who_added(as_owner, owner):
