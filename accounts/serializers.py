@@ -84,6 +84,13 @@ class UserSerializer(ModelSerializer):
             "username": {"required": False, "validators": [CustomUser.username_validator]},
         }
 
+    def validate_username(self, value):
+        """Refuse what could be taken for somebody's phone, e-mail or member number at log-in, except one's own."""
+        is_kept = self.instance is not None and self.instance.username == value
+        if not is_kept and (not value[0].isalpha() or "@" in value):
+            raise serializers.ValidationError("Begin with a letter, and use no @.", code="invalid")
+        return value
+
     def validate(self, attrs):
         if attrs.get("password"):
             check_new_password(attrs["password"])
@@ -210,10 +217,17 @@ class LoginSessionSerializer(ModelSerializer):
 
 
 class SecurityEventSerializer(ModelSerializer):
+    """What happened to one's own access; where staff sat when they acted is their own affair."""
+
     class Meta:
         model = SecurityEvent
         fields = ["id", "event", "outcome", "at", "ip", "user_agent"]
         read_only_fields = fields
+
+    def to_representation(self, event):
+        row = super().to_representation(event)
+        is_by_staff = event.actor_id not in (None, event.user_id)
+        return {**row, "ip": None, "user_agent": ""} if is_by_staff else row
 
 
 class CsrfTokenSerializer(serializers.Serializer):

@@ -10,7 +10,7 @@ from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind, R
 from accounts.services import audit, codes, notices, sessions
 from accounts.services.audit import Caller
 from api import throttling
-from api.errors import Conflict, Forbidden, Unauthenticated
+from api.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from api.permissions import ROLES
 
 REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
@@ -206,6 +206,27 @@ def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: dateti
         raise AlreadyTaken from error
     close_old_doors(person, old=old, by=by, caller=caller, now=now)
     return person
+
+
+def change_profile(*, user: CustomUser, **fields) -> CustomUser:
+    """Change what of a person's own opens no door."""
+    for name, value in fields.items():
+        setattr(user, name, value)
+    user.save(update_fields=list(fields))
+    return user
+
+
+def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetime) -> int:
+    """End every session of somebody whose device was lost or whose visit is over; return how many.
+
+    :raises NotFound: there is no such person
+    :raises RoleAboveOwn: the person's role is above the caller's
+    """
+    person = CustomUser.objects.filter(pk=person_id).first()
+    if person is None:
+        raise NotFound
+    require_role_within(by, person.role)
+    return sessions.revoke_all(user=person, actor=by, reason="by_staff", caller=caller, now=now)
 
 
 def forget_lost_proofs(person: CustomUser, *, old: CustomUser) -> None:

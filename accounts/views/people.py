@@ -1,7 +1,6 @@
 """One's own profile, sessions and audit; and people, for staff."""
 
 from django.contrib.auth import get_user_model
-from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, viewsets
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin
@@ -30,6 +29,9 @@ class MeView(generics.RetrieveUpdateAPIView):
 
     def get_object(self):
         return self.request.user
+
+    def perform_update(self, serializer):
+        serializer.instance = people.change_profile(user=self.request.user, **serializer.validated_data)
 
 
 class SessionListView(generics.ListAPIView):
@@ -109,11 +111,5 @@ class RevokeSessionsView(APIView):
 
     @extend_schema(request=None, responses=serializers.RevokedSerializer)
     def post(self, request, user_id):
-        person = CustomUser.objects.filter(pk=user_id).first()
-        if person is None:
-            raise Http404
-        people.require_role_within(request.user, person.role)
-        ended = sessions.revoke_all(
-            user=person, actor=request.user, reason="by_staff", caller=caller_of(request), now=now()
-        )
+        ended = people.end_sessions(person_id=user_id, by=request.user, caller=caller_of(request), now=now())
         return Response({"revoked": ended})

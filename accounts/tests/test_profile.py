@@ -1,0 +1,216 @@
+"""One's own profile and log-ins."""
+
+import uuid
+
+import pytest
+from django.conf import settings
+
+from accounts.models import CustomUser, LoginSession, Role, SecurityEvent
+from accounts.services import audit
+from accounts.services.audit import Caller
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.tests.clients import browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+AUTH = "/api/v1/auth/"
+ME = f"{AUTH}me/"
+
+
+def test_a_profile_shows_who_one_is_and_who_added_one():
+    desk = UserFactory(role=Role.RECEPTIONIST)
+    user = UserFactory(added_by=desk)
+
+    answer = signed_in(user).get(ME)
+
+    assert answer.json()["data"] == {
+        "id": user.pk,
+        "username": user.username,
+        "first_name": "Asha",
+        "last_name": user.last_name,
+        "email": user.email,
+        "role": "Member",
+        "dob": None,
+        "profile_picture": None,
+        "phone_number": user.phone_number,
+        "emergency_contact": "",
+        "added_by": {
+            "id": desk.pk,
+            "username": desk.username,
+            "first_name": "Asha",
+            "last_name": desk.last_name,
+            "role": "Receptionist",
+        },
+        "member_number": user.member_number,
+    }
+
+
+def test_name_birthday_and_emergency_contact_are_ones_own_to_change():
+    user = UserFactory()
+    change = {"first_name": "Wanjiru", "dob": "1994-02-28", "emergency_contact": "Juma, 0733 333 333"}
+
+    answer = signed_in(user).patch(ME, change)
+
+    user.refresh_from_db()
+    assert answer.status_code == 200
+    assert (user.first_name, str(user.dob), user.emergency_contact) == tuple(change.values())
+
+
+OPENS_DOORS = {
+    "email": "other@example.com",
+    "phone_number": "254799999999",
+    "role": "Admin",
+    "is_staff": True,
+    "is_superuser": True,
+    "is_active": False,
+    "username": "other",
+    "password": "another-long-password",
+    "member_number": "0000000",
+    "added_by": None,
+    "email_verified_at": None,
+    "profile_picture": "x.jpg",
+}
+
+
+@pytest.mark.parametrize("field", OPENS_DOORS)
+def test_what_opens_doors_is_not_changed_here(field):
+    user = UserFactory(added_by=UserFactory())
+    before = CustomUser.objects.filter(pk=user.pk).values().get()
+
+    signed_in(user).patch(ME, {field: OPENS_DOORS[field]})
+
+    after = CustomUser.objects.filter(pk=user.pk).values().get()
+    assert after == before
+
+
+@pytest.mark.parametrize("change", [{"dob": "yesterday"}, {"first_name": "x" * 151}, {"first_name": None}, []])
+def test_a_profile_that_cannot_be_right_is_refused(change):
+    answer = signed_in(UserFactory()).patch(ME, change)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
+
+
+def test_sessions_are_listed_newest_first_and_this_one_is_marked():
+    user = UserFactory()
+    signed_in(user)
+    client = signed_in(user)
+
+    rows = client.get(f"{AUTH}sessions/").json()["data"]
+
+    assert [row["is_current"] for row in rows] == [True, False]
+    assert set(rows[0]) == {"id", "is_current", "created_at", "rotated_at", "ip", "user_agent", "remember"}
+
+
+def test_the_list_of_sessions_costs_the_same_for_any_number(django_assert_num_queries):
+    user = UserFactory()
+    for _ in range(3):
+        client = signed_in(user)
+
+    with django_assert_num_queries(3):  # session, count, page
+        client.get(f"{AUTH}sessions/")
+
+
+def test_one_session_is_ended_and_twice_is_harmless():
+    user = UserFactory()
+    other = signed_in(user)
+    theirs = LoginSession.objects.get()
+    client = signed_in(user)
+
+    answers = [client.delete(f"{AUTH}sessions/{theirs.pk}/") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [204, 204]
+    assert [client.get(ME).status_code, other.get(ME).status_code] == [200, 401]
+    assert SecurityEvent.objects.filter(event="session_revoked").count() == 1
+
+
+@pytest.mark.parametrize("is_somebodys", [True, False])
+def test_a_session_of_somebody_else_or_nobody_is_not_found(is_somebodys):
+    other = UserFactory()
+    theirs = signed_in(other)
+    session_id = LoginSession.objects.get().pk if is_somebodys else uuid.uuid4()
+
+    answer = signed_in(UserFactory()).delete(f"{AUTH}sessions/{session_id}/")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert theirs.get(ME).status_code == 200
+
+
+@pytest.mark.parametrize(("body", "ended", "after"), [({}, 3, 401), ({"keep_current": True}, 2, 200)])
+def test_logging_out_everywhere_ends_every_session_but_this_one_if_asked(body, ended, after):
+    user = UserFactory()
+    others = [signed_in(user), signed_in(user)]
+    client, stranger = signed_in(user), signed_in(UserFactory())
+
+    answer = client.post(f"{AUTH}logout-all/", body)
+
+    assert answer.json()["data"] == {"revoked": ended}
+    assert [other.get(ME).status_code for other in others] == [401, 401]
+    assert (client.get(ME).status_code, stranger.get(ME).status_code) == (after, 200)
+
+
+def test_staff_end_somebodys_sessions_and_the_audit_names_them():
+    manager, person = UserFactory(role=Role.MANAGER), UserFactory()
+    theirs = signed_in(person)
+
+    answer = signed_in(manager).post(f"/api/v1/users/{person.pk}/revoke-sessions/")
+
+    event = SecurityEvent.objects.get(event="sessions_revoked")
+    assert (answer.status_code, answer.json()["data"]) == (200, {"revoked": 1})
+    assert theirs.get(ME).status_code == 401
+    assert (event.user, event.actor, event.detail) == (person, manager, {"reason": "by_staff", "count": 1})
+
+
+@pytest.mark.parametrize(
+    ("by", "whose", "answered"),
+    [
+        (Role.RECEPTIONIST, Role.MEMBER, (403, "permission_denied")),
+        (Role.MANAGER, Role.ADMIN, (403, "role_above_own")),
+        (Role.ADMIN, None, (404, "not_found")),
+    ],
+)
+def test_who_may_not_end_somebodys_sessions_does_not(by, whose, answered):
+    person_id = UserFactory(role=whose).pk if whose else 0
+
+    answer = signed_in(UserFactory(role=by)).post(f"/api/v1/users/{person_id}/revoke-sessions/")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == answered
+
+
+def test_where_staff_sat_when_they_acted_is_not_shown():
+    user, manager = UserFactory(), UserFactory(role=Role.MANAGER)
+    where = Caller(ip="10.0.0.9", user_agent="Desk")
+    audit.record("person_changed", user=user, actor=manager, caller=where, now=now())
+
+    row = signed_in(user).get(f"{AUTH}security-events/").json()["data"][-1]
+
+    assert (row["event"], row["ip"], row["user_agent"]) == ("person_changed", None, "")
+
+
+def test_a_session_that_is_not_to_be_remembered_ends_with_the_browser():
+    body = {"identifier": UserFactory().username, "password": PASSWORD, "remember": False}
+
+    answer = browser().post(f"{AUTH}login/", body)
+
+    assert answer.cookies["Refresh"]["max-age"] == ""
+    session = LoginSession.objects.get()
+    assert session.idle_expires_at - session.created_at == settings.REFRESH_UNREMEMBERED_LIFETIME
+
+
+@pytest.mark.parametrize("username", ["0712345678", "1000015", "254712345678", "juma@example.com", "_juma", "+juma"])
+def test_no_username_can_be_taken_for_somebodys_phone_email_or_member_number(username):
+    person = {"first_name": "Juma", "last_name": "Mwangi", "username": username}
+
+    answer = signed_in(UserFactory(role=Role.MANAGER)).post("/api/v1/users/", person)
+
+    assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, "username")
+
+
+def test_a_username_that_is_the_member_number_may_stay():
+    person = CustomUser.objects.create_member(first_name="Juma", last_name="Mwangi")
+
+    answer = signed_in(UserFactory(role=Role.MANAGER)).patch(
+        f"/api/v1/users/{person.pk}/", {"username": person.member_number, "first_name": "Jumaa"}
+    )
+
+    assert answer.status_code == 200
