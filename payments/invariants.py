@@ -230,4 +230,24 @@ INVARIANTS = [
             AND NOT EXISTS (SELECT FROM payments_receipt r WHERE r.push_id = s.id)
         """,
     ),
+    Invariant(
+        "P22",
+        "The money of a prompt is its payer's and pays what the prompt was for, unless a person took it from there.",
+        """
+        SELECT s.id FROM payments_stkpush s
+        JOIN payments_payment p ON p.id = s.payment_id
+        JOIN payments_receipt r ON r.push_id = s.id AND r.reversed_at IS NULL
+        WHERE r.member_id <> p.payer_id OR (
+            r.amount > (
+                SELECT coalesce(sum(a.amount), 0) FROM payments_allocation a JOIN payments_payment own
+                    ON own.id = a.payment_id AND p.id IN (own.id, own.head_id)
+                WHERE a.receipt_id = r.id AND a.undone_at IS NULL)
+            AND EXISTS (
+                SELECT FROM payments_payment own
+                WHERE p.id IN (own.id, own.head_id) AND own.amount_paid < own.amount_due
+                    AND own.status NOT IN ('cancelled', 'refunded')
+                    AND NOT EXISTS (SELECT FROM payments_allocation gone
+                                    WHERE gone.payment_id = own.id AND gone.undone_at IS NOT NULL)))
+        """,
+    ),
 ]

@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from api.errors import Conflict, Invalid, NotFound
-from payments import allocation, ledger, pushes, services
+from payments import allocation, pushes, services
 from payments.models import (
     Account,
     AllocationRule,
@@ -116,20 +116,7 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     # A receipt that turned out to be a prompt's money has been proved by Safaricom, not by hand.
     if not assigned or receipt.member_id is None or receipt.push_id is not None or receipt.reversed_at:
         raise NotUndoable
-    services.withdraw_money(
-        receipt=receipt, put_on=Account.MEMBER_CREDIT, by_id=by_id, now=now, why=f"assignment {item.pk} undone"
-    )
-    ledger.post(
-        receipt_id=receipt.pk,
-        legs=[
-            ledger.Leg(Account.MEMBER_CREDIT, receipt.amount, member_id=receipt.member_id),
-            ledger.Leg(Account.UNMATCHED, -receipt.amount),
-        ],
-        by_id=by_id,
-        at=now,
-    )
-    receipt.member_id = None
-    receipt.save(update_fields=["member"])
+    services.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, why=f"assignment {item.pk} undone")
     item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""
     item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
     return item

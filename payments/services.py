@@ -316,6 +316,28 @@ def withdraw_money(
             tell_unpaid(payment=payment, now=now)
 
 
+def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, now: datetime, why: str) -> None:
+    """Take a locked receipt's money out of every payment it covers and make it another member's credit.
+
+    Without a member it is unmatched money. The caller holds the rows of everyone concerned, and places the money.
+    """
+    withdraw_money(receipt=receipt, put_on=Account.MEMBER_CREDIT, by_id=by_id, now=now, why=why)
+    if receipt.member_id == member_id:
+        return
+    put_on = Account.UNMATCHED if member_id is None else Account.MEMBER_CREDIT
+    ledger.post(
+        receipt_id=receipt.pk,
+        legs=[
+            ledger.Leg(Account.MEMBER_CREDIT, receipt.amount, member_id=receipt.member_id),
+            ledger.Leg(put_on, -receipt.amount, member_id=member_id),
+        ],
+        by_id=by_id,
+        at=now,
+    )
+    receipt.member_id = member_id
+    receipt.save(update_fields=["member"])
+
+
 def _after_loss(payment: Payment, *, went_back: bool, now: datetime) -> PaymentStatus:
     """Return what a payment is after it lost money: still partly paid, refunded, or payable again."""
     if payment.amount_paid:
@@ -448,6 +470,19 @@ def lock_receipt(receipt_id: int, *, also_members: Iterable[int] = ()) -> Receip
     lock_members({*found, *payers.values(), *also_members} - {None})
     list(Payment.objects.filter(pk__in=payers).order_by("pk").select_for_update(no_key=True))
     return Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
+
+
+def lock_people_of(receipts: Sequence[Receipt], *, also_members: Iterable[int] = ()) -> None:
+    """Lock everyone whose money locked receipts are, when other members are locked already.
+
+    Late and out of order, so it never waits: who finds one of them busy starts again.
+
+    :raises OperationalError: another transaction has one of them
+    """
+    live = Allocation.objects.filter(receipt__in=receipts, undone_at__isnull=True)
+    payers = live.values_list("payment__payer_id", flat=True)
+    people = {*payers, *also_members, *(receipt.member_id for receipt in receipts)} - {None}
+    list(members_to_lock(people).select_for_update(no_key=True, nowait=True))
 
 
 def lock_companions(payment_id: int) -> list[Payment]:

@@ -1,5 +1,6 @@
 """C2B: money that was paid to the paybill or till."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -34,14 +35,7 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
     awaiting = twins.prompt_awaiting_code(message)
     match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
     services.lock_members({member for member in (match.member_id, awaiting and awaiting.member_id) if member})
-    payments = []
-    if match.payment_id is not None:
-        payments = list(
-            Payment.objects.filter(Q(pk=match.payment_id) | Q(head_id=match.payment_id))
-            .order_by("pk")
-            .select_for_update(no_key=True)
-        )
-    others = allocation.lock_open_payments(match.member_id) if match.member_id is not None else []
+    candidates = lock_candidates(match)
 
     known = Receipt.objects.filter(code=message.code).select_for_update(no_key=True).first()
     if known is None:
@@ -58,18 +52,47 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
     if known is not None:
         return _repeat_of(known, message, callback_id=callback_id, now=now)
 
+    return give(receipt, match, candidates, taken_from=Account.MPESA, callback_id=callback_id, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The locked payments that money may go to: those that were named, then the owner's other open ones."""
+
+    named: list[Payment]
+    others: list[Payment]
+
+
+def lock_candidates(match: matching.Match) -> Candidates:
+    """Lock the payments that money with this match may go to. The owner's row is locked."""
+    named = []
+    if match.payment_id is not None:
+        of_match = Payment.objects.filter(Q(pk=match.payment_id) | Q(head_id=match.payment_id))
+        named = list(of_match.order_by("pk").select_for_update(no_key=True))
+    return Candidates(named, allocation.lock_open_payments(match.member_id) if match.member_id is not None else [])
+
+
+def give(
+    receipt: Receipt,
+    match: matching.Match,
+    candidates: Candidates,
+    *,
+    taken_from: Account,
+    callback_id: int | None,
+    now: datetime,
+) -> Applied:
+    """Give a confirmation's money to whom it matched: the payment named, the owner's open ones, credit, or nobody."""
     rule = AllocationRule.REFERENCE
     if match.claim_id is not None:
         rule = AllocationRule.BY_HAND
         CodeClaim.objects.filter(pk=match.claim_id).update(receipt=receipt)
-    payment = next((each for each in payments if each.pk == match.payment_id), None)
-    shares, rest = allocation.divide(receipt.amount, first=payments, rule=rule)
+    payment = next((each for each in candidates.named if each.pk == match.payment_id), None)
+    shares, rest = allocation.divide(receipt.amount, first=candidates.named, rule=rule)
     if payment is None or payment.status not in CLOSED:
-        more, rest = allocation.divide(
-            rest, first=(), rule=AllocationRule.OLDEST, others=receipts.besides(others, shares)
-        )
+        others = receipts.besides(candidates.others, shares)
+        more, rest = allocation.divide(rest, first=(), rule=AllocationRule.OLDEST, others=others)
         shares += more
-    services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=now)
+    services.take_money(receipt=receipt, taken_from=taken_from, shares=shares, by_id=None, now=now)
     if match.member_id is None:
         _hold_unmatched(receipt, match, callback_id=callback_id, now=now)
         return Applied(CallbackOutcome.UNMATCHED, "The money has no known owner.")

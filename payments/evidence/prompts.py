@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 
 from api.statements import WrittenOnce
-from payments import allocation, pushes, review, services
+from payments import allocation, matching, pushes, review, services
 from payments.daraja.messages import StkResult
 from payments.daraja.result_codes import Verdict, verdict
-from payments.evidence import receipts, twins
+from payments.evidence import confirmations, receipts, twins
 from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, CLOSED, CODE, DUPLICATE, Applied, our_shortcodes
 from payments.models import (
     Account,
@@ -21,6 +21,7 @@ from payments.models import (
     PushStatus,
     Receipt,
     ReviewReason,
+    ReviewStatus,
     StkPush,
 )
 
@@ -110,6 +111,10 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
     if of_code is not None and not twins.may_be_this_push(of_code, push):
         why = f"M-Pesa code {receipt.code} already stands on receipt {of_code.pk}, which is other money."
         return hold(ReviewReason.CODE_USED_TWICE, why)
+    named = matching.Match()
+    if of_push is not None and of_push.push_guessed:
+        named = matching.find_owner(account=of_push.account_typed, sender=of_push.sender, code=of_push.code)
+    services.lock_people_of(known, also_members={named.member_id})
     if of_push is None:
         # The paybill's own confirmation of this prompt came first.
         _end(push, result, now=now)
@@ -134,7 +139,7 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
         why = f"This prompt was already paid with M-Pesa code {of_push.code}; now it is said to be {receipt.code}."
         return hold(ReviewReason.CONTRADICTION, why)
     # The receipt that we took for this prompt's was money of its own; now the prompt's money stands beside it.
-    receipts.update(of_push, push_id=None, push_guessed=False, channel=Channel.MPESA_C2B)
+    _release(locked, of_push, named, now=now)
     if of_code is not None:
         _adopt(locked, of_code, guessed=False, now=now)
     else:
@@ -152,6 +157,7 @@ def _apply_success_by_query(locked: Locked, result: StkResult, *, now: datetime)
     twin = twins.confirmation_of(push, now=now)
     _end(push, result, now=now)
     if twin is not None:
+        services.lock_people_of([twin])
         _adopt(locked, twin, guessed=True, now=now)
         return APPLIED
     receipt = _stk_receipt(locked, code=None, moved_at=now, now=now)
@@ -187,18 +193,67 @@ def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime
 
 
 def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) -> None:
-    """Take a confirmation's receipt as this prompt's own; money that had no owner goes to the prompt's payment."""
-    payment = locked.payment
-    had_owner = receipt.member_id is not None
-    changes = {"push_id": locked.push.pk, "push_guessed": guessed}
-    if had_owner:
-        receipts.update(receipt, **changes)
+    """Take a confirmation's receipt as this prompt's own, and its money to what the prompt was for.
+
+    Whoever the money was given to before was a guess by phone or by hand; the prompt's own result proves more.
+    """
+    payer_id = locked.payment.payer_id
+    receipts.update(receipt, push_id=locked.push.pk, push_guessed=guessed)
+    if receipt.member_id is None:
+        receipts.update(receipt, member_id=payer_id)
+        _pay(locked, receipt, taken_from=Account.UNMATCHED, now=now)
+        review.close_for_receipt(
+            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
+        )
         return
-    receipts.update(receipt, **changes, member_id=payment.payer_id)
-    _pay(locked, receipt, taken_from=Account.UNMATCHED, now=now)
-    review.close_for_receipt(
-        receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
+    if receipt.member_id == payer_id and _serves(locked, receipt):
+        return
+    by_hand = _was_given_by_hand(receipt)
+    _move(locked, receipt, member_id=payer_id, why=f"receipt {receipt.pk} is of push {locked.push.pk}", now=now)
+    _pay(locked, receipt, taken_from=Account.MEMBER_CREDIT, now=now)
+    if by_hand:
+        detail = f"Receipt {receipt.pk} was given away by hand; it is of the prompt for {locked.payment.reference}."
+        review.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, receipt_id=receipt.pk, now=now)
+
+
+def _release(locked: Locked, receipt: Receipt, named: matching.Match, *, now: datetime) -> None:
+    """Let a receipt go that was taken for this prompt's, to whom its confirmation names."""
+    receipts.update(receipt, push_id=None, push_guessed=False, channel=Channel.MPESA_C2B)
+    if receipt.member_id == named.member_id:
+        return
+    why = f"receipt {receipt.pk} is not of push {locked.push.pk}"
+    _move(locked, receipt, member_id=named.member_id, why=why, now=now)
+    confirmations.give(
+        receipt,
+        named,
+        confirmations.lock_candidates(named),
+        taken_from=Account.UNMATCHED if named.member_id is None else Account.MEMBER_CREDIT,
+        callback_id=None,
+        now=now,
     )
+
+
+def _move(locked: Locked, receipt: Receipt, *, member_id: int | None, why: str, now: datetime) -> None:
+    """Take a receipt's money out of what it pays, the prompt's payments among it, and make it somebody's."""
+    services.change_owner(receipt=receipt, member_id=member_id, by_id=None, now=now, why=why)
+    for payment in (locked.payment, *locked.companions):
+        payment.refresh_from_db()
+
+
+def _was_given_by_hand(receipt: Receipt) -> bool:
+    """Say whether staff decided whose money a receipt is."""
+    given = receipt.allocations.filter(undone_at__isnull=True, rule=AllocationRule.BY_HAND)
+    assigned = receipt.review_items.filter(reason=ReviewReason.UNMATCHED, status=ReviewStatus.RESOLVED)
+    return given.exists() or assigned.exists()
+
+
+def _serves(locked: Locked, receipt: Receipt) -> bool:
+    """Say whether a receipt's money is where its prompt wants it: nothing more is owed there, or all of it is there."""
+    payments = [locked.payment, *locked.companions]
+    if not any(payment.status in allocation.PAYABLE and payment.amount_owed for payment in payments):
+        return True
+    there = receipt.allocations.filter(undone_at__isnull=True, payment__in=payments)
+    return there.aggregate(total=Sum("amount", default=0))["total"] == receipt.amount
 
 
 def _payers_of(push_id: int) -> QuerySet:

@@ -118,6 +118,10 @@ FAULTS = {
         " VALUES ('stk', %(s)s, '', '{}', now(), 'applied', '', 1)",
         "UPDATE payments_receipt SET push_id = NULL WHERE id = %(r)s",
     ],
+    "P22": [
+        "DELETE FROM payments_allocation WHERE receipt_id = %(r)s",
+        "UPDATE payments_payment SET status = 'processing', amount_paid = 0, paid_at = NULL WHERE id = %(p)s",
+    ],
 }
 
 

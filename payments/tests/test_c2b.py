@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.urls import reverse
 
-from payments import evidence, ledger, matching, services
+from payments import evidence, ledger, matching, resolutions, services
 from payments.daraja.messages import StkResult
 from payments.models import Account, Allocation, Callback, Payment, PaymentStatus, Receipt, ReviewItem
 from payments.references import with_check_character
@@ -231,6 +231,109 @@ def test_callback_query_and_confirmation_of_one_money_count_once_in_any_order(cl
     assert statuses(push.payment) == [("paid", 1500)]
     assert ledger.balance(Account.MPESA) == 1500
     assert not ReviewItem.objects.filter(status="open").exists()
+
+
+def told_by(teller, client, push):
+    return by_query(push) if teller == "query" else stk(client, push)
+
+
+def hashed(phone):
+    return hashlib.sha256(phone.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("teller", ["callback", "query"])
+def test_a_prompts_money_that_a_till_gave_to_the_phones_owner_pays_what_was_prompted(client, teller):
+    friend = MemberFactory()
+    waiting = open_payment(friend, amount=1500)
+    push = make_push(open_payment(amount=1500), phone=friend.phone_number)
+    confirm(client, amount=1500, sender=hashed(friend.phone_number))
+    assert statuses(waiting) == [("paid", 1500)]
+
+    told_by(teller, client, push)
+
+    assert statuses(push.payment, waiting) == [("paid", 1500), ("pending", 0)]
+    assert Receipt.objects.get().member_id == push.payment.payer_id
+    assert (reviews(), ledger.balance(Account.MPESA)) == ([], 1500)
+
+
+@pytest.mark.parametrize("teller", ["callback", "query"])
+def test_a_prompts_money_that_a_till_gave_to_an_older_payment_pays_what_was_prompted(client, teller):
+    member = MemberFactory()
+    older = open_payment(member, amount=1500, now=NOON - timedelta(hours=2))
+    push = make_push(open_payment(member, amount=1500), phone=member.phone_number)
+    confirm(client, amount=1500, sender=hashed(member.phone_number))
+
+    told_by(teller, client, push)
+
+    assert statuses(push.payment, older) == [("paid", 1500), ("pending", 0)]
+
+
+def test_a_prompts_money_that_paid_it_only_in_part_pays_it_whole(client):
+    member = MemberFactory()
+    open_payment(member, amount=700, now=NOON - timedelta(hours=2))
+    push = make_push(open_payment(member, amount=1000), phone=member.phone_number)
+    Payment.objects.filter(pk=push.payment_id).update(amount_due=1200)  # so that no amount is exact
+    confirm(client, amount=1000, sender=hashed(member.phone_number))
+    assert statuses(push.payment) == [("partially_paid", 300)]
+
+    stk(client, push)
+
+    assert statuses(push.payment) == [("partially_paid", 1000)]
+
+
+def test_a_prompts_money_stays_where_it_is_when_the_payer_owes_nothing_more_for_the_prompt(client):
+    member = MemberFactory()
+    push = make_push(open_payment(member, amount=1500), phone=member.phone_number)
+    confirm(client, amount=1500, account=push.payment.reference, code="TKN0DEPOST")
+    other = open_payment(member, amount=1500)
+    confirm(client, amount=1500, sender=hashed(member.phone_number))
+
+    stk(client, push)
+
+    assert statuses(push.payment, other) == [("paid", 1500), ("paid", 1500)]
+
+
+def test_a_prompts_money_that_was_given_away_by_hand_pays_what_was_prompted_and_a_person_looks(client):
+    push, other = make_push(open_payment(amount=1500)), open_payment(amount=1500)
+    confirm(client, amount=1500, account="gym fees", sender="")
+    staff = MemberFactory()
+    item_id = ReviewItem.objects.get().pk
+    resolutions.assign_money(item_id=item_id, payment_id=other.pk, by_id=staff.pk, now=LATER)
+
+    stk(client, push)
+
+    assert statuses(push.payment, other) == [("paid", 1500), ("pending", 0)]
+    assert reviews() == ["unmatched", "contradiction"]
+
+
+def test_a_deposit_that_was_taken_for_the_prompts_money_goes_back_to_who_sent_it(client):
+    friend = MemberFactory()
+    push = make_push(open_payment(amount=1500), phone=friend.phone_number)
+    confirm(client, amount=1500, sender=hashed(friend.phone_number), code="TKN0DEPOST")
+    by_query(push)
+    assert Receipt.objects.get().member_id == push.payment.payer_id
+
+    stk(client, push, code="TKN0PROMPT", moved_at=NOON + timedelta(seconds=12))
+
+    assert statuses(push.payment) == [("paid", 1500)]
+    assert Receipt.objects.get(push=push).code == "TKN0PROMPT"
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=friend.pk) == -1500
+    assert (ledger.balance(Account.MPESA), reviews()) == (3000, [])
+
+
+def test_a_deposit_of_nobody_that_was_taken_for_the_prompts_money_is_unmatched_again(client):
+    push = make_push(open_payment(amount=1500), phone="254712345678")
+    confirm(client, amount=1500, sender="2547 ***** 678", code="TKN0DEPOST")
+    by_query(push)
+
+    stk(client, push, code="TKN0PROMPT", moved_at=NOON + timedelta(seconds=12))
+
+    assert statuses(push.payment) == [("paid", 1500)]
+    assert ledger.balance(Account.UNMATCHED) == -1500
+    assert list(ReviewItem.objects.values_list("reason", "status")) == [
+        ("unmatched", "resolved"),
+        ("unmatched", "open"),
+    ]
 
 
 def test_a_deposit_that_was_taken_for_the_prompts_money_is_money_of_its_own_when_the_code_says_so(client):
