@@ -124,7 +124,7 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
         if of_code is not None:
             # Counted twice: once by query, once by a confirmation that was not recognised as its twin.
             services.reverse_receipt_locked(
-                receipt=of_code, why=f"same money as receipt {of_push.pk}", by_id=None, now=now
+                receipt=of_code, why=f"same money as receipt {of_push.pk}", by_id=None, now=now, went_back=False
             )
             receipts.update(of_code, code=None)
             review.open_item(

@@ -375,6 +375,18 @@ def test_money_counted_twice_by_query_and_an_unrecognised_confirmation_is_taken_
     assert "contradiction" in reviews()
 
 
+def test_what_money_counted_twice_had_paid_is_payable_again(client):
+    push, other = make_push(open_payment(amount=1500)), open_payment(amount=1500)
+    by_query(push)
+    confirm(client, amount=1500, account=other.reference)
+    assert statuses(other) == [("paid", 1500)]
+
+    stk(client, push)
+
+    assert statuses(push.payment, other) == [("paid", 1500), ("pending", 0)]
+    assert ledger.balance(Account.MPESA) == 1500
+
+
 # --- Validation ---
 
 
