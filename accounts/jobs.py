@@ -24,3 +24,10 @@ def send_notice(notice_id: int) -> None:
 def forget_old(timestamp: int) -> None:
     """Delete what access left behind long ago."""
     housekeeping.forget_old(now=now())
+
+
+@app.periodic(cron="15 3 * * *")
+@app.task(name="accounts.forget_unproved", queueing_lock="accounts.forget_unproved")
+def forget_unproved(timestamp: int) -> None:
+    """Delete registrations that nobody proved in time."""
+    housekeeping.forget_unproved(now=now())

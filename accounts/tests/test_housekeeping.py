@@ -6,7 +6,7 @@ import pytest
 from django.contrib.sessions.models import Session
 from procrastinate.contrib.django import app
 
-from accounts.models import CodePurpose, LoginSession, Notice, NoticeKind, OneTimeCode, SecurityEvent
+from accounts.models import CodePurpose, CustomUser, LoginSession, Notice, NoticeKind, OneTimeCode, SecurityEvent
 from accounts.services import audit, housekeeping
 from accounts.services.audit import Caller
 from accounts.tests.factories import UserFactory
@@ -86,3 +86,53 @@ def test_the_worker_does_it_every_night():
     periodic = app.periodic_registry.periodic_tasks[("accounts.forget_old", "")]
 
     assert periodic.cron == "10 3 * * *"
+
+
+def stranger(**fields):
+    """Somebody who registered from outside 31 days ago and proved nothing."""
+    fields = {"email_verified_at": None, "phone_verified_at": None, "date_joined": NOW - 31 * DAY, **fields}
+    person = UserFactory(**fields)
+    audit.record("registered", user=person, caller=Caller(), now=person.date_joined)
+    return person
+
+
+def test_a_registration_that_nobody_proved_in_a_month_is_forgotten_and_its_address_is_free():
+    person = stranger(email="asha@example.com")
+
+    forgotten = housekeeping.forget_unproved(now=NOW)
+
+    assert forgotten == 1
+    assert not CustomUser.objects.exists()
+    assert SecurityEvent.objects.latest("id").event == "registration_forgotten"
+    assert list(SecurityEvent.objects.values_list("user_id", flat=True)) == [person.pk] * 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"date_joined": NOW - 29 * DAY},
+        {"email_verified_at": NOW},
+        {"phone_verified_at": NOW},
+        {"role": "Trainer"},
+        {"is_staff": True},
+        {"is_superuser": True},
+    ],
+)
+def test_who_proved_an_address_or_is_more_than_a_stranger_is_not_forgotten(fields):
+    stranger(**fields)
+
+    assert housekeeping.forget_unproved(now=NOW) == 0
+    assert CustomUser.objects.exists()
+
+
+def test_whom_staff_added_or_imported_is_not_forgotten():
+    UserFactory(
+        email_verified_at=None, phone_verified_at=None, date_joined=NOW - 31 * DAY
+    )  # imported: never registered
+    stranger(added_by=UserFactory())
+
+    assert housekeeping.forget_unproved(now=NOW) == 0
+
+
+def test_the_worker_forgets_them_every_night():
+    assert app.periodic_registry.periodic_tasks[("accounts.forget_unproved", "")].cron == "15 3 * * *"
