@@ -1,7 +1,27 @@
 """What every test of every app shares."""
 
+import shutil
+
 import pytest
 from django.db import connection
+from playwright.sync_api import sync_playwright
+
+QUIET_BROWSER = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The machine's own Chromium."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        pytest.fail("make e2e needs Chromium on the machine (Debian: apt-get install chromium).")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=QUIET_BROWSER)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

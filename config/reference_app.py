@@ -38,5 +38,6 @@ def phone(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", page),
     path("phone.json", phone),
+    path("favicon.ico", file, {"name": "icon.svg"}),  # the admin's too
     re_path(r"^(?P<name>[a-z/]+\.(?:js|css|svg))$", file),
 ]

@@ -3,6 +3,7 @@
 
 const API = "/api/v1/";
 let csrf = null;
+let refreshedAt = 0; // by this tab
 
 /** What the server refused. Act on `code`, show `message`; `details` name fields: [{field, code, message}]. */
 export class ApiError extends Error {
@@ -64,13 +65,16 @@ async function sendWithCsrf(method, path, body) {
   }
 }
 
-// One tab refreshes; the others wait for it and find the new cookies there.
-function refresh(askedAt) {
-  return navigator.locks.request("kilabu-refresh", async () => {
-    if (Number(localStorage.getItem("refreshed-at")) > askedAt) return;
+// One call of one tab refreshes; the others wait for it and find the new cookies there.
+async function refresh(askedAt) {
+  if (refreshedAt > askedAt) return;
+  const isDone = await navigator.locks.request("kilabu-refresh", { ifAvailable: true }, async (lock) => {
+    if (lock === null) return false;
     await sendWithCsrf("POST", "auth/refresh/");
-    localStorage.setItem("refreshed-at", Date.now());
+    refreshedAt = Date.now();
+    return true;
   });
+  if (!isDone) await navigator.locks.request("kilabu-refresh", () => {});
 }
 
 function loggedOut(error) {

@@ -58,6 +58,11 @@ export function lend() {
   return number;
 }
 
+/** The phone has done its part: back to the club where it covers it. */
+export function rests() {
+  if (address) open(false);
+}
+
 /** Something comes to the phone: the keys go there, or, where it is folded away, its button points at it. */
 export function rings() {
   if (!address) return;

@@ -16,7 +16,7 @@ export async function buy(code) {
     title(plan.name),
     h("div", { class: "plan chosen" },
       h("p", { class: "price" }, h("strong", {}, money(plan.price)), ` for ${plan.visits ? `${plan.visits} visits` : period(plan)}`),
-      h("ul", { class: "perks" }, perks(plan).map((perk) => h("li", {}, perk)))),
+      h("ul", { class: "perks" }, perks(plan))),
     form([
       field("phone_number", "M-Pesa phone number", {
         type: "tel", autocomplete: "tel", value: localPhone(me.phone_number ?? phone.lend()), placeholder: "0712 345 678",

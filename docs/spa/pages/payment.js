@@ -16,9 +16,11 @@ export async function payment(reference, signal) {
     if (signal.aborted) return;
     const isNews = section.hasChildNodes();
     section.replaceChildren(...content.filter(Boolean));
-    if (isNews) tell(section);
+    if (isNews) {
+      phone.rests();
+      tell(section);
+    }
     if (found.status === "processing") {
-      phone.rings();
       follow(reference, signal).then(show).catch((error) => signal.aborted || section.append(h("p", { class: "error", role: "alert" }, error.message)));
     }
   }
@@ -40,12 +42,17 @@ const PAGES = {
 
 /** Return the payment once its prompt has ended: asked less and less often, and not at all while nobody looks. */
 async function follow(reference, signal) {
+  let hasRung = false;
   for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 1.3, LONGEST_PAUSE)) {
     await sleep(pause, signal);
     await untilSeen(signal);
     try {
       const found = await call("GET", `payments/${reference}/`);
       if (found.status !== "processing") return found;
+      if (!hasRung && newest(found.pushes)?.status === "sent") {
+        phone.rings();
+        hasRung = true;
+      }
     } catch (error) {
       const isPassing = error.status === 0 || error.status === 429 || error.status >= 500;
       if (!isPassing) throw error;
@@ -130,8 +137,8 @@ const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value)
 const newest = (prompts) => prompts.reduce((latest, each) => (latest && latest.id > each.id ? latest : each), null);
 
 function tell(section) {
-  const words = [...section.querySelectorAll("h1, .lead")].map((element) => element.textContent);
-  document.querySelector("#news").textContent = words.join(". ");
+  const words = [...section.querySelectorAll("h1, .lead")].map((element) => element.textContent.replace(/[^.!?]$/, "$&."));
+  document.querySelector("#news").textContent = words.join(" ");
   section.querySelector("h1").focus();
 }
 

@@ -28,17 +28,19 @@ function card(plan) {
   return h("li", { class: "plan" },
     h("h3", {}, plan.name),
     h("p", { class: "price" }, h("strong", {}, money(plan.price)), ` ${plan.visits ? `for ${plan.visits} visits` : `for ${period(plan)}`}`),
-    h("ul", { class: "perks" }, perks(plan).map((perk) => h("li", {}, perk))),
+    h("ul", { class: "perks" }, perks(plan)),
     link(`buy/${plan.code}`, "Choose", { class: "main", "aria-label": `Choose ${plan.name}` }));
 }
 
+/** What comes with a plan, as list items. */
 export function perks(plan) {
   const hour = (text) => text.slice(0, 5);
-  return [
+  const lines = [
     plan.group.opens_gate && (plan.opens_at ? `Come from ${hour(plan.opens_at)} to ${hour(plan.closes_at)}` : "Come whenever we are open"),
     plan.visits && `Use them within ${period(plan).replace(/^a /, "one ")}`,
     plan.max_freezes > 0 && `Freeze it for up to ${plan.max_freeze_days} days when you travel`,
-    plan.grace_days > 0 && `${plan.grace_days} days to renew`,
-    plan.joining_fee > 0 && `${money(plan.joining_fee)} joining fee, the first time only`,
-  ].filter(Boolean);
+    plan.grace_days > 0 && `Still let in for ${plan.grace_days} days when you renew late`,
+  ].filter(Boolean).map((line) => h("li", {}, line));
+  const fee = plan.joining_fee > 0 && h("li", { class: "fee" }, `${money(plan.joining_fee)} joining fee, the first time only`);
+  return [...lines, fee];
 }

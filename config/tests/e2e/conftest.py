@@ -1,0 +1,220 @@
+"""The whole product over HTTPS with production's cookies, and a visitor with a real browser and a phone beside it."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+from django.conf import settings
+from django.db import connection
+from playwright.sync_api import BrowserContext, Page, expect
+
+from config import product
+from config.processes import Supervisor
+from config.walkthrough import PASSWORD, Phone, new_phone_number
+
+SCREENS = settings.BASE_DIR / "test-results" / "screens"
+DESKTOP, MOBILE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PRODUCTION_COOKIES = {
+    "SECURE_COOKIES": "True",
+    "SECURE_SSL_REDIRECT": "True",
+    "CSRF_COOKIE_NAME": "__Host-csrftoken",
+    "AUTH_COOKIE": "__Host-Authentication",
+    "AUTH_COOKIE_REFRESH": "__Secure-Refresh",
+}
+# What a browser writes to the console about an answer of ours that is a refusal.
+REFUSED = re.compile(r"^Failed to load resource: the server responded with a status of 4\d\d")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate that signs itself; return its file and the key's."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.fail("make e2e needs openssl on the machine (Debian: apt-get install openssl).")
+    command = (
+        f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run(  # noqa: S603 - our own command line
+        [*command.split(), "-out", str(certificate), "-keyout", str(key)], check=True, capture_output=True
+    )
+    return certificate, key
+
+
+@dataclass
+class Club:
+    """The product as it runs for these tests."""
+
+    url: str
+    simulator: str
+
+
+@pytest.fixture(scope="session")
+def database():
+    """The address of an empty database: what a served product commits must reach no other test."""
+    place = connection.get_connection_params()
+    name = f"{place['dbname']}_e2e"
+    server = {"dbname": "postgres", "user": place["user"], "host": place["host"], "autocommit": True}
+    drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
+    with psycopg.connect(**server) as outside:
+        outside.execute(drop)
+        outside.execute(f'CREATE DATABASE "{name}"')
+    yield f"postgresql://{place['user']}@/{name}?host={place['host']}"
+    with psycopg.connect(**server) as outside:
+        outside.execute(drop)
+
+
+@pytest.fixture(scope="session")
+def club(database, tmp_path_factory):
+    """Web server, worker and simulator with a small demo gym."""
+    folder = tmp_path_factory.mktemp("club")
+    certificate, key = make_certificate(folder)
+    port = free_port()
+    places = product.Places(port, free_port(), f"https://127.0.0.1:{port}", database)
+
+    def is_up() -> bool:
+        try:
+            return requests.get(f"{places.public_url}/healthz", verify=certificate, timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    simulator, web, worker = product.programs(places, autoreload=False)
+    programs = [
+        replace(simulator, command=[*simulator.command, "--ca", str(certificate)]),
+        replace(web, command=[*web.command, "--certfile", str(certificate), "--keyfile", str(key)], is_ready=is_up),
+        worker,
+    ]
+    with pytest.MonkeyPatch.context() as outside:
+        # The processes are a served product, no tests.
+        for name in [name for name in os.environ if name.startswith("PYTEST")]:
+            outside.delenv(name)
+        for name, value in {"ENVIRONMENT": "development", **PRODUCTION_COOKIES}.items():
+            outside.setenv(name, value)
+        product.run_command(places, "migrate")
+        product.run_command(places, "seed_demo", "--members", "3")
+        with Supervisor(programs, log_dir=folder, say=print) as running:
+            running.wait_until_ready()
+            product.run_command(places, "register_c2b_urls")
+            yield Club(places.public_url, places.simulator)
+
+
+class Visitor:
+    """One person: a browser of their own, a phone, and what the browser complained about."""
+
+    def __init__(self, club: Club, context: BrowserContext):
+        self.club, self.context = club, context
+        self.complaints: list[str] = []
+        context.set_default_timeout(15_000)
+        context.on("console", self._note)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.number = ""
+        self.page = context.new_page()
+        self.page.goto(club.url)
+        self.expect_heading("Strong starts here.")
+
+    def _note(self, message) -> None:
+        # The phone's icon comes over the loopback without TLS, which only a simulator's may.
+        is_phone = message.text.startswith(f"Mixed Content: The page at '{self.club.simulator}/")
+        if message.type in ("error", "warning") and not is_phone:
+            self.complaints.append(message.text)
+
+    def expect_complaints_of_refusals_only(self) -> None:
+        """Forget what the browser wrote about refusals that a test has provoked."""
+        self.complaints = [each for each in self.complaints if not REFUSED.match(each)]
+
+    @property
+    def phone(self) -> Phone:
+        """The phone's keys, through the simulator."""
+        return Phone(self.club.simulator, self.number)
+
+    @property
+    def main(self):
+        """The page's own content."""
+        return self.page.get_by_role("main")
+
+    @property
+    def handset(self):
+        """The phone as it is seen beside the club."""
+        return self.page.frame_locator("iframe[title='Simulated phone']")
+
+    def expect_heading(self, text: str, page: Page | None = None) -> None:
+        expect((page or self.page).get_by_role("heading", level=1)).to_have_text(text, timeout=30_000)
+
+    def click(self, name: str, role: str = "button") -> None:
+        self.page.get_by_role(role, name=name, exact=True).click()
+
+    def join(self, first_name: str = "Wanjiku") -> None:
+        """Become a member, and be logged in, by the application's own modules: one test shows it by hand."""
+        self.number = new_phone_number()
+        person = {"first_name": first_name, "last_name": "Kamau", "phone_number": self.number, "consent": True}
+        self.run("(await load('api.js')).ask('auth/register/', given)", {**person, "password": PASSWORD})
+        proof = {"identifier": self.number, "password": PASSWORD, "code": self.phone.read_code()}
+        self.run("(await load('api.js')).ask('auth/verify/', given)", proof)
+        self.run("(await load('session.js')).logIn(given, password)".replace("password", repr(PASSWORD)), self.number)
+        self.page.goto(f"{self.club.url}/#membership")
+        self.expect_heading(f"Habari, {first_name}")
+
+    def buy(self, plan: str = "Monthly") -> None:
+        """Choose a plan and ask for the prompt."""
+        self.click("Plans", "link")
+        self.click(f"Choose {plan}", "link")
+        self.page.get_by_role("button", name=re.compile("^Pay")).click()
+        self.expect_heading("Look at your phone")
+
+    def pay(self) -> None:
+        """Enter the PIN, and see that the club knows."""
+        self.phone.enter_pin(self.phone.wait_for_prompt())
+        expect(self.page.get_by_role("heading", level=1)).to_contain_text("Karibu", timeout=30_000)
+
+    def run(self, script: str, given: object = None):
+        """Run a piece of the application in its page; `load` imports one of its modules."""
+        return self.page.evaluate(
+            f"async (given) => {{ const load = (name) => import(`/${{name}}`); return {script}; }}", given
+        )
+
+    def take_picture(self, name: str) -> None:
+        """Keep a picture of the page for people to look at, and see that nothing hangs out of it sideways."""
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        width = self.page.viewport_size["width"]
+        self.page.wait_for_timeout(400)  # for what still moves
+        self.page.screenshot(path=SCREENS / f"{width}-{name}.png", animations="disabled")
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture
+def arrive(club, chromium):
+    """Let visitors arrive: arrive(**how the browser is). None of them may leave with a complaint in the console."""
+    visitors = []
+
+    def come(**how) -> Visitor:
+        how = {"viewport": DESKTOP, "ignore_https_errors": True, **how}
+        visitors.append(Visitor(club, chromium.new_context(**how)))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.context.close()
+    assert [visitor.complaints for visitor in visitors] == [[] for _ in visitors]
+
+
+@pytest.fixture
+def visitor(arrive):
+    return arrive()
+
+
+@pytest.fixture
+def member(visitor):
+    """Somebody who has joined and is logged in."""
+    visitor.join()
+    return visitor

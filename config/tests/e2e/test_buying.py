@@ -1,0 +1,173 @@
+"""From a stranger's first look to a membership, in a real browser."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from config.tests.e2e.conftest import DESKTOP, MOBILE
+from config.walkthrough import PASSWORD
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(DESKTOP, "light"), (MOBILE, "light"), (DESKTOP, "dark")], ids=["desktop", "mobile", "dark"]
+)
+def test_a_stranger_buys_a_membership_in_under_a_minute(arrive, size, scheme):
+    began = time.monotonic()
+    visitor = arrive(viewport=size, color_scheme=scheme)
+    page, handset = visitor.page, visitor.handset
+    is_folded = size is MOBILE
+
+    def picture(name):
+        visitor.take_picture(f"{scheme}-{name}")
+
+    picture("1-plans")
+    visitor.click("Choose Monthly", "link")
+    page.get_by_label("First name").fill("Wanjiku")
+    page.get_by_label("Last name").fill("Kamau")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("I agree").check()
+    picture("2-join")
+    visitor.click("Join")
+    visitor.expect_heading("Check your phone")
+    if is_folded:
+        visitor.click("Phone")
+    code = re.search(r"\d{6}", handset.get_by_role("listitem").filter(has_text="code").inner_text()).group()
+    picture("3-code")
+    if is_folded:
+        visitor.click("Back to the club")
+    page.get_by_label("Code").fill(code)
+    visitor.click("Continue")
+    visitor.expect_heading("Monthly")
+    picture("4-buy")
+    visitor.click("Pay KES 2,500")
+    visitor.expect_heading("Look at your phone")
+    if is_folded:
+        picture("5-waiting")
+        visitor.click("Phone")
+    expect(handset.get_by_role("dialog")).to_contain_text("Do you want to pay Ksh2,500.00 to KILABU FITNESS")
+    expect(page.get_by_title("Simulated phone")).to_be_focused()
+    picture("6-prompt")
+    page.keyboard.type("1234")
+    page.keyboard.press("Enter")
+    visitor.expect_heading("Karibu, Wanjiku!")
+    assert time.monotonic() - began < 60
+
+    expect(visitor.main.get_by_text(re.compile(r"You are in until \w{3} \d+ \w{3,4} \d{4}"))).to_be_visible()
+    picture("7-paid")
+    visitor.click("See my membership", "link")
+    expect(page.get_by_text("Active", exact=True)).to_be_visible()
+    picture("8-membership")
+
+
+def test_a_cancelled_prompt_is_told_in_plain_words_and_tried_again(member):
+    member.buy()
+
+    member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    member.expect_heading("Not paid yet")
+
+    expect(
+        member.main.get_by_text("The request was cancelled on the phone. Try again when you are ready.")
+    ).to_be_visible()
+    expect(member.page.locator("#news")).to_have_text(re.compile("^Not paid yet. The request was cancelled"))
+    member.take_picture("light-not-paid")
+    member.click("Try again")
+    member.expect_heading("Look at your phone")
+    member.pay()
+
+
+def test_a_purchase_is_cancelled_instead(member):
+    member.buy()
+    member.handset.get_by_role("dialog").get_by_role("button", name="Not enough money").click()
+    expect(member.main.get_by_text("There is not enough money in this M-Pesa account.")).to_be_visible()
+
+    member.click("Cancel the purchase")
+
+    member.expect_heading("Purchase cancelled")
+    member.click("Membership", "link")
+    expect(member.page.get_by_text("You have no membership yet.")).to_be_visible()
+
+
+def test_what_was_left_unpaid_is_found_again_and_paid(member):
+    member.buy()
+    member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    member.expect_heading("Not paid yet")
+
+    member.click("Membership", "link")
+    member.take_picture("light-owed")
+    member.click("Pay KES 2,500 for Monthly for Wanjiku Kamau", "link")
+    member.click("Try again")
+    member.pay()
+
+    member.click("See my membership", "link")
+    expect(member.page.get_by_text("Still to pay")).to_have_count(0)
+
+
+def test_a_lost_callback_heals_while_the_page_waits(member):
+    member.phone.expect_faults("lost_callback", "no_twin")
+    member.buy()
+
+    member.phone.enter_pin(member.phone.wait_for_prompt())
+
+    expect(member.page.get_by_role("heading", level=1)).to_contain_text("Karibu", timeout=60_000)
+
+
+def test_a_membership_is_bought_with_the_keyboard_alone(visitor):
+    page, keyboard = visitor.page, visitor.page.keyboard
+
+    def tab_to(role, name):
+        wanted = page.get_by_role(role, name=name, exact=True)
+        expect(wanted).to_be_visible()
+        for _ in range(40):
+            if wanted.evaluate("element => element === document.activeElement"):
+                return
+            keyboard.press("Tab")
+        raise AssertionError(f"Tab does not lead to {name}.")
+
+    tab_to("link", "Choose Day pass")
+    keyboard.press("Enter")
+    expect(page.get_by_label("First name")).to_be_focused()
+    keyboard.type("Amina")
+    keyboard.press("Tab")
+    keyboard.type("Juma")
+    tab_to("textbox", "Password")
+    keyboard.type(PASSWORD)
+    tab_to("checkbox", "I agree to the club's terms.")
+    keyboard.press("Space")
+    keyboard.press("Enter")
+    expect(page.get_by_label("Code")).to_be_focused()
+    message = visitor.handset.get_by_role("listitem").filter(has_text="code").inner_text()
+    keyboard.type(re.search(r"\d{6}", message).group())
+    keyboard.press("Enter")
+    visitor.expect_heading("Day pass")
+    tab_to("button", "Pay KES 300")
+    keyboard.press("Enter")
+    expect(visitor.handset.get_by_label("Enter M-PESA PIN")).to_be_visible(timeout=30_000)
+    expect(page.get_by_title("Simulated phone")).to_be_focused()
+    page.wait_for_timeout(300)  # a person needs longer to look over; the focus crosses two processes
+    keyboard.type("1234")
+    keyboard.press("Enter")
+
+    visitor.expect_heading("Karibu, Amina!")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+
+def test_a_form_says_beside_each_field_what_is_wrong(visitor):
+    page = visitor.page
+    visitor.click("Join", "link")
+    page.get_by_label("First name").fill("Wanjiku")
+    page.get_by_label("Last name").fill("Kamau")
+    page.get_by_label("M-Pesa phone number").fill("12")
+    page.get_by_label("Password").fill("wanjiku-kamau")
+    page.get_by_label("I agree").check()
+
+    visitor.click("Join")
+
+    number = page.get_by_label("M-Pesa phone number")
+    expect(number).to_be_focused()
+    expect(number).to_have_attribute("aria-invalid", "true")
+    expect(number).to_have_accessible_description(re.compile("Enter a Kenyan mobile number"))
+    visitor.expect_complaints_of_refusals_only()

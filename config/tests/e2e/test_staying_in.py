@@ -1,0 +1,147 @@
+"""A member's days with the application: sessions, tabs, expiry, freezes and receipts."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from config.walkthrough import PASSWORD, eventually
+
+pytestmark = pytest.mark.e2e
+
+ACCESS = "__Host-Authentication"
+
+
+def refreshes(visitor):
+    """Return a growing list of the calls that renew the session."""
+    calls = []
+    visitor.context.on("request", lambda call: calls.append(call) if call.url.endswith("/auth/refresh/") else None)
+    return calls
+
+
+def test_a_member_logs_out_and_in_again(member):
+    page = member.page
+    member.click("Account", "link")
+    member.click("Log out")
+    member.expect_heading("Strong starts here.")
+    assert {cookie["name"] for cookie in member.context.cookies()} == {"__Host-csrftoken"}
+
+    member.click("Log in", "link")
+    page.get_by_label("Phone number, e-mail or username").fill(member.number)
+    page.get_by_label("Password").fill("not this one")
+    member.click("Log in")
+    expect(page.get_by_role("alert")).to_have_text("The name or the password is not right.")
+    page.get_by_label("Password").fill(PASSWORD)
+    member.click("Log in")
+
+    member.expect_heading("Habari, Wanjiku")
+    member.expect_complaints_of_refusals_only()
+
+
+def test_an_expired_access_token_is_renewed_without_a_word(member):
+    renewed = refreshes(member)
+    member.context.clear_cookies(name=ACCESS)  # as the browser does when its time is over
+
+    member.click("Receipts", "link")
+
+    member.expect_heading("Receipts")
+    expect(member.main.get_by_text("Nothing paid yet.")).to_be_visible()
+    assert len(renewed) == 1
+    member.expect_complaints_of_refusals_only()
+
+
+def test_a_purchase_survives_an_expired_access_token(member):
+    member.click("Plans", "link")
+    member.click("Choose Monthly", "link")
+    member.context.clear_cookies(name=ACCESS)
+
+    member.click("Pay KES 2,500")
+
+    member.expect_heading("Look at your phone")
+    member.pay()
+    member.expect_complaints_of_refusals_only()
+
+
+def test_two_tabs_renew_the_session_once(member):
+    other = member.context.new_page()
+    other.goto(f"{member.club.url}/#account")
+    member.expect_heading("Account", other)
+    renewed = refreshes(member)
+    member.context.route("**/auth/refresh/", lambda route: (time.sleep(1), route.continue_()))
+    member.context.clear_cookies(name=ACCESS)
+
+    for tab in (member.page, other):
+        tab.evaluate("() => { location.hash = '#receipts' }")
+
+    member.expect_heading("Receipts")
+    member.expect_heading("Receipts", other)
+    assert len(renewed) == 1
+    member.expect_complaints_of_refusals_only()
+
+
+def test_logging_out_in_one_tab_shows_in_the_other(member):
+    other = member.context.new_page()
+    other.goto(f"{member.club.url}/#account")
+    member.expect_heading("Account", other)
+
+    other.get_by_role("button", name="Log out", exact=True).click()
+
+    member.expect_heading("Log in")
+
+
+def test_a_session_that_was_ended_elsewhere_leads_to_the_log_in_page_and_back(arrive, member):
+    elsewhere = arrive()
+    elsewhere.click("Log in", "link")
+    elsewhere.page.get_by_label("Phone number, e-mail or username").fill(member.number)
+    elsewhere.page.get_by_label("Password").fill(PASSWORD)
+    elsewhere.click("Log in")
+    elsewhere.expect_heading("Habari, Wanjiku")
+    elsewhere.click("Account", "link")
+    expect(elsewhere.page.get_by_role("button", name=re.compile("^End the session"))).to_have_count(1)
+    elsewhere.take_picture("light-account")
+    elsewhere.page.get_by_role("button", name=re.compile("^End the session")).click()
+    expect(elsewhere.page.get_by_role("button", name=re.compile("^End the session"))).to_have_count(0)
+
+    member.click("Receipts", "link")
+    member.expect_heading("Log in")
+    member.page.get_by_label("Phone number, e-mail or username").fill(member.number)
+    member.page.get_by_label("Password").fill(PASSWORD)
+    member.click("Log in")
+
+    member.expect_heading("Receipts")
+    member.expect_complaints_of_refusals_only()
+
+
+def test_a_membership_is_frozen_and_taken_up_again(member):
+    member.buy()
+    member.pay()
+    member.click("See my membership", "link")
+    member.expect_heading("Habari, Wanjiku")
+    until = member.main.get_by_text("until").first
+    before = until.inner_text()
+
+    member.page.get_by_text("Going away? Freeze it").click()
+    member.take_picture("light-freeze")
+    member.click("Freeze")
+    expect(member.main.get_by_text("Frozen", exact=True)).to_be_visible()
+    expect(until).not_to_have_text(before)
+    member.click("I am back: end the freeze")
+
+    expect(member.main.get_by_text("Active", exact=True)).to_be_visible()
+    expect(until).to_have_text(before)
+
+
+def test_money_paid_by_hand_is_seen_as_receipt_and_credit(member):
+    number = member.run("(await (await load('session.js')).whoAmI()).member_number")
+    code = member.phone.pay_bill(account=number, amount=700)
+    eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+
+    member.click("Receipts", "link")
+    expect(member.page.get_by_role("row").nth(1)).to_contain_text(
+        re.compile(f"{code}.*Pay bill.*KES 700 credit.*KES 700")
+    )
+    member.take_picture("light-receipts")
+    member.click("Membership", "link")
+
+    expect(member.main.get_by_text("You have KES 700 of credit.")).to_be_visible()
