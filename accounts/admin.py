@@ -9,12 +9,17 @@ from django.contrib.auth.forms import AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.shortcuts import redirect
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.services import audit, people
 from accounts.views.signing_in import caller_of
 from api.clock import now
+
+# django-otp's own pages would give somebody a second factor that nobody audits and no seal protects.
+admin.site.unregister([TOTPDevice, StaticDevice])
 
 LOG_IN_AGAIN = "Please log out and in again first: this asks for a log-in of the last ten minutes."
 

@@ -8,7 +8,9 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from accounts import seals
 from accounts.managers import CustomUserManager
 
 
@@ -121,6 +123,29 @@ class LoginSession(models.Model):
         )
 
 
+class PendingLogin(models.Model):
+    """A log-in whose password was right, and whose second factor is waited for. It ends in one session or in none."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="pending_logins")
+    remember = models.BooleanField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    used_at = models.DateTimeField(null=True, help_text="When it became a session, or stopped being good for one.")
+
+
+class Authenticator(TOTPDevice):
+    """A person's authenticator app, as django-otp keeps it, but with its secret sealed."""
+
+    class Meta:
+        proxy = True
+
+    @property
+    def bin_key(self) -> bytes:
+        return seals.open_seal(self.key, owner=self.user_id)
+
+
 class CodePurpose(models.TextChoices):
     VERIFY = "verify"  # the address is theirs
     RESET = "reset"  # a new password without the old one
@@ -154,6 +179,9 @@ class NoticeKind(models.TextChoices):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a word for what happened
     SESSION_COPIED = "session_copied"
     NEW_DEVICE = "new_device"
+    SECOND_FACTOR_ADDED = "second_factor_added"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    RECOVERY_CODE_USED = "recovery_code_used"
 
 
 class Notice(models.Model):

@@ -251,3 +251,37 @@ class RegisteredSerializer(serializers.Serializer):
 
 class RevokedSerializer(serializers.Serializer):
     revoked = serializers.IntegerField(read_only=True, help_text="How many sessions ended.")
+
+
+class TotpCodeSerializer(serializers.Serializer):
+    """The six digits that an authenticator app shows."""
+
+    code = serializers.RegexField(r"^[0-9]{6}$")
+
+
+class RecoveryCodeSerializer(serializers.Serializer):
+    code = serializers.CharField(max_length=20, help_text="One of the recovery codes; capitals and hyphens are one.")
+
+
+class NewAuthenticatorSerializer(serializers.Serializer):
+    """What an authenticator app needs: told once, and good for nothing until a code of the app confirms it."""
+
+    otpauth_uri = serializers.CharField(read_only=True, help_text="To be shown as a QR code, by the client itself.")
+    secret = serializers.CharField(read_only=True, help_text="The same secret in base 32, for typing.")
+
+
+class RecoveryCodesSerializer(serializers.Serializer):
+    recovery_codes = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text="Told once; each works once."
+    )
+
+
+class LoginAnswerSerializer(LoggedInSerializer):
+    """Either the person and a CSRF token, or, for who has a second factor, `mfa_required` and its `methods`."""
+
+    user = MeSerializer(read_only=True, required=False)
+    csrf_token = serializers.CharField(read_only=True, required=False)
+    mfa_required = serializers.BooleanField(
+        read_only=True, required=False, help_text="Go on with auth/mfa/verify/ or auth/mfa/recovery/."
+    )
+    methods = serializers.ListField(child=serializers.ChoiceField(["totp", "recovery"]), read_only=True, required=False)

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from accounts.views import contact, people, pictures, signing_in
+from accounts.views import contact, factors, people, pictures, signing_in
 
 app_name = "accounts"
 
@@ -31,6 +31,11 @@ auth = [
     path("password/change/", signing_in.PasswordChangeView.as_view(), name="password-change"),
     path("password/reset/", signing_in.PasswordResetView.as_view(), name="password-reset"),
     path("password/reset/confirm/", signing_in.PasswordResetConfirmView.as_view(), name="password-reset-confirm"),
+    path("mfa/verify/", factors.MfaVerifyView.as_view(), name="mfa-verify"),
+    path("mfa/recovery/", factors.MfaRecoveryView.as_view(), name="mfa-recovery"),
+    path("mfa/totp/", factors.TotpView.as_view(), name="mfa-totp"),
+    path("mfa/totp/confirm/", factors.TotpConfirmView.as_view(), name="mfa-totp-confirm"),
+    path("mfa/recovery-codes/", factors.RecoveryCodesView.as_view(), name="mfa-recovery-codes"),
 ]
 
 urlpatterns = [

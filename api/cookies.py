@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpResponse
 
 AUTH_PATH = "/api/v1/auth/"
+MFA_PATH = f"{AUTH_PATH}mfa/"
 
 
 def _flags(path: str, samesite: str) -> dict:
@@ -30,11 +31,25 @@ def set_session(
     )
 
 
+def set_pending(response: HttpResponse, token: str) -> None:
+    """Set the cookie of a log-in that waits for its second factor."""
+    lifetime = int(settings.MFA_PENDING_LIFETIME.total_seconds())
+    response.set_cookie(settings.AUTH_COOKIE_MFA, token, max_age=lifetime, **_flags(MFA_PATH, "Strict"))
+
+
+def clear_pending(response: HttpResponse) -> None:
+    """Delete the cookie of a log-in that waited for its second factor."""
+    _delete(response, settings.AUTH_COOKIE_MFA, MFA_PATH, "Strict")
+
+
 def clear_session(response: HttpResponse) -> None:
     """Delete both cookies."""
-    response.delete_cookie(settings.AUTH_COOKIE, path="/", samesite=settings.AUTH_COOKIE_SAMESITE)
-    response.delete_cookie(settings.AUTH_COOKIE_REFRESH, path=AUTH_PATH, samesite="Strict")
-    for name in (settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH):
-        # A browser refuses to let a cookie with a __Secure- or __Host- name be replaced by one that is not Secure.
-        response.cookies[name]["secure"] = settings.SECURE_COOKIES
-        response.cookies[name]["httponly"] = True
+    _delete(response, settings.AUTH_COOKIE, "/", settings.AUTH_COOKIE_SAMESITE)
+    _delete(response, settings.AUTH_COOKIE_REFRESH, AUTH_PATH, "Strict")
+
+
+def _delete(response: HttpResponse, name: str, path: str, samesite: str) -> None:
+    response.delete_cookie(name, path=path, samesite=samesite)
+    # A browser refuses to let a cookie with a __Secure- or __Host- name be replaced by one that is not Secure.
+    response.cookies[name]["secure"] = settings.SECURE_COOKIES
+    response.cookies[name]["httponly"] = True

@@ -176,6 +176,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "corsheaders",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "procrastinate.contrib.django",
     "config",
     "api",
@@ -247,6 +250,7 @@ CSRF_FAILURE_VIEW = "api.views.csrf_failure"
 # Recommended over HTTPS: __Host-Authentication, __Secure-Refresh (its path forbids __Host-), __Host-csrftoken.
 AUTH_COOKIE = env.str("AUTH_COOKIE", default="Authentication")
 AUTH_COOKIE_REFRESH = env.str("AUTH_COOKIE_REFRESH", default="Refresh")
+AUTH_COOKIE_MFA = env.str("AUTH_COOKIE_MFA", default="MfaPending")
 AUTH_COOKIE_SAMESITE = "Lax"
 ACCESS_LIFETIME = timedelta(seconds=number("ACCESS_SECONDS", 300, least=30, most=3600))
 # A session ends when it was idle for so long, and in any case when the absolute time is over.
@@ -256,6 +260,8 @@ REFRESH_UNREMEMBERED_LIFETIME = timedelta(hours=12)
 # Two tabs may present the same refresh token within this time; later, a used token is a stolen one.
 REFRESH_GRACE = timedelta(seconds=10)
 FRESH_LOGIN_LIFETIME = timedelta(minutes=10)
+# How long a right password waits for its second factor.
+MFA_PENDING_LIFETIME = timedelta(minutes=5)
 SESSIONS_PER_USER = number("SESSIONS_PER_USER", 20, least=1)
 # Whether people are told of a log-in with a browser they have not used before; each notice may cost an SMS.
 LOGIN_NOTICES = flag("LOGIN_NOTICES", True)
@@ -471,3 +477,4 @@ LOGGING = {
 # --- Club ----------------------------------------------------------------------------------------
 
 CLUB_NAME = env.str("CLUB_NAME", default="Kilabu Fitness")
+OTP_TOTP_ISSUER = CLUB_NAME  # the name that authenticator apps show

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, ProtectedError
 
-from accounts.models import CustomUser, LoginSession, Notice, OneTimeCode, SecurityEvent
+from accounts.models import CustomUser, LoginSession, Notice, OneTimeCode, PendingLogin, SecurityEvent
 from accounts.services import audit
 from accounts.services.audit import Caller
 from accounts.services.people import is_unproved_registration
@@ -27,6 +27,7 @@ def forget_old(*, now: datetime) -> dict[str, int]:
     return {
         "sessions": LoginSession.objects.filter(absolute_expires_at__lt=now - KEEP_SESSIONS).delete()[0],
         "codes": OneTimeCode.objects.filter(expires_at__lt=now - KEEP_CODES).delete()[0],
+        "pending_logins": PendingLogin.objects.filter(expires_at__lt=now - KEEP_CODES).delete()[0],
         "notices": Notice.objects.filter(created_at__lt=now - KEEP_NOTICES).delete()[0],
         "counters": throttling.forget_old(now),
     }

@@ -23,6 +23,9 @@ TEXTS = {
     NoticeKind.PASSWORD_CHANGED: "the password of your {club} account was changed",
     NoticeKind.SESSION_COPIED: "a log-in to your {club} account seemed to be copied, so it was ended",
     NoticeKind.NEW_DEVICE: "somebody logged in to your {club} account from a new device",
+    NoticeKind.SECOND_FACTOR_ADDED: "an authenticator app was added to your {club} account",
+    NoticeKind.SECOND_FACTOR_REMOVED: "the authenticator app was removed from your {club} account",
+    NoticeKind.RECOVERY_CODE_USED: "somebody logged in to your {club} account with a recovery code",
 }
 
 

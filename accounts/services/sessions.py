@@ -11,8 +11,8 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts.backends import find
-from accounts.models import CustomUser, LoginSession, NoticeKind
-from accounts.services import audit, notices
+from accounts.models import CustomUser, LoginSession, NoticeKind, PendingLogin
+from accounts.services import audit, factors, notices
 from accounts.services.audit import Caller
 from api import throttling, tokens
 from api.authentication import SessionRevoked
@@ -66,11 +66,28 @@ class Tokens:
     rotated: bool = True
 
 
-def log_in(*, identifier: str, password: str, remember: bool, caller: Caller, now: datetime) -> Tokens:
-    """Check a password and open a session.
+def log_in(
+    *, identifier: str, password: str, remember: bool, caller: Caller, now: datetime
+) -> Tokens | factors.Challenge:
+    """Check a password and open a session, or ask for the second factor of who has one.
 
     :raises InvalidCredentials: unknown, wrong or inactive, told alike
     :raises NotVerified: the password is right, the address is not confirmed yet
+    :raises TooMany: too many tries; the same for names that do not exist
+    """
+    user = check_password(identifier=identifier, password=password, caller=caller, now=now)
+    if not user.is_verified:
+        audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
+        raise NotVerified
+    if factors.has_second_factor(user):
+        return factors.challenge(user=user, remember=remember, now=now)
+    return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
+
+
+def check_password(*, identifier: str, password: str, caller: Caller, now: datetime) -> CustomUser:
+    """Return whose name and password these are. Every log-in by password begins here, the admin's too.
+
+    :raises InvalidCredentials: unknown, wrong or inactive, told alike
     :raises TooMany: too many tries; the same for names that do not exist
     """
     limit_tries(identifier, caller, now)
@@ -86,10 +103,23 @@ def log_in(*, identifier: str, password: str, remember: bool, caller: Caller, no
         )
         raise InvalidCredentials
     forget_tries(identifier, caller)
-    if not user.is_verified:
-        audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
-        raise NotVerified
-    return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
+    return user
+
+
+def finish_log_in(*, token: str | None, method: str, code: str, caller: Caller, now: datetime) -> Tokens:
+    """Open the session that a right password waits for, by a code of the second factor. It opens one, once.
+
+    :raises MfaExpired: no log-in waits for a code
+    :raises MfaInvalid: the code is wrong, or was used before
+    :raises TooMany: earlier wrong codes make this one wait
+    """
+    with transaction.atomic():
+        pending = factors.answer(token=token, method=method, code=code, caller=caller, now=now)
+        if pending:
+            return open_session(
+                user=pending.user, amr=["pwd", "otp"], remember=pending.remember, caller=caller, now=now
+            )
+    raise factors.MfaInvalid
 
 
 def limit_tries(identifier: str, caller: Caller, now: datetime) -> None:
@@ -217,7 +247,8 @@ def revoke_all(
     actor: CustomUser | None = None,
     keep: UUID | None = None,
 ) -> int:
-    """End every live session of a person but `keep`; return how many."""
+    """End every live session of a person but `keep`, and the log-ins on their way to one; return how many sessions."""
+    PendingLogin.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
     ended = revoke(live_sessions(user, now).exclude(pk=keep), reason=reason, now=now)
     audit.record("sessions_revoked", user=user, actor=actor, caller=caller, now=now, reason=reason, count=ended)
     return ended

@@ -209,3 +209,11 @@ def test_a_person_added_in_the_admin_has_a_member_number_and_who_added(as_owner,
     assert is_member_number(person.member_number)
     assert person.added_by == owner
     assert person.email is None
+
+
+def test_nobody_hands_out_second_factors_by_hand(as_owner):
+    pages = [
+        as_owner.get(f"/admin/{path}/", secure=True) for path in ("otp_totp/totpdevice", "otp_static/staticdevice")
+    ]
+
+    assert [page.status_code for page in pages] == [404, 404]

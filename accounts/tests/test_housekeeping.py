@@ -6,7 +6,16 @@ import pytest
 from django.contrib.sessions.models import Session
 from procrastinate.contrib.django import app
 
-from accounts.models import CodePurpose, CustomUser, LoginSession, Notice, NoticeKind, OneTimeCode, SecurityEvent
+from accounts.models import (
+    CodePurpose,
+    CustomUser,
+    LoginSession,
+    Notice,
+    NoticeKind,
+    OneTimeCode,
+    PendingLogin,
+    SecurityEvent,
+)
 from accounts.services import audit, housekeeping
 from accounts.services.audit import Caller
 from accounts.tests.factories import UserFactory
@@ -31,6 +40,10 @@ def code(user, expired):
     )
 
 
+def pending(user, expired):
+    return PendingLogin.objects.create(user=user, remember=True, created_at=expired, expires_at=expired)
+
+
 def notice(user, made):
     return Notice.objects.create(user=user, kind=NoticeKind.EMAIL_CHANGED, address="a@example.com", created_at=made)
 
@@ -39,6 +52,8 @@ def test_what_is_long_over_is_deleted_and_the_rest_stays():
     user = UserFactory()
     session(user, NOW - 91 * DAY)
     code(user, NOW - 2 * DAY)
+    pending(user, NOW - 2 * DAY)
+    pending(user, NOW)
     notice(user, NOW - 31 * DAY)
     kept = [session(user, NOW - 89 * DAY), session(user, NOW + DAY), code(user, NOW), notice(user, NOW - 29 * DAY)]
     throttling.count("old", 9, 60, NOW - DAY)
@@ -46,12 +61,13 @@ def test_what_is_long_over_is_deleted_and_the_rest_stays():
 
     deleted = housekeeping.forget_old(now=NOW)
 
-    assert deleted == {"sessions": 1, "codes": 1, "notices": 1, "counters": 1}
+    assert deleted == {"sessions": 1, "codes": 1, "pending_logins": 1, "notices": 1, "counters": 1}
     assert [
         *LoginSession.objects.order_by("absolute_expires_at"),
         OneTimeCode.objects.get(),
         Notice.objects.get(),
     ] == kept
+    assert PendingLogin.objects.get().expires_at == NOW
     assert Counter.objects.get().key == "running"
 
 
@@ -71,7 +87,7 @@ def test_twice_is_harmless():
 
     again = housekeeping.forget_old(now=NOW)
 
-    assert again == {"sessions": 0, "codes": 0, "notices": 0, "counters": 0}
+    assert again == {"sessions": 0, "codes": 0, "pending_logins": 0, "notices": 0, "counters": 0}
 
 
 def test_sessions_of_the_admin_that_ran_out_are_deleted():

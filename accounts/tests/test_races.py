@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
-from accounts.models import LoginSession
-from accounts.services import sessions
+from accounts.models import Authenticator, LoginSession
+from accounts.services import enrolment, factors, sessions
 from accounts.services.audit import Caller
+from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import UserFactory
 from api.authentication import SessionRevoked
 from api.clock import now
@@ -57,3 +58,48 @@ def test_a_logout_during_a_refresh_wins():
     latest = tokens.refresh if isinstance(refreshed, Exception) else refreshed.refresh
     with pytest.raises(SessionRevoked):
         sessions.refresh(token=latest, caller=Caller(), now=now())
+
+
+def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at_once():
+    user = UserFactory()
+    authenticator_of(user)
+    codes = factors.replace_recovery_codes(user)
+    token = factors.challenge(user=user, remember=True, now=now()).token
+
+    answers = at_once(
+        *[
+            lambda code=code: sessions.finish_log_in(
+                token=token, method=factors.RECOVERY, code=code, caller=Caller(), now=now()
+            )
+            for code in codes
+        ]
+    )
+
+    assert LoginSession.objects.count() == 1
+    assert [type(answer).__name__ for answer in answers].count("MfaExpired") == 9
+
+
+def test_one_code_finishes_one_of_two_log_ins_at_once():
+    user = UserFactory()
+    device = authenticator_of(user)
+    tokens = [factors.challenge(user=user, remember=True, now=now()).token for _ in range(4)]
+    code = code_of(device)
+
+    at_once(
+        *[
+            lambda token=token: sessions.finish_log_in(
+                token=token, method=factors.TOTP, code=code, caller=Caller(), now=now()
+            )
+            for token in tokens
+        ]
+    )
+
+    assert LoginSession.objects.count() == 1
+
+
+def test_beginning_twice_at_once_leaves_one_app():
+    user = UserFactory()
+
+    at_once(*[lambda: enrolment.begin(user=user, now=now())] * 4)
+
+    assert Authenticator.objects.count() == 1

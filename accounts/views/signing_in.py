@@ -10,6 +10,7 @@ from accounts import serializers
 from accounts.permissions import HasLoginSession
 from accounts.services import people, sessions
 from accounts.services.audit import Caller
+from accounts.services.factors import Challenge
 from api import cookies, request_ids
 from api.addresses import client_address
 from api.authentication import CookieJWTAuthentication, CsrfOnly, give_csrf_token
@@ -47,6 +48,12 @@ def signed_in(request, tokens: sessions.Tokens, body: dict, *, at) -> Response:
     )
     body["csrf_token"] = give_csrf_token(request, response, rotate=tokens.rotated)
     return response
+
+
+def logged_in(request, tokens: sessions.Tokens, *, at) -> Response:
+    """Answer a log-in that is complete."""
+    user = serializers.MeSerializer(tokens.session.user, context={"request": request}).data
+    return signed_in(request, tokens, {"user": user}, at=at)
 
 
 class OpenView(APIView):
@@ -96,14 +103,20 @@ class ResendView(OpenView):
 
 
 class LoginView(OpenView):
-    """Log in by username, e-mail or phone; the session comes as cookies, never in the body."""
+    """Log in by username, e-mail or phone; the session comes as cookies, never in the body.
 
-    @extend_schema(request=serializers.LoginSerializer, responses=serializers.LoggedInSerializer)
+    Who has a second factor is asked for it: `mfa_required`, and a cookie that auth/mfa/ alone gets to see.
+    """
+
+    @extend_schema(request=serializers.LoginSerializer, responses=serializers.LoginAnswerSerializer)
     def post(self, request):
         at = now()
-        tokens = sessions.log_in(**checked(serializers.LoginSerializer, request), caller=caller_of(request), now=at)
-        user = serializers.MeSerializer(tokens.session.user, context={"request": request}).data
-        return signed_in(request, tokens, {"user": user}, at=at)
+        outcome = sessions.log_in(**checked(serializers.LoginSerializer, request), caller=caller_of(request), now=at)
+        if isinstance(outcome, Challenge):
+            response = Response({"mfa_required": True, "methods": outcome.methods})
+            cookies.set_pending(response, outcome.token)
+            return response
+        return logged_in(request, outcome, at=at)
 
 
 class RefreshView(OpenView):

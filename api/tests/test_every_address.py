@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 OPEN = {
     "CsrfView", "LoginView", "LogoutView", "PasswordResetConfirmView", "PasswordResetView", "RefreshView",
     "RegisterView", "ResendView", "VerifyView", "SpectacularAPIView", "SpectacularSwaggerSplitView",
+    "MfaRecoveryView", "MfaVerifyView",
 }  # fmt: skip
 UNSAFE = ("post", "put", "patch", "delete")
 

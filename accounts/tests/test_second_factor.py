@@ -1,0 +1,260 @@
+"""Logging in with a second factor."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import signing
+from django.test import override_settings
+
+from accounts.models import CustomUser, LoginSession, Notice, PendingLogin, SecurityEvent
+from accounts.services import factors
+from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of, wrong_code
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.tests.clients import browser
+
+pytestmark = pytest.mark.django_db
+
+MISTYPED_OFTEN = override_settings(OTP_TOTP_THROTTLE_FACTOR=0)
+
+
+@pytest.fixture
+def user():
+    return UserFactory()
+
+
+@pytest.fixture
+def device(user):
+    return authenticator_of(user)
+
+
+def error_of(answer):
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_right_password_is_answered_with_the_question_for_a_code(user, device):
+    answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+
+    assert answer.status_code == 200
+    assert answer.json()["data"] == {"mfa_required": True, "methods": ["totp"]}
+    assert list(answer.cookies) == ["MfaPending"]
+    assert not LoginSession.objects.exists()
+
+
+def test_the_pending_cookie_is_short_lived_and_shown_to_the_second_step_alone(user, device):
+    answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+
+    cookie = answer.cookies["MfaPending"]
+    assert {name: cookie[name] for name in ("path", "max-age", "httponly", "secure", "samesite", "domain")} == {
+        "path": "/api/v1/auth/mfa/",
+        "max-age": 300,
+        "httponly": True,
+        "secure": True,
+        "samesite": "Strict",
+        "domain": "",
+    }
+
+
+def test_the_apps_code_finishes_the_log_in(user, device):
+    client = asked_for_a_code(user)
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert answer.status_code == 200
+    assert answer.json()["data"]["user"]["id"] == user.pk
+    assert set(answer.json()["data"]) == {"user", "csrf_token"}
+    assert {name: bool(cookie.value) for name, cookie in answer.cookies.items()} == {
+        "Authentication": True,
+        "Refresh": True,
+        "csrftoken": True,
+        "MfaPending": False,
+    }
+    assert LoginSession.objects.get().amr == ["pwd", "otp"]
+    assert client.get(f"{AUTH}me/").status_code == 200
+
+
+def test_a_wrong_code_is_refused_and_the_right_one_still_works(user, device):
+    client = asked_for_a_code(user)
+
+    with MISTYPED_OFTEN:
+        wrong = client.post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
+        right = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert error_of(wrong) == (401, "mfa_invalid")
+    assert right.status_code == 200
+
+
+def test_a_code_that_was_used_is_used_up(user, device):
+    code = code_of(device)
+    asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code})
+
+    again = asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code})
+
+    assert error_of(again) == (401, "mfa_invalid")
+
+
+def test_a_pending_log_in_that_was_used_is_used_up(user, device):
+    client = asked_for_a_code(user)
+    pending = client.cookies["MfaPending"].value
+    client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    client.cookies["MfaPending"] = pending
+    again = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device, later=1)})
+
+    assert error_of(again) == (401, "mfa_expired")
+    assert LoginSession.objects.count() == 1
+
+
+def test_a_pending_log_in_is_over_after_five_minutes(user, device):
+    client = asked_for_a_code(user)
+    PendingLogin.objects.update(expires_at=now() - timedelta(seconds=1))
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert error_of(answer) == (401, "mfa_expired")
+    assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
+    assert answer.cookies["MfaPending"].value == ""
+
+
+def test_a_pending_log_in_lasts_five_minutes(user, device):
+    asked_for_a_code(user)
+
+    pending = PendingLogin.objects.get()
+    assert pending.expires_at - pending.created_at == timedelta(minutes=5)
+
+
+@MISTYPED_OFTEN
+def test_a_pending_log_in_is_over_after_five_wrong_codes(user, device):
+    client = asked_for_a_code(user)
+    for _ in range(5):
+        client.post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert error_of(answer) == (401, "mfa_expired")
+
+
+@pytest.mark.parametrize(
+    "cookie", [None, "x", "00000000-0000-4000-8000-000000000000", signing.Signer(salt="other").sign("x")]
+)
+def test_without_a_pending_log_in_of_ours_there_is_nothing_to_finish(cookie):
+    client = browser()
+    if cookie:
+        client.cookies["MfaPending"] = cookie
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": "123456"})
+
+    assert error_of(answer) == (401, "mfa_expired")
+
+
+def test_a_pending_log_in_needs_our_signature(user, device):
+    client = asked_for_a_code(user)
+    client.cookies["MfaPending"] = str(PendingLogin.objects.get().pk)
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert error_of(answer) == (401, "mfa_expired")
+
+
+@pytest.mark.parametrize("code", ["", "12345", "1234567", "12 456", "abcdef", "１２３４５６"])  # noqa: RUF001
+def test_what_is_no_code_at_all_is_bad_input(user, device, code):
+    answer = asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code})
+
+    assert error_of(answer) == (400, "validation_error")
+
+
+def test_the_next_try_waits_after_wrong_codes_whatever_the_log_in(user, device):
+    for _ in range(3):
+        with MISTYPED_OFTEN:
+            asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
+
+    answer = asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert error_of(answer) == (429, "throttled")
+    assert 1 <= int(answer["Retry-After"]) <= 4
+    assert not LoginSession.objects.exists()
+
+
+def test_a_deactivated_person_finishes_nothing(user, device):
+    client = asked_for_a_code(user)
+    CustomUser.objects.update(is_active=False)
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert error_of(answer) == (401, "mfa_expired")
+
+
+def test_ending_all_sessions_ends_the_pending_log_ins_too(user, device):
+    inside, client = asked_for_a_code(user), asked_for_a_code(user)
+    inside.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    inside.post(f"{AUTH}logout-all/", {"keep_current": True})
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device, later=1)})
+    assert error_of(answer) == (401, "mfa_expired")
+
+
+def test_a_recovery_code_finishes_a_log_in_once_and_the_person_is_told(user, device):
+    code, *_ = factors.replace_recovery_codes(user)
+    client = browser()
+    asked = client.post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+
+    first = client.post(f"{AUTH}mfa/recovery/", {"code": code.upper().replace("-", " ")})
+    again = asked_for_a_code(user).post(f"{AUTH}mfa/recovery/", {"code": code})
+
+    assert asked.json()["data"]["methods"] == ["totp", "recovery"]
+    assert first.status_code == 200
+    assert error_of(again) == (401, "mfa_invalid")
+    assert list(Notice.objects.values_list("kind", flat=True)) == ["recovery_code_used"]
+
+
+def test_somebody_elses_recovery_code_is_wrong(user, device):
+    factors.replace_recovery_codes(user)
+    code, *_ = factors.replace_recovery_codes(UserFactory())
+
+    answer = asked_for_a_code(user).post(f"{AUTH}mfa/recovery/", {"code": code})
+
+    assert error_of(answer) == (401, "mfa_invalid")
+
+
+def test_recovery_codes_are_not_kept_as_they_are_told(user):
+    codes = factors.replace_recovery_codes(user)
+
+    kept = set(factors.StaticToken.objects.values_list("token", flat=True))
+    assert len(set(codes)) == len(kept) == 10
+    assert not kept & {code.replace("-", "") for code in codes}
+
+
+def test_what_was_made_under_a_former_secret_key_still_works(user, device):
+    code, *_ = factors.replace_recovery_codes(user)
+
+    with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[factors.settings.SECRET_KEY]):
+        by_app = asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+        by_recovery = asked_for_a_code(user).post(f"{AUTH}mfa/recovery/", {"code": code})
+    with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[]):
+        device.refresh_from_db()
+        sealed_anew = device.bin_key
+
+    assert [by_app.status_code, by_recovery.status_code] == [200, 200]
+    assert sealed_anew == bytes(range(20))
+
+
+def test_the_audit_tells_the_way_of_a_log_in(user, device):
+    client = asked_for_a_code(user)
+    with MISTYPED_OFTEN:
+        client.post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
+        client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    events = SecurityEvent.objects.filter(user=user).order_by("id").values_list("event", "outcome", "detail")
+    assert list(events) == [
+        ("second_factor", "refused", {"method": "totp"}),
+        ("second_factor", "ok", {"method": "totp"}),
+        ("login", "ok", {}),
+    ]
+
+
+def test_a_wrong_password_asks_for_no_code(user, device):
+    answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": "wrong-password"})
+
+    assert error_of(answer) == (401, "invalid_credentials")
+    assert "MfaPending" not in answer.cookies
