@@ -60,6 +60,15 @@ class AlreadyPending(Conflict):
     code, message = "already_pending", "One of the members is already buying this plan in another payment."
 
 
+class JoiningFeePending(Conflict):
+    """A purchase that carries the group's joining fee waits: whether another owes the fee is not decided yet."""
+
+    code, message = (
+        "joining_fee_pending",
+        "A purchase with the joining fee is waiting; pay it or cancel it first.",
+    )
+
+
 class NothingToCancel(Conflict):
     """The period was cancelled, revoked or is over."""
 
@@ -97,7 +106,7 @@ def subscribe(
     every one of the members has a pending period of this plan in one payment, that purchase is returned instead.
 
     :raises PlanNotFound, MemberNotFound: there is none
-    :raises PlanNotOnSale, StackingLimit, ConsentMissing, MemberInactive, AlreadyPending: see each
+    :raises PlanNotOnSale, StackingLimit, ConsentMissing, MemberInactive, AlreadyPending, JoiningFeePending: see each
     :raises payments.services.IdempotencyKeyReused: the key came before with another body
     :raises payments.pushes.PushOpen: the phone is being asked for another payment
     """
@@ -111,7 +120,7 @@ def subscribe(
     members = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
         _require_may_buy(members.get(member_id), plan, now)
-    fees = {member_id: 0 if _has_joined(member_id, plan) else plan.joining_fee for member_id in member_ids}
+    fees = {member_id: _joining_fee(member_id, plan) for member_id in member_ids}
     bought: list[Subscription] = []
     # Of a plan that costs nothing, who owes the joining fee comes first: the head payment must take money.
     for member_id in sorted(member_ids, key=lambda each: not fees[each]):
@@ -231,10 +240,22 @@ def _require_may_buy(member, plan: Plan, now: datetime) -> None:
         raise StackingLimit
 
 
-def _has_joined(member_id: int, plan: Plan) -> bool:
-    """Say whether the member has paid the group's joining fee, is about to, or came before there was one."""
-    known = Q(fact=Fact.GRANTED) | Q(fact=Fact.PENDING, joining_fee__gt=0)
-    return Subscription.objects.filter(known, member=member_id, group=plan.group_id).exists()
+def _joining_fee(member_id: int, plan: Plan) -> int:
+    """Return what the member owes for joining the plan's group: nothing once they had a period of a plan with the fee.
+
+    A period without one (a day pass) is no membership; one that was brought along is.
+
+    :raises JoiningFeePending: a purchase with the fee waits, and may be cancelled yet
+    """
+    if not plan.joining_fee:
+        return 0
+    mine = Subscription.objects.filter(member=member_id, group=plan.group_id)
+    paid = Q(joining_fee__gt=0) | Q(plan__joining_fee__gt=0) | Q(origin=Origin.MIGRATED)
+    if mine.filter(paid, fact=Fact.GRANTED).exists():
+        return 0
+    if mine.pending().filter(joining_fee__gt=0).exclude(payment__status=PaymentStatus.EXPIRED).exists():
+        raise JoiningFeePending
+    return plan.joining_fee
 
 
 def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:

@@ -73,6 +73,14 @@ def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription]] | N
 
 
 def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: datetime, now: datetime) -> None:
+    if subscription.joining_fee and any(each.fact == Fact.GRANTED and each.joining_fee for each in chain):
+        # The other was expired when this one was bought, and its money came late.
+        review.open_item(
+            reason=ReviewReason.LATE_MONEY,
+            detail=f"The joining fee of KES {subscription.joining_fee} was paid twice; give it back.",
+            payment_id=subscription.payment_id,
+            now=now,
+        )
     first_day = business_day(paid_at)
     if subscription.replaces_id is not None:
         first_day = _cut_replaced(subscription, chain) or first_day

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from payments import services as payment_services
-from payments.models import Payment, PaymentStatus
+from payments.models import Payment, PaymentStatus, ReviewItem
 from subscriptions import services
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import buying
@@ -161,7 +161,7 @@ def test_what_costs_nothing_is_given_once_for_one_key():
 def test_who_owes_the_joining_fee_of_a_free_plan_is_prompted_for_it(prompts):
     plan = PlanFactory(price=0, joining_fee=500)
     known, new = MemberFactory.create_batch(2)
-    subscribe(known, plan=PlanFactory(price=0))
+    granted(PlanFactory(joining_fee=500), known)
 
     purchase = subscribe(known, new, plan=plan, payer=known, phone="254712345678")
 
@@ -191,6 +191,41 @@ def test_the_joining_fee_is_charged_once_per_member_and_group():
     second = subscribe(member, plan=plan).subscription
 
     assert [(each.joining_fee, each.payment.amount_due) for each in (first, second)] == [(500, 2000), (0, 1500)]
+
+
+def test_a_day_pass_is_no_joining_and_a_period_brought_along_is():
+    gym = PlanFactory(price=1500, joining_fee=500)
+    visitor, old = MemberFactory(), MemberFactory()
+    granted(PlanFactory(price=300, interval="days"), visitor)
+    granted(PlanFactory(), old, origin="migrated")
+
+    assert [subscribe(each, plan=gym).subscription.joining_fee for each in (visitor, old)] == [500, 0]
+
+
+def test_the_fee_cannot_be_left_behind_in_a_purchase_that_is_cancelled():
+    member, gym, gold = MemberFactory(), PlanFactory(joining_fee=500), PlanFactory(joining_fee=500)
+    first = subscribe(member, plan=gym).subscription
+
+    with pytest.raises(buying.JoiningFeePending):
+        subscribe(member, plan=gold)
+    services.cancel(subscription_id=first.pk, by_id=member.pk, now=NOON)
+
+    assert subscribe(member, plan=gold).subscription.joining_fee == 500
+
+
+def test_a_fee_that_late_money_pays_a_second_time_is_told_to_staff():
+    member, gym, gold = MemberFactory(), PlanFactory(joining_fee=500), PlanFactory(joining_fee=500)
+    first = subscribe(member, plan=gym).subscription
+    later = NOON + timedelta(days=9)
+    payment_services.expire_due(now=later)
+    second = subscribe(member, plan=gold, now=later).subscription
+    pay(second.payment, at=later)
+    assert not ReviewItem.objects.exists()
+
+    pay(first.payment, at=later)
+
+    item = ReviewItem.objects.get()
+    assert (item.payment, item.detail) == (first.payment, "The joining fee of KES 500 was paid twice; give it back.")
 
 
 def test_credit_is_spent_first_and_what_it_covers_is_granted_at_once(prompts):
