@@ -61,6 +61,11 @@ class UserSerializer(ModelSerializer):
     phone_number = PhoneField(required=False, allow_null=True)
     email = serializers.EmailField(max_length=254, required=False, allow_null=True)
     added_by = AddedBySerializer(read_only=True)
+    consent = serializers.BooleanField(
+        write_only=True,
+        required=False,
+        help_text="They, or a guardian, agree to the club's terms; false: no more.",
+    )
 
     class Meta:
         model = CustomUser
@@ -77,6 +82,7 @@ class UserSerializer(ModelSerializer):
             "phone_number",
             "emergency_contact",
             "added_by",
+            "consent",
         ]
         read_only_fields = ["id", "profile_picture"]
         extra_kwargs = {

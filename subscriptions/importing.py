@@ -1,14 +1,15 @@
 """Bringing along the member list of a club's former books: people, their plan, the period that runs.
 
 The file is CSV in UTF-8 with a header. `first_name` and `last_name` must be there; `phone_number`, `email`, `dob`,
-`plan` (a code), `starts_on` and `ends_on` may be. Dates are 2027-02-28; `ends_on` is the first day without access.
+`consented_on`, `plan` (a code), `starts_on` and `ends_on` may be. Dates are 2027-02-28; `ends_on` is the first day
+without access.
 A person is known by phone number, else by e-mail, so the same file twice adds nobody and no period twice.
 """
 
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import TextIO
 
 from django.contrib.auth import get_user_model
@@ -19,10 +20,11 @@ from django.db import transaction
 from api.errors import DomainError, Invalid
 from api.phones import normalise
 from subscriptions.models import Plan, Subscription
+from subscriptions.periods import NAIROBI
 from subscriptions.services import bring_along
 
 REQUIRED = ("first_name", "last_name")
-COLUMNS = (*REQUIRED, "phone_number", "email", "dob", "plan", "starts_on", "ends_on")
+COLUMNS = (*REQUIRED, "phone_number", "email", "dob", "consented_on", "plan", "starts_on", "ends_on")
 PERIOD = ("plan", "starts_on", "ends_on")
 
 
@@ -144,7 +146,7 @@ def _person(row: dict[str, str], *, by_id: int):
     known = by_phone or by_email
     if known:
         return known, False
-    born = _date(row, "dob")
+    born, agreed_on = _date(row, "dob"), _date(row, "consented_on")
     return (
         people.create_member(
             first_name=row["first_name"],
@@ -152,6 +154,7 @@ def _person(row: dict[str, str], *, by_id: int):
             phone_number=phone,
             email=email,
             dob=born,
+            consented_at=datetime.combine(agreed_on, time(12), NAIROBI) if agreed_on else None,
             added_by_id=by_id,
         ),
         True,

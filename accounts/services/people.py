@@ -32,7 +32,7 @@ class ReauthRequired(Unauthenticated):
 
 
 class RoleAboveOwn(Forbidden):
-    code, message = "role_above_own", "You cannot give or change a role above your own."
+    code, message = "role_above_own", "Your role does not let you give or change this role."
 
 
 class AlreadyTaken(Conflict):
@@ -161,17 +161,25 @@ def change_password(*, session: LoginSession, current: str, new: str, caller: Ca
 
 @transaction.atomic
 def add_person(
-    *, added_by: CustomUser, caller: Caller, now: datetime, password: str | None = None, **fields
+    *,
+    added_by: CustomUser,
+    caller: Caller,
+    now: datetime,
+    password: str | None = None,
+    consent: bool = False,
+    **fields,
 ) -> CustomUser:
-    """Create a person on behalf of staff; without a password they cannot log in.
+    """Create a person on behalf of staff; without a password they cannot log in, without consent not buy.
 
     :raises RoleAboveOwn: the role is above the caller's
     :raises AlreadyTaken: e-mail, phone or username is somebody's
     """
-    require_role_within(added_by, fields.get("role", Role.MEMBER))
+    require_may_give(added_by, fields.get("role", Role.MEMBER))
     try:
         with transaction.atomic():
-            person = CustomUser.objects.create_member(added_by=added_by, password=password, **fields)
+            person = CustomUser.objects.create_member(
+                added_by=added_by, password=password, consented_at=now if consent else None, **fields
+            )
     except IntegrityError as error:
         raise AlreadyTaken from error
     audit.record("person_added", user=person, actor=added_by, caller=caller, now=now, role=person.role)
@@ -179,7 +187,9 @@ def add_person(
 
 
 @transaction.atomic
-def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: datetime, **fields) -> CustomUser:
+def change_person(
+    *, person_id: int, by: CustomUser, caller: Caller, now: datetime, consent: bool | None = None, **fields
+) -> CustomUser:
     """Change a person's fields; a new role, e-mail, phone or password ends their sessions and open codes.
 
     Who can set somebody's address or password can become them: so only people below one's own role, and for
@@ -191,13 +201,15 @@ def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: dateti
     person = CustomUser.objects.select_for_update().get(pk=person_id)
     if by.role != Role.ADMIN and not is_below(person, by):
         raise RoleAboveOwn("You can change people below your own role only.")
-    require_role_within(by, fields.get("role", person.role))
+    if fields.get("role", person.role) != person.role:
+        require_may_give(by, fields["role"])
     old = copy(person)
     password = fields.pop("password", None)
     for name, value in fields.items():
         setattr(person, name, value)
     if password:
         person.set_password(password)
+    note_consent(person, consent, now=now)
     forget_lost_proofs(person, old=old)
     try:
         with transaction.atomic():
@@ -208,12 +220,19 @@ def change_person(*, person_id: int, by: CustomUser, caller: Caller, now: dateti
     return person
 
 
-def change_profile(*, user: CustomUser, **fields) -> CustomUser:
+def change_profile(*, user: CustomUser, now: datetime, consent: bool | None = None, **fields) -> CustomUser:
     """Change what of a person's own opens no door."""
     for name, value in fields.items():
         setattr(user, name, value)
-    user.save(update_fields=list(fields))
+    note_consent(user, consent, now=now)
+    user.save(update_fields=[*fields, "consented_at"])
     return user
+
+
+def note_consent(person: CustomUser, consent: bool | None, *, now: datetime) -> None:
+    """Note on an unsaved person that they agree to the club's terms, or no more; None was not asked."""
+    if consent is not None:
+        person.consented_at = (person.consented_at or now) if consent else None
 
 
 def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetime) -> int:
@@ -254,6 +273,15 @@ def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, call
 def is_below(person: CustomUser, other: CustomUser) -> bool:
     """Say whether a person's role is below another's."""
     return ROLES.index(person.role) > ROLES.index(other.role)
+
+
+def require_may_give(by: CustomUser, role: str) -> None:
+    """Staff are made by who stands above them, and by administrators: nobody makes the second person who confirms.
+
+    :raises RoleAboveOwn: it is a role of staff that is not below that of `by`
+    """
+    if role != Role.MEMBER and by.role != Role.ADMIN and ROLES.index(role) <= ROLES.index(by.role):
+        raise RoleAboveOwn
 
 
 def require_role_within(by: CustomUser, role: str) -> None:

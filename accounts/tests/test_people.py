@@ -63,6 +63,48 @@ def test_nobody_gives_a_role_above_their_own():
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_above_own")
 
 
+@pytest.mark.parametrize("role", [Role.RECEPTIONIST, Role.MANAGER])
+def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts(role):
+    caller, trainer = UserFactory(role=role), UserFactory(role=Role.TRAINER)
+    client = signed_in(caller)
+
+    answers = [
+        client.post(USERS, {"first_name": "A", "last_name": "B", "role": role}),
+        client.patch(f"{USERS}{trainer.pk}/", {"role": role}),
+    ]
+
+    assert [(each.status_code, each.json()["error"]["code"]) for each in answers] == [(403, "role_above_own")] * 2
+    assert (
+        signed_in(UserFactory(role=Role.ADMIN))
+        .post(USERS, {"first_name": "A", "last_name": "B", "role": role})
+        .status_code
+        == 201
+    )
+
+
+def test_staff_note_that_a_person_agrees_to_the_terms_or_no_more():
+    client = signed_in(UserFactory(role=Role.RECEPTIONIST))
+    client.post(USERS, {"first_name": "Juma", "last_name": "Mwangi", "consent": True})
+    juma = CustomUser.objects.get(first_name="Juma")
+    first = juma.consented_at
+    assert first is not None
+
+    for consent, agreed_at in ((True, first), (False, None)):
+        assert client.patch(f"{USERS}{juma.pk}/", {"consent": consent}).status_code == 200
+        juma.refresh_from_db()
+        assert juma.consented_at == agreed_at
+
+
+def test_who_was_added_by_staff_agrees_to_the_terms_themselves():
+    person = UserFactory(consented_at=None)
+
+    answer = signed_in(person).patch("/api/v1/auth/me/", {"consent": True})
+
+    person.refresh_from_db()
+    assert answer.status_code == 200
+    assert person.consented_at is not None
+
+
 def test_a_member_sees_no_people():
     answer = signed_in(UserFactory()).get(USERS)
 

@@ -31,7 +31,7 @@ class MeView(generics.RetrieveUpdateAPIView):
         return self.request.user
 
     def perform_update(self, serializer):
-        serializer.instance = people.change_profile(user=self.request.user, **serializer.validated_data)
+        serializer.instance = people.change_profile(user=self.request.user, now=now(), **serializer.validated_data)
 
 
 class SessionListView(generics.ListAPIView):

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from subscriptions.importing import UnreadableFile, import_members, read
 from subscriptions.models import Subscription
-from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory
+from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on
 from subscriptions.tests.test_invariants import broken
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +50,14 @@ def test_a_line_brings_a_person_and_the_period_that_runs(author):
     assert (period.payment.amount_due, period.payment.created_by) == (0, author)
     assert period.payment.events.last().evidence == "comp: former books"
     assert broken() == []
+
+
+def test_who_agreed_to_the_terms_on_paper_may_buy(author):
+    text = "first_name,last_name,consented_on\nBaby,Kamau,2025-03-01\n"
+
+    import_members(read(StringIO(text)), by_id=author.pk, now=NOON)
+
+    assert people().get().consented_at == noon_on(date(2025, 3, 1))
 
 
 def test_a_person_needs_a_name_only(author):
