@@ -13,7 +13,7 @@ def send_code(code_id: int) -> None:
     codes.deliver(code_id=code_id, now=now())
 
 
-@app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
+@app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=8, exponential_wait=3))
 def send_notice(notice_id: int) -> None:
     """Tell somebody by SMS or e-mail what happened to their access."""
     notices.deliver(notice_id=notice_id, now=now())

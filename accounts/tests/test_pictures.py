@@ -10,6 +10,8 @@ from threading import Barrier
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from accounts import pictures as redrawing
@@ -196,6 +198,22 @@ def test_a_hostile_file_is_refused_and_nothing_is_kept(media, name):
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unusable_picture")
     assert kept(media) == []
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@given(st.data())
+def test_a_damaged_file_gives_a_small_picture_or_a_refusal_and_never_a_fault(kind, data):
+    content = bytearray(image(kind, size=(40, 30)))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+
+    try:
+        drawn = redrawing.redraw(io.BytesIO(bytes(content)))
+    except redrawing.UnusablePicture:
+        return
+    with Image.open(io.BytesIO(drawn)) as found:
+        assert found.format == "JPEG"
+        assert max(found.size) <= 512
 
 
 def test_one_picture_is_decoded_at_a_time_in_a_process(monkeypatch):
