@@ -21,7 +21,6 @@ from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewRea
 
 logger = logging.getLogger(__name__)
 
-LARGEST_BODY = 16 * 1024  # bytes; Safaricom's own are under 2 KB
 TRIES = 3  # of one callback at once, when locks clash
 MOST_ATTEMPTS = 10  # of one callback in all, before a person looks
 HEADERS_KEPT = ("Content-Type", "Businessshortcode", "User-Agent")

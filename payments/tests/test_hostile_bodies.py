@@ -1,5 +1,6 @@
 """Whatever bytes come to a callback's address: an answer, no 500, no money without full evidence."""
 
+import io
 import json
 
 import pytest
@@ -148,6 +149,46 @@ def test_famous_poisons_are_kept_and_move_nothing(push, body):
     assert deliver_stk(push, body) == (200, 0, 0)
     assert deliver_c2b("c2b-confirmation", body) == (200, [])
     assert deliver_c2b("c2b-validation", body) == (200, [])
+
+
+class NoChunks(io.BytesIO):
+    """What a web server hands over when the chunks are none."""
+
+    def read(self, size=-1):
+        raise ValueError("Invalid chunk size")
+
+
+def in_chunks(push, stream, **server):
+    """Post as a server does that reads chunks: no length, and an input that ends by itself."""
+    server = {"wsgi.input_terminated": True} | server
+    url = reverse("payments:stk-callback", args=[push.raw_token])
+    return Client(raise_request_exception=False).post(
+        url,
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        **{"CONTENT_LENGTH": "", "wsgi.input": stream},
+        **server,
+    )
+
+
+def test_a_callback_in_chunks_pays(push):
+    answer = in_chunks(push, io.BytesIO(stk_body(push)))
+
+    assert (answer.status_code, Payment.objects.get().status) == (200, "paid")
+
+
+@pytest.mark.parametrize(
+    ("stream", "server", "status"),
+    [
+        (io.BytesIO(b"{}"), {"wsgi.input_terminated": False}, 411),
+        (io.BytesIO(b"x" * (16 * 1024 + 1)), {}, 413),
+        (NoChunks(), {}, 400),
+    ],
+    ids=["the server reads no chunks", "too long", "not chunks"],
+)
+def test_chunks_that_cannot_be_kept_whole_are_never_accepted(push, stream, server, status):
+    assert in_chunks(push, stream, **server).status_code == status
+    assert Callback.objects.count() == 0
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "99999999999", "١٢"])

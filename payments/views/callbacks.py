@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from api.addresses import client_address
 from api.clock import now
 from payments import inbox, spool, validation
+from payments.daraja.messages import MAX_CALLBACK
 from payments.models import CallbackSource
 
 logger = logging.getLogger(__name__)
@@ -20,12 +21,45 @@ logger = logging.getLogger(__name__)
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
-def refuse_by_length(request: HttpRequest) -> HttpResponse | None:
-    """Refuse, before a byte is read, a body that is too long or whose length is nonsense; None lets it in."""
+class BodyRefused(Exception):
+    """A body that is not taken, with the HTTP status that says why."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
+
+
+def body_of(request: HttpRequest) -> bytes:
+    """Return the bytes of a callback, whether they came with their length or in chunks.
+
+    :raises BodyRefused: 400 not whole, 411 chunks that the web server cannot read, 413 too long
+    """
+    try:
+        return _body_in_chunks(request) if "Transfer-Encoding" in request.headers else _body_with_length(request)
+    except UnreadablePostError:
+        raise BodyRefused(400) from None  # the sender hung up; there is nothing whole to keep
+
+
+def _body_with_length(request: HttpRequest) -> bytes:
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit()):
-        return quietly(400)
-    return quietly(413) if int(length[:12]) > inbox.LARGEST_BODY else None
+        raise BodyRefused(400)
+    if int(length[:12]) > MAX_CALLBACK:
+        raise BodyRefused(413)
+    return request.body
+
+
+def _body_in_chunks(request: HttpRequest) -> bytes:
+    """Read what Django takes for an empty body, because it goes by Content-Length alone."""
+    if not request.META.get("wsgi.input_terminated"):  # the server cannot tell where the body ends
+        raise BodyRefused(411)
+    try:
+        body = request.META["wsgi.input"].read(MAX_CALLBACK + 1)
+    except Exception as error:  # each web server has its own for chunks that are none
+        raise UnreadablePostError from error
+    if len(body) > MAX_CALLBACK:
+        raise BodyRefused(413)
+    return body
 
 
 def quietly(status: int) -> HttpResponse:
@@ -57,20 +91,17 @@ class CallbackView(View):
 
     def keep(self, request: HttpRequest, **where) -> HttpResponse:
         """Hand the bytes to the inbox and answer; 404 for an address that is nobody's, with nothing kept."""
-        refused = refuse_by_length(request)
-        if refused is not None:
-            return refused
         try:
             kept = inbox.receive(
                 source=self.source,
-                body=request.body,
+                body=body_of(request),
                 headers=request.headers,
                 peer=client_address(request),
                 now=now(),
                 **where,
             )
-        except UnreadablePostError:
-            return quietly(400)  # the sender hung up; there is nothing whole to keep
+        except BodyRefused as refused:
+            return quietly(refused.status)
         except spool.SpoolFull:
             return quietly(503)
         return JsonResponse(ACCEPTED) if kept else unknown_address()
@@ -108,7 +139,7 @@ class C2bValidationView(C2bView):
     def post(self, request: HttpRequest, secret: str) -> HttpResponse:
         if not self.knows(secret):
             return unknown_address()
-        refused = refuse_by_length(request)
-        if refused is not None:
-            return refused
-        return JsonResponse(validation.answer(body=request.body))
+        try:
+            return JsonResponse(validation.answer(body=body_of(request)))
+        except BodyRefused as refused:
+            return quietly(refused.status)
