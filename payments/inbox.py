@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.db.models import F
 from psycopg.types.json import Jsonb
 
@@ -24,6 +30,8 @@ logger = logging.getLogger(__name__)
 TRIES = 3  # of one callback at once, when locks clash
 MOST_ATTEMPTS = 10  # of one callback in all, before a person looks
 HEADERS_KEPT = ("Content-Type", "Businessshortcode", "User-Agent")
+# Away, read-only after a failover, in the midst of a migration: whatever it is, Safaricom does not send again.
+DATABASE_FAILS = (DatabaseError, InterfaceError)
 
 KEEP_STK = """
 INSERT INTO payments_callback
@@ -74,8 +82,8 @@ def receive(
     )
     try:
         kept = _keep_over_any_connection(message)
-    except (OperationalError, InterfaceError):
-        logger.warning("The database is away; a %s callback goes to the spool.", source)
+    except DATABASE_FAILS as error:
+        logger.warning("The database fails (%s); a %s callback goes to the spool.", type(error).__name__, source)
         spool.append(message)
         return True
     if kept is None:
@@ -154,13 +162,13 @@ def drain_spool(*, now: datetime) -> int:
 
 
 def _keep_over_any_connection(message: spool.Message) -> Callback | None:
-    """Keep a callback, over a new connection when the one at hand turns out to be dead.
+    """Keep a callback, over a new connection when the one at hand turns out to be dead, or to lead to a standby.
 
     Kept twice when the first commit's answer was what got lost; the second then counts as a duplicate.
     """
     try:
         return _keep(message)
-    except (OperationalError, InterfaceError):
+    except DATABASE_FAILS:
         if connection.in_atomic_block:
             raise
         connection.close()

@@ -50,6 +50,23 @@ def test_while_the_database_is_away_callbacks_are_spooled_and_answered_200(clien
     assert push.raw_token not in next(spool.folder().iterdir()).read_text()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_only_reads_is_a_database_away(client):
+    push = make_push()
+    options = connection.settings_dict["OPTIONS"]
+    read_only = {**options, "options": "-c default_transaction_read_only=on"}
+    connection.close()
+    connection.settings_dict["OPTIONS"] = read_only
+    try:
+        answer = deliver(client, push)
+    finally:
+        connection.settings_dict["OPTIONS"] = options
+        connection.close()
+
+    assert answer.status_code == 200
+    assert [message.body for _, message in spool.waiting()] == [stk_body(push)]
+
+
 def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
