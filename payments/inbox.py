@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 import psycopg
 from django.db import (
     DatabaseError,
+    DataError,
+    IntegrityError,
     InterfaceError,
     OperationalError,
     connection,
@@ -143,11 +145,19 @@ def drain_spool(*, now: datetime) -> int:
     """Move what the spool holds into the inbox and act on it; return how many messages were moved.
 
     A message is removed from the disk only after its row is committed, so a crash in between keeps it twice, and the
-    second counts as a duplicate.
+    second counts as a duplicate. One that the database refuses is set aside; while the database fails, all wait.
     """
     moved = 0
     for path, message in spool.waiting():
-        kept = _keep(message)
+        try:
+            kept = _keep(message)
+        except (DataError, IntegrityError):  # about this message alone
+            logger.exception("Spool file %s cannot be kept.", path.name)
+            spool.set_aside(path)
+            continue
+        except DATABASE_FAILS:
+            logger.warning("The database fails; the spool waits.")
+            break
         spool.remove(path)
         moved += 1
         if kept is None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from django.conf import settings
 
 from api.errors import Unavailable
 from payments.models import CallbackSource
+
+logger = logging.getLogger(__name__)
 
 MOST_FILES = 50_000  # at 16 KB each: under 1.2 GB, base64 and all
 
@@ -72,25 +75,40 @@ def append(message: Message) -> None:
 
 
 def waiting() -> Iterator[tuple[Path, Message]]:
-    """Yield the spooled messages, oldest first."""
+    """Yield the spooled messages, oldest first. A file that is no message is set aside."""
     if not folder().is_dir():
         return
     for path in sorted(folder().glob("*.json")):
         try:
-            kept = json.loads(path.read_text())
+            message = _read(path)
         except FileNotFoundError:  # another worker moved it
             continue
-        yield (
-            path,
-            Message(
-                source=CallbackSource(kept["source"]),
-                body=base64.b64decode(kept["body"]),
-                headers=kept["headers"],
-                peer=kept["peer"],
-                received_at=datetime.fromisoformat(kept["received_at"]),
-                token_hash=kept["token_hash"],
-            ),
-        )
+        except Exception:
+            logger.exception("Spool file %s is no message.", path.name)
+            set_aside(path)
+            continue
+        yield path, message
+
+
+def _read(path: Path) -> Message:
+    kept = json.loads(path.read_text())
+    return Message(
+        source=CallbackSource(kept["source"]),
+        body=base64.b64decode(kept["body"]),
+        headers=kept["headers"],
+        peer=kept["peer"],
+        received_at=datetime.fromisoformat(kept["received_at"]),
+        token_hash=kept["token_hash"],
+    )
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file to `.bad`, out of the way of the others, for a person to look at. Twice is harmless."""
+    try:
+        path.rename(path.with_suffix(".bad"))
+    except FileNotFoundError:  # another worker did it
+        return
+    logger.error("Spool file %s is set aside as .bad; look at it, mend it, and rename it back.", path.name)
 
 
 def remove(path: Path) -> None:

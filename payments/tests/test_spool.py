@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.urls import reverse
 
 from payments import inbox, services, spool
@@ -99,6 +99,44 @@ def test_a_spooled_callback_of_an_unknown_token_is_dropped():
 
     assert inbox.drain_spool(now=NOON) == 1
     assert Callback.objects.count() == 0
+
+
+def spooled(push):
+    spool.append(spool.Message("stk", stk_body(push), {}, None, NOON, push.token_hash))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"source": "smoke", "body": ""}', "[1]"])
+def test_a_spool_file_that_is_no_message_is_set_aside_and_the_others_are_moved(text, caplog):
+    spool.folder().mkdir()
+    (spool.folder() / "0000000000.000001-first.json").write_text(text)
+    spooled(make_push())
+
+    assert inbox.drain_spool(now=NOON) == 1
+    assert [path.name for path in spool.folder().iterdir()] == ["0000000000.000001-first.bad"]
+    assert "is set aside as .bad" in caplog.text
+
+
+def test_a_spooled_message_that_the_database_refuses_is_set_aside_and_the_others_are_moved(monkeypatch):
+    keep, refused = inbox._keep, make_push()
+
+    def refusing(message):
+        if message.token_hash == refused.token_hash:
+            raise DataError("invalid byte sequence")
+        return keep(message)
+
+    monkeypatch.setattr(inbox, "_keep", refusing)
+    spooled(refused)
+    spooled(make_push())
+
+    assert inbox.drain_spool(now=NOON) == 1
+    assert [path.suffix for path in spool.folder().iterdir()] == [".bad"]
+
+
+def test_while_the_database_fails_all_of_the_spool_waits(database_away):
+    spooled(make_push())
+
+    assert inbox.drain_spool(now=NOON) == 0
+    assert len(list(spool.waiting())) == 1
 
 
 def test_when_the_disk_is_full_too_safaricom_is_told(client, database_away, monkeypatch):
