@@ -103,6 +103,12 @@ class LoginSession(models.Model):
     revoke_reason = models.CharField(max_length=32, blank=True)
     auth_time = models.DateTimeField(help_text="When the person last proved who they are.")
     amr = models.JSONField(default=list, help_text="How: RFC 8176 method names.")
+    has_second_factor = models.GeneratedField(
+        expression=Q(amr__contains="otp"),
+        output_field=models.BooleanField(),
+        db_persist=True,
+        help_text="What of `amr` is asked on every request.",
+    )
     remember = models.BooleanField(default=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=256, blank=True)

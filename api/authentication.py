@@ -30,6 +30,12 @@ class SessionRevoked(Unauthenticated):
     code, message = "session_revoked", "This session has ended. Please log in."
 
 
+class MfaEnrolmentRequired(Forbidden):
+    """Told to who is of a role that needs a second factor, and has come in without one."""
+
+    code, message = "mfa_enrolment_required", "Your role needs a second factor. Please add an authenticator app."
+
+
 class CsrfCheck(CsrfViewMiddleware):
     """Django's check, answering with the reason in place of an HTML page."""
 
@@ -64,7 +70,16 @@ def give_csrf_token(request, response, *, rotate: bool = False) -> str:
 
 
 # What a request needs to know of its session; whoever asks for more reads it then.
-SESSION_FIELDS = ("user", "generation", "idle_expires_at", "absolute_expires_at", "revoked_at", "auth_time", "remember")
+SESSION_FIELDS = (
+    "user",
+    "generation",
+    "idle_expires_at",
+    "absolute_expires_at",
+    "revoked_at",
+    "auth_time",
+    "remember",
+    "has_second_factor",
+)
 
 
 def _session_with_user(session_id: uuid.UUID):
@@ -83,12 +98,20 @@ class CookieAuthentication(BaseAuthentication):
         return 'Cookie realm="api"'
 
 
+def needs_second_factor(user) -> bool:
+    """Say whether the person's role is one of MFA_REQUIRED_ROLES; a superuser's counts as Admin."""
+    return user.role in settings.MFA_REQUIRED_ROLES or (user.is_superuser and "Admin" in settings.MFA_REQUIRED_ROLES)
+
+
 class CookieJWTAuthentication(CookieAuthentication):
     """Log in by the Authentication cookie: signature in memory, then one query for session and user.
 
     A revoked session, a deactivated user or a changed role bites on the next request. `request.auth` is the
     LoginSession.
     """
+
+    # Whether roles that need a second factor are let in by a session that has it, and by no other.
+    insists_on_second_factor = True
 
     def authenticate(self, request):
         token = request.COOKIES.get(settings.AUTH_COOKIE)
@@ -99,7 +122,15 @@ class CookieJWTAuthentication(CookieAuthentication):
         if session is None or session.user_id != claims.user_id or not session.is_live(now()):
             raise SessionRevoked
         check_csrf(request._request)
+        if self.insists_on_second_factor and not session.has_second_factor and needs_second_factor(session.user):
+            raise MfaEnrolmentRequired
         return session.user, session
+
+
+class EnrolmentAuthentication(CookieJWTAuthentication):
+    """For the few calls by which a second factor is added, and for logging out: open to who has none yet."""
+
+    insists_on_second_factor = False
 
 
 class CsrfOnly(CookieAuthentication):

@@ -93,6 +93,13 @@ class CookieScheme(OpenApiAuthenticationExtension):
         return {"type": "apiKey", "in": "cookie", "name": "Authentication"}
 
 
+class EnrolmentScheme(CookieScheme):
+    """The same cookie, also of who has yet to add the second factor that their role needs."""
+
+    target_class = "api.authentication.EnrolmentAuthentication"
+    name = "cookieBeforeSecondFactor"
+
+
 class CsrfScheme(OpenApiAuthenticationExtension):
     """Calls before log-in carry the CSRF token and nobody's name."""
 

@@ -85,6 +85,17 @@ def flag(name: str, default: bool) -> bool:
     return value in ("true", "1")
 
 
+def words(name: str, allowed: tuple[str, ...], default: list[str]) -> list[str]:
+    """Read any of a few words, separated by commas; empty means none of them.
+
+    :raises ImproperlyConfigured: one of them is another word; a slip must not switch a protection off
+    """
+    value = env.list(name, default=default)
+    if not set(value) <= set(allowed):
+        raise ImproperlyConfigured(f"{name} must hold some of: {', '.join(allowed)}, separated by commas.")
+    return value
+
+
 def origins(name: str) -> list[str]:
     """Read origins such as https://app.club.example, separated by commas.
 
@@ -260,6 +271,12 @@ REFRESH_UNREMEMBERED_LIFETIME = timedelta(hours=12)
 # Two tabs may present the same refresh token within this time; later, a used token is a stolen one.
 REFRESH_GRACE = timedelta(seconds=10)
 FRESH_LOGIN_LIFETIME = timedelta(minutes=10)
+# Who works with other people's money and data proves who they are twice.
+MFA_REQUIRED_ROLES = words(
+    "MFA_REQUIRED_ROLES",
+    ("Admin", "Manager", "Receptionist", "Trainer", "Member"),
+    default=["Admin", "Manager"] if PRODUCTION else [],
+)
 # How long a right password waits for its second factor.
 MFA_PENDING_LIFETIME = timedelta(minutes=5)
 SESSIONS_PER_USER = number("SESSIONS_PER_USER", 20, least=1)

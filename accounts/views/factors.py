@@ -12,6 +12,7 @@ from accounts.permissions import HasFreshLogin
 from accounts.services import enrolment, factors, sessions
 from accounts.views.signing_in import OpenView, caller_of, checked, logged_in
 from api import cookies
+from api.authentication import EnrolmentAuthentication
 from api.clock import now
 from api.exceptions import handle
 
@@ -57,6 +58,7 @@ class MfaRecoveryView(SecondStepView):
 class TotpView(APIView):
     """The caller's authenticator app: begin to add one, or remove it. Asks for a fresh log-in."""
 
+    authentication_classes = [EnrolmentAuthentication]
     permission_classes = [HasFreshLogin]
 
     @extend_schema(request=None, responses={201: serializers.NewAuthenticatorSerializer})
@@ -74,6 +76,7 @@ class TotpView(APIView):
 class TotpConfirmView(APIView):
     """Turn the second factor on by a code of the new app. The answer has the recovery codes, this once."""
 
+    authentication_classes = [EnrolmentAuthentication]
     permission_classes = [HasFreshLogin]
 
     @extend_schema(request=serializers.TotpCodeSerializer, responses=serializers.RecoveryCodesSerializer)

@@ -13,7 +13,7 @@ from accounts.services.audit import Caller
 from accounts.services.factors import Challenge
 from api import cookies, request_ids
 from api.addresses import client_address
-from api.authentication import CookieJWTAuthentication, CsrfOnly, give_csrf_token
+from api.authentication import CsrfOnly, EnrolmentAuthentication, give_csrf_token
 from api.clock import now
 from api.errors import Unauthenticated
 from api.exceptions import handle
@@ -144,7 +144,7 @@ class LogoutView(OpenView):
     @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
     def post(self, request):
         try:
-            found = CookieJWTAuthentication().authenticate(request)
+            found = EnrolmentAuthentication().authenticate(request)
         except Unauthenticated:
             found = None
         sessions.log_out(

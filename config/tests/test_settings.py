@@ -35,12 +35,12 @@ PRODUCTION = {
 READERS = {"str", "list", "db", "email_url", "bool", "int"}
 
 
-def check(environment, *arguments):
-    """Run `manage.py check` in a process of its own, with this environment and no .env file."""
+def manage(environment, *arguments):
+    """Run manage.py in a process of its own, with this environment and no .env file."""
     # The tests' own marker keeps a developer's .env out, but means "test"; so the file's reader is put aside instead.
     program = (
         "import environ, sys; environ.Env.read_env = lambda *a, **k: None; "
-        "sys.argv = ['manage.py', 'check', *sys.argv[1:]]; import manage; manage.main()"
+        "sys.argv = ['manage.py', *sys.argv[1:]]; import manage; manage.main()"
     )
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -49,6 +49,10 @@ def check(environment, *arguments):
         capture_output=True,
         text=True,
     )
+
+
+def check(environment, *arguments):
+    return manage(environment, "check", *arguments)
 
 
 def settings_read():
@@ -141,6 +145,8 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("EMAIL_URL", "hush"),
         ("SMS_BACKEND", "phone"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("MFA_REQUIRED_ROLES", "admin"),
+        ("MFA_REQUIRED_ROLES", "Admin;Manager"),
         ("ACCESS_SECONDS", "5 minutes"),
         ("DARAJA_ENVIRONMENT", "simulator"),
         ("DARAJA_ENVIRONMENT", "live"),
@@ -161,3 +167,23 @@ def test_production_with_a_malformed_setting_stops_with_one_line_naming_it(name,
     assert checked.returncode == 1
     assert re.fullmatch(rf"Kilabu cannot start: {name} [^\n]+\n", checked.stderr), checked.stderr
     assert "hush" not in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "roles"),
+    [
+        (PRODUCTION, ["Admin", "Manager"]),
+        (PRODUCTION | {"MFA_REQUIRED_ROLES": "Admin,Trainer"}, ["Admin", "Trainer"]),
+        ({"ENVIRONMENT": "development"}, []),
+    ],
+)
+def test_production_asks_who_runs_the_club_for_a_second_factor(environment, roles):
+    shown = manage(
+        environment,
+        "shell",
+        "--no-imports",
+        "--command",
+        "from django.conf import settings as s; print(s.MFA_REQUIRED_ROLES)",
+    )
+
+    assert shown.stdout == f"{roles}\n"

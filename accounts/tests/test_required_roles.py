@@ -1,0 +1,147 @@
+"""Roles that need a second factor: without one, they come in to add it and for nothing else."""
+
+import pytest
+
+from accounts.models import Authenticator, LoginSession, Role
+from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
+from accounts.tests.factories import UserFactory
+from api.authentication import CookieJWTAuthentication, EnrolmentAuthentication
+from api.tests.clients import browser, signed_in
+from api.tests.test_every_address import UNSAFE, VIEWS, address
+
+pytestmark = pytest.mark.django_db
+
+REQUIRED = "mfa_enrolment_required"
+# Open to who has no second factor yet. Adding to this list is a decision; make it knowingly.
+FOR_ENROLMENT = {"TotpView", "TotpConfirmView"}
+
+
+@pytest.fixture(autouse=True)
+def _required(settings):
+    settings.MFA_REQUIRED_ROLES = ["Admin", "Manager"]
+
+
+def code_in(answer):
+    return answer.status_code, answer.json().get("error", {}).get("code")
+
+
+def test_who_needs_a_second_factor_and_has_none_is_asked_to_add_it():
+    client = signed_in(UserFactory(role=Role.MANAGER))
+
+    answer = client.get(f"{AUTH}me/")
+
+    assert answer.status_code == 403
+    assert answer.json() == {
+        "status": "error",
+        "error": {
+            "type": "permission_error",
+            "code": REQUIRED,
+            "message": "Your role needs a second factor. Please add an authenticator app.",
+            "details": [],
+        },
+        "meta": {"request_id": answer["X-Request-ID"]},
+    }
+
+
+def test_every_other_address_is_shut_to_them():
+    client = signed_in(UserFactory(role=Role.ADMIN))
+
+    answers = {
+        f"{method} {path}": code_in(getattr(client, method)(address(path), {}))
+        for path, cls, callback in VIEWS
+        for method in ("get", *UNSAFE)
+        if hasattr(cls, method) or method in (getattr(callback, "actions", None) or {})
+        if CookieJWTAuthentication in cls.authentication_classes
+        if callback.initkwargs.get("permission_classes") is None  # the OpenAPI document is everyone's
+    }
+
+    assert set(answers.values()) == {(403, REQUIRED)}
+    assert len(answers) > 40
+
+
+def test_only_what_adds_a_second_factor_is_open_to_them():
+    open_views = {cls.__name__ for _, cls, _ in VIEWS if EnrolmentAuthentication in cls.authentication_classes}
+
+    assert open_views == FOR_ENROLMENT
+
+
+def test_adding_it_opens_the_rest_to_the_same_session():
+    client = signed_in(UserFactory(role=Role.MANAGER))
+
+    begun = client.post(f"{AUTH}mfa/totp/")
+    confirmed = client.post(f"{AUTH}mfa/totp/confirm/", {"code": code_of(Authenticator.objects.get())})
+
+    assert [begun.status_code, confirmed.status_code] == [201, 200]
+    assert client.get(f"{AUTH}me/").status_code == 200
+
+
+def test_removing_it_shuts_the_rest_again():
+    user = UserFactory(role=Role.MANAGER)
+    device = authenticator_of(user)
+    client = asked_for_a_code(user)
+    client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    removed = client.delete(f"{AUTH}mfa/totp/")
+
+    assert removed.status_code == 204
+    assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
+
+
+def test_who_comes_in_with_a_second_factor_is_let_in():
+    user = UserFactory(role=Role.ADMIN)
+    device = authenticator_of(user)
+    client = asked_for_a_code(user)
+
+    client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert client.get(f"{AUTH}me/").status_code == 200
+
+
+def test_a_session_from_before_the_role_needed_it_is_shut(settings):
+    settings.MFA_REQUIRED_ROLES = []
+    client = signed_in(UserFactory(role=Role.TRAINER))
+    assert client.get(f"{AUTH}me/").status_code == 200
+
+    settings.MFA_REQUIRED_ROLES = ["Trainer"]
+
+    assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
+
+
+def test_other_roles_are_let_in_by_their_password():
+    assert signed_in(UserFactory(role=Role.RECEPTIONIST)).get(f"{AUTH}me/").status_code == 200
+
+
+def test_a_superuser_counts_as_admin_whatever_the_role():
+    client = signed_in(UserFactory(role=Role.MEMBER, is_superuser=True))
+
+    assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
+
+
+def test_they_can_refresh_and_log_out():
+    client = signed_in(UserFactory(role=Role.MANAGER))
+
+    answers = [client.post(f"{AUTH}refresh/"), client.post(f"{AUTH}logout/")]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert LoginSession.objects.get().revoke_reason == "logout"
+
+
+def test_without_the_csrf_token_they_cannot_even_begin():
+    client = signed_in(UserFactory(role=Role.MANAGER))
+    client.csrf_token = None
+
+    assert code_in(client.post(f"{AUTH}mfa/totp/")) == (403, "csrf_failed")
+
+
+def test_asking_costs_no_statement_of_its_own(django_assert_num_queries):
+    user = UserFactory(role=Role.MANAGER)
+    device = authenticator_of(user)
+    client = asked_for_a_code(user)
+    client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    with django_assert_num_queries(1):  # the session with its user
+        client.get(f"{AUTH}me/")
+
+
+def test_a_stranger_is_told_nothing_of_it():
+    assert code_in(browser().get(f"{AUTH}me/")) == (401, "not_authenticated")
