@@ -119,7 +119,7 @@ def _reason(subscription: Subscription, now: datetime) -> Reason:
     """Return what this one period says of its member at the gate."""
     status = subscription.status
     if status in (Status.ACTIVE, Status.GRACE):
-        return Reason(status) if _is_open(subscription.plan, now.astimezone(NAIROBI).time()) else Reason.WRONG_TIME
+        return Reason(status) if _is_open(subscription, now.astimezone(NAIROBI).time()) else Reason.WRONG_TIME
     if status == Status.REVOKED:
         today = business_day(now)
         return Reason.DEBT if subscription.starts_on <= today < subscription.ends_on else Reason.EXPIRED
@@ -132,8 +132,8 @@ def _reason(subscription: Subscription, now: datetime) -> Reason:
     }[Status(status)]
 
 
-def _is_open(plan, at: time) -> bool:
-    return plan.opens_at is None or plan.opens_at <= at < plan.closes_at
+def _is_open(subscription: Subscription, at: time) -> bool:
+    return subscription.opens_at is None or subscription.opens_at <= at < subscription.closes_at
 
 
 def _last_day(best: Subscription | None, reason: Reason) -> date | None:

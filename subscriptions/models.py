@@ -3,6 +3,9 @@
 Dates are Nairobi business days; periods are half-open: starts_on <= day < ends_on. Money is whole KES.
 """
 
+from functools import reduce
+from operator import or_
+
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateRangeField, RangeBoundary, RangeOperators
@@ -32,6 +35,10 @@ class Interval(models.TextChoices):
     WEEKS = "weeks"
     MONTHS = "months"
     YEARS = "years"
+
+
+# Ten years: the most a plan may last, in each of its units.
+LONGEST = {Interval.DAYS: 3653, Interval.WEEKS: 521, Interval.MONTHS: 120, Interval.YEARS: 10}
 
 
 class LateRenewal(models.TextChoices):
@@ -92,6 +99,10 @@ class Plan(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(interval_count__gt=0), name="plan_lasts_some_time"),
             models.CheckConstraint(
+                condition=reduce(or_, (Q(interval=unit, interval_count__lte=most) for unit, most in LONGEST.items())),
+                name="plan_lasts_ten_years_at_most",
+            ),
+            models.CheckConstraint(
                 condition=Q(opens_at__isnull=True, closes_at__isnull=True)
                 | Q(opens_at__isnull=False, closes_at__gt=F("opens_at")),
                 name="plan_hours_are_both_or_none",
@@ -118,6 +129,8 @@ class Subscription(models.Model):
     visits = models.PositiveSmallIntegerField(null=True)
     max_freeze_days = models.PositiveSmallIntegerField()
     max_freezes = models.PositiveSmallIntegerField()
+    opens_at = models.TimeField(null=True)
+    closes_at = models.TimeField(null=True)
 
     origin = models.CharField(max_length=8, choices=Origin, default=Origin.BOUGHT)
     joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES charged on top of the price.")

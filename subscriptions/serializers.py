@@ -7,7 +7,7 @@ from api.phones import InvalidPhoneNumber, normalise
 from api.serializers import ModelSerializer
 from payments.models import Payment
 from subscriptions.gate import Reason
-from subscriptions.models import Closure, Decision, Freeze, Plan, PlanGroup, Subscription
+from subscriptions.models import LONGEST, Closure, Decision, Freeze, Plan, PlanGroup, Subscription
 
 LARGEST_ID = 2**63 - 1
 
@@ -60,9 +60,12 @@ class PlanWriteSerializer(PlanSerializer):
     """A plan as a manager writes it: the group by its id."""
 
     group = serializers.PrimaryKeyRelatedField(queryset=PlanGroup.objects.all())
-    interval_count = serializers.IntegerField(min_value=1, max_value=1000, required=False)
+    interval_count = serializers.IntegerField(min_value=1, required=False)
 
     def validate(self, attrs):
+        unit, count = (attrs.get(name, getattr(self.instance, name, 1)) for name in ("interval", "interval_count"))
+        if count > LONGEST[unit]:
+            raise serializers.ValidationError({"interval_count": f"At most {LONGEST[unit]} {unit}."})
         opens_at, closes_at = (
             attrs.get(name, getattr(self.instance, name, None)) for name in ("opens_at", "closes_at")
         )

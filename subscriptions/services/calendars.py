@@ -6,12 +6,14 @@ from datetime import date
 from django.db import connection
 from django.db.models import Func, QuerySet, TextField, Value
 
+from api.errors import Invalid
 from api.statements import WrittenOnce
 from subscriptions.models import Fact, Freeze, Origin, Subscription
 from subscriptions.periods import Frozen, Period, lay_out, uncovered
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
 CLOSURES = 254_002  # names the advisory lock among any others of this database
+LAST_DAY = date(2100, 1, 1)
 # A freeze may have ended on the day it began.
 FREEZES_AND_CLOSURES = """
 SELECT starts_on, coalesce(ended_early_on, ends_on) AS until, true
@@ -20,6 +22,18 @@ WHERE subscription_id = ANY(%s) AND starts_on < coalesce(ended_early_on, ends_on
 UNION ALL
 SELECT starts_on, ends_on, false FROM subscriptions_closure
 """
+
+
+class TooFarAhead(Invalid):
+    """No day of a calendar of ours is later; a slip in the year would be."""
+
+    code, message = "too_far_ahead", "This date is too far ahead."
+
+
+def require_within_reach(ends_on: date) -> None:
+    """:raises TooFarAhead: the day is past LAST_DAY"""
+    if ends_on > LAST_DAY:
+        raise TooFarAhead
 
 
 def lock_periods(*, member_id: int, group_id: int) -> list[Subscription]:

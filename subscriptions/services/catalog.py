@@ -28,5 +28,5 @@ def edit_plan(*, plan_id: int, **fields) -> Plan:
 def snapshot(plan: Plan) -> dict:
     """Return what a period keeps of the plan as it is when bought; editing the plan later changes none of it."""
     names = ("price", "interval", "interval_count", "grace_days", "late_renewal", "visits")
-    limits = ("max_freeze_days", "max_freezes")
+    limits = ("max_freeze_days", "max_freezes", "opens_at", "closes_at")
     return {"plan": plan, "group_id": plan.group_id} | {name: getattr(plan, name) for name in names + limits}

@@ -1,17 +1,23 @@
 """Freezes and closures: days on which time stands still, given back at the end of the period."""
 
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 
 from django.db import transaction
 from django.db.models import F
 
 from api.errors import Conflict, Invalid
-from subscriptions.models import Closure, Fact, Freeze, FreezeKind, Subscription
-from subscriptions.periods import business_day
-from subscriptions.services.calendars import lock_closures, lock_periods, rearrange
+from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Subscription, Visit
+from subscriptions.periods import NAIROBI, business_day
+from subscriptions.services.calendars import lock_closures, lock_periods, rearrange, require_within_reach
 
 # How many periods a closure lays out at a time.
 BATCH = 500
+
+
+class FreezeAfterVisit(Conflict):
+    """The member came in today: the day is used, and not given back."""
+
+    code, message = "freeze_after_visit", "You came in today; a freeze can begin tomorrow."
 
 
 class FreezeOutside(Conflict):
@@ -72,10 +78,12 @@ def freeze(
     A member's own freeze begins today or later and keeps to the plan's limits as they were when it was bought;
     staff may freeze any days that begin while the period runs.
 
-    :raises FreezeIsEmpty, FreezeInThePast, FreezeOutside, FreezeLimit, FreezesOverlap: see each
+    :raises FreezeIsEmpty, FreezeInThePast, FreezeOutside, FreezeLimit, FreezesOverlap, FreezeAfterVisit: see each
+    :raises TooFarAhead: it ends after any day we reckon with
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
+    require_within_reach(ends_on)
     subscription, chain = _lock(subscription_id)
     today = business_day(now)
     if kind == FreezeKind.MEMBER and starts_on < today:
@@ -93,6 +101,8 @@ def freeze(
         raise FreezesOverlap
     if kind == FreezeKind.MEMBER:
         _require_within_limits(subscription, days=(ends_on - starts_on).days)
+        if starts_on == today and _came_in(subscription, today):
+            raise FreezeAfterVisit
     made = Freeze.objects.create(
         subscription=subscription,
         starts_on=starts_on,
@@ -132,10 +142,12 @@ def close_club(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: 
     Periods granted later get them too. Days that a period was frozen anyway count once.
 
     :raises FreezeIsEmpty: no day in between
+    :raises TooFarAhead: it ends after any day we reckon with
     :raises ClosuresOverlap: some days are closed already
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
+    require_within_reach(ends_on)
     lock_closures()
     if Closure.objects.filter(starts_on__lt=ends_on, ends_on__gt=starts_on).exists():
         raise ClosuresOverlap
@@ -169,6 +181,12 @@ def _lock(subscription_id: int) -> tuple[Subscription, list[Subscription]]:
     bought = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
     chain = lock_periods(member_id=bought.member_id, group_id=bought.group_id)
     return next(each for each in chain if each.pk == subscription_id), chain
+
+
+def _came_in(subscription: Subscription, day: date) -> bool:
+    began = datetime.combine(day, time.min, NAIROBI)
+    visits = Visit.objects.filter(subscription=subscription, decision=Decision.ALLOW)
+    return visits.filter(at__gte=began, at__lt=began + timedelta(days=1)).exists()
 
 
 def _require_within_limits(subscription: Subscription, *, days: int) -> None:

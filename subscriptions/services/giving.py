@@ -9,7 +9,7 @@ from api.errors import Conflict
 from payments import services as payment_services
 from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.services.buying import MemberNotFound, PlanNotFound
-from subscriptions.services.calendars import granted_periods, lock_periods
+from subscriptions.services.calendars import granted_periods, lock_periods, require_within_reach
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment
 
@@ -42,7 +42,10 @@ def bring_along(
     """Keep a period that the club sold before it used Kilabu, with the dates its old books say.
 
     :raises PeriodsOverlap: a granted period of the group covers some of these days
+    :raises TooFarAhead: it ends after any day we reckon with
     """
+    require_within_reach(ends_on)
+    payment_services.lock_members({member_id})
     chain = lock_periods(member_id=member_id, group_id=plan.group_id)
     if any(each.starts_on < ends_on and starts_on < each.ends_on for each in granted_periods(chain)):
         raise PeriodsOverlap

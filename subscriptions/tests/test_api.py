@@ -122,6 +122,8 @@ def test_a_manager_adds_and_changes_plans(as_manager):
         {"price": -1},
         {"price": 2**40},
         {"interval_count": 0},
+        {"interval_count": 121},
+        {"interval": "years", "interval_count": 11},
         {"opens_at": "06:00"},
         {"opens_at": "14:00", "closes_at": "06:00"},
         {"group": 0},

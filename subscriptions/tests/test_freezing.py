@@ -6,8 +6,10 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from subscriptions import services
+from subscriptions.gate import check_in
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.services import freezing
+from subscriptions.services.calendars import TooFarAhead
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +164,40 @@ def test_a_freeze_booked_in_a_later_period_follows_the_period_that_then_runs(pla
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 17)),
         (date(2026, 12, 17), date(2027, 1, 17), date(2027, 1, 17)),
     ]
+
+
+def test_a_day_on_which_the_member_came_in_is_not_given_back_to_them(plan):
+    bought = granted(plan)
+    check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON)
+
+    with pytest.raises(freezing.FreezeAfterVisit):
+        freeze(bought, 0, 3)
+
+    freeze(bought, 1, 3)
+    freeze(granted(plan), 0, 3)  # who did not come
+    other = granted(plan)
+    check_in(member_number=other.member.member_number, recorded_by_id=None, now=NOON)
+    freeze(other, 0, 3, kind=FreezeKind.STAFF)
+
+
+@pytest.mark.parametrize("act", ["freeze", "close_club", "bring_along"])
+def test_a_slip_in_the_year_is_refused(plan, act):
+    bought, far = granted(plan), date(9999, 12, 31)
+    by_id = bought.member_id
+    calls = {
+        "freeze": lambda: services.freeze(
+            subscription_id=bought.pk, starts_on=day(1), ends_on=far, kind=FreezeKind.STAFF, by_id=by_id, now=NOON
+        ),
+        "close_club": lambda: services.close_club(
+            starts_on=day(1), ends_on=far, reason="Repairs", by_id=by_id, now=NOON
+        ),
+        "bring_along": lambda: services.bring_along(
+            member_id=MemberFactory().pk, plan=plan, starts_on=day(1), ends_on=far, by_id=by_id, now=NOON
+        ),
+    }
+
+    with pytest.raises(TooFarAhead):
+        calls[act]()
 
 
 def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):

@@ -174,3 +174,11 @@ def test_taps_at_once_spend_one_visit_of_a_pack():
 
     assert decisions == ["allow"] * 8
     assert Visit.objects.filter(decision="allow").count() == 1
+
+
+def test_new_hours_of_a_plan_are_not_those_of_a_period_bought_before():
+    bought = granted(PlanFactory())
+
+    services.edit_plan(plan_id=bought.plan_id, opens_at=time(6), closes_at=time(9))
+
+    assert check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON).reason == "active"
