@@ -42,7 +42,8 @@ def _reader(compiler) -> Callable[[tuple], Model]:
     model, positions = compiler.klass_info["model"], compiler.klass_info["select_fields"]
     start, end = positions[0], positions[-1] + 1
     names = [column.target.attname for column, _, _ in compiler.select[start:end]]
-    populators = get_related_populators(compiler.klass_info, compiler.select, connection.alias)
+    # The stubs are those of a later Django.
+    populators = get_related_populators(compiler.klass_info, compiler.select, connection.alias)  # type: ignore[call-arg]
     annotations = compiler.annotation_col_map.items()
 
     def instance_of(row: tuple) -> Model:

@@ -4,7 +4,8 @@ In production these addresses are not there (404): a club serves its own applica
 """
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 from django.views.decorators.cache import never_cache
 from django.views.static import serve
@@ -15,22 +16,22 @@ FILES = settings.BASE_DIR / "docs" / "spa"
 
 
 @never_cache
-def page(request: HttpRequest) -> HttpResponse:
+def page(request: HttpRequest) -> HttpResponseBase:
     """Give the page; where M-Pesa is simulated, it may hold the simulator's phone in a frame."""
-    response = serve(request, "index.html", document_root=FILES)
+    response = serve(request, "index.html", document_root=str(FILES))
     if settings.SIMULATED:
         response["Content-Security-Policy"] = f"{PAGE_POLICY}; frame-src {settings.DARAJA_SIMULATOR_URL}"
     return response
 
 
 @never_cache  # an edited module must not meet an old one
-def file(request: HttpRequest, name: str) -> HttpResponse:
+def file(request: HttpRequest, name: str) -> HttpResponseBase:
     """Give a script, the style or the icon."""
-    return serve(request, name, document_root=FILES)
+    return serve(request, name, document_root=str(FILES))
 
 
 @never_cache
-def phone(request: HttpRequest) -> HttpResponse:
+def phone(request: HttpRequest) -> HttpResponseBase:
     """Say where the simulated phone is, if there is one."""
     return JsonResponse({"phone": f"{settings.DARAJA_SIMULATOR_URL}/phone/" if settings.SIMULATED else None})
 
