@@ -431,9 +431,9 @@ for name in ("DARAJA_SHORTCODE", "DARAJA_TILL"):
 C2B_SECRET = secret("C2B_SECRET", "development-only-paybill-secret-" + "x" * 8)
 # Whether M-Pesa's question "may this payment proceed?" is answered with what we know, or always with yes.
 C2B_VALIDATION = flag("C2B_VALIDATION", False)
-# For Transaction Status: an API operator of the shortcode, and its password as the portal encrypts it.
-DARAJA_INITIATOR = env.str("DARAJA_INITIATOR", default="")
-DARAJA_SECURITY_CREDENTIAL = env.str("DARAJA_SECURITY_CREDENTIAL", default="")
+# For Transaction Status: an API operator of the shortcode, and its password as the portal encrypts it. May be empty.
+DARAJA_INITIATOR = env.str("DARAJA_INITIATOR", default="simulator" if SIMULATED else "")
+DARAJA_SECURITY_CREDENTIAL = env.str("DARAJA_SECURITY_CREDENTIAL", default="simulator" if SIMULATED else "")
 # Safaricom publishes no rate; over its own it answers "Spike Arrest Violation".
 DARAJA_CALLS_PER_SECOND = number("DARAJA_CALLS_PER_SECOND", 20, least=1, most=1000)
 # Safaricom: at most KES 250,000 a transaction (Daraja portal, M-Pesa Express).

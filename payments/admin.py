@@ -129,7 +129,17 @@ class CashSessionAdmin(ReadOnlyAdmin):
 
 @admin.register(models.CodeClaim)
 class CodeClaimAdmin(ReadOnlyAdmin):
-    list_display = ["code", "payment", "claimed_by", "claimed_at", "receipt"]
+    list_display = ["code", "payment", "claimed_by", "claimed_at", "receipt", "ended_why"]
     list_select_related = ["payment", "claimed_by", "receipt"]
     search_fields = ["code", "payment__reference"]
     ordering = ["-claimed_at"]
+
+
+@admin.register(models.CodeCheck)
+class CodeCheckAdmin(ReadOnlyAdmin):
+    list_display = ["code", "status", "said", "asked_by", "created_at", "ended_at", "receipt"]
+    list_filter = ["status"]
+    list_select_related = ["asked_by", "receipt"]
+    search_fields = ["code"]
+    ordering = ["-created_at"]
+    exclude = ["token_hash"]

@@ -193,41 +193,76 @@ def _next_number(now: datetime) -> str:
 # --- Codes shown at the desk ---
 
 
+def canonical_code(text: str) -> str:
+    """Return an M-Pesa code as it is kept: upper case, without spaces.
+
+    :raises InvalidCode: it is no M-Pesa code
+    """
+    code = "".join(text.split()).upper()
+    if not CODE.fullmatch(code):
+        raise InvalidCode
+    return code
+
+
 @transaction.atomic
 def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> CodeClaim:
     """Note that a payer shows an M-Pesa code for a payment. It is no money until Safaricom's evidence has the code.
 
     When unmatched money with this code is already here, the payment gets it now. Claiming again for the same payment
-    changes nothing.
+    changes nothing; a claim that ended without money may be made anew, for any payment.
 
     :raises InvalidCode: it is no M-Pesa code
     :raises CodeAlreadyUsed: it was claimed for, or its money went to, something else
     :raises services.PaymentNotFound: no such payment
     """
-    code = "".join(code.split()).upper()
-    if not CODE.fullmatch(code):
-        raise InvalidCode
+    code = canonical_code(code)
     payer_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
     if payer_id is None:
         raise services.PaymentNotFound
     services.lock_members({payer_id})
-    claim, _ = CodeClaim.objects.get_or_create(
-        code=code, defaults={"payment_id": payment_id, "claimed_by_id": by_id, "claimed_at": now}
-    )
+    made = {"payment_id": payment_id, "claimed_by_id": by_id, "claimed_at": now, "ended_at": None, "ended_why": ""}
+    CodeClaim.objects.filter(code=code, ended_at__isnull=False).update(**made)
+    claim, _ = CodeClaim.objects.get_or_create(code=code, defaults=made)
     if claim.payment_id != payment_id:
         raise CodeAlreadyUsed
     receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
     if receipt_id is None or claim.receipt_id is not None:
         return claim
+    if not _give_to_claim(claim, receipt_id, payer_id=payer_id, by_id=by_id, now=now):
+        raise CodeAlreadyUsed
+    return claim
+
+
+@transaction.atomic
+def settle_claim(*, code: str, receipt_id: int, by_id: int | None, now: datetime) -> None:
+    """Give a claim the money of its code, now that it is here; end it when that went to something else.
+
+    Without a waiting claim of the code nothing changes.
+    """
+    claim = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
+    if claim is None:
+        return
+    if not _give_to_claim(claim, receipt_id, payer_id=claim.payment.payer_id, by_id=by_id, now=now):
+        end_claim(code=code, why="The money of this code went to something else, or back.", now=now)
+
+
+def end_claim(*, code: str, why: str, now: datetime) -> None:
+    """End a claim that turned out to be no money of ours, with one plain sentence. Should its money come, it counts."""
+    CodeClaim.objects.filter(code=code, receipt=None, ended_at=None).update(ended_at=now, ended_why=why[:160])
+
+
+def _give_to_claim(claim: CodeClaim, receipt_id: int, *, payer_id: int, by_id: int | None, now: datetime) -> bool:
+    """Tie a receipt to a claim and, when it has no owner, give its money; return False when others have it."""
     receipt = services.lock_receipt(receipt_id, also_members={payer_id})
+    payment_id = claim.payment_id
     if receipt.member_id is not None or receipt.reversed_at is not None:
         if not receipt.allocations.filter(payment_id=payment_id, undone_at__isnull=True).exists():
-            raise CodeAlreadyUsed
+            return False
     else:
         resolutions.give_to_owner(receipt=receipt, member_id=payer_id, payment_id=payment_id, by_id=by_id, now=now)
         review.close_for_receipt(
             receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="Its code was shown.", now=now
         )
-    claim.receipt = receipt
-    claim.save(update_fields=["receipt"])
-    return claim
+    claim.receipt, claim.ended_at, claim.ended_why = receipt, None, ""
+    claim.save(update_fields=["receipt", "ended_at", "ended_why"])
+    return True

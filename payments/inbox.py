@@ -22,8 +22,8 @@ from django.db import (
 from django.db.models import F
 from psycopg.types.json import Jsonb
 
-from payments import evidence, review, spool
-from payments.daraja.messages import Malformed, parse_c2b, parse_stk_callback
+from payments import code_checks, evidence, review, spool
+from payments.daraja.messages import Malformed, parse_c2b, parse_status_result, parse_stk_callback
 from payments.evidence import Applied
 from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewReason
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 TRIES = 3  # of one callback at once, when locks clash
 MOST_ATTEMPTS = 10  # of one callback in all, before a person looks
+CODE_CHECKS = (CallbackSource.CODE_CHECK, CallbackSource.CODE_CHECK_TIMEOUT)
 HEADERS_KEPT = ("Content-Type", "Businessshortcode", "User-Agent")
 # Away, read-only after a failover, in the midst of a migration: whatever it is, Safaricom does not send again.
 DATABASE_FAILS = (DatabaseError, InterfaceError)
@@ -39,13 +40,19 @@ KEEP_STK = """
 INSERT INTO payments_callback
     (source, push_id, body, headers, peer, received_at, outcome, error, attempts)
 SELECT %s, id, %s, %s, %s, %s, 'new', '', 0 FROM payments_stkpush WHERE token_hash = %s
-RETURNING id, push_id
+RETURNING id, push_id, code_check_id
+"""
+KEEP_CODE_CHECK = """
+INSERT INTO payments_callback
+    (source, code_check_id, body, headers, peer, received_at, outcome, error, attempts)
+SELECT %s, id, %s, %s, %s, %s, 'new', '', 0 FROM payments_codecheck WHERE token_hash = %s
+RETURNING id, NULL, code_check_id
 """
 KEEP_C2B = """
 INSERT INTO payments_callback
     (source, body, headers, peer, received_at, outcome, error, attempts)
 VALUES (%s, %s, %s, %s, %s, 'new', '', 0)
-RETURNING id, push_id
+RETURNING id, push_id, code_check_id
 """
 DECIDE = """
 UPDATE payments_callback SET outcome = %s, error = %s, processed_at = %s, attempts = attempts + 1
@@ -67,7 +74,7 @@ def receive(
     now: datetime,
     token_hash: str | None = None,
 ) -> bool:
-    """Keep a callback and act on it; return False when its token belongs to no prompt (nothing is kept then).
+    """Keep a callback and act on it; return False when its token is nobody's (nothing is kept then).
 
     When this returns True, the bytes are committed or fsynced, whatever happens to this process next. What cannot be
     applied now waits in the inbox for the worker.
@@ -161,7 +168,7 @@ def drain_spool(*, now: datetime) -> int:
         spool.remove(path)
         moved += 1
         if kept is None:
-            logger.warning("A spooled callback's token belongs to no prompt; it was dropped.")
+            logger.warning("A spooled callback's token is nobody's; it was dropped.")
             continue
         try:
             _apply(kept, now=now)
@@ -186,7 +193,7 @@ def _keep_over_any_connection(message: spool.Message) -> Callback | None:
 
 
 def _keep(message: spool.Message) -> Callback | None:
-    """Commit a callback's bytes: one statement, which also finds the prompt its token belongs to."""
+    """Commit a callback's bytes: one statement, which also finds the prompt or the question its token belongs to."""
     values = [
         str(message.source),
         message.body,
@@ -197,6 +204,8 @@ def _keep(message: spool.Message) -> Callback | None:
     with connection.cursor() as cursor:
         if message.source == CallbackSource.STK:
             cursor.execute(KEEP_STK, [*values, message.token_hash])
+        elif message.source in CODE_CHECKS:
+            cursor.execute(KEEP_CODE_CHECK, [*values, message.token_hash])
         else:
             cursor.execute(KEEP_C2B, values)
         row = cursor.fetchone()
@@ -205,6 +214,7 @@ def _keep(message: spool.Message) -> Callback | None:
     return Callback(
         pk=row[0],
         push_id=row[1],
+        code_check_id=row[2],
         source=message.source,
         body=message.body,
         headers=message.headers,
@@ -241,6 +251,12 @@ def _act_on(callback: Callback, *, now: datetime) -> Applied:
             )
         if callback.source == CallbackSource.C2B_CONFIRMATION:
             return evidence.apply_c2b(message=parse_c2b(body), now=now, callback_id=callback.pk)
+        if callback.source == CallbackSource.CODE_CHECK:
+            return code_checks.apply_result(
+                check_id=callback.code_check_id, result=parse_status_result(body), now=now, callback_id=callback.pk
+            )
+        if callback.source == CallbackSource.CODE_CHECK_TIMEOUT:
+            return code_checks.note_timeout(check_id=callback.code_check_id, now=now)
     except Malformed as error:
         why = f"Not a message Safaricom sends: {error}"
         review.open_item(

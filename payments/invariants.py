@@ -213,9 +213,11 @@ INVARIANTS = [
     ),
     Invariant(
         "P20",
-        "A claimed M-Pesa code is matched by the receipt of that very code, and a desk receipt is voided by another.",
+        "A code claimed or asked about has the receipt of that very code; a desk receipt is voided by another.",
         """
         SELECT c.id FROM payments_codeclaim c JOIN payments_receipt r ON r.id = c.receipt_id WHERE r.code <> c.code
+        UNION ALL
+        SELECT c.id FROM payments_codecheck c JOIN payments_receipt r ON r.id = c.receipt_id WHERE r.code <> c.code
         UNION ALL
         SELECT id FROM payments_receipt WHERE channel IN ('cash', 'bank') AND reversed_at IS NOT NULL
             AND reversed_by_id IS NOT DISTINCT FROM recorded_by_id

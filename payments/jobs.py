@@ -8,7 +8,7 @@ from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
 from api.clock import now
-from payments import healing, inbox, pushes, services
+from payments import code_checks, healing, inbox, pushes, services
 from payments.daraja.errors import Busy
 
 KEEP_FINISHED = 7 * 24  # hours
@@ -38,6 +38,12 @@ PATIENT = Patient()
 def send_push(push_id: int) -> None:
     """Send a prompt."""
     pushes.send(push_id=push_id, now=now())
+
+
+@app.task(name="payments.ask_about_code", retry=PATIENT)
+def ask_about_code(check_id: int) -> None:
+    """Ask Safaricom what became of an M-Pesa code."""
+    code_checks.ask(check_id=check_id, now=now())
 
 
 @app.task(name="payments.retry_listeners", retry=PATIENT)
@@ -90,6 +96,14 @@ def find_lost_pushes(timestamp: int) -> None:
 def expire_due(timestamp: int) -> None:
     """Show as expired what waited too long."""
     services.expire_due(now=now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="payments.check_claims", queueing_lock="payments.check_claims")
+def check_claims(timestamp: int) -> None:
+    """Stop waiting for answers that do not come, then look into the claims that nothing has answered."""
+    code_checks.end_silent(now=now())
+    code_checks.check_claims(now=now())
 
 
 @app.periodic(cron="*/10 * * * *")

@@ -41,10 +41,18 @@ def find_owner(*, account: str, sender: str, code: str = "") -> Match:
     member_id = member_typed(account) or member_by_phone(account) or member_by_sender(sender)
     if member_id is not None:
         return Match(member_id)
+    return _claimant(code) or Match(suggestions=members_by_mask(sender))
+
+
+def find_claimant(*, code: str, sender: str) -> Match:
+    """Return whose money it is when nobody knows what its payer typed: only who showed the code. A phone suggests."""
+    by_phone = member_by_sender(sender)
+    return _claimant(code) or Match(suggestions=[by_phone] if by_phone is not None else members_by_mask(sender))
+
+
+def _claimant(code: str) -> Match | None:
     claim = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
-    if claim is not None:
-        return Match(claim.payment.payer_id, claim.payment_id, claim_id=claim.pk)
-    return Match(suggestions=members_by_mask(sender))
+    return claim and Match(claim.payment.payer_id, claim.payment_id, claim_id=claim.pk)
 
 
 def payment_typed(account: str) -> Payment | None:

@@ -40,6 +40,8 @@ class CallbackSource(models.TextChoices):
     STK = "stk"
     C2B_CONFIRMATION = "c2b_confirmation"
     C2B_VALIDATION = "c2b_validation"
+    CODE_CHECK = "code_check"  # the Result of a Transaction Status question
+    CODE_CHECK_TIMEOUT = "code_check_timeout"  # the question expired in Safaricom's queue
 
 
 class CallbackOutcome(models.TextChoices):
@@ -216,6 +218,10 @@ class Callback(models.Model):
 
     source = models.CharField(max_length=20, choices=CallbackSource)
     push = models.ForeignKey(StkPush, null=True, on_delete=models.PROTECT, related_name="callbacks")
+    # Rare, and looked up by the check alone: no index for every other callback to keep.
+    code_check = models.ForeignKey(
+        "payments.CodeCheck", null=True, on_delete=models.PROTECT, related_name="callbacks", db_index=False
+    )
     body = models.BinaryField()
     headers = models.JSONField(default=dict)
     peer = models.GenericIPAddressField(null=True)
@@ -344,10 +350,73 @@ class CodeClaim(models.Model):
     receipt = models.OneToOneField(
         Receipt, null=True, on_delete=models.PROTECT, related_name="claim", help_text="Safaricom's evidence for it."
     )
+    ended_at = models.DateTimeField(null=True, help_text="When it turned out to be no money of ours.")
+    ended_why = models.CharField(max_length=160, blank=True, help_text="One plain sentence for staff.")
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="claim_code_is_canonical"),
+            models.CheckConstraint(
+                condition=Q(receipt__isnull=True) | Q(ended_at__isnull=True), name="claim_with_money_has_not_ended"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["claimed_at"],
+                condition=Q(receipt__isnull=True, ended_at__isnull=True),
+                name="claim_waiting",
+            ),
+        ]
+
+
+class CodeCheckStatus(models.TextChoices):
+    WAITING = "waiting"  # for the worker to ask
+    ASKED = "asked"  # Safaricom has the question, or may have it
+    FOUND = "found"  # completed money of ours; it stands in the books
+    NO_MONEY = "no_money"  # no completed money of ours
+    UNCLEAR = "unclear"  # no answer, or one that decides nothing; it may be asked again
+
+
+OPEN_CHECK = (CodeCheckStatus.WAITING, CodeCheckStatus.ASKED)
+
+
+class CodeCheck(models.Model):
+    """One question to Safaricom about an M-Pesa code (Transaction Status). Only payments.code_checks writes it."""
+
+    code = models.CharField(max_length=16, help_text="Upper-cased.")
+    status = models.CharField(max_length=12, choices=CodeCheckStatus, default=CodeCheckStatus.WAITING)
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: a job."
+    )
+    created_at = models.DateTimeField()
+    # Drawn when the worker asks; it stands in the paths of the two answers and nowhere else.
+    token_hash = models.CharField(max_length=64, null=True, unique=True, help_text="SHA-256, hexadecimal.")
+    conversation_id = models.CharField(max_length=64, blank=True, help_text="Safaricom's name for the question.")
+    result_code = models.CharField(max_length=32, blank=True)
+    said = models.CharField(max_length=160, blank=True, help_text="What came of it, one plain sentence for staff.")
+    receipt = models.ForeignKey(Receipt, null=True, on_delete=models.PROTECT, related_name="code_checks")
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="code_check_code_is_canonical"),
+            models.UniqueConstraint(
+                fields=["code"], condition=Q(status__in=OPEN_CHECK), name="code_check_open_once_per_code"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=OPEN_CHECK, ended_at__isnull=True)
+                | (~Q(status__in=OPEN_CHECK) & Q(ended_at__isnull=False)),
+                name="code_check_end_has_a_moment",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=CodeCheckStatus.FOUND) | Q(receipt__isnull=False),
+                name="code_check_found_has_its_receipt",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="code_check_newest_first"),
+            models.Index(fields=["code"], name="code_check_by_code"),
+            models.Index(fields=["created_at"], condition=Q(status__in=OPEN_CHECK), name="code_check_open"),
         ]
 
 

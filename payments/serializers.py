@@ -10,6 +10,8 @@ from payments.models import (
     OPEN_PUSH,
     CashSession,
     Channel,
+    CodeCheck,
+    CodeCheckStatus,
     CodeClaim,
     Payment,
     PaymentStatus,
@@ -257,13 +259,24 @@ class CashSessionSerializer(ModelSerializer):
 
 
 class CodeClaimSerializer(ModelSerializer):
-    """A code shown at the desk; `receipt` is set once Safaricom's evidence has it."""
+    """A code shown at the desk; `receipt` is set once Safaricom's evidence has it, `ended_why` when it is no money."""
 
     payment = serializers.SlugRelatedField("reference", read_only=True)
 
     class Meta:
         model = CodeClaim
-        fields = ["id", "code", "payment", "claimed_at", "receipt"]
+        fields = ["id", "code", "payment", "claimed_at", "receipt", "ended_at", "ended_why"]
+        read_only_fields = fields
+
+
+class CodeCheckSerializer(ModelSerializer):
+    """A question to Safaricom about a code; `said` is what came of it in one sentence, `receipt` the money it found."""
+
+    status = serializers.ChoiceField(CodeCheckStatus.choices)
+
+    class Meta:
+        model = CodeCheck
+        fields = ["id", "code", "status", "said", "result_code", "receipt", "asked_by", "created_at", "ended_at"]
         read_only_fields = fields
 
 
@@ -319,6 +332,12 @@ class CloseSessionSerializer(serializers.Serializer):
 
     counted = Shillings(min_value=0, max_value=MOST_SHILLINGS)
     note = serializers.CharField(required=False, allow_blank=True, max_length=200)
+
+
+class CodeCheckRequestSerializer(serializers.Serializer):
+    """An M-Pesa code to ask Safaricom about."""
+
+    code = serializers.CharField(max_length=32)
 
 
 class ClaimSerializer(serializers.Serializer):

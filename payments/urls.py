@@ -17,13 +17,17 @@ urlpatterns = [
     path("receipts/<int:pk>/void/", desk.ReceiptVoidView.as_view(), name="receipt-void"),
     path("cash-sessions/", desk.CashSessionListView.as_view(), name="cash-session-list"),
     path("cash-sessions/close/", desk.CashSessionCloseView.as_view(), name="cash-session-close"),
-    path("code-claims/", desk.CodeClaimView.as_view(), name="code-claim"),
+    path("code-claims/", desk.CodeClaimListView.as_view(), name="code-claim-list"),
+    path("code-checks/", desk.CodeCheckListView.as_view(), name="code-check-list"),
+    path("code-checks/<int:pk>/", desk.CodeCheckView.as_view(), name="code-check"),
     path("review-items/", desk.ReviewItemListView.as_view(), name="review-item-list"),
     path("review-items/<int:pk>/assign/", desk.ReviewItemAssignView.as_view(), name="review-item-assign"),
     path("review-items/<int:pk>/undo/", desk.ReviewItemUndoView.as_view(), name="review-item-undo"),
     path("review-items/<int:pk>/dismiss/", desk.ReviewItemDismissView.as_view(), name="review-item-dismiss"),
     # Safaricom's: neutral words, no envelope, never logged.
     path("callbacks/stk/<str:token>/", callbacks.StkCallbackView.as_view(), name="stk-callback"),
+    path("callbacks/result/<str:token>/", callbacks.CodeCheckResultView.as_view(), name="code-check-result"),
+    path("callbacks/result/<str:token>/late/", callbacks.CodeCheckTimeoutView.as_view(), name="code-check-timeout"),
     path("callbacks/c2b/<str:secret>/confirmation/", callbacks.C2bConfirmationView.as_view(), name="c2b-confirmation"),
     path("callbacks/c2b/<str:secret>/validation/", callbacks.C2bValidationView.as_view(), name="c2b-validation"),
 ]

@@ -76,7 +76,24 @@ class PushAccepted:
     checkout_request_id: str
 
 
-# --- The three messages ---------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class StatusResult:
+    """What became of a receipt number that Safaricom was asked about; from `state` on only when it knows it."""
+
+    conversation_id: str  # names the question
+    result_code: str
+    result_desc: str
+    state: str = ""  # "Completed" and others, as it came
+    code: str = ""  # the receipt number, upper-cased
+    amount: int = 0  # whole KES
+    moved_at: datetime | None = None  # None: not said, or unreadable
+    paid_to: str = ""  # the shortcode, or phone, that got the money
+    sender: str = ""  # who paid, as it came; never an identity
+    payer_name: str = ""
+    kind: str = ""
+
+
+# --- The four messages ----------------------------------------------------------------------------
 
 
 def parse_stk_callback(body: bytes) -> StkResult:
@@ -116,6 +133,23 @@ def parse_c2b(body: bytes) -> C2bMessage:
         payer_name=" ".join(name for name in names if name)[:120],
         transaction_type=_text(message.get("TransactionType"), 40),
         third_party_id=_text(message.get("ThirdPartyTransID"), 64),
+    )
+
+
+def parse_status_result(body: bytes) -> StatusResult:
+    """Read the Result of a Transaction Status question. A transaction that is known carries its whole evidence.
+
+    Parameters are looked up by key: their order and number vary, and the portal's own sample doubles one.
+
+    :raises Malformed: the bytes are no such message, or a known transaction lacks code, state, amount or receiver
+    """
+    result = _object(read_object(body, limit=MAX_CALLBACK), "Result")
+    code = _result_code(result)
+    return StatusResult(
+        conversation_id=_identifier(result, "ConversationID"),
+        result_code=code,
+        result_desc=_text(result.get("ResultDesc"), 255),
+        **(_transaction(result) if code == "0" else {}),
     )
 
 
@@ -269,6 +303,43 @@ def _evidence(callback: dict) -> dict:
         "moved_at": _moment(found.get("TransactionDate")),
         "phone": _text(found.get("PhoneNumber"), 80),
     }
+
+
+def _transaction(result: dict) -> dict:
+    """Return what the Result tells of a transaction it knows. A doubled key counts as absent."""
+    items = _object(result, "ResultParameters").get("ResultParameter")
+    if isinstance(items, dict):
+        items = [items]  # a list of one
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise Malformed("ResultParameters.ResultParameter is no list of objects")
+    told: dict[str, list] = {}
+    for item in items:
+        key = item.get("Key")
+        if not isinstance(key, str):
+            raise Malformed("a ResultParameter has no key")
+        told.setdefault(key, []).append(item.get("Value"))
+    found = {key: values[0] for key, values in told.items() if len(values) == 1}
+    state, paid_to = _text(found.get("TransactionStatus"), 40), _party(found.get("CreditPartyName"))
+    if not state or not paid_to[0]:
+        raise Malformed("TransactionStatus or CreditPartyName is missing")
+    sender, payer_name = _party(found.get("DebitPartyName"))
+    return {
+        "state": state,
+        "code": _receipt_code(found.get("ReceiptNo")),
+        "amount": _amount(found.get("Amount")),
+        "moved_at": _moment(found.get("FinalisedTime")) or _moment(found.get("InitiatedTime")),
+        "paid_to": paid_to[0],
+        "sender": sender,
+        "payer_name": payer_name,
+        "kind": _text(found.get("ReasonType"), 40),
+    }
+
+
+def _party(value: object) -> tuple[str, str]:
+    """Return number and name of a party written `254708374149 - JANE DOE`; empty when it cannot be read."""
+    number, _, name = _text(value, 200).partition(" - ")
+    number = number.strip()
+    return (number, name.strip()[:120]) if re.fullmatch(r"[0-9a-fA-F* ]{1,80}", number) else ("", "")
 
 
 def _amount(value: object) -> int:

@@ -23,8 +23,14 @@ from payments.models import (
 
 
 @transaction.atomic(savepoint=False)  # the inbox's transaction is this one
-def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = None) -> Applied:
-    """Apply the confirmation of money that has already moved. Twice, or as the twin of a prompt, counts it once."""
+def apply_c2b(
+    *, message: C2bMessage, now: datetime, callback_id: int | None = None, asked_for: bool = False
+) -> Applied:
+    """Apply the confirmation of money that has already moved. Twice, or as the twin of a prompt, counts it once.
+
+    `asked_for`: Safaricom told of it because it was asked about the code, and knows not what the payer typed. Then only
+    a prompt or a claim tells whose it is, and the confirmation itself may still come.
+    """
     if message.shortcode not in our_shortcodes():
         why = f"Money to shortcode {message.shortcode[:16]}, which is not ours."
         review.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=why, callback_id=callback_id, now=now)
@@ -33,7 +39,10 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
     if not message.account.strip():
         twins.wait(message.amount)
     awaiting = twins.prompt_awaiting_code(message)
-    match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
+    if asked_for:
+        match = matching.find_claimant(code=message.code, sender=message.sender)
+    else:
+        match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
     services.lock_members({member for member in (match.member_id, awaiting and awaiting.member_id) if member})
     candidates = lock_candidates(match)
 
@@ -50,7 +59,10 @@ def apply_c2b(*, message: C2bMessage, now: datetime, callback_id: int | None = N
     if known is None and not receipts.insert(receipt):
         known = Receipt.objects.select_for_update(no_key=True).get(code=message.code)
     if known is not None:
-        return _repeat_of(known, message, callback_id=callback_id, now=now)
+        repeated = _repeat_of(known, message, callback_id=callback_id, now=now)
+        if repeated is DUPLICATE and not asked_for:
+            return _owner_told_late(known, match, candidates, callback_id=callback_id, now=now)
+        return repeated
 
     return give(receipt, match, candidates, taken_from=Account.MPESA, callback_id=callback_id, now=now)
 
@@ -85,7 +97,7 @@ def give(
     rule = AllocationRule.REFERENCE
     if match.claim_id is not None:
         rule = AllocationRule.BY_HAND
-        CodeClaim.objects.filter(pk=match.claim_id).update(receipt=receipt)
+        CodeClaim.objects.filter(pk=match.claim_id).update(receipt=receipt, ended_at=None, ended_why="")
     payment = next((each for each in candidates.named if each.pk == match.payment_id), None)
     shares, rest = allocation.divide(receipt.amount, first=candidates.named, rule=rule)
     if payment is None or payment.status not in CLOSED:
@@ -111,6 +123,26 @@ def _repeat_of(known: Receipt, message: C2bMessage, *, callback_id: int | None, 
         return Applied(CallbackOutcome.REVIEW, why)
     _fill_in(known, message)
     return DUPLICATE
+
+
+def _owner_told_late(
+    known: Receipt, match: matching.Match, candidates: Candidates, *, callback_id: int | None, now: datetime
+) -> Applied:
+    """Let the confirmation say whose money it is that we learnt of by asking for its code; else it says nothing new."""
+    if match.member_id in (None, known.member_id) or known.reversed_at or not known.code_checks.exists():
+        return DUPLICATE
+    if known.member_id is not None:
+        why = f"The money of M-Pesa code {known.code} was given to another than its confirmation names."
+        review.open_item(
+            reason=ReviewReason.CONTRADICTION, detail=why, receipt_id=known.pk, callback_id=callback_id, now=now
+        )
+        return Applied(CallbackOutcome.REVIEW, why)
+    receipts.update(known, member_id=match.member_id)
+    given = give(known, match, candidates, taken_from=Account.UNMATCHED, callback_id=callback_id, now=now)
+    review.close_for_receipt(
+        receipt_id=known.pk, reason=ReviewReason.UNMATCHED, resolution="Its confirmation named its owner.", now=now
+    )
+    return given
 
 
 def _hold_unmatched(receipt: Receipt, match: matching.Match, *, callback_id: int | None, now: datetime) -> None:
@@ -140,11 +172,12 @@ def _c2b_receipt(message: C2bMessage, match: matching.Match, *, now: datetime) -
 
 
 def _fill_in(receipt: Receipt, message: C2bMessage) -> None:
-    """Add what only the confirmation knows to a receipt that came another way first."""
-    if not receipt.sender and not receipt.payer_name:
-        receipts.update(
-            receipt,
-            sender=message.sender[:80],
-            payer_name=message.payer_name[:120],
-            account_typed=message.account[:64],
-        )
+    """Add what only this report knows to a receipt that came another way first."""
+    told = {
+        "sender": message.sender[:80],
+        "payer_name": message.payer_name[:120],
+        "account_typed": message.account[:64],
+    }
+    missing = {name: value for name, value in told.items() if value and not getattr(receipt, name)}
+    if missing:
+        receipts.update(receipt, **missing)

@@ -57,3 +57,48 @@ def c2b_body(*, amount, account="", code="TKN1AB2C3D", moved_at, sender="2547 **
             **fields,
         }
     ).encode()
+
+
+def status_body(
+    *,
+    code="TKN1AB2C3D",
+    amount=1500,
+    state="Completed",
+    paid_to=None,
+    sender="254712345126",
+    moved_at,
+    conversation="AG_20261102_1",
+    result_code=0,
+    changes=None,
+    **fields,
+):
+    """The Result of a Transaction Status question; `changes` are other values of its parameters, None without one."""
+    told = {
+        "DebitPartyName": f"{sender} - JANE WANJIRU",
+        "CreditPartyName": f"{paid_to or settings.DARAJA_SHORTCODE} - Kilabu",
+        "OriginatorConversationID": None,
+        "InitiatedTime": int(stamp(moved_at)),
+        "DebitAccountType": "MMF Account For Customer",
+        "DebitPartyCharges": None,
+        "TransactionReason": None,
+        "ReasonType": "Pay Bill Online",
+        "TransactionStatus": state,
+        "FinalisedTime": int(stamp(moved_at)),
+        "Amount": amount,
+        "ConversationID": None,
+        "ReceiptNo": code,
+        **(changes or {}),
+    }
+    result = {
+        "ResultType": 0,
+        "ResultCode": result_code,
+        "ResultDesc": "The service request is processed successfully.",
+        "OriginatorConversationID": "2654-4b64-97ff",
+        "ConversationID": conversation,
+        "TransactionID": "TKN0000000",
+        **fields,
+    }
+    if str(result_code) == "0":
+        items = [{"Key": key} | ({} if value is None else {"Value": value}) for key, value in told.items()]
+        result["ResultParameters"] = {"ResultParameter": items}
+    return json.dumps({"Result": result}).encode()

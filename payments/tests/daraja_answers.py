@@ -16,6 +16,7 @@ ACCEPTED = {
 OAUTH = "/oauth/v1/generate"
 PUSH = "/mpesa/stkpush/v1/processrequest"
 QUERY = "/mpesa/stkpushquery/v1/query"
+STATUS = "/mpesa/transactionstatus/v1/query"
 
 
 class Wire(responses.RequestsMock):
@@ -33,6 +34,10 @@ class Wire(responses.RequestsMock):
 
     def query(self, **answer) -> None:
         self.add("POST", settings.DARAJA_BASE_URL + QUERY, **answer)
+
+    def status(self, **answer) -> None:
+        taken = {"OriginatorConversationID": "1", "ConversationID": "AG_20261102_1", "ResponseCode": "0"}
+        self.add("POST", settings.DARAJA_BASE_URL + STATUS, **(answer or {"json": taken}))
 
     def sent(self, path: str) -> list:
         """Return the requests that came to a path."""

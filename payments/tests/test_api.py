@@ -6,7 +6,7 @@ from rest_framework.test import APIClient
 
 from payments import desk, evidence
 from payments.daraja.messages import C2bMessage
-from payments.models import Payment, ReviewItem, StkPush
+from payments.models import CodeCheck, CodeClaim, Payment, ReviewItem, StkPush
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -298,6 +298,72 @@ def test_a_typed_code_is_a_claim(member, receptionist):
     evidence.apply_c2b(message=message, now=NOON)
     assert client.post("/api/v1/code-claims/", {"code": "TKN1AB2C3D", "payment": payment.reference}).status_code == 200
     assert Payment.objects.get(pk=payment.pk).status == "paid"
+
+
+def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, django_assert_num_queries):
+    payment = open_payment(member, amount=1500)
+    for code in ("TKN0000001", "TKN0000002"):
+        desk.claim_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
+    desk.end_claim(code="TKN0000001", why="M-Pesa does not know this code.", now=NOON)
+
+    with django_assert_num_queries(1):
+        rows = as_user(receptionist).get("/api/v1/code-claims/").json()["data"]
+
+    claim = CodeClaim.objects.get(code="TKN0000001")
+    assert [row["code"] for row in rows] == ["TKN0000002", "TKN0000001"]
+    assert rows[1] == {
+        "id": claim.pk,
+        "code": "TKN0000001",
+        "payment": payment.reference,
+        "claimed_at": "2026-11-02T12:00:00+03:00",
+        "receipt": None,
+        "ended_at": "2026-11-02T12:00:00+03:00",
+        "ended_why": "M-Pesa does not know this code.",
+    }
+
+
+def test_a_manager_asks_safaricom_about_a_code(manager, django_assert_num_queries):
+    client = as_user(manager)
+
+    asked = client.post("/api/v1/code-checks/", {"code": "tkn1 ab2c3d"})
+    client.post("/api/v1/code-checks/", {"code": "TKN0000002"})
+
+    check = CodeCheck.objects.get(code="TKN1AB2C3D")
+    body = asked.json()["data"]
+    assert asked.status_code == 202
+    assert body == {
+        "id": check.pk,
+        "code": "TKN1AB2C3D",
+        "status": "waiting",
+        "said": "",
+        "result_code": "",
+        "receipt": None,
+        "asked_by": manager.pk,
+        "created_at": body["created_at"],
+        "ended_at": None,
+    }
+    assert client.get(f"/api/v1/code-checks/{check.pk}/").json()["data"] == body
+    with django_assert_num_queries(1):
+        rows = client.get("/api/v1/code-checks/").json()["data"]
+    assert [row["code"] for row in rows] == ["TKN0000002", "TKN1AB2C3D"]
+
+
+def test_asking_about_what_is_no_code_or_without_an_operator_is_one_clear_error(manager, settings):
+    client = as_user(manager)
+
+    assert code_of(client.post("/api/v1/code-checks/", {"code": "TKN-1"})) == (400, "invalid_code")
+    assert code_of(client.post("/api/v1/code-checks/", {})) == (400, "validation_error")
+    settings.DARAJA_INITIATOR = ""
+    assert code_of(client.post("/api/v1/code-checks/", {"code": "TKN1AB2C3D"})) == (409, "code_checks_not_set_up")
+    assert code_of(client.get("/api/v1/code-checks/0/")) == (404, "not_found")
+
+
+def test_only_managers_ask_safaricom_and_only_the_desk_sees_claims(member, receptionist):
+    for method, path in (("get", ""), ("post", ""), ("get", "1/")):
+        answer = getattr(as_user(receptionist), method)(f"/api/v1/code-checks/{path}")
+        assert code_of(answer) == (403, "permission_denied")
+    assert code_of(as_user(member).get("/api/v1/code-claims/")) == (403, "permission_denied")
+    assert code_of(APIClient().post("/api/v1/code-checks/", {"code": "TKN1AB2C3D"})) == (401, "not_authenticated")
 
 
 def test_unmatched_money_is_listed_assigned_and_taken_back(member, manager, django_assert_num_queries):

@@ -110,8 +110,8 @@ FAULTS = {
     ],
     "P19": ["INSERT INTO payments_receiptcounter (year, last) VALUES (2026, 1)"],
     "P20": [
-        "INSERT INTO payments_codeclaim (code, payment_id, claimed_by_id, claimed_at, receipt_id)"
-        " SELECT 'OTHER00000', id, payer_id, now(), %(r)s FROM payments_payment WHERE id = %(p)s"
+        "INSERT INTO payments_codeclaim (code, payment_id, claimed_by_id, claimed_at, receipt_id, ended_why)"
+        " SELECT 'OTHER00000', id, payer_id, now(), %(r)s, '' FROM payments_payment WHERE id = %(p)s"
     ],
     "P21": [
         "INSERT INTO payments_callback (source, push_id, body, headers, received_at, outcome, error, attempts)"

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payments.daraja import messages
-from payments.daraja.messages import C2bMessage, Malformed, PushAccepted, StkResult
+from payments.daraja.messages import C2bMessage, Malformed, PushAccepted, StatusResult, StkResult
 
 SUCCESS = [
     {"Name": "Amount", "Value": 1500.00},
@@ -251,7 +252,7 @@ def test_an_error_never_repeats_what_was_sent():
 
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(body):
-    for parse in (messages.parse_stk_callback, messages.parse_c2b):
+    for parse in (messages.parse_stk_callback, messages.parse_c2b, messages.parse_status_result):
         with pytest.raises(Malformed):
             parse(body)
 
@@ -376,3 +377,106 @@ def test_messages_read_no_clock_and_no_database():
 
     assert "django" not in source
     assert ".now(" not in source
+
+
+# --- What became of a receipt number ---
+
+
+STATUS = [
+    {"Key": "DebitPartyName", "Value": "254712345678 - WANJIKU O'KAMAU"},
+    {"Key": "CreditPartyName", "Value": "174379 - Kilabu - Westlands"},
+    {"Key": "OriginatorConversationID"},
+    {"Key": "InitiatedTime", "Value": 20261123141459},
+    {"Key": "TransactionReason"},
+    {"Key": "ReasonType", "Value": "Pay Bill Online"},
+    {"Key": "TransactionStatus", "Value": "Completed"},
+    {"Key": "FinalisedTime", "Value": "20261123141500"},
+    {"Key": "Amount", "Value": 1500.00},
+    {"Key": "ReceiptNo", "Value": "ukn7xk41zq "},
+]
+
+
+def status_result(items=STATUS, **changes):
+    result = {
+        "ResultType": 0,
+        "ResultCode": 0,
+        "ResultDesc": "The service request is processed successfully.",
+        "OriginatorConversationID": "2654-4b64-97ff",
+        "ConversationID": "AG_20261123_0000493344ae97d86f75",
+        "TransactionID": "UKN0000000",
+        "ReferenceData": {"ReferenceItem": {"Key": "Occasion"}},
+    }
+    if items is not None:
+        result["ResultParameters"] = {"ResultParameter": items}
+    return json.dumps({"Result": result | changes}).encode()
+
+
+def without(*keys):
+    return [item for item in STATUS if item["Key"] not in keys]
+
+
+def test_a_known_transaction_is_read_whole_in_any_order():
+    for items in (STATUS, STATUS[::-1]):
+        assert messages.parse_status_result(status_result(items)) == StatusResult(
+            conversation_id="AG_20261123_0000493344ae97d86f75",
+            result_code="0",
+            result_desc="The service request is processed successfully.",
+            state="Completed",
+            code="UKN7XK41ZQ",
+            amount=1500,
+            moved_at=datetime(2026, 11, 23, 11, 15, tzinfo=UTC),
+            paid_to="174379",
+            sender="254712345678",
+            payer_name="WANJIKU O'KAMAU",
+            kind="Pay Bill Online",
+        )
+
+
+@pytest.mark.parametrize("code", [25, "25", 2001, "SFC_IC0003"])
+def test_a_result_of_a_transaction_nobody_knows_carries_its_code_alone(code):
+    result = messages.parse_status_result(status_result(None, ResultCode=code))
+
+    assert (result.result_code, result.state, result.amount) == (str(code), "", 0)
+
+
+def test_when_it_began_stands_in_for_when_it_was_finished():
+    result = messages.parse_status_result(status_result(without("FinalisedTime")))
+
+    assert result.moved_at == datetime(2026, 11, 23, 11, 14, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("debtor", [None, True, "WANJIKU", "no number - WANJIKU", ["254712345678"]])
+def test_who_paid_may_be_unreadable(debtor):
+    items = [*without("DebitPartyName"), {"Key": "DebitPartyName", "Value": debtor}]
+
+    result = messages.parse_status_result(status_result(items))
+
+    assert (result.sender, result.payer_name) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b'{"Result": 1}',
+        status_result(None),
+        status_result("Amount"),
+        status_result([*STATUS, 7]),
+        status_result([*STATUS, {"Value": 7}]),
+        *(status_result(without(key)) for key in ("CreditPartyName", "TransactionStatus", "Amount", "ReceiptNo")),
+        *(status_result([*STATUS, {"Key": key, "Value": 1}]) for key in ("CreditPartyName", "Amount", "ReceiptNo")),
+        status_result([*without("Amount"), {"Key": "Amount", "Value": 0.5}]),
+        status_result([*without("CreditPartyName"), {"Key": "CreditPartyName", "Value": "Kilabu - 174379"}]),
+        status_result(ConversationID=""),
+        status_result(ResultCode=True),
+    ],
+)
+def test_a_known_transaction_without_clear_evidence_is_malformed(body):
+    with pytest.raises(Malformed):
+        messages.parse_status_result(body)
+
+
+@given(items=st.lists(st.dictionaries(st.sampled_from(["Key", "Value"]), st.text() | st.floats() | st.booleans())))
+def test_no_parameters_raise_anything_else(items):
+    with contextlib.suppress(Malformed):
+        messages.parse_status_result(status_result(items))

@@ -489,6 +489,7 @@ def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
     ours = {task.task.name: task.task for task in periodic.values() if task.task.name.startswith("payments.")}
 
     assert sorted(ours) == [
+        "payments.check_claims",
         "payments.check_pushes",
         "payments.expire_due",
         "payments.find_lost_pushes",
@@ -506,7 +507,7 @@ def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
 @pytest.mark.django_db(transaction=True)
 def test_every_periodic_job_runs_in_a_worker_and_comes_to_an_end():
     for name in sorted(name for name in jobs.tasks if name.startswith("payments.") and "send" not in name):
-        if name != "payments.retry_listeners":
+        if name not in ("payments.retry_listeners", "payments.ask_about_code"):
             jobs.configure_task(name).defer(timestamp=1)
 
     with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:

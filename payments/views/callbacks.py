@@ -116,6 +116,21 @@ class StkCallbackView(CallbackView):
         return self.keep(request, token_hash=inbox.hash_of(token))
 
 
+class CodeCheckResultView(CallbackView):
+    """Where Safaricom tells what became of a code it was asked about; the token in the path finds the question."""
+
+    source = CallbackSource.CODE_CHECK
+
+    def post(self, request: HttpRequest, token: str) -> HttpResponse:
+        return self.keep(request, token_hash=inbox.hash_of(token))
+
+
+class CodeCheckTimeoutView(CodeCheckResultView):
+    """Where Safaricom tells that such a question expired in its queue."""
+
+    source = CallbackSource.CODE_CHECK_TIMEOUT
+
+
 class C2bView(CallbackView):
     """What the paybill's two addresses share: a secret of the installation in the path."""
 

@@ -1,6 +1,7 @@
 """The front desk and the back office: desk receipts, drawers, claimed codes, review items."""
 
 from django.db.models import Prefetch
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
@@ -9,8 +10,8 @@ from rest_framework.views import APIView
 from api.clock import now
 from api.pagination import CursorPagination
 from api.permissions import IsManager, IsReceptionist
-from payments import desk, resolutions, serializers
-from payments.models import CashSession, Receipt, ReviewItem
+from payments import code_checks, desk, resolutions, serializers
+from payments.models import CashSession, CodeCheck, CodeClaim, Receipt, ReviewItem
 from payments.permissions import visible_receipts
 from payments.views.money import NewestReceipts, shown_receipts
 
@@ -102,16 +103,55 @@ class CashSessionCloseView(APIView):
         return Response(serializers.CashSessionSerializer(session).data)
 
 
-class CodeClaimView(APIView):
-    """Note an M-Pesa code that a payer shows; money only when Safaricom's evidence has it."""
+class NewestClaims(CursorPagination):
+    ordering = ("-claimed_at", "-id")
+
+
+# Its money is here, or is waited for.
+CLAIMED = {200: serializers.CodeClaimSerializer, 202: serializers.CodeClaimSerializer}
+
+
+class CodeClaimListView(generics.ListAPIView):
+    """M-Pesa codes that payers showed, newest first; and noting one: money only when Safaricom's evidence has it."""
 
     permission_classes = [IsReceptionist]
-    serializer_class = serializers.ClaimSerializer
+    serializer_class = serializers.CodeClaimSerializer
+    pagination_class = NewestClaims
+    queryset = CodeClaim.objects.select_related("payment")
+    filterset_fields = ["code"]
+    ordering_fields: list = []
 
+    @extend_schema(request=serializers.ClaimSerializer, responses=CLAIMED)
     def post(self, request):
         asked = validated(serializers.ClaimSerializer, request).validated_data
         claim = desk.claim_code(code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now())
         return Response(serializers.CodeClaimSerializer(claim).data, status=202 if claim.receipt_id is None else 200)
+
+
+class CodeCheckListView(generics.ListAPIView):
+    """Questions to Safaricom about M-Pesa codes, newest first; and asking one. The answer comes within minutes."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.CodeCheckSerializer
+    pagination_class = CursorPagination
+    queryset = CodeCheck.objects.all()
+    filterset_fields = ["code", "status"]
+    ordering_fields: list = []
+
+    @extend_schema(request=serializers.CodeCheckRequestSerializer, responses={202: serializers.CodeCheckSerializer})
+    def post(self, request):
+        asked = validated(serializers.CodeCheckRequestSerializer, request)
+        check = code_checks.request_check(by_id=request.user.pk, now=now(), **asked.validated_data)
+        return Response(serializers.CodeCheckSerializer(check).data, status=202)
+
+
+class CodeCheckView(generics.RetrieveAPIView):
+    """One question to Safaricom, and what came of it."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.CodeCheckSerializer
+    queryset = CodeCheck.objects.all()
+    filter_backends: list = []
 
 
 class ReviewItemListView(generics.ListAPIView):
