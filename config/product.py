@@ -176,8 +176,8 @@ def supervisor(places: Places, *, autoreload: bool, say: Callable[[str], None]) 
 
 
 def doors(places: Places) -> list[tuple[str, str]]:
-    """Return where to click."""
-    found = [("API", f"{places.web}/api/v1/docs/"), ("Admin", f"{places.web}/admin/"), ("App", f"{places.web}/")]
+    """Return where to click, what a stranger opens first."""
+    found = [("App", f"{places.web}/"), ("Admin", f"{places.web}/admin/"), ("API", f"{places.web}/api/v1/docs/")]
     found = [(name, url) for name, url in found if is_there(url)]
     if places.simulator_port:
         found.append(("Phone", f"{places.simulator}/phone/"))

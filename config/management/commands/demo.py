@@ -77,7 +77,7 @@ class Command(BaseCommand):
         return verdict
 
     def show_doors(self, places: product.Places) -> None:
-        self.say("\nKilabu stays up for you. Ctrl-C stops it.\n")
+        self.say("\nKilabu stays up for you. Ctrl-C stops it. Open the first one and buy a membership.\n")
         for name, url in product.doors(places):
             self.say(f"    {name:<8} {url}")
         self.say(f"\nLog in with the password {demo_gym.PASSWORD} as:")

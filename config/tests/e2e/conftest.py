@@ -19,7 +19,7 @@ from config import product
 from config.processes import Supervisor
 from config.walkthrough import PASSWORD, Phone, new_phone_number
 
-SCREENS = settings.BASE_DIR / "test-results" / "screens"
+SCREENS = settings.BASE_DIR / "var" / "screens"
 DESKTOP, MOBILE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PRODUCTION_COOKIES = {
     "SECURE_COOKIES": "True",
