@@ -78,6 +78,6 @@ async function refresh(askedAt) {
 }
 
 function loggedOut(error) {
-  if (error.status === 401) dispatchEvent(new CustomEvent("logged-out"));
+  if (error.status === 401 && error.code !== "reauth_required") dispatchEvent(new CustomEvent("logged-out"));
   throw error;
 }
