@@ -16,8 +16,10 @@ export async function logIn(identifier, password, remember = true) {
   return settle(await ask("auth/login/", { identifier, password, remember }));
 }
 
-/** Give the second factor's code. */
-export const logInWithCode = async (code) => settle(await ask("auth/mfa/verify/", { code }));
+/** Give the second factor: the six digits of an authenticator app, or a recovery code. */
+export async function logInWithCode(code) {
+  return settle(await ask(/^\d{6}$/.test(code) ? "auth/mfa/verify/" : "auth/mfa/recovery/", { code }));
+}
 
 function settle(data) {
   if (data.mfa_required) return "code";

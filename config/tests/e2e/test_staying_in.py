@@ -2,8 +2,10 @@
 
 import re
 import time
+from base64 import b32decode
 
 import pytest
+from django_otp.oath import totp
 from playwright.sync_api import expect
 
 from config.walkthrough import PASSWORD, eventually
@@ -11,6 +13,11 @@ from config.walkthrough import PASSWORD, eventually
 pytestmark = pytest.mark.e2e
 
 ACCESS = "__Host-Authentication"
+
+
+def code_of_the_app(secret, drift=0):
+    """Return what an authenticator app shows now, or so many half minutes later."""
+    return f"{totp(b32decode(secret), drift=drift):06d}"
 
 
 def refreshes(visitor):
@@ -36,6 +43,29 @@ def test_a_member_logs_out_and_in_again(member):
     member.click("Log in")
 
     member.expect_heading("Habari, Wanjiku")
+    member.expect_complaints_of_refusals_only()
+
+
+def test_who_has_a_second_factor_is_asked_for_it(member):
+    secret = member.run("(await (await load('api.js')).call('POST', 'auth/mfa/totp/')).secret")
+    confirm = "(await (await load('api.js')).call('POST', 'auth/mfa/totp/confirm/', {code: given})).recovery_codes"
+    recovery_codes = member.run(confirm, code_of_the_app(secret))
+
+    # A code works once, so the app's next one.
+    for code in (code_of_the_app(secret, drift=1), recovery_codes[0], "wrong-code"):
+        member.click("Account", "link")
+        member.click("Log out")
+        member.click("Log in", "link")
+        member.page.get_by_label("Phone number, e-mail or username").fill(member.number)
+        member.page.get_by_label("Password").fill(PASSWORD)
+        member.click("Log in")
+        member.expect_heading("One more step")
+        member.page.get_by_label("Code").fill(code)
+        member.click("Continue")
+        if code != "wrong-code":
+            member.expect_heading("Habari, Wanjiku")
+
+    expect(member.page.get_by_role("alert")).to_have_text("This code is not right, or was used before.")
     member.expect_complaints_of_refusals_only()
 
 
