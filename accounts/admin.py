@@ -2,7 +2,6 @@
 
 from copy import copy
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
@@ -12,8 +11,8 @@ from django.shortcuts import redirect
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from accounts.admin_site import is_fresh
 from accounts.models import CustomUser, LoginSession, SecurityEvent
-from accounts.receivers import LOGGED_IN_AT
 from accounts.services import audit, people
 from accounts.views.signing_in import caller_of
 from api.clock import now
@@ -22,12 +21,6 @@ from api.clock import now
 admin.site.unregister([TOTPDevice, StaticDevice])
 
 LOG_IN_AGAIN = "Please log out and in again first: this asks for a log-in of the last ten minutes."
-
-
-def is_fresh(request) -> bool:
-    """Say whether the admin's log-in is as fresh as the API asks for."""
-    began = request.session.get(LOGGED_IN_AT, 0)
-    return now().timestamp() - began <= settings.FRESH_LOGIN_LIFETIME.total_seconds()
 
 
 class WithoutOpeningDoors:

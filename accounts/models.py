@@ -48,6 +48,9 @@ class CustomUser(AbstractUser):
         null=True, blank=True, help_text="When the person, or a guardian, agreed to the club's terms."
     )
 
+    # Set by a log-in to the admin on the one it lets in: what was proved (RFC 8176 method names). No column.
+    amr: list[str]
+
     objects = CustomUserManager()
 
     # What shows that an address is the person's own.

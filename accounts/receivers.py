@@ -6,9 +6,11 @@ from django.dispatch import receiver
 from api.clock import now
 
 LOGGED_IN_AT = "logged_in_at"
+AMR = "amr"
 
 
-@receiver(user_logged_in, dispatch_uid="accounts.remember_when")
-def remember_when(sender, *, request, **kwargs):
-    """Keep in the admin's session when it began, so that grave changes can ask for a fresh one."""
+@receiver(user_logged_in, dispatch_uid="accounts.remember_how")
+def remember_how(sender, *, request, user, **kwargs):
+    """Keep in the admin's session when it began, for changes that ask for a fresh one, and what was proved then."""
     request.session[LOGGED_IN_AT] = now().timestamp()
+    request.session[AMR] = getattr(user, "amr", ["pwd"])

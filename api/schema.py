@@ -93,6 +93,16 @@ class CookieScheme(OpenApiAuthenticationExtension):
         return {"type": "apiKey", "in": "cookie", "name": "Authentication"}
 
 
+class AdminSessionScheme(OpenApiAuthenticationExtension):
+    """The admin's session, for staff who are logged in there."""
+
+    target_class = "accounts.authentication.AdminSessionAuthentication"
+    name = "cookieAuth"
+
+    def get_security_definition(self, auto_schema):
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
 class EnrolmentScheme(CookieScheme):
     """The same cookie, also of who has yet to add the second factor that their role needs."""
 

@@ -174,7 +174,7 @@ CLUB_CLOCK_FILE = STATE_DIR / "club-clock" if ENVIRONMENT == "development" else 
 # --- Django --------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "accounts.admin_config.ClubAdminConfig",  # django.contrib.admin, with doors of our own
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -354,7 +354,7 @@ AFRICASTALKING_SENDER = env.str("AFRICASTALKING_SENDER", default="")
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "api.authentication.CookieJWTAuthentication",
-        "rest_framework.authentication.SessionAuthentication",  # the admin user's browser
+        "accounts.authentication.AdminSessionAuthentication",  # the admin user's browser
     ],
     "DEFAULT_FILTER_BACKENDS": [
         "api.filters.StrictFilterBackend",

@@ -1,0 +1,125 @@
+"""The admin's doors: logging in as the API does, and adding the second factor that some roles need."""
+
+from base64 import b32encode
+
+from django import forms
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.models import Authenticator
+from accounts.receivers import AMR, LOGGED_IN_AT
+from accounts.services import enrolment, factors, staff
+from accounts.views.signing_in import caller_of
+from api.clock import now
+from api.errors import DomainError
+
+
+def is_fresh(request) -> bool:
+    """Say whether the admin's log-in is as fresh as the API asks for."""
+    began = request.session.get(LOGGED_IN_AT, 0)
+    return now().timestamp() - began <= settings.FRESH_LOGIN_LIFETIME.total_seconds()
+
+
+class StaffLogInForm(AdminAuthenticationForm):
+    """Name, password and, for who has a second factor, its code."""
+
+    code = forms.CharField(
+        required=False,
+        max_length=20,
+        label="Code of your authenticator app, if you have one",
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
+    )
+
+    @sensitive_variables()
+    def clean(self):
+        name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if name and password:
+            code = self.cleaned_data.get("code", "")
+            try:
+                self.user_cache = staff.log_in(
+                    identifier=name, password=password, code=code, caller=caller_of(self.request), now=now()
+                )
+            except DomainError as refusal:
+                raise ValidationError(refusal.message, code=refusal.code) from refusal
+        return self.cleaned_data
+
+
+class CodeForm(forms.Form):
+    """Six digits."""
+
+    code = forms.RegexField(r"^[0-9]{6}$", widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}))
+
+
+class ClubAdminSite(AdminSite):
+    """Django's admin, which lets nobody in by less than the API asks for."""
+
+    login_form = StaffLogInForm
+    login_template = "accounts/admin_login.html"
+
+    def has_permission(self, request):
+        return super().has_permission(request) and self.has_proved_enough(request)
+
+    def has_proved_enough(self, request) -> bool:
+        """Say whether the second factor is as it must be; asked once a request."""
+        if not hasattr(request, "has_proved_enough"):
+            request.has_proved_enough = staff.has_proved_enough(request.user, request.session.get(AMR, []))
+        return request.has_proved_enough
+
+    def get_urls(self):
+        return [path("second-factor/", self.second_factor, name="second_factor"), *super().get_urls()]
+
+    @method_decorator(never_cache)
+    def login(self, request, extra_context=None):
+        if request.method == "GET" and self.must_enrol(request):
+            return redirect("admin:second_factor")
+        return super().login(request, extra_context)
+
+    def must_enrol(self, request) -> bool:
+        """Say whether this is somebody of the staff whose role needs a second factor, and who has none."""
+        return (
+            super().has_permission(request)
+            and not self.has_proved_enough(request)
+            and not factors.has_second_factor(request.user)
+        )
+
+    @method_decorator([never_cache, csrf_protect])
+    def second_factor(self, request):
+        """Add an authenticator app: draw its secret, then ask for a code of it, then tell the recovery codes."""
+        if not super().has_permission(request) or factors.has_second_factor(request.user) or not is_fresh(request):
+            return redirect("admin:login")
+        page = {**self.each_context(request), "title": "Your second factor", "form": CodeForm()}
+        if request.method == "POST":
+            try:
+                self._enrol(request, page)
+            except DomainError as refusal:
+                page["error"] = refusal.message
+        return TemplateResponse(request, "accounts/second_factor.html", page)
+
+    def _enrol(self, request, page) -> None:
+        if "code" not in request.POST:
+            page["secret"] = _as_typed(enrolment.begin(user=request.user, now=now()))
+            return
+        page["form"] = form = CodeForm(request.POST)
+        begun = Authenticator.objects.filter(user=request.user, confirmed=False).first()
+        page["secret"] = begun and _as_typed(begun)
+        if form.is_valid():
+            page["recovery_codes"] = enrolment.confirm(
+                user=request.user, session=None, **form.cleaned_data, caller=caller_of(request), now=now()
+            )
+            request.session.cycle_key()
+            request.session[AMR] = ["pwd", "otp"]
+
+
+def _as_typed(device: Authenticator) -> str:
+    """Return the app's secret in groups of four letters."""
+    secret = b32encode(device.bin_key).decode()
+    return " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))

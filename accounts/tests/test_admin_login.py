@@ -1,0 +1,226 @@
+"""Logging in to the admin: the rules of the API, and no side door."""
+
+from datetime import timedelta
+
+import pytest
+
+from accounts.models import Authenticator, CustomUser, Role, SecurityEvent
+from accounts.receivers import LOGGED_IN_AT
+from accounts.services import factors
+from accounts.tests.authenticators import AUTH, authenticator_of, code_of, wrong_code
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.tests.clients import browser
+
+pytestmark = pytest.mark.django_db
+
+LOGIN, INDEX, SECOND_FACTOR = "/admin/login/", "/admin/", "/admin/second-factor/"
+REQUIRED = (403, "mfa_enrolment_required")
+
+
+@pytest.fixture
+def owner():
+    return UserFactory(role=Role.ADMIN, is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def required(settings):
+    settings.MFA_REQUIRED_ROLES = ["Admin", "Manager"]
+
+
+def log_in(client, person, *, password=PASSWORD, code=""):
+    return client.post(
+        LOGIN, {"username": person.username, "password": password, "code": code, "next": INDEX}, secure=True
+    )
+
+
+def get(client, path):
+    return client.get(path, secure=True)
+
+
+def shown(answer):
+    """What the log-in page complains of."""
+    assert answer.status_code == 200
+    return answer.context["form"].non_field_errors()
+
+
+def code_in(answer):
+    return answer.status_code, answer.json().get("error", {}).get("code")
+
+
+def events(user):
+    return list(SecurityEvent.objects.filter(user=user).order_by("id").values_list("event", "outcome", "detail"))
+
+
+def test_staff_log_in_by_their_password(client, owner):
+    answer = log_in(client, owner)
+
+    assert (answer.status_code, answer.url) == (302, INDEX)
+    assert get(client, INDEX).status_code == 200
+    assert events(owner) == [("login", "ok", {"to": "admin"})]
+
+
+@pytest.mark.parametrize("wrong", ["password", "name", "not staff", "inactive"])
+def test_unknown_wrong_inactive_and_not_staff_are_told_alike_and_audited(client, owner, wrong):
+    person = {
+        "password": owner,
+        "name": UserFactory.build(username="nobody"),
+        "not staff": UserFactory(),
+        "inactive": UserFactory(is_staff=True, is_active=False),
+    }[wrong]
+
+    answer = log_in(client, person, password="wrong-password" if wrong == "password" else PASSWORD)
+
+    assert shown(answer) == ["The name or the password is not right."]
+    assert SecurityEvent.objects.get().outcome == "refused"
+    assert get(client, INDEX).status_code == 302
+
+
+def test_the_sixth_wrong_try_waits_in_the_admin_and_on_the_api_alike(client, owner):
+    answers = [log_in(client, owner, password="wrong-password") for _ in range(6)]
+
+    assert shown(answers[-1]) == ["Too many requests."]
+    api = browser().post(f"{AUTH}login/", {"identifier": owner.username, "password": PASSWORD})
+    assert code_in(api) == (429, "throttled")
+
+
+def test_who_has_a_second_factor_is_asked_for_it(client, owner):
+    authenticator_of(owner)
+
+    answer = log_in(client, owner)
+
+    assert shown(answer) == ["Please give the password again, and the code that your authenticator app shows."]
+    assert get(client, INDEX).status_code == 302
+
+
+def test_a_wrong_password_is_not_told_of_the_second_factor(client, owner):
+    authenticator_of(owner)
+
+    assert shown(log_in(client, owner, password="wrong")) == ["The name or the password is not right."]
+
+
+def test_password_and_code_let_in_and_the_code_is_used_up(client, owner):
+    code = code_of(authenticator_of(owner))
+
+    first = log_in(client, owner, code=code)
+    index = get(client, INDEX)
+    client.logout()
+    again = log_in(client, owner, code=code)
+
+    assert (first.status_code, index.status_code) == (302, 200)
+    assert shown(again) == ["This code is not right, or was used before."]
+
+
+def test_a_recovery_code_lets_in_once(client, owner):
+    authenticator_of(owner)
+    code, *_ = factors.replace_recovery_codes(owner)
+
+    assert log_in(client, owner, code=code).status_code == 302
+    client.logout()
+    assert shown(log_in(client, owner, code=code)) == ["This code is not right, or was used before."]
+
+
+def test_wrong_codes_are_audited_and_make_the_next_one_wait(client, owner):
+    device = authenticator_of(owner)
+
+    log_in(client, owner, code=wrong_code(device))
+    Authenticator.objects.update(throttling_failure_count=9)
+
+    assert shown(log_in(client, owner, code=code_of(device))) == ["Too many requests."]
+    assert events(owner) == [("second_factor", "refused", {"method": "totp"})]
+
+
+def test_a_session_from_before_the_second_factor_is_shut(client, owner):
+    log_in(client, owner)
+    authenticator_of(owner)
+
+    assert get(client, INDEX).status_code == 302
+    assert code_in(get(client, f"{AUTH}me/")) == REQUIRED
+
+
+def test_a_role_that_needs_a_second_factor_comes_in_to_add_it_and_for_nothing_else(client, owner, required):
+    log_in(client, owner)
+
+    page = client.get(INDEX, secure=True, follow=True)
+
+    assert page.redirect_chain[-1] == (SECOND_FACTOR, 302)
+    assert page.status_code == 200
+    assert get(client, "/admin/accounts/customuser/").status_code == 302
+    assert code_in(get(client, f"{AUTH}me/")) == REQUIRED
+
+
+def test_adding_the_second_factor_opens_the_admin(client, owner, required):
+    log_in(client, owner)
+    begun = client.post(SECOND_FACTOR, secure=True)
+    device = Authenticator.objects.get()
+    mistyped = client.post(SECOND_FACTOR, {"code": wrong_code(device)}, secure=True)
+    Authenticator.objects.update(throttling_failure_count=0)
+
+    done = client.post(SECOND_FACTOR, {"code": code_of(device)}, secure=True)
+
+    assert begun.context["secret"] == mistyped.context["secret"]
+    assert mistyped.context["error"] == "This code is not right. Does the phone show the right time?"
+    assert len(done.context["recovery_codes"]) == 10
+    assert done.context["recovery_codes"][0] in done.content.decode()
+    assert done["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"
+    assert get(client, INDEX).status_code == 200
+
+
+@pytest.mark.parametrize("who", ["stranger", "member", "stale", "enrolled"])
+def test_the_page_that_adds_one_is_for_staff_with_a_fresh_login_and_none_yet(client, owner, who):
+    if who == "member":
+        client.force_login(UserFactory())
+    if who in ("stale", "enrolled"):
+        log_in(client, owner)
+    if who == "stale":
+        session = client.session
+        session[LOGGED_IN_AT] = (now() - timedelta(minutes=11)).timestamp()
+        session.save()
+    if who == "enrolled":
+        authenticator_of(owner)
+
+    answer = client.post(SECOND_FACTOR, secure=True)
+
+    assert (answer.status_code, answer.url) == (302, LOGIN)
+    assert not Authenticator.objects.filter(confirmed=False).exists()
+
+
+def test_the_admins_session_opens_the_api_to_staff_by_the_same_rules(client, owner, required):
+    log_in(client, owner, code=code_of(authenticator_of(owner)))
+
+    assert code_in(get(client, f"{AUTH}me/")) == (200, None)
+
+
+@pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])
+def test_who_is_staff_no_longer_is_out_at_once(client, owner, change):
+    log_in(client, owner)
+
+    CustomUser.objects.update(**change)
+
+    assert get(client, INDEX).status_code == 302
+    assert code_in(get(client, f"{AUTH}me/")) == (401, "not_authenticated")
+
+
+def test_a_lower_role_bites_on_the_next_request(client, owner):
+    log_in(client, owner)
+
+    CustomUser.objects.update(role=Role.MEMBER, is_superuser=False)
+
+    assert code_in(get(client, "/api/v1/users/")) == (403, "permission_denied")
+
+
+def test_the_admins_session_needs_the_csrf_token_on_the_api(owner):
+    client = browser()
+    client.force_login(owner)
+    client.csrf_token = None
+
+    assert code_in(client.post(f"{AUTH}logout-all/")) == (403, "csrf_failed")
+
+
+def test_a_page_of_the_admin_asks_for_the_second_factor_once(client, owner, django_assert_max_num_queries):
+    log_in(client, owner)
+
+    with django_assert_max_num_queries(8) as asked:
+        get(client, INDEX)
+
+    assert len([query for query in asked.captured_queries if "otp_totp" in query["sql"]]) == 1
