@@ -143,3 +143,12 @@ class CodeCheckAdmin(ReadOnlyAdmin):
     search_fields = ["code"]
     ordering = ["-created_at"]
     exclude = ["token_hash"]
+
+
+@admin.register(models.Refund)
+class RefundAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "receipt", "amount", "paid_from", "reason", "made_by", "made_at"]
+    list_filter = ["paid_from"]
+    list_select_related = ["receipt", "made_by"]
+    search_fields = ["receipt__code", "receipt__number", "reason"]
+    ordering = ["-made_at"]

@@ -72,9 +72,9 @@ def lock_open_payments(member_id: int) -> list[Payment]:
 
 
 def with_rest(receipts: QuerySet) -> QuerySet:
-    """Annotate receipts with `rest`: the part that no live allocation uses, in whole KES."""
+    """Annotate receipts with `rest`: the part that is here and that no live allocation uses, in whole KES."""
     used = Coalesce(Sum("allocations__amount", filter=Q(allocations__undone_at__isnull=True)), 0)
-    return receipts.annotate(rest=F("amount") - used)
+    return receipts.annotate(rest=F("amount") - F("amount_refunded") - used)
 
 
 def receipts_with_credit(member_id: int) -> list[Receipt]:
@@ -95,7 +95,10 @@ def place(
     """Write the allocations, and one posting that takes `amount` from an account and puts it where it belongs.
 
     What the shares leave over stands as the receipt's member's credit, or as unmatched money when nobody owns it.
+    Nothing is written of nothing: all of a receipt may have been given back.
     """
+    if not amount:
+        return
     rest = amount - sum(share.amount for share in shares)
     owner = receipt.member_id if taken_from == Account.MEMBER_CREDIT else None
     left_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT

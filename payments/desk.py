@@ -21,6 +21,7 @@ from payments.models import (
     Payment,
     Receipt,
     ReceiptCounter,
+    Refund,
     ReviewReason,
 )
 
@@ -91,9 +92,8 @@ def close_session(*, cashier_id: int, counted: int, now: datetime, note: str = "
 
     :raises NoOpenSession: the cashier has no open drawer
     """
-    session = _lock_session(cashier_id)
-    cash = Receipt.objects.filter(cash_session=session, reversed_at__isnull=True)
-    session.expected = session.opening_float + cash.aggregate(total=Sum("amount", default=0))["total"]
+    session = lock_session(cashier_id)
+    session.expected = expected_in(session)
     session.counted, session.closed_at, session.note = counted, now, note[:255]
     session.save(update_fields=["expected", "counted", "closed_at", "note"])
     if session.difference:
@@ -101,10 +101,23 @@ def close_session(*, cashier_id: int, counted: int, now: datetime, note: str = "
         detail = f"Cash session {session.pk} was counted KES {abs(session.difference)} {side}."
         # Told per session: the item names no receipt or payment to be found by.
         review.create_item(reason=ReviewReason.CASH_DIFFERS, detail=detail, now=now)
+        ledger.post_difference(session, at=now)
     return session
 
 
-def _lock_session(cashier_id: int) -> CashSession:
+def expected_in(session: CashSession) -> int:
+    """Return what an open drawer should hold: its float and live cash receipts, less cash refunds; whole KES."""
+    came = Receipt.objects.filter(cash_session=session, reversed_at__isnull=True)
+    went = Refund.objects.filter(cash_session=session)
+    total = Sum("amount", default=0)
+    return session.opening_float + came.aggregate(total=total)["total"] - went.aggregate(total=total)["total"]
+
+
+def lock_session(cashier_id: int) -> CashSession:
+    """Lock and return a cashier's open drawer.
+
+    :raises NoOpenSession: there is none
+    """
     open_ones = CashSession.objects.filter(cashier_id=cashier_id, closed_at__isnull=True)
     session = open_ones.select_for_update(no_key=True).first()
     if session is None:
@@ -152,7 +165,7 @@ def record_receipt(
         member_id=member_id,
         recorded_by_id=by_id,
         account_typed=note[:64],
-        cash_session=_lock_session(by_id) if channel == Channel.CASH else None,
+        cash_session=lock_session(by_id) if channel == Channel.CASH else None,
         number=_next_number(now),
         created_at=now,
     )
@@ -164,7 +177,7 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
     """Void a cash or bank receipt as if the money had never come; payments it covered are payable again.
 
     :raises SecondPersonNeeded: by the person who recorded it
-    :raises NotVoidable: it is M-Pesa money, or voided already
+    :raises NotVoidable: it is M-Pesa money, or voided already, or some of it was given back
     :raises resolutions.ReasonNeeded: the reason is empty
     :raises services.ReceiptNotFound: no such receipt
     """
@@ -173,7 +186,7 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
     receipt = Receipt.objects.filter(pk=receipt_id).first()
     if receipt is None:
         raise services.ReceiptNotFound
-    if receipt.channel not in DESK or receipt.reversed_at is not None:
+    if receipt.channel not in DESK or receipt.reversed_at is not None or receipt.amount_refunded:
         raise NotVoidable
     if receipt.recorded_by_id == by_id:
         raise SecondPersonNeeded
@@ -255,7 +268,7 @@ def _give_to_claim(claim: CodeClaim, receipt_id: int, *, payer_id: int, by_id: i
     """Tie a receipt to a claim and, when it has no owner, give its money; return False when others have it."""
     receipt = services.lock_receipt(receipt_id, also_members={payer_id})
     payment_id = claim.payment_id
-    if receipt.member_id is not None or receipt.reversed_at is not None:
+    if receipt.member_id is not None or receipt.reversed_at is not None or not receipt.amount_held:
         if not receipt.allocations.filter(payment_id=payment_id, undone_at__isnull=True).exists():
             return False
     else:

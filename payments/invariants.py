@@ -47,12 +47,17 @@ INVARIANTS = [
     ),
     Invariant(
         "P04",
-        "A receipt stands in the books with its amount on its channel's account; a reversed one with nothing.",
+        "A receipt stands in the books with its amount, less refunds, on its channel's account; reversed, without it.",
         """
-        SELECT r.id FROM payments_receipt r LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id
-            AND e.account = CASE WHEN r.channel IN ('mpesa_stk', 'mpesa_c2b') THEN 'mpesa' ELSE r.channel END
+        SELECT r.id FROM (
+            SELECT *, CASE WHEN channel IN ('mpesa_stk', 'mpesa_c2b') THEN 'mpesa' ELSE channel END AS account
+            FROM payments_receipt
+        ) r LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id AND e.account = r.account
         WHERE r.channel <> 'credit_note'
-        GROUP BY r.id HAVING coalesce(sum(e.amount), 0) <> CASE WHEN r.reversed_at IS NULL THEN r.amount ELSE 0 END
+        GROUP BY r.id, r.account, r.reversed_at, r.amount
+        HAVING coalesce(sum(e.amount), 0) <> CASE WHEN r.reversed_at IS NULL THEN r.amount ELSE 0 END - (
+            SELECT coalesce(sum(f.amount), 0) FROM payments_refund f
+            WHERE f.receipt_id = r.id AND f.paid_from = r.account)
         """,
     ),
     Invariant(
@@ -72,10 +77,11 @@ INVARIANTS = [
     ),
     Invariant(
         "P07",
-        "Live allocations never exceed their receipt, and a reversed receipt has none.",
+        "Live allocations never exceed what their receipt holds, and a reversed receipt has none.",
         """
         SELECT r.id FROM payments_receipt r JOIN payments_allocation a ON a.receipt_id = r.id AND a.undone_at IS NULL
-        GROUP BY r.id HAVING sum(a.amount) > CASE WHEN r.reversed_at IS NULL THEN r.amount ELSE 0 END
+        GROUP BY r.id
+        HAVING sum(a.amount) > CASE WHEN r.reversed_at IS NULL THEN r.amount - r.amount_refunded ELSE 0 END
         """,
     ),
     Invariant(
@@ -92,7 +98,8 @@ INVARIANTS = [
         "A member's credit in the books is the unspent part of the member's receipts, and is never negative.",
         """
         SELECT coalesce(held.member_id, booked.member_id) FROM (
-            SELECT r.member_id, sum(r.amount - coalesce(a.used, 0)) AS amount FROM payments_receipt r
+            SELECT r.member_id, sum(r.amount - r.amount_refunded - coalesce(a.used, 0)) AS amount
+            FROM payments_receipt r
             LEFT JOIN (SELECT receipt_id, sum(amount) AS used FROM payments_allocation WHERE undone_at IS NULL
                        GROUP BY receipt_id) a ON a.receipt_id = r.id
             WHERE r.member_id IS NOT NULL AND r.reversed_at IS NULL GROUP BY r.member_id
@@ -111,10 +118,10 @@ INVARIANTS = [
         LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id AND e.account = 'unmatched'
         GROUP BY r.id
         HAVING coalesce(-sum(e.amount), 0) <> CASE WHEN r.member_id IS NULL AND r.reversed_at IS NULL
-                                              THEN r.amount ELSE 0 END
+                                              THEN r.amount - r.amount_refunded ELSE 0 END
         UNION ALL
         SELECT r.id FROM payments_receipt r
-        WHERE r.member_id IS NULL AND r.reversed_at IS NULL AND r.amount > 0 AND NOT EXISTS (
+        WHERE r.member_id IS NULL AND r.reversed_at IS NULL AND r.amount > r.amount_refunded AND NOT EXISTS (
             SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id AND i.reason = 'unmatched'
             AND i.status IN ('open', 'dismissed'))
         """,
@@ -240,7 +247,7 @@ INVARIANTS = [
         JOIN payments_payment p ON p.id = s.payment_id
         JOIN payments_receipt r ON r.push_id = s.id AND r.reversed_at IS NULL
         WHERE r.member_id <> p.payer_id OR (
-            r.amount > (
+            r.amount - r.amount_refunded > (
                 SELECT coalesce(sum(a.amount), 0) FROM payments_allocation a JOIN payments_payment own
                     ON own.id = a.payment_id AND p.id IN (own.id, own.head_id)
                 WHERE a.receipt_id = r.id AND a.undone_at IS NULL)
@@ -250,6 +257,26 @@ INVARIANTS = [
                     AND own.status NOT IN ('cancelled', 'refunded')
                     AND NOT EXISTS (SELECT FROM payments_allocation gone
                                     WHERE gone.payment_id = own.id AND gone.undone_at IS NOT NULL)))
+        """,
+    ),
+    Invariant(
+        "P23",
+        "What a receipt gave back is the sum of its refunds.",
+        """
+        SELECT r.id FROM payments_receipt r LEFT JOIN payments_refund f ON f.receipt_id = r.id
+        GROUP BY r.id HAVING coalesce(sum(f.amount), 0) <> r.amount_refunded
+        """,
+    ),
+    Invariant(
+        "P24",
+        "A counted drawer holds in the books what was counted: float, cash taken, less refunds, over or short.",
+        """
+        SELECT s.id FROM payments_cashsession s WHERE s.closed_at IS NOT NULL AND s.counted <> s.opening_float
+            + (SELECT coalesce(sum(r.amount), 0) FROM payments_receipt r
+               WHERE r.cash_session_id = s.id AND (r.reversed_at IS NULL OR r.reversed_at > s.closed_at))
+            - (SELECT coalesce(sum(f.amount), 0) FROM payments_refund f WHERE f.cash_session_id = s.id)
+            + (SELECT coalesce(sum(e.amount), 0) FROM payments_ledgerentry e
+               WHERE e.cash_session_id = s.id AND e.account = 'cash')
         """,
     ),
 ]

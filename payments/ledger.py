@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Sum
 
-from payments.models import Account, Channel, LedgerEntry
+from payments.models import Account, CashSession, Channel, LedgerEntry
 
 # Where money of a channel stands in the books. A credit note gives back what had been counted as a sale.
 ACCOUNT_OF = {
@@ -39,8 +39,27 @@ class Leg:
 
 def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> None:
     """Write one posting. Legs of zero are left out; the database refuses legs that do not sum to zero."""
+    legs = [leg for leg in legs if leg.amount]
+    if not legs:
+        return
     with connection.cursor() as cursor:
         cursor.execute(*insertion(receipt_id=receipt_id, legs=legs, by_id=by_id, at=at))
+
+
+def post_difference(session: CashSession, *, at: datetime) -> None:
+    """Write what a closed drawer was over or short, so that the cash account holds what was counted."""
+    posting = uuid.uuid4()
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(
+            transaction=posting,
+            account=account,
+            amount=amount,
+            cash_session=session,
+            made_by_id=session.cashier_id,
+            at=at,
+        )
+        for account, amount in ((Account.CASH, session.difference), (Account.OVER_SHORT, -session.difference))
+    )
 
 
 def insertion(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> tuple[str, list]:

@@ -81,7 +81,8 @@ class Account(models.TextChoices):
     MEMBER_CREDIT = "member_credit"  # one per member
     UNMATCHED = "unmatched"
     SALES = "sales"
-    REFUNDS = "refunds"
+    REFUNDS = "refunds"  # given back of money that turned out never to have come
+    OVER_SHORT = "over_short"  # what drawers were counted over or short
 
 
 class Payment(models.Model):
@@ -254,6 +255,7 @@ class Receipt(models.Model):
         default=False, help_text="Paired with the prompt by amount, account and time; the code has not proved it yet."
     )
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    amount_refunded = models.PositiveIntegerField(default=0, db_default=0, help_text="Whole KES given back of it.")
     paid_at = models.DateTimeField(help_text="When the money moved, not when we learnt of it.")
     payer_name = models.CharField(max_length=120, blank=True)
     sender = models.CharField(max_length=80, blank=True, help_text="Masked or hashed, as it came.")
@@ -298,11 +300,56 @@ class Receipt(models.Model):
                 condition=Q(code__isnull=True) | Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="receipt_code_is_canonical"
             ),
             models.CheckConstraint(condition=Q(amount__gt=0) | Q(channel=Channel.COMP), name="receipt_is_of_money"),
+            models.CheckConstraint(
+                condition=Q(amount_refunded__lte=F("amount")), name="receipt_gives_back_no_more_than_came"
+            ),
         ]
         indexes = [
             models.Index(fields=["member", "-paid_at"], name="receipt_by_member"),
             models.Index(fields=["-paid_at", "-id"], name="receipt_newest_first"),
         ]
+
+    @property
+    def amount_held(self) -> int:
+        """What of it is still here, in KES."""
+        return 0 if self.reversed_at else self.amount - self.amount_refunded
+
+
+class Refund(models.Model):
+    """Money of a receipt that a person gave back. Written once; only payments.refunds writes it."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="refunds")
+    amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    paid_from = models.CharField(
+        max_length=16,
+        choices=[(each.value, each.label) for each in (Account.CASH, Account.BANK, Account.MPESA)],
+        help_text="How it went back; M-Pesa by hand, or as a reversal in Safaricom's portal.",
+    )
+    reason = models.CharField(max_length=255)
+    cash_session = models.ForeignKey(
+        "payments.CashSession", null=True, on_delete=models.PROTECT, related_name="refunds"
+    )
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField()
+    idempotency_key = models.CharField(max_length=64, null=True)
+    body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="refund_is_of_money"),
+            models.CheckConstraint(condition=~Q(reason=""), name="refund_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(paid_from=Account.CASH, cash_session__isnull=False)
+                | (~Q(paid_from=Account.CASH) & Q(cash_session__isnull=True)),
+                name="refund_of_cash_has_a_session",
+            ),
+            models.UniqueConstraint(
+                fields=["made_by", "idempotency_key", "receipt"],
+                condition=Q(idempotency_key__isnull=False),
+                name="refund_idempotency_key_once_per_person",
+            ),
+        ]
+        indexes = [models.Index(fields=["-made_at", "-id"], name="refund_newest_first")]
 
 
 class CashSession(models.Model):
@@ -312,7 +359,9 @@ class CashSession(models.Model):
     opened_at = models.DateTimeField()
     opening_float = models.PositiveIntegerField(default=0, help_text="Whole KES in the drawer at the start.")
     closed_at = models.DateTimeField(null=True)
-    expected = models.PositiveIntegerField(null=True, help_text="Float and live cash receipts, whole KES.")
+    expected = models.PositiveIntegerField(
+        null=True, help_text="Float, live cash receipts, less cash refunds, whole KES."
+    )
     counted = models.PositiveIntegerField(null=True, help_text="What was in the drawer, whole KES.")
     note = models.CharField(max_length=255, blank=True)
 
@@ -445,7 +494,15 @@ class LedgerEntry(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="ledger_entries"
     )
     amount = models.BigIntegerField(help_text="Whole Kenyan shillings; debit positive, credit negative.")
-    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="ledger_entries")
+    receipt = models.ForeignKey(Receipt, null=True, on_delete=models.PROTECT, related_name="ledger_entries")
+    cash_session = models.ForeignKey(
+        CashSession,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="ledger_entries",
+        db_index=False,
+        help_text="Of what a drawer was over or short; every other entry is of a receipt.",
+    )
     payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="ledger_entries")
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField()
@@ -459,11 +516,19 @@ class LedgerEntry(models.Model):
                 | (~Q(account=Account.MEMBER_CREDIT) & Q(member__isnull=True)),
                 name="ledger_member_stands_on_member_credit_only",
             ),
+            models.CheckConstraint(
+                condition=Q(receipt__isnull=False, cash_session__isnull=True)
+                | Q(receipt__isnull=True, cash_session__isnull=False),
+                name="ledger_entry_is_of_a_receipt_or_a_drawer",
+            ),
         ]
         indexes = [
             models.Index(fields=["transaction"], name="ledger_by_transaction"),
             models.Index(fields=["member"], condition=Q(member__isnull=False), name="ledger_by_member"),
             models.Index(fields=["account", "at"], name="ledger_by_account"),
+            models.Index(
+                fields=["cash_session"], condition=Q(cash_session__isnull=False), name="ledger_by_cash_session"
+            ),
         ]
 
 

@@ -95,7 +95,7 @@ def give_to_owner(
     payments = allocation.lock_open_payments(member_id)
     first = [payment for payment in payments if payment.pk == payment_id]
     others = [payment for payment in payments if payment.pk != payment_id]
-    shares, _ = allocation.divide(receipt.amount, first=first, rule=AllocationRule.BY_HAND, others=others)
+    shares, _ = allocation.divide(receipt.amount_held, first=first, rule=AllocationRule.BY_HAND, others=others)
     receipt.member_id = member_id
     receipt.save(update_fields=["member"])
     services.take_money(receipt=receipt, taken_from=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
@@ -115,6 +115,8 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     assigned = item.reason == ReviewReason.UNMATCHED and item.status == ReviewStatus.RESOLVED
     # A receipt that turned out to be a prompt's money has been proved by Safaricom, not by hand.
     if not assigned or receipt.member_id is None or receipt.push_id is not None or receipt.reversed_at:
+        raise NotUndoable
+    if not receipt.amount_held:  # all of it was given back
         raise NotUndoable
     services.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, why=f"assignment {item.pk} undone")
     item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""

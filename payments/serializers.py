@@ -8,6 +8,7 @@ from api.serializers import ModelSerializer
 from payments.daraja import result_codes
 from payments.models import (
     OPEN_PUSH,
+    Account,
     CashSession,
     Channel,
     CodeCheck,
@@ -17,6 +18,7 @@ from payments.models import (
     PaymentStatus,
     PushStatus,
     Receipt,
+    Refund,
     ReviewItem,
     ReviewReason,
     ReviewStatus,
@@ -190,6 +192,7 @@ class ReceiptSerializer(ModelSerializer):
             "channel",
             "code",
             "amount",
+            "amount_refunded",
             "amount_left",
             "paid_at",
             "payer_name",
@@ -204,9 +207,16 @@ class ReceiptSerializer(ModelSerializer):
         return [{"reference": each.payment.reference, "amount": each.amount} for each in receipt.live_allocations]
 
     def get_amount_left(self, receipt) -> int:
-        if receipt.reversed_at is not None:
-            return 0
-        return receipt.amount - sum(each.amount for each in receipt.live_allocations)
+        return receipt.amount_held - sum(each.amount for each in receipt.live_allocations)
+
+
+class RefundSerializer(ModelSerializer):
+    """Money of a receipt that a person gave back."""
+
+    class Meta:
+        model = Refund
+        fields = ["id", "receipt", "amount", "paid_from", "reason", "cash_session", "made_by", "made_at"]
+        read_only_fields = fields
 
 
 class ReviewItemSerializer(ModelSerializer):
@@ -319,6 +329,26 @@ class ReasonSerializer(serializers.Serializer):
     """Why."""
 
     reason = serializers.CharField(max_length=200)
+
+
+class RefundRequestSerializer(ReasonSerializer):
+    """What was given back, of a receipt or of a member's credit; all of it without an amount."""
+
+    receipt = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
+    member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
+    amount = Shillings(required=False, min_value=1, max_value=MOST_SHILLINGS)
+    paid_from = serializers.ChoiceField([Account.CASH, Account.BANK, Account.MPESA])
+
+    def validate(self, attrs):
+        if ("receipt" in attrs) == ("member" in attrs):
+            raise serializers.ValidationError("Name a receipt or a member, one of the two.", code="holder_needed")
+        return attrs
+
+    @property
+    def asked(self) -> dict:
+        """What was asked for as services take it."""
+        names = {"receipt": "receipt_id", "member": "member_id"}
+        return {names.get(name, name): value for name, value in self.validated_data.items()}
 
 
 class OpenSessionSerializer(serializers.Serializer):

@@ -238,12 +238,12 @@ def take_money(
     """Put a receipt's money where it belongs and tell the listeners of each payment it covers.
 
     Runs inside the caller's transaction with member, payments and receipt locked. `amount` is the part of the
-    receipt that is being placed, all of it by default. Returns the payments that became paid.
+    receipt that is being placed, all that is left of it by default. Returns the payments that became paid.
     """
     allocation.place(
         receipt=receipt,
         taken_from=taken_from,
-        amount=receipt.amount if amount is None else amount,
+        amount=receipt.amount_held if amount is None else amount,
         shares=shares,
         by_id=by_id,
         now=now,
@@ -304,16 +304,63 @@ def withdraw_money(
     A payment left with nothing becomes payable again, or refunded when the money `went_back` to the payer. Locks the
     payments; the caller holds their payers' rows.
     """
-    live = receipt.allocations.filter(undone_at__isnull=True).select_related("payment").order_by("payment_id")
-    for each in live.select_for_update(no_key=True, of=("self", "payment")):
-        payment = each.payment
-        was_paid = payment.status == S.PAID
-        each.receipt = receipt
-        allocation.take_back(each, put_on=put_on, by_id=by_id, now=now)
-        payment.amount_paid -= each.amount
-        _move(payment, to=_after_loss(payment, went_back=went_back, now=now), evidence=why, by_id=by_id, now=now)
-        if was_paid:
-            tell_unpaid(payment=payment, now=now)
+    for live in _lock_live(receipt):
+        _take_out(live, live.amount, put_on=put_on, by_id=by_id, now=now, why=why, went_back=went_back)
+
+
+def give_back(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, now: datetime, why: str) -> None:
+    """Take whole KES of a locked receipt out of the books by `paid_from`, the account that paid them back.
+
+    What no payment uses goes first, then what it paid last. At most what the receipt holds; payments.refunds checks.
+    """
+    stands_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
+    allocations = _lock_live(receipt)
+    missing = amount - (receipt.amount_held - sum(live.amount for live in allocations))
+    for live in reversed(allocations):
+        part = min(live.amount, missing)
+        if part > 0:
+            _take_out(live, part, put_on=stands_on, by_id=by_id, now=now, why=f"refund: {why}", went_back=True)
+            missing -= part
+    ledger.post(
+        receipt_id=receipt.pk,
+        legs=[ledger.Leg(stands_on, amount, member_id=receipt.member_id), ledger.Leg(paid_from, -amount)],
+        by_id=by_id,
+        at=now,
+    )
+    receipt.amount_refunded += amount
+    receipt.save(update_fields=["amount_refunded"])
+    if stands_on == Account.UNMATCHED and not receipt.amount_held:
+        review.close_for_receipt(
+            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was given back.", now=now
+        )
+
+
+def _lock_live(receipt: Receipt) -> list[Allocation]:
+    """Lock and return a locked receipt's live allocations, oldest first, with their payments, each only once."""
+    live = receipt.allocations.filter(undone_at__isnull=True).select_related("payment").order_by("pk")
+    allocations = list(live.select_for_update(no_key=True, of=("self", "payment")))
+    payments: dict[int, Payment] = {}
+    for each in allocations:
+        each.receipt, each.payment = receipt, payments.setdefault(each.payment_id, each.payment)
+    return allocations
+
+
+def _take_out(
+    live: Allocation, part: int, *, put_on: Account, by_id: int | None, now: datetime, why: str, went_back: bool
+) -> None:
+    """Take a part of a locked allocation out of its locked payment and put it on `put_on`."""
+    payment = live.payment
+    was_paid = payment.status == S.PAID
+    allocation.take_back(live, put_on=put_on, by_id=by_id, now=now)
+    if part < live.amount:
+        rest = Share(payment, live.amount - part, AllocationRule(live.rule))
+        allocation.place(
+            receipt=live.receipt, taken_from=put_on, amount=rest.amount, shares=[rest], by_id=by_id, now=now
+        )
+    payment.amount_paid -= part
+    _move(payment, to=_after_loss(payment, went_back=went_back, now=now), evidence=why, by_id=by_id, now=now)
+    if was_paid:
+        tell_unpaid(payment=payment, now=now)
 
 
 def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, now: datetime, why: str) -> None:
@@ -328,8 +375,8 @@ def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, 
     ledger.post(
         receipt_id=receipt.pk,
         legs=[
-            ledger.Leg(Account.MEMBER_CREDIT, receipt.amount, member_id=receipt.member_id),
-            ledger.Leg(put_on, -receipt.amount, member_id=member_id),
+            ledger.Leg(Account.MEMBER_CREDIT, receipt.amount_held, member_id=receipt.member_id),
+            ledger.Leg(put_on, -receipt.amount_held, member_id=member_id),
         ],
         by_id=by_id,
         at=now,
@@ -370,7 +417,8 @@ def reverse_receipt_locked(
     ledger.post(
         receipt_id=receipt.pk,
         legs=[
-            ledger.Leg(stands_on, receipt.amount, member_id=owner),
+            ledger.Leg(stands_on, receipt.amount_held, member_id=owner),
+            ledger.Leg(Account.REFUNDS, receipt.amount_refunded),  # given back of money that is not there
             ledger.Leg(ledger.ACCOUNT_OF[receipt.channel], -receipt.amount),
         ],
         by_id=by_id,

@@ -15,6 +15,7 @@ urlpatterns = [
     path("receipts/", desk.ReceiptListView.as_view(), name="receipt-list"),
     path("receipts/<int:pk>/", money.ReceiptView.as_view(), name="receipt"),
     path("receipts/<int:pk>/void/", desk.ReceiptVoidView.as_view(), name="receipt-void"),
+    path("refunds/", desk.RefundListView.as_view(), name="refund-list"),
     path("cash-sessions/", desk.CashSessionListView.as_view(), name="cash-session-list"),
     path("cash-sessions/close/", desk.CashSessionCloseView.as_view(), name="cash-session-close"),
     path("code-claims/", desk.CodeClaimListView.as_view(), name="code-claim-list"),

@@ -181,7 +181,9 @@ def _apply_failure(locked: Locked, result: StkResult, decided: Verdict, *, now: 
 def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime) -> None:
     """Give a receipt's unplaced money to the prompt's payment, its companions, the payer's others, then credit."""
     payment = locked.payment
-    shares, rest = allocation.divide(receipt.amount, first=[payment, *locked.companions], rule=AllocationRule.PROMPT)
+    shares, rest = allocation.divide(
+        receipt.amount_held, first=[payment, *locked.companions], rule=AllocationRule.PROMPT
+    )
     if rest and payment.status not in CLOSED:
         others = receipts.besides(allocation.lock_open_payments(payment.payer_id), shares)
         more, rest = allocation.divide(rest, first=(), rule=AllocationRule.OLDEST, others=others)
@@ -253,7 +255,7 @@ def _serves(locked: Locked, receipt: Receipt) -> bool:
     if not any(payment.status in allocation.PAYABLE and payment.amount_owed for payment in payments):
         return True
     there = receipt.allocations.filter(undone_at__isnull=True, payment__in=payments)
-    return there.aggregate(total=Sum("amount", default=0))["total"] == receipt.amount
+    return there.aggregate(total=Sum("amount", default=0))["total"] == receipt.amount_held
 
 
 def _payers_of(push_id: int) -> QuerySet:

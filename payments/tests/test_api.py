@@ -6,7 +6,7 @@ from rest_framework.test import APIClient
 
 from payments import desk, evidence
 from payments.daraja.messages import C2bMessage
-from payments.models import CodeCheck, CodeClaim, Payment, ReviewItem, StkPush
+from payments.models import CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -393,6 +393,61 @@ def test_review_items_are_for_managers(receptionist, manager):
         method = as_user(receptionist).post if path else as_user(receptionist).get
         assert code_of(method(f"/api/v1/review-items/{path}")) == (403, "permission_denied")
     assert code_of(as_user(manager).post("/api/v1/review-items/0/undo/")) == (404, "not_found")
+
+
+def test_a_manager_records_that_money_was_given_back(member, manager, django_assert_num_queries):
+    payment = open_payment(member, amount=500, now=timezone.now())
+    message = C2bMessage("TKN1AB2C3D", NOON, 700, "174379", payment.reference, "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    receipt = Receipt.objects.get()
+    client, key = as_user(manager), {"Idempotency-Key": "a-key"}
+    body = {"receipt": receipt.pk, "amount": 600, "paid_from": "mpesa", "reason": "moved away"}
+
+    made = [client.post("/api/v1/refunds/", body, headers=key) for _ in range(2)]
+    rest = client.post("/api/v1/refunds/", {"member": member.pk, "paid_from": "bank", "reason": "moved away"})
+
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert made[0].json()["data"] == made[1].json()["data"]
+    [refund] = made[0].json()["data"]
+    assert refund == {
+        "id": refund["id"],
+        "receipt": receipt.pk,
+        "amount": 600,
+        "paid_from": "mpesa",
+        "reason": "moved away",
+        "cash_session": None,
+        "made_by": manager.pk,
+        "made_at": refund["made_at"],
+    }
+    assert code_of(rest) == (409, "more_than_held")
+    assert (
+        client.post("/api/v1/refunds/", {"receipt": receipt.pk, "paid_from": "bank", "reason": "x"}).status_code == 201
+    )
+    with django_assert_num_queries(1):
+        rows = client.get("/api/v1/refunds/").json()["data"]
+    assert [row["amount"] for row in rows] == [100, 600]
+    shown = as_user(member).get(f"/api/v1/receipts/{receipt.pk}/").json()["data"]
+    assert (shown["amount"], shown["amount_refunded"], shown["amount_left"]) == (700, 700, 0)
+    assert Payment.objects.get().status == "refunded"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"receipt": None}, {"member": 1}, {"amount": 0}, {"amount": "5"}, {"paid_from": "sales"}, {"reason": " "}],
+)
+def test_a_refund_says_of_what_how_much_how_and_why(manager, changes):
+    body = {"receipt": 1, "amount": 5, "paid_from": "bank", "reason": "moved away"} | changes
+
+    assert code_of(as_user(manager).post("/api/v1/refunds/", body)) == (400, "validation_error")
+
+
+def test_refunds_are_for_managers(receptionist, manager):
+    body = {"receipt": 10**9, "paid_from": "bank", "reason": "moved away"}
+
+    assert code_of(as_user(receptionist).post("/api/v1/refunds/", body)) == (403, "permission_denied")
+    assert code_of(as_user(receptionist).get("/api/v1/refunds/")) == (403, "permission_denied")
+    assert code_of(as_user(manager).post("/api/v1/refunds/", body)) == (404, "not_found")
+    assert code_of(as_user(manager).post("/api/v1/refunds/", body | {"paid_from": "cash"}))[0] == 404
 
 
 def test_a_drawer_cannot_be_closed_by_another(receptionist):

@@ -118,6 +118,11 @@ FAULTS = {
         " VALUES ('stk', %(s)s, '', '{}', now(), 'applied', '', 1)",
         "UPDATE payments_receipt SET push_id = NULL WHERE id = %(r)s",
     ],
+    "P23": ["UPDATE payments_receipt SET amount_refunded = 1 WHERE id = %(r)s"],
+    "P24": [
+        "INSERT INTO payments_cashsession (cashier_id, opened_at, opening_float, closed_at, expected, counted, note)"
+        " SELECT payer_id, now(), 100, now(), 100, 90, '' FROM payments_payment WHERE id = %(p)s"
+    ],
     "P22": [
         "DELETE FROM payments_allocation WHERE receipt_id = %(r)s",
         "UPDATE payments_payment SET status = 'processing', amount_paid = 0, paid_at = NULL WHERE id = %(p)s",
@@ -140,6 +145,13 @@ def test_a_broken_promise_is_caught(invariant):
     assert offending_rows(invariant) != []
     with pytest.raises(CommandError, match="broken"):
         audit()
+
+
+def test_the_database_refuses_a_refund_of_what_a_payment_uses():
+    paid_push()
+
+    with refused("exceed its money"):
+        Receipt.objects.update(amount_refunded=1)
 
 
 def test_the_database_refuses_allocations_over_the_receipt():

@@ -8,10 +8,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from api.clock import now
+from api.idempotency import idempotency
 from api.pagination import CursorPagination
 from api.permissions import IsManager, IsReceptionist
-from payments import code_checks, desk, resolutions, serializers
-from payments.models import CashSession, CodeCheck, CodeClaim, Receipt, ReviewItem
+from payments import code_checks, desk, refunds, resolutions, serializers
+from payments.models import CashSession, CodeCheck, CodeClaim, Receipt, Refund, ReviewItem
 from payments.permissions import visible_receipts
 from payments.views.money import NewestReceipts, shown_receipts
 
@@ -69,6 +70,30 @@ class ReceiptVoidView(APIView):
         asked = validated(serializers.ReasonSerializer, request)
         desk.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
         return receipt_answer(pk)
+
+
+class NewestRefunds(CursorPagination):
+    ordering = ("-made_at", "-id")
+
+
+class RefundListView(generics.ListAPIView):
+    """Money given back, newest first; and recording that it was, of a receipt or of a member's credit."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.RefundSerializer
+    pagination_class = NewestRefunds
+    queryset = Refund.objects.all()
+    filterset_fields = ["receipt", "paid_from"]
+    ordering_fields: list = []
+    takes_idempotency_key = True
+
+    @extend_schema(
+        request=serializers.RefundRequestSerializer, responses={201: serializers.RefundSerializer(many=True)}
+    )
+    def post(self, request):
+        asked = validated(serializers.RefundRequestSerializer, request).asked
+        made = refunds.record_refund(by_id=request.user.pk, now=now(), **idempotency(request), **asked)
+        return Response(serializers.RefundSerializer(made, many=True).data, status=201)
 
 
 class CashSessionListView(generics.ListAPIView):

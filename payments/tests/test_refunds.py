@@ -1,0 +1,319 @@
+import threading
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from payments import desk, evidence, ledger, refunds, resolutions, services
+from payments.daraja.messages import C2bMessage
+from payments.models import Account, Channel, LedgerEntry, Receipt, Refund, ReviewItem
+from payments.signals import payment_unpaid
+from payments.tests.factories import NOON, MemberFactory, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def manager():
+    return MemberFactory(role="Manager")
+
+
+@pytest.fixture
+def drawer(manager):
+    return desk.open_session(cashier_id=manager.pk, opening_float=1000, now=NOON)
+
+
+@pytest.fixture
+def unpaid():
+    """The payments that listeners were told had lost their money."""
+    told = []
+
+    def listen(*, payment_id, **kwargs):
+        told.append(payment_id)
+
+    payment_unpaid.connect(listen)
+    yield told
+    payment_unpaid.disconnect(listen)
+
+
+def deposit(payment=None, amount=1500, code="TKN1AB2C3D", account=None):
+    account = payment.reference if payment else account or "gym"
+    message = C2bMessage(code, NOON, amount, "174379", account, "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    return Receipt.objects.get(code=code)
+
+
+def give(manager, receipt=None, amount=None, paid_from=Account.MPESA, reason="moved away", **asked):
+    if receipt is not None:
+        asked["receipt_id"] = receipt.pk
+    return refunds.record_refund(amount=amount, paid_from=paid_from, reason=reason, by_id=manager.pk, now=NOON, **asked)
+
+
+def status(payment):
+    payment.refresh_from_db()
+    return payment.status, payment.amount_paid
+
+
+def credit(member):
+    return -ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk)
+
+
+# --- Of a receipt ---
+
+
+def test_a_whole_receipt_given_back_refunds_its_payment_and_tells_the_listeners(manager, unpaid):
+    payment = open_payment(amount=1500)
+    receipt = deposit(payment)
+
+    [refund] = give(manager, receipt)
+
+    assert (refund.amount, refund.paid_from, refund.reason) == (1500, "mpesa", "moved away")
+    assert (status(payment), unpaid) == (("refunded", 0), [payment.pk])
+    assert payment.events.last().evidence == "refund: moved away"
+    receipt.refresh_from_db()
+    assert (receipt.amount_refunded, receipt.amount_held, receipt.reversed_at) == (1500, 0, None)
+    assert [ledger.balance(each) for each in (Account.MPESA, Account.SALES, Account.MEMBER_CREDIT)] == [0, 0, 0]
+
+
+def test_what_no_payment_uses_is_given_back_first(manager, unpaid):
+    payment = open_payment(amount=1500)
+    receipt = deposit(payment, amount=2000)
+
+    give(manager, receipt, amount=500)
+
+    assert (status(payment), unpaid, credit(payment.payer)) == (("paid", 1500), [], 0)
+
+
+def test_a_part_out_of_a_payment_leaves_it_partially_paid_and_unpaid(manager, unpaid):
+    payment = open_payment(amount=1500)
+    receipt = deposit(payment, amount=2000)
+
+    give(manager, receipt, amount=700)
+
+    assert (status(payment), unpaid) == (("partially_paid", 1300), [payment.pk])
+    assert list(payment.allocations.filter(undone_at=None).values_list("amount", "rule")) == [(1300, "reference")]
+    assert (credit(payment.payer), ledger.balance(Account.MPESA)) == (0, 1300)
+
+
+def test_what_was_paid_last_is_unpaid_first(manager):
+    member = MemberFactory()
+    first = open_payment(member, amount=1000)
+    receipt = deposit(first, amount=3000)
+    second = open_payment(member, amount=1500)
+
+    give(manager, receipt, amount=600)
+
+    assert (status(first), status(second)) == (("paid", 1000), ("partially_paid", 1400))
+
+
+def test_money_can_go_back_another_way_than_it_came(manager, drawer):
+    receipt = deposit(open_payment(amount=1500))
+
+    give(manager, receipt, amount=1000, paid_from=Account.CASH)
+
+    assert (ledger.balance(Account.MPESA), ledger.balance(Account.CASH)) == (1500, -1000)
+
+
+def test_unmatched_money_given_back_needs_no_owner_any_more(manager):
+    receipt = deposit()
+
+    give(manager, receipt)
+
+    assert ledger.balance(Account.UNMATCHED) == 0
+    assert ReviewItem.objects.get().status == "resolved"
+    payment = open_payment()
+    with pytest.raises(desk.CodeAlreadyUsed):
+        desk.claim_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+
+
+def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
+    give(manager, deposit(amount=2000), amount=500)
+    payment = open_payment(amount=1500)
+
+    item = ReviewItem.objects.get()
+    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    assert (status(payment), credit(payment.payer)) == (("paid", 1500), 0)
+    resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+
+    assert (status(payment), ledger.balance(Account.UNMATCHED)) == (("pending", 0), -1500)
+
+
+def test_an_assignment_cannot_be_undone_after_all_of_it_went_back(manager):
+    deposit()
+    payment = open_payment(amount=1500)
+    item = ReviewItem.objects.get()
+    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    give(manager, Receipt.objects.get())
+
+    with pytest.raises(resolutions.NotUndoable):
+        resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+
+
+def test_never_more_than_the_receipt_holds(manager):
+    receipt = deposit(open_payment(amount=1500))
+    give(manager, receipt, amount=1000)
+
+    with pytest.raises(refunds.MoreThanHeld):
+        give(manager, receipt, amount=501)
+    give(manager, receipt, amount=500)
+    with pytest.raises(refunds.MoreThanHeld):
+        give(manager, receipt)
+
+    with pytest.raises(IntegrityError, match="receipt_gives_back_no_more"), transaction.atomic():
+        Receipt.objects.update(amount_refunded=1501)
+
+
+def test_a_reversed_receipt_holds_nothing(manager):
+    receipt = deposit(open_payment(amount=1500))
+    services.reverse_receipt(receipt_id=receipt.pk, why="by Safaricom", by_id=None, now=NOON)
+
+    with pytest.raises(refunds.MoreThanHeld):
+        give(manager, receipt)
+
+
+def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager):
+    payment = open_payment(amount=1500)
+    receipt = deposit(payment)
+    give(manager, receipt, amount=400)
+
+    services.reverse_receipt(receipt_id=receipt.pk, why="counted twice", by_id=None, now=NOON, went_back=False)
+
+    assert status(payment) == ("pending", 0)
+    assert (ledger.balance(Account.REFUNDS), ledger.balance(Account.MPESA)) == (400, -400)
+
+
+@pytest.mark.parametrize("amount", [0, -1, 1.5, True])
+def test_a_refund_is_whole_shillings(manager, amount):
+    with pytest.raises(services.InvalidAmount):
+        give(manager, deposit(open_payment()), amount=amount)
+
+
+def test_a_refund_has_a_reason_and_a_receipt(manager):
+    receipt = deposit(open_payment())
+
+    with pytest.raises(resolutions.ReasonNeeded):
+        give(manager, receipt, reason=" ")
+    with pytest.raises(services.ReceiptNotFound):
+        give(manager, receipt_id=0)
+
+
+# --- Of a member's credit ---
+
+
+def test_credit_is_given_back_of_its_oldest_receipts(manager):
+    member = MemberFactory()
+    for number in range(3):
+        deposit(code=f"TKN000000{number}", amount=500, account=member.member_number)
+
+    made = give(manager, member_id=member.pk, amount=800)
+
+    assert [(each.receipt.code, each.amount) for each in made] == [("TKN0000000", 500), ("TKN0000001", 300)]
+    assert credit(member) == 700
+    payment = open_payment(member, amount=700)
+    assert status(payment) == ("paid", 700)
+
+
+def test_never_more_than_the_members_credit(manager):
+    member = MemberFactory()
+    payment = open_payment(member, amount=1500)
+    deposit(payment, amount=2000)
+
+    for amount in (501, 2000):
+        with pytest.raises(refunds.MoreThanHeld):
+            give(manager, member_id=member.pk, amount=amount)
+    with pytest.raises(resolutions.OwnerNeeded):
+        give(manager, member_id=0)
+
+    assert (status(payment), Refund.objects.count()) == (("paid", 1500), 0)
+
+
+# --- Twice ---
+
+
+def test_the_same_key_records_once(manager):
+    receipt = deposit(open_payment(amount=1500))
+
+    first = give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a")
+
+    assert give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a") == first
+    assert Refund.objects.count() == 1
+    with pytest.raises(services.IdempotencyKeyReused):
+        give(manager, receipt, amount=600, idempotency_key="k", body_fingerprint="b")
+    with pytest.raises(IntegrityError, match="refund_idempotency_key_once"), transaction.atomic():
+        Refund.objects.create(
+            receipt=receipt, amount=1, paid_from="bank", reason="x", made_by=manager, made_at=NOON, idempotency_key="k"
+        )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("keys", [["k"] * 6, [None] * 6])
+def test_many_at_once_give_back_no_more_than_there_is(keys):
+    manager = MemberFactory(role="Manager")
+    receipt = deposit(open_payment(amount=1500))
+    start = threading.Barrier(len(keys))
+
+    def record(key):
+        start.wait()
+        try:
+            give(manager, receipt, amount=1000, idempotency_key=key)
+        except refunds.MoreThanHeld:
+            pass
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=record, args=[key]) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert list(Refund.objects.values_list("amount", flat=True)) == [1000]
+
+
+# --- Drawers ---
+
+
+def test_cash_goes_out_of_ones_own_open_drawer(manager):
+    receipt = deposit(open_payment())
+
+    with pytest.raises(desk.NoOpenSession):
+        give(manager, receipt, paid_from=Account.CASH)
+
+
+def test_a_drawer_gives_no_more_than_it_holds(manager, drawer):
+    receipt = deposit(open_payment(amount=1500))
+
+    with pytest.raises(refunds.NotEnoughCash):
+        give(manager, receipt, amount=1001, paid_from=Account.CASH)
+    give(manager, receipt, amount=1000, paid_from=Account.CASH)
+
+    assert desk.expected_in(drawer) == 0
+
+
+@pytest.mark.parametrize(("counted", "booked"), [(1300, []), (1310, [("cash", 10), ("over_short", -10)])])
+def test_a_counted_drawer_stands_in_the_books_as_counted(manager, drawer, counted, booked):
+    payment = open_payment(amount=500)
+    receipt = desk.record_receipt(channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    give(manager, receipt, amount=200, paid_from=Account.CASH)
+
+    session = desk.close_session(cashier_id=manager.pk, counted=counted, now=NOON)
+
+    assert (session.expected, session.difference) == (1300, counted - 1300)
+    assert ledger.balance(Account.CASH) == counted - session.opening_float
+    entries = LedgerEntry.objects.filter(cash_session=session).order_by("pk")
+    assert list(entries.values_list("account", "amount")) == booked
+
+
+def test_an_entry_of_the_books_is_of_a_receipt_or_of_a_drawer():
+    with pytest.raises(IntegrityError, match="of_a_receipt_or_a_drawer"), transaction.atomic():
+        LedgerEntry.objects.create(
+            transaction="6f06f471-0000-4000-8000-000000000000", account="cash", amount=1, at=NOON
+        )
+
+
+def test_a_receipt_of_which_some_was_given_back_is_not_voided(manager, drawer):
+    payment = open_payment(amount=500)
+    receipt = desk.record_receipt(channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    give(manager, receipt, amount=200, paid_from=Account.CASH)
+
+    with pytest.raises(desk.NotVoidable):
+        desk.void_receipt(receipt_id=receipt.pk, reason="typo", by_id=MemberFactory().pk, now=NOON)
