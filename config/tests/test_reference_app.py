@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from django.urls import clear_url_caches
 
 from config import reference_app, urls
@@ -83,3 +84,26 @@ def test_no_file_needs_more_than_the_strict_policy_allows(file: Path):
     assert not re.search(
         r"\bon\w+=|style=|<style|javascript:|innerHTML|insertAdjacentHTML|\beval\(|https?://(?!www\.w3)", text
     )
+
+
+CALL = re.compile(
+    r"""\b(?:call|answer)\("(?P<method>[A-Z]+)", [`"](?P<path>[^`"]+)[`"]|\bask\([`"](?P<asked>[^`"]+)[`"]"""
+)
+
+
+def test_it_calls_only_what_the_schema_describes():
+    schema = yaml.safe_load((reference_app.FILES.parent / "openapi.yaml").read_text())
+    described = {
+        (method.upper(), re.sub(r"\{\w+\}", "X", path).removeprefix("/api/v1/"))
+        for path, methods in schema["paths"].items()
+        for method in methods
+    }
+    text = "".join(file.read_text() for file in SOURCES if file.suffix == ".js")
+
+    called = {
+        (found["method"] or "POST", re.sub(r"\$\{[^}]+\}", "X", found["path"] or found["asked"]))
+        for found in CALL.finditer(text)
+    }
+
+    assert len(called) > 15
+    assert called - described == set()

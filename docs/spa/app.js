@@ -11,9 +11,10 @@ import { membership } from "./pages/membership.js";
 import { payment } from "./pages/payment.js";
 import { plans } from "./pages/plans.js";
 import { receipts } from "./pages/receipts.js";
+import { reset } from "./pages/reset.js";
 
 // A page gets what follows its name in the address, and a signal that fires when the visitor leaves it.
-const OPEN = { plans, join, login };
+const OPEN = { plans, join, login, reset };
 const MEMBERS = { membership, buy, payment, receipts, account };
 
 const main = document.querySelector("#main");

@@ -187,7 +187,7 @@ class Visitor:
         """Keep a picture of the page for people to look at, and see that nothing hangs out of it sideways."""
         SCREENS.mkdir(parents=True, exist_ok=True)
         width = self.page.viewport_size["width"]
-        self.page.wait_for_timeout(400)  # for what still moves
+        self.page.wait_for_timeout(150)  # for what still moves
         self.page.screenshot(path=SCREENS / f"{width}-{name}.png", animations="disabled")
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -171,3 +171,28 @@ def test_a_form_says_beside_each_field_what_is_wrong(visitor):
     expect(number).to_have_attribute("aria-invalid", "true")
     expect(number).to_have_accessible_description(re.compile("Enter a Kenyan mobile number"))
     visitor.expect_complaints_of_refusals_only()
+
+
+def test_nobody_is_asked_while_nobody_looks(arrive):
+    visitor = arrive()
+    visitor.context.add_init_script(
+        "Object.defineProperty(document, 'hidden', { get: () => sessionStorage.getItem('hidden') === 'yes' })"
+    )
+    visitor.page.reload()
+    visitor.join()
+    visitor.buy()
+    visitor.page.evaluate("sessionStorage.setItem('hidden', 'yes')")
+    visitor.page.wait_for_timeout(1500)  # for a question that was on its way
+    asked = []
+    api = f"{visitor.club.url}/api/"
+    visitor.page.on("request", lambda call: asked.append(call.url) if call.url.startswith(api) else None)
+
+    visitor.phone.enter_pin(visitor.phone.wait_for_prompt())
+    visitor.page.wait_for_timeout(4000)  # longer than any of the first pauses
+    assert asked == []
+    visitor.expect_heading("Look at your phone")
+    visitor.page.evaluate(
+        "() => { sessionStorage.removeItem('hidden'); document.dispatchEvent(new Event('visibilitychange')) }"
+    )
+
+    visitor.expect_heading("Karibu, Wanjiku!")

@@ -46,6 +46,23 @@ def test_a_member_logs_out_and_in_again(member):
     member.expect_complaints_of_refusals_only()
 
 
+def test_a_forgotten_password_is_set_anew_by_a_code(member):
+    page = member.page
+    member.click("Account", "link")
+    member.click("Log out")
+    member.click("Log in", "link")
+    member.click("Forgot your password?", "link")
+    page.get_by_label("Phone number or e-mail").fill(member.number)
+    member.click("Send a code")
+    member.expect_heading("Check your phone")
+    message = member.handset.get_by_role("listitem").filter(has_text="lets you set").first.inner_text()
+    page.get_by_label("Code").fill(re.search(r"\d{6}", message).group())
+    page.get_by_label("New password").fill("another-walk-to-the-gym")
+    member.click("Set the password")
+
+    member.expect_heading("Habari, Wanjiku")
+
+
 def test_who_has_a_second_factor_is_asked_for_it(member):
     secret = member.run("(await (await load('api.js')).call('POST', 'auth/mfa/totp/')).secret")
     confirm = "(await (await load('api.js')).call('POST', 'auth/mfa/totp/confirm/', {code: given})).recovery_codes"

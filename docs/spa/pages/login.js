@@ -31,7 +31,8 @@ export async function login() {
       }
     },
   });
-  const firstFactor = () => [title("Log in"), password, h("p", {}, "Not a member yet? ", link("join", "Join the club"))];
+  const firstFactor = () => [title("Log in"), password, 
+    h("p", {}, link("reset", "Forgot your password?")), h("p", {}, "Not a member yet? ", link("join", "Join the club"))];
 
   section.append(...firstFactor());
   return section;

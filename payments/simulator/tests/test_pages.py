@@ -22,6 +22,13 @@ def test_every_file_of_the_page_is_served_under_a_strict_policy(client, name):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_only_pages_of_this_machine_may_frame_the_phone(client):
+    policy = requests.get(f"{client.url}/phone/", timeout=5).headers["Content-Security-Policy"]
+
+    ancestors = next(part.split()[1:] for part in policy.split(";") if part.split()[0] == "frame-ancestors")
+    assert all(re.fullmatch(r"'self'|https?://(127\.0\.0\.1|localhost):\*", each) for each in ancestors)
+
+
 def test_no_page_holds_an_inline_script_or_style():
     pages = "".join(path.read_text() for path in STATIC.glob("*.html"))
 
