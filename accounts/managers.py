@@ -3,7 +3,7 @@
 from django.contrib.auth.models import UserManager
 from django.db import connection
 
-from accounts.member_numbers import with_check_digit
+from api.member_numbers import with_check_digit
 
 
 class CustomUserManager(UserManager):

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
-from accounts.member_numbers import is_member_number
+from api.member_numbers import is_member_number
 from accounts.models import CustomUser, Notice, Role, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import PASSWORD, UserFactory

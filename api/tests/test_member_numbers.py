@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.member_numbers import is_member_number, with_check_digit
+from api.member_numbers import is_member_number, with_check_digit
 from accounts.models import CustomUser
 from accounts.tests.factories import UserFactory
 
