@@ -6,11 +6,11 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
-from api.member_numbers import is_member_number
 from accounts.models import CustomUser, Notice, Role, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
+from api.member_numbers import is_member_number
 from api.tests.clients import signed_in
 
 pytestmark = pytest.mark.django_db

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.member_numbers import is_member_number, with_check_digit
 from accounts.models import CustomUser
 from accounts.tests.factories import UserFactory
+from api.member_numbers import is_member_number, with_check_digit
 
 numbers = st.from_regex(r"\A[0-9]{6}\Z").map(with_check_digit)
 

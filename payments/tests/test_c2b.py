@@ -1,11 +1,14 @@
 import hashlib
+import threading
+import time
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError
+from django.db import connection, transaction
 from django.urls import reverse
 
+from api.member_numbers import with_check_digit
 from payments import evidence, ledger, matching, resolutions, services
 from payments.daraja.messages import StkResult
 from payments.models import Account, Allocation, Callback, Payment, PaymentStatus, Receipt, ReviewItem
@@ -428,13 +431,38 @@ def test_validation_refuses_a_wrong_check_character_a_wrong_amount_and_a_foreign
     assert validate(client, amount=10, account=right, BusinessShortCode="600000") == refusal("C2B00015")
 
 
-def test_validation_accepts_when_the_database_does_not_answer(client, validation_on, monkeypatch):
-    def away(account):
-        raise OperationalError("canceling statement due to statement timeout")
+@pytest.mark.parametrize(
+    ("account", "verdict"),
+    [("5724001", refusal("C2B00012")), (with_check_digit("572400"), ACCEPT), ("KARANJA", ACCEPT)],
+)
+def test_validation_asks_no_database(client, validation_on, django_assert_num_queries, account, verdict):
+    with django_assert_num_queries(0):
+        assert validate(client, amount=10, account=account) == verdict
 
-    monkeypatch.setattr(matching, "member_typed", away)
 
-    assert validate(client, amount=10, account="9999999") == ACCEPT
+@pytest.mark.django_db(transaction=True)
+def test_validation_answers_while_every_table_it_could_ask_is_locked(client, validation_on):
+    locked, done = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE accounts_customuser, payments_payment, payments_callback")
+            locked.set()
+            done.wait(10)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(10)
+    try:
+        began = time.monotonic()
+        told = validate(client, amount=10, account=with_check_digit("572400"))
+        seconds = time.monotonic() - began
+    finally:
+        done.set()
+        holder.join()
+
+    assert (told, seconds < 2) == (ACCEPT, True)
 
 
 def test_payments_keep_their_books_through_all_of_this(client):
