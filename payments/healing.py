@@ -25,7 +25,7 @@ HANDSET = timedelta(minutes=3)  # "no answer" before this is not the last word: 
 CLAIM = timedelta(minutes=2)  # how long one process keeps a push to itself while it asks about it
 LOST_JOB = timedelta(seconds=30)
 LOST_WORKER = timedelta(seconds=60)
-SILENT_HEART = 30  # seconds; workers beat every ten
+SILENT_HEART = 20  # seconds; workers beat every ten, and are looked for every ten: within half a minute in all
 BATCH = 500
 
 # Oldest first; what another process is asking about right now is passed over.

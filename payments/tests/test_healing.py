@@ -1,4 +1,5 @@
 import json
+import re
 import threading
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app as jobs
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.jobs import Job
+from procrastinate.worker import Worker
 
 from payments import evidence, healing, pushes
 from payments.daraja import limits
@@ -23,7 +25,7 @@ from payments.tests.factories import NOON, make_push, open_payment
 
 pytestmark = pytest.mark.django_db
 
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 @pytest.fixture
@@ -449,8 +451,44 @@ def test_a_job_of_a_living_worker_is_left_alone():
     assert healing.rescue_stalled_jobs() == 0
 
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 seconds'")
+        cursor.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '21 seconds'")
     assert healing.rescue_stalled_jobs() == 1
+
+
+def test_the_job_of_a_worker_that_dies_is_rescued_within_half_a_minute():
+    crons = {task.task.name: task.cron for task in jobs.periodic_registry.periodic_tasks.values()}
+    every = int(re.fullmatch(r"\* \* \* \* \* \*/([0-9]+)", crons["payments.rescue_stalled_jobs"])[1])
+
+    # Silent for so long, then found by the next look; nothing waits for that job, as none has a lock.
+    assert healing.SILENT_HEART + every <= 30
+    # A heart that beats is never taken for a silent one: one beat may be late.
+    assert 2 * Worker(jobs).update_heartbeat_interval <= healing.SILENT_HEART
+
+
+def old_job(status, days):
+    """A job that came to its end some days ago."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'x') RETURNING id",
+        )
+        [job_id] = cursor.fetchone()
+        for each in ("doing", status):
+            cursor.execute("UPDATE procrastinate_jobs SET status = %s WHERE id = %s", [each, job_id])
+        cursor.execute("UPDATE procrastinate_events SET at = now() - %s WHERE job_id = %s", [days * DAY, job_id])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_succeeded_jobs_are_removed_after_a_week_and_failed_ones_after_three_months():
+    for days in (6, 8, 89, 91):
+        old_job("succeeded", days)
+        old_job("failed", days)
+    jobs.configure_task("payments.remove_old_jobs").defer(timestamp=1)
+
+    with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:
+        worker_app.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
+
+    left = ProcrastinateJob.objects.filter(task_name="x").order_by("pk")
+    assert list(left.values_list("status", flat=True)) == ["succeeded", "failed", "failed", "failed"]
 
 
 def test_a_stalled_job_whose_like_already_waits_goes_away():

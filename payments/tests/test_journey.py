@@ -245,8 +245,8 @@ def test_a_new_worker_frees_the_job_of_one_that_was_killed(safaricom):
     assert first.wait(timeout=60) == -signal.SIGKILL
     job = ProcrastinateJob.objects.get(task_name="payments.send_push", args={"push_id": push.pk})
     assert job.status == "doing"
-    with connection.cursor() as cursor:  # half a minute of silence
-        cursor.execute("UPDATE procrastinate_workers SET last_heartbeat = last_heartbeat - interval '31 seconds'")
+    with connection.cursor() as cursor:  # two beats of silence
+        cursor.execute("UPDATE procrastinate_workers SET last_heartbeat = last_heartbeat - interval '21 seconds'")
 
     second = worker(safaricom)
     try:
