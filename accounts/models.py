@@ -12,6 +12,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import seals
 from accounts.managers import CustomUserManager
+from api.phones import PhoneSha256
 
 
 class Role(models.TextChoices):
@@ -59,6 +60,8 @@ class CustomUser(AbstractUser):
     class Meta(AbstractUser.Meta):
         verbose_name = "person"
         verbose_name_plural = "people"
+        # Safaricom names some senders by their hash alone; payments.matching looks them up.
+        indexes = [models.Index(PhoneSha256("phone_number"), name="user_by_phone_sha256")]
         constraints = [
             models.UniqueConstraint(Lower("email"), name="user_email_unique_in_any_case"),
             models.UniqueConstraint(Lower("username"), name="user_username_unique_in_any_case"),

@@ -10,9 +10,8 @@ import re
 from dataclasses import dataclass, field
 
 from django.contrib.auth import get_user_model
-from django.db.models import CharField, F, Func
 
-from api.phones import InvalidPhoneNumber, normalise
+from api.phones import InvalidPhoneNumber, PhoneSha256, normalise
 from payments import references
 from payments.models import CodeClaim, Payment
 
@@ -115,17 +114,10 @@ def _mask_pattern(mask: str) -> str:
     return f"^{head}[0-9]+{tail}$" if "*" in mask else f"^{mask}$"
 
 
-class _PhoneSha256(Func):
-    """PostgreSQL's SHA-256 of a text column, in hexadecimal."""
-
-    template = "encode(sha256(convert_to(%(expressions)s, 'UTF8')), 'hex')"
-    output_field = CharField()
-
-
 def _only_member(**having: str) -> int | None:
     """Return the id of the one member that fits, or None when none or several do."""
     members = get_user_model().objects.all()
     if "phone_sha256" in having:
-        members = members.annotate(phone_sha256=_PhoneSha256(F("phone_number")))
+        members = members.annotate(phone_sha256=PhoneSha256("phone_number"))
     found = list(members.filter(**having).values_list("pk", flat=True)[:2])
     return found[0] if len(found) == 1 else None

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from api.member_numbers import with_check_digit
@@ -388,6 +389,34 @@ def test_what_money_counted_twice_had_paid_is_payable_again(client):
 
     assert statuses(push.payment, other) == [("paid", 1500), ("pending", 0)]
     assert ledger.balance(Account.MPESA) == 1500
+
+
+def test_a_hashed_sender_is_looked_up_by_an_index(client):
+    MemberFactory.create_batch(3)
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as captured:
+        matching.member_by_sender(hashed("254712345678"))
+        [asked] = captured.captured_queries
+        cursor.execute("SET LOCAL enable_seqscan = off")  # three rows are read faster without an index
+        cursor.execute(f"EXPLAIN {asked['sql']}")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+
+    assert "user_by_phone_sha256" in plan
+    assert "Seq Scan" not in plan
+
+
+def test_the_hash_in_the_database_is_safaricoms(client):
+    members = MemberFactory.create_batch(2)
+
+    assert [matching.member_by_sender(hashed(each.phone_number)) for each in members] == [each.pk for each in members]
+    assert matching.member_by_sender(hashed(members[0].phone_number).upper()) == members[0].pk
+
+
+def test_a_hash_of_nobodys_phone_matches_nobody(client):
+    MemberFactory(phone_number=None)
+
+    match = matching.find_owner(account="gym", sender=hashed("254712345678"))
+
+    assert (match.member_id, match.suggestions) == (None, [])
 
 
 # --- Validation ---
