@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Sum
 
 from api.errors import Conflict, Forbidden, Invalid
-from payments import allocation, ledger, resolutions, review, services
+from payments import allocation, ledger, matching, resolutions, review, services
 from payments.evidence import CODE
 from payments.models import (
     AllocationRule,
@@ -232,16 +232,17 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
     payer_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
     if payer_id is None:
         raise services.PaymentNotFound
-    services.lock_members({payer_id})
+    matching.wait_for_code(code)
+    receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
+    receipt = receipt_id and services.lock_receipt(receipt_id, also_members={payer_id})
     made = {"payment_id": payment_id, "claimed_by_id": by_id, "claimed_at": now, "ended_at": None, "ended_why": ""}
     CodeClaim.objects.filter(code=code, ended_at__isnull=False).update(**made)
     claim, _ = CodeClaim.objects.get_or_create(code=code, defaults=made)
     if claim.payment_id != payment_id:
         raise CodeAlreadyUsed
-    receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
-    if receipt_id is None or claim.receipt_id is not None:
+    if receipt is None or claim.receipt_id is not None:
         return claim
-    if not _give_to_claim(claim, receipt_id, payer_id=payer_id, by_id=by_id, now=now):
+    if not _give_to_claim(claim, receipt, payer_id=payer_id, by_id=by_id, now=now):
         raise CodeAlreadyUsed
     return claim
 
@@ -255,7 +256,9 @@ def settle_claim(*, code: str, receipt_id: int, by_id: int | None, now: datetime
     claim = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
     if claim is None:
         return
-    if not _give_to_claim(claim, receipt_id, payer_id=claim.payment.payer_id, by_id=by_id, now=now):
+    payer_id = claim.payment.payer_id
+    receipt = services.lock_receipt(receipt_id, also_members={payer_id})
+    if not _give_to_claim(claim, receipt, payer_id=payer_id, by_id=by_id, now=now):
         end_claim(code=code, why="The money of this code went to something else, or back.", now=now)
 
 
@@ -264,9 +267,8 @@ def end_claim(*, code: str, why: str, now: datetime) -> None:
     CodeClaim.objects.filter(code=code, receipt=None, ended_at=None).update(ended_at=now, ended_why=why[:160])
 
 
-def _give_to_claim(claim: CodeClaim, receipt_id: int, *, payer_id: int, by_id: int | None, now: datetime) -> bool:
-    """Tie a receipt to a claim and, when it has no owner, give its money; return False when others have it."""
-    receipt = services.lock_receipt(receipt_id, also_members={payer_id})
+def _give_to_claim(claim: CodeClaim, receipt: Receipt, *, payer_id: int, by_id: int | None, now: datetime) -> bool:
+    """Tie a locked receipt to a claim and, when it has no owner, give its money; False when others have it."""
     payment_id = claim.payment_id
     if receipt.member_id is not None or receipt.reversed_at is not None or not receipt.amount_held:
         if not receipt.allocations.filter(payment_id=payment_id, undone_at__isnull=True).exists():

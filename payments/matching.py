@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from django.contrib.auth import get_user_model
+from django.db import connection
 
 from api.phones import InvalidPhoneNumber, PhoneSha256, normalise
 from payments import references
@@ -17,6 +18,7 @@ from payments.models import CodeClaim, Payment
 
 LOOK_ALIKE_DIGITS = str.maketrans({"O": "0", "I": "1", "L": "1"})
 MOST_SUGGESTIONS = 5
+CLAIMS = 254_002  # names the advisory locks on codes among any others of this database
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,15 @@ def find_claimant(*, code: str, sender: str) -> Match:
 def _claimant(code: str) -> Match | None:
     claim = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
     return claim and Match(claim.payment.payer_id, claim.payment_id, claim_id=claim.pk)
+
+
+def wait_for_code(code: str) -> None:
+    """Let a code's claim and its confirmation see each other, one after the other.
+
+    Neither has a row that the other could wait for. Taken before rows are locked, until the end of the transaction.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIMS, code])
 
 
 def payment_typed(account: str) -> Payment | None:

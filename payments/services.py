@@ -508,16 +508,34 @@ def lock_payment(payment_id: int) -> Payment:
 def lock_receipt(receipt_id: int, *, also_members: Iterable[int] = ()) -> Receipt:
     """Lock everyone a receipt's money touches (its member, the payers of its payments), its payments, then it.
 
+    Whose money it is may change before all are locked; then they are let go, and locked anew in the right order.
+    Called before other rows are locked.
+
     :raises ReceiptNotFound: no such receipt
     """
-    found = Receipt.objects.filter(pk=receipt_id).values_list("member_id", flat=True)
-    if not found:
+    if not Receipt.objects.filter(pk=receipt_id).exists():
         raise ReceiptNotFound
+    members = set(also_members)
+    people, payments = _touched_by(receipt_id)
+    while True:
+        members |= people
+        before = transaction.savepoint()
+        lock_members(members)
+        list(Payment.objects.filter(pk__in=payments).order_by("pk").select_for_update(no_key=True))
+        receipt = Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
+        people, payments = _touched_by(receipt_id)
+        if people <= members:
+            transaction.savepoint_commit(before)
+            return receipt
+        transaction.savepoint_rollback(before)
+
+
+def _touched_by(receipt_id: int) -> tuple[set[int], set[int]]:
+    """Return the members and the payments that a receipt's money touches."""
+    owner = set(Receipt.objects.filter(pk=receipt_id, member__isnull=False).values_list("member_id", flat=True))
     live = Allocation.objects.filter(receipt_id=receipt_id, undone_at__isnull=True)
     payers = dict(live.values_list("payment_id", "payment__payer_id"))
-    lock_members({*found, *payers.values(), *also_members} - {None})
-    list(Payment.objects.filter(pk__in=payers).order_by("pk").select_for_update(no_key=True))
-    return Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
+    return owner | set(payers.values()), set(payers)
 
 
 def lock_people_of(receipts: Sequence[Receipt], *, also_members: Iterable[int] = ()) -> None:

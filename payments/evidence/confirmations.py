@@ -39,10 +39,11 @@ def apply_c2b(
     if not message.account.strip():
         twins.wait(message.amount)
     awaiting = twins.prompt_awaiting_code(message)
-    if asked_for:
-        match = matching.find_claimant(code=message.code, sender=message.sender)
-    else:
-        match = matching.find_owner(account=message.account, sender=message.sender, code=message.code)
+    match = _match(message, asked_for=asked_for)
+    if match.member_id is None:
+        # Its code may be claimed at the desk right now.
+        matching.wait_for_code(message.code)
+        match = _match(message, asked_for=asked_for)
     services.lock_members({member for member in (match.member_id, awaiting and awaiting.member_id) if member})
     candidates = lock_candidates(match)
 
@@ -65,6 +66,12 @@ def apply_c2b(
         return repeated
 
     return give(receipt, match, candidates, taken_from=Account.MPESA, callback_id=callback_id, now=now)
+
+
+def _match(message: C2bMessage, *, asked_for: bool) -> matching.Match:
+    if asked_for:
+        return matching.find_claimant(code=message.code, sender=message.sender)
+    return matching.find_owner(account=message.account, sender=message.sender, code=message.code)
 
 
 @dataclass(frozen=True, slots=True)

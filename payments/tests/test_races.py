@@ -2,17 +2,19 @@
 
 import itertools
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from payments import desk, evidence, ledger, resolutions, services
+from payments import desk, evidence, ledger, matching, resolutions, services
 from payments.daraja.messages import C2bMessage, StkResult
-from payments.models import Account, Callback, Payment, Receipt, ReviewItem
+from payments.evidence import receipts
+from payments.models import Account, Callback, CodeClaim, Payment, Receipt, ReviewItem
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
@@ -218,3 +220,77 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
 
     assert sorted(numbers) == [f"2026-00000{n}" for n in range(1, 7)]
     assert broken_invariants() == {}
+
+
+def unmatched(code="TKN1AB2C3D"):
+    message = C2bMessage(code, NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
+    return lambda: evidence.apply_c2b(message=message, now=NOON)
+
+
+def claim(payment, code="TKN1AB2C3D"):
+    return lambda: desk.claim_code(code=code, payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+
+
+@together
+def test_a_code_that_is_claimed_while_its_confirmation_looks_for_an_owner_pays(monkeypatch):
+    payment, looked, claimed = open_payment(amount=1500), threading.Event(), threading.Event()
+    find_owner = matching.find_owner
+
+    def slowly(**message):
+        match = find_owner(**message)
+        looked.set()
+        claimed.wait(timeout=10)
+        return match
+
+    monkeypatch.setattr(matching, "find_owner", slowly)
+
+    at_once(unmatched(), lambda: (looked.wait(timeout=10), claim(payment)(), claimed.set()))
+
+    payment.refresh_from_db()
+    assert (payment.status, CodeClaim.objects.get().receipt) == ("paid", Receipt.objects.get())
+
+
+@together
+def test_a_code_that_is_claimed_while_its_confirmation_is_written_pays(monkeypatch):
+    payment, looked = open_payment(amount=1500), threading.Event()
+    insert = receipts.insert
+
+    def slowly(receipt):
+        looked.set()
+        time.sleep(0.5)  # a claim that did not wait would be through by then
+        return insert(receipt)
+
+    monkeypatch.setattr(receipts, "insert", slowly)
+
+    at_once(unmatched(), lambda: (looked.wait(timeout=10), claim(payment)()))
+
+    payment.refresh_from_db()
+    assert (payment.status, CodeClaim.objects.get().receipt) == ("paid", Receipt.objects.get())
+    assert broken_invariants() == {}
+
+
+@together
+def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkeypatch):
+    unmatched()()
+    item, receipt, payment = ReviewItem.objects.get(), Receipt.objects.get(), open_payment()
+    lock_members, calls = services.lock_members, []
+
+    def late(members):
+        calls.append(set(members))
+        if len(calls) == 1:
+            monkeypatch.setattr(services, "lock_members", lock_members)
+            at_once(
+                lambda: resolutions.assign_money(
+                    item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON
+                )
+            )
+            monkeypatch.setattr(services, "lock_members", late)
+        lock_members(members)
+
+    monkeypatch.setattr(services, "lock_members", late)
+
+    with transaction.atomic():
+        locked = services.lock_receipt(receipt.pk)
+
+    assert calls == [set(), {payment.payer_id}]
+    assert locked.member_id == payment.payer_id
