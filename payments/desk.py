@@ -11,10 +11,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Sum
 
 from api.errors import Conflict, Forbidden, Invalid
-from payments import allocation, ledger, matching, resolutions, review, services
+from payments import ledger, matching, resolutions, review, services
 from payments.evidence import CODE
 from payments.models import (
-    AllocationRule,
     CashSession,
     Channel,
     CodeClaim,
@@ -145,6 +144,7 @@ def record_receipt(
 
     :raises NotDeskMoney: another channel
     :raises resolutions.OwnerNeeded: neither a member nor a payment that exist was named
+    :raises resolutions.PaymentTakesNoMoney: the payment named is closed or covered
     :raises NoOpenSession: cash without an open drawer
     :raises services.InvalidAmount: not a positive whole number
     """
@@ -154,10 +154,7 @@ def record_receipt(
         raise services.InvalidAmount("The amount must be whole shillings, more than zero.")
     member_id = resolutions.owner_of(member_id=member_id, payment_id=payment_id)
     services.lock_members({member_id})
-    payments = allocation.lock_open_payments(member_id)
-    first = [payment for payment in payments if payment.pk == payment_id]
-    others = [payment for payment in payments if payment.pk != payment_id]
-    shares, _ = allocation.divide(amount, first=first, rule=AllocationRule.BY_HAND, others=others)
+    shares = resolutions.share_out(amount, member_id=member_id, payment_id=payment_id)
     receipt = Receipt.objects.create(
         channel=channel,
         amount=amount,
@@ -226,6 +223,7 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
 
     :raises InvalidCode: it is no M-Pesa code
     :raises CodeAlreadyUsed: it was claimed for, or its money went to, something else
+    :raises resolutions.PaymentTakesNoMoney: its money is here, and the payment is closed or covered
     :raises services.PaymentNotFound: no such payment
     """
     code = canonical_code(code)
@@ -258,8 +256,11 @@ def settle_claim(*, code: str, receipt_id: int, by_id: int | None, now: datetime
         return
     payer_id = claim.payment.payer_id
     receipt = services.lock_receipt(receipt_id, also_members={payer_id})
-    if not _give_to_claim(claim, receipt, payer_id=payer_id, by_id=by_id, now=now):
-        end_claim(code=code, why="The money of this code went to something else, or back.", now=now)
+    try:
+        if not _give_to_claim(claim, receipt, payer_id=payer_id, by_id=by_id, now=now):
+            end_claim(code=code, why="The money of this code went to something else, or back.", now=now)
+    except resolutions.PaymentTakesNoMoney:
+        end_claim(code=code, why="The payment takes no money any more; the money waits for its owner.", now=now)
 
 
 def end_claim(*, code: str, why: str, now: datetime) -> None:

@@ -46,6 +46,12 @@ class OwnerNeeded(Invalid):
     code, message = "owner_needed", "Name the member or the payment this money belongs to."
 
 
+class PaymentTakesNoMoney(Conflict):
+    """The payment that was named is closed or covered; money for it would silently go elsewhere."""
+
+    code, message = "payment_takes_no_money", "This payment takes no money. Name another, or the member alone."
+
+
 class ReasonNeeded(Invalid):
     """Dismissing needs a reason."""
 
@@ -61,6 +67,7 @@ def assign_money(
     What is left over goes to the member's other open payments, then to credit.
 
     :raises OwnerNeeded: neither member nor payment was named, or they do not exist
+    :raises PaymentTakesNoMoney: the payment named is closed or covered
     :raises NotAssignable: the item is no longer open, or not about unmatched money
     :raises ReviewItemNotFound: no such item
     """
@@ -91,14 +98,28 @@ def owner_of(*, member_id: int | None, payment_id: int | None) -> int:
 def give_to_owner(
     *, receipt: Receipt, member_id: int, payment_id: int | None, by_id: int | None, now: datetime
 ) -> None:
-    """Move a locked receipt's money from unmatched to its owner. The member's row is locked by the caller."""
-    payments = allocation.lock_open_payments(member_id)
-    first = [payment for payment in payments if payment.pk == payment_id]
-    others = [payment for payment in payments if payment.pk != payment_id]
-    shares, _ = allocation.divide(receipt.amount_held, first=first, rule=AllocationRule.BY_HAND, others=others)
+    """Move a locked receipt's money from unmatched to its owner. The member's row is locked by the caller.
+
+    :raises PaymentTakesNoMoney: the payment named takes none
+    """
+    shares = share_out(receipt.amount_held, member_id=member_id, payment_id=payment_id)
     receipt.member_id = member_id
     receipt.save(update_fields=["member"])
     services.take_money(receipt=receipt, taken_from=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
+
+
+def share_out(amount: int, *, member_id: int, payment_id: int | None) -> list[allocation.Share]:
+    """Return how money that staff hold is shared out: to the payment named, then to the member's other open ones.
+
+    :raises PaymentTakesNoMoney: the payment named takes none
+    """
+    payments = allocation.lock_open_payments(member_id)
+    named = [payment for payment in payments if payment.pk == payment_id]
+    if payment_id is not None and not named:
+        raise PaymentTakesNoMoney
+    others = [payment for payment in payments if payment.pk != payment_id]
+    shares, _ = allocation.divide(amount, first=named, rule=AllocationRule.BY_HAND, others=others)
+    return shares
 
 
 @transaction.atomic

@@ -79,6 +79,25 @@ def test_a_bank_transfer_needs_no_session(cashier):
     assert ledger.balance(Account.BANK) == 1500
 
 
+@pytest.mark.parametrize("end", ["cancelled", "paid"])
+def test_cash_for_a_payment_that_takes_none_is_refused(cashier, drawer, end):
+    payment = close(open_payment(amount=1500), end, cashier)
+    other = open_payment(payment.payer, amount=9000)
+
+    with pytest.raises(resolutions.PaymentTakesNoMoney):
+        take(cashier, payment)
+
+    assert status(other) == ("pending", 0)
+
+
+def close(payment, end, cashier):
+    """Cancel a payment, or pay it."""
+    if end == "cancelled":
+        return services.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    take(cashier, payment, amount=payment.amount_owed)
+    return payment
+
+
 def test_mpesa_money_is_never_recorded_by_hand(cashier):
     with pytest.raises(desk.NotDeskMoney):
         take(cashier, open_payment(), channel=Channel.MPESA_C2B)
@@ -279,6 +298,18 @@ def test_an_assignment_names_an_owner(cashier):
     for owner in ({}, {"payment_id": 0}, {"member_id": 0}):
         with pytest.raises(resolutions.OwnerNeeded):
             assign(cashier, **owner)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "paid"])
+def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end):
+    payment = close(open_payment(amount=1500), end, cashier)
+    other = open_payment(payment.payer, amount=9000)
+    c2b(account="wrong")
+
+    with pytest.raises(resolutions.PaymentTakesNoMoney):
+        assign(cashier, payment_id=payment.pk)
+
+    assert (status(other), ReviewItem.objects.get().status) == (("pending", 0), "open")
 
 
 def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
