@@ -10,6 +10,7 @@ from payments import allocation, pushes, services
 from payments.models import (
     Account,
     AllocationRule,
+    CodeClaim,
     Payment,
     Receipt,
     ReviewItem,
@@ -140,6 +141,7 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     if not receipt.amount_held:  # all of it was given back
         raise NotUndoable
     services.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, why=f"assignment {item.pk} undone")
+    CodeClaim.objects.filter(receipt=receipt).delete()  # it named the wrong payment; the right one may be claimed for
     item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""
     item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
     return item

@@ -230,6 +230,17 @@ def test_a_code_works_once(cashier):
         desk.claim_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
 
 
+def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment(cashier):
+    wrong, right = open_payment(amount=1500), open_payment(amount=1500)
+    c2b(account="wrong")
+    desk.claim_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
+    resolutions.undo_assignment(item_id=ReviewItem.objects.get().pk, by_id=cashier.pk, now=NOON)
+
+    desk.claim_code(code="TKN1AB2C3D", payment_id=right.pk, by_id=cashier.pk, now=NOON)
+
+    assert (status(wrong), status(right)) == (("pending", 0), ("paid", 1500))
+
+
 def test_what_is_no_code_is_refused(cashier):
     with pytest.raises(desk.InvalidCode):
         desk.claim_code(code="TKN-1", payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
