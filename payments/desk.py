@@ -170,8 +170,11 @@ def record_receipt(
     return receipt
 
 
+@transaction.atomic
 def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Receipt:
     """Void a cash or bank receipt as if the money had never come; payments it covered are payable again.
+
+    Cash of a drawer that was counted becomes a review item: nothing of it is in the drawer's count any more.
 
     :raises SecondPersonNeeded: by the person who recorded it
     :raises NotVoidable: it is M-Pesa money, or voided already, or some of it was given back
@@ -180,16 +183,22 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
     """
     if not reason.strip():
         raise resolutions.ReasonNeeded
-    receipt = Receipt.objects.filter(pk=receipt_id).first()
-    if receipt is None:
-        raise services.ReceiptNotFound
+    receipt = services.lock_receipt(receipt_id)
     if receipt.channel not in DESK or receipt.reversed_at is not None or receipt.amount_refunded:
         raise NotVoidable
     if receipt.recorded_by_id == by_id:
         raise SecondPersonNeeded
-    return services.reverse_receipt(
-        receipt_id=receipt_id, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
+    services.reverse_receipt_locked(
+        receipt=receipt, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
     )
+    # Locked: the drawer is either counted already, or will be counted without this money.
+    session = CashSession.objects.select_for_update(no_key=True).filter(pk=receipt.cash_session_id).first()
+    if session is not None and session.closed_at is not None:
+        detail = (
+            f"Receipt {receipt.number} of KES {receipt.amount} was voided after cash session {session.pk} was counted."
+        )
+        review.create_item(reason=ReviewReason.CASH_DIFFERS, detail=detail, receipt_id=receipt.pk, now=now)
+    return receipt
 
 
 def _next_number(now: datetime) -> str:

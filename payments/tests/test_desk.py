@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError, transaction
 
@@ -164,6 +166,21 @@ def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
 
     with pytest.raises(desk.NotVoidable):
         desk.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+
+
+def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, drawer):
+    receipt = take(cashier, open_payment(amount=1500))
+    desk.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
+
+    desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON + timedelta(days=1))
+
+    assert list(ReviewItem.objects.values_list("reason", "receipt", "detail")) == [
+        (
+            "cash_differs",
+            receipt.pk,
+            f"Receipt 2026-000001 of KES 1500 was voided after cash session {drawer.pk} was counted.",
+        )
+    ]
 
 
 def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, drawer):

@@ -222,6 +222,27 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
     assert broken_invariants() == {}
 
 
+@together
+def test_a_receipt_is_voided_once_by_two_people_at_once():
+    cashier, *others = MemberFactory.create_batch(3)
+    payment = open_payment(amount=1500)
+    receipt = desk.record_receipt(
+        channel="bank", amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON, note="FT2630"
+    )
+
+    results = at_once(
+        *[
+            lambda person=person: desk.void_receipt(
+                receipt_id=receipt.pk, reason="typed twice", by_id=person.pk, now=NOON
+            )
+            for person in others
+        ]
+    )
+
+    assert sum(isinstance(result, desk.NotVoidable) for result in results) == 1
+    assert broken_invariants() == {}
+
+
 def unmatched(code="TKN1AB2C3D"):
     message = C2bMessage(code, NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
     return lambda: evidence.apply_c2b(message=message, now=NOON)
