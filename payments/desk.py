@@ -58,6 +58,18 @@ class NotDeskMoney(Invalid):
     code, message = "invalid_channel", "Only cash and bank money can be recorded here."
 
 
+class BankReferenceNeeded(Invalid):
+    """A bank transfer is found again on the statement by its reference."""
+
+    code, message = "bank_reference_needed", "Give the bank's reference of the transfer as the note."
+
+
+class OwnMoney(Forbidden):
+    """Nobody writes money into their own account."""
+
+    code, message = "own_money", "Another person must record money of your own."
+
+
 class InvalidCode(Invalid):
     """An M-Pesa code is letters and digits."""
 
@@ -143,6 +155,8 @@ def record_receipt(
     `note` is the bank's reference, kept as the account typed.
 
     :raises NotDeskMoney: another channel
+    :raises BankReferenceNeeded: a bank transfer without its reference
+    :raises OwnMoney: by the member or payer whose money it would be
     :raises resolutions.OwnerNeeded: neither a member nor a payment that exist was named
     :raises resolutions.PaymentTakesNoMoney: the payment named is closed or covered
     :raises NoOpenSession: cash without an open drawer
@@ -152,7 +166,11 @@ def record_receipt(
         raise NotDeskMoney
     if type(amount) is not int or amount <= 0:
         raise services.InvalidAmount("The amount must be whole shillings, more than zero.")
+    if channel == Channel.BANK and not note.strip():
+        raise BankReferenceNeeded
     member_id = resolutions.owner_of(member_id=member_id, payment_id=payment_id)
+    if member_id == by_id:
+        raise OwnMoney
     services.lock_members({member_id})
     shares = resolutions.share_out(amount, member_id=member_id, payment_id=payment_id)
     receipt = Receipt.objects.create(

@@ -322,7 +322,9 @@ class DeskReceiptSerializer(OwnerSerializer):
 
     channel = serializers.ChoiceField([Channel.CASH, Channel.BANK])
     amount = Shillings(min_value=1, max_value=MOST_SHILLINGS)
-    note = serializers.CharField(required=False, max_length=64, help_text="The bank's reference.")
+    note = serializers.CharField(
+        required=False, max_length=64, help_text="The bank's reference; required of bank money."
+    )
 
 
 class ReasonSerializer(serializers.Serializer):

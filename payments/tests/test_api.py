@@ -277,13 +277,15 @@ def test_a_desk_amount_is_whole_shillings(member, receptionist, amount):
     "owner", [{}, {"member": 1, "payment": "K0000000"}, {"payment": "K0000000"}, {"member": 2**70}]
 )
 def test_desk_money_has_one_owner(receptionist, owner):
-    answer = as_user(receptionist).post("/api/v1/receipts/", {"channel": "bank", "amount": 5} | owner)
+    answer = as_user(receptionist).post("/api/v1/receipts/", {"channel": "bank", "amount": 5, "note": "FT2630"} | owner)
 
     assert code_of(answer) == (400, "validation_error")
 
 
 def test_desk_money_for_a_member_who_does_not_exist_is_refused(receptionist):
-    answer = as_user(receptionist).post("/api/v1/receipts/", {"channel": "bank", "amount": 5, "member": 10**9})
+    answer = as_user(receptionist).post(
+        "/api/v1/receipts/", {"channel": "bank", "amount": 5, "note": "FT2630", "member": 10**9}
+    )
 
     assert code_of(answer) == (400, "owner_needed")
 

@@ -23,7 +23,7 @@ def drawer(cashier):
 
 def take(cashier, payment=None, amount=1500, channel=Channel.CASH, **owner):
     owner = owner or {"payment_id": payment.pk}
-    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, **owner)
+    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note="FT2630", **owner)
 
 
 def c2b(amount=1500, code="TKN1AB2C3D", account="gym", sender=""):
@@ -98,6 +98,21 @@ def close(payment, end, cashier):
         return services.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     take(cashier, payment, amount=payment.amount_owed)
     return payment
+
+
+def test_a_bank_transfer_needs_the_banks_reference(cashier):
+    for note in ("", "  "):
+        with pytest.raises(desk.BankReferenceNeeded):
+            desk.record_receipt(
+                channel=Channel.BANK, amount=5, by_id=cashier.pk, member_id=MemberFactory().pk, now=NOON, note=note
+            )
+
+
+@pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
+def test_nobody_records_money_of_their_own(cashier, drawer, channel):
+    for owner in ({"member_id": cashier.pk}, {"payment_id": open_payment(cashier).pk}):
+        with pytest.raises(desk.OwnMoney):
+            take(cashier, channel=channel, **owner)
 
 
 def test_mpesa_money_is_never_recorded_by_hand(cashier):

@@ -212,7 +212,12 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
     def take(cashier, payment):
         return lambda: (
             desk.record_receipt(
-                channel="bank", amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON + timedelta(hours=1)
+                channel="bank",
+                amount=1500,
+                by_id=cashier.pk,
+                payment_id=payment.pk,
+                now=NOON + timedelta(hours=1),
+                note="FT2630",
             ).number
         )
 
