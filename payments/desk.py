@@ -192,7 +192,7 @@ def record_receipt(
 def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Receipt:
     """Void a cash or bank receipt as if the money had never come; payments it covered are payable again.
 
-    Cash of a drawer that was counted becomes a review item: nothing of it is in the drawer's count any more.
+    Cash that was counted in its drawer becomes a review item: the count held it, and the books no longer do.
 
     :raises SecondPersonNeeded: by the person who recorded it
     :raises NotVoidable: it is M-Pesa money, or voided already, or some of it was given back

@@ -5,7 +5,7 @@ from django.db import IntegrityError, transaction
 
 from payments import desk, evidence, ledger, resolutions, services
 from payments.daraja.messages import C2bMessage
-from payments.models import Account, CashSession, Channel, Receipt, ReviewItem
+from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, ReviewItem
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -271,6 +271,20 @@ def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment
     desk.claim_code(code="TKN1AB2C3D", payment_id=right.pk, by_id=cashier.pk, now=NOON)
 
     assert (status(wrong), status(right)) == (("pending", 0), ("paid", 1500))
+
+
+def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled(cashier):
+    payment = open_payment(amount=1500)
+    desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    services.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    c2b(account="wrong", code="TKN0000002")
+    receipt = Receipt.objects.get()
+
+    desk.settle_claim(code="TKN1AB2C3D", receipt_id=receipt.pk, by_id=cashier.pk, now=NOON)
+
+    claim = CodeClaim.objects.get()
+    assert (claim.receipt, claim.ended_at) == (None, NOON)
+    assert ledger.balance(Account.UNMATCHED) == -1500
 
 
 def test_what_is_no_code_is_refused(cashier):
