@@ -4,17 +4,18 @@ from copy import copy
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.shortcuts import redirect
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin_site import is_fresh
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import audit, people
 from accounts.views.signing_in import caller_of
+from api.admin import ClubModelAdmin, ReadOnlyAdmin
 from api.clock import now
 
 # django-otp's own pages would give somebody a second factor that nobody audits and no seal protects.
@@ -34,10 +35,10 @@ class WithoutOpeningDoors:
 
 
 @admin.register(CustomUser)
-class CustomUserAdmin(UserAdmin):
+class CustomUserAdmin(UserAdmin, ClubModelAdmin):
     """People: looked up by any of their names and numbers."""
 
-    add_form = AdminUserCreationForm
+    form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
     list_filter = ["role", "is_active"]
     search_fields = ["member_number", "username", "first_name", "last_name", "email", "phone_number"]
@@ -96,19 +97,6 @@ class CustomUserAdmin(UserAdmin):
         if old and person:
             people.close_old_doors(person, old=old, by=request.user, caller=caller_of(request), now=now())
         return response
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that are looked at, never edited."""
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
 
 @admin.register(LoginSession)

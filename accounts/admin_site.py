@@ -4,7 +4,6 @@ from base64 import b32encode
 
 from django import forms
 from django.conf import settings
-from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 from django.shortcuts import redirect
@@ -14,6 +13,8 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
+from unfold.sites import UnfoldAdminSite
+from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
 from accounts.receivers import AMR, LOGGED_IN_AT
@@ -39,6 +40,10 @@ class StaffLogInForm(AdminAuthenticationForm):
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
     )
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        _dress(self)
+
     @sensitive_variables()
     def clean(self):
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
@@ -58,9 +63,19 @@ class CodeForm(forms.Form):
 
     code = forms.RegexField(r"^[0-9]{6}$", widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}))
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        _dress(self)
 
-class ClubAdminSite(AdminSite):
-    """Django's admin, which lets nobody in by less than the API asks for."""
+
+def _dress(form) -> None:
+    """Give the fields the looks of the admin's own."""
+    for field in form.fields.values():
+        field.widget.attrs["class"] = " ".join(BASE_INPUT_CLASSES)
+
+
+class ClubAdminSite(UnfoldAdminSite):
+    """The admin, which lets nobody in by less than the API asks for."""
 
     login_form = StaffLogInForm
     login_template = "accounts/admin_login.html"

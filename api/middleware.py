@@ -9,11 +9,15 @@ from api.exceptions import plain_answer
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 # An API answer is data: a browser that opens one as a page may run and load nothing.
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Our own pages take everything from our own origin. The admin's wider needs are added where it is mounted.
+# Our own pages take everything from our own origin.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self';"
     " form-action 'self'; frame-ancestors 'none'"
 )
+# django-unfold's pages are Alpine.js, which evaluates the attributes it finds ('unsafe-eval') and hides what is not
+# yet shown by style attributes ('unsafe-inline', for styles alone). Without these two, nobody can even log in.
+# Scripts still come from our own origin only, and inline ones never run.
+ADMIN_POLICY = PAGE_POLICY + "; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"
 
 
 class RequestIdMiddleware:
@@ -54,9 +58,14 @@ class PrivacyHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         response.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        is_page = response.get("Content-Type", "").startswith("text/html")
-        response.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
+        response.setdefault("Content-Security-Policy", self.policy_for(request, response))
         if request.path.startswith("/api/"):
             response.setdefault("Cache-Control", "no-store")
             patch_vary_headers(response, ["Cookie"])
         return response
+
+    def policy_for(self, request: HttpRequest, response: HttpResponse) -> str:
+        """Return the least that the answer needs."""
+        if not response.get("Content-Type", "").startswith("text/html"):
+            return DATA_POLICY
+        return ADMIN_POLICY if request.path.startswith("/admin/") else PAGE_POLICY

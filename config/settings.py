@@ -174,6 +174,7 @@ CLUB_CLOCK_FILE = STATE_DIR / "club-clock" if ENVIRONMENT == "development" else 
 # --- Django --------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces; the site stays ours
     "accounts.admin_config.ClubAdminConfig",  # django.contrib.admin, with doors of our own
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -495,3 +496,13 @@ LOGGING = {
 
 CLUB_NAME = env.str("CLUB_NAME", default="Kilabu Fitness")
 OTP_TOTP_ISSUER = CLUB_NAME  # the name that authenticator apps show
+
+# --- The looks of the admin ------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": CLUB_NAME,
+    "SITE_HEADER": CLUB_NAME,
+    "SITE_SYMBOL": "fitness_center",
+    "SITE_URL": None,
+    "SIDEBAR": {"show_search": True},
+}

@@ -5,38 +5,9 @@ Money moves by services alone: history, ledger, receipts and callbacks have no f
 
 from django.contrib import admin
 
+from api.admin import ReadOnlyAdmin, ReadOnlyInline
 from api.phones import masked
 from payments import models
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Base of the pages below: a list and a page to read."""
-
-    actions = None
-    list_per_page = 50
-    show_full_result_count = False  # counting millions of rows takes longer than reading a page
-
-    def has_add_permission(self, request, obj=None):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
-
-
-class ReadOnlyInline(admin.TabularInline):
-    """Rows of another table on a page, to read."""
-
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request, obj=None):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
 
 
 class EventInline(ReadOnlyInline):

@@ -2,29 +2,17 @@
 
 from django.contrib import admin
 
+from api.admin import ClubModelAdmin, ReadOnlyAdmin
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that only services write."""
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
-
-
 @admin.register(PlanGroup)
-class PlanGroupAdmin(admin.ModelAdmin):
+class PlanGroupAdmin(ClubModelAdmin):
     list_display = ["name", "opens_gate"]
 
 
 @admin.register(Plan)
-class PlanAdmin(admin.ModelAdmin):
+class PlanAdmin(ClubModelAdmin):
     list_display = ["name", "code", "group", "price", "interval_count", "interval", "is_on_sale"]
     list_filter = ["group", "is_on_sale"]
     list_select_related = ["group"]

@@ -2,8 +2,8 @@ import pytest
 from django.contrib.admin.sites import site
 from django.contrib.auth import get_user_model
 
+from api.admin import ReadOnlyAdmin
 from payments import models
-from payments.admin import ReadOnlyAdmin
 
 
 @pytest.mark.parametrize(
