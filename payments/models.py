@@ -97,6 +97,8 @@ class Payment(models.Model):
     description = models.CharField(max_length=120)
     amount_due = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     amount_paid = models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")
+    deposit = models.PositiveIntegerField(help_text="Whole KES that must have come before what it buys is given.")
+    deposit_paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that reached it.")
     status = models.CharField(max_length=16, choices=PaymentStatus, default=PaymentStatus.PENDING)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
@@ -121,6 +123,13 @@ class Payment(models.Model):
                 condition=~Q(status=PaymentStatus.PARTIALLY_PAID)
                 | Q(amount_paid__gt=0, amount_paid__lt=F("amount_due")),
                 name="payment_partially_paid_lacks_some",
+            ),
+            models.CheckConstraint(condition=Q(deposit__lte=F("amount_due")), name="payment_deposit_is_part_of_it"),
+            models.CheckConstraint(
+                condition=Q(status__in=[PaymentStatus.CANCELLED, PaymentStatus.REFUNDED], deposit_paid_at__isnull=True)
+                | Q(deposit_paid_at__isnull=True, amount_paid__lt=F("deposit"))
+                | Q(deposit_paid_at__isnull=False, amount_paid__gte=F("deposit")),
+                name="payment_deposit_has_come_or_not",
             ),
             models.CheckConstraint(condition=~Q(head=F("id")), name="payment_is_not_its_own_head"),
             models.UniqueConstraint(

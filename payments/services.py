@@ -80,7 +80,9 @@ class InvalidAmount(Invalid):
     code, message = "invalid_amount", "The amount must be whole shillings, zero or more."
 
 
-WRITE_PAYMENT = "UPDATE payments_payment SET status = %s, paid_at = %s, amount_paid = %s WHERE id = %s"
+WRITE_PAYMENT = """
+UPDATE payments_payment SET status = %s, paid_at = %s, amount_paid = %s, deposit_paid_at = %s WHERE id = %s
+"""
 WRITE_EVENT = """
 INSERT INTO payments_paymentevent (payment_id, from_status, to_status, evidence, by_id, at)
 SELECT id, %s, %s, %s, %s, %s FROM moved
@@ -102,12 +104,14 @@ def open_payment(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
     spend: bool = True,
+    deposit: int | None = None,
 ) -> Payment:
     """Open a payment of `amount` whole KES and spend the payer's credit on it; it may come back paid.
 
-    A payment that comes back paid is not announced: the thing it buys does not point at it yet, so the caller
-    grants it. The same `idempotency_key` of the same creator returns the payment it opened the first time. Who opens
-    several for one prompt opens all of them without spending (`spend`), and calls `spend_credit` after.
+    What it buys is given once `deposit` KES of it have come: all of it, unless said otherwise. A payment that comes
+    back with its deposit paid is not announced: the thing it buys does not point at it yet, so the caller grants it.
+    The same `idempotency_key` of the same creator returns the payment it opened the first time. Who opens several for
+    one prompt opens all of them without spending (`spend`), and calls `spend_credit` after.
 
     :raises InvalidAmount: the amount is negative or no whole number
     :raises IdempotencyKeyReused: the key came before with another body
@@ -133,9 +137,11 @@ def open_payment(
         head_id=head_id,
         description=description,
         amount_due=amount,
+        deposit=amount if deposit is None else deposit,
         created_by_id=created_by_id,
         created_at=now,
         expires_at=now + settings.PAYMENT_LIFETIME,
+        deposit_paid_at=None if amount else now,
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
@@ -166,6 +172,8 @@ def record_comp(
         payer_id=payer_id,
         description=description,
         amount_due=0,
+        deposit=0,
+        deposit_paid_at=now,
         created_by_id=by_id,
         created_at=now,
         expires_at=now,
@@ -235,10 +243,10 @@ def take_money(
     now: datetime,
     amount: int | None = None,
 ) -> list[Payment]:
-    """Put a receipt's money where it belongs and tell the listeners of each payment it covers.
+    """Put a receipt's money where it belongs and tell the listeners of each payment whose deposit it completes.
 
     Runs inside the caller's transaction with member, payments and receipt locked. `amount` is the part of the
-    receipt that is being placed, all that is left of it by default. Returns the payments that became paid.
+    receipt that is being placed, all that is left of it by default. Returns the payments that were told of.
     """
     allocation.place(
         receipt=receipt,
@@ -266,7 +274,7 @@ def take_money(
 
 
 def tell_paid(*, payment: Payment, now: datetime) -> None:
-    """Tell the listeners that the payment is covered; what fails is retried by a job that commits with the money."""
+    """Tell the listeners that what the payment buys may be given; what fails is retried by a job, committed with it."""
     if not payment_paid.announce(payment_id=payment.pk, now=now):
         _retry_later(payment, now=now)
 
@@ -281,7 +289,9 @@ def tell_unpaid(*, payment: Payment, now: datetime) -> None:
 def retry_listeners(*, payment_id: int, now: datetime) -> bool:
     """Tell the listeners again what the payment is now; return whether all of them heard it. Twice is harmless."""
     payment = lock_payment(payment_id)
-    signal = {S.PAID: payment_paid, S.CANCELLED: payment_cancelled}.get(payment.status, payment_unpaid)
+    signal = payment_unpaid if payment.deposit_paid_at is None else payment_paid
+    if payment.status == S.CANCELLED:
+        signal = payment_cancelled
     heard = signal.announce(payment_id=payment_id, now=now)
     if heard:
         review.close_for_payment(
@@ -350,7 +360,7 @@ def _take_out(
 ) -> None:
     """Take a part of a locked allocation out of its locked payment and put it on `put_on`."""
     payment = live.payment
-    was_paid = payment.status == S.PAID
+    was_given = payment.deposit_paid_at is not None
     allocation.take_back(live, put_on=put_on, by_id=by_id, now=now)
     if part < live.amount:
         rest = Share(payment, live.amount - part, AllocationRule(live.rule))
@@ -358,8 +368,10 @@ def _take_out(
             receipt=live.receipt, taken_from=put_on, amount=rest.amount, shares=[rest], by_id=by_id, now=now
         )
     payment.amount_paid -= part
+    if payment.amount_paid < payment.deposit:
+        payment.deposit_paid_at = None
     _move(payment, to=_after_loss(payment, went_back=went_back, now=now), evidence=why, by_id=by_id, now=now)
-    if was_paid:
+    if was_given and payment.deposit_paid_at is None:
         tell_unpaid(payment=payment, now=now)
 
 
@@ -437,13 +449,13 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
 
     Cancelling again changes nothing.
 
-    :raises InvalidTransition: it is paid or refunded
+    :raises InvalidTransition: it is paid or refunded, or what it buys was given for a deposit
     :raises PaymentNotFound: no such payment
     """
     payment = lock_payment(payment_id)
     if payment.status == S.CANCELLED:
         return payment
-    if payment.status not in PAYABLE:
+    if payment.status not in PAYABLE or payment.deposit_paid_at is not None:
         raise InvalidTransition
     _return_to_credit(payment, by_id=by_id, now=now)
     _move(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
@@ -576,34 +588,38 @@ def _move(
     if to != came_from and to not in TRANSITIONS[came_from]:
         raise InvalidTransition
     payment.status, payment.paid_at = to, paid_at
+    row = [to, paid_at, payment.amount_paid, payment.deposit_paid_at, payment.pk]
     with connection.cursor() as cursor:
         if to == came_from:
-            cursor.execute(WRITE_PAYMENT, [to, paid_at, payment.amount_paid, payment.pk])
+            cursor.execute(WRITE_PAYMENT, row)
         else:
             # One statement: a status never changes without its history.
             cursor.execute(
                 f"WITH moved AS ({WRITE_PAYMENT} RETURNING id) {WRITE_EVENT}",
-                [to, paid_at, payment.amount_paid, payment.pk, came_from, to, evidence[:160], by_id, now],
+                [*row, came_from, to, evidence[:160], by_id, now],
             )
 
 
 def _take(
     payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime
 ) -> bool:
-    """Add money to a locked payment; return whether that covered it."""
+    """Add money to a locked payment; return whether that completed its deposit."""
     had_money = payment.amount_paid > 0
     payment.amount_paid += amount
-    if payment.amount_owed:
-        _move(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
-        return False
-    if had_money:
-        # The money that covers it is the one that moved last, in whatever order we learnt of them.
+    if had_money and payment.amount_paid >= payment.deposit:
+        # The money that reaches it is the one that moved last, in whatever order we learnt of them.
         earlier = payment.allocations.filter(undone_at__isnull=True).exclude(rule=AllocationRule.CREDIT)
         moved_at = max(moved_at, earlier.aggregate(last=Max("receipt__paid_at"))["last"] or moved_at)
     # Money from before the payment existed (credit, a deposit found later) covers it from its first moment.
-    paid_at = max(moved_at, payment.created_at)
-    _move(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=paid_at)
-    return True
+    moved_at = max(moved_at, payment.created_at)
+    completes = payment.deposit_paid_at is None and payment.amount_paid >= payment.deposit
+    if completes:
+        payment.deposit_paid_at = moved_at
+    if payment.amount_owed:
+        _move(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
+    else:
+        _move(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
+    return completes
 
 
 def _record_birth(payment: Payment, *, evidence: str, by_id: int | None, now: datetime) -> None:

@@ -32,9 +32,9 @@ class News(Signal):
         return heard
 
 
-# (payment_id, now) The payment is covered; what it buys may be given.
+# (payment_id, now) The payment is covered, or as much of it as was asked for first; what it buys may be given.
 payment_paid = News()
-# (payment_id, now) Money that had covered the payment went back: a reversal, a void, an undone assignment.
+# (payment_id, now) Too little is left of that money: a reversal, a void, an undone assignment.
 payment_unpaid = News()
 # (payment_id, now) The payment was withdrawn before it was paid.
 payment_cancelled = News()

@@ -87,7 +87,7 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
             gate=gate,
             recorded_by_id=recorded_by_id,
         )
-    amount, reference = (None, None) if reason == Reason.ACTIVE else _to_pay(known, best, member.member_number)
+    amount, reference = _to_pay(known, best, reason, member.member_number)
     return Answer(
         decision=decision,
         reason=reason,
@@ -144,10 +144,17 @@ def _last_day(best: Subscription | None, reason: Reason) -> date | None:
     return None
 
 
-def _to_pay(known: list[Subscription], best: Subscription | None, member_number: str) -> tuple[int | None, str]:
-    """Return what would open the gate: the open payment, else the renewal, payable under the member number."""
+def _to_pay(
+    known: list[Subscription], best: Subscription | None, reason: Reason, member_number: str
+) -> tuple[int | None, str | None]:
+    """Return what is to be paid, and to which account.
+
+    The rest of a period given for its deposit, or the open payment; else the renewal, under the member number.
+    """
+    if reason == Reason.ACTIVE:
+        return (best.payment.amount_owed, best.payment.reference) if best.payment.amount_owed else (None, None)
     for each in known:
-        if each.status == Status.PENDING and each.payment.amount_owed:
+        if each.payment.amount_owed and (each.status == Status.PENDING or each.fact == Fact.GRANTED):
             return each.payment.amount_owed, each.payment.reference
     if best is None:
         return None, member_number

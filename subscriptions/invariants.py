@@ -5,19 +5,20 @@ from payments.invariants import Invariant
 INVARIANTS = [
     Invariant(
         "S01",
-        "Nobody has access without money: what was granted has a paid payment of its price, or a comp of nothing.",
+        "Nobody has access without money: what was granted has a payment of its price with its deposit, or of nothing.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN payments_payment p ON p.id = s.payment_id
-        WHERE s.fact = 'granted' AND (p.status <> 'paid' OR p.amount_due <> CASE
+        WHERE s.fact = 'granted' AND (p.status NOT IN ('paid', 'partially_paid') OR p.deposit_paid_at IS NULL
+            OR p.amount_due <> CASE
             WHEN s.origin = 'bought' THEN s.price + s.joining_fee - s.value_carried ELSE 0 END)
         """,
     ),
     Invariant(
         "S02",
-        "No money without access: what a paid payment bought is granted, or a person has been told.",
+        "No money without access: what a payment with its deposit bought is granted, or a person has been told.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN payments_payment p ON p.id = s.payment_id
-        WHERE p.status = 'paid' AND s.fact <> 'granted' AND NOT EXISTS (
+        WHERE p.deposit_paid_at IS NOT NULL AND s.fact <> 'granted' AND NOT EXISTS (
             SELECT FROM payments_reviewitem i WHERE i.payment_id = p.id
             AND i.reason IN ('listener_failed', 'contradiction'))
         """,

@@ -81,6 +81,9 @@ class Plan(models.Model):
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="plans")
     price = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES, once per member and group.")
+    deposit_percent = models.PositiveSmallIntegerField(
+        default=100, help_text="Share of the amount that must have come before access is given; 100: all of it."
+    )
     interval = models.CharField(max_length=8, choices=Interval)
     interval_count = models.PositiveSmallIntegerField(default=1)
     grace_days = models.PositiveSmallIntegerField(default=0)
@@ -98,6 +101,9 @@ class Plan(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(interval_count__gt=0), name="plan_lasts_some_time"),
+            models.CheckConstraint(
+                condition=Q(deposit_percent__gte=1, deposit_percent__lte=100), name="plan_deposit_is_a_share"
+            ),
             models.CheckConstraint(
                 condition=reduce(or_, (Q(interval=unit, interval_count__lte=most) for unit, most in LONGEST.items())),
                 name="plan_lasts_ten_years_at_most",

@@ -42,6 +42,7 @@ class PlanSerializer(ModelSerializer):
             "group",
             "price",
             "joining_fee",
+            "deposit_percent",
             "interval",
             "interval_count",
             "grace_days",
@@ -61,6 +62,7 @@ class PlanWriteSerializer(PlanSerializer):
 
     group = serializers.PrimaryKeyRelatedField(queryset=PlanGroup.objects.all())
     interval_count = serializers.IntegerField(min_value=1, required=False)
+    deposit_percent = serializers.IntegerField(min_value=1, max_value=100, required=False)
 
     def validate(self, attrs):
         unit, count = (attrs.get(name, getattr(self.instance, name, 1)) for name in ("interval", "interval_count"))

@@ -69,7 +69,8 @@ FAULTS = {
         "UPDATE payments_receipt SET code = ' tkn1ab2c3d' WHERE code = 'TKN0000002'",
     ],
     "P02": [
-        "UPDATE payments_payment SET amount_paid = 700, status = 'partially_paid', paid_at = NULL WHERE id = %(p)s"
+        "UPDATE payments_payment SET amount_paid = 700, status = 'partially_paid', paid_at = NULL,"
+        " deposit_paid_at = NULL WHERE id = %(p)s"
     ],
     "P03": ["DELETE FROM payments_ledgerentry WHERE account = 'sales' AND payment_id = %(p)s"],
     "P04": ["UPDATE payments_receipt SET amount = 1600 WHERE id = %(r)s"],
@@ -125,7 +126,8 @@ FAULTS = {
     ],
     "P22": [
         "DELETE FROM payments_allocation WHERE receipt_id = %(r)s",
-        "UPDATE payments_payment SET status = 'processing', amount_paid = 0, paid_at = NULL WHERE id = %(p)s",
+        "UPDATE payments_payment SET status = 'processing', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL"
+        " WHERE id = %(p)s",
     ],
 }
 
@@ -159,7 +161,7 @@ def test_the_database_refuses_allocations_over_the_receipt():
     victim = open_payment(amount=10)
 
     with refused("exceed its money"):
-        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON)
+        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
         victim.allocations.create(receipt=receipt, amount=10, rule="by_hand", created_at=NOON)
 
 
@@ -167,7 +169,7 @@ def test_the_database_refuses_a_payment_that_counts_what_is_not_allocated():
     victim = open_payment(amount=10)
 
     with refused("does not count"):
-        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON)
+        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
 
 
 def test_the_database_refuses_an_allocation_that_its_payment_does_not_count():

@@ -201,6 +201,7 @@ def _open(
             created_by_id=created_by_id,
             now=now,
             spend=False,
+            deposit=-(-amount * plan.deposit_percent // 100),  # rounded up
             **opening,
         )
     return Subscription.objects.create(
@@ -222,7 +223,7 @@ def _spend_and_grant(bought: Sequence[Subscription], *, by_id: int, now: datetim
     for each in reversed(bought):
         if each.payment.status != PaymentStatus.PAID:
             payment_services.spend_credit(payment=each.payment, by_id=by_id, now=now)
-        if each.payment.status == PaymentStatus.PAID:
+        if each.payment.deposit_paid_at is not None:
             grant_for_payment(payment_id=each.payment_id, now=now)
 
 

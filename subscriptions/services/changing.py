@@ -40,6 +40,12 @@ class SamePlan(Conflict):
     code, message = "same_plan", "This is already the plan."
 
 
+class OwesFirst(Conflict):
+    """Money is still owed for the running period, so what is unused of it was not all paid."""
+
+    code, message = "owes_first", "Please pay what is still owed for this subscription first."
+
+
 class WorthAsMuch(Conflict):
     """What is unused already covers the new plan: an upgrade would swallow money."""
 
@@ -67,7 +73,7 @@ def upgrade(
     unused value was reckoned: whole KES rounded down, never more than was paid. Asking again while the upgrade
     is pending returns it.
 
-    :raises NotRunning, FrozenNow, OtherGroup, SamePlan, WorthAsMuch, PlanNotOnSale, AlreadyPending: see each
+    :raises NotRunning, FrozenNow, OtherGroup, SamePlan, OwesFirst, WorthAsMuch, PlanNotOnSale, AlreadyPending: see each
     :raises PlanNotFound: there is no such plan
     """
     asked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
@@ -90,6 +96,8 @@ def upgrade(
         raise AlreadyPending("Another purchase is waiting for its payment; pay it or cancel it first.")
     if Freeze.objects.covering(today).filter(subscription=running).exists():
         raise FrozenNow
+    if running.payment.amount_owed:
+        raise OwesFirst
     paid = running.price if running.origin == Origin.BOUGHT else 0
     value = unused_value(
         as_period(running),

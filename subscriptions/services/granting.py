@@ -17,17 +17,17 @@ from subscriptions.services.calendars import frozen_days, granted_periods, lock_
 
 @transaction.atomic(savepoint=False)  # inside the money's transaction, where each listener has a savepoint
 def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
-    """Give the period that the paid payment bought, from the day the money moved; None when it bought none.
+    """Give the period that the payment bought, from the day its deposit had come; None when it bought none.
 
-    Money wins: a cancelled or revoked period whose payment is paid is granted too. A payment that is not paid
-    grants nothing.
+    The deposit is the whole payment unless the plan asks for less first; what is still owed then changes no date.
+    Money wins: a cancelled or revoked period is granted too. A payment without its deposit grants nothing.
     """
     found = _lock_bought(payment_id)
     if found is None:
         return None
     subscription, chain = found
-    if subscription.payment.status == PaymentStatus.PAID and subscription.fact != Fact.GRANTED:
-        _grant(subscription, chain, paid_at=subscription.payment.paid_at, now=now)
+    if subscription.payment.deposit_paid_at is not None and subscription.fact != Fact.GRANTED:
+        _grant(subscription, chain, paid_at=subscription.payment.deposit_paid_at, now=now)
     return subscription
 
 
@@ -42,7 +42,7 @@ def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
     if found is None:
         return None
     subscription, chain = found
-    if subscription.payment.status != PaymentStatus.PAID and subscription.fact == Fact.GRANTED:
+    if subscription.payment.deposit_paid_at is None and subscription.fact == Fact.GRANTED:
         _revoke(subscription, chain, now=now)
     return subscription
 

@@ -53,7 +53,8 @@ def noon_on(day: date) -> datetime:
 def pending(plan=None, member=None, now=NOON, **fields) -> Subscription:
     """A period that was bought and not paid."""
     plan, member = plan or PlanFactory(), member or MemberFactory()
-    payment = fields.pop("payment", None) or open_payment(payer=member, amount=plan.price, now=now)
+    deposit = -(-plan.price * plan.deposit_percent // 100)
+    payment = fields.pop("payment", None) or open_payment(payer=member, amount=plan.price, now=now, deposit=deposit)
     return Subscription.objects.create(
         member=member, payment=payment, created_by=member, created_at=now, **(snapshot(plan) | fields)
     )
@@ -73,6 +74,18 @@ def pay(payment: Payment, *, at: datetime) -> Payment:
     payment.refresh_from_db()
     put_money_down(payment.payer, payment.amount_owed, at, payments=[payment])
     return payment
+
+
+@transaction.atomic
+def pay_some(payment: Payment, amount: int, *, at: datetime) -> Receipt:
+    """Money to the paybill: so much of what the payment owes."""
+    payment.refresh_from_db()
+    receipt = Receipt.objects.create(
+        channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=payment.payer, created_at=at
+    )
+    shares = [Share(payment, amount, AllocationRule.REFERENCE)]
+    payment_services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
+    return receipt
 
 
 def granted(plan=None, member=None, on: date = TODAY, **fields) -> Subscription:

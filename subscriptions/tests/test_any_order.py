@@ -15,7 +15,7 @@ from payments.services import expire_due, reverse_receipt
 from subscriptions import services
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.periods import business_day
-from subscriptions.tests.factories import MemberFactory, PlanFactory, pay
+from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
 from subscriptions.tests.test_invariants import INVARIANTS
 from subscriptions.tests.test_statuses import status
 
@@ -30,7 +30,11 @@ BEGINNINGS = st.builds(
 )
 DEEDS = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([1, 3, 10, 28, 31]), PICK),
-    st.tuples(st.sampled_from(["buy", "pay", "pay", "reverse", "upgrade", "cancel", "undo", "unfreeze"]), PICK, PICK),
+    st.tuples(
+        st.sampled_from(["buy", "pay", "pay_part", "pay", "reverse", "upgrade", "cancel", "undo", "unfreeze"]),
+        PICK,
+        PICK,
+    ),
     st.tuples(st.just("freeze"), PICK, st.integers(1, 20)),
     st.tuples(st.just("close"), st.integers(-3, 9), st.integers(1, 9)),
 )
@@ -47,7 +51,9 @@ class Club:
             PlanFactory(price=900, interval="months", grace_days=5, late_renewal="from_expiry"),
             PlanFactory(price=100, interval="days", interval_count=3),
             PlanFactory(price=5000, interval="years", max_freezes=3, max_freeze_days=30),
-            PlanFactory(price=2500, interval="months", interval_count=3, max_freezes=2, max_freeze_days=20),
+            PlanFactory(
+                price=2500, interval="months", interval_count=3, max_freezes=2, max_freeze_days=20, deposit_percent=40
+            ),
         ]
 
     def subscription(self, pick):
@@ -68,6 +74,12 @@ class Club:
         open_ones = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
         if open_ones:
             pay(open_ones[pick % len(open_ones)], at=self.now)
+
+    def pay_part(self, pick, part):
+        open_ones = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
+        if open_ones:
+            payment = open_ones[pick % len(open_ones)]
+            pay_some(payment, max(1, payment.amount_owed * (part % 4) // 4), at=self.now)
 
     def reverse(self, pick, _):
         receipts = list(Receipt.objects.filter(reversed_at=None).order_by("pk"))

@@ -72,6 +72,7 @@ def test_anyone_reads_what_is_on_sale(visitor, plan):
             "group": {"id": plan.group_id, "name": "Gym access", "opens_gate": True},
             "price": 1500,
             "joining_fee": 0,
+            "deposit_percent": 100,
             "interval": "months",
             "interval_count": 1,
             "grace_days": 0,
