@@ -14,7 +14,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments import evidence, pushes, services
 from payments.daraja import client, limits
-from payments.daraja.errors import Busy, DarajaError, NotSent
+from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.result_codes import Verdict, verdict
 from payments.models import Callback, CallbackOutcome, PushStatus, ReviewItem, ReviewReason, ReviewStatus, StkPush
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 PASS = 45.0  # seconds one pass of checks may take; the next begins before that, and they share the work
 HANDSET = timedelta(minutes=3)  # "no answer" before this is not the last word: a prompt may still be on the phone
 CLAIM = timedelta(minutes=2)  # how long one process keeps a push to itself while it asks about it
+CONFIRM_UNTIL = timedelta(hours=1)  # how long Safaricom may know nothing of a prompt that its callback paid
 LOST_JOB = timedelta(seconds=30)
 LOST_WORKER = timedelta(seconds=60)
 SILENT_HEART = 20  # seconds; workers beat every ten, and are looked for every ten: within half a minute in all
@@ -96,6 +97,31 @@ def check(*, push_id: int, now: datetime) -> None:
         if said != Verdict.OPEN and not too_soon:
             evidence.apply_stk_result(push_id=push_id, result=result, source="query", now=now)
     pushes.note_check(push_id=push_id, now=now)  # changes nothing once it has ended
+
+
+def confirm(*, push_id: int, now: datetime) -> None:
+    """Ask Safaricom about a success that only a callback's secret address vouched for; a person looks at a doubt.
+
+    :raises DarajaError: nothing was learnt; ask again later
+    """
+    push = StkPush.objects.get(pk=push_id)
+    limits.enter(urgent=False)
+    try:
+        result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
+        if verdict(result.result_code) == Verdict.OPEN:
+            raise Unknown(f"Safaricom says {result.result_code}.")
+    except Busy:
+        raise
+    except DarajaError as error:
+        if now < pushes.asked_at(push) + CONFIRM_UNTIL:
+            raise
+        pushes.doubt(
+            push_id=push_id, why=f"A callback paid this prompt; Safaricom does not confirm it: {error}", now=now
+        )
+        return
+    if verdict(result.result_code) != Verdict.SUCCEEDED:
+        why = f"A callback paid this prompt, and Safaricom says it ended with {result.result_code}. Look for the money."
+        pushes.doubt(push_id=push_id, why=why, now=now)
 
 
 def find_lost_sends(*, now: datetime) -> int:

@@ -40,6 +40,12 @@ def send_push(push_id: int) -> None:
     pushes.send(push_id=push_id, now=now())
 
 
+@app.task(name="payments.confirm_push", retry=PATIENT)
+def confirm_push(push_id: int) -> None:
+    """Ask whether Safaricom knows of a success that its callback told."""
+    healing.confirm(push_id=push_id, now=now())
+
+
 @app.task(name="payments.ask_about_code", retry=PATIENT)
 def ask_about_code(check_id: int) -> None:
     """Ask Safaricom what became of an M-Pesa code."""

@@ -40,6 +40,8 @@ CHECK_AFTER = (
 )
 # A push that Safaricom never named cannot be asked about: only its callback can tell, and comes within minutes.
 NAMELESS_WAIT = timedelta(minutes=15)
+# By then the answer to the push, which the callback overtook, is recorded.
+CONFIRM_AFTER = {"seconds": 20}
 # A prompt that comes later than this after it was asked for would surprise the person.
 LATEST_SEND = timedelta(minutes=2)
 # Prompts on one phone, whoever asks: more is harassment.
@@ -217,6 +219,8 @@ def _write_outcome(push: StkPush, outcome: PushAccepted | DarajaError, *, now: d
 
 def _name(push: StkPush, accepted: PushAccepted, *, now: datetime) -> None:
     """Write the names Safaricom gave a push; when its callback was quicker, that is all there is to write."""
+    if push.checkout_request_id not in (None, accepted.checkout_request_id):
+        doubt(push_id=push.pk, why="Safaricom names this prompt otherwise than the callback that paid it.", now=now)
     push.merchant_request_id, push.checkout_request_id = accepted.merchant_request_id, accepted.checkout_request_id
     fields = ["merchant_request_id", "checkout_request_id"]
     if push.status in (S.SENDING, S.UNKNOWN):
@@ -290,6 +294,22 @@ def lose_track(*, push_id: int, now: datetime) -> bool:
     push.result_desc = "The worker ended before it could record what Safaricom said."
     push.save(update_fields=["status", "next_check_at", "result_desc"])
     return True
+
+
+def take_names(push: StkPush, *, merchant_request_id: str, checkout_request_id: str) -> None:
+    """Keep the names that a success gives a locked push which Safaricom's own answer has not named.
+
+    The secret address alone vouches for such a success (docs/decisions/0013). It counts at once, and Safaricom is
+    asked about the name soon after, by a job that commits with the money.
+    """
+    push.merchant_request_id, push.checkout_request_id = merchant_request_id, checkout_request_id
+    push.save(update_fields=["merchant_request_id", "checkout_request_id"])
+    jobs.configure_task("payments.confirm_push", schedule_in=CONFIRM_AFTER).defer(push_id=push.pk)
+
+
+def doubt(*, push_id: int, why: str, now: datetime) -> None:
+    """Let a person look at a success that Safaricom does not confirm. The money stands until then."""
+    review.open_item(reason=ReviewReason.CONTRADICTION, detail=why, push_id=push_id, now=now)
 
 
 # --- Ended ----------------------------------------------------------------------------------------

@@ -296,6 +296,10 @@ def _believed(moved_at: datetime | None, push: StkPush, now: datetime) -> dateti
 
 
 def _end(push: StkPush, result: StkResult, *, now: datetime, status: PushStatus = PushStatus.SUCCEEDED) -> None:
+    if status == PushStatus.SUCCEEDED and not push.checkout_request_id:
+        pushes.take_names(
+            push, merchant_request_id=result.merchant_request_id, checkout_request_id=result.checkout_request_id
+        )
     if push.status != PushStatus.SUCCEEDED:
         pushes.end(push, status=status, result_code=result.result_code, result_desc=result.result_desc, now=now)
 

@@ -15,7 +15,7 @@ from procrastinate.worker import Worker
 
 from payments import evidence, healing, pushes
 from payments.daraja import limits
-from payments.daraja.errors import Busy
+from payments.daraja.errors import Busy, DarajaError
 from payments.daraja.messages import parse_stk_callback
 from payments.models import Callback, PaymentStatus, PushStatus, Receipt, ReviewItem, ReviewReason, StkPush
 from payments.signals import payment_paid
@@ -54,6 +54,89 @@ def checked(push, now=NOON + MINUTE):
     push.refresh_from_db()
     push.payment.refresh_from_db()
     return push
+
+
+# --- A success that only the secret address vouched for ----------------------------------------------
+
+
+@pytest.fixture
+def overtaken(wire):
+    """A prompt of which a callback told the names before Safaricom's own answer did."""
+    push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None)
+    evidence.apply_stk_result(push_id=push.pk, result=parse_stk_callback(stk_body(push)), source="callback", now=NOON)
+    push.refresh_from_db()
+    return push
+
+
+def doubts():
+    return list(ReviewItem.objects.values_list("reason", "detail"))
+
+
+def test_a_success_that_names_its_prompt_itself_pays_and_is_confirmed_by_a_job(wire, overtaken):
+    assert (overtaken.checkout_request_id, overtaken.payment.status) == ("ws_CO_unknown", PaymentStatus.PAID)
+    job = ProcrastinateJob.objects.get(task_name="payments.confirm_push")
+    assert job.args == {"push_id": overtaken.pk}
+    wire.query(**told(overtaken, "0"))
+
+    jobs.tasks["payments.confirm_push"].func(push_id=overtaken.pk)
+
+    assert doubts() == []
+
+
+def test_a_success_of_a_prompt_with_a_name_needs_no_confirming():
+    push = make_push()
+
+    evidence.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
+
+    assert not ProcrastinateJob.objects.filter(task_name="payments.confirm_push").exists()
+
+
+def test_a_success_that_safaricom_contradicts_is_shown_to_a_person_and_stands(wire, overtaken):
+    wire.query(**told(overtaken, "1032"))
+
+    healing.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
+
+    why = "A callback paid this prompt, and Safaricom says it ended with 1032. Look for the money."
+    assert doubts() == [("contradiction", why)]
+    assert Receipt.objects.get().reversed_at is None
+
+
+@pytest.mark.parametrize(
+    "answer", [refusal("500.001.1001", "The transaction does not Exist", 500), {"body": requests.ReadTimeout()}]
+)
+def test_a_success_that_safaricom_knows_nothing_of_for_an_hour_is_shown_to_a_person(wire, overtaken, answer):
+    wire.query(**answer)
+
+    with pytest.raises(DarajaError):
+        healing.confirm(push_id=overtaken.pk, now=NOON + 59 * MINUTE)
+    assert doubts() == []
+    healing.confirm(push_id=overtaken.pk, now=NOON + 60 * MINUTE)
+
+    assert [reason for reason, _ in doubts()] == ["contradiction"]
+
+
+def test_a_prompt_that_is_still_open_at_safaricom_is_asked_about_again(wire, overtaken):
+    wire.query(**told(overtaken, "4999"))
+
+    with pytest.raises(DarajaError):
+        healing.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
+
+
+def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_shown_to_a_person(wire):
+    push = make_push(status=PushStatus.CREATED)
+
+    def overtake(request):
+        push.refresh_from_db()
+        result = parse_stk_callback(stk_body(push))
+        evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
+        return (200, {}, json.dumps(ACCEPTED | {"CheckoutRequestID": "ws_CO_true"}))
+
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, overtake)
+    pushes.send(push_id=push.pk, now=NOON)
+
+    push.refresh_from_db()
+    assert push.checkout_request_id == "ws_CO_true"
+    assert doubts() == [("contradiction", "Safaricom names this prompt otherwise than the callback that paid it.")]
 
 
 # --- Asking about open prompts -----------------------------------------------------------------------
@@ -545,7 +628,7 @@ def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
 @pytest.mark.django_db(transaction=True)
 def test_every_periodic_job_runs_in_a_worker_and_comes_to_an_end():
     for name in sorted(name for name in jobs.tasks if name.startswith("payments.") and "send" not in name):
-        if name not in ("payments.retry_listeners", "payments.ask_about_code"):
+        if name not in ("payments.retry_listeners", "payments.ask_about_code", "payments.confirm_push"):
             jobs.configure_task(name).defer(timestamp=1)
 
     with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:
