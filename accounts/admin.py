@@ -4,6 +4,7 @@ from copy import copy
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.shortcuts import redirect
@@ -17,7 +18,11 @@ from accounts.services import audit, people
 from accounts.views.signing_in import caller_of
 from api.admin import ClubModelAdmin, ReadOnlyAdmin
 from api.clock import now
+from api.permissions import is_at_least
+from api.phones import masked
 
+# Roles say what somebody may do here, never groups.
+admin.site.unregister(Group)
 # django-otp's own pages would give somebody a second factor that nobody audits and no seal protects.
 admin.site.unregister([TOTPDevice, StaticDevice])
 
@@ -35,20 +40,37 @@ class WithoutOpeningDoors:
 
 
 @admin.register(CustomUser)
-class CustomUserAdmin(UserAdmin, ClubModelAdmin):
+class CustomUserAdmin(ClubModelAdmin, UserAdmin):
     """People: looked up by any of their names and numbers."""
 
     form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
     list_filter = ["role", "is_active"]
     search_fields = ["member_number", "username", "first_name", "last_name", "email", "phone_number"]
-    readonly_fields = ["member_number", "added_by", "last_login", "date_joined"]
+    add_fieldsets = UserAdmin.add_fieldsets  # django-unfold's base has none
+    readonly_fields = ["member_number", "masked_phone", "added_by", "last_login", "date_joined"]
     fieldsets = [
         (None, {"fields": ["member_number", "username", "password"]}),
         ("Person", {"fields": ["first_name", "last_name", "dob", "email", "phone_number", "emergency_contact"]}),
         ("Access", {"fields": ["role", "is_active", "is_staff", "is_superuser", "groups"]}),
         ("Dates", {"fields": ["added_by", "last_login", "date_joined", "consented_at"]}),
     ]
+
+    def get_list_display(self, request):
+        return [_shown(name, request) for name in super().get_list_display(request)]
+
+    def get_search_fields(self, request):
+        return [name for name in super().get_search_fields(request) if _shown(name, request) == name]
+
+    def get_fieldsets(self, request, obj=None):
+        return [
+            (title, {**options, "fields": [_shown(name, request) for name in options["fields"]]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
+
+    @admin.display(description="phone number")
+    def masked_phone(self, person):
+        return masked(person.phone_number) if person.phone_number else None
 
     def get_readonly_fields(self, request, obj=None):
         """What makes somebody staff or more is a superuser's to give."""
@@ -57,9 +79,6 @@ class CustomUserAdmin(UserAdmin, ClubModelAdmin):
 
     def has_change_permission(self, request, obj=None):
         return super().has_change_permission(request, obj) and self.may_touch(request.user, obj)
-
-    def has_delete_permission(self, request, obj=None):
-        return super().has_delete_permission(request, obj) and self.may_touch(request.user, obj)
 
     def may_touch(self, user, person) -> bool:
         """Say whether `person` is below `user`, as everywhere else: who sets a password can become its owner."""
@@ -109,3 +128,10 @@ class LoginSessionAdmin(ReadOnlyAdmin):
 class SecurityEventAdmin(ReadOnlyAdmin):
     list_display = ["at", "event", "outcome", "user", "actor", "ip"]
     list_select_related = ["user", "actor"]
+
+
+def _shown(field: str, request) -> str:
+    """Return what stands in the place of a person's field: trainers see no whole phone number."""
+    if field == "phone_number" and not is_at_least(request.user, "Receptionist"):
+        return "masked_phone"
+    return field

@@ -1,0 +1,53 @@
+"""Trainers find people in the admin without learning anybody's whole phone number."""
+
+import pytest
+
+from accounts.models import Role
+from accounts.tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+PEOPLE = "/admin/accounts/customuser/"
+NUMBER, MASKED = "254711222333", "2547****333"
+
+
+@pytest.fixture
+def person():
+    return UserFactory(phone_number=NUMBER, first_name="Wanjiru")
+
+
+@pytest.fixture
+def seen_by(client):
+    """The content of a page of the admin, as somebody of this role sees it."""
+
+    def get(role, address=""):
+        client.force_login(UserFactory(role=role, is_staff=True))
+        return client.get(PEOPLE + address, secure=True).content.decode()
+
+    return get
+
+
+@pytest.mark.parametrize("page", ["list", "person"])
+def test_a_trainer_sees_a_masked_number(seen_by, person, page):
+    content = seen_by(Role.TRAINER, "" if page == "list" else f"{person.pk}/change/")
+
+    assert MASKED in content
+    assert NUMBER not in content
+
+
+@pytest.mark.parametrize("page", ["list", "person"])
+def test_a_receptionist_sees_the_number(seen_by, person, page):
+    assert NUMBER in seen_by(Role.RECEPTIONIST, "" if page == "list" else f"{person.pk}/change/")
+
+
+def test_a_trainer_cannot_guess_a_number_by_searching_for_parts_of_it(seen_by, person):
+    assert "Wanjiru" in seen_by(Role.RECEPTIONIST, "?q=254711222")
+    assert "Wanjiru" not in seen_by(Role.TRAINER, "?q=254711222")
+
+
+def test_a_trainer_cannot_guess_a_number_by_a_filter_in_the_address(client, person):
+    client.force_login(UserFactory(role=Role.TRAINER, is_staff=True))
+
+    answer = client.get(f"{PEOPLE}?phone_number__startswith=25471", secure=True)
+
+    assert answer.status_code == 400

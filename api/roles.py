@@ -1,0 +1,60 @@
+"""Which role may do what in the admin: one table, from the user's `role` alone.
+
+Neither `is_superuser` nor Django's permissions and groups count: what is no role's is nobody's.
+The admin follows the API: a role that may not do a thing over HTTP may not do it here.
+"""
+
+from dataclasses import dataclass, field
+
+from api.permissions import is_at_least
+
+
+@dataclass(frozen=True)
+class Page:
+    """The least role for each thing done with a model's rows; None is nobody. Nothing is ever deleted."""
+
+    view: str
+    add: str | None = None
+    change: str | None = None
+    acts: dict[str, str] = field(default_factory=dict)  # what the page's own buttons do
+
+
+PAGES = {
+    # People, and what happened to their access. Who is below whom is asked besides (accounts/admin.py).
+    "accounts.customuser": Page(view="Trainer", add="Receptionist", change="Receptionist"),
+    "accounts.loginsession": Page(view="Manager"),
+    "accounts.securityevent": Page(view="Manager"),
+    # Money is only read: services write it.
+    "payments.payment": Page(view="Trainer"),
+    "payments.paymentevent": Page(view="Trainer"),
+    "payments.stkpush": Page(view="Trainer"),
+    "payments.receipt": Page(view="Trainer"),
+    "payments.allocation": Page(view="Trainer"),
+    "payments.ledgerentry": Page(view="Manager"),
+    "payments.refund": Page(view="Manager"),
+    "payments.cashsession": Page(view="Receptionist"),
+    "payments.codeclaim": Page(view="Receptionist"),
+    "payments.codecheck": Page(view="Manager"),
+    "payments.callback": Page(view="Manager"),
+    "payments.reviewitem": Page(view="Manager", acts={"assign": "Manager", "undo": "Manager", "dismiss": "Manager"}),
+    # The price list is edited, what was sold is only read.
+    "subscriptions.plangroup": Page(view="Trainer", add="Manager", change="Manager"),
+    "subscriptions.plan": Page(view="Trainer", add="Manager", change="Manager"),
+    "subscriptions.subscription": Page(view="Trainer"),
+    "subscriptions.freeze": Page(view="Trainer"),
+    "subscriptions.closure": Page(view="Trainer"),
+    "subscriptions.visit": Page(view="Trainer"),
+    # Jobs.
+    "procrastinate.procrastinatejob": Page(view="Admin", acts={"retry": "Admin", "cancel": "Admin", "abort": "Admin"}),
+    "procrastinate.procrastinateevent": Page(view="Admin"),
+}
+
+
+def may(user, act: str, model) -> bool:
+    """Say whether `user` may view, add, change or do another act with the rows of `model`.
+
+    :raises KeyError: the model stands in no line of the table
+    """
+    page = PAGES[model._meta.label_lower]
+    least = page.acts.get(act) or getattr(page, act, None)
+    return bool(least and user.is_active and is_at_least(user, least))

@@ -1,0 +1,26 @@
+"""What a browser may run on our pages: the admin's pages need more than ours."""
+
+import pytest
+from django.http import HttpResponse
+
+from api.middleware import PrivacyHeadersMiddleware
+
+OURS = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self';"
+    " form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [
+        ("/app/", OURS),
+        ("/administer/", OURS),
+        ("/admin/", OURS + "; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"),
+        ("/admin/login/", OURS + "; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"),
+    ],
+)
+def test_pages_of_the_admin_alone_may_evaluate_and_style_inline(rf, path, policy):
+    answer = PrivacyHeadersMiddleware(lambda request: HttpResponse("<p>"))(rf.get(path))
+
+    assert answer["Content-Security-Policy"] == policy

@@ -1,0 +1,25 @@
+"""The jobs in the admin: procrastinate's page under our roles."""
+
+from django.contrib import admin
+from procrastinate.contrib.django.admin import ProcrastinateJobAdmin
+from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
+
+from api.admin import ReadOnlyAdmin, ReadOnlyInline
+
+admin.site.unregister(ProcrastinateJob)
+
+
+class EventInline(ReadOnlyInline):
+    model = ProcrastinateEvent
+    fields = ["type", "at"]
+    ordering = ["pk"]
+
+
+@admin.register(ProcrastinateJob)
+class JobAdmin(ReadOnlyAdmin, ProcrastinateJobAdmin):
+    """Jobs hold ids only; retrying and stopping them is an Administrator's."""
+
+    actions = ProcrastinateJobAdmin.actions
+    inlines = [EventInline]
+    list_filter = ["status"]
+    ordering = ["-pk"]

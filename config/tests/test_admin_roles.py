@@ -1,0 +1,99 @@
+"""Which role opens which page of the admin: the table in api/roles.py, spelled out page by page."""
+
+import pytest
+from django.contrib.admin.sites import site
+
+from accounts.models import Role
+from accounts.tests.factories import UserFactory
+from api.roles import PAGES
+
+pytestmark = pytest.mark.django_db
+
+# What each role may do with each page: l(ist), a(dd), c(hange), d(elete).
+EXPECTED = {
+    #                                  Admin   Manager  Receptionist  Trainer  Member
+    "accounts.customuser":            ("lac",  "lac",   "lac",        "l",     ""),
+    "accounts.loginsession":          ("l",    "l",     "",           "",      ""),
+    "accounts.securityevent":         ("l",    "l",     "",           "",      ""),
+    "payments.payment":               ("l",    "l",     "l",          "l",     ""),
+    "payments.stkpush":               ("l",    "l",     "l",          "l",     ""),
+    "payments.receipt":               ("l",    "l",     "l",          "l",     ""),
+    "payments.ledgerentry":           ("l",    "l",     "",           "",      ""),
+    "payments.refund":                ("l",    "l",     "",           "",      ""),
+    "payments.cashsession":           ("l",    "l",     "l",          "",      ""),
+    "payments.codeclaim":             ("l",    "l",     "l",          "",      ""),
+    "payments.codecheck":             ("l",    "l",     "",           "",      ""),
+    "payments.callback":              ("l",    "l",     "",           "",      ""),
+    "payments.reviewitem":            ("l",    "l",     "",           "",      ""),
+    "subscriptions.plangroup":        ("lac",  "lac",   "l",          "l",     ""),
+    "subscriptions.plan":             ("lac",  "lac",   "l",          "l",     ""),
+    "subscriptions.subscription":     ("l",    "l",     "l",          "l",     ""),
+    "subscriptions.freeze":           ("l",    "l",     "l",          "l",     ""),
+    "subscriptions.closure":          ("l",    "l",     "l",          "l",     ""),
+    "subscriptions.visit":            ("l",    "l",     "l",          "l",     ""),
+    "procrastinate.procrastinatejob": ("l",    "",      "",           "",      ""),
+}  # fmt: skip
+ROLES = ("Admin", "Manager", "Receptionist", "Trainer", "Member")
+
+
+def allowed(client, page, request):
+    """The letters of what the caller may do with a page: asked of its addresses, and of its rules for a row."""
+    base = f"/admin/{page.opts.app_label}/{page.opts.model_name}/"
+    lists = client.get(base, secure=True).status_code == 200
+    adds = client.get(f"{base}add/", secure=True).status_code == 200
+    return "".join(
+        letter
+        for letter, may in [
+            ("l", lists),
+            ("a", adds),
+            ("c", page.has_change_permission(request)),
+            ("d", page.has_delete_permission(request) or "delete_selected" in page.get_actions(request)),
+        ]
+        if may
+    )
+
+
+def test_every_page_is_in_the_table():
+    registered = {model._meta.label_lower for model in site._registry}
+
+    assert registered == set(EXPECTED)
+    assert registered <= set(PAGES)
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_do_what_the_table_says_superuser_or_not(client, rf, role, is_superuser):
+    caller = UserFactory(role=role, is_staff=True, is_superuser=is_superuser)
+    client.force_login(caller)
+    request = rf.get("/admin/")
+    request.user = caller
+
+    found = {model._meta.label_lower: allowed(client, page, request) for model, page in site._registry.items()}
+
+    assert found == {label: letters[ROLES.index(role)] for label, letters in EXPECTED.items()}
+
+
+def test_the_menu_shows_what_one_may_open(client):
+    client.force_login(UserFactory(role=Role.TRAINER, is_staff=True))
+
+    page = client.get("/admin/", secure=True)
+
+    shown = {model["model"]._meta.label_lower for app in page.context["app_list"] for model in app["models"]}
+    assert shown == {label for label, letters in EXPECTED.items() if letters[ROLES.index("Trainer")]}
+
+
+@pytest.mark.parametrize("role", ["Member", "Trainer", "Receptionist"])
+def test_nobody_below_an_administrator_acts_on_jobs_even_as_superuser(rf, role):
+    page = next(page for model, page in site._registry.items() if model.__name__ == "ProcrastinateJob")
+    request = rf.get("/admin/")
+    request.user = UserFactory(role=role, is_staff=True, is_superuser=True)
+
+    assert page.get_actions(request) == {}
+
+
+def test_an_administrator_retries_and_stops_jobs(rf):
+    page = next(page for model, page in site._registry.items() if model.__name__ == "ProcrastinateJob")
+    request = rf.get("/admin/")
+    request.user = UserFactory(role="Admin", is_staff=True)
+
+    assert set(page.get_actions(request)) == {"retry", "cancel", "abort"}
