@@ -11,11 +11,11 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from payments import desk, evidence, ledger, matching, resolutions, services
+from payments import desk, evidence, inbox, ledger, matching, resolutions, services
 from payments.daraja.messages import C2bMessage, StkResult
 from payments.evidence import receipts
-from payments.models import Account, Callback, CodeClaim, Payment, Receipt, ReviewItem
-from payments.tests.bodies import c2b_body, stk_body
+from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem
+from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -183,6 +183,30 @@ def test_one_key_opens_one_payment_however_often_it_is_sent_at_once():
     opened = at_once(*[lambda: open_payment(payer, idempotency_key="once", body_fingerprint="a").pk for _ in range(10)])
 
     assert opened == [Payment.objects.get().pk] * 10
+
+
+def status_answer(token="s" * 43, code="TKN1AB2C3D"):
+    """What Safaricom answers when it was asked about a code, on its way to a check that waits for it."""
+    CodeCheck.objects.create(code=code, status="asked", created_at=NOON, token_hash=inbox.hash_of(token))
+    url, body = reverse("payments:code-check-result", args=[token]), status_body(code=code, moved_at=NOON)
+    return lambda: Client().post(url, body, content_type="application/json").status_code
+
+
+@together
+@pytest.mark.parametrize("round_", range(3))
+def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_once(round_):
+    push = make_push(phone="254712345126")
+    answer = status_answer()
+
+    answers = at_once(answer, answer, confirmation(push), callback(push), query(push))
+
+    assert answers[:4] == [200] * 4
+    inbox.apply_waiting(now=NOON + timedelta(minutes=1))  # those whose locks clashed too often
+    receipt = Receipt.objects.get(reversed_at=None)
+    assert (receipt.code, receipt.push) == ("TKN1AB2C3D", push)
+    assert (Payment.objects.get().status, CodeCheck.objects.get().status) == ("paid", "found")
+    assert (ledger.balance(Account.MPESA), ledger.balance(Account.UNMATCHED)) == (push.amount, 0)
+    assert broken_invariants() == {}
 
 
 @together
