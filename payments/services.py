@@ -154,6 +154,15 @@ def open_payment(
 
 
 @transaction.atomic
+def ask_for_all(*, payment_id: int) -> None:
+    """From now on nothing is given for less than the whole payment, unless its deposit has come already."""
+    payment = lock_payment(payment_id)
+    if payment.deposit_paid_at is None:
+        payment.deposit = payment.amount_due
+        payment.save(update_fields=["deposit"])
+
+
+@transaction.atomic
 def record_comp(
     *,
     payer_id: int,
@@ -280,7 +289,7 @@ def tell_paid(*, payment: Payment, now: datetime) -> None:
 
 
 def tell_unpaid(*, payment: Payment, now: datetime) -> None:
-    """Tell the listeners that the payment's money went back; what fails is retried by a job."""
+    """Tell the listeners that money of the payment went back; what fails is retried by a job."""
     if not payment_unpaid.announce(payment_id=payment.pk, now=now):
         _retry_later(payment, now=now)
 
@@ -314,8 +323,10 @@ def withdraw_money(
     A payment left with nothing becomes payable again, or refunded when the money `went_back` to the payer. Locks the
     payments; the caller holds their payers' rows.
     """
-    for live in _lock_live(receipt):
+    allocations = _lock_live(receipt)
+    for live in allocations:
         _take_out(live, live.amount, put_on=put_on, by_id=by_id, now=now, why=why, went_back=went_back)
+    _tell_of_losses(allocations, now=now)
 
 
 def give_back(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, now: datetime, why: str) -> None:
@@ -326,11 +337,13 @@ def give_back(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, 
     stands_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
     allocations = _lock_live(receipt)
     missing = amount - (receipt.amount_held - sum(live.amount for live in allocations))
+    touched = []
     for live in reversed(allocations):
         part = min(live.amount, missing)
         if part > 0:
             _take_out(live, part, put_on=stands_on, by_id=by_id, now=now, why=f"refund: {why}", went_back=True)
             missing -= part
+            touched.append(live)
     ledger.post(
         receipt_id=receipt.pk,
         legs=[ledger.Leg(stands_on, amount, member_id=receipt.member_id), ledger.Leg(paid_from, -amount)],
@@ -343,6 +356,13 @@ def give_back(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, 
         review.close_for_receipt(
             receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was given back.", now=now
         )
+    _tell_of_losses(touched, now=now)
+
+
+def _tell_of_losses(allocations: Sequence[Allocation], *, now: datetime) -> None:
+    """Tell of each payment that lost money, after all of them have: a listener may cancel another of them."""
+    for payment in {live.payment_id: live.payment for live in allocations}.values():
+        tell_unpaid(payment=payment, now=now)
 
 
 def _lock_live(receipt: Receipt) -> list[Allocation]:
@@ -360,7 +380,6 @@ def _take_out(
 ) -> None:
     """Take a part of a locked allocation out of its locked payment and put it on `put_on`."""
     payment = live.payment
-    was_given = payment.deposit_paid_at is not None
     allocation.take_back(live, put_on=put_on, by_id=by_id, now=now)
     if part < live.amount:
         rest = Share(payment, live.amount - part, AllocationRule(live.rule))
@@ -371,8 +390,6 @@ def _take_out(
     if payment.amount_paid < payment.deposit:
         payment.deposit_paid_at = None
     _move(payment, to=_after_loss(payment, went_back=went_back, now=now), evidence=why, by_id=by_id, now=now)
-    if was_given and payment.deposit_paid_at is None:
-        tell_unpaid(payment=payment, now=now)
 
 
 def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, now: datetime, why: str) -> None:

@@ -34,7 +34,8 @@ class News(Signal):
 
 # (payment_id, now) The payment is covered, or as much of it as was asked for first; what it buys may be given.
 payment_paid = News()
-# (payment_id, now) Too little is left of that money: a reversal, a void, an undone assignment.
+# (payment_id, now) Money of the payment went back: a reversal, a refund, a void, an undone assignment. What is left may
+# still be enough.
 payment_unpaid = News()
 # (payment_id, now) The payment was withdrawn before it was paid.
 payment_cancelled = News()

@@ -80,11 +80,12 @@ INVARIANTS = [
     ),
     Invariant(
         "S07",
-        "What an upgrade carried over is gone from the period it replaced, and nothing else cuts a period.",
+        "What an upgrade carried over was paid and is gone from the period it replaced; nothing else cuts a period.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN subscriptions_subscription o ON o.id = s.replaces_id
+        JOIN payments_payment p ON p.id = o.payment_id
         WHERE s.fact = 'granted' AND s.value_carried > 0
-            AND (o.fact <> 'granted' OR o.cut_on IS NULL OR o.cut_on <> s.not_before)
+            AND (p.status <> 'paid' OR o.fact <> 'granted' OR o.cut_on IS NULL OR o.cut_on <> s.not_before)
         UNION ALL
         SELECT o.id FROM subscriptions_subscription o WHERE o.fact = 'granted' AND o.cut_on IS NOT NULL
         AND NOT EXISTS (

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from api.errors import Conflict, NotFound
 from payments import pushes
@@ -201,7 +201,7 @@ def _open(
             created_by_id=created_by_id,
             now=now,
             spend=False,
-            deposit=-(-amount * plan.deposit_percent // 100),  # rounded up
+            deposit=_deposit(member.pk, plan, amount),
             **opening,
         )
     return Subscription.objects.create(
@@ -213,6 +213,18 @@ def _open(
         origin=Origin.BOUGHT,
         **snapshot(plan),
     )
+
+
+def _deposit(member_id: int, plan: Plan, amount: int) -> int:
+    """Return how much of the amount must come first: the share that the plan asks for, in whole KES rounded up.
+
+    All of it next to another purchase of the group that waits or is owed for: nobody lives on deposits.
+    """
+    waits = Q(fact=Fact.PENDING) & ~Q(payment__status=PaymentStatus.EXPIRED)
+    owed = Q(fact=Fact.GRANTED, payment__amount_due__gt=F("payment__amount_paid"))
+    if Subscription.objects.filter(waits | owed, member=member_id, group=plan.group_id).exists():
+        return amount
+    return -(-amount * plan.deposit_percent // 100)
 
 
 def _spend_and_grant(bought: Sequence[Subscription], *, by_id: int, now: datetime) -> None:
@@ -279,8 +291,12 @@ def _paid_with(head_id: int):
 def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subscription, ...]:
     """Return the purchase that the members are already about; an expired one makes room for a new one.
 
-    Late money for the one that made room still grants it: money wins.
+    Late money for the one that made room still grants it, when all of it comes: money wins.
     """
+    mine = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
+    expired = mine.filter(payment__status=PaymentStatus.EXPIRED, payment__deposit__lt=F("payment__amount_due"))
+    for payment_id in expired.order_by("payment_id").values_list("payment_id", flat=True):
+        payment_services.ask_for_all(payment_id=payment_id)
     waiting = list(
         Subscription.objects.pending()
         .filter(plan=plan, member__in=member_ids)

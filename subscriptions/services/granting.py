@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from django.db import transaction
 
-from payments import review
+from payments import allocation, review
 from payments import services as payment_services
 from payments.models import PaymentStatus, ReviewReason
 from subscriptions.models import Fact, Freeze, Subscription
@@ -20,30 +20,41 @@ def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     """Give the period that the payment bought, from the day its deposit had come; None when it bought none.
 
     The deposit is the whole payment unless the plan asks for less first; what is still owed then changes no date.
-    Money wins: a cancelled or revoked period is granted too. A payment without its deposit grants nothing.
+    Money wins: a cancelled or revoked period is granted too. A payment without its deposit grants nothing; nor does an
+    upgrade's when the value that lowered it is gone, and a person is told.
     """
     found = _lock_bought(payment_id)
     if found is None:
         return None
     subscription, chain = found
-    if subscription.payment.deposit_paid_at is not None and subscription.fact != Fact.GRANTED:
+    if subscription.payment.deposit_paid_at is None or subscription.fact == Fact.GRANTED:
+        return subscription
+    if subscription.value_carried and not _is_paid_for(subscription.replaces_id, chain):
+        _tell_of_lost_value(subscription, now=now)
+    else:
         _grant(subscription, chain, paid_at=subscription.payment.deposit_paid_at, now=now)
     return subscription
 
 
 @transaction.atomic(savepoint=False)
 def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
-    """Take back the period whose money went back; the member's other periods keep their dates.
+    """Take back the period that has lost its deposit; the member's other periods keep their dates.
 
-    An upgrade taken back gives the replaced period its time again. A period that an upgrade lives off takes that
-    upgrade with it, and a person is asked to look.
+    An upgrade taken back gives the replaced period its time again. An upgrade lives off a period that was paid in
+    full: when any of that money goes back the upgrade ends too, and a person is asked to look. What waited for money
+    that was refunded waits no more.
     """
     found = _lock_bought(payment_id)
     if found is None:
         return None
     subscription, chain = found
-    if subscription.payment.deposit_paid_at is None and subscription.fact == Fact.GRANTED:
+    payment = subscription.payment
+    if subscription.fact == Fact.PENDING and payment.status == PaymentStatus.REFUNDED:
+        withdraw(subscription, now=now)
+    elif subscription.fact == Fact.GRANTED and payment.deposit_paid_at is None:
         _revoke(subscription, chain, now=now)
+    elif subscription.fact == Fact.GRANTED and payment.amount_owed:
+        _end_upgrade_of(subscription, chain, now=now)
     return subscription
 
 
@@ -70,6 +81,21 @@ def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription]] | N
     chain = lock_bought_periods(payment_id)
     subscription = next((each for each in chain if each.payment_id == payment_id), None)
     return None if subscription is None else (subscription, chain)
+
+
+def _is_paid_for(subscription_id: int, chain: list[Subscription]) -> bool:
+    """Say whether the period of this id stands and nothing of it is owed."""
+    found = next(each for each in chain if each.pk == subscription_id)
+    return found.fact == Fact.GRANTED and not found.payment.amount_owed
+
+
+def _tell_of_lost_value(upgrade: Subscription, *, now: datetime) -> None:
+    review.open_item(
+        reason=ReviewReason.CONTRADICTION,
+        detail="The period this upgrade was paid with lost its money, so the upgrade was revoked too.",
+        payment_id=upgrade.payment_id,
+        now=now,
+    )
 
 
 def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: datetime, now: datetime) -> None:
@@ -136,14 +162,15 @@ def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datet
         replaced.cut_on, replaced.ends_on = None, replaced.base_ends_on
         changed.append(replaced)
     rearrange(chain, changed=changed)
-    for each in chain:
-        if each.replaces_id == subscription.pk and each.fact == Fact.PENDING:
+    _end_upgrade_of(subscription, chain, now=now)
+
+
+def _end_upgrade_of(replaced: Subscription, chain: list[Subscription], *, now: datetime) -> None:
+    """Withdraw or revoke the upgrade that lives off a period of which money went back."""
+    for each in [each for each in chain if each.replaces_id == replaced.pk]:
+        # A payment that was refunded with the same money tells so itself.
+        if each.fact == Fact.PENDING and each.payment.status in allocation.PAYABLE:
             payment_services.cancel_payment(payment_id=each.payment_id, by_id=each.created_by_id, now=now)
-        elif each.replaces_id == subscription.pk and each.fact == Fact.GRANTED:
-            review.open_item(
-                reason=ReviewReason.CONTRADICTION,
-                detail="The period this upgrade was paid with lost its money, so the upgrade was revoked too.",
-                payment_id=each.payment_id,
-                now=now,
-            )
+        elif each.fact == Fact.GRANTED:
+            _tell_of_lost_value(each, now=now)
             _revoke(each, chain, now=now)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from api.errors import DomainError
 from config.management.commands.audit_books import offending_rows
 from payments.invariants import INVARIANTS as MONEY
-from payments.models import Payment, Receipt
-from payments.services import expire_due, reverse_receipt
+from payments.models import Payment, Receipt, ReviewItem
+from payments.services import cancel_payment, expire_due, reverse_receipt
 from subscriptions import services
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.periods import business_day
@@ -50,7 +50,7 @@ class Club:
         self.plans = [
             PlanFactory(price=900, interval="months", grace_days=5, late_renewal="from_expiry"),
             PlanFactory(price=100, interval="days", interval_count=3),
-            PlanFactory(price=5000, interval="years", max_freezes=3, max_freeze_days=30),
+            PlanFactory(price=5000, interval="years", max_freezes=3, max_freeze_days=30, deposit_percent=25),
             PlanFactory(
                 price=2500, interval="months", interval_count=3, max_freezes=2, max_freeze_days=20, deposit_percent=40
             ),
@@ -70,21 +70,30 @@ class Club:
             now=self.now,
         )
 
-    def pay(self, pick, back):
-        open_ones = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
-        if open_ones:
-            pay(open_ones[pick % len(open_ones)], at=self.now)
+    def open_payment(self, pick):
+        rows = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
+        return rows[pick % len(rows)] if rows else None
+
+    def pay(self, pick, _):
+        if payment := self.open_payment(pick):
+            pay(payment, at=self.now)
 
     def pay_part(self, pick, part):
-        open_ones = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
-        if open_ones:
-            payment = open_ones[pick % len(open_ones)]
+        if payment := self.open_payment(pick):
             pay_some(payment, max(1, payment.amount_owed * (part % 4) // 4), at=self.now)
 
-    def reverse(self, pick, _):
+    def withdraw(self, pick, _):
+        if payment := self.open_payment(pick):
+            cancel_payment(payment_id=payment.pk, by_id=self.by, now=self.now)
+
+    def reverse(self, pick, _, went_back=True):
         receipts = list(Receipt.objects.filter(reversed_at=None).order_by("pk"))
         if receipts:
-            reverse_receipt(receipt_id=receipts[pick % len(receipts)].pk, why="reversed", by_id=None, now=self.now)
+            receipt_id = receipts[pick % len(receipts)].pk
+            reverse_receipt(receipt_id=receipt_id, why="reversed", by_id=None, now=self.now, went_back=went_back)
+
+    def void(self, pick, _):
+        self.reverse(pick, _, went_back=False)
 
     def upgrade(self, pick, plan):
         services.upgrade(
@@ -150,6 +159,7 @@ def live_through(beginning, deeds):
             do(club, *deed)
             assert {each.code: rows for each in INVARIANTS if (rows := offending_rows(each))} == {}
         assert {each.code: rows for each in MONEY if not each.quiet and (rows := offending_rows(each))} == {}
+        assert not ReviewItem.objects.filter(reason="listener_failed").exists()
         for subscription in Subscription.objects.all():
             for days in (-40, -1, 0, 1, 40):
                 status(subscription, business_day(club.now) + timedelta(days=days))

@@ -4,8 +4,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from payments.models import Allocation
-from payments.services import InvalidTransition, cancel_payment, retry_listeners, reverse_receipt
+from config.management.commands.audit_books import offending_rows
+from payments.invariants import INVARIANTS as MONEY
+from payments.models import Allocation, ReviewItem
+from payments.services import InvalidTransition, cancel_payment, expire_due, retry_listeners, reverse_receipt
 from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.services.changing import OwesFirst
@@ -21,6 +23,7 @@ from subscriptions.tests.factories import (
     pending,
     put_money_down,
 )
+from subscriptions.tests.test_invariants import broken
 
 pytestmark = pytest.mark.django_db
 
@@ -127,3 +130,150 @@ def test_a_plan_that_asks_for_all_gives_nothing_for_most_of_it():
 
     assert spans(bought) == [("pending", None, None)]
     assert spans(granted(PlanFactory(price=1000)))[0][0] == "granted"
+
+
+# --- Nobody lives on deposits ---
+
+
+def buy(member, plan, now=NOON):
+    return services.subscribe(
+        member_ids=[member.pk], plan_code=plan.code, payer_id=member.pk, phone=None, created_by_id=member.pk, now=now
+    ).subscription
+
+
+def test_next_to_a_debt_the_next_period_is_given_for_all_of_its_money(plan):
+    first = buy(MemberFactory(), plan)
+    pay_some(first.payment, 1501, at=NOON)
+
+    second = buy(first.member, plan)
+    pay_some(second.payment, 3000, at=NOON)
+    assert spans(second)[0][0] == "pending"
+    pay(second.payment, at=NOON)
+
+    assert spans(first, second) == [
+        ("granted", date(2026, 11, 2), date(2026, 12, 2)),
+        ("granted", date(2026, 12, 2), date(2027, 1, 2)),
+    ]
+
+
+def test_once_the_debt_is_paid_a_deposit_is_enough_again(plan):
+    first = buy(MemberFactory(), plan)
+    pay_some(first.payment, 1501, at=NOON)
+    pay(first.payment, at=NOON)
+
+    assert buy(first.member, plan).payment.deposit == 1501
+
+
+def test_of_two_purchases_that_wait_one_alone_is_given_for_a_deposit(plan):
+    member = MemberFactory()
+
+    assert [buy(member, each).payment.deposit for each in (plan, PlanFactory(price=1000, deposit_percent=50))] == [
+        1501,
+        1000,
+    ]
+
+
+def test_what_expired_is_given_for_all_of_its_money_once_another_is_bought(plan):
+    first = buy(MemberFactory(), plan)
+    later = NOON + timedelta(days=9)
+    expire_due(now=later)
+    second = buy(first.member, plan, now=later)
+
+    pay_some(first.payment, 3000, at=later)
+    assert spans(first)[0][0] == "cancelled"
+    pay(first.payment, at=later)
+
+    assert (spans(first)[0][0], second.payment.deposit) == ("granted", 1501)
+
+
+def test_what_expired_alone_is_still_given_for_its_deposit(plan):
+    bought = buy(MemberFactory(), plan)
+    later = NOON + timedelta(days=9)
+    expire_due(now=later)
+
+    pay_some(bought.payment, 1501, at=later)
+
+    assert spans(bought) == [("granted", date(2026, 11, 11), date(2026, 12, 11))]
+
+
+# --- An upgrade lives off what was paid in full ---
+
+
+def upgraded():
+    """A period paid by two halves, the second receipt, and an upgrade from it that asks for KES 4,000 more."""
+    first = pending(PlanFactory(price=2000, deposit_percent=50))
+    pay_some(first.payment, 1000, at=NOON)
+    second_half = pay_some(first.payment, 1000, at=NOON)
+    upgrade = services.upgrade(
+        subscription_id=first.pk,
+        plan_code=PlanFactory(price=6000).code,
+        phone=None,
+        by_id=first.member_id,
+        now=NOON,
+    ).subscription
+    return first, second_half, upgrade
+
+
+def take_back(receipt, **how):
+    reverse_receipt(receipt_id=receipt.pk, why="reversed", by_id=None, now=NOON, **how)
+
+
+WHOLE = ("granted", date(2026, 11, 2), date(2026, 12, 2))
+
+
+def test_a_waiting_upgrade_ends_when_money_it_carries_goes_back():
+    first, second_half, upgrade = upgraded()
+
+    take_back(second_half)
+
+    assert spans(first, upgrade) == [WHOLE, ("cancelled", None, None)]
+    assert broken() == []
+
+
+def test_a_running_upgrade_ends_when_money_it_carries_goes_back():
+    first, second_half, upgrade = upgraded()
+    pay(upgrade.payment, at=NOON)
+
+    take_back(second_half)
+
+    assert spans(first, upgrade) == [WHOLE, ("revoked", date(2026, 11, 2), date(2026, 12, 2))]
+    assert upgrade.payment.review_items.get().reason == "contradiction"
+    assert broken() == []
+
+
+def test_an_upgrade_whose_carried_value_is_gone_is_not_given_again():
+    first, second_half, upgrade = upgraded()
+    receipt = pay_some(upgrade.payment, 4000, at=NOON)
+    take_back(second_half)
+    take_back(receipt, went_back=False)
+
+    pay(upgrade.payment, at=NOON)
+
+    assert [row[0] for row in spans(first, upgrade)] == ["granted", "revoked"]
+    assert broken() == []
+
+
+def test_one_receipt_in_a_period_and_in_its_waiting_upgrade_goes_back_once():
+    first = pending(PlanFactory(price=2000))
+    receipt = put_money_down(first.member, 2500, payments=[first.payment])
+    upgrade = services.upgrade(
+        subscription_id=first.pk, plan_code=PlanFactory(price=6000).code, phone=None, by_id=first.member_id, now=NOON
+    ).subscription
+    assert upgrade.payment.amount_owed == 3500
+
+    take_back(receipt)
+
+    assert [row[0] for row in spans(first, upgrade)] == ["revoked", "cancelled"]
+    assert not ReviewItem.objects.exists()
+    assert broken() == []
+    assert [each.code for each in MONEY if not each.quiet and offending_rows(each)] == []
+
+
+def test_what_waited_for_money_that_was_refunded_waits_no_more():
+    bought = pending()
+    receipt = pay_some(bought.payment, 100, at=NOON)
+
+    take_back(receipt)
+
+    assert spans(bought)[0][0] == "cancelled"
+    assert broken() == []

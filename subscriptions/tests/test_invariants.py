@@ -5,10 +5,21 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from payments.models import Payment
 from subscriptions import services
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription, Visit
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, pending
+from subscriptions.tests.factories import (
+    NOON,
+    TODAY,
+    MemberFactory,
+    PlanFactory,
+    granted,
+    noon_on,
+    pay,
+    pay_some,
+    pending,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +58,17 @@ def world():
     pay(upgrade.payment, at=later)
     pack = granted(PlanFactory(visits=1))
     Visit.objects.create(member=pack.member, subscription=pack, at=NOON, decision="allow", reason="active")
-    return {"first": first, "second": second, "old": old, "upgrade": upgrade, "pack": pack, "pending": pending()}
+    owing = pending(PlanFactory(price=1000, deposit_percent=50))
+    pay_some(owing.payment, 500, at=NOON)
+    return {
+        "first": first,
+        "second": second,
+        "old": old,
+        "upgrade": upgrade,
+        "pack": pack,
+        "pending": pending(),
+        "owing": owing,
+    }
 
 
 def change(subscription, **fields):
@@ -69,6 +90,21 @@ def grant_unpaid(world):
 
 def cheaper(world):
     change(world["first"], price=9999)
+
+
+def ask_for_more(world):
+    Payment.objects.filter(pk=world["owing"].payment_id).update(deposit=501, deposit_paid_at=None)
+
+
+def keep_a_deposit(world):
+    change(world["owing"], fact="pending")
+
+
+def owe_for_what_is_carried(world):
+    change(world["old"], price=2 * world["old"].price)
+    Payment.objects.filter(pk=world["old"].payment_id).update(
+        amount_due=2 * world["old"].price, status="partially_paid", paid_at=None
+    )
 
 
 def keep_money(world):
@@ -131,13 +167,16 @@ def test_a_clean_world_breaks_nothing(world):
     [
         (grant_unpaid, "S01"),
         (cheaper, "S01"),
+        (ask_for_more, "S01"),
         (keep_money, "S02"),
+        (keep_a_deposit, "S02"),
         (overlap, "S03"),
         (longer, "S04"),
         (give_a_day, "S05"),
         (forget_the_freeze, "S05"),
         (leave_a_gap, "S06"),
         (uncut, "S07"),
+        (owe_for_what_is_carried, "S07"),
         (enter_twice, "S08"),
         (enter_with_anothers, "S08"),
         (withdraw_behind_its_back, "S09"),
