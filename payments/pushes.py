@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import Q
 from django.urls import reverse
 from procrastinate.contrib.django import app as jobs
 
@@ -89,7 +90,7 @@ def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now:
 
     It asks for what the payment and its companions still owe, in whole KES.
 
-    :raises PushOpen: one is open for the payment or on the phone
+    :raises PushOpen: one is open for the payment, for one it is paid together with, or on the phone
     :raises PushTooSoon: M-Pesa asks this phone to wait, or it was prompted too often
     :raises AmountOverLimit: more than M-Pesa moves at once
     :raises services.InvalidTransition: the payment takes no prompt
@@ -97,6 +98,7 @@ def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now:
     """
     payment = services.lock_payment(payment_id)
     services.note_prompt(payment, now)
+    _require_no_prompt_beside(payment)
     amount = _owed(payment)
     if amount < 1:
         raise services.InvalidTransition
@@ -377,6 +379,16 @@ def _owed(payment: Payment) -> int:
     """Return what a locked payment and its companions still owe, in whole KES."""
     companions = [each for each in services.lock_companions(payment.pk) if each.status in PAYABLE]
     return sum(each.amount_owed for each in (payment, *companions))
+
+
+def _require_no_prompt_beside(payment: Payment) -> None:
+    """Ask nobody twice: a head's prompt asks for its companions too. Both lock the companion first.
+
+    :raises PushOpen: one is open for the payment's head, or for a companion
+    """
+    beside = Q(payment=payment.head_id) if payment.head_id else Q(payment__head=payment.pk)
+    if StkPush.objects.filter(beside, status__in=OPEN_PUSH).exists():
+        raise PushOpen("A payment request that asks for this too is already on a phone. Answer it first, or wait.")
 
 
 def _require_a_pause(phone: str, now: datetime) -> None:

@@ -73,6 +73,24 @@ def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
     assert ask(head).amount == 1900
 
 
+@pytest.mark.parametrize("first", ["head", "companion"])
+def test_a_head_and_its_companion_are_not_prompted_for_one_after_the_other(first):
+    head = open_payment(amount=1000)
+    companion = open_payment(head.payer, amount=700, head_id=head.pk)
+    earlier, later = (head, companion) if first == "head" else (companion, head)
+    ask(earlier, phone="254711000001")
+
+    with pytest.raises(pushes.PushOpen):
+        ask(later, phone="254711000002")
+
+
+def test_two_companions_may_be_paid_by_two_phones():
+    head = open_payment(amount=1000)
+    one, other = (open_payment(head.payer, amount=700, head_id=head.pk) for _ in range(2))
+
+    assert [ask(one, phone="254711000001").amount, ask(other, phone="254711000002").amount] == [700, 700]
+
+
 def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
     payment = ask().payment
 
