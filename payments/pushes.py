@@ -18,6 +18,7 @@ from django.db.models import Q
 from django.urls import reverse
 from procrastinate.contrib.django import app as jobs
 
+from api import throttling
 from api.errors import Conflict, TooMany
 from payments import review, services
 from payments.allocation import PAYABLE
@@ -48,6 +49,10 @@ LATEST_SEND = timedelta(minutes=2)
 # Prompts on one phone, whoever asks: more is harassment.
 MOST_PER_PHONE = 3
 PHONE_WINDOW = timedelta(minutes=10)
+# Prompts one person asks for, on whatever phones: strangers' phones are not to be played with.
+MOST_OF_OWN = 10
+MOST_BY_STAFF = 200
+ASKER_WINDOW = 60 * 60  # seconds
 RECORD_TRIES = 5  # seconds apart: 0.5, 1, 2, 4
 
 
@@ -91,7 +96,7 @@ def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now:
     It asks for what the payment and its companions still owe, in whole KES.
 
     :raises PushOpen: one is open for the payment, for one it is paid together with, or on the phone
-    :raises PushTooSoon: M-Pesa asks this phone to wait, or it was prompted too often
+    :raises PushTooSoon: M-Pesa asks this phone to wait, or it was prompted, or its asker asked, too often
     :raises AmountOverLimit: more than M-Pesa moves at once
     :raises services.InvalidTransition: the payment takes no prompt
     :raises services.PaymentNotFound: no such payment
@@ -114,6 +119,7 @@ def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now:
         if "push_open_once_per" in str(error):  # the names of the two constraints
             raise PushOpen from None
         raise
+    _count_asking(payment, created_by_id, now)
     defer_send(push.pk)
     return push
 
@@ -389,6 +395,23 @@ def _require_no_prompt_beside(payment: Payment) -> None:
     beside = Q(payment=payment.head_id) if payment.head_id else Q(payment__head=payment.pk)
     if StkPush.objects.filter(beside, status__in=OPEN_PUSH).exists():
         raise PushOpen("A payment request that asks for this too is already on a phone. Answer it first, or wait.")
+
+
+def _count_asking(payment: Payment, by_id: int | None, now: datetime) -> None:
+    """Let a person ask a few phones, staff many; what is rolled back does not count.
+
+    Who asks for another's payment is staff: see PaymentVerbView and subscribe_as.
+
+    :raises PushTooSoon: with the seconds to wait
+    """
+    if by_id is None:
+        return
+    most = MOST_OF_OWN if by_id == payment.payer_id else MOST_BY_STAFF
+    try:
+        throttling.count(f"push:{by_id}", most, ASKER_WINDOW, now)
+    except TooMany as error:
+        message = "You sent too many payment requests. Please wait a while."
+        raise PushTooSoon(message, retry_after=error.retry_after) from None
 
 
 def _require_a_pause(phone: str, now: datetime) -> None:

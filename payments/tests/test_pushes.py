@@ -91,6 +91,32 @@ def test_two_companions_may_be_paid_by_two_phones():
     assert [ask(one, phone="254711000001").amount, ask(other, phone="254711000002").amount] == [700, 700]
 
 
+def buy_and_cancel(payer, by_id, n):
+    payment = open_payment(payer)
+    pushes.request_push(payment_id=payment.pk, phone=f"25471100{n:04d}", created_by_id=by_id, now=NOON)
+    services.cancel_payment(payment_id=payment.pk, by_id=by_id, now=NOON)
+
+
+def test_a_member_may_not_ask_ever_more_phones():
+    member = MemberFactory()
+    for n in range(pushes.MOST_OF_OWN):
+        buy_and_cancel(member, member.pk, n)
+
+    with pytest.raises(pushes.PushTooSoon) as refused:
+        buy_and_cancel(member, member.pk, n=99)
+
+    assert refused.value.retry_after == 3600
+
+
+def test_staff_may_ask_many_members_phones():
+    staff = MemberFactory()
+
+    for n in range(pushes.MOST_OF_OWN + 1):
+        buy_and_cancel(MemberFactory(), staff.pk, n)
+
+    assert StkPush.objects.count() == pushes.MOST_OF_OWN + 1
+
+
 def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
     payment = ask().payment
 
