@@ -578,9 +578,11 @@ class ReviewItem(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["receipt", "reason"],
+                "receipt",
+                "reason",
+                "detail",
                 condition=Q(status=ReviewStatus.OPEN, receipt__isnull=False),
-                name="review_open_once_per_receipt_and_reason",
+                name="review_says_a_thing_of_a_receipt_once",
             ),
             models.CheckConstraint(
                 condition=Q(status=ReviewStatus.OPEN) | Q(resolved_at__isnull=False), name="review_end_has_a_moment"

@@ -18,9 +18,10 @@ def open_item(
 ) -> ReviewItem:
     """Open a review item, or return the open one that already says this of the same receipt, push or payment.
 
-    `detail` is one plain sentence for staff, without secrets or whole phone numbers.
+    `detail` is one plain sentence for staff, without secrets or whole phone numbers. What differs between two pieces
+    of evidence stands in it: what says something else is an item of its own.
     """
-    same = ReviewItem.objects.filter(reason=reason, status=ReviewStatus.OPEN)
+    same = ReviewItem.objects.filter(reason=reason, status=ReviewStatus.OPEN, detail=detail[:255])
     if receipt_id is not None:
         same = same.filter(receipt_id=receipt_id)
     elif push_id is not None:

@@ -71,7 +71,8 @@ def apply_stk_result(
     if shortcode and shortcode not in our_shortcodes():
         return hold(ReviewReason.AMOUNT_DIFFERS, f"The result is of shortcode {shortcode[:16]}, which is not ours.")
     if _is_of_another_push(push, result):
-        return hold(ReviewReason.AMOUNT_DIFFERS, "The result names another prompt than the one it was sent to.")
+        told = result.checkout_request_id[:64]
+        return hold(ReviewReason.AMOUNT_DIFFERS, f"The result names another prompt ({told}) than the one it came to.")
     if decided in END_OF:
         return _apply_failure(locked, result, decided, now=now, hold=hold)
     if decided != Verdict.SUCCEEDED:
@@ -83,7 +84,7 @@ def apply_stk_result(
     if result.amount is None or not CODE.fullmatch(result.receipt_code or ""):
         return hold(ReviewReason.UNREADABLE, "A success without its amount or its M-Pesa code.")
     if result.amount != push.amount:
-        why = f"The prompt asked for KES {push.amount}; Safaricom reports KES {result.amount}."
+        why = f"The prompt asked for KES {push.amount}; {result.receipt_code} is reported with KES {result.amount}."
         return hold(ReviewReason.AMOUNT_DIFFERS, why)
     return _apply_success(locked, result, now=now, hold=hold)
 

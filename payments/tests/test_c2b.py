@@ -213,6 +213,17 @@ def test_the_same_code_with_another_amount_moves_nothing(client):
     assert (outcomes(), reviews(), Receipt.objects.count()) == (["applied", "review"], ["code_used_twice"], 1)
 
 
+def test_each_other_amount_that_is_told_of_one_code_is_looked_at(client):
+    payment = open_payment(amount=100)
+    for amount in (100, 90, 80, 80):
+        confirm(client, amount=amount, account=payment.reference)
+
+    assert list(ReviewItem.objects.order_by("pk").values_list("detail", flat=True)) == [
+        "M-Pesa code TKN1AB2C3D is KES 100 in the books; now KES 90 is reported.",
+        "M-Pesa code TKN1AB2C3D is KES 100 in the books; now KES 80 is reported.",
+    ]
+
+
 TWIN_ORDERS = ["sc", "cs", "qsc", "qcs", "csq", "cqs", "scq", "sqc", "ccss", "qcqs"]
 
 

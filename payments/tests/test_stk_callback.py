@@ -111,6 +111,19 @@ def test_another_amount_than_asked_pays_nothing_and_a_person_looks(client, amoun
     assert Payment.objects.get().status == PaymentStatus.PROCESSING
 
 
+def test_each_piece_of_evidence_that_says_something_else_is_looked_at(client):
+    push = make_push(open_payment(amount=1500))
+
+    for amount, code in [(1, "TKN1AB2C3D"), (999, "TKN1AB2C3D"), (999, "TKN0000002"), (999, "TKN0000002")]:
+        deliver(client, push, stk_body(push, amount=amount, code=code))
+
+    assert list(ReviewItem.objects.order_by("pk").values_list("detail", flat=True)) == [
+        "The prompt asked for KES 1500; TKN1AB2C3D is reported with KES 1.",
+        "The prompt asked for KES 1500; TKN1AB2C3D is reported with KES 999.",
+        "The prompt asked for KES 1500; TKN0000002 is reported with KES 999.",
+    ]
+
+
 def test_another_shortcode_than_ours_pays_nothing_and_a_person_looks(client):
     push = make_push()
 
