@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payments.daraja import messages
@@ -250,6 +250,11 @@ def test_an_error_never_repeats_what_was_sent():
     assert caught.value.__cause__ is None
 
 
+# A busy machine is no fault of a parser; what would truly hang still fails.
+unhurried = settings(deadline=5_000)  # milliseconds of one example
+
+
+@unhurried
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(body):
     for parse in (messages.parse_stk_callback, messages.parse_c2b, messages.parse_status_result):
@@ -263,6 +268,7 @@ anything = st.recursive(
 )
 
 
+@unhurried
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(CONFIRMATION, anything)), anything)
 def test_no_json_raises_anything_else(body, inner):
     for parse, value in ((messages.parse_c2b, body), (messages.parse_stk_callback, {"Body": {"stkCallback": inner}})):
@@ -476,6 +482,7 @@ def test_a_known_transaction_without_clear_evidence_is_malformed(body):
         messages.parse_status_result(body)
 
 
+@unhurried
 @given(items=st.lists(st.dictionaries(st.sampled_from(["Key", "Value"]), st.text() | st.floats() | st.booleans())))
 def test_no_parameters_raise_anything_else(items):
     with contextlib.suppress(Malformed):
