@@ -25,27 +25,30 @@ async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const me = await whoAmI();
-  const [name, argument] = location.hash.slice(1).split("/");
-  if (name === "main") return main.focus(); // the link that skips the bar
-  const page = name || (me ? "membership" : "plans");
-  if (page in MEMBERS && !me) {
-    sessionStorage.setItem("wanted", location.hash);
-    location.replace(page === "buy" ? "#join" : "#login");
-    return;
-  }
-  const make = OPEN[page] ?? MEMBERS[page] ?? (me ? membership : plans);
-  showBar(me, page);
-  phone.belongsTo(me);
   main.setAttribute("aria-busy", "true");
-  const content = await make(argument, signal).catch(sorry);
-  if (signal.aborted) return;
+  const content = await open(signal).catch(sorry);
+  if (signal.aborted || content === null) return;
   main.removeAttribute("aria-busy");
   main.replaceChildren(content);
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · ${clubName}`;
   scrollTo(0, 0);
-  (main.querySelector("[data-first]") ?? heading).focus({ preventScroll: true });
+  if (!phone.hasKeys()) (main.querySelector("[data-first]") ?? heading).focus({ preventScroll: true });
+}
+
+/** Make the page that the address names; null when the visitor must pass another page first. */
+async function open(signal) {
+  const me = await whoAmI();
+  const [name, argument] = location.hash.slice(1).split("/");
+  const page = name || (me ? "membership" : "plans");
+  if (page in MEMBERS && !me) {
+    sessionStorage.setItem("wanted", location.hash);
+    location.replace(page === "buy" ? "#join" : "#login");
+    return null;
+  }
+  showBar(me, page);
+  phone.belongsTo(me);
+  return (OPEN[page] ?? MEMBERS[page] ?? plans)(argument, signal);
 }
 
 function showBar(me, page) {
@@ -62,6 +65,10 @@ function sorry(error) {
     h("button", { class: "main", onclick: show }, "Try again"));
 }
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names a page, not a place on it
+  main.focus();
+});
 addEventListener("hashchange", show);
 addEventListener("session-changed", show);
 addEventListener("logged-out", () => {

@@ -34,11 +34,12 @@ function open(isOpen) {
   if (isOpen) aside.querySelector("iframe").focus();
 }
 
-/** Lay this phone on the table. */
-export function show(wanted) {
-  if (!address || !wanted || wanted === number) return;
+/** Lay this phone on the table, however its number is typed; what is no number changes nothing. */
+export function show(typed) {
+  const wanted = typed?.replace(/[\s+-]/g, "").replace(/^0/, "254") ?? "";
+  if (!address || !/^254\d{9}$/.test(wanted) || wanted === number) return;
   number = wanted;
-  aside.querySelector("iframe").src = `${address}?phones=${encodeURIComponent(wanted)}&bare`;
+  aside.querySelector("iframe").src = `${address}?phones=${wanted}&bare`;
 }
 
 /** Show the member's own phone. */
@@ -63,9 +64,12 @@ export function rests() {
   if (address) open(false);
 }
 
+/** Whether what is typed goes to the phone: a prompt that has come already must not lose its PIN to the page. */
+export const hasKeys = () => aside.contains(document.activeElement);
+
 /** Something comes to the phone: the keys go there, or, where it is folded away, its button points at it. */
 export function rings() {
   if (!address) return;
   aside.querySelector("iframe").focus();
-  if (!aside.contains(document.activeElement)) aside.querySelector(".phone-toggle").classList.add("rings");
+  if (!hasKeys()) aside.querySelector(".phone-toggle").classList.add("rings");
 }

@@ -7,8 +7,13 @@ let me; // undefined: not asked yet; null: nobody
 
 /** The member's profile, or null. Asks the server once. */
 export async function whoAmI() {
-  if (me === undefined) me = localStorage.getItem(NOTE) ? await call("GET", "auth/me/").catch(() => null) : null;
+  if (me === undefined) me = localStorage.getItem(NOTE) ? await call("GET", "auth/me/").catch(nobody) : null;
   return me;
+}
+
+function nobody(error) {
+  if (error.status !== 401) throw error;
+  return null;
 }
 
 /** Log in. Returns "done", or "code" when a second factor is asked for. */

@@ -127,6 +127,8 @@ def test_a_membership_is_bought_with_the_keyboard_alone(visitor):
             keyboard.press("Tab")
         raise AssertionError(f"Tab does not lead to {name}.")
 
+    page.get_by_role("link", name="Skip to the content").press("Enter")
+    expect(visitor.main).to_be_focused()
     tab_to("link", "Choose Day pass")
     keyboard.press("Enter")
     expect(page.get_by_label("First name")).to_be_focused()

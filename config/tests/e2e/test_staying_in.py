@@ -160,6 +160,21 @@ def test_a_session_that_was_ended_elsewhere_leads_to_the_log_in_page_and_back(ar
     member.expect_complaints_of_refusals_only()
 
 
+def test_a_club_out_of_reach_is_told_and_tried_again(member):
+    member.context.set_offline(True)
+    member.click("Receipts", "link")
+    member.expect_heading("That did not work")
+    expect(member.main.get_by_role("alert")).to_have_text(
+        "The club cannot be reached. Check your connection and try again."
+    )
+    member.context.set_offline(False)
+
+    member.click("Try again")
+
+    member.expect_heading("Receipts")
+    member.complaints.clear()  # the browser's own about the lost connection
+
+
 def test_a_membership_is_frozen_and_taken_up_again(member):
     member.buy()
     member.pay()

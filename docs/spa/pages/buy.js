@@ -25,7 +25,7 @@ export async function buy(code) {
     ], {
       button: plan.joining_fee ? "Pay with M-Pesa" : `Pay ${money(plan.price)}`,
       async submit({ phone_number }) {
-        phone.show(phone_number.replace(/^0(\d{3}) (\d{3}) (\d{3})$/, "254$1$2$3"));
+        phone.show(phone_number);
         const bought = await call("POST", "subscriptions/", { plan: plan.code, phone_number });
         location.hash = `#payment/${bought.payment.reference}`;
       },

@@ -107,7 +107,7 @@ async function toPay(found, show) {
     ], {
       button: ended ? "Try again" : `Pay ${money(found.amount_owed)}`,
       async submit({ phone_number }) {
-        phone.show(phone_number.replace(/^0(\d{3}) (\d{3}) (\d{3})$/, "254$1$2$3"));
+        phone.show(phone_number);
         await show(await call("POST", `payments/${found.reference}/push/`, { phone_number }));
       },
       also: found.amount_paid === 0 && action("Cancel the purchase", async () => {
