@@ -1,5 +1,6 @@
 """People in the admin."""
 
+from contextlib import suppress
 from copy import copy
 
 from django.contrib import admin, messages
@@ -7,6 +8,9 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 from django.shortcuts import redirect
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -19,7 +23,7 @@ from accounts.views.signing_in import caller_of
 from api.admin import ClubModelAdmin, ReadOnlyAdmin
 from api.clock import now
 from api.permissions import is_at_least
-from api.phones import masked
+from api.phones import InvalidPhoneNumber, masked, normalise
 
 # Roles say what somebody may do here, never groups.
 admin.site.unregister(Group)
@@ -46,7 +50,8 @@ class CustomUserAdmin(ClubModelAdmin, UserAdmin):
     form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
     list_filter = ["role", "is_active"]
-    search_fields = ["member_number", "username", "first_name", "last_name", "email", "phone_number"]
+    search_fields = ["member_number", "username", "phone_number"]
+    ordering = ["-pk"]
     add_fieldsets = UserAdmin.add_fieldsets  # django-unfold's base has none
     readonly_fields = ["member_number", "masked_phone", "added_by", "last_login", "date_joined"]
     fieldsets = [
@@ -67,6 +72,17 @@ class CustomUserAdmin(ClubModelAdmin, UserAdmin):
             (title, {**options, "fields": [_shown(name, request) for name in options["fields"]]})
             for title, options in super().get_fieldsets(request, obj)
         ]
+
+    def found_by(self, typed, request):
+        """Find by a number however it is written, a username, an e-mail address, or how first and last name begin."""
+        if "phone_number" in self.get_search_fields(request):
+            with suppress(InvalidPhoneNumber):
+                return Q(phone_number=normalise(typed))
+        found = super().found_by(typed, request) | Q(Exact(Lower("email"), typed.lower()))
+        first, _, last = typed.partition(" ")
+        if last:
+            return found | Q(first_name__istartswith=first, last_name__istartswith=last.strip())
+        return found | Q(first_name__istartswith=first) | Q(last_name__istartswith=first)
 
     @admin.display(description="phone number")
     def masked_phone(self, person):
@@ -120,6 +136,7 @@ class CustomUserAdmin(ClubModelAdmin, UserAdmin):
 
 @admin.register(LoginSession)
 class LoginSessionAdmin(ReadOnlyAdmin):
+    ordering = ["-absolute_expires_at"]
     list_display = ["user", "created_at", "rotated_at", "revoked_at", "revoke_reason", "ip"]
     list_select_related = ["user"]
 

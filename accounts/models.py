@@ -5,9 +5,10 @@ import uuid
 from datetime import datetime
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Upper
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import seals
@@ -61,7 +62,12 @@ class CustomUser(AbstractUser):
         verbose_name = "person"
         verbose_name_plural = "people"
         # Safaricom names some senders by their hash alone; payments.matching looks them up.
-        indexes = [models.Index(PhoneSha256("phone_number"), name="user_by_phone_sha256")]
+        indexes = [
+            models.Index(PhoneSha256("phone_number"), name="user_by_phone_sha256"),
+            # How a name begins, in any case: `istartswith` asks for UPPER(name) LIKE 'WAN%'.
+            models.Index(OpClass(Upper("first_name"), name="text_pattern_ops"), name="user_by_first_name"),
+            models.Index(OpClass(Upper("last_name"), name="text_pattern_ops"), name="user_by_last_name"),
+        ]
         constraints = [
             models.UniqueConstraint(Lower("email"), name="user_email_unique_in_any_case"),
             models.UniqueConstraint(Lower("username"), name="user_username_unique_in_any_case"),

@@ -1,8 +1,32 @@
 """What every page of the admin stands on: its looks, who may open it, and what nobody may do there."""
 
+from collections.abc import Sequence
+
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin, TabularInline
 
 from api.roles import may
+
+
+class BoundedPaginator(Paginator):
+    """Pages of the first rows. Counting all of millions takes longer than reading a page of them.
+
+    What lies further down is found by searching and filtering.
+    """
+
+    most = 10_000
+    template_name = "api/admin_pages.html"
+
+    @cached_property
+    def count(self) -> int:
+        return self.object_list.order_by()[: self.most].count()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be more rows than the pages show."""
+        return self.count == self.most
 
 
 class ByRole:
@@ -28,6 +52,30 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     """Base of every page of the admin."""
 
     list_per_page = 50
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    sortable_by = ()  # by columns without an index; `ordering` has one
+    ordering: Sequence[str] = ["-pk"]
+    # Indexed columns, compared whole with what is typed; of the row itself or of a row it points at.
+    search_fields: Sequence[str] = ()
+
+    def get_search_results(self, request, queryset, search_term):
+        """Find by indexed columns, so that no table is read through."""
+        typed = search_term.strip()
+        return queryset.filter(self.found_by(typed, request)) if typed else queryset, False
+
+    def found_by(self, typed: str, request) -> Q:
+        """Return the condition of a search. Other tables are asked first: one OR over two tables uses no index."""
+        found = Q(pk__in=[])
+        for path in self.get_search_fields(request):
+            relation, _, column = path.rpartition("__")
+            condition = {f"{column}__in": sorted({typed, typed.upper()})}
+            if relation:
+                others = self.opts.get_field(relation).related_model.objects.filter(**condition)
+                found |= Q(**{f"{relation}__in": list(others.values_list("pk", flat=True)[: BoundedPaginator.most])})
+            else:
+                found |= Q(**condition)
+        return found
 
     def may(self, request, act: str) -> bool:
         """Say whether the caller may do one of the page's own acts."""
@@ -62,3 +110,8 @@ class ReadOnlyInline(ReadOnly, TabularInline):
 
     extra = 0
     can_delete = False
+    ordering = ["pk"]
+    list_select_related: Sequence[str] = ()
+
+    def get_queryset(self, request) -> QuerySet:
+        return super().get_queryset(request).select_related(*self.list_select_related)

@@ -12,7 +12,6 @@ admin.site.unregister(ProcrastinateJob)
 class EventInline(ReadOnlyInline):
     model = ProcrastinateEvent
     fields = ["type", "at"]
-    ordering = ["pk"]
 
 
 @admin.register(ProcrastinateJob)
@@ -22,4 +21,3 @@ class JobAdmin(ReadOnlyAdmin, ProcrastinateJobAdmin):
     actions = ProcrastinateJobAdmin.actions
     inlines = [EventInline]
     list_filter = ["status"]
-    ordering = ["-pk"]

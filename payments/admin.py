@@ -13,18 +13,19 @@ from payments import models
 class EventInline(ReadOnlyInline):
     model = models.PaymentEvent
     fields = ["at", "from_status", "to_status", "evidence", "by"]
-    ordering = ["pk"]
+    list_select_related = ["by"]
 
 
 class AllocationInline(ReadOnlyInline):
     model = models.Allocation
     fields = ["receipt", "payment", "amount", "rule", "made_by", "created_at", "undone_at", "undone_by"]
+    list_select_related = ["receipt", "payment", "made_by", "undone_by"]
 
 
 class LedgerInline(ReadOnlyInline):
     model = models.LedgerEntry
     fields = ["at", "transaction", "account", "member", "amount", "payment", "made_by"]
-    ordering = ["pk"]
+    list_select_related = ["member", "payment", "made_by"]
 
 
 @admin.register(models.Payment)
@@ -32,8 +33,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     list_display = ["reference", "payer", "description", "amount_due", "amount_paid", "status", "created_at", "paid_at"]
     list_filter = ["status"]
     list_select_related = ["payer"]
-    search_fields = ["reference", "payer__username", "payer__member_number", "payer__last_name"]
-    ordering = ["-created_at"]
+    search_fields = ["reference", "payer__username", "payer__member_number"]
     inlines = [EventInline, AllocationInline]
 
 
@@ -43,7 +43,6 @@ class StkPushAdmin(ReadOnlyAdmin):
     list_filter = ["status"]
     list_select_related = ["payment"]
     search_fields = ["payment__reference", "checkout_request_id"]
-    ordering = ["-created_at"]
     exclude = ["phone", "token_hash"]
     readonly_fields = ["masked_phone"]
 
@@ -57,8 +56,8 @@ class ReceiptAdmin(ReadOnlyAdmin):
     list_display = ["pk", "number", "code", "channel", "amount", "paid_at", "payer_name", "member", "reversed_at"]
     list_filter = ["channel"]
     list_select_related = ["member"]
-    search_fields = ["code", "number", "payer_name", "account_typed", "member__member_number"]
-    ordering = ["-paid_at"]
+    search_fields = ["code", "number", "member__member_number"]
+    ordering = ["-paid_at", "-pk"]
     inlines = [AllocationInline, LedgerInline]
 
 
@@ -67,14 +66,12 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     list_display = ["pk", "at", "transaction", "account", "member", "amount", "receipt", "payment"]
     list_filter = ["account"]
     list_select_related = ["member", "receipt", "payment"]
-    ordering = ["-pk"]
 
 
 @admin.register(models.Callback)
 class CallbackAdmin(ReadOnlyAdmin):
     list_display = ["pk", "source", "received_at", "outcome", "error", "attempts"]
     list_filter = ["source", "outcome"]
-    ordering = ["-received_at"]
     exclude = ["body"]  # it holds whole phone numbers
     readonly_fields = ["size"]
 
@@ -88,14 +85,12 @@ class ReviewItemAdmin(ReadOnlyAdmin):
     list_display = ["pk", "created_at", "reason", "detail", "status", "receipt", "payment", "resolved_by", "resolution"]
     list_filter = ["status", "reason"]
     list_select_related = ["receipt", "payment", "resolved_by"]
-    ordering = ["-created_at"]
 
 
 @admin.register(models.CashSession)
 class CashSessionAdmin(ReadOnlyAdmin):
     list_display = ["pk", "cashier", "opened_at", "opening_float", "closed_at", "expected", "counted", "difference"]
     list_select_related = ["cashier"]
-    ordering = ["-opened_at"]
 
 
 @admin.register(models.CodeClaim)
@@ -103,7 +98,6 @@ class CodeClaimAdmin(ReadOnlyAdmin):
     list_display = ["code", "payment", "claimed_by", "claimed_at", "receipt", "ended_why"]
     list_select_related = ["payment", "claimed_by", "receipt"]
     search_fields = ["code", "payment__reference"]
-    ordering = ["-claimed_at"]
 
 
 @admin.register(models.CodeCheck)
@@ -112,7 +106,6 @@ class CodeCheckAdmin(ReadOnlyAdmin):
     list_filter = ["status"]
     list_select_related = ["asked_by", "receipt"]
     search_fields = ["code"]
-    ordering = ["-created_at"]
     exclude = ["token_hash"]
 
 
@@ -121,5 +114,4 @@ class RefundAdmin(ReadOnlyAdmin):
     list_display = ["pk", "receipt", "amount", "paid_from", "reason", "made_by", "made_at"]
     list_filter = ["paid_from"]
     list_select_related = ["receipt", "made_by"]
-    search_fields = ["receipt__code", "receipt__number", "reason"]
-    ordering = ["-made_at"]
+    search_fields = ["receipt__code", "receipt__number"]

@@ -42,6 +42,6 @@ class ClosureAdmin(ReadOnlyAdmin):
 @admin.register(Visit)
 class VisitAdmin(ReadOnlyAdmin):
     list_display = ["at", "member", "decision", "reason", "gate"]
-    list_filter = ["decision", "reason"]
+    list_filter = ["decision"]  # the choices of `reason` would be read off every visit there ever was
     list_select_related = ["member"]
     search_fields = ["member__username", "member__member_number"]

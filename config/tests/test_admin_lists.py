@@ -1,0 +1,141 @@
+"""Lists of the admin cost the same with two rows and with millions."""
+
+from datetime import date
+
+import pytest
+from django.contrib.admin.sites import site
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django import app
+
+from accounts.models import LoginSession, SecurityEvent
+from accounts.tests.factories import UserFactory
+from api.admin import BoundedPaginator
+from payments import models
+from payments.tests.factories import NOON, make_push
+from subscriptions.models import Closure, Freeze, Visit
+from subscriptions.tests.factories import PlanFactory, PlanGroupFactory, granted
+
+pytestmark = pytest.mark.django_db
+
+# Of every list: the session, who asks, their second factor, the count, the page. Then the choices of filters that
+# are rows of another table, and events of jobs.
+EVERY = 5
+QUERIES = {
+    "subscriptions.plan": EVERY + 1,
+    "subscriptions.subscription": EVERY + 2,
+    "procrastinate.procrastinatejob": EVERY + 1,
+}
+
+
+def one_of_everything(n: int) -> None:
+    """Make a row of every page of the admin that points at rows of its own."""
+    person = UserFactory()
+    LoginSession.objects.create(
+        user=person, created_at=NOON, idle_expires_at=NOON, absolute_expires_at=NOON, auth_time=NOON
+    )
+    SecurityEvent.objects.create(user=person, actor=UserFactory(), event="login", at=NOON)
+    subscription = granted(PlanFactory(group=PlanGroupFactory(name=f"Group {n}")))
+    payment, receipt = subscription.payment, models.Receipt.objects.latest("pk")
+    days = {"starts_on": date(2026, 12, 2 * n), "ends_on": date(2026, 12, 2 * n + 1), "created_at": NOON}
+    Freeze.objects.create(subscription=subscription, requested_by=UserFactory(), **days)
+    Closure.objects.create(reason="Holiday", made_by=UserFactory(), **days)
+    Visit.objects.create(member=UserFactory(), at=NOON, decision="allow", reason="active")
+    push = make_push()
+    models.Callback.objects.create(source="stk", push=push, body=b"{}", received_at=NOON)
+    models.ReviewItem.objects.create(
+        reason="unmatched", receipt=receipt, payment=payment, created_at=NOON, resolved_by=UserFactory()
+    )
+    models.CashSession.objects.create(cashier=UserFactory(), opened_at=NOON)
+    models.CodeClaim.objects.create(code=f"CLAIM{n}", payment=payment, claimed_by=UserFactory(), claimed_at=NOON)
+    models.CodeCheck.objects.create(code=f"CHECK{n}", asked_by=UserFactory(), receipt=receipt, created_at=NOON)
+    models.Refund.objects.create(
+        receipt=receipt, amount=1, paid_from="mpesa", reason="asked", made_by=UserFactory(), made_at=NOON
+    )
+    app.configure_task("nothing").defer(number=n)
+
+
+@pytest.fixture
+def rows():
+    for n in (1, 2):
+        one_of_everything(n)
+
+
+@pytest.fixture
+def as_owner(client):
+    client.force_login(UserFactory(role="Admin", is_staff=True))
+    return client
+
+
+def asked(client, address):
+    """What the database was asked while the page was made, once the process knows its content types."""
+    client.get(address, secure=True)
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(address, secure=True).status_code == 200
+    return [query["sql"] for query in captured]
+
+
+@pytest.mark.parametrize("label", sorted(model._meta.label_lower for model in site._registry))
+def test_a_list_asks_the_database_as_often_whatever_it_shows(as_owner, rows, label):
+    address = f"/admin/{label.replace('.', '/')}/"
+
+    queries = asked(as_owner, address)
+
+    assert as_owner.get(address, secure=True).context["cl"].result_count >= 2
+    assert len(queries) == QUERIES.get(label, EVERY), "\n".join(queries)
+    assert not [sql for sql in queries if "COUNT(*)" in sql and "LIMIT" not in sql]
+
+
+@pytest.mark.parametrize("label", ["payments.payment", "payments.receipt"])
+def test_a_page_with_rows_of_other_tables_asks_as_often_for_three_as_for_one(as_owner, rows, label):
+    payment = models.Payment.objects.filter(status="paid").latest("pk")
+    receipt = payment.allocations.get().receipt
+    address = f"/admin/{label.replace('.', '/')}/{(payment if label == 'payments.payment' else receipt).pk}/change/"
+    before = len(asked(as_owner, address))
+
+    for each in (UserFactory(), UserFactory()):
+        models.PaymentEvent.objects.create(payment=payment, to_status="paid", by=each, at=NOON)
+        models.Allocation.objects.create(
+            receipt=receipt, payment=payment, amount=1, rule="by_hand", made_by=each, created_at=NOON, undone_at=NOON
+        )
+
+    assert len(asked(as_owner, address)) == before
+
+
+def test_pages_are_counted_up_to_a_bound(as_owner, rows, monkeypatch):
+    monkeypatch.setattr(BoundedPaginator, "most", 2)
+    UserFactory()
+
+    page = as_owner.get("/admin/accounts/customuser/", secure=True)
+
+    assert page.context["cl"].result_count == 2
+    assert "or more: search or filter for the others" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("address", "typed"),
+    [
+        ("payments/payment/", "{payment.reference}"),
+        ("payments/payment/", " {payment.payer.member_number} "),
+        ("payments/receipt/", "{payment.payer.member_number}"),
+        ("subscriptions/subscription/", "{payment.reference}"),
+    ],
+)
+def test_a_search_finds_the_row_whose_value_is_typed_whole(as_owner, rows, address, typed):
+    payment = models.Payment.objects.filter(status="paid").latest("pk")
+
+    page = as_owner.get(f"/admin/{address}", {"q": typed.format(payment=payment).lower()}, secure=True)
+
+    assert page.context["cl"].result_count == 1
+
+
+@pytest.mark.parametrize("typed", ["wanj", "KAMAU", "Wanjiru Kam", "wanjiru@example.com", "WK01"])
+def test_people_are_found_by_how_their_names_begin(as_owner, typed):
+    UserFactory()
+    UserFactory(first_name="Wanjiru", last_name="Kamau", email="Wanjiru@Example.com", username="WK01")
+
+    page = as_owner.get("/admin/accounts/customuser/", {"q": typed}, secure=True)
+
+    assert [person.username for person in page.context["cl"].result_list] == ["WK01"]
