@@ -1,6 +1,7 @@
 """What the product's processes are, and how `manage.py demo`, `dev` and `tunnel` start them on this machine."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -176,13 +177,17 @@ def supervisor(places: Places, *, autoreload: bool, say: Callable[[str], None]) 
 
 
 def doors(places: Places) -> list[tuple[str, str]]:
-    """Return where to click, what a stranger opens first."""
+    """Return where to click, what a stranger opens first; and what a copy beside the usual one needs in its shell."""
     found = [("App", f"{places.web}/"), ("Admin", f"{places.web}/admin/"), ("API", f"{places.web}/api/v1/docs/")]
     found = [(name, url) for name, url in found if is_there(url)]
     if places.simulator_port:
         found.append(("Phone", f"{places.simulator}/phone/"))
     if places.public_url != places.web:
         found.append(("Public", places.public_url))
+    if places.database_url:
+        # For this copy's manage.py commands, in another terminal.
+        names = " ".join(f"{name}={shlex.quote(value)}" for name, value in places.env.items())
+        found.append(("Shell", f"export {names}"))
     return found
 
 
