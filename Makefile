@@ -54,8 +54,8 @@ dev: setup ## Run the product and restart it when a file changes
 test: setup ## Run the whole test suite
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)
 
-bench: setup ## Measure the product against the reference, in one run
-	@$(PYTHON) -m benchmarks
+bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows)
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 e2e: setup ## Drive a real browser against the served product (needs Chromium)
 	@$(PYTHON) -m pytest -q -m e2e $(ARGS)

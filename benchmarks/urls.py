@@ -2,15 +2,21 @@
 
 from dj_rest_auth.jwt_auth import JWTCookieAuthentication
 from dj_rest_auth.views import UserDetailsView
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.http import JsonResponse
 from django.urls import path
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
+from rest_framework.generics import ListAPIView
+from rest_framework.pagination import PageNumberPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
+from rest_framework.serializers import ModelSerializer
+from rest_framework_simplejwt.views import TokenRefreshView
 
+from accounts.tests.factories import PASSWORD
 from config.urls import urlpatterns as product
-from payments.models import Callback, CallbackSource
+from payments.models import Callback, CallbackSource, Payment
 
 
 def bare(request):
@@ -29,7 +35,44 @@ user = UserDetailsView.as_view(
     authentication_classes=[JWTCookieAuthentication], parser_classes=[JSONParser], renderer_classes=[JSONRenderer]
 )
 
+
+class PlainPaymentSerializer(ModelSerializer):
+    class Meta:
+        model = Payment
+        fields = "__all__"
+
+
+class ByPageNumber(PageNumberPagination):
+    page_size = 20
+
+
+class PlainPaymentList(ListAPIView):
+    """What a tutorial writes: no log-in, a ModelSerializer, page numbers."""
+
+    authentication_classes: list = []
+    permission_classes: list = []
+    filter_backends: list = []
+    renderer_classes = [JSONRenderer]
+    pagination_class = ByPageNumber
+    serializer_class = PlainPaymentSerializer
+    queryset = Payment.objects.order_by("-created_at", "-id")
+
+
+def check(request):
+    """Check a password as Django does unless told otherwise."""
+    if not PBKDF2PasswordHasher().verify(PASSWORD, request.GET["encoded"]):
+        raise ValueError("not the password")
+    return JsonResponse({})
+
+
+refresh = TokenRefreshView.as_view(
+    authentication_classes=[], parser_classes=[JSONParser], renderer_classes=[JSONRenderer]
+)
+
 urlpatterns = [
+    path("reference/payments/", PlainPaymentList.as_view()),
+    path("reference/refresh/", refresh),
+    path("reference/check-password/", check),
     path("reference/bare/", bare),
     path("reference/insert/", insert),
     path("reference/user/", user),

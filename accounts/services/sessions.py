@@ -16,7 +16,7 @@ from accounts.services import audit, factors, notices
 from accounts.services.audit import Caller
 from api import throttling, tokens
 from api.authentication import SessionRevoked
-from api.errors import Forbidden, NotFound, Unauthenticated
+from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
 
 # Tries at one identifier from one address, at one identifier from anywhere, and from one address.
 TRIES_PER_PAIR, TRIES_PER_IDENTIFIER, TRIES_PER_ADDRESS = 5, 50, 100
@@ -123,13 +123,23 @@ def finish_log_in(*, token: str | None, method: str, code: str, caller: Caller, 
 
 
 def limit_tries(identifier: str, caller: Caller, now: datetime) -> None:
-    """Count a try; a stranger elsewhere uses up their own tries long before the member's.
+    """Count a try. Strangers who use up an identifier's tries lock nobody out of the places they log in from.
 
-    :raises TooMany: too many tries
+    :raises TooMany: too many tries; the same for names that do not exist
     """
     throttling.count(f"login:address:{caller.ip}", TRIES_PER_ADDRESS, TRIES_WINDOW, now)
     throttling.count(_pair(identifier, caller), TRIES_PER_PAIR, TRIES_WINDOW, now)
-    throttling.count(f"login:identifier:{throttling.hashed(identifier)}", TRIES_PER_IDENTIFIER, TRIES_WINDOW, now)
+    try:
+        throttling.count(f"login:identifier:{throttling.hashed(identifier)}", TRIES_PER_IDENTIFIER, TRIES_WINDOW, now)
+    except TooMany:
+        if not _is_known_place(identifier, caller):
+            raise
+
+
+def _is_known_place(identifier: str, caller: Caller) -> bool:
+    """Say whether the person has logged in from this address before; the pair's own few tries still hold there."""
+    user = find(identifier)
+    return user is not None and LoginSession.objects.filter(user=user, ip=caller.ip).exists()
 
 
 def forget_tries(identifier: str, caller: Caller) -> None:

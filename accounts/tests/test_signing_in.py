@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core import mail
 
 from accounts.models import CustomUser, LoginSession, SecurityEvent
-from accounts.services import codes
+from accounts.services import codes, sessions
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.tests.clients import browser, signed_in
@@ -148,6 +148,21 @@ def test_the_sixth_wrong_try_is_told_to_wait():
 
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
     assert int(answers[-1]["Retry-After"]) == answers[-1].json()["error"]["retry_after"]
+
+
+def test_strangers_lock_nobody_out_of_where_they_log_in(monkeypatch):
+    monkeypatch.setattr(sessions, "TRIES_PER_IDENTIFIER", 6)
+    user = UserFactory()
+    signed_in(user)
+
+    def try_from(address, password):
+        client = browser()
+        body = {"identifier": user.username, "password": password}
+        return client.post(f"{AUTH}login/", body, REMOTE_ADDR=address).status_code
+
+    assert [try_from(f"10.0.0.{n}", "no") for n in range(8)] == [401] * 5 + [429] * 3
+    assert try_from("10.0.1.1", PASSWORD) == 429
+    assert try_from("127.0.0.1", PASSWORD) == 200
 
 
 def test_another_spelling_of_a_number_is_not_another_five_tries():

@@ -1,0 +1,11 @@
+"""The product's settings, with what only the references need."""
+
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "rest_framework_simplejwt.token_blacklist"]
+ROOT_URLCONF = "benchmarks.urls"
+SECURE_SSL_REDIRECT = False
+# dj-rest-auth reads these when it is imported.
+REST_AUTH = {"USE_JWT": True, "JWT_AUTH_COOKIE": "reference", "TOKEN_MODEL": None, "SESSION_LOGIN": False}
+SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
