@@ -11,7 +11,7 @@ from api import request_ids
 SECRETS = (
     (re.compile(r"(?<!\d)(?:\+?254[ -]?|0)?([17]\d)\d[ -]?\d{3}[ -]?(\d{3})(?!\d)"), r"\1****\2"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "[token]"),
-    (re.compile(r"(/callbacks/(?:stk|c2b)/)[^/\s\"]+"), r"\1[secret]"),
+    (re.compile(r"(/callbacks/(?:stk|c2b|result)/)[^/\s\"]+"), r"\1[secret]"),
     (re.compile(r"(?i)(bearer|basic) [\w+/=.-]{8,}"), r"\1 [secret]"),
     (re.compile(r"(?s)DETAIL:  .*?(?=\n\n|\Z)"), "DETAIL: [row]"),
 )

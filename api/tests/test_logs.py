@@ -20,6 +20,7 @@ from api.logs import JsonFormatter, PlainFormatter, without_secrets
         ("to 712345678", "to 71****678"),
         ("at 2026-11-23 17:10:57", "at 2026-11-23 17:10:57"),
         ("POST /api/v1/callbacks/stk/aBcD-123/ 200", "POST /api/v1/callbacks/stk/[secret]/ 200"),
+        ("POST /api/v1/callbacks/result/aBcD-123/late/ 200", "POST /api/v1/callbacks/result/[secret]/late/ 200"),
         ("cookie eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "cookie [token]"),
         ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer [secret]"),
         (
