@@ -71,7 +71,7 @@ def request_check(*, code: str, by_id: int | None, now: datetime) -> CodeCheck:
     :raises desk.InvalidCode: it is no M-Pesa code
     :raises NotSetUp: the settings for it are missing
     """
-    code = desk.canonical_code(code)
+    code = desk.code_shown(code)
     if not is_set_up():
         raise NotSetUp
     try:

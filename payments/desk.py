@@ -12,7 +12,7 @@ from django.db.models import F, Sum
 
 from api.errors import Conflict, Forbidden, Invalid
 from payments import ledger, matching, resolutions, review, services
-from payments.evidence import CODE
+from payments.daraja.messages import canonical_code
 from payments.models import (
     CashSession,
     Channel,
@@ -230,13 +230,13 @@ def _next_number(now: datetime) -> str:
 # --- Codes shown at the desk ---
 
 
-def canonical_code(text: str) -> str:
-    """Return an M-Pesa code as it is kept: upper case, without spaces.
+def code_shown(text: str) -> str:
+    """Return an M-Pesa code that somebody typed, spaces and all, as it is kept.
 
     :raises InvalidCode: it is no M-Pesa code
     """
-    code = "".join(text.split()).upper()
-    if not CODE.fullmatch(code):
+    code = canonical_code("".join(text.split()))
+    if code is None:
         raise InvalidCode
     return code
 
@@ -253,7 +253,7 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
     :raises resolutions.PaymentTakesNoMoney: its money is here, and the payment is closed or covered
     :raises services.PaymentNotFound: no such payment
     """
-    code = canonical_code(code)
+    code = code_shown(code)
     payer_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
     if payer_id is None:
         raise services.PaymentNotFound

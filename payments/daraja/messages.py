@@ -354,10 +354,19 @@ def _amount(value: object) -> int:
     return int(amount)
 
 
+def canonical_code(text: str) -> str | None:
+    """Return an M-Pesa code as it is kept, in upper case; None when it is none.
+
+    Only ASCII is put in upper case: that of a long s (U+017F) is S, and two codes would be one.
+    """
+    code = text.strip().upper() if text.isascii() else ""
+    return code if CODE.fullmatch(code) else None
+
+
 def _receipt_code(value: object) -> str:
-    code = value.strip().upper() if isinstance(value, str) else ""
+    code = canonical_code(value) if isinstance(value, str) else None
     # Failures carry a receipt of zeros.
-    if not CODE.fullmatch(code) or not code.strip("0"):
+    if code is None or not code.strip("0"):
         raise Malformed("the receipt number is missing or no receipt number")
     return code
 

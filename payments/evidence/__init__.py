@@ -5,7 +5,7 @@ no code) or the C2B confirmation of the same money. Everything may come twice an
 """
 
 from payments.evidence.confirmations import apply_c2b
-from payments.evidence.outcomes import CODE, Applied, our_shortcodes
+from payments.evidence.outcomes import Applied, our_shortcodes
 from payments.evidence.prompts import apply_stk_result
 
-__all__ = ["CODE", "Applied", "apply_c2b", "apply_stk_result", "our_shortcodes"]
+__all__ = ["Applied", "apply_c2b", "apply_stk_result", "our_shortcodes"]

@@ -1,6 +1,5 @@
 """What becomes of a piece of evidence, and what all evidence must agree with."""
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,7 +7,6 @@ from django.conf import settings
 
 from payments.models import CallbackOutcome, PaymentStatus
 
-CODE = re.compile(r"[0-9A-Z]{1,16}")
 # How far Safaricom's clock and ours may differ before its moment is not believed.
 CLOCK_SKEW = timedelta(minutes=10)
 CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.REFUNDED)

@@ -8,10 +8,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 
 from api.statements import WrittenOnce
 from payments import allocation, matching, pushes, review, services
-from payments.daraja.messages import StkResult
+from payments.daraja.messages import CODE, StkResult
 from payments.daraja.result_codes import Verdict, verdict
 from payments.evidence import confirmations, receipts, twins
-from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, CLOSED, CODE, DUPLICATE, Applied, our_shortcodes
+from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, CLOSED, DUPLICATE, Applied, our_shortcodes
 from payments.models import (
     Account,
     AllocationRule,

@@ -321,6 +321,7 @@ def test_a_till_sends_no_account_and_perhaps_one_name():
         {"TransID": None},
         {"TransID": ""},
         {"TransID": "0000000000"},
+        {"TransID": "\u017fKN7XK41ZQ"},  # its upper case would be SKN7XK41ZQ, another code
         {"TransAmount": "10.50"},
         {"TransAmount": "-10"},
         {"TransAmount": None},

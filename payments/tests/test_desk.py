@@ -287,9 +287,10 @@ def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled
     assert ledger.balance(Account.UNMATCHED) == -1500
 
 
-def test_what_is_no_code_is_refused(cashier):
+@pytest.mark.parametrize("code", ["TKN-1", "\u017fZABC", ""])
+def test_what_is_no_code_is_refused(cashier, code):
     with pytest.raises(desk.InvalidCode):
-        desk.claim_code(code="TKN-1", payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
+        desk.claim_code(code=code, payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
 
 
 # --- Unmatched money ---
