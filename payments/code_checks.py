@@ -5,9 +5,7 @@ commits, as with a prompt; but the question moves no money, so it may be asked a
 later, to an address with a secret token, and passes the inbox like every callback.
 """
 
-import hashlib
 import logging
-import secrets
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -17,7 +15,7 @@ from django.urls import reverse
 from procrastinate.contrib.django import app as jobs
 
 from api.errors import Conflict
-from payments import desk, evidence, review
+from payments import callback_tokens, desk, evidence, review
 from payments.daraja import client, limits
 from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.messages import C2bMessage, StatusResult
@@ -93,10 +91,10 @@ def ask(*, check_id: int, now: datetime) -> None:
     if check is None:
         return
     limits.enter(urgent=False)
-    token = secrets.token_urlsafe(32)
+    token = callback_tokens.draw()
     # Committed before the call: the answer may overtake it.
     CodeCheck.objects.filter(pk=check_id, status__in=OPEN_CHECK).update(
-        status=S.ASKED, token_hash=hashlib.sha256(token.encode()).hexdigest(), conversation_id=""
+        status=S.ASKED, token_hash=callback_tokens.hash_of(token), conversation_id=""
     )
     try:
         conversation = client.request_transaction_status(

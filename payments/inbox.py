@@ -4,7 +4,6 @@ Safaricom delivers once and signs nothing. What arrives is committed (or, when t
 spool and fsynced) before it is parsed, and answered 200 only then.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from django.db import (
 from django.db.models import F
 from psycopg.types.json import Jsonb
 
-from payments import code_checks, evidence, review, spool
+from payments import callback_tokens, code_checks, evidence, review, spool
 from payments.daraja.messages import Malformed, parse_c2b, parse_status_result, parse_stk_callback
 from payments.evidence import Applied
 from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewReason
@@ -60,11 +59,6 @@ WHERE id = %s AND outcome = 'new'
 """
 
 
-def hash_of(token: str) -> str:
-    """Return what is stored of a callback token: its SHA-256, hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def receive(
     *,
     source: CallbackSource,
@@ -72,7 +66,7 @@ def receive(
     headers: Mapping[str, str],
     peer: str | None,
     now: datetime,
-    token_hash: str | None = None,
+    token: str | None = None,
 ) -> bool:
     """Keep a callback and act on it; return False when its token is nobody's (nothing is kept then).
 
@@ -87,11 +81,13 @@ def receive(
         headers={name: headers[name][:200] for name in HEADERS_KEPT if name in headers},
         peer=peer,
         received_at=now,
-        token_hash=token_hash,
+        token_hash=token and callback_tokens.hash_of(token),
     )
     try:
         kept = _keep_over_any_connection(message)
     except DATABASE_FAILS as error:
+        if token is not None and not callback_tokens.is_ours(token):
+            return False
         logger.warning("The database fails (%s); a %s callback goes to the spool.", type(error).__name__, source)
         spool.append(message)
         return True

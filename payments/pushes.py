@@ -4,10 +4,8 @@ Claiming, calling and recording are separate commits. Whoever claims a push alon
 twice, or on two workers, sends one prompt; a call whose outcome is unknown is never made again.
 """
 
-import hashlib
 import logging
 import random
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +18,7 @@ from procrastinate.contrib.django import app as jobs
 
 from api import throttling
 from api.errors import Conflict, TooMany
-from payments import review, services
+from payments import callback_tokens, review, services
 from payments.allocation import PAYABLE
 from payments.daraja import client, limits, result_codes
 from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
@@ -166,8 +164,8 @@ def _claim(push_id: int, *, now: datetime) -> Claim | None:
     if owed < 1:
         _end_without_money(push, status=S.CANCELLED, code="withdrawn", why="There was nothing left to pay.", now=now)
         return None
-    token = secrets.token_urlsafe(32)
-    push.status, push.amount, push.sent_at, push.token_hash = S.SENDING, owed, now, _hash_of(token)
+    token = callback_tokens.draw()
+    push.status, push.amount, push.sent_at, push.token_hash = S.SENDING, owed, now, callback_tokens.hash_of(token)
     push.save(update_fields=["status", "amount", "sent_at", "token_hash"])
     return Claim(push.pk, push.phone, push.amount, push.payment.reference, push.payment.description, token)
 
@@ -434,7 +432,3 @@ def _require_a_pause(phone: str, now: datetime) -> None:
 
 def _seconds(wait: timedelta) -> int:
     return int(wait.total_seconds()) + 1
-
-
-def _hash_of(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

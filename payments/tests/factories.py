@@ -1,6 +1,5 @@
 """The smallest valid objects of payments, made as the product makes them."""
 
-import hashlib
 import itertools
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +7,7 @@ import factory
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from payments import services
+from payments import callback_tokens, services
 from payments.models import Payment, PushStatus, StkPush
 
 NOON = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)  # 12:00 in Nairobi
@@ -38,15 +37,16 @@ def open_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
 
 
 @transaction.atomic
-def make_push(payment=None, *, token="t" * 43, status=PushStatus.SENT, sent_at=NOON, **fields) -> StkPush:
+def make_push(payment=None, *, status=PushStatus.SENT, sent_at=NOON, **fields) -> StkPush:
     """A prompt that Safaricom accepted, with the token its callback comes to in `raw_token`."""
     payment = payment or open_payment()
     fields.setdefault("phone", next(phones))
     fields.setdefault("amount", payment.amount_owed)
     number = StkPush.objects.count() + 1
+    token = None
     if status != PushStatus.CREATED:
-        token = f"{token[:30]}-{payment.pk}-{number}"
-        fields.setdefault("token_hash", hashlib.sha256(token.encode()).hexdigest())
+        token = callback_tokens.draw()
+        fields.setdefault("token_hash", callback_tokens.hash_of(token))
         fields.setdefault("sent_at", sent_at)
         fields.setdefault("checkout_request_id", f"ws_CO_{payment.pk}_{number}")
         fields.setdefault("merchant_request_id", f"2654-4b64-97ff-{payment.pk}-{number}")

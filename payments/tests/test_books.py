@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 def paid_push(amount=1500, code="TKN1AB2C3D", payer=None):
-    push = make_push(open_payment(payer, amount=amount), token=code)
+    push = make_push(open_payment(payer, amount=amount))
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", amount, code, NOON)
     evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
     return push

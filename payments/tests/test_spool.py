@@ -12,7 +12,7 @@ import pytest
 from django.db import DataError, OperationalError, connection
 from django.urls import reverse
 
-from payments import inbox, services, spool
+from payments import callback_tokens, inbox, services, spool
 from payments.models import Callback, CallbackOutcome, Payment, ReviewItem
 from payments.tests.bodies import stk_body
 from payments.tests.factories import NOON, make_push
@@ -65,6 +65,29 @@ def test_a_database_that_only_reads_is_a_database_away(client):
 
     assert answer.status_code == 200
     assert [message.body for _, message in spool.waiting()] == [stk_body(push)]
+
+
+@pytest.mark.parametrize(
+    "token", ["any-token", "t" * 52, "é" * 52, ""], ids=["short", "long", "not ASCII", "proof only"]
+)
+def test_while_the_database_is_away_a_token_that_we_never_drew_is_refused(client, database_away, token):
+    proof = callback_tokens.draw()[callback_tokens.DRAWN :]
+
+    answer = client.post(
+        reverse("payments:stk-callback", args=[token or proof]), b"{}", content_type="application/json"
+    )
+
+    assert (answer.status_code, list(spool.waiting())) == (404, [])
+
+
+def test_a_token_of_the_last_key_is_still_ours(settings):
+    token, earlier = callback_tokens.draw(), settings.SECRET_KEY
+    settings.SECRET_KEY = "k" * 50
+    assert not callback_tokens.is_ours(token)
+
+    settings.SECRET_KEY_FALLBACKS = [earlier]
+
+    assert callback_tokens.is_ours(token)
 
 
 def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
@@ -194,7 +217,9 @@ ANSWER_AND_DIE = """
     import django
     django.setup()
     from django.test import Client
-    answer = Client().post("/api/v1/callbacks/stk/any-token/", b'{"Body": 1}', content_type="application/json")
+    from payments import callback_tokens
+    address = f"/api/v1/callbacks/stk/{callback_tokens.draw()}/"
+    answer = Client().post(address, b'{"Body": 1}', content_type="application/json")
     print(answer.status_code, flush=True)
     time.sleep(0.005)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -113,7 +113,7 @@ class StkCallbackView(CallbackView):
     source = CallbackSource.STK
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.keep(request, token_hash=inbox.hash_of(token))
+        return self.keep(request, token=token)
 
 
 class CodeCheckResultView(CallbackView):
@@ -122,7 +122,7 @@ class CodeCheckResultView(CallbackView):
     source = CallbackSource.CODE_CHECK
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.keep(request, token_hash=inbox.hash_of(token))
+        return self.keep(request, token=token)
 
 
 class CodeCheckTimeoutView(CodeCheckResultView):
