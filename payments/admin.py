@@ -1,13 +1,24 @@
-"""Payments in the admin: everything may be read, nothing may be changed here.
+"""Payments in the admin: everything may be read, no row has a form.
 
-Money moves by services alone: history, ledger, receipts and callbacks have no form, no delete and no action.
+Money moves by services alone; the only acts are those on review items, each the one call that the API makes.
 """
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import path, reverse
+from django.utils.html import format_html
 
 from api.admin import ReadOnlyAdmin, ReadOnlyInline
+from api.clock import now
+from api.errors import DomainError
 from api.phones import masked
 from payments import models
+from payments.allocation import PAYABLE
+from payments.forms import REVIEW_ACTS
 
 
 class EventInline(ReadOnlyInline):
@@ -82,9 +93,85 @@ class CallbackAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ReviewItem)
 class ReviewItemAdmin(ReadOnlyAdmin):
-    list_display = ["pk", "created_at", "reason", "detail", "status", "receipt", "payment", "resolved_by", "resolution"]
+    """The inbox of money: what a person must look at, and the three ways to end it."""
+
+    list_display = ["pk", "created_at", "reason", "detail", "status", "money", "payment", "resolved_by", "resolution"]
     list_filter = ["status", "reason"]
     list_select_related = ["receipt", "payment", "resolved_by"]
+    search_fields = ["receipt__code", "payment__reference"]
+    exclude = ["receipt", "suggested_members"]
+    readonly_fields = ["money"]
+    change_form_outer_after_template = "payments/review_item_acts.html"
+
+    @admin.display(description="money")
+    def money(self, item):
+        """The receipt in one line, with a link to it."""
+        if item.receipt is None:
+            return None
+        receipt = item.receipt
+        return format_html(
+            '<a href="{}">KES {} {}</a> {}',
+            reverse("admin:payments_receipt_change", args=[receipt.pk]),
+            receipt.amount,
+            receipt.code or receipt.number or "",
+            f"to “{receipt.account_typed}”" if receipt.account_typed else "",
+        )
+
+    def get_urls(self):
+        acts = [
+            path(
+                f"<int:pk>/{name}/",
+                self.admin_site.admin_view(self.act),
+                {"name": name},
+                name=f"payments_reviewitem_{name}",
+            )
+            for name in REVIEW_ACTS
+        ]
+        return [*acts, *super().get_urls()]
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """The item, what it may be, and the acts that are open to the caller."""
+        item = self.get_object(request, unquote(object_id))
+        extra = {}
+        if item and self.has_view_permission(request, item):
+            extra = {"acts": self.acts_for(request, item), "suggestions": self.suggestions_for(item)}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
+
+    def acts_for(self, request, item) -> list[dict]:
+        """Return what may be done about the item: each act's name and empty form."""
+        is_open = item.status == models.ReviewStatus.OPEN
+        is_unmatched = item.reason == models.ReviewReason.UNMATCHED
+        names = ["assign"] * is_unmatched + ["dismiss"] if is_open else []
+        if is_unmatched and item.status == models.ReviewStatus.RESOLVED:
+            names = ["undo"]
+        return [{"name": name, "form": REVIEW_ACTS[name]()} for name in names if self.may(request, name)]
+
+    def suggestions_for(self, item) -> list[dict]:
+        """Return the members whose money it may be, each with the open payments it could be for."""
+        people = get_user_model().objects.in_bulk(item.suggested_members)
+        opened = models.Payment.objects.filter(payer__in=people, status__in=PAYABLE).order_by("created_at", "pk")
+        return [
+            {"member": person, "payments": [payment for payment in opened if payment.payer_id == person.pk]}
+            for person in people.values()
+        ]
+
+    def act(self, request, pk, name):
+        """Do one act by one call of its service, and say what came of it on the item's page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may(request, name):
+            raise PermissionDenied
+        form = REVIEW_ACTS[name](request.POST)
+        told, level = form.done, messages.SUCCESS
+        try:
+            if form.is_valid():
+                form.carry_out(item_id=pk, by_id=request.user.pk, now=now())
+            else:
+                told, level = " ".join(error for errors in form.errors.values() for error in errors), messages.ERROR
+        except DomainError as refusal:
+            told, level = refusal.message, messages.ERROR
+        self.message_user(request, told, level)
+        return redirect("admin:payments_reviewitem_change", pk)
 
 
 @admin.register(models.CashSession)

@@ -1,0 +1,56 @@
+"""What is typed in the admin about a review item. A form checks what is typed, and makes the one call that does it."""
+
+from datetime import datetime
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from payments import references, resolutions
+from payments.models import Payment
+
+
+class AssignForm(forms.Form):
+    """Whose the money is."""
+
+    title, done = "Assign", "The money has its owner."
+    owner = forms.CharField(
+        max_length=40, label="Payment reference or member number", widget=UnfoldAdminTextInputWidget
+    )
+
+    def clean_owner(self) -> dict:
+        """Return the owner as the service takes it."""
+        typed = self.cleaned_data["owner"]
+        payment = Payment.objects.filter(reference=references.repair(typed) or typed).first()
+        if payment:
+            return {"payment_id": payment.pk}
+        member = get_user_model().objects.filter(member_number=typed).first()
+        if member:
+            return {"member_id": member.pk}
+        raise ValidationError("No payment has this reference, and no member this number.", code="owner_needed")
+
+    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
+        resolutions.assign_money(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data["owner"])
+
+
+class UndoForm(forms.Form):
+    """Nothing is asked."""
+
+    title, done = "Undo the assignment", "The money is nobody's again, and the item is open."
+
+    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
+        resolutions.undo_assignment(item_id=item_id, by_id=by_id, now=now)
+
+
+class DismissForm(forms.Form):
+    """Why nothing is to be done."""
+
+    title, done = "Dismiss", "The item is dismissed."
+    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+
+    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
+        resolutions.dismiss_item(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data)
+
+
+REVIEW_ACTS = {"assign": AssignForm, "undo": UndoForm, "dismiss": DismissForm}

@@ -1,0 +1,167 @@
+"""The inbox of money in the admin: what a manager sees of an item, and the three ways to end it."""
+
+import pytest
+from django.contrib.messages import get_messages
+from django.test import Client
+
+from payments import evidence, resolutions
+from payments.daraja.messages import C2bMessage
+from payments.models import ReviewItem
+from payments.tests.factories import NOON, MemberFactory, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def manager(client):
+    manager = MemberFactory(role="Manager", is_staff=True)
+    client.force_login(manager)
+    return manager
+
+
+@pytest.fixture
+def member():
+    return MemberFactory(first_name="Wanjiru", phone_number="254712345678")
+
+
+@pytest.fixture
+def item(member):
+    """KES 1,500 that nobody can tell the owner of; the masked sender suggests the member."""
+    message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "25471****678", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    return ReviewItem.objects.get()
+
+
+def page_of(item, name="change"):
+    return f"/admin/payments/reviewitem/{item.pk}/{name}/"
+
+
+def do(client, item, name, **typed):
+    """Send the form of an act; return what the page then says."""
+    answer = client.post(page_of(item, name), typed, secure=True)
+
+    assert (answer.status_code, answer.url) == (302, page_of(item))
+    item.refresh_from_db()
+    return [(message.level_tag, message.message) for message in get_messages(answer.wsgi_request)]
+
+
+def names_of(answer):
+    return [act["name"] for act in answer.context["acts"]]
+
+
+def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client, manager, member, item):
+    payment = open_payment(member, amount=2000)
+
+    answer = client.get(page_of(item), secure=True)
+
+    content = answer.content.decode()
+    assert names_of(answer) == ["assign", "dismiss"]
+    assert answer.context["suggestions"] == [{"member": member, "payments": [payment]}]
+    for shown in (
+        item.detail,
+        "KES 1500 TKN1AB2C3D",
+        "to “gym”",
+        member.member_number,
+        payment.reference,
+        "owes KES 2000",
+    ):
+        assert shown in content
+
+
+@pytest.mark.parametrize("typed", ["{payment.reference}", " {payment.reference} ", "{member.member_number}"])
+def test_a_manager_gives_the_money_to_a_payment_or_a_member(client, manager, member, item, typed):
+    payment = open_payment(member, amount=1500)
+
+    told = do(client, item, "assign", owner=typed.format(payment=payment, member=member).lower())
+
+    payment.refresh_from_db()
+    assert told == [("success", "The money has its owner.")]
+    assert (item.status, item.resolved_by, payment.status) == ("resolved", manager, "paid")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("K0000000", "No payment has this reference, and no member this number."), ("", "This field is required.")],
+)
+def test_an_owner_that_is_not_there_moves_nothing(client, manager, item, typed, said):
+    assert do(client, item, "assign", owner=typed) == [("error", said)]
+    assert item.status == "open"
+
+
+def test_a_manager_takes_an_assignment_back(client, manager, member, item):
+    payment = open_payment(member, amount=1500)
+    resolutions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, payment_id=payment.pk)
+
+    assert names_of(client.get(page_of(item), secure=True)) == ["undo"]
+    told = do(client, item, "undo")
+
+    payment.refresh_from_db()
+    assert told == [("success", "The money is nobody's again, and the item is open.")]
+    assert (item.status, payment.amount_paid) == ("open", 0)
+
+
+def test_a_manager_dismisses_an_item_with_a_reason(client, manager, item):
+    told = do(client, item, "dismiss", reason="Rent of the café, not a member.")
+
+    assert told == [("success", "The item is dismissed.")]
+    assert (item.status, item.resolution, item.resolved_by) == ("dismissed", "Rent of the café, not a member.", manager)
+    assert names_of(client.get(page_of(item), secure=True)) == []
+
+
+@pytest.mark.parametrize("reason", ["", "   "])
+def test_nobody_dismisses_without_a_reason(client, manager, item, reason):
+    assert do(client, item, "dismiss", reason=reason) == [("error", "This field is required.")]
+    assert item.status == "open"
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("assign", {"owner": "{member.member_number}"}, "This item is not open, or its money already has an owner."),
+        ("dismiss", {"reason": "Not ours."}, "This item has already been decided."),
+    ],
+)
+def test_who_comes_second_is_told_so_and_changes_nothing(client, manager, member, item, name, typed, said):
+    first = MemberFactory()
+    resolutions.assign_money(item_id=item.pk, by_id=first.pk, now=NOON, member_id=member.pk)
+
+    told = do(client, item, name, **{field: text.format(member=member) for field, text in typed.items()})
+
+    assert told == [("error", said)]
+    assert (item.status, item.resolved_by) == ("resolved", first)
+
+
+def test_who_takes_back_second_is_told_so(client, manager, item):
+    assert do(client, item, "undo") == [("error", "There is no assignment here to undo.")]
+
+
+@pytest.mark.parametrize("name", ["assign", "undo", "dismiss"])
+def test_an_item_that_is_not_there_is_told(client, manager, item, name):
+    answer = client.post(
+        f"/admin/payments/reviewitem/{item.pk + 1}/{name}/", {"owner": "x", "reason": "x"}, secure=True
+    )
+
+    assert answer.status_code == 302
+
+
+@pytest.mark.parametrize("name", ["assign", "undo", "dismiss"])
+@pytest.mark.parametrize("role", ["Member", "Trainer", "Receptionist"])
+def test_below_a_manager_nobody_acts_even_as_superuser(client, item, role, name):
+    client.force_login(MemberFactory(role=role, is_staff=True, is_superuser=True))
+
+    answer = client.post(page_of(item, name), {"reason": "x"}, secure=True)
+
+    item.refresh_from_db()
+    assert (answer.status_code, item.status) == (403, "open")
+
+
+@pytest.mark.parametrize("name", ["assign", "undo", "dismiss"])
+def test_a_link_does_nothing(client, manager, item, name):
+    assert client.get(page_of(item, name), secure=True).status_code == 405
+
+
+def test_an_act_asks_for_the_token_of_our_own_page(item):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(MemberFactory(role="Manager", is_staff=True))
+
+    assert client.post(page_of(item, "dismiss"), {"reason": "x"}, secure=True).status_code == 403
