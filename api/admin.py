@@ -58,6 +58,8 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     ordering: Sequence[str] = ["-pk"]
     # Indexed columns, compared whole with what is typed; of the row itself or of a row it points at.
     search_fields: Sequence[str] = ()
+    # Columns besides those of `list_filter` that links of ours filter by.
+    linked_by: Sequence[str] = ()
 
     def get_search_results(self, request, queryset, search_term):
         """Find by indexed columns, so that no table is read through."""
@@ -87,7 +89,8 @@ class ClubModelAdmin(ByRole, ModelAdmin):
 
     def lookup_allowed(self, lookup, value, request):
         """Refuse a filter in the address that the page does not offer: it would tell what the page hides."""
-        offered = {"pk", "id", *self.list_filter}
+        filters = (getattr(each, "parameter_name", each) for each in self.list_filter)
+        offered = {"pk", "id", *filters, *self.linked_by}
         return lookup.split("__")[0] in offered and super().lookup_allowed(lookup, value, request)
 
 

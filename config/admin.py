@@ -1,4 +1,4 @@
-"""The jobs in the admin: procrastinate's page under our roles."""
+"""What only the whole product can put into the admin: its first page, and procrastinate's under our roles."""
 
 from django.contrib import admin
 from procrastinate.contrib.django.admin import ProcrastinateJobAdmin
@@ -6,6 +6,7 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 
 from api.admin import ReadOnlyAdmin, ReadOnlyInline
 
+admin.site.index_template = "config/dashboard.html"
 admin.site.unregister(ProcrastinateJob)
 
 

@@ -505,4 +505,5 @@ UNFOLD = {
     "SITE_SYMBOL": "fitness_center",
     "SITE_URL": None,
     "SIDEBAR": {"show_search": True},
+    "DASHBOARD_CALLBACK": "config.dashboard.add_figures",
 }

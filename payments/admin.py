@@ -68,6 +68,7 @@ class ReceiptAdmin(ReadOnlyAdmin):
     list_filter = ["channel"]
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
+    linked_by = ["paid_at", "reversed_at"]
     ordering = ["-paid_at", "-pk"]
     inlines = [AllocationInline, LedgerInline]
 

@@ -3,7 +3,9 @@
 from django.contrib import admin
 
 from api.admin import ClubModelAdmin, ReadOnlyAdmin
+from api.clock import now
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
+from subscriptions.periods import business_day
 
 
 @admin.register(PlanGroup)
@@ -19,10 +21,28 @@ class PlanAdmin(ClubModelAdmin):
     search_fields = ["name", "code"]
 
 
+class StandingFilter(admin.SimpleListFilter):
+    """What a period is today; nothing of it is a column."""
+
+    title, parameter_name = "standing today", "standing"
+
+    def lookups(self, request, model_admin):
+        return [
+            ("active", "active"),
+            ("grace", "in grace"),
+            ("frozen", "frozen"),
+            ("lapsed", "lapsed within 30 days"),
+            ("due", "to renew within 7 days"),
+        ]
+
+    def queryset(self, request, queryset):
+        return queryset.standing(self.value(), business_day(now())) if self.value() else queryset
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = ["member", "plan", "fact", "starts_on", "ends_on", "payment"]
-    list_filter = ["fact", "group", "plan"]
+    list_filter = [StandingFilter, "fact", "group", "plan"]
     list_select_related = ["member", "plan", "payment"]
     search_fields = ["member__username", "member__member_number", "payment__reference"]
 

@@ -1,6 +1,6 @@
 """Chainable questions to the subscriptions table."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from django.apps import apps
 from django.db import models
@@ -86,6 +86,24 @@ class SubscriptionQuerySet(models.QuerySet):
         else:
             where = Q(fact=status)
         return self.filter(where, status=status)
+
+    def standing(self, standing: str, today: date):
+        """Return the periods that are so today, for staff who look after renewals.
+
+        `standing` is a status, or `lapsed` (over within 30 days), or `due` (over within 7); of the last two only those
+        with no later period of the member and group, and `due` without those who said that they leave.
+        """
+        later = self.model.objects.granted().filter(
+            member=OuterRef("member"), group=OuterRef("group"), ends_on__gt=OuterRef("ends_on")
+        )
+        if standing == "due":
+            soon = today + timedelta(days=7)
+            return self.running_on(today).filter(~Exists(later), ends_on__lte=soon, leaving_at__isnull=True)
+        rows = self.with_status(today)
+        if standing == "lapsed":
+            recent = today - timedelta(days=30)
+            return rows.having_status(Status.EXPIRED, today).filter(~Exists(later), ends_on__gt=recent)
+        return rows.having_status(standing, today)
 
 
 class PlanQuerySet(models.QuerySet):

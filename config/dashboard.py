@@ -1,0 +1,168 @@
+"""The first page of the admin: how the club stands, each figure with a link to the rows behind it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from urllib.parse import urlencode
+
+from django.db.models import F, Min, Q, Sum
+from django.db.models.functions import Coalesce, Greatest
+from django.urls import reverse
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from api.clock import now
+from api.permissions import is_at_least
+from api.roles import may
+from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush
+from subscriptions.models import Subscription
+from subscriptions.periods import NAIROBI, business_day
+
+# Vouchers and credit notes are no money.
+MONEY = {
+    Channel.MPESA_STK: "M-Pesa prompt",
+    Channel.MPESA_C2B: "M-Pesa paybill",
+    Channel.CASH: "Cash",
+    Channel.BANK: "Bank",
+}
+SEES_TAKINGS = "Manager"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, or an age, with what it counts and where its rows are."""
+
+    label: str
+    value: int | timedelta | None
+    link: str
+    is_money: bool = False  # whole KES
+
+    @property
+    def text(self) -> str:
+        """The value as people read it."""
+        if self.value is None:
+            return "none"
+        if isinstance(self.value, timedelta):
+            return f"{self.value // timedelta(minutes=1):,} min"
+        return f"KES {self.value:,}" if self.is_money else f"{self.value:,}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures that belong together."""
+
+    title: str
+    figures: list[Figure]
+
+
+def add_figures(request, context: dict) -> dict:
+    """Add what the caller's role may see to the context of the admin's first page."""
+    return {**context, "panels": list(panels_for(request.user, now()))}
+
+
+def panels_for(user, at: datetime) -> Iterator[Panel]:
+    """Return the panels of the role, in as many queries however much there is."""
+    if is_at_least(user, SEES_TAKINGS):
+        yield from takings(at)
+    if may(user, "view", Subscription):
+        yield memberships(at)
+    waiting = [
+        *(unmatched_money() if may(user, "view", ReviewItem) else []),
+        *(open_prompts() if may(user, "view", StkPush) else []),
+        *(oldest_job(at) if may(user, "view", ProcrastinateJob) else []),
+    ]
+    if waiting:
+        yield Panel("Waiting", waiting)
+
+
+def takings(at: datetime) -> Iterator[Panel]:
+    """Return what came in today, this week and this month (Nairobi's, weeks from Monday) and was not given back."""
+    today = business_day(at)
+    days = {"today": today, "this week": today - timedelta(days=today.weekday()), "this month": today.replace(day=1)}
+    begins = {span: datetime.combine(day, time(), NAIROBI) for span, day in days.items()}
+    held = F("amount") - F("amount_refunded")
+    rows = (
+        Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=min(begins.values()))
+        .order_by()
+        .values("channel")
+        .annotate(**{span.replace(" ", "_"): Sum(held, filter=Q(paid_at__gte=begins[span])) for span in begins})
+    )
+    sums = {row["channel"]: row for row in rows}
+    for span, begin in begins.items():
+        since = {"paid_at__gte": begin.isoformat(), "reversed_at__isnull": True}
+        figures = [
+            Figure(
+                label,
+                sums.get(channel, {}).get(span.replace(" ", "_")) or 0,
+                rows_of(Receipt, channel__exact=channel.value, **since),
+                is_money=True,
+            )
+            for channel, label in MONEY.items()
+        ]
+        every = ",".join(channel.value for channel in MONEY)
+        total = sum(figure.value for figure in figures)
+        yield Panel(
+            f"Money {span}",
+            [*figures, Figure("Together", total, rows_of(Receipt, channel__in=every, **since), is_money=True)],
+        )
+
+
+def memberships(at: datetime) -> Panel:
+    """Return how many members have a period that is so today."""
+    today = business_day(at)
+    labels = {
+        "active": "Active",
+        "grace": "In grace",
+        "frozen": "Frozen",
+        "lapsed": "Lapsed within 30 days",
+        "due": "To renew within 7 days",
+    }
+    return Panel(
+        "Members",
+        [
+            Figure(
+                label,
+                Subscription.objects.standing(standing, today).order_by().values("member").distinct().count(),
+                rows_of(Subscription, standing=standing),
+            )
+            for standing, label in labels.items()
+        ],
+    )
+
+
+def unmatched_money() -> list[Figure]:
+    """Return the money that has no owner yet."""
+    items = ReviewItem.objects.filter(status=ReviewStatus.OPEN, reason=ReviewReason.UNMATCHED)
+    held = F("receipt__amount") - F("receipt__amount_refunded")
+    total = items.filter(receipt__reversed_at__isnull=True).aggregate(total=Sum(held))["total"] or 0
+    link = rows_of(ReviewItem, status__exact="open", reason__exact="unmatched")
+    return [Figure("Money without an owner", total, link, is_money=True)]
+
+
+def open_prompts() -> list[Figure]:
+    """Return how many prompts are, or may be, on a phone."""
+    opened = StkPush.objects.filter(status__in=OPEN_PUSH).count()
+    return [Figure("Open prompts", opened, rows_of(StkPush, status__in=",".join(status.value for status in OPEN_PUSH)))]
+
+
+def oldest_job(at: datetime) -> list[Figure]:
+    """Return how long the oldest job that is due has been waiting; None when none is."""
+    due = ProcrastinateJob.objects.filter(Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=at), status="todo")
+    since = (
+        due.order_by()
+        .annotate(added=Min("procrastinateevent__at"))
+        .annotate(since=Greatest(Coalesce("scheduled_at", "added"), "added"))
+        .aggregate(oldest=Min("since"))["oldest"]
+    )
+    return [
+        Figure(
+            "Oldest waiting job",
+            since and max(at - since, timedelta()),
+            rows_of(ProcrastinateJob, status__exact="todo"),
+        )
+    ]
+
+
+def rows_of(model, **lookups) -> str:
+    """Return the address of the admin's list of these rows."""
+    meta = model._meta
+    return f"{reverse(f'admin:{meta.app_label}_{meta.model_name}_changelist')}?{urlencode(lookups)}"

@@ -1,0 +1,212 @@
+"""The first page of the admin: each figure is a sum of the database, and its link leads to the rows it counts."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django import app
+
+from accounts.tests.factories import UserFactory
+from config import dashboard
+from payments import desk, evidence
+from payments.daraja.messages import C2bMessage
+from payments.models import PushStatus, Receipt
+from payments.tests.factories import MemberFactory, make_push, open_payment
+from subscriptions.models import Freeze, Subscription
+from subscriptions.tests.factories import PlanFactory, granted, put_money_down
+
+pytestmark = pytest.mark.django_db
+
+# Wednesday 18 November 2026, 00:30 in Nairobi: still Tuesday in UTC.
+AT = datetime(2026, 11, 17, 21, 30, tzinfo=UTC)
+TODAY = date(2026, 11, 18)
+MIDNIGHT, MONDAY, FIRST = (datetime(2026, 11, day, 21, tzinfo=UTC) for day in (17, 15, 1))
+FIRST = datetime(2026, 10, 31, 21, tzinfo=UTC)
+INSTANT = timedelta(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    for module in ("config.dashboard", "subscriptions.admin"):
+        monkeypatch.setattr(f"{module}.now", lambda: AT)
+
+
+@pytest.fixture
+def money():
+    """Money of each channel on both sides of each midnight that counts, some given back, some reversed."""
+    member, cashier = MemberFactory(), MemberFactory()
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
+    for number, moment in enumerate([MIDNIGHT, MIDNIGHT - INSTANT, MONDAY, MONDAY - INSTANT, FIRST, FIRST - INSTANT]):
+        put_money_down(member, 1000 + number, moment)
+        for channel in ("cash", "bank"):
+            desk.record_receipt(
+                channel=channel, amount=10 + number, by_id=cashier.pk, now=moment, note="FT1", member_id=member.pk
+            )
+    Receipt.objects.filter(channel="bank", amount=10).update(reversed_at=AT, reversed_by=member)
+    Receipt.objects.filter(channel="mpesa_c2b", amount=1000).update(amount_refunded=400)
+
+
+def summed(channel, since):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT COALESCE(sum(amount - amount_refunded), 0) FROM payments_receipt"
+            " WHERE channel = %s AND reversed_at IS NULL AND paid_at >= %s",
+            [channel, since],
+        )
+        return cursor.fetchone()[0]
+
+
+def panels(role="Admin", at=AT):
+    """The panels of the role, as {title: {label: value}}."""
+    user = UserFactory(role=role, is_staff=True)
+    return {panel.title: {each.label: each.value for each in panel.figures} for panel in dashboard.panels_for(user, at)}
+
+
+def rows_behind(client, label, title):
+    """The rows of the page that a figure's link leads to."""
+    client.force_login(UserFactory(role="Admin", is_staff=True))
+    user = UserFactory(role="Admin")
+    (link,) = [
+        each.link
+        for panel in dashboard.panels_for(user, AT)
+        for each in panel.figures
+        if (each.label, panel.title) == (label, title)
+    ]
+    answer = client.get(link, secure=True)
+    assert answer.status_code == 200
+    return list(answer.context["cl"].result_list)
+
+
+@pytest.mark.parametrize(
+    ("title", "since"), [("Money today", MIDNIGHT), ("Money this week", MONDAY), ("Money this month", FIRST)]
+)
+def test_takings_are_the_sums_of_what_came_in_and_stayed(money, title, since):
+    shown = panels()[title]
+
+    expected = {
+        "M-Pesa prompt": summed("mpesa_stk", since),
+        "M-Pesa paybill": summed("mpesa_c2b", since),
+        "Cash": summed("cash", since),
+        "Bank": summed("bank", since),
+    }
+    assert shown == {**expected, "Together": sum(expected.values())}
+
+
+def test_takings_of_today_begin_at_midnight_in_nairobi(money):
+    assert panels()["Money today"] == {
+        "M-Pesa prompt": 0,
+        "M-Pesa paybill": 600,
+        "Cash": 10,
+        "Bank": 0,
+        "Together": 610,
+    }
+
+
+@pytest.mark.parametrize("title", ["Money today", "Money this week", "Money this month"])
+@pytest.mark.parametrize("label", ["M-Pesa paybill", "Cash", "Bank", "Together"])
+def test_a_sum_of_money_leads_to_its_receipts(client, money, title, label):
+    rows = rows_behind(client, label, title)
+
+    assert sum(each.amount_held for each in rows) == panels()[title][label]
+
+
+@pytest.fixture
+def periods():
+    """Members in every standing; the one who lapsed in October is forgotten."""
+    month = PlanFactory()
+    running, frozen = granted(month, on=date(2026, 11, 1)), granted(month, on=date(2026, 11, 1))
+    days = {"starts_on": TODAY, "ends_on": TODAY + timedelta(days=2)}
+    Freeze.objects.create(subscription=frozen, requested_by=frozen.member, created_at=AT, **days)
+    return {
+        "Active": {running, granted(month, on=date(2026, 10, 20))},
+        "In grace": {granted(PlanFactory(grace_days=5), on=date(2026, 10, 16))},
+        "Frozen": {frozen},
+        "Lapsed within 30 days": {granted(month, on=date(2026, 10, 1))},
+        "To renew within 7 days": set(Subscription.objects.filter(starts_on=date(2026, 10, 20))),
+        "forgotten": {granted(month, on=date(2026, 9, 1))},
+    }
+
+
+def test_members_are_counted_by_how_they_stand_today(periods):
+    del periods["forgotten"]
+
+    assert panels()["Members"] == {label: len(rows) for label, rows in periods.items()}
+
+
+@pytest.mark.parametrize("label", ["Active", "In grace", "Frozen", "Lapsed within 30 days", "To renew within 7 days"])
+def test_a_number_of_members_leads_to_their_periods(client, periods, label):
+    assert set(rows_behind(client, label, "Members")) == periods[label]
+
+
+def test_who_has_renewed_or_is_leaving_needs_no_reminder(periods):
+    (due,) = periods["To renew within 7 days"]
+    due.leaving_at = AT
+    due.save()
+
+    assert panels()["Members"]["To renew within 7 days"] == 0
+
+
+def test_money_without_an_owner_is_what_the_ledger_holds_for_nobody(client):
+    for code, amount in (("TKN1AB2C3D", 1500), ("TKN1AB2C3E", 700)):
+        message = C2bMessage(code, AT, amount, "174379", "gym", "", "JANE", "Pay Bill", "")
+        evidence.apply_c2b(message=message, now=AT)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT -sum(amount) FROM payments_ledgerentry WHERE account = 'unmatched'")
+        (held,) = cursor.fetchone()
+
+    assert panels()["Waiting"]["Money without an owner"] == held == 2200
+    assert len(rows_behind(client, "Money without an owner", "Waiting")) == 2
+
+
+def test_open_prompts_are_counted_and_led_to(client):
+    opened = {make_push(), make_push()}
+    make_push(status=PushStatus.SUCCEEDED)
+
+    assert panels()["Waiting"]["Open prompts"] == 2
+    assert set(rows_behind(client, "Open prompts", "Waiting")) == opened
+
+
+def test_the_oldest_job_that_is_due_tells_how_far_the_worker_is_behind():
+    now = datetime.now(UTC)
+    assert panels(at=now)["Waiting"]["Oldest waiting job"] is None
+    app.configure_task("soon", schedule_at=now + timedelta(hours=3)).defer()
+    app.configure_task("due").defer()
+
+    waited = panels(at=now + timedelta(hours=1))["Waiting"]["Oldest waiting job"]
+
+    assert timedelta(minutes=59) < waited <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("role", "titles", "waiting"),
+    [
+        ("Admin", 5, {"Money without an owner", "Open prompts", "Oldest waiting job"}),
+        ("Manager", 5, {"Money without an owner", "Open prompts"}),
+        ("Receptionist", 2, {"Open prompts"}),
+        ("Trainer", 2, {"Open prompts"}),
+        ("Member", 0, set()),
+    ],
+)
+def test_each_role_sees_its_figures_and_no_takings_below_a_manager(role, titles, waiting):
+    shown = panels(role)
+
+    assert len(shown) == titles
+    assert set(shown.get("Waiting", {})) == waiting
+    assert any(title.startswith("Money") for title in shown) == (role in ("Admin", "Manager"))
+
+
+def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_is(client, money, periods):
+    client.force_login(UserFactory(role="Admin", is_staff=True))
+    client.get("/admin/", secure=True)
+    with CaptureQueriesContext(connection) as before:
+        content = client.get("/admin/", secure=True).content.decode()
+    for _ in range(2):
+        granted()
+        make_push(open_payment())
+
+    with CaptureQueriesContext(connection) as after:
+        client.get("/admin/", secure=True)
+
+    assert "KES 610" in content
+    assert len(before) == len(after) == 13
