@@ -2,6 +2,7 @@
 
 from dj_rest_auth.jwt_auth import JWTCookieAuthentication
 from dj_rest_auth.views import UserDetailsView
+from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.http import JsonResponse
 from django.urls import path
@@ -11,12 +12,15 @@ from rest_framework.generics import ListAPIView
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
 from rest_framework.serializers import ModelSerializer
+from rest_framework.views import APIView
 from rest_framework_simplejwt.views import TokenRefreshView
 
 from accounts.tests.factories import PASSWORD
 from config.urls import urlpatterns as product
 from payments.models import Callback, CallbackSource, Payment
+from subscriptions.models import Subscription, Visit
 
 
 def bare(request):
@@ -29,6 +33,22 @@ def insert(request):
     """Keep a body as one row, and do nothing else."""
     Callback.objects.create(source=CallbackSource.STK, body=request.body, received_at=timezone.now())
     return JsonResponse({"ResultCode": 0, "ResultDesc": "Accepted"})
+
+
+class Running(APIView):
+    """Find a member's running period and keep the visit: what a plain view would do, without our rules."""
+
+    authentication_classes = (JWTCookieAuthentication,)
+
+    def post(self, request, number):
+        today = timezone.localdate()
+        member = get_user_model().objects.get(member_number=number)
+        running = Subscription.objects.filter(member=member, fact="granted", starts_on__lte=today, ends_on__gt=today)
+        found = running.select_related("plan", "payment").first()
+        Visit.objects.create(
+            member=member, subscription=found, at=timezone.now(), decision="allow", reason="active", gate="reference"
+        )
+        return Response({"decision": "allow", "until": found.ends_on, "member_name": member.get_full_name()})
 
 
 user = UserDetailsView.as_view(
@@ -76,5 +96,6 @@ urlpatterns = [
     path("reference/bare/", bare),
     path("reference/insert/", insert),
     path("reference/user/", user),
+    path("reference/running/<str:number>/", Running.as_view()),
     *product,
 ]

@@ -3,7 +3,8 @@
 from datetime import date, timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from subscriptions import services
 from subscriptions.gate import check_in
@@ -224,6 +225,21 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
         date(2026, 12, 2),
         date(2026, 12, 14),
     ]
+
+
+def test_closing_and_opening_the_club_cost_four_statements_a_member(plan):
+    by_id, costs = MemberFactory().pk, []
+
+    for _ in range(2):
+        for _ in range(3):
+            granted(plan)
+        with CaptureQueriesContext(connection) as closing:
+            closure = services.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
+        with CaptureQueriesContext(connection) as opening:
+            services.open_club(closure_id=closure.pk)
+        costs.append((len(closing), len(opening)))
+
+    assert [after - before for before, after in zip(*costs, strict=True)] == [3 * 4, 3 * 4]
 
 
 def test_closures_do_not_overlap(plan):

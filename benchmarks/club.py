@@ -1,0 +1,146 @@
+"""A club of a million members and three million periods: does the gate still answer at once, do the passes end?
+
+The rows are made by SQL, as if the club had run for three months; constraint triggers sleep meanwhile. Times are of the
+wall clock, PostgreSQL's part included.
+"""
+
+import random
+import resource
+import time
+from collections.abc import Callable
+from statistics import quantiles
+
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
+from django.utils import timezone
+
+from benchmarks.measure import request, serve
+from benchmarks.rows import gate
+from config.management.commands.audit_books import offending_rows
+from payments import services
+from subscriptions.invariants import INVARIANTS
+from subscriptions.models import Subscription
+from subscriptions.tests.factories import PlanFactory
+
+TAPS = 1000
+GATE_GOAL, PASS_GOAL = 50, 60  # milliseconds for 95 of 100 answers; seconds for a whole pass
+
+MEMBERS = """
+INSERT INTO accounts_customuser (password, is_superuser, username, first_name, last_name, is_staff, is_active,
+    date_joined, role, emergency_contact, member_number, consented_at)
+SELECT '!', false, 'large' || n, 'Asha', 'Otieno', false, true, now(), 'Member', '', lpad((9999999 - n)::text, 7, '0'),
+    now() FROM generate_series(1, %(members)s) n
+"""
+# Three months each, the last of which ends within four weeks from or before today.
+PERIODS = """
+WITH members AS (
+    SELECT id, row_number() OVER (ORDER BY id) AS n FROM accounts_customuser WHERE username LIKE 'large%%'
+), periods AS (
+    SELECT id AS member_id, n, k, current_date - 80 + (n %% 28)::int + 30 * k AS starts_on
+    FROM members CROSS JOIN generate_series(0, 2) k
+), paid AS (
+    INSERT INTO payments_payment (reference, description, amount_due, amount_paid, deposit, status, created_at,
+        expires_at, paid_at, deposit_paid_at, body_fingerprint, created_by_id, payer_id)
+    SELECT 'L' || n || '-' || k, 'Monthly', 1500, 1500, 1500, 'paid', starts_on, starts_on + 3, starts_on, starts_on,
+        '', member_id, member_id FROM periods
+    RETURNING id, payer_id, paid_at
+)
+INSERT INTO subscriptions_subscription (member_id, plan_id, group_id, payment_id, price, interval, interval_count,
+    grace_days, late_renewal, visits, max_freeze_days, max_freezes, origin, joining_fee, value_carried, fact,
+    not_before, anchor_on, starts_on, base_ends_on, ends_on, created_by_id, created_at, granted_at)
+SELECT payer_id, %(plan)s, %(group)s, id, 1500, 'days', 30, 3, 'from_payment',
+    CASE WHEN payer_id %% 10 = 0 THEN 12 END, 14, 2, 'bought', 0, 0, 'granted', paid_at::date, paid_at::date,
+    paid_at::date, paid_at::date + 30, paid_at::date + 30, payer_id, paid_at, paid_at
+FROM paid
+"""
+VISITS = """
+INSERT INTO subscriptions_visit (member_id, subscription_id, at, decision, reason, gate)
+SELECT member_id, id, created_at + interval '9 hours', 'allow', 'active', '' FROM subscriptions_subscription
+"""
+# As many as wait in a busy day, all too long.
+WAITING = """
+UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL
+WHERE id IN (SELECT payment_id FROM subscriptions_subscription ORDER BY id DESC LIMIT 5000)
+"""
+UNPAID = """
+UPDATE subscriptions_subscription SET fact = 'pending'
+WHERE payment_id IN (SELECT id FROM payments_payment WHERE status = 'pending')
+"""
+
+
+PLAIN_INDEXES = """
+SELECT indexname, indexdef FROM pg_indexes
+WHERE tablename IN ('accounts_customuser', 'payments_payment', 'subscriptions_subscription', 'subscriptions_visit')
+    AND indexname NOT IN (SELECT conname FROM pg_constraint)
+"""
+
+
+def fill(members: int) -> None:
+    """Make the members with three periods each, their payments and visits; the indexes once the rows are there."""
+    plan = PlanFactory(interval="days", interval_count=30, grace_days=3)
+    names = {"members": members, "plan": plan.pk, "group": plan.group_id}
+    no_overlap = next(each for each in Subscription._meta.constraints if each.name.endswith("do_not_overlap"))
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("SET statement_timeout = 0")
+        cursor.execute(PLAIN_INDEXES)
+        indexes = cursor.fetchall()
+        for name, _ in indexes:
+            cursor.execute(f'DROP INDEX "{name}"')
+        with connection.schema_editor() as editor:
+            editor.remove_constraint(Subscription, no_overlap)
+        for statement in (MEMBERS, PERIODS, VISITS):
+            cursor.execute(statement, names if "%(" in statement else None)
+        for statement in (WAITING, UNPAID):
+            cursor.execute(statement)
+        for _, definition in indexes:
+            cursor.execute(definition)
+        with connection.schema_editor() as editor:
+            editor.add_constraint(Subscription, no_overlap)
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("RESET statement_timeout")
+        cursor.execute("RESET session_replication_role")
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Return the seconds that `act` takes."""
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def answer_times() -> tuple[list[float], list[float]]:
+    """Return the milliseconds of taps of members picked at random, and of GET /healthz, which asks for no row."""
+    numbers = random.Random(254).sample(range(1, Subscription.objects.count() // 3), TAPS + 50)  # noqa: S311
+    handler, tap = WSGIHandler(), gate.taps_of(f"{9_999_999 - n:07d}" for n in numbers)
+    for _ in range(50):
+        serve(handler, tap())
+    taps, nothing = [], []
+    for _ in range(TAPS):  # in turn, so that whatever slows this machine slows both
+        for environ, times in ((tap(), taps), (request("GET", "/healthz"), nothing)):
+            times.append(1000 * timed(lambda environ=environ: serve(handler, environ)))
+    return taps, nothing
+
+
+def expire_all() -> None:
+    """Do what the job does each minute, until nothing is left."""
+    while services.expire_due(now=timezone.now()):
+        pass
+
+
+def report(members: int) -> None:
+    """Fill the database and print one line for each promise."""
+    print(f"{members} members made in {timed(lambda: fill(members)):.0f} s", flush=True)
+    taps, nothing = (quantiles(times, n=20) for times in answer_times())
+    goal = "met" if taps[18] < GATE_GOAL else "missed"
+    print(f"{'POST checkins/':<40}p50 {taps[9]:.1f} ms, p95 {taps[18]:.1f} ms, goal p95 {GATE_GOAL} ms: {goal}")
+    print(f"{'GET /healthz beside it':<40}p50 {nothing[9]:.1f} ms, p95 {nothing[18]:.1f} ms", flush=True)
+    passes = {"expiring 5,000 payments": expire_all}
+    for each in INVARIANTS:
+        passes[f"audit_books {each.code}"] = lambda each=each: offending_rows(each)
+    for name, act in passes.items():
+        seconds = timed(act)
+        print(
+            f"{name:<40}{seconds:.1f} s, goal {PASS_GOAL} s: {'met' if seconds < PASS_GOAL else 'missed'}", flush=True
+        )
+    print(f"most memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
