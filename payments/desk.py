@@ -210,7 +210,9 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
         receipt=receipt, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
     )
     # Locked: the drawer is either counted already, or will be counted without this money.
-    session = CashSession.objects.select_for_update(no_key=True).filter(pk=receipt.cash_session_id).first()
+    session = None
+    if receipt.cash_session_id is not None:
+        session = CashSession.objects.select_for_update(no_key=True).get(pk=receipt.cash_session_id)
     if session is not None and session.closed_at is not None:
         detail = (
             f"Receipt {receipt.number} of KES {receipt.amount} was voided after cash session {session.pk} was counted."
@@ -259,7 +261,7 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
         raise services.PaymentNotFound
     matching.wait_for_code(code)
     receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
-    receipt = receipt_id and services.lock_receipt(receipt_id, also_members={payer_id})
+    receipt = None if receipt_id is None else services.lock_receipt(receipt_id, also_members={payer_id})
     made = {"payment_id": payment_id, "claimed_by_id": by_id, "claimed_at": now, "ended_at": None, "ended_why": ""}
     CodeClaim.objects.filter(code=code, ended_at__isnull=False).update(**made)
     claim, _ = CodeClaim.objects.get_or_create(code=code, defaults=made)

@@ -48,6 +48,9 @@ def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetim
 
 def post_difference(session: CashSession, *, at: datetime) -> None:
     """Write what a closed drawer was over or short, so that the cash account holds what was counted."""
+    difference = session.difference
+    if not difference:
+        return
     posting = uuid.uuid4()
     LedgerEntry.objects.bulk_create(
         LedgerEntry(
@@ -58,7 +61,7 @@ def post_difference(session: CashSession, *, at: datetime) -> None:
             made_by_id=session.cashier_id,
             at=at,
         )
-        for account, amount in ((Account.CASH, session.difference), (Account.OVER_SHORT, -session.difference))
+        for account, amount in ((Account.CASH, difference), (Account.OVER_SHORT, -difference))
     )
 
 
