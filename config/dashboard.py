@@ -86,23 +86,23 @@ def takings(at: datetime) -> Iterator[Panel]:
         .values("channel")
         .annotate(**{span.replace(" ", "_"): Sum(held, filter=Q(paid_at__gte=begins[span])) for span in begins})
     )
-    sums = {row["channel"]: row for row in rows}
+    sums: dict[str, dict] = {row["channel"]: dict(row) for row in rows}
     for span, begin in begins.items():
         since = {"paid_at__gte": begin.isoformat(), "reversed_at__isnull": True}
+        amounts = [sums.get(channel, {}).get(span.replace(" ", "_")) or 0 for channel in MONEY]
         figures = [
             Figure(
                 label,
-                sums.get(channel, {}).get(span.replace(" ", "_")) or 0,
+                amount,
                 rows_of(Receipt, channel__exact=channel.value, **since),
                 is_money=True,
             )
-            for channel, label in MONEY.items()
+            for (channel, label), amount in zip(MONEY.items(), amounts, strict=True)
         ]
         every = ",".join(channel.value for channel in MONEY)
-        total = sum(figure.value for figure in figures)
         yield Panel(
             f"Money {span}",
-            [*figures, Figure("Together", total, rows_of(Receipt, channel__in=every, **since), is_money=True)],
+            [*figures, Figure("Together", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)],
         )
 
 
