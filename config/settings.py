@@ -326,6 +326,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Each takes 19 MiB while it is made. More at once than processors gain nothing.
+PASSWORD_HASHES_AT_ONCE = number("PASSWORD_HASHES_AT_ONCE", 4, least=1, most=100)
 # Argon2id at 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet). Tests hash fast and badly.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"] if TESTING else ["accounts.hashers.Argon2idHasher"]
 

@@ -1,0 +1,103 @@
+"""A flood of log-ins cannot take the memory."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from argon2.exceptions import HashingError
+from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher, make_password
+
+from accounts import hashers
+from accounts.models import CustomUser, SecurityEvent
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.tests.clients import browser
+
+ARGON2ID = ["accounts.hashers.Argon2idHasher"]
+
+
+@pytest.fixture
+def hasher():
+    return hashers.Argon2idHasher()
+
+
+@pytest.fixture
+def two_turns(monkeypatch):
+    monkeypatch.setattr(hashers, "turns", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(hashers, "WAIT", 0.05)
+
+
+@pytest.fixture
+def all_turns_taken(two_turns):
+    for _ in range(2):
+        hashers.turns.acquire()
+
+
+@pytest.mark.parametrize("work", ["encode", "verify"])
+def test_no_more_are_hashed_at_once_than_there_are_turns(hasher, two_turns, monkeypatch, work):
+    monkeypatch.setattr(hashers, "WAIT", 10)
+    both_in, at_work, most = threading.Barrier(2), [], []
+
+    def slowly(*args):
+        at_work.append(1)
+        most.append(len(at_work))
+        both_in.wait(timeout=10)  # turns come in pairs: each waits for the other before leaving
+        at_work.pop()
+
+    monkeypatch.setattr(Argon2PasswordHasher, work, slowly)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: getattr(hasher, work)("password", "salt"), range(8)))
+
+    assert max(most) == 2
+    assert len(most) == 8
+
+
+def test_who_gets_no_turn_is_told_so(hasher, all_turns_taken):
+    with pytest.raises(hashers.TooBusyToHash):
+        hasher.encode("password", "saltsalt")
+
+
+def test_a_hash_that_fails_gives_its_turn_back(hasher, two_turns):
+    for _ in range(3):
+        with pytest.raises(HashingError):
+            hasher.encode("password", "short")
+
+
+def test_there_are_as_many_turns_as_the_setting_says():
+    taken = 0
+    while hashers.turns.acquire(blocking=False):
+        taken += 1
+    for _ in range(taken):
+        hashers.turns.release()
+
+    assert taken == settings.PASSWORD_HASHES_AT_ONCE
+
+
+def test_it_still_knows_a_password(hasher):
+    encoded = hasher.encode("password", "saltsalt")
+
+    assert (hasher.verify("password", encoded), hasher.verify("another", encoded)) == (True, False)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["known", "unknown"])
+def test_a_login_that_gets_no_turn_is_answered_503_whoever_it_names(settings, two_turns, name):
+    settings.PASSWORD_HASHERS = ARGON2ID
+    UserFactory(username="known", password=None)
+    CustomUser.objects.update(password=make_password(PASSWORD))
+    client = browser()
+    client.raise_request_exception = False
+    for _ in range(2):
+        hashers.turns.acquire()
+
+    answer = client.post("/api/v1/auth/login/", {"identifier": name, "password": PASSWORD})
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    assert answer.json()["error"] == {
+        "type": "server_error",
+        "code": "busy",
+        "message": "Many people are logging in right now. Please try again in a moment.",
+        "details": [],
+    }
+    assert not SecurityEvent.objects.exists()
