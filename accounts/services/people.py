@@ -178,7 +178,11 @@ def add_person(
     try:
         with transaction.atomic():
             person = CustomUser.objects.create_member(
-                added_by=added_by, password=password, consented_at=now if consent else None, **fields
+                added_by=added_by,
+                password=password,
+                consented_at=now if consent else None,
+                is_staff=fields.get("role", Role.MEMBER) != Role.MEMBER,
+                **fields,
             )
     except IntegrityError as error:
         raise AlreadyTaken from error
@@ -203,6 +207,7 @@ def change_person(
         raise RoleAboveOwn("You can change people below your own role only.")
     if fields.get("role", person.role) != person.role:
         require_may_give(by, fields["role"])
+        fields["is_staff"] = fields["role"] != Role.MEMBER  # the admin is where staff work
     old = copy(person)
     password = fields.pop("password", None)
     for name, value in fields.items():

@@ -221,6 +221,6 @@ def test_a_page_of_the_admin_asks_for_the_second_factor_once(client, owner, djan
     log_in(client, owner)
 
     with django_assert_max_num_queries(8) as asked:
-        get(client, INDEX)
+        get(client, "/admin/subscriptions/plan/")
 
     assert len([query for query in asked.captured_queries if "otp_totp" in query["sql"]]) == 1

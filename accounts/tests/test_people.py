@@ -82,6 +82,17 @@ def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts
     )
 
 
+def test_the_admin_opens_to_who_is_made_staff_and_closes_when_they_are_no_more():
+    client = signed_in(UserFactory(role=Role.ADMIN))
+    made = client.post(USERS, {"first_name": "A", "last_name": "B", "role": "Manager"}).json()["data"]["id"]
+    member = client.post(USERS, {"first_name": "A", "last_name": "B"}).json()["data"]["id"]
+    assert [CustomUser.objects.get(pk=each).is_staff for each in (made, member)] == [True, False]
+
+    client.patch(f"{USERS}{made}/", {"role": "Member"})
+
+    assert not CustomUser.objects.get(pk=made).is_staff
+
+
 def test_staff_note_that_a_person_agrees_to_the_terms_or_no_more():
     client = signed_in(UserFactory(role=Role.RECEPTIONIST))
     client.post(USERS, {"first_name": "Juma", "last_name": "Mwangi", "consent": True})
@@ -189,7 +200,7 @@ def test_a_change_by_staff_is_in_the_audit_with_who_did_it_and_what():
     signed_in(manager).patch(f"{USERS}{person.pk}/", change)
 
     event = SecurityEvent.objects.get(event="person_changed")
-    assert (event.user, event.actor, event.detail) == (person, manager, {"changed": ["role", "password"]})
+    assert (event.user, event.actor, event.detail) == (person, manager, {"changed": ["role", "password", "is_staff"]})
 
 
 def test_a_change_that_opens_no_door_ends_no_session():
