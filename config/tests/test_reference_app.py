@@ -19,8 +19,8 @@ def simulated(settings):
 
 
 @pytest.fixture
-def fetch(client):
-    """Get an address and let go of the file behind it."""
+def fetch(client, db):
+    """Get an address and let go of the file behind it; the end of a request looks at the connection."""
 
     def get(path):
         answer = client.get(path)

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from payments import desk, evidence, inbox, ledger, matching, resolutions, services
+from payments import callback_tokens, desk, evidence, inbox, ledger, matching, resolutions, services
 from payments.daraja.messages import C2bMessage, StkResult
 from payments.evidence import receipts
 from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem
@@ -187,7 +187,7 @@ def test_one_key_opens_one_payment_however_often_it_is_sent_at_once():
 
 def status_answer(token="s" * 43, code="TKN1AB2C3D"):
     """What Safaricom answers when it was asked about a code, on its way to a check that waits for it."""
-    CodeCheck.objects.create(code=code, status="asked", created_at=NOON, token_hash=inbox.hash_of(token))
+    CodeCheck.objects.create(code=code, status="asked", created_at=NOON, token_hash=callback_tokens.hash_of(token))
     url, body = reverse("payments:code-check-result", args=[token]), status_body(code=code, moved_at=NOON)
     return lambda: Client().post(url, body, content_type="application/json").status_code
 
