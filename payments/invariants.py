@@ -168,8 +168,9 @@ INVARIANTS = [
         "P14",
         "Time runs forward.",
         """
-        SELECT id FROM payments_payment WHERE paid_at < created_at OR paid_at > now() + interval '5 minutes'
-            OR (status = 'paid') <> (paid_at IS NOT NULL)
+        SELECT id FROM payments_payment WHERE paid_at < created_at OR (status = 'paid') <> (paid_at IS NOT NULL)
+        UNION ALL SELECT p.id FROM payments_payment p WHERE p.paid_at > interval '5 minutes' + (
+            SELECT max(e.at) FROM payments_paymentevent e WHERE e.payment_id = p.id AND e.to_status = 'paid')
         UNION ALL SELECT id FROM payments_stkpush WHERE sent_at < created_at OR ended_at < created_at
         """,
     ),

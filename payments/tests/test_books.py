@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import contextmanager
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -19,10 +20,10 @@ from payments.tests.factories import NOON, MemberFactory, make_push, open_paymen
 pytestmark = pytest.mark.django_db
 
 
-def paid_push(amount=1500, code="TKN1AB2C3D", payer=None):
-    push = make_push(open_payment(payer, amount=amount))
-    result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", amount, code, NOON)
-    evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
+def paid_push(amount=1500, code="TKN1AB2C3D", payer=None, now=NOON):
+    push = make_push(open_payment(payer, amount=amount, now=now), sent_at=now)
+    result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", amount, code, now)
+    evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=now)
     return push
 
 
@@ -147,6 +148,20 @@ def test_a_broken_promise_is_caught(invariant):
     assert offending_rows(invariant) != []
     with pytest.raises(CommandError, match="broken"):
         audit()
+
+
+@pytest.mark.breaks_the_books
+def test_a_payment_paid_later_than_it_was_known_to_be_is_caught():
+    push = paid_push()
+    plant("UPDATE payments_payment SET paid_at = paid_at + interval '1 hour' WHERE id = %(p)s", {"p": push.payment_id})
+
+    assert list(broken_invariants()) == ["P14"]
+
+
+def test_the_books_hold_under_a_club_clock_that_is_ahead():
+    paid_push(now=NOON + timedelta(days=4000))
+
+    assert broken_invariants() == {}
 
 
 def test_the_database_refuses_a_refund_of_what_a_payment_uses():
