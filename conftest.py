@@ -4,12 +4,19 @@ import shutil
 
 import pytest
 from django.db import connection
+from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 QUIET_BROWSER = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+
+# The suite says the same twice: whoever commits a comma is not stopped by an old fault that chance has just found.
+# `make test ARGS=--hypothesis-profile=explore` looks further, with other examples each time.
+hypothesis_settings.register_profile("steady", derandomize=True, print_blob=True)
+hypothesis_settings.register_profile("explore", derandomize=False, print_blob=True)
+hypothesis_settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

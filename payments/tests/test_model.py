@@ -200,7 +200,6 @@ def explore(examples, steps):
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            print_blob=True,
         ),
     )
 
