@@ -149,10 +149,13 @@ def record_receipt(
     member_id: int | None = None,
     payment_id: int | None = None,
     note: str = "",
+    idempotency_key: str | None = None,
+    body_fingerprint: str = "",
 ) -> Receipt:
     """Record cash or a bank transfer (whole KES) for a payment, or for a member's open payments; the rest is credit.
 
-    `note` is the bank's reference, kept as the account typed.
+    `note` is the bank's reference, kept as the account typed. The same `idempotency_key` of the same person returns
+    what it recorded the first time.
 
     :raises NotDeskMoney: another channel
     :raises BankReferenceNeeded: a bank transfer without its reference
@@ -160,6 +163,7 @@ def record_receipt(
     :raises resolutions.OwnerNeeded: neither a member nor a payment that exist was named
     :raises resolutions.PaymentTakesNoMoney: the payment named is closed or covered
     :raises NoOpenSession: cash without an open drawer
+    :raises services.IdempotencyKeyReused: the key came before with another body
     :raises services.InvalidAmount: not a positive whole number
     """
     if channel not in DESK:
@@ -171,7 +175,14 @@ def record_receipt(
     member_id = resolutions.owner_of(member_id=member_id, payment_id=payment_id)
     if member_id == by_id:
         raise OwnMoney
-    services.lock_members({member_id})
+    # The taker too: two requests with one key may name different members.
+    services.lock_members({member_id, by_id} if idempotency_key else {member_id})
+    if idempotency_key:
+        earlier = Receipt.objects.filter(recorded_by_id=by_id, idempotency_key=idempotency_key).first()
+        if earlier is not None:
+            if earlier.body_fingerprint != body_fingerprint:
+                raise services.IdempotencyKeyReused
+            return earlier
     shares = resolutions.share_out(amount, member_id=member_id, payment_id=payment_id)
     receipt = Receipt.objects.create(
         channel=channel,
@@ -183,6 +194,8 @@ def record_receipt(
         cash_session=lock_session(by_id) if channel == Channel.CASH else None,
         number=_next_number(now),
         created_at=now,
+        idempotency_key=idempotency_key,
+        body_fingerprint=body_fingerprint,
     )
     services.take_money(receipt=receipt, taken_from=ledger.ACCOUNT_OF[channel], shares=shares, by_id=by_id, now=now)
     return receipt

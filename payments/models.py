@@ -289,6 +289,10 @@ class Receipt(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     reversal_reason = models.CharField(max_length=255, blank=True)
+    idempotency_key = models.CharField(max_length=64, null=True, blank=True, help_text="Of desk money.")
+    body_fingerprint = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="SHA-256 of the request's body."
+    )
 
     class Meta:
         constraints = [
@@ -313,6 +317,11 @@ class Receipt(models.Model):
             models.CheckConstraint(condition=Q(amount__gt=0) | Q(channel=Channel.COMP), name="receipt_is_of_money"),
             models.CheckConstraint(
                 condition=Q(amount_refunded__lte=F("amount")), name="receipt_gives_back_no_more_than_came"
+            ),
+            models.UniqueConstraint(
+                fields=["recorded_by", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="receipt_idempotency_key_once_per_person",
             ),
         ]
         indexes = [

@@ -1,7 +1,8 @@
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from payments import desk, evidence, ledger, resolutions, services
 from payments.daraja.messages import C2bMessage
@@ -47,6 +48,52 @@ def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, drawer):
     assert (receipt.number, receipt.cash_session, receipt.recorded_by) == ("2026-000001", drawer, cashier)
     assert status(payment) == ("paid", 1500)
     assert ledger.balance(Account.CASH) == 1500
+
+
+def test_the_same_key_takes_the_money_once(cashier, drawer):
+    payment = open_payment(amount=1500)
+
+    first = take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a")
+
+    assert take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a") == first
+    assert Receipt.objects.count() == 1
+    with pytest.raises(services.IdempotencyKeyReused):
+        take(cashier, payment_id=payment.pk, amount=5, idempotency_key="k", body_fingerprint="b")
+    with pytest.raises(IntegrityError, match="receipt_idempotency_key_once"), transaction.atomic():
+        Receipt.objects.create(
+            channel=Channel.MPESA_C2B, amount=5, paid_at=NOON, created_at=NOON, recorded_by=cashier, idempotency_key="k"
+        )
+
+
+def test_another_person_may_use_the_same_key(cashier, drawer):
+    colleague = MemberFactory()
+
+    first = take(cashier, member_id=MemberFactory().pk, idempotency_key="k")
+
+    second = take(colleague, member_id=MemberFactory().pk, channel=Channel.BANK, idempotency_key="k")
+    assert first != second
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_key_used_many_times_at_once_takes_money_once():
+    cashier, members = MemberFactory(), MemberFactory.create_batch(6)
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    start, taken = threading.Barrier(6), []
+
+    def record(member):
+        start.wait()
+        try:
+            taken.append(take(cashier, member_id=member.pk, idempotency_key="k"))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=record, args=[member]) for member in members]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert taken == [Receipt.objects.get()] * 6
 
 
 def test_numbers_have_no_gap_when_a_receipt_fails(cashier, drawer):

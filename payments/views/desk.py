@@ -40,6 +40,7 @@ class ReceiptListView(generics.ListAPIView):
     queryset = Receipt.objects.all()
     filterset_fields = ["channel", "member", "code", "number"]
     ordering_fields: list = []
+    takes_idempotency_key = True
 
     def get_permissions(self):
         return [IsReceptionist()] if self.request.method == "POST" else [IsAuthenticated()]
@@ -55,6 +56,7 @@ class ReceiptListView(generics.ListAPIView):
             note=asked.validated_data.get("note", ""),
             by_id=request.user.pk,
             now=now(),
+            **idempotency(request),
             **asked.owner,
         )
         return receipt_answer(receipt.pk, status=201)
