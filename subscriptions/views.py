@@ -234,7 +234,6 @@ class RenewView(PurchaseMixin, SubscriptionActionView):
 class GiftView(PurchaseMixin, generics.GenericAPIView):
     """A period for nothing, with the reason and who gave it."""
 
-    takes_idempotency_key = False
     permission_classes = [IsManager]
     queryset = Subscription.objects.none()
     serializer_class = serializers.SubscriptionSerializer
@@ -248,6 +247,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
             reason=asked["reason"],
             by_id=request.user.pk,
             now=clock.now(),
+            **idempotency(request),
         )
         response = self.answer_purchase(services.Purchase((given,), is_new=True))
         response.status_code = 201

@@ -8,7 +8,7 @@ from django.db import transaction
 from api.errors import Conflict
 from payments import services as payment_services
 from subscriptions.models import Fact, Origin, Plan, Subscription
-from subscriptions.services.buying import MemberNotFound, PlanNotFound
+from subscriptions.services.buying import MemberNotFound, PlanNotFound, bought_under
 from subscriptions.services.calendars import granted_periods, lock_periods, require_within_reach
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment
@@ -21,17 +21,42 @@ class PeriodsOverlap(Conflict):
 
 
 @transaction.atomic
-def give(*, member_id: int, plan_code: str, reason: str, by_id: int, now: datetime) -> Subscription:
+def give(
+    *,
+    member_id: int,
+    plan_code: str,
+    reason: str,
+    by_id: int,
+    now: datetime,
+    idempotency_key: str | None = None,
+    body_fingerprint: str = "",
+) -> Subscription:
     """Give the member one period of the plan; it stacks and starts as a bought one paid today would.
 
+    The same `idempotency_key` of the same person returns what it gave the first time.
+
     :raises PlanNotFound, MemberNotFound: there is none
+    :raises payments.services.IdempotencyKeyReused: the key came before with another body
     """
     plan = Plan.objects.filter(code=plan_code).first()
     if plan is None:
         raise PlanNotFound
     if not get_user_model().objects.filter(pk=member_id).exists():
         raise MemberNotFound
-    subscription = _open_comp(member_id, plan, Origin.GIFT, reason=reason, by_id=by_id, now=now)
+    payment_services.lock_members({member_id, by_id})
+    earlier = bought_under(idempotency_key, body_fingerprint, by_id)
+    if earlier:
+        return earlier[0]
+    subscription = _open_comp(
+        member_id,
+        plan,
+        Origin.GIFT,
+        reason=reason,
+        by_id=by_id,
+        now=now,
+        idempotency_key=idempotency_key,
+        body_fingerprint=body_fingerprint,
+    )
     return grant_for_payment(payment_id=subscription.payment_id, now=now)
 
 
@@ -57,10 +82,12 @@ def bring_along(
     return subscription
 
 
-def _open_comp(member_id: int, plan: Plan, origin: Origin, *, reason: str, by_id: int, now: datetime) -> Subscription:
+def _open_comp(
+    member_id: int, plan: Plan, origin: Origin, *, reason: str, by_id: int, now: datetime, **opening
+) -> Subscription:
     payment_services.lock_members({member_id})
     payment = payment_services.record_comp(
-        payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now
+        payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now, **opening
     )
     return Subscription.objects.create(
         member_id=member_id,

@@ -100,6 +100,19 @@ def test_what_was_given_has_no_value_to_carry(gold, silver):
     assert upgrade(gift, gold).value_carried == 0
 
 
+def test_the_same_key_gives_once(silver):
+    def give(**changed):
+        asked = {"member_id": silver.member_id, "plan_code": silver.plan.code, "reason": "raffle"} | changed
+        return services.give(by_id=silver.member_id, now=NOON, idempotency_key="k", **asked)
+
+    first = give(body_fingerprint="a")
+
+    assert give(body_fingerprint="a") == first
+    assert silver.member.subscriptions.count() == 2
+    with pytest.raises(payment_services.IdempotencyKeyReused):
+        give(body_fingerprint="b", reason="another")
+
+
 def test_periods_bought_ahead_follow_the_upgrade(silver, gold):
     ahead = granted(silver.plan, silver.member)
 
