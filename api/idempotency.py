@@ -25,5 +25,9 @@ def idempotency(request) -> dict[str, str | None]:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise InvalidIdempotencyKey
-    asked = json.dumps([request.path, request.data], sort_keys=True)
-    return {"idempotency_key": key, "body_fingerprint": hashlib.sha256(asked.encode()).hexdigest()}
+    return {"idempotency_key": key, "body_fingerprint": fingerprint(request.path, request.data)}
+
+
+def fingerprint(address: str, body: dict) -> str:
+    """Return the SHA-256 of what a request asked, in hexadecimal."""
+    return hashlib.sha256(json.dumps([address, body], sort_keys=True).encode()).hexdigest()

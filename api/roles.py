@@ -21,7 +21,19 @@ class Page:
 
 PAGES = {
     # People, and what happened to their access. Who is below whom is asked besides (accounts/admin.py).
-    "accounts.customuser": Page(view="Trainer", add="Receptionist", change="Receptionist"),
+    # The acts are those of the member page (config/member_page.py).
+    "accounts.customuser": Page(
+        view="Trainer",
+        add="Receptionist",
+        change="Receptionist",
+        acts={
+            "sell": "Receptionist",
+            "prompt": "Receptionist",
+            "take": "Receptionist",
+            "freeze": "Receptionist",
+            "gift": "Manager",
+        },
+    ),
     "accounts.loginsession": Page(view="Manager"),
     "accounts.securityevent": Page(view="Manager"),
     # Money is only read: services write it.

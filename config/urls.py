@@ -8,7 +8,7 @@ from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
 from api.views import uploaded_file
-from config import reference_app
+from config import member_page, reference_app
 
 handler400 = "api.views.bad_request"
 handler403 = "api.views.permission_denied"
@@ -18,6 +18,8 @@ handler500 = "api.views.server_error"
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("admin/members/<int:pk>/", admin.site.admin_view(member_page.show_member), name="member-page"),
+    path("admin/members/<int:pk>/<slug:name>/", admin.site.admin_view(member_page.act_for_member), name="member-act"),
     path("admin/", admin.site.urls),
     path("api/v1/schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path(

@@ -122,6 +122,10 @@ class Plan(models.Model):
 class Subscription(models.Model):
     """One bought period. Only subscriptions.services writes fact and dates."""
 
+    # What it is on a day, where a query annotated it (with_status).
+    status: str
+    visits_used: int
+
     member = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="subscriptions")
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="subscriptions")

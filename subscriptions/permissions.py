@@ -9,6 +9,11 @@ from subscriptions.periods import business_day
 from subscriptions.statuses import Status
 
 
+def may_give_days(user, subscription: Subscription) -> bool:
+    """Say whether the caller freezes as staff: never what is their own."""
+    return subscription.member_id != user.pk and is_at_least(user, "Receptionist")
+
+
 class HasActiveSubscription(BasePermission):
     """The caller has a period that lets them in now, of any group that opens the gate."""
 

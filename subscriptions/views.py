@@ -8,12 +8,17 @@ from rest_framework.response import Response
 
 from api import clock
 from api.idempotency import idempotency
-from api.permissions import IsManager, IsStaff, is_at_least
+from api.permissions import IsManager, IsStaff
 from subscriptions import gate, serializers, services
 from subscriptions.filters import SubscriptionFilter
 from subscriptions.models import Closure, Freeze, FreezeKind, Plan, PlanGroup, Subscription
 from subscriptions.periods import business_day
-from subscriptions.permissions import AnyoneReadsManagersWrite, MembersReadManagersWrite, OwnOrReceptionist
+from subscriptions.permissions import (
+    AnyoneReadsManagersWrite,
+    MembersReadManagersWrite,
+    OwnOrReceptionist,
+    may_give_days,
+)
 
 
 def shown(subscriptions):
@@ -292,8 +297,3 @@ class CheckInView(generics.GenericAPIView):
     def post(self, request):
         answer = gate.check_in(recorded_by_id=request.user.pk, now=clock.now(), **said(self))
         return Response(self.get_serializer(answer).data)
-
-
-def may_give_days(user, subscription: Subscription) -> bool:
-    """Say whether the caller freezes as staff: never what is their own."""
-    return subscription.member_id != user.pk and is_at_least(user, "Receptionist")

@@ -1,0 +1,527 @@
+"""The member page of the admin: what it shows of one member, and what the front desk does there."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from accounts.models import SecurityEvent
+from accounts.tests.factories import UserFactory
+from payments import desk, refunds
+from payments.models import Account, Payment, PushStatus, Receipt, StkPush
+from payments.tests.factories import make_push
+from subscriptions import gate, services
+from subscriptions.models import Freeze, Origin, Subscription
+from subscriptions.tests.factories import MemberFactory, PlanFactory, PlanGroupFactory, granted, pending, put_money_down
+
+pytestmark = pytest.mark.django_db
+
+# Monday 2 November 2026, 14:00 in Nairobi: after the noon at which the factories act.
+AT = datetime(2026, 11, 2, 11, tzinfo=UTC)
+TODAY = date(2026, 11, 2)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    monkeypatch.setattr("config.member_page.now", lambda: AT)
+
+
+@pytest.fixture
+def member():
+    return MemberFactory(first_name="Wanjiru", last_name="Kamau", phone_number="254712345678")
+
+
+@pytest.fixture
+def month():
+    return PlanFactory(code="monthly", name="Monthly", price=1500)
+
+
+@pytest.fixture
+def caller(client):
+    """A receptionist with an open drawer, logged in."""
+    return log_in(client, "Receptionist")
+
+
+def log_in(client, role):
+    person = UserFactory(role=role, is_staff=True)
+    client.force_login(person)
+    desk.open_session(cashier_id=person.pk, opening_float=0, now=AT)
+    return person
+
+
+def page_of(member):
+    return f"/admin/members/{member.pk}/"
+
+
+def see(client, member):
+    """Open the page; return what it was drawn from."""
+    answer = client.get(page_of(member), secure=True)
+    assert answer.status_code == 200
+    return answer.context
+
+
+def lines_of(context, title):
+    """The lines of a section as (text, badge)."""
+    (section,) = [each for each in context["sections"] if each.title == title]
+    return [(each.text, each.badge and each.badge.text) for each in section.lines]
+
+
+def do(client, member, name, **typed):
+    """Send the form of an act as the page drew it; return what the page then says."""
+    form = next(each for each in see(client, member)["acts"] if each.name == name)
+    drawn = {field.html_name: field.value() for field in form}
+    return send(client, member, name, {key: value for key, value in (drawn | typed).items() if value is not None})
+
+
+def send(client, member, name, body):
+    answer = client.post(f"{page_of(member)}{name}/", body, secure=True)
+    if answer.status_code == 302:
+        assert answer.url == page_of(member)
+        return [message.message for message in get_messages(answer.wsgi_request)][-1:]  # those before wait to be read
+    assert answer.status_code == 409
+    return answer.context["tried"].errors
+
+
+# --- What it shows ---
+
+
+def test_it_says_who_it_is_how_they_stand_and_what_they_owe(client, caller, member, month):
+    granted(month, member)
+    pending(PlanFactory(code="locker", name="Locker", group=PlanGroupFactory(name="Lockers"), price=300), member)
+    put_money_down(member, 200)
+
+    context = see(client, member)
+
+    assert (context["title"], context["phone"]) == ("Wanjiru Kamau", "254712345678")
+    assert [(each.group, each.badge.text, each.text) for each in context["standings"]] == [
+        ("Gym access", "active", "Monthly, until 1 Dec 2026"),
+        ("Lockers", "pending", "Locker"),
+    ]
+    assert context["figures"] == [("Owes", "KES 300"), ("Credit", "KES 200")]
+
+
+@pytest.mark.parametrize(
+    ("bought_on", "said"),
+    [
+        (date(2026, 10, 30), ("active", "Monthly, until 29 Nov 2026")),
+        (date(2026, 10, 1), ("grace", "Monthly, let in until 5 Nov 2026")),
+        (date(2026, 9, 1), ("expired", "Monthly, until 30 Sep 2026")),
+    ],
+)
+def test_a_standing_says_until_when(client, caller, member, bought_on, said):
+    granted(PlanFactory(grace_days=5), member, on=bought_on)
+
+    (standing,) = see(client, member)["standings"]
+
+    assert (standing.badge.text, standing.text) == said
+
+
+def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month):
+    period = granted(month, member)
+    services.freeze(
+        subscription_id=period.pk,
+        starts_on=TODAY,
+        ends_on=TODAY + timedelta(days=3),
+        kind="staff",
+        by_id=caller.pk,
+        now=AT,
+        reason="travels",
+    )
+
+    context = see(client, member)
+
+    assert [each.badge.text for each in context["standings"]] == ["frozen"]
+    (freezes,) = [each for each in context["sections"] if each.title == "Freezes"]
+    assert [(each.when, each.text, each.note) for each in freezes.lines] == [
+        ("2 Nov 2026 to 4 Nov 2026", "Monthly", f"travels; by {caller.get_full_name()}")
+    ]
+
+
+def test_what_was_given_up_is_not_owed(client, caller, member, month):
+    Payment.objects.filter(pk=pending(month, member).payment_id).update(status="expired")
+
+    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 0")]
+
+
+def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happened(client, caller, member, month):
+    payment = pending(month, member).payment
+    make_push(payment, status=PushStatus.CANCELLED, amount=1500, phone="254799000111", result_desc="Cancelled by user")
+    receipt = desk.record_receipt(
+        channel="cash", amount=1500, by_id=caller.pk, now=AT, member_id=member.pk, payment_id=payment.pk
+    )
+    put_money_down(member, 200, AT + timedelta(minutes=1))
+
+    (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
+
+    assert [each.text for each in section.lines] == [
+        "KES 200, M-Pesa paybill",
+        f"{payment.reference}: KES 1,500 for {payment.description}",
+    ]
+    assert [(each.text, each.badge.text, each.note) for each in section.lines[1].under] == [
+        ("Prompt of KES 1,500 to 2547****111", "cancelled", "Cancelled by user"),
+        (f"KES 1,500, Cash {receipt.number}", "received", f"taken by {caller.get_full_name()}"),
+    ]
+
+
+def test_money_given_back_is_told_with_the_reason(client, caller, member):
+    receipt = put_money_down(member, 500)
+    refunds.record_refund(
+        receipt_id=receipt.pk, paid_from=Account.BANK, reason="moved away", amount=200, by_id=caller.pk, now=AT
+    )
+
+    (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
+
+    assert section.lines[0].note == "KES 200 given back: moved away"
+
+
+def test_visits_are_told_with_what_the_gate_said(client, caller, member, month):
+    gate.check_in(member_number=member.member_number, recorded_by_id=None, now=AT, gate="Main door")
+    granted(month, member)
+    gate.check_in(member_number=member.member_number, recorded_by_id=None, now=AT + timedelta(hours=1), gate="Back")
+
+    assert lines_of(see(client, member), "Visits") == [("Back", "Let in"), ("Main door", "Turned away")]
+
+
+def test_a_child_shows_who_paid(client, caller, member, month):
+    child = MemberFactory(first_name="Baraka", added_by=member)
+    bought = services.subscribe(
+        member_ids=[child.pk], plan_code="monthly", payer_id=member.pk, phone=None, created_by_id=member.pk, now=AT
+    )
+
+    (periods, payments, *_) = see(client, child)["sections"]
+
+    assert [each.note for each in periods.lines] == ["paid by Wanjiru Kamau"]
+    assert payments.lines[0].text.startswith(bought.subscription.payment.reference)
+
+
+def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, member, month):
+    manager = log_in(client, "Manager")
+
+    def happen():
+        period = granted(month, member)
+        payment = pending(PlanFactory(), member).payment
+        make_push(payment, status=PushStatus.FAILED)
+        make_push(payment, status=PushStatus.CANCELLED)
+        put_money_down(member, 50)
+        services.freeze(
+            subscription_id=period.pk,
+            starts_on=period.starts_on,
+            ends_on=period.starts_on + timedelta(days=1),
+            kind="staff",
+            by_id=manager.pk,
+            now=AT,
+        )
+        gate.check_in(member_number=member.member_number, recorded_by_id=None, now=AT)
+        SecurityEvent.objects.create(user=member, actor=manager, event="password_changed", at=AT)
+
+    happen()
+    see(client, member)
+    with CaptureQueriesContext(connection) as before:
+        see(client, member)
+    for _ in range(2):
+        happen()
+
+    with CaptureQueriesContext(connection) as after:
+        context = see(client, member)
+
+    assert all(len(each.lines) >= 3 for each in context["sections"] if each.title != "Visits")
+    assert len(before) == len(after) == 25
+
+
+# --- What is done there ---
+
+
+def test_a_plan_is_sold_and_the_phone_prompted(client, caller, member, month):
+    told = do(client, member, "sell", plan="monthly")
+
+    bought = Subscription.objects.get()
+    assert told == [f"Monthly is sold: KES 1,500 to pay as {bought.payment.reference}."]
+    assert (bought.member, bought.payment.payer, bought.created_by) == (member, member, caller)
+    assert StkPush.objects.get().phone == "254712345678"
+
+
+def test_without_a_phone_a_plan_is_sold_and_nobody_prompted(client, caller, member, month):
+    do(client, member, "sell", plan="monthly", phone_number="")
+
+    assert Subscription.objects.get().payment.status == "pending"
+    assert not StkPush.objects.exists()
+
+
+def test_what_credit_covers_is_sold_and_paid(client, caller, member, month):
+    put_money_down(member, 1500)
+
+    assert do(client, member, "sell", plan="monthly") == ["Monthly is sold and paid."]
+
+
+def test_a_prompt_is_sent_for_an_open_payment_to_any_phone(client, caller, member, month):
+    payment = pending(month, member, now=AT).payment
+
+    told = do(client, member, "prompt", payment=payment.pk, phone_number="0799 000 111")
+
+    push = StkPush.objects.get()
+    assert told == ["A prompt of KES 1,500 is on its way to the phone."]
+    assert (push.payment, push.phone, push.created_by) == (payment, "254799000111", caller)
+
+
+def test_cash_pays_what_is_open_and_the_receipt_is_numbered(client, caller, member, month):
+    payment = pending(month, member).payment
+
+    told = do(client, member, "take", amount=2000)
+
+    payment.refresh_from_db()
+    receipt = Receipt.objects.get()
+    assert told == [f"KES 2,000 taken: receipt {receipt.number}."]
+    assert (payment.status, receipt.member, receipt.recorded_by) == ("paid", member, caller)
+    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 500")]
+
+
+def test_cash_pays_the_payment_it_is_for(client, caller, member, month):
+    pending(month, member)
+    second = pending(PlanFactory(), member).payment
+
+    do(client, member, "take", amount=1500, payment=second.pk)
+
+    second.refresh_from_db()
+    assert second.status == "paid"
+
+
+def test_a_bank_transfer_is_recorded_with_its_reference(client, caller, member):
+    do(client, member, "take", amount=700, channel="bank", note="FT2630")
+
+    receipt = Receipt.objects.get()
+    assert (receipt.channel, receipt.amount, receipt.account_typed) == ("bank", 700, "FT2630")
+
+
+def test_a_period_is_frozen_by_staff_with_the_reason(client, caller, member, month):
+    period = granted(month, member)
+
+    told = do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="broke a leg")
+
+    freeze = Freeze.objects.get()
+    period.refresh_from_db()
+    assert told == ["Frozen for 10 days, which come back at the end."]
+    assert (freeze.kind, freeze.reason, freeze.requested_by) == ("staff", "broke a leg", caller)
+    assert period.ends_on == date(2026, 12, 12)
+
+
+def test_ones_own_period_is_frozen_within_the_plans_limits_only(client, caller, month):
+    period = granted(month, caller)
+
+    refused = do(client, caller, "freeze", period=period.pk, ends_on="2026-11-12", reason="holiday")
+
+    assert refused == {"__all__": ["This plan allows no further freeze of this length."]}
+
+
+def test_days_are_given_with_the_reason(client, member, month):
+    manager = log_in(client, "Manager")
+
+    told = do(client, member, "gift", plan="monthly", reason="our mistake")
+
+    given = Subscription.objects.get()
+    assert told == ["Monthly is given, until 01 Dec 2026."]
+    assert (given.origin, given.created_by, given.payment.amount_due) == (Origin.GIFT, manager, 0)
+    assert given.payment.events.last().evidence == "comp: our mistake"
+
+
+# --- Sent twice ---
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "counted"),
+    [
+        ("sell", {"plan": "monthly"}, Subscription),
+        ("take", {"amount": 500, "channel": "cash"}, Receipt),
+        ("gift", {"plan": "monthly", "reason": "raffle"}, Subscription),
+    ],
+)
+def test_a_form_sent_twice_counts_once(client, member, month, name, typed, counted):
+    log_in(client, "Manager")
+    form = next(each for each in see(client, member)["acts"] if each.name == name)
+    body = {**typed, "key": str(form["key"].value())}
+
+    first = send(client, member, name, body)
+
+    assert send(client, member, name, body) == first
+    assert counted.objects.count() == 1
+
+
+def test_the_key_of_a_form_is_good_for_what_was_asked_with_it_alone(client, caller, member):
+    body = {"amount": 500, "channel": "cash", "key": "drawn-by-the-page"}
+    send(client, member, "take", body)
+
+    refused = send(client, member, "take", body | {"amount": 600})
+
+    assert refused == {"__all__": ["This Idempotency-Key was used for another request."]}
+    assert Receipt.objects.get().amount == 500
+
+
+def test_a_second_prompt_is_refused_while_the_first_is_open(client, caller, member, month):
+    payment = pending(month, member, now=AT).payment
+    do(client, member, "prompt", payment=payment.pk)
+
+    refused = do(client, member, "prompt", payment=payment.pk)
+
+    assert refused == {"__all__": ["A payment request is already on this phone. Answer it first, or wait a minute."]}
+    assert StkPush.objects.count() == 1
+
+
+def test_the_same_days_are_frozen_once(client, caller, member, month):
+    period = granted(month, member)
+    do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="ill")
+
+    refused = do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="ill")
+
+    assert refused == {"__all__": ["Some of these days are frozen already."]}
+
+
+# --- Refusals ---
+
+
+def test_a_refusal_shows_the_sentence_and_keeps_what_was_typed(client, caller, month):
+    stranger = MemberFactory(consented_at=None)
+
+    answer = client.post(
+        f"{page_of(stranger)}sell/", {"plan": "monthly", "phone_number": "0799000111", "key": "k"}, secure=True
+    )
+
+    content = answer.content.decode()
+    assert answer.status_code == 409
+    assert "The member must agree to the club&#x27;s terms first." in content
+    assert 'value="0799000111"' in content
+    assert 'value="k"' in content
+    assert len(re.findall(r"<details[^>]* open>", content)) == 1
+    assert not Subscription.objects.exists()
+
+
+def test_cash_needs_an_open_drawer(client, caller, member):
+    desk.close_session(cashier_id=caller.pk, counted=0, now=AT)
+
+    assert do(client, member, "take", amount=500) == {"__all__": ["Open a cash session first."]}
+
+
+def test_nobody_takes_money_of_their_own(client, caller):
+    refused = do(client, caller, "take", amount=500)
+
+    assert refused == {"__all__": ["Another person must record money of your own."]}
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "refused"),
+    [
+        ("take", {"amount": 0}, {"amount": ["Ensure this value is greater than or equal to 1."]}),
+        ("take", {"amount": "12.5"}, {"amount": ["Enter a whole number."]}),
+        ("take", {"amount": 5, "channel": "mpesa_stk"}, {"channel": [
+            "Select a valid choice. mpesa_stk is not one of the available choices."
+        ]}),
+        ("sell", {"plan": "monthly", "phone_number": "12"}, {"phone_number": [
+            "Enter a Kenyan mobile number, such as 0712 345 678."
+        ]}),
+        ("sell", {"plan": "none"}, {"plan": [
+            "Select a valid choice. That choice is not one of the available choices."
+        ]}),
+        ("sell", {"plan": "monthly", "key": ""}, {"key": ["This field is required."]}),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(client, caller, member, month, name, typed, refused):
+    assert do(client, member, name, **typed) == refused
+
+
+def test_another_members_payment_and_period_cannot_be_named(client, caller, member, month):
+    theirs = granted(month)
+    pending(PlanFactory(), member)
+    granted(PlanFactory(), member)
+    choice = ["Select a valid choice. That choice is not one of the available choices."]
+
+    assert do(client, member, "prompt", payment=pending(month).payment_id) == {"payment": choice}
+    assert do(client, member, "take", amount=5, payment=pending(month).payment_id) == {"payment": choice}
+    assert do(client, member, "freeze", period=theirs.pk, ends_on="2026-12-01", reason="x") == {"period": choice}
+
+
+def test_an_act_is_no_get_and_asks_for_the_csrf_token(client, caller, member):
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = client.cookies
+
+    assert client.get(f"{page_of(member)}take/", secure=True).status_code == 405
+    assert strict.post(f"{page_of(member)}take/", {"amount": 5}, secure=True).status_code == 403
+    assert not Receipt.objects.exists()
+
+
+# --- Roles ---
+
+DESK = ["sell", "prompt", "take", "freeze"]
+SECTIONS = ["Periods", "Payments", "Visits", "Freezes"]
+
+
+@pytest.mark.parametrize(
+    ("role", "acts", "titles"),
+    [
+        ("Admin", [*DESK, "gift"], [*SECTIONS, "Security events"]),
+        ("Manager", [*DESK, "gift"], [*SECTIONS, "Security events"]),
+        ("Receptionist", DESK, SECTIONS),
+        ("Trainer", [], ["Periods", "Visits", "Freezes"]),
+    ],
+)
+def test_each_role_sees_its_sections_and_acts(client, member, month, role, acts, titles):
+    granted(month, member)
+    pending(PlanFactory(), member)
+    log_in(client, role)
+
+    context = see(client, member)
+
+    assert [each.name for each in context["acts"]] == acts
+    assert [each.title for each in context["sections"]] == titles
+
+
+def test_a_trainer_sees_no_whole_phone_number_and_no_money(client, member, month):
+    log_in(client, "Trainer")
+    reference = granted(month, member).payment.reference
+    put_money_down(member, 777)
+
+    content = client.get(page_of(member), secure=True).content.decode()
+
+    assert "2547****678" in content
+    for hidden in ("254712345678", "KES", reference):
+        assert hidden not in content
+
+
+@pytest.mark.parametrize(
+    ("role", "refused"), [("Trainer", [*DESK, "gift"]), ("Receptionist", ["gift"]), ("Member", [*DESK, "gift"])]
+)
+def test_an_act_above_ones_role_is_refused(client, member, month, role, refused):
+    log_in(client, role)
+
+    for name in refused:
+        answer = client.post(
+            f"{page_of(member)}{name}/", {"plan": "monthly", "reason": "x", "key": "k", "amount": 5}, secure=True
+        )
+        assert answer.status_code == 403
+
+    assert not Subscription.objects.exists()
+    assert not Receipt.objects.exists()
+
+
+def test_a_member_and_who_is_not_logged_in_open_no_page(client, member):
+    assert client.get(page_of(member), secure=True).status_code == 302
+
+    log_in(client, "Member")
+
+    assert client.get(page_of(member), secure=True).status_code == 403
+
+
+def test_there_is_no_page_of_nobody_and_no_act_without_a_name(client, caller, member):
+    assert client.get("/admin/members/999999/", secure=True).status_code == 404
+    assert client.post(f"{page_of(member)}delete/", secure=True).status_code == 403
+
+
+# --- The way there ---
+
+
+def test_the_list_and_the_page_of_a_person_lead_to_it(client, caller, member):
+    for name, arguments in (("changelist", []), ("change", [member.pk])):
+        content = client.get(reverse(f"admin:accounts_customuser_{name}", args=arguments), secure=True).content.decode()
+        assert f'href="{page_of(member)}"' in content
