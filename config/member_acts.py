@@ -1,7 +1,7 @@
 """What staff do for a member on the member page: each form checks what is typed, and makes one call of a service."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -78,7 +78,7 @@ class PeriodField(forms.ModelChoiceField):
 
     def label_from_instance(self, period):
         last = period.ends_on - timedelta(days=1)
-        return f"{period.plan.name}: {period.starts_on:%d %b %Y} to {last:%d %b %Y}"
+        return f"{period.plan.name}: {day(period.starts_on)} to {day(last)}"
 
 
 class MemberAct(forms.Form):
@@ -270,10 +270,15 @@ class GiftForm(ActDoneOnce):
             **self.once(),
         )
         last = given.ends_on - timedelta(days=1)
-        return f"{given.plan.name} is given, until {last:%d %b %Y}."
+        return f"{given.plan.name} is given, until {day(last)}."
 
 
 ACTS: dict[str, type[MemberAct]] = {act.name: act for act in (SellForm, PromptForm, TakeForm, FreezeForm, GiftForm)}
+
+
+def day(on: date) -> str:
+    """Return a day as people write it: 2 Nov 2026."""
+    return f"{on.day} {on:%b %Y}"
 
 
 def open_payments(payer_id: int) -> Any:

@@ -24,9 +24,10 @@ from api.permissions import is_at_least
 from api.phones import masked
 from api.roles import may
 from config.dashboard import MONEY, rows_of
-from config.member_acts import ACTS, MemberAct, open_payments
+from config.member_acts import ACTS, MemberAct, day, open_payments
 from payments import ledger
 from payments.models import Account, Allocation, Channel, Payment, PaymentStatus, PushStatus, Receipt, StkPush
+from payments.services import IdempotencyKeyReused
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
 from subscriptions.periods import business_day
 from subscriptions.statuses import Status
@@ -34,6 +35,7 @@ from subscriptions.statuses import Status
 # Of each kind of row, the newest; the lists of the admin show the rest.
 MOST = 30
 SEES_MONEY = "Receptionist"
+SENT_BEFORE = "This form was sent before with something else. Open the page anew to act again."
 CHANNELS = {each.value: str(each.label) for each in Channel} | {each.value: label for each, label in MONEY.items()}
 # The best first: what is said of a group is said of its best period.
 BEST_FIRST = (
@@ -47,7 +49,7 @@ BEST_FIRST = (
     Status.REVOKED,
     Status.CANCELLED,
 )
-COLOURS = {
+COLOURS: dict[str, str] = {
     Status.ACTIVE: "success",
     Status.GRACE: "warning",
     Status.FROZEN: "info",
@@ -121,6 +123,8 @@ def act_for_member(request, pk: int, name: str):
         try:
             messages.success(request, form.carry_out())
             return redirect("member-page", pk)
+        except IdempotencyKeyReused:
+            form.add_error(None, SENT_BEFORE)
         except DomainError as refusal:
             form.add_error(None, refusal.message)
     return page_of(request, member, tried=form)
@@ -155,7 +159,7 @@ def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> Temp
         "acts": [form for form in forms if form.is_possible],
         "tried": tried,
     }
-    return TemplateResponse(request, "config/member_page.html", context, status=409 if tried else 200)
+    return TemplateResponse(request, "config/member_page.html", context)
 
 
 def form_of(name: str, request, member: CustomUser, typed=None) -> MemberAct:
@@ -344,10 +348,6 @@ def badge_of(status: str) -> Badge:
 
 def person(who) -> str:
     return who.get_full_name() or who.username
-
-
-def day(on: date) -> str:
-    return f"{on.day} {on:%b %Y}"
 
 
 def row_of(row) -> str:
