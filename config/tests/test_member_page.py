@@ -199,6 +199,41 @@ def test_a_child_shows_who_paid(client, caller, member, month):
     assert payments.lines[0].text.startswith(bought.subscription.payment.reference)
 
 
+def test_purchases_given_up_do_not_hide_the_period_that_runs(client, caller, member, month, monkeypatch):
+    monkeypatch.setattr("config.member_page.MOST", 2)
+    granted(month, member)
+    for _ in range(3):
+        bought = pending(month, member)
+        services.cancel(subscription_id=bought.pk, by_id=caller.pk, now=AT)
+
+    context = see(client, member)
+
+    assert [each.badge.text for each in context["standings"]] == ["active"]
+    assert lines_of(context, "Periods") == [("Monthly", "active"), ("Monthly", "cancelled")]
+
+
+def test_a_manager_sees_what_happened_to_the_members_access(client, member):
+    manager = log_in(client, "Manager")
+    SecurityEvent.objects.create(user=member, actor=manager, event="password_changed", at=AT, ip="197.248.0.1")
+    SecurityEvent.objects.create(user=member, event="login", outcome="failed", at=AT + timedelta(minutes=1))
+
+    (section,) = [each for each in see(client, member)["sections"] if each.title == "Security events"]
+
+    assert [(each.text, each.badge.text, each.note) for each in section.lines] == [
+        ("Login", "failed", ""),
+        ("Password changed", "ok", f"by {manager.get_full_name()}; 197.248.0.1"),
+    ]
+
+
+def test_what_stands_in_the_way_of_a_sale_is_seen_at_once(client, caller):
+    stranger = MemberFactory(consented_at=None, is_active=False)
+
+    content = client.get(page_of(stranger), secure=True).content.decode()
+
+    assert "terms not agreed" in content
+    assert "account closed" in content
+
+
 def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, member, month):
     manager = log_in(client, "Manager")
 
