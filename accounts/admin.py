@@ -20,10 +20,11 @@ from accounts.admin_site import is_fresh
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import audit, people
 from accounts.views.signing_in import caller_of
-from api.admin import ClubModelAdmin, ReadOnlyAdmin
+from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin
 from api.clock import now
-from api.permissions import is_at_least
+from api.exports import Column
 from api.phones import InvalidPhoneNumber, masked, normalise
+from api.roles import sees_phones
 
 # Roles say what somebody may do here, never groups.
 admin.site.unregister(Group)
@@ -44,13 +45,26 @@ class WithoutOpeningDoors:
 
 
 @admin.register(CustomUser)
-class CustomUserAdmin(ClubModelAdmin, UserAdmin):
+class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
     """People: looked up by any of their names and numbers."""
 
     form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
     list_filter = ["role", "is_active"]
     search_fields = ["member_number", "username", "phone_number"]
+    export_columns = [
+        Column("member number", "member_number"),
+        Column("username", "username"),
+        Column("first name", "first_name"),
+        Column("last name", "last_name"),
+        Column("role", "role"),
+        Column("phone number", "phone_number", is_phone=True),
+        Column("e-mail", "email"),
+        Column("date of birth", "dob"),
+        Column("active", "is_active"),
+        Column("joined at (Nairobi)", "date_joined"),
+        Column("consented at (Nairobi)", "consented_at"),
+    ]
     ordering = ["-pk"]
     add_fieldsets = UserAdmin.add_fieldsets  # django-unfold's base has none
     readonly_fields = ["member_number", "masked_phone", "added_by", "last_login", "date_joined"]
@@ -149,6 +163,6 @@ class SecurityEventAdmin(ReadOnlyAdmin):
 
 def _shown(field: str, request) -> str:
     """Return what stands in the place of a person's field: trainers see no whole phone number."""
-    if field == "phone_number" and not is_at_least(request.user, "Receptionist"):
+    if field == "phone_number" and not sees_phones(request.user):
         return "masked_phone"
     return field

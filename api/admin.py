@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 
+from django.apps import apps
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
+from django.http import FileResponse, Http404, HttpRequest, QueryDict
+from django.urls import path, reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
+from api import exports
+from api.clock import now
+from api.models import Export, ExportState
 from api.roles import may
 
 
@@ -69,8 +78,8 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     def found_by(self, typed: str, request) -> Q:
         """Return the condition of a search. Other tables are asked first: one OR over two tables uses no index."""
         found = Q(pk__in=[])
-        for path in self.get_search_fields(request):
-            relation, _, column = path.rpartition("__")
+        for name in self.get_search_fields(request):
+            relation, _, column = name.rpartition("__")
             condition = {f"{column}__in": sorted({typed, typed.upper()})}
             if relation:
                 others = self.opts.get_field(relation).related_model.objects.filter(**condition)
@@ -118,3 +127,97 @@ class ReadOnlyInline(ReadOnly, TabularInline):
 
     def get_queryset(self, request) -> QuerySet:
         return super().get_queryset(request).select_related(*self.list_select_related)
+
+
+class Exportable:
+    """A list whose rows, ticked or all that it was filtered down to, can be taken out as a file."""
+
+    export_columns: Sequence[exports.Column] = ()
+    actions = ["export_csv", "export_xlsx"]
+
+    @admin.action(description="Export as CSV")
+    def export_csv(self, request, queryset):
+        return self.export(request, queryset, "csv")
+
+    @admin.action(description="Export as XLSX")
+    def export_xlsx(self, request, queryset):
+        return self.export(request, queryset, "xlsx")
+
+    def export(self, request, queryset, file_format):
+        """Answer with the file, or say where it will be."""
+        try:
+            export, file = exports.start_export(
+                queryset=queryset,
+                columns=self.export_columns,
+                filters={name: values for name, values in request.GET.lists() if name != PAGE_VAR},
+                file_format=file_format,
+                by=request.user,
+                now=now(),
+            )
+        except exports.ExportWaiting as refusal:
+            self.message_user(request, refusal.message, messages.ERROR)
+            return None
+        if file:
+            return as_download(export, file)
+        told = format_html(
+            'The file is being written. Find it under <a class="underline" href="{}">Exports</a>.',
+            reverse("admin:api_export_changelist"),
+        )
+        self.message_user(request, told)
+        return None
+
+    def filtered_rows(self, user, filters: dict[str, list[str]]) -> QuerySet:
+        """Return the rows that the list shows to `user` when it is filtered so."""
+        request = HttpRequest()
+        request.method, request.user, request.GET = "GET", user, QueryDict(mutable=True)
+        for name, values in filters.items():
+            request.GET.setlist(name, values)
+        return self.get_changelist_instance(request).queryset
+
+
+def as_download(export: Export, file) -> FileResponse:
+    """Return the answer that makes a browser keep the file."""
+    content_type = exports.FORMATS[export.file_format].content_type
+    return FileResponse(file, as_attachment=True, filename=export.file_name, content_type=content_type)
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnlyAdmin):
+    """Who took which rows out as a file, and the files that wait."""
+
+    list_display = ["asked_at", "asked_by", "what", "file_format", "filters", "state", "rows", "download"]
+    list_filter = ["state"]
+    list_select_related = ["asked_by"]
+    readonly_fields = ["what", "download"]
+    exclude = ["page"]
+
+    def get_queryset(self, request):
+        """One's own; an Administrator sees everybody's."""
+        every = super().get_queryset(request)
+        return every if request.user.role == "Admin" else every.filter(asked_by=request.user)
+
+    @admin.display(description="what")
+    def what(self, export):
+        return apps.get_model(export.page)._meta.verbose_name_plural
+
+    @admin.display(description="file")
+    def download(self, export):
+        """Return the link to a file that is there."""
+        if export.state != ExportState.READY:
+            return None
+        address = reverse("admin:api_export_download", args=[export.pk])
+        return format_html('<a class="text-primary-600" href="{}">Download</a>', address)
+
+    def get_urls(self):
+        download = self.admin_site.admin_view(self.send)
+        return [path("<int:pk>/download/", download, name="api_export_download"), *super().get_urls()]
+
+    def send(self, request, pk):
+        """Answer with a file that waits for the caller."""
+        export = self.get_queryset(request).filter(pk=pk, state=ExportState.READY).first()
+        if export is None or not exports.may_have(request.user, export):
+            raise Http404
+        try:
+            return as_download(export, exports.path_of(export).open("rb"))
+        except FileNotFoundError as error:  # its week has just ended
+            raise Http404 from error

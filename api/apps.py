@@ -5,3 +5,4 @@ from django.apps import AppConfig
 
 class ApiConfig(AppConfig):
     name = "api"
+    verbose_name = "Exports"  # the one page of the admin that is ours

@@ -19,6 +19,11 @@ class Page:
     acts: dict[str, str] = field(default_factory=dict)  # what the page's own buttons do
 
 
+def exported_by(role: str) -> dict[str, str]:
+    """Return the acts that take a list's rows out as a file (api/exports.py)."""
+    return {"export_csv": role, "export_xlsx": role}
+
+
 PAGES = {
     # People, and what happened to their access. Who is below whom is asked besides (accounts/admin.py).
     # The acts are those of the member page (config/member_page.py).
@@ -32,17 +37,18 @@ PAGES = {
             "take": "Receptionist",
             "freeze": "Receptionist",
             "gift": "Manager",
+            **exported_by("Manager"),
         },
     ),
     "accounts.loginsession": Page(view="Manager"),
     "accounts.securityevent": Page(view="Manager"),
     # Money is only read: services write it.
-    "payments.payment": Page(view="Trainer"),
+    "payments.payment": Page(view="Trainer", acts=exported_by("Manager")),
     "payments.paymentevent": Page(view="Trainer"),
     "payments.stkpush": Page(view="Trainer"),
-    "payments.receipt": Page(view="Trainer"),
+    "payments.receipt": Page(view="Trainer", acts=exported_by("Manager")),
     "payments.allocation": Page(view="Trainer"),
-    "payments.ledgerentry": Page(view="Manager"),
+    "payments.ledgerentry": Page(view="Manager", acts=exported_by("Manager")),
     "payments.refund": Page(view="Manager"),
     "payments.cashsession": Page(view="Receptionist"),
     "payments.codeclaim": Page(view="Receptionist"),
@@ -52,10 +58,12 @@ PAGES = {
     # The price list is edited, what was sold is only read.
     "subscriptions.plangroup": Page(view="Trainer", add="Manager", change="Manager"),
     "subscriptions.plan": Page(view="Trainer", add="Manager", change="Manager"),
-    "subscriptions.subscription": Page(view="Trainer"),
+    "subscriptions.subscription": Page(view="Trainer", acts=exported_by("Receptionist")),
     "subscriptions.freeze": Page(view="Trainer"),
     "subscriptions.closure": Page(view="Trainer"),
-    "subscriptions.visit": Page(view="Trainer"),
+    "subscriptions.visit": Page(view="Trainer", acts=exported_by("Receptionist")),
+    # Files of exports: one's own, and everybody's for an Administrator.
+    "api.export": Page(view="Receptionist"),
     # Jobs.
     "procrastinate.procrastinatejob": Page(view="Admin", acts={"retry": "Admin", "cancel": "Admin", "abort": "Admin"}),
     "procrastinate.procrastinateevent": Page(view="Admin"),
@@ -70,3 +78,8 @@ def may(user, act: str, model) -> bool:
     page = PAGES[model._meta.label_lower]
     least = page.acts.get(act) or getattr(page, act, None)
     return bool(least and user.is_active and is_at_least(user, least))
+
+
+def sees_phones(user) -> bool:
+    """Say whether `user` is shown whole phone numbers; to everybody else they are masked."""
+    return is_at_least(user, "Receptionist")

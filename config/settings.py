@@ -168,6 +168,8 @@ CORS_EXPOSE_HEADERS = ["X-CSRFToken", "X-Request-ID", "Retry-After"]
 
 # What a process keeps on disk beside the database: the callback spool, the simulator's book.
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / "var")))
+# Where files of exports wait for whoever asked for them: shared by all hosts, served by no web server.
+EXPORTS_ROOT = Path(env.str("EXPORTS_ROOT", default=str(STATE_DIR / "exports")))
 # How far the development club clock was moved (api/clock.py). None: the clock is the real one.
 CLUB_CLOCK_FILE = STATE_DIR / "club-clock" if ENVIRONMENT == "development" else None
 

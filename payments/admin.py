@@ -6,15 +6,18 @@ Money moves by services alone; the only acts are those on review items, each the
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
+from django.contrib.postgres.aggregates import StringAgg
 from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, Subquery
 from django.http import HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from api.admin import ReadOnlyAdmin, ReadOnlyInline
+from api.admin import Exportable, ReadOnlyAdmin, ReadOnlyInline
 from api.clock import now
 from api.errors import DomainError
+from api.exports import Column
 from api.phones import masked
 from payments import models
 from payments.allocation import PAYABLE
@@ -40,11 +43,24 @@ class LedgerInline(ReadOnlyInline):
 
 
 @admin.register(models.Payment)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["reference", "payer", "description", "amount_due", "amount_paid", "status", "created_at", "paid_at"]
     list_filter = ["status"]
     list_select_related = ["payer"]
     search_fields = ["reference", "payer__username", "payer__member_number"]
+    export_columns = [
+        Column("reference", "reference"),
+        Column("member number", "payer__member_number"),
+        Column("first name", "payer__first_name"),
+        Column("last name", "payer__last_name"),
+        Column("description", "description"),
+        Column("amount due (KES)", "amount_due"),
+        Column("amount paid (KES)", "amount_paid"),
+        Column("status", "status"),
+        Column("created at (Nairobi)", "created_at"),
+        Column("paid at (Nairobi)", "paid_at"),
+        Column("opened by", "created_by__username"),
+    ]
     inlines = [EventInline, AllocationInline]
 
 
@@ -62,22 +78,60 @@ class StkPushAdmin(ReadOnlyAdmin):
         return masked(push.phone)
 
 
+def payments_of_a_receipt() -> Subquery:
+    """Return the references of the payments that a receipt's money is given to, side by side."""
+    live = models.Allocation.objects.filter(receipt=OuterRef("pk"), undone_at=None)
+    references = StringAgg("payment__reference", delimiter=" ", order_by="pk")
+    return Subquery(live.order_by().values("receipt").annotate(references=references).values("references"))
+
+
 @admin.register(models.Receipt)
-class ReceiptAdmin(ReadOnlyAdmin):
+class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["pk", "number", "code", "channel", "amount", "paid_at", "payer_name", "member", "reversed_at"]
     list_filter = ["channel"]
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
     linked_by = ["paid_at", "reversed_at"]
+    export_columns = [
+        Column("number", "number"),
+        Column("M-Pesa code", "code"),
+        Column("channel", "channel"),
+        Column("amount (KES)", "amount"),
+        Column("given back (KES)", "amount_refunded"),
+        Column("paid at (Nairobi)", "paid_at"),
+        Column("payer", "payer_name"),
+        Column("member number", "member__member_number"),
+        Column("first name", "member__first_name"),
+        Column("last name", "member__last_name"),
+        Column("payment references", payments_of_a_receipt()),
+        Column("account typed", "account_typed"),
+        Column("recorded by", "recorded_by__username"),
+        Column("reversed at (Nairobi)", "reversed_at"),
+        Column("reversed by", "reversed_by__username"),
+        Column("reason of reversal", "reversal_reason"),
+    ]
     ordering = ["-paid_at", "-pk"]
     inlines = [AllocationInline, LedgerInline]
 
 
 @admin.register(models.LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["pk", "at", "transaction", "account", "member", "amount", "receipt", "payment"]
     list_filter = ["account"]
     list_select_related = ["member", "receipt", "payment"]
+    export_columns = [
+        Column("entry", "pk"),
+        Column("at (Nairobi)", "at"),
+        Column("transaction", "transaction"),
+        Column("account", "account"),
+        Column("member number", "member__member_number"),
+        Column("amount (KES, debit positive)", "amount"),
+        Column("receipt", "receipt_id"),
+        Column("receipt number", "receipt__number"),
+        Column("M-Pesa code", "receipt__code"),
+        Column("payment reference", "payment__reference"),
+        Column("made by", "made_by__username"),
+    ]
 
 
 @admin.register(models.Callback)

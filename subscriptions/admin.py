@@ -2,8 +2,9 @@
 
 from django.contrib import admin
 
-from api.admin import ClubModelAdmin, ReadOnlyAdmin
+from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin
 from api.clock import now
+from api.exports import Column
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
 from subscriptions.periods import business_day
 
@@ -40,11 +41,24 @@ class StandingFilter(admin.SimpleListFilter):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ReadOnlyAdmin):
+class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["member", "plan", "fact", "starts_on", "ends_on", "payment"]
     list_filter = [StandingFilter, "fact", "group", "plan"]
     list_select_related = ["member", "plan", "payment"]
     search_fields = ["member__username", "member__member_number", "payment__reference"]
+    export_columns = [
+        Column("member number", "member__member_number"),
+        Column("first name", "member__first_name"),
+        Column("last name", "member__last_name"),
+        Column("plan", "plan__name"),
+        Column("group", "group__name"),
+        Column("fact", "fact"),
+        Column("origin", "origin"),
+        Column("starts on", "starts_on"),
+        Column("ends on", "ends_on"),
+        Column("payment reference", "payment__reference"),
+        Column("created at (Nairobi)", "created_at"),
+    ]
 
 
 @admin.register(Freeze)
@@ -60,8 +74,18 @@ class ClosureAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Visit)
-class VisitAdmin(ReadOnlyAdmin):
+class VisitAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["at", "member", "decision", "reason", "gate"]
     list_filter = ["decision"]  # the choices of `reason` would be read off every visit there ever was
     list_select_related = ["member"]
     search_fields = ["member__username", "member__member_number"]
+    export_columns = [
+        Column("at (Nairobi)", "at"),
+        Column("member number", "member__member_number"),
+        Column("first name", "member__first_name"),
+        Column("last name", "member__last_name"),
+        Column("decision", "decision"),
+        Column("reason", "reason"),
+        Column("gate", "gate"),
+        Column("plan", "subscription__plan__name"),
+    ]

@@ -11,6 +11,7 @@ from procrastinate.contrib.django import app
 from accounts.models import LoginSession, SecurityEvent
 from accounts.tests.factories import UserFactory
 from api.admin import BoundedPaginator
+from api.models import Export
 from payments import models
 from payments.tests.factories import NOON, make_push
 from subscriptions.models import Closure, Freeze, Visit
@@ -51,6 +52,9 @@ def one_of_everything(n: int) -> None:
     models.CodeCheck.objects.create(code=f"CHECK{n}", asked_by=UserFactory(), receipt=receipt, created_at=NOON)
     models.Refund.objects.create(
         receipt=receipt, amount=1, paid_from="mpesa", reason="asked", made_by=UserFactory(), made_at=NOON
+    )
+    Export.objects.create(
+        asked_by=UserFactory(), asked_at=NOON, page="payments.payment", file_format="csv", state="failed"
     )
     app.configure_task("nothing").defer(number=n)
 

@@ -31,6 +31,7 @@ EXPECTED = {
     "subscriptions.freeze":           ("l",    "l",     "l",          "l",     ""),
     "subscriptions.closure":          ("l",    "l",     "l",          "l",     ""),
     "subscriptions.visit":            ("l",    "l",     "l",          "l",     ""),
+    "api.export":                     ("l",    "l",     "l",          "",      ""),
     "procrastinate.procrastinatejob": ("l",    "",      "",           "",      ""),
 }  # fmt: skip
 ROLES = ("Admin", "Manager", "Receptionist", "Trainer", "Member")

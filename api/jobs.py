@@ -1,0 +1,19 @@
+"""The jobs of the exports: they take ids only, and may run twice."""
+
+from procrastinate.contrib.django import app
+
+from api import exports
+from api.clock import now
+
+
+@app.task(name="api.write_export")
+def write_export(export_id: int) -> None:
+    """Write the file of a large export."""
+    exports.write_export(export_id=export_id, now=now())
+
+
+@app.periodic(cron="20 3 * * *")
+@app.task(name="api.forget_old_files", queueing_lock="api.forget_old_files")
+def forget_old_files(timestamp: int) -> None:
+    """Delete the files of exports after their week."""
+    exports.forget_old_files(now=now())

@@ -1,0 +1,428 @@
+"""Rows of the admin taken out as a file: by whom, what of them, at once or by a job."""
+
+import csv
+import io
+import os
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.sites import site
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from openpyxl import load_workbook
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from accounts.tests.factories import UserFactory
+from api import exports
+from api.models import Export
+from payments.desk import record_receipt, void_receipt
+from payments.models import Payment
+from payments.tests.factories import NOON, open_payment
+from subscriptions.models import Subscription, Visit
+from subscriptions.tests.factories import granted, put_money_down
+
+pytestmark = pytest.mark.django_db
+
+# Which roles take out what.
+EXPECTED = {
+    #                             Admin  Manager  Receptionist  Trainer  Member
+    "accounts.customuser":        (True, True,    False,        False,   False),
+    "payments.payment":           (True, True,    False,        False,   False),
+    "payments.receipt":           (True, True,    False,        False,   False),
+    "payments.ledgerentry":       (True, True,    False,        False,   False),
+    "subscriptions.subscription": (True, True,    True,         False,   False),
+    "subscriptions.visit":        (True, True,    True,         False,   False),
+}  # fmt: skip
+ROLES = ("Admin", "Manager", "Receptionist", "Trainer", "Member")
+MODELS = {model._meta.label_lower: model for model in site._registry}
+
+
+@pytest.fixture(autouse=True)
+def exports_root(settings, tmp_path):
+    settings.EXPORTS_ROOT = tmp_path / "exports"
+    return settings.EXPORTS_ROOT
+
+
+@pytest.fixture
+def log_in(client):
+    """Log somebody new of this role in."""
+
+    def _log_in(role):
+        person = UserFactory(role=role, is_staff=True)
+        client.force_login(person)
+        return person
+
+    return _log_in
+
+
+def ask(client, label, *, file_format="csv", ticked=None, query=""):
+    """Press the button: of the rows that are ticked, or of the whole filtered list."""
+    rows = list(ticked or MODELS[label].objects.order_by("pk")[:1])
+    response = client.post(
+        f"/admin/{label.replace('.', '/')}/{query}",
+        {
+            "action": f"export_{file_format}",
+            "_selected_action": [row.pk for row in rows],
+            "select_across": "0" if ticked else "1",
+        },
+        secure=True,
+    )
+    return read(response)
+
+
+def fetch(client, export):
+    """Follow the link to a file."""
+    return read(client.get(f"/admin/api/export/{export.pk}/download/", secure=True))
+
+
+def read(response):
+    """Read the answer to its end, where it closes its file; `body` holds what it was."""
+    response.body = b"".join(response.streaming_content) if response.streaming else response.content
+    return response
+
+
+def lines(response) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(response.body.decode("utf-8-sig"), newline="")))
+
+
+def run_job(now=NOON) -> Export:
+    """Do what the worker would with the one export that waits."""
+    export = Export.objects.get(state="waiting")
+    exports.write_export(export_id=export.pk, now=now)
+    export.refresh_from_db()
+    return export
+
+
+@pytest.fixture
+def rows():
+    for _ in range(2):
+        subscription = granted()
+        Visit.objects.create(member=subscription.member, at=NOON, decision="allow", reason="active")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_takes_out_what_the_table_says(client, rows, log_in, role):
+    log_in(role)
+
+    answered = {label: "attachment" in ask(client, label).headers.get("Content-Disposition", "") for label in EXPECTED}
+
+    assert answered == {label: may[ROLES.index(role)] for label, may in EXPECTED.items()}
+    assert set(Export.objects.values_list("page", flat=True)) == {label for label, may in answered.items() if may}
+
+
+def test_no_other_page_is_taken_out(rf):
+    request = rf.get("/admin/")
+    request.user = UserFactory(role="Admin", is_staff=True)
+
+    offered = {
+        label for label, model in MODELS.items() if "export_csv" in site.get_model_admin(model).get_actions(request)
+    }
+
+    assert offered == set(EXPECTED)
+
+
+def test_the_accountant_gets_each_receipt_whole(client, log_in):
+    log_in("Manager")
+    cashier, payment = UserFactory(username="cashier"), open_payment(amount=1500)
+    receipt = record_receipt(
+        channel="bank", amount=2000, by_id=cashier.pk, now=NOON, payment_id=payment.pk, note="=1+1"
+    )
+
+    assert lines(ask(client, "payments.receipt")) == [
+        {
+            "number": receipt.number,
+            "M-Pesa code": "",
+            "channel": "bank",
+            "amount (KES)": "2000",
+            "given back (KES)": "0",
+            "paid at (Nairobi)": "2026-11-02 12:00:00",
+            "payer": "",
+            "member number": payment.payer.member_number,
+            "first name": payment.payer.first_name,
+            "last name": payment.payer.last_name,
+            "payment references": payment.reference,
+            "account typed": "'=1+1",
+            "recorded by": "cashier",
+            "reversed at (Nairobi)": "",
+            "reversed by": "",
+            "reason of reversal": "",
+        }
+    ]
+
+
+def test_the_accountant_sees_that_a_receipt_was_voided_by_whom_and_why(client, log_in):
+    manager = log_in("Manager")
+    payment = open_payment()
+    receipt = record_receipt(
+        channel="bank", amount=1500, by_id=UserFactory().pk, now=NOON, payment_id=payment.pk, note="FT26"
+    )
+    void_receipt(receipt_id=receipt.pk, reason="Typed twice", by_id=manager.pk, now=NOON + timedelta(days=1))
+
+    [line] = lines(ask(client, "payments.receipt"))
+
+    assert line["payment references"] == ""
+    assert line["reversed at (Nairobi)"] == "2026-11-03 12:00:00"
+    assert line["reversed by"] == manager.username
+    assert line["reason of reversal"] == "void: Typed twice"
+
+
+def test_a_receipt_names_every_payment_that_it_pays(client, log_in):
+    log_in("Manager")
+    member = UserFactory()
+    first, second = open_payment(member), open_payment(member)
+    put_money_down(member, 3000, payments=[first, second])
+
+    [line] = lines(ask(client, "payments.receipt"))
+
+    assert line["payment references"] == f"{first.reference} {second.reference}"
+
+
+def test_a_workbook_holds_amounts_as_numbers_and_moments_as_dates(client, rows, log_in):
+    log_in("Manager")
+    payment = Payment.objects.latest("pk")
+
+    response = ask(client, "payments.payment", file_format="xlsx")
+
+    sheet = load_workbook(io.BytesIO(response.body)).active
+    first = dict(zip([cell.value for cell in sheet[1]], sheet[2], strict=True))
+    assert (first["amount due (KES)"].data_type, first["amount due (KES)"].value) == ("n", payment.amount_due)
+    assert first["created at (Nairobi)"].is_date
+
+
+def test_only_ticked_rows_are_taken_out(client, rows, log_in):
+    log_in("Manager")
+    payment = Payment.objects.earliest("pk")
+
+    found = lines(ask(client, "payments.payment", ticked=[payment]))
+
+    assert [line["reference"] for line in found] == [payment.reference]
+
+
+def test_only_what_the_list_is_filtered_down_to_is_taken_out(client, rows, log_in):
+    log_in("Manager")
+    waiting = open_payment()
+
+    found = lines(ask(client, "payments.payment", ticked=None, query="?status__exact=pending"))
+
+    assert [line["reference"] for line in found] == [waiting.reference]
+
+
+def test_who_took_what_is_kept(client, rows, log_in):
+    manager = log_in("Manager")
+
+    ask(client, "payments.payment", query="?status__exact=paid")
+
+    assert list(Export.objects.values("asked_by", "page", "filters", "file_format", "state", "rows")) == [
+        {
+            "asked_by": manager.pk,
+            "page": "payments.payment",
+            "filters": {"status__exact": ["paid"]},
+            "file_format": "csv",
+            "state": "sent",
+            "rows": 2,
+        }
+    ]
+
+
+def test_a_phone_number_that_was_searched_for_is_not_kept(client, log_in):
+    log_in("Manager")
+    UserFactory(phone_number="254711222333")
+
+    found = lines(ask(client, "accounts.customuser", query="?q=0711222333"))
+
+    assert [line["phone number"] for line in found] == ["254711222333"]
+    assert Export.objects.get().filters == {"q": ["71****333"]}
+
+
+@pytest.mark.parametrize(("role", "seen"), [("Receptionist", "254711222333"), ("Trainer", "2547****333")])
+def test_phone_numbers_are_masked_for_whom_the_lists_mask_them(role, seen):
+    person = UserFactory(phone_number="254711222333")
+    columns = [exports.Column("phone number", "phone_number", is_phone=True)]
+
+    found = exports.cells(type(person).objects.filter(pk=person.pk), columns, UserFactory(role=role))
+
+    assert list(found) == [[seen]]
+
+
+@pytest.mark.parametrize("label", EXPECTED)
+def test_an_export_asks_the_database_as_often_whatever_it_holds(client, rows, log_in, label):
+    log_in("Admin")
+    ask(client, label)
+
+    with CaptureQueriesContext(connection) as two:
+        ask(client, label)
+    subscription = granted()
+    Visit.objects.create(member=subscription.member, at=NOON, decision="allow", reason="active")
+    with CaptureQueriesContext(connection) as three:
+        ask(client, label)
+
+    assert len(three) == len(two)
+
+
+class TestLargeExports:
+    @pytest.fixture(autouse=True)
+    def few_rows_are_many(self, monkeypatch):
+        monkeypatch.setattr(exports, "AT_ONCE", 1)
+
+    @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
+    @pytest.mark.parametrize("label", EXPECTED)
+    def test_a_job_writes_what_the_list_shows_for_who_asked_to_fetch(
+        self, client, rows, log_in, label, file_format, exports_root
+    ):
+        log_in("Manager")
+
+        told = ask(client, label, file_format=file_format)
+        export = run_job()
+
+        assert told.status_code == 302
+        assert (export.state, export.rows) == ("ready", MODELS[label].objects.count())
+        assert [path.name for path in exports_root.iterdir()] == [export.file_name]
+        response = fetch(client, export)
+        assert response.headers["Content-Disposition"] == f'attachment; filename="{export.file_name}"'
+        assert len(response.body) > 100
+
+    def test_the_job_is_told_an_id_only(self, client, rows, log_in):
+        log_in("Manager")
+
+        ask(client, "payments.payment")
+
+        job = ProcrastinateJob.objects.get(task_name="api.write_export")
+        assert job.args == {"export_id": Export.objects.get().pk}
+
+    def test_the_job_keeps_to_the_filters(self, client, rows, log_in):
+        log_in("Manager")
+        waiting = {open_payment().reference, open_payment().reference}
+
+        ask(client, "payments.payment", query="?status__exact=pending&p=1")
+        export = run_job()
+
+        response = fetch(client, export)
+        assert {line["reference"] for line in lines(response)} == waiting
+
+    def test_the_job_asks_as_often_for_three_rows_as_for_two(self, client, rows, log_in):
+        log_in("Manager")
+        ask(client, "payments.receipt")
+        with CaptureQueriesContext(connection) as two:
+            run_job()
+        granted()
+        ask(client, "payments.receipt")
+
+        with CaptureQueriesContext(connection) as three:
+            run_job()
+
+        assert len(three) == len(two)
+
+    def test_running_twice_writes_once(self, client, rows, log_in):
+        log_in("Manager")
+        ask(client, "payments.payment")
+        export = run_job()
+
+        exports.write_export(export_id=export.pk, now=NOON + timedelta(days=1))
+
+        export.refresh_from_db()
+        assert export.ended_at == NOON
+
+    def test_who_waits_for_a_list_cannot_ask_for_it_again(self, client, rows, log_in):
+        log_in("Manager")
+        ask(client, "payments.payment")
+
+        page = client.get(ask(client, "payments.payment").url, secure=True)
+
+        assert "Your last export of this list is still being written." in page.content.decode()
+        assert Export.objects.count() == 1
+
+    def test_who_lost_their_role_meanwhile_gets_no_file(self, client, rows, log_in, exports_root):
+        manager = log_in("Manager")
+        ask(client, "payments.payment")
+        type(manager).objects.filter(pk=manager.pk).update(role="Trainer")
+
+        export = run_job()
+
+        assert export.state == "failed"
+        assert not exports_root.exists()
+
+    def test_a_job_that_fails_says_so_and_leaves_no_file(self, client, rows, log_in, exports_root, monkeypatch):
+        log_in("Manager")
+        ask(client, "payments.payment")
+        monkeypatch.setattr(exports, "cell", lambda value: 1 / 0)
+
+        with pytest.raises(ZeroDivisionError):
+            run_job()
+
+        assert Export.objects.get().state == "failed"
+        assert list(exports_root.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("role", "status"), [("Admin", 200), ("Manager", 404), ("Receptionist", 404), ("Trainer", 404)]
+    )
+    def test_only_who_asked_and_administrators_fetch_a_file(self, client, rows, log_in, role, status):
+        log_in("Manager")
+        ask(client, "payments.payment")
+        export = run_job()
+        assert fetch(client, export).status_code == 200
+
+        log_in(role)
+
+        assert fetch(client, export).status_code == status
+
+    def test_who_may_not_export_any_more_cannot_fetch_their_own_file(self, client, rows, log_in):
+        manager = log_in("Manager")
+        ask(client, "payments.payment")
+        export = run_job()
+
+        type(manager).objects.filter(pk=manager.pk).update(role="Receptionist")
+
+        assert fetch(client, export).status_code == 404
+
+    def test_the_page_of_exports_shows_ones_own(self, client, rows, log_in):
+        log_in("Manager")
+        ask(client, "payments.payment")
+        link = f"/admin/api/export/{run_job().pk}/download/"
+        page = "/admin/api/export/"
+
+        assert link in client.get(page, secure=True).content.decode()
+        log_in("Receptionist")
+        assert link not in client.get(page, secure=True).content.decode()
+        log_in("Admin")
+        assert link in client.get(page, secure=True).content.decode()
+
+    def test_a_file_is_deleted_after_a_week_and_its_record_stays(self, client, rows, log_in, exports_root):
+        log_in("Manager")
+        ask(client, "payments.payment")
+        export = run_job(now=NOON)
+        _age(exports_root / export.file_name, NOON)
+
+        assert exports.forget_old_files(now=NOON + timedelta(days=7, seconds=-1)) == 0
+        assert exports.path_of(export).exists()
+        assert exports.forget_old_files(now=NOON + timedelta(days=7)) == 1
+        assert exports.forget_old_files(now=NOON + timedelta(days=7)) == 0
+
+        export.refresh_from_db()
+        assert (export.state, export.rows) == ("forgotten", 2)
+        assert not exports.path_of(export).exists()
+        assert fetch(client, export).status_code == 404
+
+    def test_what_a_killed_job_left_is_deleted_and_what_one_writes_now_stays(self, exports_root):
+        exports_root.mkdir()
+        left, being_written = exports_root / "unfinished-a", exports_root / "unfinished-b"
+        for path, at in ((left, NOON), (being_written, NOON + timedelta(hours=20))):
+            path.write_bytes(b"half")
+            _age(path, at)
+
+        exports.forget_old_files(now=NOON + timedelta(hours=25))
+
+        assert list(exports_root.iterdir()) == [being_written]
+
+
+def _age(path, at):
+    os.utime(path, (at.timestamp(), at.timestamp()))
+
+
+def test_the_standing_of_a_subscription_is_filtered_by_the_job_too(client, rows, log_in, monkeypatch):
+    monkeypatch.setattr(exports, "AT_ONCE", 1)
+    log_in("Manager")
+    shown = client.get("/admin/subscriptions/subscription/?fact__exact=granted", secure=True)
+
+    ask(client, "subscriptions.subscription", query="?fact__exact=granted")
+
+    assert run_job().rows == shown.context["cl"].result_count == Subscription.objects.filter(fact="granted").count()
