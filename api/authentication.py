@@ -88,7 +88,7 @@ def _session_with_user(session_id: uuid.UUID):
 
 
 # Every authenticated request passes here: writing this join anew costs more than all the rest of the check.
-find_sessions = WrittenOnce(_session_with_user, stand_in=uuid.UUID(int=0))
+find_sessions = WrittenOnce(_session_with_user, stand_ins=[uuid.UUID(int=0)])
 
 
 class CookieAuthentication(BaseAuthentication):

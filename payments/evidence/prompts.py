@@ -270,8 +270,8 @@ def _push_to_lock(push_id: int) -> QuerySet:
     return pushes.select_for_update(no_key=True, of=("self", "payment"))
 
 
-_lock_payers = WrittenOnce(_payers_of, stand_in=0)
-_lock_push = WrittenOnce(_push_to_lock, stand_in=0)
+_lock_payers = WrittenOnce(_payers_of, stand_ins=[0])
+_lock_push = WrittenOnce(_push_to_lock, stand_ins=[0])
 
 
 def _lock(push_id: int) -> Locked:

@@ -59,7 +59,7 @@ def _beside_bought(payment_id: int) -> QuerySet:
 
 
 # As lock_periods, for the member and group of the period that the payment (its id) bought; nothing when it bought none.
-lock_bought_periods = WrittenOnce(_beside_bought, stand_in=0)
+lock_bought_periods = WrittenOnce(_beside_bought, stand_ins=[0])
 
 
 def lock_closures() -> None:
