@@ -48,6 +48,8 @@ TRANSITIONS = {
 }
 # Where a prompt may be shown for a payment.
 PROMPTABLE = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID)
+# So many payments expire in one transaction: most of the cost of one is its commit.
+EXPIRE_TOGETHER = 100
 
 
 class InvalidTransition(Conflict):
@@ -482,30 +484,44 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
 
 
 def expire_due(*, now: datetime, limit: int = 500) -> int:
-    """Show as expired what waited too long, each in a transaction of its own; return how many.
+    """Show as expired what waited too long, a batch in each short transaction; return how many.
 
-    A payment with an open prompt waits for the prompt's end. Late money still pays an expired payment.
+    A payment with an open prompt waits for the prompt's end, one that somebody holds for the next run. Late money still
+    pays an expired payment.
     """
-    waiting = Q(status__in=(S.PENDING, S.PROCESSING, S.FAILED), expires_at__lte=now)
-    due = Payment.objects.filter(waiting).exclude(pushes__status__in=OPEN_PUSH).order_by("expires_at")
-    expired = 0
-    for payment_id in due.values_list("pk", flat=True)[:limit]:
-        try:
-            expired += _expire(payment_id, now=now)
-        except Exception:
-            logger.exception("Payment %s could not be expired; the next run tries again.", payment_id)
-    return expired
+    due = Payment.objects.filter(_waited_too_long(now)).exclude(pushes__status__in=OPEN_PUSH).order_by("expires_at")
+    ids = list(due.values_list("pk", flat=True)[:limit])
+    return sum(_try_to_expire(ids[n : n + EXPIRE_TOGETHER], now=now) for n in range(0, len(ids), EXPIRE_TOGETHER))
+
+
+def _waited_too_long(now: datetime) -> Q:
+    return Q(status__in=(S.PENDING, S.PROCESSING, S.FAILED), expires_at__lte=now)
+
+
+def _try_to_expire(payment_ids: Sequence[int], *, now: datetime) -> int:
+    """Expire a batch; if that fails, each by itself, so that one bad row never stops the rest."""
+    try:
+        return _expire(payment_ids, now=now)
+    except Exception:
+        if len(payment_ids) > 1:
+            return sum(_try_to_expire([each], now=now) for each in payment_ids)
+        logger.exception("Payment %s could not be expired; the next run tries again.", payment_ids[0])
+        return 0
 
 
 @transaction.atomic
-def _expire(payment_id: int, *, now: datetime) -> bool:
-    """Expire one payment if it is still due to; return whether it was."""
-    payment = lock_payment(payment_id)
-    still_due = payment.status in (S.PENDING, S.PROCESSING, S.FAILED) and payment.expires_at <= now
-    if not still_due or payment.pushes.filter(status__in=OPEN_PUSH).exists():
-        return False
-    _move(payment, to=S.EXPIRED, evidence="waited too long", by_id=None, now=now)
-    return True
+def _expire(payment_ids: Sequence[int], *, now: datetime) -> int:
+    """Expire those of the payments that are still due and that nobody holds; return how many."""
+    asked_for = Payment.objects.filter(pk__in=payment_ids)
+    payers = members_to_lock(asked_for.values("payer_id")).select_for_update(no_key=True, skip_locked=True)
+    due = asked_for.filter(_waited_too_long(now), payer__in=list(payers)).order_by("pk")
+    payments = list(due.select_for_update(no_key=True, skip_locked=True))
+    prompts = StkPush.objects.filter(payment__in=payments, status__in=OPEN_PUSH)
+    prompted = set(prompts.values_list("payment_id", flat=True))
+    expired = [payment for payment in payments if payment.pk not in prompted]
+    for payment in expired:
+        _move(payment, to=S.EXPIRED, evidence="waited too long", by_id=None, now=now)
+    return len(expired)
 
 
 # --- Locks ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from django.urls import reverse
 from payments import callback_tokens, desk, evidence, inbox, ledger, matching, resolutions, services
 from payments.daraja.messages import C2bMessage, StkResult
 from payments.evidence import receipts
-from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem
+from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, PaymentEvent, Receipt, ReviewItem
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
@@ -98,6 +98,22 @@ def expire(push):
 
 def cancel(push):
     return lambda: services.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON).status
+
+
+@together
+@pytest.mark.parametrize("held", ["payer", "payment"])
+def test_expiry_passes_by_what_is_held_and_comes_back_for_it(held):
+    busy, idle = open_payment(), open_payment()
+    rows = {"payer": type(busy.payer).objects.filter(pk=busy.payer_id), "payment": Payment.objects.filter(pk=busy.pk)}
+
+    with transaction.atomic():
+        list(rows[held].select_for_update(no_key=True))
+        [while_held] = at_once(lambda: services.expire_due(now=busy.expires_at))
+    after = services.expire_due(now=busy.expires_at)
+
+    assert (while_held, after) == (1, 1)
+    idle_event, busy_event = PaymentEvent.objects.filter(to_status="expired").order_by("pk")
+    assert (idle_event.payment_id, busy_event.payment_id) == (idle.pk, busy.pk)
 
 
 RIVALS = {

@@ -97,3 +97,40 @@ def test_a_payment_that_waited_too_long_expires_unless_a_prompt_is_open():
     silent.refresh_from_db()
     asked.refresh_from_db()
     assert (silent.status, asked.status) == (PaymentStatus.EXPIRED, PaymentStatus.PROCESSING)
+
+
+def test_expiring_costs_one_statement_a_payment_beside_those_of_its_batch(django_assert_num_queries):
+    last = [open_payment() for _ in range(3)][-1]
+
+    with django_assert_num_queries(1 + 5 + 3):  # the due; savepoint, three looks, release; each payment
+        assert services.expire_due(now=last.expires_at) == 3
+
+
+def test_more_than_a_batch_expires_in_one_run(monkeypatch):
+    monkeypatch.setattr(services, "EXPIRE_TOGETHER", 2)
+    last = [open_payment() for _ in range(5)][-1]
+
+    assert [services.expire_due(now=last.expires_at, limit=4) for _ in range(3)] == [4, 1, 0]
+
+
+def test_one_that_cannot_be_expired_does_not_stop_the_others(monkeypatch, caplog):
+    one, broken, other = (open_payment() for _ in range(3))
+    move = services._move
+
+    def breaking_move(payment, **moved):
+        if payment.pk == broken.pk:
+            raise RuntimeError
+        move(payment, **moved)
+
+    monkeypatch.setattr(services, "_move", breaking_move)
+
+    assert services.expire_due(now=one.expires_at) == 2
+    assert [history(each)[-1][1] for each in (one, broken, other)] == ["expired", "pending", "expired"]
+    assert f"Payment {broken.pk} could not be expired" in caplog.text
+
+
+def test_what_changed_since_it_was_seen_to_be_due_does_not_expire():
+    cancelled, asked = open_payment(), make_push().payment
+    services.cancel_payment(payment_id=cancelled.pk, by_id=cancelled.payer_id, now=NOON)
+
+    assert services._expire([cancelled.pk, asked.pk], now=asked.expires_at) == 0
