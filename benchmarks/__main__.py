@@ -1,12 +1,12 @@
 """Measure every row in a database of its own, and print the table; `--large` adds the rows over a million payments,
-and `--club` measures a club of a million members instead.
+and `--club` measures a club of a million members (or `--members`) instead.
 
 Product and reference answer in this process through Django's WSGI handler. The times are CPU times of this process;
 PostgreSQL's are not in them, so each call's SQL statements are counted beside.
 """
 
 import os
-import sys
+from argparse import ArgumentParser
 
 import django
 
@@ -42,12 +42,17 @@ def show(row: Row) -> None:
     )
 
 
+parser = ArgumentParser(prog="benchmarks")
+parser.add_argument("--large", action="store_true", help="add the rows over a million payments")
+parser.add_argument("--club", action="store_true", help="measure a large club instead")
+parser.add_argument("--members", type=int, default=1_000_000, help="how many the club has")
+asked = parser.parse_args()
 setup_test_environment(debug=False)
 connection.settings_dict["TEST"]["NAME"] = f"bench_{os.getpid()}"
 # As behind a real server: the connection outlives the request.
 connection.settings_dict["CONN_MAX_AGE"] = None
 databases = setup_databases(verbosity=0, interactive=False)
 try:
-    club.report(1_000_000) if "--club" in sys.argv[1:] else main(large="--large" in sys.argv[1:])
+    club.report(asked.members) if asked.club else main(large=asked.large)
 finally:
     teardown_databases(databases, verbosity=0)

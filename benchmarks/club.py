@@ -59,7 +59,8 @@ SELECT member_id, id, created_at + interval '9 hours', 'allow', 'active', '' FRO
 """
 # As many as wait in a busy day, all too long; one of a member.
 WAITING = """
-UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL
+UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL,
+    expires_at = now()
 WHERE id IN (SELECT id FROM payments_payment WHERE reference LIKE '%-2' ORDER BY id DESC LIMIT 5000)
 """
 UNPAID = """
