@@ -185,11 +185,11 @@ def as_download(export: Export, file) -> FileResponse:
 class ExportAdmin(ReadOnlyAdmin):
     """Who took which rows out as a file, and the files that wait."""
 
-    list_display = ["asked_at", "asked_by", "what", "file_format", "filters", "state", "rows", "download"]
+    list_display = ["asked_at", "asked_by", "what", "file_format", "filtered_by", "state", "rows", "download"]
     list_filter = ["state"]
     list_select_related = ["asked_by"]
-    readonly_fields = ["what", "download"]
-    exclude = ["page"]
+    readonly_fields = ["what", "filtered_by", "download"]
+    exclude = ["page", "filters"]
 
     def get_queryset(self, request):
         """One's own; an Administrator sees everybody's."""
@@ -199,6 +199,10 @@ class ExportAdmin(ReadOnlyAdmin):
     @admin.display(description="what")
     def what(self, export):
         return apps.get_model(export.page)._meta.verbose_name_plural
+
+    @admin.display(description="searched and filtered by")
+    def filtered_by(self, export):
+        return ", ".join(f"{name}: {' '.join(values)}" for name, values in export.filters.items()) or None
 
     @admin.display(description="file")
     def download(self, export):
@@ -215,7 +219,7 @@ class ExportAdmin(ReadOnlyAdmin):
     def send(self, request, pk):
         """Answer with a file that waits for the caller."""
         export = self.get_queryset(request).filter(pk=pk, state=ExportState.READY).first()
-        if export is None or not exports.may_have(request.user, export):
+        if export is None or not exports.may_take_out(request.user, export):
             raise Http404
         try:
             return as_download(export, exports.path_of(export).open("rb"))

@@ -5,7 +5,7 @@ import io
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
@@ -40,6 +40,9 @@ def sheets_of(rows):
 
 
 @given(TEXT)
+@example(" =1+1")
+@example("\x01=1+1")
+@example("\n\t\uff1d1+1")
 def test_no_text_starts_as_a_formula_does(text):
     harmless = exports.harmless(text)
 

@@ -17,6 +17,7 @@ from api import exports
 from api.models import Export
 from payments.desk import record_receipt, void_receipt
 from payments.models import Payment
+from payments.services import cancel_payment
 from payments.tests.factories import NOON, open_payment
 from subscriptions.models import Subscription, Visit
 from subscriptions.tests.factories import granted, put_money_down
@@ -224,6 +225,17 @@ def test_who_took_what_is_kept(client, rows, log_in):
     ]
 
 
+def test_the_page_of_exports_says_who_took_what(client, rows, log_in):
+    manager = log_in("Manager")
+    ask(client, "payments.payment", query="?status__exact=paid&q=x")
+
+    page = client.get("/admin/api/export/", secure=True).content.decode()
+
+    assert manager.username in page
+    assert "payments" in page
+    assert "q: x, status__exact: paid" in page
+
+
 def test_a_phone_number_that_was_searched_for_is_not_kept(client, log_in):
     log_in("Manager")
     UserFactory(phone_number="254711222333")
@@ -293,11 +305,21 @@ class TestLargeExports:
         log_in("Manager")
         waiting = {open_payment().reference, open_payment().reference}
 
-        ask(client, "payments.payment", query="?status__exact=pending&p=1")
+        ask(client, "payments.payment", query="?status__exact=pending")
         export = run_job()
 
         response = fetch(client, export)
         assert {line["reference"] for line in lines(response)} == waiting
+
+    def test_the_page_of_the_list_that_one_stood_on_does_not_matter(self, client, rows, log_in, monkeypatch):
+        log_in("Manager")
+        monkeypatch.setattr(site.get_model_admin(Payment), "list_per_page", 1)
+        _, _, settled = (open_payment() for _ in range(3))
+        ask(client, "payments.payment", query="?status__exact=pending&p=3")
+
+        cancel_payment(payment_id=settled.pk, by_id=settled.payer_id, now=NOON)
+
+        assert run_job().rows == 2
 
     def test_the_job_asks_as_often_for_three_rows_as_for_two(self, client, rows, log_in):
         log_in("Manager")
