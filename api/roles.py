@@ -50,7 +50,18 @@ PAGES = {
     "payments.allocation": Page(view="Trainer"),
     "payments.ledgerentry": Page(view="Manager", acts=exported_by("Manager")),
     "payments.refund": Page(view="Manager"),
-    "payments.cashsession": Page(view="Receptionist"),
+    # The acts are those of the cash desk (payments/cash_desk.py).
+    "payments.cashsession": Page(
+        view="Receptionist",
+        acts={
+            "open": "Receptionist",
+            "take": "Receptionist",
+            "claim": "Receptionist",
+            "ask": "Receptionist",
+            "close": "Receptionist",
+        },
+    ),
+    "payments.voidrequest": Page(view="Receptionist", acts={"confirm": "Receptionist", "decline": "Receptionist"}),
     "payments.codeclaim": Page(view="Receptionist"),
     "payments.codecheck": Page(view="Manager"),
     "payments.callback": Page(view="Manager"),

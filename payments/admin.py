@@ -235,6 +235,14 @@ class CashSessionAdmin(ReadOnlyAdmin):
     list_select_related = ["cashier"]
 
 
+@admin.register(models.VoidRequest)
+class VoidRequestAdmin(ReadOnlyAdmin):
+    list_display = ["pk", "receipt", "reason", "asked_by", "asked_at", "decided_by", "decided_at", "is_confirmed"]
+    list_filter = ["is_confirmed"]
+    list_select_related = ["receipt", "asked_by", "decided_by"]
+    search_fields = ["receipt__number"]
+
+
 @admin.register(models.CodeClaim)
 class CodeClaimAdmin(ReadOnlyAdmin):
     list_display = ["code", "payment", "claimed_by", "claimed_at", "receipt", "ended_why"]

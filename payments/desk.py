@@ -22,6 +22,7 @@ from payments.models import (
     ReceiptCounter,
     Refund,
     ReviewReason,
+    VoidRequest,
 )
 
 NAIROBI = ZoneInfo("Africa/Nairobi")  # a business year ends at midnight there
@@ -44,6 +45,12 @@ class SecondPersonNeeded(Forbidden):
     """Whoever took the money does not void it."""
 
     code, message = "second_person_needed", "Another person must void this receipt."
+
+
+class SessionCounted(Conflict):
+    """A drawer is counted once."""
+
+    code, message = "session_counted", "This cash session was counted and closed before."
 
 
 class NotVoidable(Conflict):
@@ -98,12 +105,19 @@ def open_session(*, cashier_id: int, opening_float: int, now: datetime) -> CashS
 
 
 @transaction.atomic
-def close_session(*, cashier_id: int, counted: int, now: datetime, note: str = "") -> CashSession:
+def close_session(
+    *, cashier_id: int, counted: int, now: datetime, note: str = "", session_id: int | None = None
+) -> CashSession:
     """Close a cashier's drawer with what was counted; over or short becomes a review item.
 
+    :raises SessionCounted: the drawer that was counted, `session_id` if given, is not the open one
     :raises NoOpenSession: the cashier has no open drawer
     """
+    if session_id and CashSession.objects.filter(pk=session_id, closed_at__isnull=False).exists():
+        raise SessionCounted
     session = lock_session(cashier_id)
+    if session_id not in (None, session.pk):
+        raise SessionCounted
     session.expected = expected_in(session)
     session.counted, session.closed_at, session.note = counted, now, note[:255]
     session.save(update_fields=["expected", "counted", "closed_at", "note"])
@@ -207,7 +221,7 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
 
     Cash that was counted in its drawer becomes a review item: the count held it, and the books no longer do.
 
-    :raises SecondPersonNeeded: by the person who recorded it
+    :raises SecondPersonNeeded: by the person who recorded it, or who asked for the void that waits
     :raises NotVoidable: it is M-Pesa money, or voided already, or some of it was given back
     :raises resolutions.ReasonNeeded: the reason is empty
     :raises services.ReceiptNotFound: no such receipt
@@ -215,10 +229,11 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
     if not reason.strip():
         raise resolutions.ReasonNeeded
     receipt = services.lock_receipt(receipt_id)
-    if receipt.channel not in DESK or receipt.reversed_at is not None or receipt.amount_refunded:
-        raise NotVoidable
-    if receipt.recorded_by_id == by_id:
+    require_voidable(receipt)
+    waiting = VoidRequest.objects.filter(receipt=receipt, decided_at=None)
+    if receipt.recorded_by_id == by_id or waiting.filter(asked_by=by_id).exists():
         raise SecondPersonNeeded
+    waiting.update(decided_by=by_id, decided_at=now, is_confirmed=True)
     services.reverse_receipt_locked(
         receipt=receipt, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
     )
@@ -232,6 +247,15 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
         )
         review.create_item(reason=ReviewReason.CASH_DIFFERS, detail=detail, receipt_id=receipt.pk, now=now)
     return receipt
+
+
+def require_voidable(receipt: Receipt) -> None:
+    """Let a standing cash or bank receipt pass of which nothing was given back.
+
+    :raises NotVoidable: it is another
+    """
+    if receipt.channel not in DESK or receipt.reversed_at is not None or receipt.amount_refunded:
+        raise NotVoidable
 
 
 def _next_number(now: datetime) -> str:

@@ -402,6 +402,34 @@ class CashSession(models.Model):
         return None if self.closed_at is None else self.counted - self.expected
 
 
+class VoidRequest(models.Model):
+    """A void of a cash or bank receipt that one person asked for, and another confirms or declines."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="void_requests")
+    reason = models.CharField(max_length=200)
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField()
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    is_confirmed = models.BooleanField(null=True, help_text="Whether the receipt was voided; empty while it waits.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["receipt"], condition=Q(decided_at__isnull=True), name="void_request_waits_once_per_receipt"
+            ),
+            models.CheckConstraint(
+                condition=Q(decided_at__isnull=True, decided_by__isnull=True, is_confirmed__isnull=True)
+                | Q(decided_at__isnull=False, decided_by__isnull=False, is_confirmed__isnull=False),
+                name="void_request_is_decided_by_somebody",
+            ),
+            models.CheckConstraint(
+                condition=~Q(is_confirmed=True) | ~Q(decided_by=F("asked_by")),
+                name="void_request_is_confirmed_by_a_second_person",
+            ),
+        ]
+
+
 class ReceiptCounter(models.Model):
     """The last number given to a desk receipt of a Nairobi year; locked while the next one is given."""
 

@@ -48,6 +48,7 @@ def one_of_everything(n: int) -> None:
         reason="unmatched", receipt=receipt, payment=payment, created_at=NOON, resolved_by=UserFactory()
     )
     models.CashSession.objects.create(cashier=UserFactory(), opened_at=NOON)
+    models.VoidRequest.objects.create(receipt=receipt, reason="typed twice", asked_by=UserFactory(), asked_at=NOON)
     models.CodeClaim.objects.create(code=f"CLAIM{n}", payment=payment, claimed_by=UserFactory(), claimed_at=NOON)
     models.CodeCheck.objects.create(code=f"CHECK{n}", asked_by=UserFactory(), receipt=receipt, created_at=NOON)
     models.Refund.objects.create(

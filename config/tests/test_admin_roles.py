@@ -21,6 +21,7 @@ EXPECTED = {
     "payments.ledgerentry":           ("l",    "l",     "",           "",      ""),
     "payments.refund":                ("l",    "l",     "",           "",      ""),
     "payments.cashsession":           ("l",    "l",     "l",          "",      ""),
+    "payments.voidrequest":           ("l",    "l",     "l",          "",      ""),
     "payments.codeclaim":             ("l",    "l",     "l",          "",      ""),
     "payments.codecheck":             ("l",    "l",     "",           "",      ""),
     "payments.callback":              ("l",    "l",     "",           "",      ""),

@@ -1,0 +1,177 @@
+"""A void is asked for by one person and confirmed or declined by another."""
+
+import threading
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from payments import desk, ledger, refunds, voids
+from payments.models import Account, Channel, ReviewItem, VoidRequest
+from payments.resolutions import ReasonNeeded
+from payments.tests.factories import NOON, MemberFactory, open_payment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cashier():
+    return MemberFactory()
+
+
+@pytest.fixture
+def other():
+    return MemberFactory()
+
+
+@pytest.fixture
+def receipt(cashier):
+    """KES 1,500 in the cashier's drawer."""
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    payment = open_payment(amount=1500)
+    return desk.record_receipt(channel=Channel.CASH, amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON)
+
+
+def ask(receipt, by, reason="typed twice"):
+    return voids.ask_void(receipt_id=receipt.pk, reason=reason, by_id=by.pk, now=NOON)
+
+
+def confirm(request, by):
+    return voids.confirm_void(request_id=request.pk, by_id=by.pk, now=NOON)
+
+
+def decline(request, by):
+    return voids.decline_void(request_id=request.pk, by_id=by.pk, now=NOON)
+
+
+def test_asking_leaves_the_money_and_confirming_takes_it_out(receipt, cashier, other):
+    request = ask(receipt, cashier)
+    assert ledger.balance(Account.CASH) == 1500
+
+    confirm(request, other)
+
+    request.refresh_from_db()
+    receipt.refresh_from_db()
+    assert (request.decided_by, request.is_confirmed) == (other, True)
+    assert (receipt.reversed_by, receipt.reversal_reason) == (other, "void: typed twice")
+    assert ledger.balance(Account.CASH) == 0
+
+
+def test_asking_and_confirming_twice_change_nothing(receipt, cashier, other):
+    request = ask(receipt, cashier)
+
+    assert ask(receipt, cashier) == request
+    assert confirm(request, other) == confirm(request, other) == receipt
+    assert VoidRequest.objects.count() == 1
+
+
+def test_whoever_took_the_money_cannot_confirm(receipt, cashier, other):
+    request = ask(receipt, other)
+
+    with pytest.raises(desk.SecondPersonNeeded):
+        confirm(request, cashier)
+
+
+def test_whoever_asked_cannot_confirm_nor_void_at_once(receipt, other):
+    request = ask(receipt, other)
+
+    with pytest.raises(desk.SecondPersonNeeded):
+        confirm(request, other)
+    with pytest.raises(desk.SecondPersonNeeded):
+        desk.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=other.pk, now=NOON)
+
+
+def test_the_database_refuses_a_confirmation_by_whoever_asked(receipt, other):
+    request = ask(receipt, other)
+
+    with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
+        VoidRequest.objects.filter(pk=request.pk).update(decided_by=other, decided_at=NOON, is_confirmed=True)
+
+
+def test_a_declined_void_leaves_the_receipt_and_may_be_asked_anew(receipt, cashier, other):
+    request = ask(receipt, cashier)
+    decline(request, other)
+    decline(request, other)
+
+    with pytest.raises(voids.VoidAlreadyDecided):
+        confirm(request, MemberFactory())
+    assert ledger.balance(Account.CASH) == 1500
+    assert ask(receipt, cashier) != request
+
+
+def test_a_confirmed_void_cannot_be_declined(receipt, cashier, other):
+    request = ask(receipt, cashier)
+    confirm(request, other)
+
+    with pytest.raises(voids.VoidAlreadyDecided):
+        decline(request, other)
+
+
+def test_one_void_of_a_receipt_waits_at_a_time(receipt, cashier, other):
+    ask(receipt, cashier)
+
+    with pytest.raises(voids.VoidAlreadyAsked):
+        ask(receipt, other)
+    with pytest.raises(IntegrityError, match="waits_once"), transaction.atomic():
+        VoidRequest.objects.create(receipt=receipt, reason="again", asked_by=other, asked_at=NOON)
+
+
+def test_a_void_over_the_api_ends_the_request_that_waits(receipt, cashier, other):
+    request = ask(receipt, cashier)
+
+    desk.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=other.pk, now=NOON)
+
+    request.refresh_from_db()
+    assert (request.decided_by, request.is_confirmed) == (other, True)
+
+
+def test_a_void_needs_a_reason_and_a_receipt_that_stands(receipt, cashier, other):
+    with pytest.raises(ReasonNeeded):
+        ask(receipt, cashier, reason="  ")
+    refunds.record_refund(
+        receipt_id=receipt.pk, amount=100, paid_from=Account.BANK, reason="asked", by_id=other.pk, now=NOON
+    )
+    with pytest.raises(desk.NotVoidable):
+        ask(receipt, cashier)
+
+
+def test_a_void_that_is_not_there_is_told(cashier):
+    with pytest.raises(voids.VoidRequestNotFound):
+        voids.confirm_void(request_id=404, by_id=cashier.pk, now=NOON)
+    with pytest.raises(voids.VoidRequestNotFound):
+        voids.decline_void(request_id=404, by_id=cashier.pk, now=NOON)
+
+
+def test_a_drawer_is_counted_once(receipt, cashier):
+    drawer = receipt.cash_session
+    desk.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+
+    with pytest.raises(desk.SessionCounted):
+        desk.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
+    assert not ReviewItem.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_confirmation_and_a_decline_at_once_one_holds(receipt, cashier, other):
+    request, third, told = ask(receipt, cashier), MemberFactory(), []
+    start = threading.Barrier(2)
+
+    def decide(act, by):
+        start.wait()
+        try:
+            act(request, by)
+        except voids.VoidAlreadyDecided:
+            told.append("decided")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=decide, args=pair) for pair in [(confirm, other), (decline, third)]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    request.refresh_from_db()
+    receipt.refresh_from_db()
+    assert told == ["decided"]
+    assert request.is_confirmed == (receipt.reversed_at is not None)
