@@ -33,6 +33,7 @@ from api.roles import may, sees_phones
 
 AT_ONCE = 5_000  # rows
 KEEP = timedelta(days=7)
+GIVE_UP = timedelta(days=1)  # no job writes for so long
 CHUNK = 2_000  # rows that one trip to the database brings
 SHEET = 1_000_000  # rows; Excel opens 1,048,576 on a sheet, with the titles
 
@@ -124,12 +125,14 @@ def write_xlsx(titles: Sequence[str], rows: Iterable[list[Cell]], file: IO[bytes
         return sheet
 
     sheet = new_sheet()
-    for row in rows:
-        if count and count % SHEET == 0:
-            sheet = new_sheet()
-        sheet.append(row)
-        count += 1
-    book.save(file)
+    try:
+        for row in rows:
+            if count and count % SHEET == 0:
+                sheet = new_sheet()
+            sheet.append(row)
+            count += 1
+    finally:
+        book.save(file)  # after an error as well: it removes the temporary files of openpyxl
     return count
 
 
@@ -229,15 +232,17 @@ def may_take_out(user, export: Export) -> bool:
 
 
 def forget_old_files(*, now: datetime) -> int:
-    """Delete the files that are over a week old, and what killed jobs left; return how many exports lost theirs.
+    """Delete the files that are over a week old; return how many. Their rows stay, as the record. Twice is harmless.
 
-    Their rows stay, as the record. Twice is harmless.
+    What lost jobs left goes as well: their halves of files, and that somebody waits, who can then ask again.
     """
+    Export.objects.filter(state=ExportState.WAITING, asked_at__lte=now - GIVE_UP).update(
+        state=ExportState.FAILED, ended_at=now
+    )
     count = Export.objects.filter(state=ExportState.READY, ended_at__lte=now - KEEP).update(state=ExportState.FORGOTTEN)
     kept = {export.file_name for export in Export.objects.filter(state=ExportState.READY)}
     if settings.EXPORTS_ROOT.exists():
         for path in settings.EXPORTS_ROOT.iterdir():
-            # A file of today may be one that a job writes at this moment.
-            if path.name not in kept and path.stat().st_mtime < (now - timedelta(days=1)).timestamp():
+            if path.name not in kept and path.stat().st_mtime < (now - GIVE_UP).timestamp():
                 path.unlink(missing_ok=True)
     return count

@@ -271,6 +271,27 @@ def test_an_export_asks_the_database_as_often_whatever_it_holds(client, rows, lo
     assert len(three) == len(two)
 
 
+@pytest.mark.parametrize("file_format", ["csv", "xlsx"])
+def test_a_file_that_fails_halfway_is_an_error_and_never_a_short_list(client, rows, log_in, monkeypatch, file_format):
+    log_in("Manager")
+    monkeypatch.setattr(exports, "cell", lambda value: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        ask(client, "payments.payment", file_format=file_format)
+
+    assert not Export.objects.exists()
+
+
+def test_rows_come_by_a_cursor_of_the_server_a_chunk_at_a_time(rows, monkeypatch):
+    opened, chunked_cursor = [], connection.chunked_cursor
+    monkeypatch.setattr(connection, "chunked_cursor", lambda: opened.append("cursor") or chunked_cursor())
+
+    found = list(exports.cells(Payment.objects.all(), [exports.Column("reference", "reference")], UserFactory()))
+
+    assert len(found) == 2
+    assert opened == ["cursor"]
+
+
 class TestLargeExports:
     @pytest.fixture(autouse=True)
     def few_rows_are_many(self, monkeypatch):
@@ -363,9 +384,12 @@ class TestLargeExports:
         assert export.state == "failed"
         assert not exports_root.exists()
 
-    def test_a_job_that_fails_says_so_and_leaves_no_file(self, client, rows, log_in, exports_root, monkeypatch):
+    @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
+    def test_a_job_that_fails_says_so_and_leaves_no_file(
+        self, client, rows, log_in, exports_root, monkeypatch, file_format
+    ):
         log_in("Manager")
-        ask(client, "payments.payment")
+        ask(client, "payments.payment", file_format=file_format)
         monkeypatch.setattr(exports, "cell", lambda value: 1 / 0)
 
         with pytest.raises(ZeroDivisionError):
@@ -423,6 +447,19 @@ class TestLargeExports:
         assert (export.state, export.rows) == ("forgotten", 2)
         assert not exports.path_of(export).exists()
         assert fetch(client, export).status_code == 404
+
+    def test_who_waited_for_a_day_in_vain_can_ask_again(self, client, rows, log_in):
+        log_in("Manager")
+        ask(client, "payments.payment")
+        export = Export.objects.get()
+
+        exports.forget_old_files(now=export.asked_at + timedelta(hours=23))
+        export.refresh_from_db()
+        assert export.state == "waiting"
+
+        exports.forget_old_files(now=export.asked_at + timedelta(hours=24))
+        export.refresh_from_db()
+        assert export.state == "failed"
 
     def test_what_a_killed_job_left_is_deleted_and_what_one_writes_now_stays(self, exports_root):
         exports_root.mkdir()
