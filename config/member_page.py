@@ -26,6 +26,7 @@ from api.roles import may
 from config.dashboard import MONEY, rows_of
 from config.member_acts import ACTS, MemberAct, day, open_payments
 from payments import ledger
+from payments.cash_desk import SENT_BEFORE
 from payments.models import Account, Allocation, Channel, Payment, PaymentStatus, PushStatus, Receipt, StkPush
 from payments.services import IdempotencyKeyReused
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
@@ -35,7 +36,6 @@ from subscriptions.statuses import Status
 # Of each kind of row, the newest; the lists of the admin show the rest.
 MOST = 30
 SEES_MONEY = "Receptionist"
-SENT_BEFORE = "This form was sent before with something else. Open the page anew to act again."
 CHANNELS = {each.value: str(each.label) for each in Channel} | {each.value: label for each, label in MONEY.items()}
 # The best first: what is said of a group is said of its best period.
 BEST_FIRST = (

@@ -508,6 +508,6 @@ UNFOLD = {
     "SITE_HEADER": CLUB_NAME,
     "SITE_SYMBOL": "fitness_center",
     "SITE_URL": None,
-    "SIDEBAR": {"show_search": True},
+    "SIDEBAR": {"show_search": True, "navigation": "config.sidebar.navigation"},
     "DASHBOARD_CALLBACK": "config.dashboard.add_figures",
 }

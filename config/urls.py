@@ -9,6 +9,7 @@ from rest_framework.permissions import AllowAny
 from api.health import healthz, readyz
 from api.views import uploaded_file
 from config import desk_search, member_page, reference_app
+from payments import cash_desk
 
 handler400 = "api.views.bad_request"
 handler403 = "api.views.permission_denied"
@@ -21,6 +22,13 @@ urlpatterns = [
     path("admin/find/", admin.site.admin_view(desk_search.find), name="find"),
     path("admin/members/<int:pk>/", admin.site.admin_view(member_page.show_member), name="member-page"),
     path("admin/members/<int:pk>/<slug:name>/", admin.site.admin_view(member_page.act_for_member), name="member-act"),
+    path("admin/cash-desk/", admin.site.admin_view(cash_desk.show_desk), name="cash-desk"),
+    path("admin/cash-desk/<slug:name>/", admin.site.admin_view(cash_desk.act_at_desk), name="cash-desk-act"),
+    path(
+        "admin/cash-desk/voids/<int:pk>/<slug:name>/",
+        admin.site.admin_view(cash_desk.decide_void),
+        name="cash-desk-void",
+    ),
     path("admin/", admin.site.urls),
     path("api/v1/schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path(

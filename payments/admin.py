@@ -19,7 +19,8 @@ from api.clock import now
 from api.errors import DomainError
 from api.exports import Column
 from api.phones import masked
-from payments import models
+from api.roles import may
+from payments import desk, models
 from payments.allocation import PAYABLE
 from payments.forms import REVIEW_ACTS
 
@@ -112,6 +113,18 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     ]
     ordering = ["-paid_at", "-pk"]
     inlines = [AllocationInline, LedgerInline]
+    change_form_outer_before_template = "payments/void_link.html"
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """The receipt, with a way to the cash desk when its void may be asked for."""
+        receipt = self.get_object(request, unquote(object_id))
+        extra = {
+            "voidable": bool(receipt)
+            and receipt.channel in desk.DESK
+            and receipt.reversed_at is None
+            and may(request.user, "ask", models.CashSession)
+        }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
 
 @admin.register(models.LedgerEntry)

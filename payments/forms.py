@@ -11,24 +11,35 @@ from payments import references, resolutions
 from payments.models import Payment
 
 
-class AssignForm(forms.Form):
-    """Whose the money is."""
+def payment_called(typed: str) -> Payment | None:
+    """Return the payment of a reference as somebody typed it."""
+    return Payment.objects.filter(reference=references.repair(typed) or typed).first()
 
-    title, done = "Assign", "The money has its owner."
-    owner = forms.CharField(
-        max_length=40, label="Payment reference or member number", widget=UnfoldAdminTextInputWidget
-    )
 
-    def clean_owner(self) -> dict:
-        """Return the owner as the service takes it."""
-        typed = self.cleaned_data["owner"]
-        payment = Payment.objects.filter(reference=references.repair(typed) or typed).first()
+class OwnerField(forms.CharField):
+    """Whose money it is: a payment's reference or a member's number; read as services take an owner."""
+
+    widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+
+    def __init__(self, **kwargs):
+        super().__init__(max_length=40, label="Payment reference or member number", **kwargs)
+
+    def clean(self, value) -> dict[str, int]:
+        typed = super().clean(value)
+        payment = payment_called(typed)
         if payment:
             return {"payment_id": payment.pk}
         member = get_user_model().objects.filter(member_number=typed).first()
         if member:
             return {"member_id": member.pk}
         raise ValidationError("No payment has this reference, and no member this number.", code="owner_needed")
+
+
+class AssignForm(forms.Form):
+    """Whose the money is."""
+
+    title, done = "Assign", "The money has its owner."
+    owner = OwnerField()
 
     def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
         resolutions.assign_money(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data["owner"])

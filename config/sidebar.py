@@ -1,0 +1,22 @@
+"""The menu of the admin: the pages of the front desk first, then the lists of rows, each for whoever may open it."""
+
+from django.contrib import admin
+from django.urls import reverse
+
+from api.roles import may
+from payments.models import CashSession
+
+
+def navigation(request) -> list[dict]:
+    """Return the menu as unfold takes it."""
+    pages = [{"title": "First page", "icon": "home", "link": reverse("admin:index")}]
+    if may(request.user, "view", CashSession):
+        pages.append({"title": "Cash desk", "icon": "point_of_sale", "link": reverse("cash-desk")})
+    lists = [
+        {
+            "title": app["name"],
+            "items": [{"title": model["name"], "link": model["admin_url"]} for model in app["models"]],
+        }
+        for app in admin.site.get_app_list(request)
+    ]
+    return [{"title": "Front desk", "items": pages}, *lists]

@@ -1,0 +1,360 @@
+"""The cash desk of the admin: what it shows of a drawer, and what is done there."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from payments import desk, evidence, refunds, voids
+from payments.daraja.messages import C2bMessage
+from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, VoidRequest
+from payments.tests.factories import MemberFactory, open_payment
+
+pytestmark = pytest.mark.django_db
+
+# 2 November 2026, 14:00 in Nairobi.
+AT = datetime(2026, 11, 2, 11, tzinfo=UTC)
+DESK = "/admin/cash-desk/"
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    monkeypatch.setattr("payments.cash_desk.now", lambda: AT)
+
+
+def log_in(client, role="Receptionist"):
+    person = MemberFactory(role=role, is_staff=True)
+    client.force_login(person)
+    return person
+
+
+@pytest.fixture
+def cashier(client):
+    return log_in(client)
+
+
+@pytest.fixture
+def drawer(cashier):
+    return desk.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
+
+
+def see(client, query=""):
+    answer = client.get(f"{DESK}{query}", secure=True)
+    assert answer.status_code == 200
+    return answer.context
+
+
+def form(context, name):
+    return next(each for each in context["acts"] if each.name == name)
+
+
+def drawn(client, name, **typed):
+    """What the form of an act sends when it is filled in as `typed`."""
+    values = {field.html_name: field.value() for field in form(see(client), name)} | typed
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def send(client, name, body):
+    """Send a form; return what the page then says: the newest message, or the errors of the form."""
+    answer = client.post(f"{DESK}{name}/", body, secure=True)
+    if answer.status_code == 302:
+        assert answer.url == DESK
+        return [message.message for message in get_messages(answer.wsgi_request)][-1]
+    assert answer.status_code == 200
+    shown = [each for each in answer.context["acts"] if each.name == name]
+    return shown[0].errors if shown else [message.message for message in answer.context["messages"]][-1]
+
+
+def do(client, name, **typed):
+    return send(client, name, drawn(client, name, **typed))
+
+
+def take(cashier, amount=1500, channel=Channel.CASH, at=AT, note="FT2630"):
+    owner = MemberFactory()
+    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, member_id=owner.pk, note=note, now=at)
+
+
+def decide(client, request, name):
+    answer = client.post(f"{DESK}voids/{request.pk}/{name}/", secure=True)
+    assert (answer.status_code, answer.url) == (302, DESK)
+    return [message.message for message in get_messages(answer.wsgi_request)][-1]
+
+
+# --- The drawer ---
+
+
+def test_a_drawer_is_opened_with_what_lies_in_it(client, cashier):
+    assert [each.name for each in see(client)["acts"]] == ["open", "take", "claim", "ask"]
+
+    told = do(client, "open", opening_float=1000)
+
+    assert told == "The drawer is open with KES 1,000."
+    assert CashSession.objects.get().opening_float == 1000
+    assert [each.name for each in see(client)["acts"]] == ["take", "claim", "ask", "close"]
+
+
+def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
+    body = drawn(client, "open", opening_float=1000)
+
+    told = [send(client, "open", body) for _ in range(2)]
+
+    assert told == ["The drawer is open with KES 1,000.", "Your cash session is already open."]
+    assert CashSession.objects.count() == 1
+
+
+def test_it_shows_what_was_taken_since_the_drawer_was_opened(client, cashier, drawer):
+    take(cashier, 100, Channel.BANK, at=AT - timedelta(hours=1))
+    first, second, bank = take(cashier, 1500), take(cashier, 500), take(cashier, 700, Channel.BANK)
+    desk.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+    refunds.record_refund(
+        receipt_id=bank.pk, amount=200, paid_from=Account.CASH, reason="asked", by_id=cashier.pk, now=AT
+    )
+    somebody = MemberFactory()
+    desk.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
+    take(somebody)
+
+    context = see(client)
+
+    assert context["figures"] == [("Cash", "KES 1,500", 1), ("Bank", "KES 700", 1), ("Given back", "KES 200", 1)]
+    assert list(context["receipts"]) == [bank, second, first]
+
+
+def test_what_the_drawer_should_hold_is_told_after_the_count_alone(client, cashier, drawer):
+    take(cashier, 1539)
+    before = client.get(DESK, secure=True).content.decode()
+
+    told = do(client, "close", counted=2500, note="one note torn")
+
+    assert "2539" not in before
+    assert "2,539" not in before
+    assert told == "The drawer is closed: KES 39 short (counted 2,500, expected 2,539)."
+    context = see(client)
+    assert (context["drawer"], context["last"].note) == (None, "one note torn")
+    assert context["came_to"] == "KES 39 short (counted 2,500, expected 2,539)"
+
+
+@pytest.mark.parametrize(
+    ("counted", "came_to"),
+    [(1000, "KES 1,000 counted, as expected"), (1200, "KES 200 over (counted 1,200, expected 1,000)")],
+)
+def test_a_count_that_agrees_or_is_over_is_told(client, drawer, counted, came_to):
+    assert do(client, "close", counted=counted) == f"The drawer is closed: {came_to}."
+
+
+def test_closing_twice_counts_once_and_leaves_the_next_drawer_open(client, cashier, drawer):
+    body = drawn(client, "close", counted=1000)
+    send(client, "close", body)
+    assert send(client, "close", body) == "This cash session was counted and closed before."
+    do(client, "open", opening_float=0)
+
+    assert send(client, "close", body)["__all__"] == ["This cash session was counted and closed before."]
+    assert CashSession.objects.filter(closed_at=None).count() == 1
+
+
+# --- Money ---
+
+
+def test_cash_for_a_payment_is_taken(client, cashier, drawer):
+    payment = open_payment(amount=1500)
+
+    told = do(client, "take", owner=payment.reference.lower(), amount=1500)
+
+    receipt = Receipt.objects.get()
+    payment.refresh_from_db()
+    assert told == f"KES 1,500 taken: receipt {receipt.number}."
+    assert (receipt.channel, receipt.recorded_by, receipt.cash_session) == ("cash", cashier, drawer)
+    assert payment.status == "paid"
+
+
+def test_a_bank_transfer_of_a_member_is_noted_without_a_drawer(client, cashier):
+    member = MemberFactory()
+
+    do(client, "take", owner=member.member_number, amount=700, channel="bank", note="FT2630")
+
+    receipt = Receipt.objects.get()
+    assert (receipt.channel, receipt.member, receipt.account_typed) == ("bank", member, "FT2630")
+
+
+def test_a_form_sent_twice_takes_the_money_once(client, drawer):
+    body = drawn(client, "take", owner=MemberFactory().member_number, amount=1500)
+
+    first, second = send(client, "take", body), send(client, "take", body)
+
+    assert first == second
+    assert Receipt.objects.count() == 1
+
+
+def test_a_form_sent_again_with_another_amount_is_refused(client, drawer):
+    body = drawn(client, "take", owner=MemberFactory().member_number, amount=1500)
+    send(client, "take", body)
+
+    told = send(client, "take", body | {"amount": 1600})
+
+    assert told["__all__"] == ["This form was sent before with something else. Open the page anew to act again."]
+    assert Receipt.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "errors"),
+    [
+        ({}, {"__all__": ["Open a cash session first."]}),
+        ({"channel": "bank"}, {"__all__": ["Give the bank's reference of the transfer as the note."]}),
+        ({"channel": "mpesa"}, {"channel": ["Select a valid choice. mpesa is not one of the available choices."]}),
+        ({"owner": "nobody"}, {"owner": ["No payment has this reference, and no member this number."]}),
+        ({"amount": 0}, {"amount": ["Ensure this value is greater than or equal to 1."]}),
+        ({"amount": "15.50"}, {"amount": ["Enter a whole number."]}),
+    ],
+)
+def test_a_refusal_stands_on_the_page_with_what_was_typed(client, cashier, typed, errors):
+    body = drawn(client, "take", **({"owner": MemberFactory().member_number, "amount": 1500} | typed))
+
+    answer = client.post(f"{DESK}take/", body, secure=True)
+
+    shown = form(answer.context, "take")
+    assert (answer.status_code, shown.errors) == (200, errors)
+    assert {name: shown[name].value() for name in body} == {name: str(value) for name, value in body.items()}
+    assert answer.context["opened"] == "take"
+    assert not Receipt.objects.exists()
+
+
+def test_nobody_takes_money_of_their_own(client, cashier, drawer):
+    told = do(client, "take", owner=cashier.member_number, amount=1500)
+
+    assert told["__all__"] == ["Another person must record money of your own."]
+
+
+# --- Codes ---
+
+
+def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(client, cashier):
+    payment, other = open_payment(amount=1500), open_payment(amount=1500)
+    message = C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=AT)
+
+    waits = [do(client, "claim", code="tkn9 zz9 z9z", payment=other.reference) for _ in range(2)]
+    here = do(client, "claim", code="TKN1AB2C3D", payment=payment.reference)
+
+    noted = f"TKN9ZZ9Z9Z is noted for {other.reference}. It is no money until Safaricom tells of it."
+    assert waits == [noted, noted]
+    assert here == f"The money of TKN1AB2C3D is here, for {payment.reference}."
+    assert CodeClaim.objects.count() == 2
+
+
+def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
+    payment = open_payment()
+
+    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == ["This is not an M-Pesa code."]
+    assert do(client, "claim", code="TKN9ZZ9Z9Z", payment="none")["payment"] == ["No payment has this reference."]
+
+
+# --- Voids ---
+
+
+def test_a_void_is_asked_by_one_and_confirmed_by_another(client, cashier, drawer):
+    receipt = take(cashier)
+    prefilled = see(client, f"?receipt={receipt.number}")
+    assert (form(prefilled, "ask")["number"].value(), prefilled["opened"]) == (receipt.number, "ask")
+
+    told = [do(client, "ask", number=receipt.number, reason="typed twice") for _ in range(2)]
+
+    assert told == [f"Receipt {receipt.number} stands until a second person confirms its void."] * 2
+    second, request = Client(), VoidRequest.objects.get()
+    manager = log_in(second, "Manager")
+    assert [[act.name for act in each["acts"]] for each in see(second)["voids"]] == [["confirm", "decline"]]
+    assert [decide(second, request, "confirm") for _ in range(2)] == [f"Receipt {receipt.number} is void."] * 2
+    receipt.refresh_from_db()
+    assert receipt.reversed_by == manager
+    assert see(second)["voids"] == []
+
+
+def test_whoever_took_the_money_may_take_the_void_back_but_not_confirm_it(client, cashier, drawer):
+    receipt = take(cashier)
+    request = voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=cashier.pk, now=AT)
+
+    assert [[act.name for act in each["acts"]] for each in see(client)["voids"]] == [["decline"]]
+    assert decide(client, request, "confirm") == "Another person must void this receipt."
+    assert decide(client, request, "decline") == f"Receipt {receipt.number} stands."
+    receipt.refresh_from_db()
+    assert receipt.reversed_at is None
+
+
+def test_a_void_of_no_receipt_or_without_a_reason_is_refused(client, cashier, drawer):
+    receipt = take(cashier)
+
+    told = do(client, "ask", number="2026-999999", reason="typed twice")
+    assert told == {"number": ["No cash or bank receipt has this number."]}
+    assert do(client, "ask", number=receipt.number, reason=" ") == {"reason": ["This field is required."]}
+
+
+def test_the_page_of_a_receipt_leads_to_asking(client, cashier, drawer):
+    receipt = take(cashier)
+    link = f'href="{DESK}?receipt={receipt.number}#ask"'
+    address = f"/admin/payments/receipt/{receipt.pk}/change/"
+    assert link in client.get(address, secure=True).content.decode()
+
+    desk.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+
+    assert link not in client.get(address, secure=True).content.decode()
+
+
+# --- Who may ---
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [("Admin", 200), ("Manager", 200), ("Receptionist", 200), ("Trainer", 403), ("Member", 302)]
+)
+def test_the_desk_is_for_receptionists_and_those_above(client, role, status):
+    person = MemberFactory(role=role, is_staff=role != "Member")
+    client.force_login(person)
+
+    assert client.get(DESK, secure=True).status_code == status
+    in_menu = f'href="{DESK}"' in client.get("/admin/", secure=True).content.decode()
+    assert in_menu == (status == 200)
+
+
+@pytest.mark.parametrize("name", ["open", "take", "claim", "ask", "close", "voids/1/confirm", "voids/1/decline"])
+def test_a_trainer_acts_in_no_way_and_nobody_by_a_link(client, name):
+    log_in(client, "Trainer")
+    assert client.post(f"{DESK}{name}/", {}, secure=True).status_code == 403
+
+    log_in(client)
+    assert client.get(f"{DESK}{name}/", secure=True).status_code == 405
+
+
+def test_an_act_that_is_none_is_refused(client, cashier):
+    assert client.post(f"{DESK}destroy/", {}, secure=True).status_code == 403
+
+
+def test_a_form_of_another_site_is_refused(cashier):
+    stranger = Client(enforce_csrf_checks=True)
+    stranger.force_login(cashier)
+
+    assert stranger.post(f"{DESK}open/", {"opening_float": 1}, secure=True).status_code == 403
+    assert not CashSession.objects.exists()
+
+
+# --- Cost ---
+
+
+def queries(client):
+    with CaptureQueriesContext(
+        connection,
+    ) as made:
+        client.get(DESK, secure=True)
+    return len(made)
+
+
+def test_the_page_costs_the_same_however_much_was_taken(client, cashier, drawer):
+    def receipt_with_a_void():
+        voids.ask_void(receipt_id=take(cashier).pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+        take(cashier, channel=Channel.BANK)
+
+    receipt_with_a_void()
+    one = queries(client)
+    for _ in range(3):
+        receipt_with_a_void()
+
+    assert queries(client) == one == 9
