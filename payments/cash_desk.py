@@ -55,9 +55,8 @@ def decide_void(request, pk: int, name: str):
     """Confirm or decline a void that another person asked for."""
     if name not in DECISIONS or not may(request.user, name, VoidRequest):
         raise PermissionDenied
-    form = DECISIONS[name](request.POST, address=request.path)
     try:
-        messages.success(request, form.carry_out(request_id=pk, by_id=request.user.pk, now=now()))
+        messages.success(request, DECISIONS[name](request_id=pk, by_id=request.user.pk, now=now()))
     except DomainError as refusal:
         messages.error(request, refusal.message)
     return redirect("cash-desk")
@@ -76,7 +75,7 @@ def page_of(request, tried: DeskAct | None = None) -> TemplateResponse:
         # A drawer that was opened or closed meanwhile has no place for the form any more, but for why not.
         forms = [tried if form.name == tried.name else form for form in forms]
         if tried not in forms:
-            messages.error(request, " ".join(tried.non_field_errors()) or "This is done already.")
+            messages.error(request, " ".join(map(str, tried.non_field_errors())) or "This is done already.")
     opened = tried.name if tried else "ask" if asked_for else "take" if drawer else "open"
     context = {
         **admin.site.each_context(request),
@@ -126,13 +125,12 @@ def waiting_voids(caller) -> list[dict]:
     """Return the voids that wait, oldest first, each with what the caller may do about it."""
     waiting = VoidRequest.objects.filter(decided_at=None).select_related("receipt__recorded_by", "asked_by")
     return [
-        {"request": each, "acts": decisions_on(each, caller), "is_mine": each.asked_by_id == caller.pk}
+        {"request": each, "decisions": decisions_on(each, caller), "is_mine": each.asked_by_id == caller.pk}
         for each in waiting.order_by("pk")[:MOST]
     ]
 
 
-def decisions_on(asked: VoidRequest, caller) -> list[DeskAct]:
-    """Return the decisions open to the caller: whoever asked or took the money leaves confirming to another."""
+def decisions_on(asked: VoidRequest, caller) -> list[str]:
+    """Return the names of what the caller may decide: whoever asked or took the money leaves confirming to another."""
     is_second = caller.pk not in (asked.asked_by_id, asked.receipt.recorded_by_id)
-    names = [name for name in DECISIONS if may(caller, name, VoidRequest) and (is_second or name == "decline")]
-    return [DECISIONS[name](address=reverse("cash-desk-void", args=[asked.pk, name])) for name in names]
+    return [name for name in DECISIONS if may(caller, name, VoidRequest) and (is_second or name == "decline")]

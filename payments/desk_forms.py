@@ -158,25 +158,18 @@ def over_or_short(session: CashSession) -> str:
     return f"KES {abs(difference):,} {side} (counted {session.counted:,}, expected {session.expected:,})"
 
 
-class ConfirmForm(DeskAct):
-    """Nothing is typed."""
-
-    name, title = "confirm", "Confirm the void"
-
-    def carry_out(self, *, request_id, by_id, now):
-        receipt = voids.confirm_void(request_id=request_id, by_id=by_id, now=now)
-        return f"Receipt {receipt.number} is void."
+def confirm_void(*, request_id: int, by_id: int, now: datetime) -> str:
+    """Confirm a void, and return what came of it in one sentence."""
+    receipt = voids.confirm_void(request_id=request_id, by_id=by_id, now=now)
+    return f"Receipt {receipt.number} is void."
 
 
-class DeclineForm(DeskAct):
-    """Nothing is typed."""
-
-    name, title = "decline", "Decline"
-
-    def carry_out(self, *, request_id, by_id, now):
-        declined = voids.decline_void(request_id=request_id, by_id=by_id, now=now)
-        return f"Receipt {declined.receipt.number} stands."
+def decline_void(*, request_id: int, by_id: int, now: datetime) -> str:
+    """Decline a void, and return what came of it in one sentence."""
+    declined = voids.decline_void(request_id=request_id, by_id=by_id, now=now)
+    return f"Receipt {declined.receipt.number} stands."
 
 
 ACTS: dict[str, type[DeskAct]] = {act.name: act for act in (OpenForm, TakeForm, ClaimForm, AskForm, CloseForm)}
-DECISIONS: dict[str, type[DeskAct]] = {act.name: act for act in (ConfirmForm, DeclineForm)}
+# What is decided by a button alone, nothing being typed.
+DECISIONS = {"confirm": confirm_void, "decline": decline_void}

@@ -263,7 +263,7 @@ def test_a_void_is_asked_by_one_and_confirmed_by_another(client, cashier, drawer
     assert told == [f"Receipt {receipt.number} stands until a second person confirms its void."] * 2
     second, request = Client(), VoidRequest.objects.get()
     manager = log_in(second, "Manager")
-    assert [[act.name for act in each["acts"]] for each in see(second)["voids"]] == [["confirm", "decline"]]
+    assert [each["decisions"] for each in see(second)["voids"]] == [["confirm", "decline"]]
     assert [decide(second, request, "confirm") for _ in range(2)] == [f"Receipt {receipt.number} is void."] * 2
     receipt.refresh_from_db()
     assert receipt.reversed_by == manager
@@ -274,7 +274,7 @@ def test_whoever_took_the_money_may_take_the_void_back_but_not_confirm_it(client
     receipt = take(cashier)
     request = voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=cashier.pk, now=AT)
 
-    assert [[act.name for act in each["acts"]] for each in see(client)["voids"]] == [["decline"]]
+    assert [each["decisions"] for each in see(client)["voids"]] == [["decline"]]
     assert decide(client, request, "confirm") == "Another person must void this receipt."
     assert decide(client, request, "decline") == f"Receipt {receipt.number} stands."
     receipt.refresh_from_db()
