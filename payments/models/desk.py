@@ -1,0 +1,110 @@
+"""What staff do with money at the desk: drawers, numbers, voids, refunds."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from payments.models.ledger import Account
+from payments.models.receipts import Receipt
+
+
+class CashSession(models.Model):
+    """One cashier's drawer from opening to counting. At most one open session per cashier."""
+
+    cashier = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="cash_sessions")
+    opened_at = models.DateTimeField()
+    opening_float = models.PositiveIntegerField(default=0, help_text="Whole KES in the drawer at the start.")
+    closed_at = models.DateTimeField(null=True)
+    expected = models.PositiveIntegerField(
+        null=True, help_text="Float, live cash receipts, less cash refunds, whole KES."
+    )
+    counted = models.PositiveIntegerField(null=True, help_text="What was in the drawer, whole KES.")
+    note = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cashier"], condition=Q(closed_at__isnull=True), name="cash_session_open_once_per_cashier"
+            ),
+            models.CheckConstraint(
+                condition=Q(closed_at__isnull=True) | Q(expected__isnull=False, counted__isnull=False),
+                name="cash_session_closed_is_counted",
+            ),
+        ]
+
+    @property
+    def difference(self) -> int | None:
+        """Over (positive) or short (negative) in KES; None while the session is open."""
+        return None if self.closed_at is None else self.counted - self.expected
+
+
+class VoidRequest(models.Model):
+    """A void of a cash or bank receipt that one person asked for, and another confirms or declines."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="void_requests")
+    reason = models.CharField(max_length=200)
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField()
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    is_confirmed = models.BooleanField(null=True, help_text="Whether the receipt was voided; empty while it waits.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["receipt"], condition=Q(decided_at__isnull=True), name="void_request_waits_once_per_receipt"
+            ),
+            models.CheckConstraint(
+                condition=Q(decided_at__isnull=True, decided_by__isnull=True, is_confirmed__isnull=True)
+                | Q(decided_at__isnull=False, decided_by__isnull=False, is_confirmed__isnull=False),
+                name="void_request_is_decided_by_somebody",
+            ),
+            models.CheckConstraint(
+                condition=~Q(is_confirmed=True) | ~Q(decided_by=F("asked_by")),
+                name="void_request_is_confirmed_by_a_second_person",
+            ),
+        ]
+
+
+class ReceiptCounter(models.Model):
+    """The last number given to a desk receipt of a Nairobi year; locked while the next one is given."""
+
+    year = models.PositiveSmallIntegerField(primary_key=True)
+    last = models.PositiveIntegerField(default=0)
+
+
+class Refund(models.Model):
+    """Money of a receipt that a person gave back. Written once; only payments.refunds writes it."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="refunds")
+    amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    paid_from = models.CharField(
+        max_length=16,
+        choices=[(each.value, each.label) for each in (Account.CASH, Account.BANK, Account.MPESA)],
+        help_text="How it went back; M-Pesa by hand, or as a reversal in Safaricom's portal.",
+    )
+    reason = models.CharField(max_length=255)
+    cash_session = models.ForeignKey(
+        "payments.CashSession", null=True, on_delete=models.PROTECT, related_name="refunds"
+    )
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField()
+    idempotency_key = models.CharField(max_length=64, null=True)
+    body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="refund_is_of_money"),
+            models.CheckConstraint(condition=~Q(reason=""), name="refund_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(paid_from=Account.CASH, cash_session__isnull=False)
+                | (~Q(paid_from=Account.CASH) & Q(cash_session__isnull=True)),
+                name="refund_of_cash_has_a_session",
+            ),
+            models.UniqueConstraint(
+                fields=["made_by", "idempotency_key", "receipt"],
+                condition=Q(idempotency_key__isnull=False),
+                name="refund_idempotency_key_once_per_person",
+            ),
+        ]
+        indexes = [models.Index(fields=["-made_at", "-id"], name="refund_newest_first")]

@@ -1,0 +1,107 @@
+"""What is owed."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+
+class PaymentStatus(models.TextChoices):
+    PENDING = "pending"  # nothing has been asked of a phone yet
+    PROCESSING = "processing"  # a prompt is, or may be, on the payer's phone
+    PARTIALLY_PAID = "partially_paid"  # some money came, less than is due
+    PAID = "paid"  # receipts cover the amount due
+    FAILED = "failed"  # the last prompt ended without money; it may be sent again
+    EXPIRED = "expired"  # we stopped waiting; late money still pays it
+    CANCELLED = "cancelled"  # withdrawn; late money becomes member credit
+    REFUNDED = "refunded"  # the money went back
+
+
+class Payment(models.Model):
+    """One thing to be paid, by any number of receipts. Only payments.services writes status."""
+
+    reference = models.CharField(
+        max_length=12, unique=True, help_text="What the payer sees and may type; the last character proves it."
+    )
+    payer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="payments")
+    # A parent pays three children with one prompt: the head's reference and prompt cover the others.
+    head = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="companions")
+    description = models.CharField(max_length=120)
+    amount_due = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    amount_paid = models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")
+    deposit = models.PositiveIntegerField(help_text="Whole KES that must have come before what it buys is given.")
+    deposit_paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that reached it.")
+    status = models.CharField(max_length=16, choices=PaymentStatus, default=PaymentStatus.PENDING)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that covered it.")
+    idempotency_key = models.CharField(max_length=64, null=True, blank=True)
+    body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status=PaymentStatus.PAID) | Q(paid_at__isnull=False), name="payment_paid_has_a_moment"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_paid__lte=F("amount_due")), name="payment_never_holds_more_than_due"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=PaymentStatus.PAID) | Q(amount_paid=F("amount_due")),
+                name="payment_paid_is_covered",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=PaymentStatus.PARTIALLY_PAID)
+                | Q(amount_paid__gt=0, amount_paid__lt=F("amount_due")),
+                name="payment_partially_paid_lacks_some",
+            ),
+            models.CheckConstraint(condition=Q(deposit__lte=F("amount_due")), name="payment_deposit_is_part_of_it"),
+            models.CheckConstraint(
+                condition=Q(status__in=[PaymentStatus.CANCELLED, PaymentStatus.REFUNDED], deposit_paid_at__isnull=True)
+                | Q(deposit_paid_at__isnull=True, amount_paid__lt=F("deposit"))
+                | Q(deposit_paid_at__isnull=False, amount_paid__gte=F("deposit")),
+                name="payment_deposit_has_come_or_not",
+            ),
+            models.CheckConstraint(condition=~Q(head=F("id")), name="payment_is_not_its_own_head"),
+            models.UniqueConstraint(
+                fields=["created_by", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="payment_idempotency_key_once_per_creator",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["payer", "-created_at"], name="payment_by_payer"),
+            models.Index(fields=["-created_at", "-id"], name="payment_newest_first"),
+            models.Index(
+                fields=["payer", "created_at"],
+                condition=Q(status__in=("pending", "processing", "partially_paid", "failed", "expired")),
+                name="payment_open_by_payer",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(status__in=("pending", "processing", "failed")),
+                name="payment_open_by_expiry",
+            ),
+        ]
+
+    def __str__(self):
+        return self.reference
+
+    @property
+    def amount_owed(self) -> int:
+        """What is still to come, in KES."""
+        return self.amount_due - self.amount_paid
+
+
+class PaymentEvent(models.Model):
+    """One change of a payment's status, written with it. A trigger refuses update and delete."""
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="events")
+    from_status = models.CharField(max_length=16, choices=PaymentStatus, blank=True, help_text="Empty at birth.")
+    to_status = models.CharField(max_length=16, choices=PaymentStatus)
+    evidence = models.CharField(max_length=160, help_text="What caused it: `receipt 12`, `push 7 ended 1032`.")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["payment", "id"], name="payment_event_in_order")]
