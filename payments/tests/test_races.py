@@ -344,16 +344,16 @@ def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkey
     def late(members):
         calls.append(set(members))
         if len(calls) == 1:
-            monkeypatch.setattr(services, "lock_members", lock_members)
+            monkeypatch.setattr(services.locks, "lock_members", lock_members)
             at_once(
                 lambda: resolutions.assign_money(
                     item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON
                 )
             )
-            monkeypatch.setattr(services, "lock_members", late)
+            monkeypatch.setattr(services.locks, "lock_members", late)
         lock_members(members)
 
-    monkeypatch.setattr(services, "lock_members", late)
+    monkeypatch.setattr(services.locks, "lock_members", late)
 
     with transaction.atomic():
         locked = services.lock_receipt(receipt.pk)

@@ -107,7 +107,7 @@ def test_expiring_costs_one_statement_a_payment_beside_those_of_its_batch(django
 
 
 def test_more_than_a_batch_expires_in_one_run(monkeypatch):
-    monkeypatch.setattr(services, "EXPIRE_TOGETHER", 2)
+    monkeypatch.setattr(services.ending, "EXPIRE_TOGETHER", 2)
     last = [open_payment() for _ in range(5)][-1]
 
     assert [services.expire_due(now=last.expires_at, limit=4) for _ in range(3)] == [4, 1, 0]
@@ -115,14 +115,14 @@ def test_more_than_a_batch_expires_in_one_run(monkeypatch):
 
 def test_one_that_cannot_be_expired_does_not_stop_the_others(monkeypatch, caplog):
     one, broken, other = (open_payment() for _ in range(3))
-    move = services._move
+    move = services.ending.move
 
     def breaking_move(payment, **moved):
         if payment.pk == broken.pk:
             raise RuntimeError
         move(payment, **moved)
 
-    monkeypatch.setattr(services, "_move", breaking_move)
+    monkeypatch.setattr(services.ending, "move", breaking_move)
 
     assert services.expire_due(now=one.expires_at) == 2
     assert [history(each)[-1][1] for each in (one, broken, other)] == ["expired", "pending", "expired"]
@@ -133,4 +133,4 @@ def test_what_changed_since_it_was_seen_to_be_due_does_not_expire():
     cancelled, asked = open_payment(), make_push().payment
     services.cancel_payment(payment_id=cancelled.pk, by_id=cancelled.payer_id, now=NOON)
 
-    assert services._expire([cancelled.pk, asked.pk], now=asked.expires_at) == 0
+    assert services.ending._expire([cancelled.pk, asked.pk], now=asked.expires_at) == 0

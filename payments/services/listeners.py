@@ -1,0 +1,51 @@
+"""News of a payment, for whoever sold what it pays."""
+
+from datetime import datetime
+
+from django.db import transaction
+from procrastinate.contrib.django import app as jobs
+
+from payments import review
+from payments.models import Payment, PaymentStatus, ReviewReason
+from payments.services.locks import lock_payment
+from payments.signals import payment_cancelled, payment_paid, payment_unpaid
+
+S = PaymentStatus
+
+
+def tell_paid(*, payment: Payment, now: datetime) -> None:
+    """Tell the listeners that what the payment buys may be given; what fails is retried by a job, committed with it."""
+    if not payment_paid.announce(payment_id=payment.pk, now=now):
+        retry_later(payment, now=now)
+
+
+def tell_unpaid(*, payment: Payment, now: datetime) -> None:
+    """Tell the listeners that money of the payment went back; what fails is retried by a job."""
+    if not payment_unpaid.announce(payment_id=payment.pk, now=now):
+        retry_later(payment, now=now)
+
+
+def retry_later(payment: Payment, *, now: datetime) -> None:
+    """Leave a durable job, and a review item in case the job never succeeds, in the money's own transaction."""
+    review.open_item(
+        reason=ReviewReason.LISTENER_FAILED,
+        detail="The money is in the books; what it buys was not granted yet. It is being retried.",
+        payment_id=payment.pk,
+        now=now,
+    )
+    jobs.configure_task("payments.retry_listeners").defer(payment_id=payment.pk)
+
+
+@transaction.atomic
+def retry_listeners(*, payment_id: int, now: datetime) -> bool:
+    """Tell the listeners again what the payment is now; return whether all of them heard it. Twice is harmless."""
+    payment = lock_payment(payment_id)
+    signal = payment_unpaid if payment.deposit_paid_at is None else payment_paid
+    if payment.status == S.CANCELLED:
+        signal = payment_cancelled
+    heard = signal.announce(payment_id=payment_id, now=now)
+    if heard:
+        review.close_for_payment(
+            payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Granted by a later try.", now=now
+        )
+    return heard
