@@ -99,7 +99,7 @@ def buy_and_cancel(payer, by_id, n):
 
 def test_a_member_may_not_ask_ever_more_phones():
     member = MemberFactory()
-    for n in range(pushes.MOST_OF_OWN):
+    for n in range(pushes.asking.MOST_OF_OWN):
         buy_and_cancel(member, member.pk, n)
 
     with pytest.raises(pushes.PushTooSoon) as refused:
@@ -111,10 +111,10 @@ def test_a_member_may_not_ask_ever_more_phones():
 def test_staff_may_ask_many_members_phones():
     staff = MemberFactory()
 
-    for n in range(pushes.MOST_OF_OWN + 1):
+    for n in range(pushes.asking.MOST_OF_OWN + 1):
         buy_and_cancel(MemberFactory(), staff.pk, n)
 
-    assert StkPush.objects.count() == pushes.MOST_OF_OWN + 1
+    assert StkPush.objects.count() == pushes.asking.MOST_OF_OWN + 1
 
 
 def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
@@ -347,7 +347,7 @@ def test_no_database_connection_is_held_during_a_call(wire):
 
 def test_a_database_that_blinks_loses_no_answer_and_sends_no_second_prompt(wire, monkeypatch):
     wire.push()
-    push, real, tries = ask(), pushes._write_outcome, []
+    push, real, tries = ask(), pushes.sending._write_outcome, []
 
     def blink(*args, **kwargs):
         tries.append(1)
@@ -355,8 +355,8 @@ def test_a_database_that_blinks_loses_no_answer_and_sends_no_second_prompt(wire,
             raise OperationalError
         real(*args, **kwargs)
 
-    monkeypatch.setattr(pushes, "_write_outcome", blink)
-    monkeypatch.setattr(pushes.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(pushes.sending, "_write_outcome", blink)
+    monkeypatch.setattr(pushes.sending.time, "sleep", lambda seconds: None)
 
     assert sent(push).status == PushStatus.SENT
     assert (len(tries), len(wire.sent(PUSH))) == (3, 1)
@@ -369,8 +369,8 @@ def test_an_answer_that_cannot_be_recorded_leaves_a_push_for_the_sweep(wire, mon
     def fail(*args, **kwargs):
         raise OperationalError
 
-    monkeypatch.setattr(pushes, "_write_outcome", fail)
-    monkeypatch.setattr(pushes.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(pushes.sending, "_write_outcome", fail)
+    monkeypatch.setattr(pushes.sending.time, "sleep", lambda seconds: None)
 
     with pytest.raises(OperationalError):
         sent(push)
