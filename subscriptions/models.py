@@ -91,7 +91,9 @@ class Plan(models.Model):
     visits = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Per period; empty: unlimited.")
     max_freeze_days = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
     max_freezes = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
-    stacking_limit = models.PositiveSmallIntegerField(default=12, help_text="Periods that may be bought ahead.")
+    stacking_limit = models.PositiveSmallIntegerField(
+        default=12, help_text="Periods that may be bought ahead; 0: none while one runs."
+    )
     is_on_sale = models.BooleanField(default=True)
     opens_at = models.TimeField(null=True, blank=True, help_text="Entry from, Nairobi time; empty: all day.")
     closes_at = models.TimeField(null=True, blank=True, help_text="Entry until, Nairobi time; empty: all day.")

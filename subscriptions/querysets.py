@@ -10,6 +10,9 @@ from django.db.models.functions import Coalesce
 from api.permissions import is_at_least
 from subscriptions.statuses import Status
 
+# Bought, and its money is waited for. Once the payment has expired nobody waits, although late money still grants it.
+WAITS = Q(fact="pending") & ~Q(payment__status="expired")
+
 
 class SubscriptionQuerySet(models.QuerySet):
     """Subscriptions, and what they are on a day."""

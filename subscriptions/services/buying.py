@@ -14,6 +14,7 @@ from payments import services as payment_services
 from payments.models import Payment, PaymentStatus
 from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.periods import business_day
+from subscriptions.querysets import WAITS
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment, withdraw
 
@@ -220,9 +221,8 @@ def _deposit(member_id: int, plan: Plan, amount: int) -> int:
 
     All of it next to another purchase of the group that waits or is owed for: nobody lives on deposits.
     """
-    waits = Q(fact=Fact.PENDING) & ~Q(payment__status=PaymentStatus.EXPIRED)
     owed = Q(fact=Fact.GRANTED, payment__amount_due__gt=F("payment__amount_paid"))
-    if Subscription.objects.filter(waits | owed, member=member_id, group=plan.group_id).exists():
+    if Subscription.objects.filter(WAITS | owed, member=member_id, group=plan.group_id).exists():
         return amount
     return -(-amount * plan.deposit_percent // 100)
 
@@ -248,8 +248,9 @@ def _require_may_buy(member, plan: Plan, now: datetime) -> None:
         raise MemberInactive
     if member.consented_at is None:
         raise ConsentMissing
-    ahead = Q(fact=Fact.PENDING) | Q(fact=Fact.GRANTED, starts_on__gt=business_day(now))
-    if Subscription.objects.filter(ahead, member=member, group=plan.group_id).count() >= plan.stacking_limit:
+    # Those that are not over. The first of all that run or wait is not ahead of anything, so of n + 1 periods n are.
+    unfinished = WAITS | Q(fact=Fact.GRANTED, ends_on__gt=business_day(now))
+    if Subscription.objects.filter(unfinished, member=member, group=plan.group_id).count() > plan.stacking_limit:
         raise StackingLimit
 
 
@@ -266,7 +267,7 @@ def _joining_fee(member_id: int, plan: Plan) -> int:
     paid = Q(joining_fee__gt=0) | Q(plan__joining_fee__gt=0) | Q(origin=Origin.MIGRATED)
     if mine.filter(paid, fact=Fact.GRANTED).exists():
         return 0
-    if mine.pending().filter(joining_fee__gt=0).exclude(payment__status=PaymentStatus.EXPIRED).exists():
+    if mine.filter(WAITS, joining_fee__gt=0).exists():
         raise JoiningFeePending
     return plan.joining_fee
 

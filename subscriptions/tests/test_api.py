@@ -295,7 +295,6 @@ def test_the_amount_is_never_the_clients(as_asha, plan, prompts):
     ("plan_fields", "user_fields", "code"),
     [
         ({"is_on_sale": False}, {}, "plan_not_on_sale"),
-        ({"stacking_limit": 0}, {}, "stacking_limit"),
         ({}, {"consented_at": None}, "consent_required"),
     ],
 )
@@ -306,6 +305,12 @@ def test_a_refusal_is_a_conflict_that_names_its_reason(as_asha, asha, plan_field
     asha.save()
 
     assert error(as_asha.post(LIST, {"plan": "gym"})) == (409, code)
+
+
+def test_more_than_may_be_bought_ahead_is_a_conflict(as_asha, running):
+    Plan.objects.update(stacking_limit=0)
+
+    assert error(as_asha.post(LIST, {"plan": "monthly"})) == (409, "stacking_limit")
 
 
 def test_a_stranger_buys_nothing(visitor, plan):

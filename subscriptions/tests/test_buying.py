@@ -273,13 +273,40 @@ def test_unknown_plans_and_members_are_not_found():
         )
 
 
-def test_no_more_periods_are_bought_ahead_than_the_plan_allows():
-    member, plan = MemberFactory(), PlanFactory(stacking_limit=1)
-    granted(plan, member)
-    granted(plan, member)
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_no_more_periods_are_bought_ahead_than_the_plan_allows(limit):
+    member, plan = MemberFactory(), PlanFactory(stacking_limit=limit)
+    for _ in range(limit + 1):  # the first runs, the others are ahead of it
+        pay(subscribe(member, plan=plan).subscription.payment, at=NOON)
 
     with pytest.raises(buying.StackingLimit):
         subscribe(member, plan=plan)
+
+
+def test_what_waits_for_money_counts_as_bought_ahead_until_nobody_waits():
+    member, plan, other = MemberFactory(), PlanFactory(stacking_limit=0), PlanFactory()
+    subscribe(member, plan=other)
+
+    with pytest.raises(buying.StackingLimit):
+        subscribe(member, plan=plan)
+    later = NOON + timedelta(days=9)
+    payment_services.expire_due(now=later)
+
+    assert subscribe(member, plan=plan, now=later).is_new
+
+
+def test_what_was_bought_ahead_of_another_group_does_not_count():
+    member, plan = MemberFactory(), PlanFactory(stacking_limit=0)
+    granted(PlanFactory(group__name="Locker"), member)
+
+    assert subscribe(member, plan=plan).is_new
+
+
+def test_once_it_is_over_another_can_be_bought_where_nothing_is_sold_ahead():
+    member, plan = MemberFactory(), PlanFactory(stacking_limit=0)
+    ended = granted(plan, member)
+
+    assert subscribe(member, plan=plan, now=noon_on(ended.ends_on)).is_new
 
 
 def test_cancelling_a_pending_period_withdraws_its_payment():
