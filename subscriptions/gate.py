@@ -6,11 +6,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Greatest
 
 from api.errors import NotFound
 from api.statements import WrittenOnce
-from subscriptions.models import Decision, Fact, Subscription, Visit
+from payments.allocation import PAYABLE
+from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
+from subscriptions.querysets import WAITS
 from subscriptions.statuses import Status
 
 # Two taps within this time are one visit.
@@ -46,7 +49,7 @@ PRECEDENCE = list(Reason)
 
 @dataclass(frozen=True)
 class Answer:
-    """What the gate shows. `until`: the last day it holds; `amount_to_pay`: whole KES, to be paid to `reference`."""
+    """What the gate shows. `until`: the last day on which it holds; `amount_to_pay`: whole KES, paid to `reference`."""
 
     decision: Decision
     reason: Reason
@@ -110,11 +113,17 @@ def _periods(
     taps = Visit.objects.filter(
         subscription=OuterRef("pk"), decision=Decision.ALLOW, at__gt=tapped_after, at__lte=tapped_until
     )
-    matters = Q(fact=Fact.PENDING) | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=forgotten_until)
+    matters = WAITS | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=forgotten_until)
+    # Of each kind one at most covers a day.
+    freeze = Freeze.objects.covering(today).filter(subscription=OuterRef("pk")).values("until")
+    closure = Closure.objects.filter(starts_on__lte=today, ends_on__gt=today).values("ends_on")
     return (
         Subscription.objects.filter(matters, member=member_id, group__opens_gate=True)
         .with_status(today)
-        .annotate(tapped_at=Subquery(taps.order_by().values("subscription").annotate(last=Max("at")).values("last")))
+        .annotate(
+            tapped_at=Subquery(taps.order_by().values("subscription").annotate(last=Max("at")).values("last")),
+            frozen_until=Greatest(Subquery(freeze), Subquery(closure)),
+        )
         .select_related("plan", "payment", "next_plan")
         .order_by(F("ends_on").desc(nulls_last=True), "pk")
     )
@@ -156,11 +165,16 @@ def _is_open(subscription: Subscription, at: time) -> bool:
 
 
 def _last_day(best: Subscription | None, reason: Reason) -> date | None:
-    if reason == Reason.ACTIVE:
-        return best.ends_on - timedelta(days=1)
-    if reason == Reason.GRACE:
-        return best.ends_on + timedelta(days=best.grace_days - 1)
-    return None
+    """Return the last day let in, or the last one of the freeze or of waiting for the first."""
+    if best is None or reason not in (Reason.ACTIVE, Reason.GRACE, Reason.FROZEN, Reason.NOT_STARTED):
+        return None
+    first_day_after = {
+        Reason.ACTIVE: best.ends_on,
+        Reason.GRACE: best.ends_on + timedelta(days=best.grace_days),
+        Reason.FROZEN: best.frozen_until,
+        Reason.NOT_STARTED: best.starts_on,
+    }[reason]
+    return first_day_after - timedelta(days=1)
 
 
 def _to_pay(
@@ -168,13 +182,17 @@ def _to_pay(
 ) -> tuple[int | None, str | None]:
     """Return what is to be paid, and to which account.
 
-    The rest of a period given for its deposit, or the open payment; else the renewal, under the member number.
+    Of time that is paid for, what is still owed of it. Else the open payment that would let the member in; else the
+    renewal, if it can be bought, under the member number.
     """
-    if reason == Reason.ACTIVE:
-        return (best.payment.amount_owed, best.payment.reference) if best.payment.amount_owed else (None, None)
-    for each in known:
-        if each.payment.amount_owed and (each.status == Status.PENDING or each.fact == Fact.GRANTED):
-            return each.payment.amount_owed, each.payment.reference
     if best is None:
         return None, member_number
-    return (best.next_plan or best.plan).price, member_number
+    stands = best.status in (Status.ACTIVE, Status.FROZEN)
+    for each in [best] if stands else [best, *known]:
+        opens = each.fact in (Fact.PENDING, Fact.GRANTED) or (each is best and reason == Reason.DEBT)
+        if opens and each.payment.amount_owed and each.payment.status in PAYABLE:
+            return each.payment.amount_owed, each.payment.reference
+    if stands or best.status == Status.SCHEDULED:
+        return None, None
+    plan = best.next_plan or best.plan
+    return plan.price if plan.is_on_sale else None, member_number

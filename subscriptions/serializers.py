@@ -220,7 +220,10 @@ class AnswerSerializer(serializers.Serializer):
 
     decision = serializers.ChoiceField(choices=Decision.choices)
     reason = serializers.ChoiceField(choices=Reason.choices)
-    until = serializers.DateField(allow_null=True, help_text="The last day on which the member is let in.")
+    until = serializers.DateField(
+        allow_null=True,
+        help_text="The last day let in; of a freeze, its last day; not started: the day before it starts.",
+    )
     amount_to_pay = serializers.IntegerField(allow_null=True, help_text="Whole KES.")
     reference = serializers.CharField(allow_null=True, help_text="The account to pay it to.")
     member_name = serializers.CharField()

@@ -8,12 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from payments.models import Receipt
-from payments.services import reverse_receipt
+from payments.services import expire_due, reverse_receipt
 from subscriptions import services
 from subscriptions.gate import Answer, MemberNotFound, check_in
 from subscriptions.models import FreezeKind, Visit
 from subscriptions.periods import NAIROBI
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pending
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay_some, pending
 
 pytestmark = pytest.mark.django_db
 
@@ -64,28 +64,82 @@ def test_who_never_bought_is_told_to_pay_under_the_member_number():
 def test_a_period_that_starts_later_does_not_open_it_yet():
     subscription = granted(on=TODAY + timedelta(days=5))
 
-    assert seen(subscription.member)[:2] == ("deny", "not_started")
+    assert seen(subscription.member) == ("deny", "not_started", TODAY + timedelta(days=4), None, None)
 
 
-def test_a_frozen_member_stays_out():
-    subscription = granted()
+def test_who_has_paid_for_later_is_told_of_the_purchase_that_would_let_them_in_now():
+    subscription = granted(on=TODAY + timedelta(days=5))
+    day_pass = pending(PlanFactory(price=300, interval="days"), subscription.member)
+
+    assert seen(subscription.member)[3:] == (300, day_pass.payment.reference)
+
+
+def freeze(subscription, days):
     services.freeze(
         subscription_id=subscription.pk,
         starts_on=TODAY,
-        ends_on=TODAY + timedelta(days=2),
+        ends_on=TODAY + timedelta(days=days),
         kind=FreezeKind.STAFF,
         by_id=subscription.member_id,
         now=NOON,
     )
 
-    assert seen(subscription.member)[:2] == ("deny", "frozen")
+
+def test_a_frozen_member_stays_out_until_the_last_frozen_day_and_has_nothing_to_pay():
+    subscription = granted()
+    freeze(subscription, days=2)
+
+    assert seen(subscription.member) == ("deny", "frozen", TODAY + timedelta(days=1), None, None)
 
 
-def test_money_that_went_back_closes_it():
+def test_a_closed_club_keeps_everybody_out_until_it_opens():
+    subscription = granted()
+    freeze(subscription, days=2)
+    services.close_club(
+        starts_on=TODAY, ends_on=TODAY + timedelta(days=5), reason="Repairs", by_id=subscription.member_id, now=NOON
+    )
+
+    assert seen(subscription.member)[1:3] == ("frozen", TODAY + timedelta(days=4))
+    assert seen(granted().member)[1:3] == ("frozen", TODAY + timedelta(days=4))
+
+
+def test_money_that_went_back_to_its_payer_closes_it_until_the_renewal_is_paid():
     subscription = granted()
     reverse_receipt(receipt_id=Receipt.objects.get().pk, why="reversed", by_id=None, now=NOON)
 
-    assert seen(subscription.member)[:2] == ("deny", "debt")
+    assert seen(subscription.member) == ("deny", "debt", None, 1500, subscription.member.member_number)
+
+
+def test_money_that_had_never_come_is_to_be_paid_to_the_same_payment():
+    subscription = pending()
+    first, _ = (pay_some(subscription.payment, amount, at=NOON) for amount in (1000, 500))
+    reverse_receipt(receipt_id=first.pk, why="typed twice", by_id=None, now=NOON, went_back=False)
+
+    assert seen(subscription.member) == ("deny", "debt", None, 1000, subscription.payment.reference)
+
+
+def test_a_month_that_was_taken_back_long_ago_is_not_asked_for_again():
+    subscription = granted()
+    reverse_receipt(receipt_id=Receipt.objects.get().pk, why="typed twice", by_id=None, now=NOON, went_back=False)
+
+    assert seen(subscription.member, noon_on(subscription.ends_on))[1:] == (
+        "expired", None, 1500, subscription.member.member_number,
+    )  # fmt: skip
+
+
+def test_a_purchase_that_nobody_waits_for_any_more_is_not_asked_for():
+    ended, later = granted(PlanFactory(price=2000)), NOON + timedelta(days=60)
+    pending(PlanFactory(price=9000), ended.member)
+    expire_due(now=later)
+
+    assert seen(ended.member, later)[1:] == ("expired", None, 2000, ended.member.member_number)
+
+
+def test_a_renewal_that_cannot_be_bought_has_no_price():
+    subscription = granted(PlanFactory(price=2000))
+    services.edit_plan(plan_id=subscription.plan_id, is_on_sale=False)
+
+    assert seen(subscription.member, noon_on(subscription.ends_on))[3:] == (None, subscription.member.member_number)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +151,7 @@ def test_an_off_peak_plan_opens_it_in_its_hours_only(at, decision):
     answer = tap(member, datetime.combine(TODAY, at, NAIROBI))
 
     assert (answer.decision, answer.reason == "wrong_time") == (decision, decision == "deny")
+    assert answer.amount_to_pay is None
 
 
 def test_a_lockers_period_does_not_open_it():

@@ -177,7 +177,8 @@ class Story:
             return f"let in until {until}" + (f", KES {answer.amount_to_pay} owed" if answer.amount_to_pay else "")
         if answer.reason == "grace":
             return f"grace until {until}, KES {answer.amount_to_pay} to pay"
-        return f"refused, {answer.reason.replace('_', ' ')}, KES {answer.amount_to_pay} to pay"
+        said = f"refused, {answer.reason.replace('_', ' ')}" + (f" until {until}" if until else "")
+        return said + (f", KES {answer.amount_to_pay} to pay" if answer.amount_to_pay else "")
 
     def asked_for(self):
         return f"asks KES {Payment.objects.latest('pk').amount_owed}"
