@@ -5,7 +5,7 @@ api/roles.py: a Trainer sees who it is, periods, freezes and visits, but no whol
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from django.contrib import admin, messages
@@ -28,6 +28,7 @@ from config.member_acts import ACTS, MemberAct, day, open_payments
 from payments import ledger
 from payments.cash_desk import SENT_BEFORE
 from payments.models import Account, Allocation, Channel, Payment, PaymentStatus, PushStatus, Receipt, StkPush
+from payments.papers import PAID_BY
 from payments.services import IdempotencyKeyReused
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
 from subscriptions.periods import business_day
@@ -86,6 +87,7 @@ class Line:
     badge: Badge | None = None
     note: str = ""
     under: list["Line"] = field(default_factory=list)
+    paper: str = ""  # the address to print it at
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,7 @@ def given_line(given: Allocation) -> Line:
     part = f"KES {given.amount:,} of it for this" if given.amount != given.receipt.amount else ""
     undone = f"taken out on {day(localtime(given.undone_at).date())}" if given.undone_at else ""
     notes = "; ".join(filter(None, [part, undone, line.note]))
-    return Line(line.when, line.text, line.link, line.badge, notes, line.under)
+    return replace(line, note=notes)
 
 
 def receipt_line(receipt: Receipt) -> Line:
@@ -335,7 +337,12 @@ def receipt_line(receipt: Receipt) -> Line:
     ]
     badge = Badge("reversed", "danger") if receipt.reversed_at else Badge("received", "success")
     return Line(
-        receipt.paid_at, f"KES {receipt.amount:,}, {named}", row_of(receipt), badge, "; ".join(filter(None, notes))
+        receipt.paid_at,
+        f"KES {receipt.amount:,}, {named}",
+        row_of(receipt),
+        badge,
+        "; ".join(filter(None, notes)),
+        paper=reverse("admin:payments_receipt_pdf", args=[receipt.pk]) if receipt.channel in PAID_BY else "",
     )
 
 

@@ -493,6 +493,7 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": []},
         "procrastinate": {"level": "WARNING"},  # it tells each job's coming and going
+        "fontTools": {"level": "WARNING"},  # it tells each letter of each paper
     },
 }
 

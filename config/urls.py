@@ -10,6 +10,7 @@ from api.health import healthz, readyz
 from api.views import uploaded_file
 from config import desk_search, member_page, reference_app
 from payments import cash_desk
+from payments.views.papers import confirm_receipt
 
 handler400 = "api.views.bad_request"
 handler403 = "api.views.permission_denied"
@@ -30,6 +31,7 @@ urlpatterns = [
         name="cash-desk-void",
     ),
     path("admin/", admin.site.urls),
+    path("r/<str:token>/", confirm_receipt, name="genuine"),  # short: it stands in a QR code
     path("api/v1/schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path(
         "api/v1/docs/",

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.postgres.aggregates import StringAgg
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, Subquery
-from django.http import HttpResponseNotAllowed
+from django.http import Http404, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -20,9 +20,10 @@ from api.errors import DomainError
 from api.exports import Column
 from api.phones import masked
 from api.roles import may
-from payments import desk, models
+from payments import desk, models, papers
 from payments.allocation import PAYABLE
 from payments.forms import REVIEW_ACTS
+from payments.views.papers import as_pdf
 
 
 class EventInline(ReadOnlyInline):
@@ -113,16 +114,30 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     ]
     ordering = ["-paid_at", "-pk"]
     inlines = [AllocationInline, LedgerInline]
-    change_form_outer_before_template = "payments/void_link.html"
+    change_form_outer_before_template = "payments/receipt_links.html"
+
+    def get_urls(self):
+        paper = self.admin_site.admin_view(self.show_paper)
+        return [path("<int:pk>/pdf/", paper, name="payments_receipt_pdf"), *super().get_urls()]
+
+    def show_paper(self, request, pk):
+        """Answer with the receipt on paper, for whoever may read it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        receipt = papers.of_money(self.get_queryset(request)).filter(pk=pk).first()
+        if receipt is None:
+            raise Http404
+        return as_pdf(receipt)
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """The receipt, with a way to the cash desk when its void may be asked for."""
+        """The receipt, with ways to its paper, and to the cash desk when its void may be asked for."""
         receipt = self.get_object(request, unquote(object_id))
         extra = {
+            "has_paper": bool(receipt) and receipt.channel in papers.PAID_BY,
             "voidable": bool(receipt)
             and receipt.channel in desk.DESK
             and receipt.reversed_at is None
-            and may(request.user, "ask", models.CashSession)
+            and may(request.user, "ask", models.CashSession),
         }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.views import callbacks, desk, money
+from payments.views import callbacks, desk, money, papers
 
 app_name = "payments"
 
@@ -14,6 +14,7 @@ urlpatterns = [
     path("payments/<str:reference>/cancel/", money.PaymentCancelView.as_view(), name="payment-cancel"),
     path("receipts/", desk.ReceiptListView.as_view(), name="receipt-list"),
     path("receipts/<int:pk>/", money.ReceiptView.as_view(), name="receipt"),
+    path("receipts/<int:pk>/pdf/", papers.ReceiptPdfView.as_view(), name="receipt-pdf"),
     path("receipts/<int:pk>/void/", desk.ReceiptVoidView.as_view(), name="receipt-void"),
     path("refunds/", desk.RefundListView.as_view(), name="refund-list"),
     path("cash-sessions/", desk.CashSessionListView.as_view(), name="cash-session-list"),

@@ -1,0 +1,308 @@
+"""Receipts on paper, and the page that says whether one is genuine."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from accounts.tests.factories import UserFactory
+from api.tests.clients import signed_in
+from payments import desk, evidence, papers, refunds
+from payments.daraja.messages import C2bMessage
+from payments.models import Receipt
+from payments.tests.factories import NOON, open_payment
+from payments.views.papers import CHECKS_PER_ADDRESS
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cashier():
+    cashier = UserFactory(first_name="Brenda", last_name="Achieng", role="Receptionist")
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    return cashier
+
+
+@pytest.fixture
+def member():
+    return UserFactory(role="Member", first_name="Wanjikũ", last_name="wa Ngũgĩ")
+
+
+@pytest.fixture
+def receipt(cashier, member):
+    """KES 2,000 in cash, of which 1,500 pay a month of gym."""
+    return take(cashier, payment_id=open_payment(payer=member).pk)
+
+
+def take(cashier, channel="cash", amount=2000, note="", **owner):
+    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note=note, **owner)
+
+
+def paybill(code="TKN1AB2C3D", **fields):
+    """Money to the paybill that nobody is known for."""
+    message = C2bMessage(code, NOON, 700, "174379", "gym", "", fields.get("name", "JANE WANJIRU"), "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    return Receipt.objects.get(code=code)
+
+
+def path_of(receipt):
+    return papers.link_of(receipt).removeprefix("http://127.0.0.1:8000")
+
+
+def page_of(receipt):
+    return Client().get(path_of(receipt), secure=True)
+
+
+def rows_of(receipt):
+    return list(papers._rows(receipt))
+
+
+class TestPdf:
+    """GET receipts/{id}/pdf/"""
+
+    def test_a_member_gets_the_paper_of_their_own_receipt_bare(self, member, receipt):
+        answer = signed_in(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
+
+        assert (answer.status_code, answer["Content-Type"]) == (200, "application/pdf")
+        assert answer["Content-Disposition"] == 'inline; filename="receipt-2026-000001.pdf"'
+        assert answer["Cache-Control"] == "no-store"
+        assert answer.content.startswith(b"%PDF-")
+        assert answer.content == papers.pdf_of(receipt)
+
+    @pytest.mark.parametrize("accepted", ["application/pdf", "application/json", "text/html,*/*;q=0.8"])
+    def test_it_is_a_pdf_whatever_the_client_accepts(self, member, receipt, accepted):
+        answer = signed_in(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT=accepted)
+
+        assert answer["Content-Type"] == "application/pdf"
+
+    @pytest.mark.parametrize("role", ["Trainer", "Receptionist", "Manager", "Admin"])
+    def test_staff_get_anybodys(self, receipt, role):
+        answer = signed_in(UserFactory(role=role)).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
+
+        assert answer.status_code == 200
+
+    def test_another_members_paper_is_not_there(self, receipt):
+        client = signed_in(UserFactory())
+
+        answer = client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT="application/pdf")
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+    def test_a_stranger_is_asked_to_log_in(self, receipt):
+        answer = Client().get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
+
+    def test_a_voucher_is_no_money_and_has_no_paper(self, member):
+        comp = Receipt.objects.create(channel="comp", amount=0, paid_at=NOON, created_at=NOON, member=member)
+
+        answer = signed_in(member).get(f"/api/v1/receipts/{comp.pk}/pdf/", secure=True)
+
+        assert answer.status_code == 404
+
+    def test_it_costs_three_statements_however_many_payments_the_money_paid(self, cashier, member):
+        for _ in range(3):
+            open_payment(payer=member)
+        receipt = take(cashier, amount=4500, member_id=member.pk)
+        client = signed_in(member)
+
+        with CaptureQueriesContext(connection) as captured:
+            client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
+
+        assert len(captured) == 3  # the session, the receipt, what it is for
+
+
+class TestPrinting:
+    """From the admin."""
+
+    @pytest.mark.parametrize(
+        ("role", "status"), [("Admin", 200), ("Receptionist", 200), ("Trainer", 200), ("Member", 302)]
+    )
+    def test_whoever_may_see_the_receipt_prints_it(self, client, receipt, role, status):
+        client.force_login(UserFactory(role=role, is_staff=role != "Member"))
+
+        answer = client.get(f"/admin/payments/receipt/{receipt.pk}/pdf/", secure=True)
+
+        assert answer.status_code == status
+        assert (answer.content == papers.pdf_of(receipt)) == (status == 200)
+
+    def test_its_page_and_the_members_page_lead_to_it(self, client, receipt, member):
+        client.force_login(UserFactory(role="Receptionist", is_staff=True))
+        link = f'href="/admin/payments/receipt/{receipt.pk}/pdf/"'
+
+        for page in (f"/admin/payments/receipt/{receipt.pk}/change/", f"/admin/members/{member.pk}/"):
+            assert link in client.get(page, secure=True).content.decode()
+
+    def test_a_voucher_has_nothing_to_print(self, client, member):
+        comp = Receipt.objects.create(channel="comp", amount=0, paid_at=NOON, created_at=NOON, member=member)
+        client.force_login(UserFactory(role="Manager", is_staff=True))
+
+        assert client.get(f"/admin/payments/receipt/{comp.pk}/pdf/", secure=True).status_code == 404
+        for page in (f"/admin/payments/receipt/{comp.pk}/change/", f"/admin/members/{member.pk}/"):
+            assert "/pdf/" not in client.get(page, secure=True).content.decode()
+
+
+class TestPaper:
+    """What stands on it."""
+
+    def test_cash_names_its_number_what_it_is_for_and_who_took_it(self, receipt, member):
+        assert papers.number_of(receipt) == "2026-000001"
+        assert rows_of(receipt) == [
+            ("Member", f"Wanjikũ wa Ngũgĩ {member.member_number}"),
+            ("For", "Gym, one month: KES\u00a01,500"),
+            ("For", "Credit for what comes next: KES\u00a0500"),
+            ("Paid on", "2 November 2026, 12:00"),
+            ("Paid by", "Cash"),
+            ("Taken by", "Brenda Achieng"),
+        ]
+
+    def test_a_transfer_names_the_banks_reference(self, cashier, member):
+        receipt = take(cashier, channel="bank", note="FT2630", member_id=member.pk)
+
+        assert ("Bank reference", "FT2630") in rows_of(receipt)
+
+    def test_mpesa_money_is_called_by_its_code(self):
+        receipt = paybill()
+
+        assert papers.number_of(receipt) == "TKN1AB2C3D"
+        assert rows_of(receipt) == [
+            ("Received from", "JANE WANJIRU"),
+            ("For", "To be assigned to its owner: KES\u00a0700"),
+            ("Paid on", "2 November 2026, 12:00"),
+            ("Paid by", "M-Pesa"),
+            ("M-Pesa code", "TKN1AB2C3D"),
+        ]
+
+    def test_money_whose_code_is_still_to_come_is_called_by_our_id(self, member):
+        receipt = Receipt(pk=7, channel="mpesa_stk", amount=1500, paid_at=NOON, member=member)
+
+        assert papers.number_of(receipt) == "M7"
+
+    @pytest.mark.parametrize("name", ["Wanjikũ wa Ngũgĩ", "名前", "🏋🏿 عربي", "a\nb\tc\x07", "W" * 300, ""])
+    def test_any_name_can_be_printed(self, cashier, name):
+        member = UserFactory()
+        type(member).objects.filter(pk=member.pk).update(first_name=name[:150], last_name=name[150:])
+        receipt = take(cashier, member_id=member.pk)
+
+        assert papers.pdf_of(Receipt.objects.get(pk=receipt.pk)).startswith(b"%PDF-")
+
+    def test_the_same_receipt_gives_the_same_bytes(self, receipt):
+        assert papers.pdf_of(receipt) == papers.pdf_of(receipt)
+
+    def test_what_is_longer_than_a_page_goes_on_to_the_next(self, cashier, member):
+        for _ in range(25):
+            open_payment(payer=member, amount=100)
+        receipt = take(cashier, amount=2500, member_id=member.pk)
+
+        assert len(re.findall(rb"/Type /Page\b(?!s)", papers.pdf_of(receipt))) == 2
+
+
+class TestGenuinePage:
+    """The address in the QR code."""
+
+    def test_whoever_holds_the_paper_is_told_that_it_is_genuine(self, receipt):
+        answer = page_of(receipt)
+
+        shown = answer.content.decode()
+        assert answer.status_code == 200
+        assert "This receipt is genuine." in shown
+        for text in ("2026-000001", "KES 2,000", "Gym, one month: KES&nbsp;1,500", "2 November 2026, 12:00", "Cash"):
+            assert text in shown
+
+    def test_it_tells_less_of_a_person_than_the_paper_does(self, receipt, member, cashier):
+        shown = page_of(receipt).content.decode()
+
+        assert "Wanjikũ N." in shown
+        for text in ("Ngũgĩ", member.member_number, member.phone_number, member.username, "Brenda", "Achieng"):
+            assert text not in shown
+
+    def test_a_payer_who_is_no_member_is_named_by_an_initial_too(self):
+        shown = page_of(paybill()).content.decode()
+
+        assert "JANE W." in shown
+        assert "WANJIRU" not in shown
+
+    def test_a_voided_receipt_is_no_proof_of_payment(self, receipt):
+        desk.void_receipt(
+            receipt_id=receipt.pk, reason="typed twice", by_id=UserFactory().pk, now=NOON + timedelta(days=1)
+        )
+
+        shown = page_of(receipt).content.decode()
+
+        assert "This receipt is void." in shown
+        assert "3 November 2026" in shown
+        assert "is genuine" not in shown
+        assert "typed twice" not in shown
+
+    def test_what_was_given_back_is_told(self, receipt):
+        refunds.record_refund(
+            receipt_id=receipt.pk, amount=400, paid_from="mpesa", reason="asked", by_id=UserFactory().pk, now=NOON
+        )
+
+        assert re.search(r"Given back since</dt><dd>KES 400", page_of(receipt).content.decode())
+
+    @pytest.mark.parametrize("token", ["1", "1.", "1.x", "x", ".", "1.2.3", "%00", "2" * 300])
+    def test_a_guessed_address_confirms_nothing_and_asks_for_no_receipt(self, receipt, token):
+        with CaptureQueriesContext(connection) as captured:
+            answer = Client().get(f"/r/{token}/", secure=True)
+
+        assert answer.status_code in (400, 404)
+        assert "2026-000001" not in answer.content.decode()
+        assert "payments_receipt" not in "".join(query["sql"] for query in captured)
+
+    def test_a_signature_is_good_for_its_own_receipt_only(self, receipt, cashier, member):
+        other = take(cashier, member_id=member.pk)
+        signature = path_of(receipt).partition(".")[2]
+
+        answer = Client().get(f"/r/{other.pk}.{signature}", secure=True)
+
+        assert answer.status_code == 404
+        assert "We cannot confirm this receipt." in answer.content.decode()
+
+    def test_papers_outlive_a_change_of_key(self, receipt, settings):
+        printed = path_of(receipt)
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another-key-" + "z" * 40
+
+        assert Client().get(printed, secure=True).status_code == 200
+
+    def test_an_address_asks_so_often_a_minute(self, receipt, monkeypatch):
+        monkeypatch.setattr("payments.views.papers.now", lambda: NOON)
+        client = Client()
+        answered = {client.get(path_of(receipt), secure=True).status_code for _ in range(CHECKS_PER_ADDRESS)}
+
+        refused = client.get(path_of(receipt), secure=True)
+
+        assert answered == {200}
+        assert (refused.status_code, refused["Retry-After"]) == (429, "60")
+
+    def test_nobody_else_keeps_shows_or_finds_it(self, receipt):
+        answer = page_of(receipt)
+
+        assert answer["X-Robots-Tag"] == "noindex"
+        assert "no-store" in answer["Cache-Control"]
+        assert "default-src 'self'" in answer["Content-Security-Policy"]
+        assert "unsafe" not in answer["Content-Security-Policy"]
+        assert "script" not in answer.content.decode()
+
+    def test_it_is_read_only(self, receipt):
+        assert Client().post(path_of(receipt), secure=True).status_code == 405
+
+    def test_it_costs_three_statements(self, receipt):
+        with CaptureQueriesContext(connection) as captured:
+            page_of(receipt)
+
+        assert len(captured) == 3  # the count, the receipt, what it is for
+
+
+def test_the_code_on_the_paper_is_the_link(receipt, monkeypatch):
+    drawn = []
+    make = papers.segno.make
+    monkeypatch.setattr(papers.segno, "make", lambda text, **how: drawn.append(text) or make(text, **how))
+
+    papers.pdf_of(receipt)
+
+    assert drawn == [papers.link_of(receipt)]
+    assert drawn[0].startswith("http://127.0.0.1:8000/r/")
