@@ -33,7 +33,7 @@ from payments.models import (
 logger = logging.getLogger(__name__)
 
 S = CodeCheckStatus
-UNKNOWN_CODE = "25"  # "The transaction cannot be found." (Transaction Status)
+UNKNOWN_CODE = "25"  # of Transaction Status: no such transaction, or a malformed parameter
 COMPLETED = "completed"
 # States of M-Pesa after which no money of the transaction is left with us. Any other word decides nothing.
 WITHOUT_MONEY = {"cancelled", "canceled", "declined", "expired", "failed", "reversed"}

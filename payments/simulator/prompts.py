@@ -13,6 +13,7 @@ from payments.simulator.money import Money, Unknown, no_funds
 from payments.simulator.options import PROMPT_SECONDS, RULE_17_SECONDS, Options
 
 LATE_PAYMENT_SECONDS = 90
+LONGEST_PROMPT = 182  # characters; portal, result code 1025
 THEN_PAID = {"cancel_then_paid": "cancel", "timeout_then_paid": "ignore", "silent_then_paid": "ignore"}
 
 
@@ -55,6 +56,8 @@ class Prompts:
             ):
                 known = asked["party_b"] in (self.options.shortcode, self.options.till)
                 behaviour = behaviour.with_fault("product_fault" if known else "no_operator")
+            elif len(wire.question(asked, self.options.business) + asked["description"]) > LONGEST_PROMPT:
+                behaviour = behaviour.with_fault("not_sent")
             acts_at = None
             if behaviour.person and behaviour.person != "ignore":
                 acts_at = now + self.options.real(person_delay(behaviour.person))

@@ -21,7 +21,7 @@ INITIATORS = {"wrong": "2001", "locked": "8006", "norole": "21"}
 RESULTS = {
     **wire.RESULTS,
     "21": "The initiator is not allowed to initiate this request",
-    "25": "The transaction cannot be found.",
+    "25": "The format of parameter null is invalid.",  # what Safaricom's node library expects of an unknown receipt
     "R000001": "The transaction has already been reversed.",
     "R000002": "The OriginalTransactionID is invalid.",
 }

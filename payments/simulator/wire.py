@@ -206,6 +206,11 @@ def c2b(
     return body
 
 
+def question(prompt: dict, business: str) -> str:
+    """What the handset asks."""
+    return f"Do you want to pay {shillings(prompt['amount'])} to {business.upper()} Account no. {prompt['reference']}?"
+
+
 def shillings(amount: int) -> str:
     """Ksh1,500.00, as M-Pesa's messages write it."""
     return f"Ksh{amount:,}.00"

@@ -38,8 +38,6 @@ def test_registering_answers_with_the_misspelt_key(client):
         ("ShortCode", "999999"),
         ("ResponseType", "completed"),
         ("ConfirmationURL", ""),
-        ("ConfirmationURL", "https://club.example/mpesa/confirm"),
-        ("ConfirmationURL", "https://club.example/Query"),
         ("ValidationURL", ""),  # the sandbox's paybill has validation on
     ],
 )
@@ -50,6 +48,19 @@ def test_registering_names_a_wrong_field(client, field, value):
     assert (answer.json()["errorCode"], answer.json()["errorMessage"]) == (
         "400.002.02",
         f"Bad Request - Invalid {field}",
+    )
+
+
+@pytest.mark.parametrize("path", ["mpesa/confirm", "Query"])
+def test_production_keeps_some_words_out_of_registered_addresses(start, client, path):
+    urls = {"ConfirmationURL": f"https://club.example/{path}", "ValidationURL": "https://club.example/v"}
+
+    sandbox, production = register(client, **urls), register(start(mode="production"), **urls)
+
+    assert sandbox.status_code == 200  # Safaricom's own samples register such
+    assert (production.status_code, production.json()["errorMessage"]) == (
+        400,
+        "Bad Request - Invalid ConfirmationURL",
     )
 
 

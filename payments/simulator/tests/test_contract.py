@@ -1,13 +1,15 @@
-"""Safaricom's own sample requests, accepted as they are.
+"""Published sample requests, accepted as they are: here the Daraja portal's, in samples.py those of other sources.
 
-Bodies as published on the Daraja portal (developer.safaricom.co.ke, December 2025) and, where named, as quoted from
-it elsewhere. A placeholder such as "your confirmation URL" is filled in; nothing else is touched. The portal's sample
-of STK query cannot be accepted by anybody: a character of its password is missing and its prompt does not exist.
+Bodies as published on developer.safaricom.co.ke (December 2025; a copy: github.com/JacksCodeVault/mpesa-daraja-mcp,
+daraja_docs_v3/docs). A placeholder such as "your confirmation URL" is filled in; nothing else is touched. The portal's
+sample of STK query cannot be accepted by anybody: its password lacks a character, and its prompt does not exist.
 """
 
 import re
 
 import pytest
+
+from payments.simulator.tests import samples
 
 EXPRESS = {
     "BusinessShortCode": 174379,
@@ -191,3 +193,43 @@ def test_the_portals_query_has_a_password_that_cannot_be_right(client):
     answer = client.post("/mpesa/stkpushquery/v1/query", QUERY)
 
     assert (answer.status_code, answer.json()["errorMessage"]) == (500, "Wrong credentials")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param(path, body, id=f"{source} {path}")
+        for source, requests in samples.ACCEPTED.items()
+        for path, body in requests
+    ],
+)
+def test_a_librarys_request_is_accepted_as_it_is(client, path, body):
+    answer = client.post(path, body)
+
+    assert (answer.status_code, answer.json()["ResponseCode"]) == (200, "0")
+
+
+@pytest.mark.parametrize(("path", "body", "refusal"), samples.REFUSED)
+def test_a_request_that_cannot_be_right_is_refused_in_published_words(client, path, body, refusal):
+    answer = client.post(path, body)
+
+    said = answer.json()
+    assert (answer.status_code, said["errorCode"], said["errorMessage"]) == refusal
+
+
+@pytest.mark.parametrize(
+    ("path", "desc"),
+    [
+        (samples.B2C, "The service request is processed successfully."),
+        (samples.BALANCE, "The service request is processed successfully."),
+        (samples.REVERSAL, "The OriginalTransactionID is invalid."),
+        (samples.STATUS, "The format of parameter null is invalid."),
+    ],
+)
+def test_safaricoms_node_library_hears_the_result_its_own_tests_expect(client, listener, path, desc):
+    body = dict(samples.NODE)[path]
+
+    client.post(path, {**body, "ResultURL": f"{listener.url}/success", "QueueTimeOutURL": f"{listener.url}/timeout"})
+
+    heard_at, heard = listener.next()
+    assert (heard_at, heard["Result"]["ResultDesc"]) == ("/success", desc)
