@@ -29,7 +29,12 @@ CREATE TABLE IF NOT EXISTS debits (code TEXT PRIMARY KEY, amount INTEGER NOT NUL
     phone TEXT NOT NULL, shortcode TEXT NOT NULL, account TEXT NOT NULL, channel TEXT NOT NULL, at REAL NOT NULL,
     checkout_request_id TEXT UNIQUE, reversed_at REAL);
 CREATE INDEX IF NOT EXISTS debits_of_a_phone ON debits (phone, at);
-CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, phone TEXT NOT NULL, text TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS credits (id INTEGER PRIMARY KEY, phone TEXT NOT NULL, amount INTEGER NOT NULL,
+    what TEXT NOT NULL, code TEXT NOT NULL, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS credits_of_a_phone ON credits (phone, at);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, phone TEXT NOT NULL, text TEXT NOT NULL, at REAL NOT NULL,
+    sender TEXT NOT NULL DEFAULT 'MPESA');
 CREATE INDEX IF NOT EXISTS messages_of_a_phone ON messages (phone, id);
 CREATE TABLE IF NOT EXISTS registrations (shortcode TEXT PRIMARY KEY, version TEXT NOT NULL,
     response_type TEXT NOT NULL, confirmation_url TEXT NOT NULL, validation_url TEXT NOT NULL);
@@ -59,6 +64,9 @@ class Book:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(SCHEMA)
+        if "sender" not in {row["name"] for row in self._db.execute("PRAGMA table_info(messages)")}:
+            # A book from before messages had one.
+            self._db.execute("ALTER TABLE messages ADD COLUMN sender TEXT NOT NULL DEFAULT 'MPESA'")
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._closing = self._closed = False
@@ -124,6 +132,12 @@ class Book:
         with self._news:
             self._closing = True
             self._news.notify_all()
+
+    def count(self, name: str) -> int:
+        """Return 1, 2, 3 and so on, for as long as this book lives: seeded identifiers are made of it."""
+        with self.change() as db:
+            sql = "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET n = n + 1 RETURNING n"
+            return db.execute(sql, (name,)).fetchone()["n"]
 
     def debits(self) -> list[dict]:
         """List the money that really left phones, oldest first; `at` in seconds since 1970 becomes ISO 8601 outside."""

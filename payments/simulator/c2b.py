@@ -61,10 +61,11 @@ class CustomerPayments:
                 "INSERT OR REPLACE INTO registrations VALUES (?, ?, ?, ?, ?)",
                 (shortcode, version, body["ResponseType"], confirmation, validation),
             )
+        code = "00000000" if self.options.registering == "zeros" else "0"
         return {
             # Misspelt by Safaricom, and without a ConversationID.
-            "OriginatorCoversationID": wire.request_id(self.faults.rng("register", time.time_ns())),
-            "ResponseCode": "0",
+            "OriginatorCoversationID": wire.request_id(self.faults.rng("register", self.book.count("register"))),
+            **({} if self.options.registering == "bare" else {"ResponseCode": code}),
             "ResponseDescription": "success" if version == "v1" else "Success",
         }
 
@@ -85,7 +86,7 @@ class CustomerPayments:
             account = checks.short_text(body, "BillRefNumber", 20)
         self.courier.elsewhere(self.money.pay_bill, phone=phone, business=shortcode, account=account, amount=amount)
         return {
-            "OriginatorCoversationID": wire.request_id(self.faults.rng("simulate", time.time_ns())),
+            "OriginatorCoversationID": wire.request_id(self.faults.rng("simulate", self.book.count("simulate"))),
             "ResponseCode": "0",
             "ResponseDescription": "Accept the service request successfully.",
         }
@@ -153,7 +154,7 @@ class CustomerPayments:
             raise Refusal(400, "400.001", "Invalid ShortCode") from None
 
     def _reference(self) -> str:
-        raw = f"{self.faults.rng('pull', time.time_ns()).getrandbits(128):032x}"
+        raw = f"{self.faults.rng('pull', self.book.count('pull')).getrandbits(128):032x}"
         return f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
 
 

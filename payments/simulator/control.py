@@ -71,7 +71,7 @@ class Control:
             case ("POST", "sms"):
                 return self.sms(_body(request))
             case ("GET", "book"):
-                return json_response({"debits": self.debits()})
+                return json_response({"debits": self.debits(), "payouts": self.payouts()})
             case ("GET", "phones"):
                 return self.phones(request)
             case ("GET", "faults"):
@@ -117,7 +117,7 @@ class Control:
         if not catalogue.PHONE.fullmatch(phone):
             raise BadRequest("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
         with self.book.change() as db:
-            self.money.say(db, phone, text, time.time())
+            self.money.say(db, phone, text, time.time(), sender=_text(body, "sender", self.options.business.upper()))
         return json_response({"status": "ok"})
 
     def paybill(self, body: dict) -> Response:
@@ -159,15 +159,23 @@ class Control:
         open_prompts = self.book.rows(
             "SELECT * FROM prompts WHERE phone = ? AND status IN ('open', 'answering') ORDER BY opened_at DESC", phone
         )
-        messages = self.book.rows("SELECT id, text, at FROM messages WHERE phone = ? ORDER BY id DESC LIMIT 30", phone)
-        debits = self.book.rows("SELECT * FROM debits WHERE phone = ? ORDER BY at DESC LIMIT 30", phone)
+        messages = self.book.rows(
+            "SELECT id, sender, text, at FROM messages WHERE phone = ? ORDER BY id DESC LIMIT 30", phone
+        )
+        statement = self.book.rows(
+            "SELECT code, -amount AS amount, coalesce(name, shortcode) AS what, account, at FROM debits"
+            " LEFT JOIN organisations USING (shortcode) WHERE phone = ?"
+            " UNION ALL SELECT code, amount, what, '', at FROM credits WHERE phone = ? ORDER BY at DESC LIMIT 30",
+            phone,
+            phone,
+        )
         return {
             "phone": phone,
             "name": wallet["name"],
             "balance": wallet["balance"],
             "prompts": [self._prompt(row) for row in open_prompts if is_seen(row)],
             "messages": [{**row, "at": wire.iso(row["at"])} for row in messages],
-            "statement": [self._debit(row) for row in debits],
+            "statement": [{**row, "at": wire.iso(row["at"])} for row in statement],
         }
 
     # --- The book --------------------------------------------------------------------------------
@@ -178,6 +186,11 @@ class Control:
     def debits(self) -> list[dict]:
         """The money that really left phones, oldest first: what the product's receipts are compared with."""
         return [self._debit(row) for row in self.book.debits()]
+
+    def payouts(self) -> list[dict]:
+        """The money that left businesses for phones (B2C), oldest first."""
+        rows = self.book.rows("SELECT * FROM payouts WHERE code IS NOT NULL ORDER BY at, code")
+        return [{**row, "at": wire.iso(row["at"])} for row in rows]
 
     def deliveries(self) -> list[dict]:
         """The last callbacks, newest first, with how each was received."""
@@ -206,7 +219,9 @@ class Control:
                 "callback": catalogue.CALLBACK_FAULTS,
                 "query": catalogue.QUERY_FAULTS,
                 "twin": catalogue.TWIN_FAULTS,
+                "result": catalogue.RESULT_FAULTS,
             },
+            "endpoints": {name: sorted(catalogue.faults_of(name)) for name in catalogue.ENDPOINTS},
         }
 
     def set_faults(self, body: dict) -> Response:

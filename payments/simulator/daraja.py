@@ -111,6 +111,8 @@ class Daraja:
             "busy_500": Refusal(500, "500.003.02", "System is busy. Please try again in few minutes."),
             "spike_500": Refusal(500, "500.003.02", "Error Occurred: Spike Arrest Violation"),
             "quota_500": Refusal(500, "500.003.03", "Quota Violation"),
+            "no_iccid": Refusal(500, "500.001.1001", "[CBS - ] No ICCID found"),
+            "maintenance_500": Refusal(500, "500.002.1001", "Service is currently under maintenance"),
             "token_invalid": Refusal(404, "404.001.03", "Invalid Access Token"),
             "locked": Refusal(
                 500,
@@ -233,7 +235,7 @@ class Daraja:
         if fault == "processing_4999":
             return still
         if fault == "unlisted_code":
-            return wire.query_answer(prompt, code="7777", desc="Something new happened.")
+            return wire.query_answer(prompt, code="7777", desc=wire.RESULTS["7777"])
         if fault in ("says_cancelled", "says_paid") and not prompt["queries"]:
             code = "1032" if fault == "says_cancelled" else "0"
             return wire.query_answer(prompt, code=code, desc=wire.QUERY_RESULTS[code])

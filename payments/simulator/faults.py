@@ -43,12 +43,18 @@ PERSONS = {
     "platform_fault": Person("9999", "failed", "gets no prompt, for a fault of the platform"),
     "no_operator": Person("SFC_IC0003", "failed", "meets a PartyB that does not exist; the code is a string"),
     "traffic": Person("26", "failed", "meets a system that is too busy"),
+    "below_minimum": Person("2", "failed", "would pay less than the least amount"),
+    "above_maximum": Person("3", "failed", "would pay more than the greatest amount"),
+    "inactive": Person("2006", "failed", "has an M-PESA account that is not active"),
+    "not_registered": Person("2040", "failed", "is not registered for M-PESA"),
+    "session_expired": Person("2026", "failed", "loses the session; what the code means is unclear"),
+    "unlisted": Person("7777", "failed", "meets a result that nobody has listed"),
 }
 
 # Whoever meets one of these has no prompt to answer.
 UNSEEN = {
     *("unreachable", "rule_limited", "busy", "not_sent", "product_fault"),
-    *("platform_fault", "no_operator", "traffic"),
+    *("platform_fault", "no_operator", "traffic", "below_minimum", "above_maximum", "inactive", "not_registered"),
 }
 
 # The HTTP answer of any Daraja address.
@@ -69,6 +75,8 @@ ANSWER_FAULTS = {
     "half_json": "acts, then announces more bytes than it sends",
     "token_invalid": "forgets the token it gave and answers as to a wrong one",
     "locked": "500.001.1001 Unable to lock subscriber",
+    "no_iccid": "500.001.1001 No ICCID found, as for a number that is not Safaricom's",
+    "maintenance_500": "500.002.1001 Service is currently under maintenance",
 }
 ACTS_FIRST = {"slow", "lost_answer", "error_after", "garbage", "empty", "half_json"}
 

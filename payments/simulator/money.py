@@ -80,13 +80,21 @@ class Money:
             raise Unknown("A phone is 2547XXXXXXXX or 2541XXXXXXXX, an amount 1 to 500000.")
         now = time.time()
         with self.book.change() as db:
-            balance = self.wallet(db, phone)["balance"] + amount
-            db.execute("UPDATE wallets SET balance = ? WHERE phone = ?", (balance, phone))
+            code = self.new_code(db, phone, now)
+            balance = self.receive(db, phone, amount, what="Cash at an agent", code=code, now=now)
             text = (
-                f"Confirmed. {wire.clock_words(now).capitalize()} Give {wire.shillings(amount)} cash to the agent. "
-                f"New M-PESA balance is {wire.shillings(balance)}."
+                f"{code} Confirmed. {wire.clock_words(now).capitalize()} Give {wire.shillings(amount)} cash to the "
+                f"agent. New M-PESA balance is {wire.shillings(balance)}."
             )
             self.say(db, phone, text, now)
+
+    def receive(self, db: sqlite3.Connection, phone: str, amount: int, *, what: str, code: str, now: float) -> int:
+        """Add money that comes to the phone, and return what it then holds."""
+        balance = self.wallet(db, phone)["balance"] + amount
+        db.execute("UPDATE wallets SET balance = ? WHERE phone = ?", (balance, phone))
+        sql = "INSERT INTO credits (phone, amount, what, code, at) VALUES (?, ?, ?, ?, ?)"
+        db.execute(sql, (phone, amount, what, code, now))
+        return balance
 
     # --- Money -----------------------------------------------------------------------------------
 
@@ -157,11 +165,12 @@ class Money:
         return "4" if today + amount > MOST_PER_DAY else None
 
     def new_code(self, db: sqlite3.Connection, phone: str, now: float) -> str:
-        """Return a receipt number that no payment has yet."""
-        nth = db.execute("SELECT count(*) FROM debits WHERE phone = ?", (phone,)).fetchone()[0]
+        """Return a receipt number that no movement of money has yet."""
+        movements = "SELECT code FROM debits WHERE phone = :phone UNION SELECT code FROM credits WHERE phone = :phone"
+        nth = db.execute(f"SELECT count(*) FROM ({movements})", {"phone": phone}).fetchone()[0]  # noqa: S608
         rng = self.faults.rng("code", phone, nth)
         code = wire.receipt_code(now, rng)
-        used = "SELECT 1 FROM debits WHERE code = ? UNION SELECT 1 FROM payouts WHERE code = ?"
+        used = "SELECT 1 FROM debits WHERE code = ? UNION SELECT 1 FROM credits WHERE code = ?"
         while db.execute(used, (code, code)).fetchone():
             code = wire.receipt_code(now, rng)
         return code
@@ -197,9 +206,9 @@ class Money:
         db.execute("INSERT OR IGNORE INTO organisations VALUES (?, ?, ?)", (shortcode, name, opening))
         db.execute("UPDATE organisations SET utility = utility + ? WHERE shortcode = ?", (amount, shortcode))
 
-    def say(self, db: sqlite3.Connection, phone: str, text: str, now: float) -> None:
+    def say(self, db: sqlite3.Connection, phone: str, text: str, now: float, *, sender: str = "MPESA") -> None:
         """Send the phone a message."""
-        db.execute("INSERT INTO messages (phone, text, at) VALUES (?, ?, ?)", (phone, text, now))
+        db.execute("INSERT INTO messages (phone, text, at, sender) VALUES (?, ?, ?, ?)", (phone, text, now, sender))
 
     def _owe_twin(
         self, db: sqlite3.Connection, debit: dict, name: str, verdict: Verdict, behaviour: Behaviour, *, alone: bool

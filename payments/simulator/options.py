@@ -30,6 +30,7 @@ CHOICES = {
     "rule_17": ("paid", "any", "off"),
     "processing": ("error", "4999"),
     "validation": ("on", "off"),
+    "registering": ("usual", "bare", "zeros"),
 }
 
 
@@ -55,6 +56,7 @@ class Options:
     rule_17: str = "paid"  # same amount, same phone, two minutes: after a payment, after any push, or never
     processing: str = "error"  # what a query of an open prompt gets: 500.001.1001, or result 4999
     validation: str = "on"  # C2B external validation; the sandbox's shared paybill has it on
+    registering: str = "usual"  # ResponseCode of C2B registration: "0", left out as for new accounts, or "00000000"
 
     def real(self, seconds: float) -> float:
         """Return how long this much simulated time takes."""

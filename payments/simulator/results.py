@@ -79,14 +79,13 @@ class Results:
             wallet = self.money.wallet(db, phone)
             code = self.money.new_code(db, phone, now)
             self.money.credit(db, shortcode, -amount)
-            balance = wallet["balance"] + amount
-            db.execute("UPDATE wallets SET balance = ? WHERE phone = ?", (balance, phone))
-            name = self.money.business_name(shortcode).upper()
+            name = self.money.business_name(shortcode)
+            balance = self.money.receive(db, phone, amount, what=f"From {name}", code=code, now=now)
             self.money.say(
                 db,
                 phone,
-                f"{code} Confirmed. You have received {wire.shillings(amount)} from {name} {wire.clock_words(now)}. "
-                f"New M-PESA balance is {wire.shillings(balance)}.",
+                f"{code} Confirmed. You have received {wire.shillings(amount)} from {name.upper()} "
+                f"{wire.clock_words(now)}. New M-PESA balance is {wire.shillings(balance)}.",
                 now,
             )
             day = wire.stamp(now)
@@ -138,9 +137,8 @@ class Results:
                 return Outcome("1")
             wallet = self.money.wallet(db, debit["phone"])
             code = self.money.new_code(db, debit["phone"], now)
-            balance = wallet["balance"] + amount
             db.execute("UPDATE debits SET reversed_at = ? WHERE code = ?", (now, receipt))
-            db.execute("UPDATE wallets SET balance = ? WHERE phone = ?", (balance, debit["phone"]))
+            balance = self.money.receive(db, debit["phone"], amount, what=f"Reversal of {receipt}", code=code, now=now)
             self.money.credit(db, debit["shortcode"], -amount)
             self.money.say(
                 db,
@@ -280,7 +278,7 @@ class Results:
         result_url = checks.url(body, "ResultURL", self.options)
         timeout_url = checks.url(body, "QueueTimeOutURL", self.options)
         now = time.time()
-        rng = self.faults.rng("result", kind, time.time_ns())
+        rng = self.faults.rng("result", kind, self.book.count(f"result {kind}"))
         with self.book.change() as db:
             if (
                 originator

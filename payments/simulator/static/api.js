@@ -24,6 +24,11 @@ export function shillings(amount) {
   return `Ksh${amount.toLocaleString("en-KE")}.00`;
 }
 
+// −1,500.00 of what was paid, +5,000.00 of what came.
+export function signed(amount) {
+  return `${amount < 0 ? "−" : "+"}${Math.abs(amount).toLocaleString("en-KE")}.00`;
+}
+
 // 0712 345 678, +254 712... and 712... become 254712...; anything else becomes null.
 export function wirePhone(typed) {
   const digits = typed.replace(/[\s()+-]/g, "").replace(/^00/, "");
@@ -36,6 +41,12 @@ export function localPhone(phone) {
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-KE", { hour: "2-digit", minute: "2-digit", hour12: false, timeZone: "Africa/Nairobi" });
+
+const DAY = new Intl.DateTimeFormat("en-KE", { day: "numeric", month: "short", timeZone: "Africa/Nairobi" });
+
+export function day(moment) {
+  return DAY.format(new Date(moment));
+}
 
 export function clock(moment) {
   return CLOCK.format(moment ? new Date(moment) : new Date());

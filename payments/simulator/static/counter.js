@@ -3,8 +3,14 @@
 import { clock, get, post, wirePhone } from "./api.js";
 
 const PLACES = {
-  person: "The payer", answer: "The answer to the push", callback: "The callback", query: "The query", twin: "The C2B confirmation",
+  person: "The payer", answer: "The answer", callback: "The callback", query: "The query", twin: "The C2B confirmation",
+  result: "The Result",
 };
+const CALLS = {
+  push: "M-Pesa Express push", oauth: "OAuth token", query: "Express query", c2b: "C2B", pull: "Pull Transactions", b2c: "B2C",
+  reversal: "Reversal", status: "Transaction Status", balance: "Account Balance",
+};
+let current = {}; // shares of the seeded draw
 const $ = (id) => document.getElementById(id);
 
 function row(...cells) {
@@ -28,52 +34,90 @@ function fill(id, rows, empty) {
   $(id).replaceChildren(...(rows.length || !empty ? rows : [row(empty)]));
 }
 
-function showQueue(faults) {
-  fill("queue", faults.queue.map((entry) => row(entry.fault, entry.phone || "any phone", `× ${entry.times}`)));
-  $("clear").hidden = !faults.queue.length && !Object.keys(faults.rates).length;
+function showFaults({ queue, rates, seed }) {
+  fill("queue", queue.map((entry) => row(
+    entry.fault, entry.endpoint === "push" ? entry.phone || "any phone" : CALLS[entry.endpoint], `× ${entry.times}`)));
+  fill("rates", Object.entries(rates).map(([name, share]) => row(name, `${Math.round(share * 1000) / 10} %`)));
+  $("clear").hidden = !queue.length && !Object.keys(rates).length;
+  const input = $("reseed").seed;
+  if (input !== document.activeElement) input.value = seed;
+  current = rates;
+}
+
+// The faults that make sense, grouped by where they act.
+function offer(select, known, names) {
+  select.replaceChildren();
+  for (const [place, title] of Object.entries(PLACES)) {
+    const here = Object.keys(known[place]).filter((name) => names.includes(name));
+    if (!here.length) continue;
+    const group = document.createElement("optgroup");
+    group.label = title;
+    group.append(...here.map((name) => new Option(name, name)));
+    select.append(group);
+  }
 }
 
 async function setUp() {
   const faults = await get("faults/");
   const meanings = Object.assign({}, ...Object.values(faults.known));
-  const select = $("arm").fault;
-  for (const [place, title] of Object.entries(PLACES)) {
-    const group = document.createElement("optgroup");
-    group.label = title;
-    for (const name of Object.keys(faults.known[place])) group.append(new Option(name, name));
-    select.append(group);
-  }
-  const explain = () => { $("meaning").textContent = `${select.selectedOptions[0].parentNode.label} ${meanings[select.value]}.`; };
-  select.addEventListener("change", explain);
-  explain();
-  $("seed").textContent = faults.seed;
+  const { endpoint, fault } = $("arm");
+  const explain = () => {
+    $("meaning").textContent = `${fault.selectedOptions[0].parentNode.label}: ${meanings[fault.value]}.`;
+  };
+  const choose = () => {
+    offer(fault, faults.known, faults.endpoints[endpoint.value]);
+    document.querySelector(".of-push").hidden = endpoint.value !== "push";
+    explain();
+  };
+  endpoint.append(...Object.keys(faults.endpoints).map((name) => new Option(CALLS[name], name)));
+  endpoint.addEventListener("change", choose);
+  fault.addEventListener("change", explain);
+  choose();
+  offer($("share").fault, faults.known, faults.endpoints.push);
   fill("magic", Object.entries(faults.magic_phones).map(([phone, how]) => {
     const name = how.result ?? how.twin ?? how.query ?? how.callback ?? how.answer ?? how.person;
     return row(code(phone), name, meanings[name]);
   }));
-  showQueue(faults);
+  showFaults(faults);
   await showOptions();
+}
+
+// Send a form's wish and say what came of it.
+async function wish(said, body, words) {
+  try {
+    showFaults(await post("faults/", body));
+    $(said).textContent = words;
+  } catch (error) {
+    $(said).textContent = error.message;
+  }
 }
 
 $("arm").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
-  const phone = form.phone.value ? wirePhone(form.phone.value) : "";
+  const endpoint = form.endpoint.value;
+  const phone = endpoint === "push" && form.phone.value ? wirePhone(form.phone.value) : "";
   if (phone === null) {
     $("armed").textContent = "That is no Kenyan mobile number.";
     return;
   }
-  try {
-    showQueue(await post("faults/", { next: [{ fault: form.fault.value, phone, times: Number(form.times.value) }] }));
-    $("armed").textContent = `${form.fault.value} is armed.`;
-  } catch (error) {
-    $("armed").textContent = error.message;
-  }
+  const next = [{ fault: form.fault.value, endpoint, phone, times: Number(form.times.value) }];
+  await wish("armed", { next }, `${form.fault.value} is armed.`);
 });
-$("clear").addEventListener("click", async () => {
-  showQueue(await post("faults/", { clear: true }));
-  $("armed").textContent = "No fault is armed.";
+$("share").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { fault, percent } = event.target;
+  const rates = { ...current, [fault.value]: Number(percent.value) / 100 };
+  if (!rates[fault.value]) delete rates[fault.value];
+  await wish("drawn", { rates }, `${percent.value} % of the pushes meet ${fault.value}.`);
 });
+$("reseed").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { seed } = event.target;
+  seed.blur();
+  await wish("drawn", { seed: Number(seed.value) }, `Begun again with seed ${seed.value}.`);
+});
+$("clear").addEventListener("click", () => wish("armed", { clear: true }, "No fault is armed."));
 
 async function showOptions() {
   const options = await get("options/");
@@ -89,7 +133,7 @@ async function showOptions() {
   const input = document.createElement("input");
   Object.assign(input, { type: "number", min: "0.1", step: "any", value: options.speed });
   input.addEventListener("change", () => Number(input.value) > 0 && post("options/", { speed: Number(input.value) }));
-  speed.append("speed (30 makes a minute last two seconds)", input);
+  speed.append("speed (30: a minute is 2 s)", input);
   $("options").replaceChildren(speed, ...labels);
 }
 $("options").addEventListener("submit", (event) => event.preventDefault());
@@ -105,7 +149,7 @@ async function refresh() {
       delivery.kind, code(delivery.about), clock(delivery.due_at),
       delivery.http_status ?? delivery.error ?? delivery.state, code(delivery.body.slice(0, 300)),
     )), "Nothing yet.");
-    showQueue(faults);
+    showFaults(faults);
   } catch {
     // The next tick tries again.
   }

@@ -1,6 +1,6 @@
 // One handset: its wallet, messages, pay bill form, statement, and the prompt that lies over them.
 
-import { clock, localPhone, post, shillings } from "./api.js";
+import { clock, day, localPhone, post, shillings, signed } from "./api.js";
 
 const KEYS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "Clear", "0", "Delete"];
 
@@ -55,7 +55,7 @@ export class Handset {
     if (!number.value && number !== document.activeElement) number.value = business.number;
     this.find(".account").hidden = Boolean(business.till);
     this.showMessages(state.messages);
-    this.showStatement(state.statement, business);
+    this.showStatement(state.statement);
     this.showPrompt(state.prompts[0] ?? null);
   }
 
@@ -68,32 +68,31 @@ export class Handset {
     const fresh = this.lastMessage ?? newest;
     this.lastMessage = newest;
     const items = messages.map((message) => {
-      const item = element("li", "message");
+      const item = element("li", message.sender === "MPESA" ? "message" : "message other");
       if (message.id > fresh) item.classList.add("fresh");
-      item.append(element("p", "", message.text), element("time", "", clock(message.at)));
-      item.lastChild.dateTime = message.at;
+      const head = element("p", "sender", message.sender);
+      head.append(element("time", "", clock(message.at)));
+      head.lastChild.dateTime = message.at;
+      item.append(head, element("p", "", message.text));
       return item;
     });
     if (!items.length) items.push(element("li", "empty", "No messages yet. Prompts and receipts appear here."));
     this.find(".messages").replaceChildren(...items);
   }
 
-  showStatement(debits, business) {
-    const rows = debits.map((debit) => {
-      const row = element("tr", debit.reversed_at ? "reversed" : "");
-      const to = debit.shortcode === business.number ? business.name : debit.shortcode;
-      row.append(
-        element("th", "", debit.code),
-        element("td", "", [to, debit.account].filter(Boolean).join(" · ")),
-        element("td", "amount", debit.amount.toLocaleString("en-KE")),
-      );
-      row.firstChild.scope = "row";
+  showStatement(movements) {
+    const rows = movements.map(({ code, what, account, amount, at }) => {
+      const row = element("tr");
+      const words = element("th", "", [what, account].filter(Boolean).join(" · "));
+      words.scope = "row";
+      words.append(element("small", "", `${code} · ${day(at)}, ${clock(at)}`));
+      row.append(words, element("td", amount < 0 ? "amount" : "amount in", signed(amount)));
       return row;
     });
     if (!rows.length) {
       const row = element("tr");
-      row.append(element("td", "empty", "Nothing paid yet."));
-      row.firstChild.colSpan = 3;
+      row.append(element("td", "empty", "Nothing has moved yet."));
+      row.firstChild.colSpan = 2;
       rows.push(row);
     }
     this.find("tbody").replaceChildren(...rows);

@@ -121,6 +121,19 @@ def test_the_command_serves_survives_a_kill_and_stops_when_told(tmp_path):
     assert f"http://127.0.0.1:{port}/phone/" in output
 
 
+def test_a_book_from_before_messages_had_a_sender_is_opened(start, tmp_path):
+    old = sqlite3.connect(tmp_path / "book.sqlite3")
+    old.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, phone TEXT NOT NULL, text TEXT NOT NULL, at REAL)")
+    old.execute("INSERT INTO messages VALUES (1, '254700000001', 'Confirmed.', 1)")
+    old.commit()
+    old.close()
+
+    client = start(book=tmp_path / "book.sqlite3")
+
+    (phone,) = client.control("phones/?phones=254700000001").json()["phones"]
+    assert [(message["sender"], message["text"]) for message in phone["messages"]] == [("MPESA", "Confirmed.")]
+
+
 def test_the_book_has_the_fields_the_audit_compares(client, listener):
     client.control("paybill/", {"phone": "254700000001", "account": "A", "amount": 10})
 

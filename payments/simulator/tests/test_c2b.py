@@ -33,6 +33,17 @@ def test_registering_answers_with_the_misspelt_key(client):
 
 
 @pytest.mark.parametrize(
+    ("word", "code"),
+    [("bare", {}), ("zeros", {"ResponseCode": "00000000"})],
+)
+def test_registering_answers_in_the_other_live_shapes_on_demand(start, word, code):
+    body = register(start(registering=word), V1).json()
+
+    assert body.pop("OriginatorCoversationID")
+    assert body == {**code, "ResponseDescription": "success"}
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("ShortCode", "999999"),
@@ -127,7 +138,7 @@ def test_a_rejected_payment_moves_nothing(client, listener):
 
     assert answer.status_code == 409
     assert "Invalid Account Number" in answer.json()["result_desc"]
-    assert client.control("book/").json() == {"debits": []}
+    assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
 @pytest.mark.parametrize(("response_type", "status"), [("Completed", 200), ("Cancelled", 409)])
@@ -224,7 +235,7 @@ def test_a_rejecting_validation_fails_the_stk_payment_too(client, listener):
 
     assert [path for path, _ in heard] == ["/validate", "/stk/token"]
     assert heard[1][1]["Body"]["stkCallback"]["ResultCode"] == 14
-    assert client.control("book/").json() == {"debits": []}
+    assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
 def test_a_till_calls_it_a_customer_merchant_payment_without_an_account(start, listener):
@@ -273,7 +284,7 @@ def test_the_sandbox_simulates_a_payment_and_production_does_not(start, client, 
 )
 def test_a_payment_by_hand_that_m_pesa_has_no_room_for_is_refused(client, fields):
     assert pay(client, **fields).status_code in (400, 404)
-    assert client.control("book/").json() == {"debits": []}
+    assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
 def test_pull_transactions_lists_what_was_paid(client, listener):

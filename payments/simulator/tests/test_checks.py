@@ -192,7 +192,7 @@ def test_a_phone_without_the_money_ends_as_1_even_with_the_right_pin(start, list
     _, body = listener.next()
 
     assert body["Body"]["stkCallback"]["ResultCode"] == 1
-    assert client.control("book/").json() == {"debits": []}
+    assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
 def test_the_daily_limit_ends_a_payment_as_4(start, listener):

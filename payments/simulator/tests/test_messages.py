@@ -6,7 +6,17 @@ def test_a_text_message_of_the_club_appears_on_the_phone(client):
 
     (phone,) = client.control("phones/?phones=254712345678").json()["phones"]
     assert answer.json() == {"status": "ok"}
-    assert [message["text"] for message in phone["messages"]] == ["123456 is your code."]
+    (message,) = phone["messages"]
+    assert (message["sender"], message["text"]) == ("KILABU FITNESS", "123456 is your code.")
+
+
+def test_m_pesas_own_messages_bear_its_name(client):
+    client.control("sms/", {"phone": "254712345678", "text": "Hello", "sender": "KILABU"})
+    client.control("deposit/", {"phone": "254712345678", "amount": 5000})
+
+    (phone,) = client.control("phones/?phones=254712345678").json()["phones"]
+
+    assert [message["sender"] for message in phone["messages"]] == ["MPESA", "KILABU"]
 
 
 def test_a_text_message_to_no_phone_is_refused(client):

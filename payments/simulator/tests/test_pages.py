@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from payments.simulator.tests import samples
+
 STATIC = Path(__file__).parents[1] / "static"
 PAGES = ["", "phone.html", "phone.css", "phone.js", "handset.js", "api.js", "counter.html", "counter.js", "icon.svg"]
 
@@ -83,6 +85,30 @@ def test_a_phone_shows_its_prompt_messages_and_statement(client, listener):
     )
 
 
+def test_a_statement_accounts_for_every_shilling_of_the_balance(client, listener):
+    phone = "254700000001"
+    client.control("deposit/", {"phone": phone, "amount": 5000})
+    code = client.control("paybill/", {"phone": phone, "account": "KL-1", "amount": 700}).json()["code"]
+    urls = {"ResultURL": f"{listener.url}/result", "QueueTimeOutURL": f"{listener.url}/timeout"}
+    reversal = {**samples.C_SHARP[2][1], "TransactionID": code, "Amount": 700, "ReceiverParty": "174379", **urls}
+    client.post(samples.REVERSAL, reversal)
+    client.post(samples.B2C, {**samples.NODE[3][1], "PartyB": int(phone), **urls})
+    client.control("paybill/", {"phone": phone, "account": "KL-2", "amount": 300})
+
+    (state,) = client.control(f"phones/?phones={phone}").json()["phones"]
+
+    moved = [(row["what"], row["account"], row["amount"]) for row in reversed(state["statement"])]
+    assert moved == [
+        ("Cash at an agent", "", 5000),
+        ("Kilabu Fitness", "KL-1", -700),
+        (f"Reversal of {code}", "", 700),
+        ("From Safaricom Daraja 111", "", 100),
+        ("Kilabu Fitness", "KL-2", -300),
+    ]
+    assert state["balance"] == 100_000 + sum(row["amount"] for row in state["statement"])
+    assert len({row["code"] for row in state["statement"]}) == 5
+
+
 def test_looking_at_a_phone_changes_nothing(client):
     first = client.control("phones/?phones=254700000001").json()
     second = client.control("phones/?phones=254700000001").json()
@@ -145,4 +171,4 @@ def test_another_sites_page_cannot_touch_the_phones(client):
 
     assert plain.status_code == 400
     assert "Access-Control-Allow-Origin" not in preflight.headers
-    assert client.control("book/").json() == {"debits": []}
+    assert client.control("book/").json() == {"debits": [], "payouts": []}

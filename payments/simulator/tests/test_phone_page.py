@@ -90,18 +90,47 @@ def test_a_bill_is_paid_by_hand_and_stands_in_the_statement(window, client):
     phone.get_by_role("tab", name="Pay bill").press("ArrowRight")
 
     expect(phone.get_by_role("tab", name="Statement")).to_be_focused()
-    expect(phone.get_by_role("row").nth(1)).to_contain_text("Kilabu Fitness · KL-2207")
+    expect(phone.get_by_role("row").nth(1)).to_contain_text(
+        re.compile(r"Kilabu Fitness · KL-2207[A-Z0-9]{10} · \d+ \w{3,4}, \d\d:\d\d.900\.00")
+    )
     expect(phone.get_by_text("Ksh99,100.00", exact=True)).to_be_visible()
 
 
 def test_a_fault_is_armed_behind_the_counter(window, client):
     window.goto(f"{client.url}/phone/counter.html")
 
-    window.get_by_label("Fault").select_option("busy_500")
+    window.get_by_role("combobox", name="Fault", exact=True).select_option("busy_500")
     window.get_by_role("button", name="Arm it").click()
     expect(window.get_by_text("busy_500 is armed.")).to_be_visible()
 
     assert client.push().json()["errorCode"] == "500.003.02"
+
+
+def test_a_result_is_broken_behind_the_counter(window, client):
+    window.goto(f"{client.url}/phone/counter.html")
+
+    window.get_by_role("combobox", name="Call").select_option("Account Balance")
+    window.get_by_role("combobox", name="Fault", exact=True).select_option("result_lost")
+    expect(window.get_by_text("The Result: never comes.")).to_be_visible()
+    window.get_by_role("button", name="Arm it").click()
+    expect(window.get_by_text("result_lost is armed.")).to_be_visible()
+
+    assert [entry["endpoint"] for entry in client.control("faults/").json()["queue"]] == ["balance"]
+
+
+def test_a_seeded_draw_is_set_behind_the_counter(window, client):
+    window.goto(f"{client.url}/phone/counter.html")
+
+    window.get_by_role("combobox", name="Fault of the draw").select_option("duplicate")
+    window.get_by_label("Per cent of pushes").fill("25")
+    window.get_by_role("button", name="Draw it").click()
+    expect(window.get_by_role("row", name="duplicate 25 %")).to_be_visible()
+    window.get_by_role("spinbutton", name="Seed").fill("7")
+    window.get_by_role("button", name="Begin again with it").click()
+    expect(window.get_by_text("Begun again with seed 7.")).to_be_visible()
+
+    faults = client.control("faults/").json()
+    assert (faults["seed"], faults["rates"]) == (7, {"duplicate": 0.25})
 
 
 def test_a_small_screen_needs_no_sideways_scrolling(window, client):

@@ -87,6 +87,8 @@ def test_b2c_pays_a_phone_and_tells_so(client, listener):
     assert result["ReferenceData"]["ReferenceItem"]["Key"] == "QueueTimeoutURL"
     (phone,) = client.control("phones/?phones=254705912645").json()["phones"]
     assert phone["balance"] == 100_010
+    (payout,) = client.control("book/").json()["payouts"]
+    assert (payout["code"], payout["phone"], payout["amount"]) == (result["TransactionID"], "254705912645", 10)
 
 
 def test_a_used_originator_conversation_id_is_refused_and_pays_nobody(client, listener):
@@ -106,6 +108,20 @@ def test_version_1_makes_the_id_itself(client, listener):
     second = b2c(client, "/mpesa/b2c/v1/paymentrequest").json()
 
     assert first["OriginatorConversationID"] != second["OriginatorConversationID"]
+
+
+def test_the_same_seed_gives_the_same_results(start, listener):
+    def told():
+        client = start(seed=42)
+        answers = [b2c(client, "/mpesa/b2c/v1/paymentrequest").json() for _ in range(2)]
+        results = sorted((listener.next()[1]["Result"] for _ in answers), key=lambda each: each["ConversationID"])
+        order = [[item["Key"] for item in each["ResultParameters"]["ResultParameter"]] for each in results]
+        return answers, [each["TransactionID"] for each in results], order
+
+    first, again = told(), told()
+
+    assert first == again
+    assert first[0][0] != first[0][1]
 
 
 @pytest.mark.parametrize(

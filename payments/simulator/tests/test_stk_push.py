@@ -72,7 +72,7 @@ def test_a_prompt_that_is_not_paid_calls_back_without_metadata(client, listener,
             }
         }
     }
-    assert client.control("book/").json() == {"debits": []}
+    assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
 def test_an_ignored_prompt_ends_after_its_minute(start, listener):
