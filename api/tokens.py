@@ -102,7 +102,7 @@ def read(token: str, kind: str) -> Claims:
         if FORBIDDEN_HEADERS & header.keys():
             raise TokenInvalid
         claims = keyring()[header["kid"]].decode(token)
-        if claims["typ"] != kind:
+        if claims["typ"] != kind or "exp" not in claims:
             raise TokenInvalid
         return Claims(uuid.UUID(claims["sid"]), int(claims["sub"]), int(claims.get("gen", 0)))
     except TokenBackendExpiredToken as error:

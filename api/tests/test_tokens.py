@@ -1,0 +1,154 @@
+"""A token is believed for what was signed for it, and for nothing else."""
+
+import base64
+import hmac
+import json
+import uuid
+from datetime import timedelta
+
+import jwt
+import pytest
+from django.conf import settings
+
+from api import tokens
+from api.clock import now
+
+SESSION, PERSON = uuid.UUID(int=7), 42
+OLD_KEY, NEW_KEY = "o" * 40, "n" * 40
+
+
+@pytest.fixture(autouse=True)
+def _two_keys(settings):
+    settings.JWT_KEYS = {"old": {"alg": "HS256", "key": OLD_KEY}, "new": {"alg": "HS256", "key": NEW_KEY}}
+    settings.JWT_ACTIVE_KID = "new"
+    tokens.keyring.cache_clear()
+    yield
+    tokens.keyring.cache_clear()
+
+
+def issued(kind=tokens.ACCESS, *, lives=timedelta(minutes=5), **changed):
+    about = {"session_id": SESSION, "user_id": PERSON, "auth_time": now(), "amr": ["pwd"], "now": now()}
+    return tokens.issue(kind, expires_at=now() + lives, **{**about, **changed})
+
+
+def base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def forged(*, key=NEW_KEY, digest="sha256", header=None, **claims):
+    """A token of anybody's making: a real one's claims, changed or (None) left out, under any header and signature."""
+    real = jwt.decode(issued(), options={"verify_signature": False})
+    kept = {name: value for name, value in {**real, **claims}.items() if value is not None}
+    header = {"alg": "HS256", "kid": "new"} if header is None else header
+    signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, kept))
+    signature = hmac.new(key.encode(), signed.encode(), digest).digest() if key else b""
+    return f"{signed}.{base64url(signature)}"
+
+
+def test_it_says_whose_session_and_which_generation_and_nothing_that_may_change():
+    token = issued(tokens.REFRESH, generation=3)
+
+    said = jwt.decode(token, options={"verify_signature": False})
+    assert set(said) == {"iss", "aud", "sub", "sid", "jti", "typ", "iat", "nbf", "exp", "auth_time", "amr", "gen"}
+    assert (said["iss"], said["aud"], said["typ"]) == (settings.PUBLIC_URL, "kilabu-api", "refresh")
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "new"}
+    assert tokens.read(token, tokens.REFRESH) == tokens.Claims(SESSION, PERSON, 3)
+
+
+def test_no_two_are_alike():
+    assert issued() != issued()
+
+
+def test_a_cookie_of_it_is_one_that_every_browser_keeps():
+    assert len(f"{settings.AUTH_COOKIE_REFRESH}={issued(tokens.REFRESH, amr=['pwd', 'otp'])}") < 4096
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": OLD_KEY},
+        {"key": "x" * 40},
+        {"header": {"alg": "HS256"}},
+        {"header": {"alg": "HS256", "kid": "gone"}},
+        {"header": {"alg": "HS256", "kid": None}},
+        {"header": {"alg": "HS256", "kid": ["new"]}},
+        {"header": {"alg": "HS256", "kid": {"new": 1}}},
+        {"header": {"alg": "HS512", "kid": "new"}, "digest": "sha512"},
+        {"header": {"alg": "none", "kid": "new"}, "key": ""},
+        {"header": {"kid": "new"}},
+        {"header": {"alg": "HS256", "kid": "new", "crit": ["exp"]}},
+        {"header": {"alg": "HS256", "kid": "new", "jku": "https://evil.example/keys"}},
+        {"header": {"alg": "HS256", "kid": "new", "jwk": {"kty": "oct", "k": "eA"}}},
+        {"header": {"alg": "HS256", "kid": "new", "x5u": "https://evil.example/cert"}},
+        {"header": {"alg": "HS256", "kid": "new", "x5c": ["eA"]}},
+        {"header": ["HS256", "new"]},
+        {"iss": "https://evil.example"},
+        {"iss": None},
+        {"aud": "another-api"},
+        {"aud": None},
+        {"typ": "refresh"},
+        {"typ": "pending"},
+        {"typ": None},
+        {"sid": "not-a-uuid"},
+        {"sid": None},
+        {"sub": "somebody"},
+        {"sub": None},
+        {"exp": None},
+        {"gen": "many"},
+        {"gen": []},
+    ],
+    ids=str,
+)
+def test_one_thing_wrong_is_enough(change):
+    with pytest.raises(tokens.TokenInvalid):
+        tokens.read(forged(**change), tokens.ACCESS)
+
+
+def test_nothing_changed_is_believed():
+    assert tokens.read(forged(), tokens.ACCESS) == tokens.Claims(SESSION, PERSON, 0)
+
+
+@pytest.mark.parametrize("text", ["", ".", "a.b.c", "é.é.é", "x" * 5000, "\x00", "eyJhbGciOiJub25lIn0.e30."])
+def test_garbage_is_no_token(text):
+    with pytest.raises(tokens.TokenInvalid):
+        tokens.read(text, tokens.ACCESS)
+
+
+def test_a_body_changed_after_signing_is_refused():
+    (head, _, signature), (_, other, _) = issued().split("."), issued(user_id=1).split(".")
+
+    with pytest.raises(tokens.TokenInvalid):
+        tokens.read(f"{head}.{other}.{signature}", tokens.ACCESS)
+
+
+@pytest.mark.parametrize("kind", [tokens.ACCESS, tokens.REFRESH])
+def test_one_kind_does_not_pass_for_the_other(kind):
+    other = tokens.REFRESH if kind == tokens.ACCESS else tokens.ACCESS
+
+    with pytest.raises(tokens.TokenInvalid):
+        tokens.read(issued(kind), other)
+
+
+def test_clocks_of_two_hosts_may_differ_by_a_few_seconds():
+    assert tokens.read(issued(lives=timedelta(seconds=-5)), tokens.ACCESS)
+    assert tokens.read(issued(now=now() + timedelta(seconds=5)), tokens.ACCESS)
+
+
+def test_by_no_more():
+    with pytest.raises(tokens.TokenExpired):
+        tokens.read(issued(lives=timedelta(seconds=-15)), tokens.ACCESS)
+    with pytest.raises(tokens.TokenInvalid):
+        tokens.read(issued(now=now() + timedelta(seconds=15)), tokens.ACCESS)
+
+
+def test_a_key_that_signs_no_more_still_verifies_until_it_is_removed(settings):
+    settings.JWT_ACTIVE_KID = "old"
+    token = issued()
+    settings.JWT_ACTIVE_KID = "new"
+
+    assert tokens.read(token, tokens.ACCESS)
+
+    del settings.JWT_KEYS["old"]
+    tokens.keyring.cache_clear()
+    with pytest.raises(tokens.TokenInvalid):
+        tokens.read(token, tokens.ACCESS)
