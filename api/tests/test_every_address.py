@@ -8,12 +8,17 @@ from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
+from accounts.tests.factories import UserFactory
+from api.filters import StrictFilterBackend, StrictOrderingFilter
+from api.tests.clients import signed_in
+
 # Open to anyone. Adding to this list is a decision; make it knowingly.
 OPEN = {
     "CsrfView", "LoginView", "LogoutView", "PasswordResetConfirmView", "PasswordResetView", "RefreshView",
     "RegisterView", "ResendView", "VerifyView", "SpectacularAPIView", "SpectacularSwaggerSplitView",
     "MfaRecoveryView", "MfaVerifyView",
 }  # fmt: skip
+PRICE_LIST = {"PlanListView", "PlanDetailView", "PlanGroupListView", "PlanGroupDetailView"}
 UNSAFE = ("post", "put", "patch", "delete")
 
 
@@ -43,9 +48,9 @@ def address(path):
     return f"/{path}"
 
 
-def methods(cls, callback):
+def methods(cls, callback, names=UNSAFE):
     actions = getattr(callback, "actions", None)
-    return [name for name in UNSAFE if (name in actions if actions else hasattr(cls, name))]
+    return [name for name in names if (name in actions if actions else hasattr(cls, name))]
 
 
 def permissions(cls, callback):
@@ -73,7 +78,7 @@ def test_a_view_names_its_permission(path, cls, callback):
 def test_nothing_else_is_open_to_anyone():
     open_views = {cls.__name__ for _, cls, callback in VIEWS if AllowAny in permissions(cls, callback)}
 
-    assert open_views - OPEN <= {"PlanListView", "PlanDetailView", "PlanGroupListView", "PlanGroupDetailView"}
+    assert open_views - OPEN <= PRICE_LIST
     assert open_views >= OPEN
 
 
@@ -93,12 +98,31 @@ def test_an_unsafe_call_of_a_stranger_is_refused(path, cls, callback):
 @pytest.mark.django_db
 @pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
 def test_a_protected_address_answers_401_to_a_stranger(path, cls, callback):
-    if AllowAny in permissions(cls, callback) or "Plan" in cls.__name__ or not hasattr(cls, "get"):
+    if cls.__name__ in OPEN | PRICE_LIST or not methods(cls, callback, ["get"]):
         return
 
     answer = APIClient().get(address(path), secure=True)
 
     assert (answer.status_code, answer["WWW-Authenticate"]) == (401, 'Cookie realm="api"')
+    assert answer.json()["error"]["code"] == "not_authenticated"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("strange", ["9" * 5000, "-1", "%00", "%ED%A0%80", "..%2f", "%25", "x" * 2000, "'", "1e9"])
+def test_a_strange_id_in_an_address_is_not_found_or_bad_and_never_a_fault(strange):
+    client = signed_in(UserFactory(role="Admin"))
+    client.raise_request_exception = False
+
+    answers = {
+        path: client.generic(method.upper(), f"/{re.sub('<[^>]+>', strange, path)}", "{}", "application/json")
+        for path, cls, callback in VIEWS
+        if "<" in path
+        for method in methods(cls, callback, ["get", *UNSAFE])
+    }
+
+    assert len(answers) > 20
+    assert {path for path, answer in answers.items() if answer.status_code not in (400, 404, 405, 409, 414)} == set()
+    assert {answer.json()["status"] for answer in answers.values()} == {"error"}
 
 
 @pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
@@ -109,7 +133,11 @@ def test_a_list_is_bounded_and_names_what_it_orders_by(path, cls, callback):
 
     assert cls.pagination_class is not None, cls.__name__
     assert (cls.pagination_class.max_page_size or 0) <= 100
-    assert getattr(cls, "ordering_fields", None) != "__all__"
+    # Left out, it would be every field there is; a search by $ is a regular expression of the caller's.
+    assert getattr(cls, "ordering_fields", "__all__") != "__all__"
+    assert not [name for name in getattr(cls, "search_fields", None) or () if name.startswith("$")]
+    assert StrictFilterBackend in cls.filter_backends
+    assert StrictOrderingFilter in cls.filter_backends
 
 
 def test_the_default_is_to_ask_who_is_there():
