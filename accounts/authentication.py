@@ -22,4 +22,4 @@ class AdminSessionAuthentication(SessionAuthentication):
         return found
 
     def enforce_csrf(self, request):
-        check_csrf(request)
+        check_csrf(request._request)

@@ -1,5 +1,6 @@
 """Addresses of accounts, under /api/v1/."""
 
+from django.db import transaction
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
@@ -37,6 +38,11 @@ auth = [
     path("mfa/totp/confirm/", factors.TotpConfirmView.as_view(), name="mfa-totp-confirm"),
     path("mfa/recovery-codes/", factors.RecoveryCodesView.as_view(), name="mfa-recovery-codes"),
 ]
+
+# A try that was refused, a session that was ended: what these views write about a refusal must stay, also for who runs
+# them under ATOMIC_REQUESTS. Their services own the transactions.
+for each in auth:
+    transaction.non_atomic_requests(each.callback)
 
 urlpatterns = [
     path("auth/", include(auth)),

@@ -64,7 +64,11 @@ def give_csrf_token(request, response, *, rotate: bool = False) -> str:
     django_request = getattr(request, "_request", request)
     if rotate:
         rotate_token(django_request)
+    is_known = "CSRF_COOKIE" in django_request.META and not django_request.META.get("CSRF_COOKIE_NEEDS_UPDATE")
     token = get_token(django_request)
+    if is_known:
+        # Django would send the same cookie again, and so take back what another tab's log-in has changed meanwhile.
+        django_request.META["CSRF_COOKIE_NEEDS_UPDATE"] = False
     response["X-CSRFToken"] = token
     return token
 

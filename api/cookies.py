@@ -14,13 +14,20 @@ def _flags(path: str, samesite: str) -> dict:
 
 
 def set_session(
-    response: HttpResponse, *, access: str, refresh: str, refresh_expires_at: datetime, remember: bool, now: datetime
+    response: HttpResponse,
+    *,
+    access: str,
+    access_expires_at: datetime,
+    refresh: str,
+    refresh_expires_at: datetime,
+    remember: bool,
+    now: datetime,
 ) -> None:
-    """Set both cookies of a session; without `remember` the browser drops Refresh when it closes."""
+    """Set both cookies of a session; each goes with its token, and Refresh with the browser without `remember`."""
     response.set_cookie(
         settings.AUTH_COOKIE,
         access,
-        max_age=int(settings.ACCESS_LIFETIME.total_seconds()),
+        max_age=int((access_expires_at - now).total_seconds()),
         **_flags("/", settings.AUTH_COOKIE_SAMESITE),
     )
     response.set_cookie(

@@ -54,8 +54,9 @@ class TooMany(DomainError):
 
     status, code, message = 429, "throttled", "Too many requests."
 
-    def __init__(self, message: str | None = None, *, retry_after: int, **kwargs):
+    def __init__(self, message: str | None = None, *, retry_after: int, is_first: bool = False, **kwargs):
         self.retry_after = retry_after
+        self.is_first = is_first  # of its window: the one refusal that an audit needs
         super().__init__(message, **kwargs)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
 from django.db import IntegrityError, InterfaceError, OperationalError
@@ -43,13 +43,9 @@ def envelope(status: int, code: str, message: str, details: list | None = None, 
     return {"status": "error", "error": error, "meta": meta()}
 
 
-def handle(exception: Exception, context: dict, *, keep_writes: bool = False) -> Response:
-    """REST framework's exception handler: answer anything that was raised, and never with an HTML page.
-
-    `keep_writes` is for a view that answers a refusal whose own writes must stay.
-    """
-    if not keep_writes:
-        set_rollback()
+def handle(exception: Exception, context: dict) -> Response:
+    """REST framework's exception handler: answer anything that was raised, and never with an HTML page."""
+    set_rollback()
     error = translate(exception)
     if error.status >= 500:
         report(exception, context)
@@ -86,7 +82,7 @@ def translate(exception: Exception) -> errors.DomainError:
             return refusal(403, exception.get_codes(), exception.detail)
         case PermissionDenied():
             return errors.Forbidden()
-        case Http404() | drf.NotFound():
+        case Http404() | drf.NotFound() | ObjectDoesNotExist():
             return errors.NotFound()
         case drf.Throttled():
             return errors.TooMany(retry_after=int(exception.wait or 1))

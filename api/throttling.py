@@ -33,18 +33,19 @@ def hashed(identifier: str) -> str:
     return hmac.new(settings.SECRET_KEY.encode(), identifier.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def count(key: str, limit: int, window_seconds: int, now: datetime) -> int:
+def count(key: str, limit: int, window_seconds: int, now: datetime, *, refusal: type[TooMany] = TooMany) -> int:
     """Count one more try for `key` and return how many there were in the running window.
 
     Runs in the caller's transaction: count outside of one that may be rolled back.
 
-    :raises TooMany: there were more than `limit`; says in how many seconds the window ends
+    :raises TooMany: or `refusal`: there were more than `limit`; says in how many seconds the window ends
     """
     with connection.cursor() as cursor:
         cursor.execute(COUNT, {"key": key, "now": now, "resets_at": now + timedelta(seconds=window_seconds)})
         counted, resets_at = cursor.fetchone()
     if counted > limit:
-        raise TooMany(retry_after=max(1, int((resets_at - now).total_seconds())))
+        wait = max(1, int((resets_at - now).total_seconds()))
+        raise refusal(retry_after=wait, is_first=counted == limit + 1)
     return counted
 
 

@@ -21,7 +21,8 @@ from api.errors import Invalid
 
 LIFETIME = timedelta(minutes=10)
 TRIES = 5
-SENDS_PER_ADDRESS, SENDS_WINDOW = 5, 60 * 60  # seconds
+# How many codes within how many seconds. Five tries each make fifty guesses a day at a million.
+SENDS_PER_ADDRESS = {60 * 60: 5, 24 * 60 * 60: 10}
 
 TEXTS = {
     CodePurpose.VERIFY: "{code} is your {club} code. It works for 10 minutes. Tell it to nobody.",
@@ -56,7 +57,8 @@ def count_send(address: str, now: datetime) -> None:
 
     :raises TooMany: too many codes were sent to this address
     """
-    throttling.count(f"code:{throttling.hashed(address)}", SENDS_PER_ADDRESS, SENDS_WINDOW, now)
+    for window, sends in SENDS_PER_ADDRESS.items():
+        throttling.count(f"code:{window}:{throttling.hashed(address)}", sends, window, now)
 
 
 def end_open(*, user: CustomUser, now: datetime, purpose: CodePurpose | None = None) -> None:

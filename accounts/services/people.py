@@ -128,7 +128,9 @@ def confirm_password_reset(*, identifier: str, code: str, password: str, caller:
     """Set a new password by a code; every session ends, and nobody is logged in.
 
     :raises InvalidOrExpiredKey: whatever is wrong with the code
+    :raises TooMany: too many tries from one place
     """
+    throttling.count(f"verify:{caller.ip}", VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW, now)
     user = codes.redeem(user=find(identifier), purpose=CodePurpose.RESET, code=code, now=now).user
     with transaction.atomic():
         user.set_password(password)
@@ -143,12 +145,14 @@ def change_password(*, session: LoginSession, current: str, new: str, caller: Ca
     """Change the password; every other session ends, and this one is exchanged for a new one.
 
     :raises ReauthRequired: the current password is not right
+    :raises TooManyAttempts: tries here and at log-in count together
     """
     user = session.user
-    sessions.limit_tries(user.username, caller, now)
+    sessions.limit_tries(user.username, user, caller, now)
     if not user.check_password(current):
         audit.record("password_changed", user=user, caller=caller, now=now, outcome="refused")
         raise ReauthRequired
+    sessions.forget_tries(user.username, caller)
     with transaction.atomic():
         user.set_password(new)
         user.save(update_fields=["password"])

@@ -18,8 +18,8 @@ from api import throttling, tokens
 from api.authentication import SessionRevoked
 from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
 
-# Tries at one identifier from one address, at one identifier from anywhere, and from one address.
-TRIES_PER_PAIR, TRIES_PER_IDENTIFIER, TRIES_PER_ADDRESS = 5, 50, 100
+# Tries at one name from one place, at one person (by any of their names) from anywhere, and from one place.
+TRIES_PER_PAIR, TRIES_PER_PERSON, TRIES_PER_PLACE = 5, 50, 100
 TRIES_WINDOW = 15 * 60  # seconds
 VERSION = re.compile(r"[0-9][0-9._]*")
 
@@ -28,6 +28,12 @@ class InvalidCredentials(Unauthenticated):
     """Wrong password, unknown name and inactive account alike."""
 
     code, message = "invalid_credentials", "The name or the password is not right."
+
+
+class TooManyAttempts(TooMany):
+    """A name or a place was tried too often, whether there is such a person or not."""
+
+    code, message = "too_many_attempts", "That was tried too often. Please wait a while."
 
 
 class NotVerified(Forbidden):
@@ -73,29 +79,34 @@ def log_in(
 
     :raises InvalidCredentials: unknown, wrong or inactive, told alike
     :raises NotVerified: the password is right, the address is not confirmed yet
-    :raises TooMany: too many tries; the same for names that do not exist
+    :raises TooManyAttempts: the same for names that do not exist
     """
     user = check_password(identifier=identifier, password=password, caller=caller, now=now)
     if not user.is_verified:
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
         raise NotVerified
-    if factors.has_second_factor(user):
-        return factors.challenge(user=user, remember=remember, now=now)
-    return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
+    with transaction.atomic():
+        # Hashing takes a while: a password that was changed meanwhile, which ended all sessions, opens none.
+        if factors.lock(user.pk).password != user.password:
+            raise InvalidCredentials
+        if factors.has_second_factor(user):
+            return factors.challenge(user=user, remember=remember, now=now)
+        return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
 
 
 def check_password(*, identifier: str, password: str, caller: Caller, now: datetime) -> CustomUser:
     """Return whose name and password these are. Every log-in by password begins here, the admin's too.
 
     :raises InvalidCredentials: unknown, wrong or inactive, told alike
-    :raises TooMany: too many tries; the same for names that do not exist
+    :raises TooManyAttempts: the same for names that do not exist
     """
-    limit_tries(identifier, caller, now)
+    person = find(identifier)
+    limit_tries(identifier, person, caller, now)
     user = authenticate(None, username=identifier, password=password)
     if user is None:
         audit.record(
             "login",
-            user=find(identifier),  # theirs to see, also when it was not them
+            user=person,  # theirs to see, also when it was not them
             caller=caller,
             now=now,
             outcome="refused",
@@ -122,24 +133,38 @@ def finish_log_in(*, token: str | None, method: str, code: str, caller: Caller, 
     raise factors.MfaInvalid
 
 
-def limit_tries(identifier: str, caller: Caller, now: datetime) -> None:
-    """Count a try. Strangers who use up an identifier's tries lock nobody out of the places they log in from.
+def limit_tries(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> None:
+    """Count a try at a name, which is this person's or nobody's.
 
-    :raises TooMany: too many tries; the same for names that do not exist
+    Strangers who use up the tries of a person or of a place lock nobody out of where they have logged in before: there,
+    the few tries of name and place together are the only limit.
+
+    :raises TooManyAttempts: the same for names that do not exist
     """
-    throttling.count(f"login:address:{caller.ip}", TRIES_PER_ADDRESS, TRIES_WINDOW, now)
-    throttling.count(_pair(identifier, caller), TRIES_PER_PAIR, TRIES_WINDOW, now)
-    try:
-        throttling.count(f"login:identifier:{throttling.hashed(identifier)}", TRIES_PER_IDENTIFIER, TRIES_WINDOW, now)
-    except TooMany:
-        if not _is_known_place(identifier, caller):
+    pair = _pair(identifier, caller)
+    whom = f"person:{person.pk}" if person else f"name:{throttling.hashed(identifier)}"
+    # In this order: one place alone cannot use up a person's tries.
+    limits = {
+        f"login:place:{caller.ip}": TRIES_PER_PLACE,
+        pair: TRIES_PER_PAIR,
+        f"login:{whom}": TRIES_PER_PERSON,
+    }
+    for key, limit in limits.items():
+        try:
+            throttling.count(key, limit, TRIES_WINDOW, now, refusal=TooManyAttempts)
+        except TooManyAttempts as refused:
+            if key != pair and _is_known_place(person, caller):
+                continue
+            if refused.is_first:
+                hashed = throttling.hashed(identifier)
+                about = {"outcome": "refused", "reason": refused.code, "identifier": hashed}
+                audit.record("login", user=person, caller=caller, now=now, **about)
             raise
 
 
-def _is_known_place(identifier: str, caller: Caller) -> bool:
-    """Say whether the person has logged in from this address before; the pair's own few tries still hold there."""
-    user = find(identifier)
-    return user is not None and LoginSession.objects.filter(user=user, ip=caller.ip).exists()
+def _is_known_place(person: CustomUser | None, caller: Caller) -> bool:
+    """Say whether the person has logged in from this address before."""
+    return LoginSession.objects.filter(user=person, ip=caller.ip).exists()
 
 
 def forget_tries(identifier: str, caller: Caller) -> None:

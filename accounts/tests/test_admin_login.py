@@ -79,9 +79,9 @@ def test_unknown_wrong_inactive_and_not_staff_are_told_alike_and_audited(client,
 def test_the_sixth_wrong_try_waits_in_the_admin_and_on_the_api_alike(client, owner):
     answers = [log_in(client, owner, password="wrong-password") for _ in range(6)]
 
-    assert shown(answers[-1]) == ["Too many requests."]
+    assert shown(answers[-1]) == ["That was tried too often. Please wait a while."]
     api = browser().post(f"{AUTH}login/", {"identifier": owner.username, "password": PASSWORD})
-    assert code_in(api) == (429, "throttled")
+    assert code_in(api) == (429, "too_many_attempts")
 
 
 def test_who_has_a_second_factor_is_asked_for_it(client, owner):

@@ -2,19 +2,31 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 
-from accounts.models import Authenticator, LoginSession
-from accounts.services import enrolment, factors, sessions
+from accounts.models import Authenticator, LoginSession, PendingLogin, SecurityEvent
+from accounts.services import enrolment, factors, people, sessions
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import PASSWORD, UserFactory
 from api.authentication import SessionRevoked
 from api.clock import now
+from api.tests.clients import BrowserClient, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+REFRESH, LOGOUT, ME = "/api/v1/auth/refresh/", "/api/v1/auth/logout/", "/api/v1/auth/me/"
+
+
+@pytest.fixture(params=[False, True], ids=["services' transactions", "ATOMIC_REQUESTS"])
+def atomic_requests(request):
+    """Each test that asks for this runs twice: as we run, and as who puts every request into a transaction."""
+    connection.settings_dict["ATOMIC_REQUESTS"] = request.param
+    yield
+    connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 def at_once(*calls):
@@ -45,6 +57,83 @@ def test_twenty_tabs_that_refresh_at_once_rotate_once_and_all_stay_in():
 
     assert sorted(answer.rotated for answer in answers) == [False] * 19 + [True]
     assert LoginSession.objects.get().generation == 1
+
+
+def tabs_of(client, count):
+    """Return clients with the cookies and the CSRF token of one browser."""
+    tabs = [BrowserClient() for _ in range(count)]
+    for tab in tabs:
+        tab.cookies.load({name: cookie.value for name, cookie in client.cookies.items()})
+        tab.csrf_token = client.csrf_token
+    return tabs
+
+
+def test_twenty_refreshes_of_one_browser_at_once_rotate_once_and_all_stay_in(atomic_requests):
+    tabs = tabs_of(signed_in(UserFactory()), 20)
+
+    answers = at_once(*[lambda tab=tab: tab.post(REFRESH) for tab in tabs])
+
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert LoginSession.objects.get().generation == 1
+    assert SecurityEvent.objects.filter(event="refresh").count() == 1
+    assert [tab.get(ME).status_code for tab in tabs] == [200] * 20
+    # Only the tab that rotated the session changed the CSRF token.
+    assert len({answer.cookies["csrftoken"].value for answer in answers if "csrftoken" in answer.cookies}) == 1
+
+
+def test_twenty_replays_at_once_after_the_grace_end_the_session_once(atomic_requests):
+    client = signed_in(UserFactory())
+    thieves = tabs_of(client, 20)
+    client.post(REFRESH)
+    LoginSession.objects.update(rotated_at=now() - timedelta(seconds=11))
+
+    answers = at_once(*[lambda tab=tab: tab.post(REFRESH) for tab in thieves])
+
+    codes = {answer.json()["error"]["code"] for answer in answers}
+    assert codes <= {"refresh_reused", "session_revoked", "csrf_failed"}
+    assert "refresh_reused" in codes
+    assert SecurityEvent.objects.filter(event="refresh_reused").count() == 1
+    assert LoginSession.objects.get().revoke_reason == "refresh_reused"
+    assert client.get(ME).status_code == 401
+    assert client.post(REFRESH).json()["error"]["code"] == "session_revoked"
+
+
+def test_after_a_logout_during_refreshes_nobody_is_in(atomic_requests):
+    client = signed_in(UserFactory())
+    leaving, *tabs = tabs_of(client, 8)
+
+    at_once(lambda: leaving.post(LOGOUT), *[lambda tab=tab: tab.post(REFRESH) for tab in tabs])
+
+    assert LoginSession.objects.get().revoked_at is not None
+    assert [tab.get(ME).status_code for tab in (client, *tabs)] == [401] * 8
+
+
+@pytest.mark.parametrize("has_app", [False, True])
+def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(monkeypatch, has_app):
+    user = UserFactory()
+    if has_app:
+        authenticator_of(user)
+    session = sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+    changing = []
+
+    def meanwhile(person):
+        # The log-in has found the old password right and is about to open a session.
+        changing.append(threading.Thread(target=change_password, args=[session]))
+        changing[0].start()
+        changing[0].join(timeout=0.5)
+        return has_app
+
+    monkeypatch.setattr(factors, "has_second_factor", meanwhile)
+    sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
+    changing[0].join()
+
+    assert LoginSession.objects.filter(revoked_at=None).count() == 1  # that of who changed it
+    assert not PendingLogin.objects.filter(used_at=None).exists()
+
+
+def change_password(session):
+    people.change_password(session=session, current=PASSWORD, new="another-long-password", caller=Caller(), now=now())
+    connection.close()
 
 
 def test_a_logout_during_a_refresh_wins():

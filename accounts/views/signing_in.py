@@ -41,6 +41,7 @@ def signed_in(request, tokens: sessions.Tokens, body: dict, *, at) -> Response:
     cookies.set_session(
         response,
         access=tokens.access,
+        access_expires_at=tokens.access_expires_at,
         refresh=tokens.refresh,
         refresh_expires_at=tokens.refresh_expires_at,
         remember=tokens.session.remember,
@@ -130,8 +131,7 @@ class RefreshView(OpenView):
                 token=request.COOKIES.get(settings.AUTH_COOKIE_REFRESH), caller=caller_of(request), now=at
             )
         except Unauthenticated as error:
-            # Answered, not raised: what the service wrote must be kept under ATOMIC_REQUESTS too.
-            response = handle(error, {"request": request, "view": self}, keep_writes=True)
+            response = handle(error, {"request": request, "view": self})
             cookies.clear_session(response)
             return response
         body = {"access_expires_at": tokens.access_expires_at, "refresh_expires_at": tokens.refresh_expires_at}

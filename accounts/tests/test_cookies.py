@@ -1,0 +1,205 @@
+"""The session travels in cookies that no script can read, and in nothing else."""
+
+from datetime import timedelta
+
+import pytest
+
+from accounts.models import LoginSession
+from accounts.services.sessions import tokens_for
+from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.tests.clients import ORIGIN, browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+ME = f"{AUTH}me/"
+TOKENS = ("Authentication", "Refresh")
+
+
+def access_token_of(session, *, age):
+    return tokens_for(session, now=now() - age).access
+
+
+def flags(cookie):
+    return {name: cookie[name] for name in ("path", "domain", "httponly", "secure", "samesite", "max-age")}
+
+
+ONLY_HERE = {"domain": "", "httponly": True, "secure": True}
+
+
+def test_each_cookie_is_as_narrow_and_as_short_as_it_can_be():
+    answer = browser().post(f"{AUTH}login/", {"identifier": UserFactory().username, "password": PASSWORD})
+
+    assert {name: flags(cookie) for name, cookie in answer.cookies.items()} == {
+        "Authentication": {"path": "/", "samesite": "Lax", "max-age": 300, **ONLY_HERE},
+        "Refresh": {"path": AUTH, "samesite": "Strict", "max-age": 14 * 24 * 3600, **ONLY_HERE},
+        "csrftoken": {"path": "/", "samesite": "Lax", "max-age": 31449600, **ONLY_HERE},
+    }
+
+
+def test_a_cookie_lives_no_longer_than_its_session():
+    client = signed_in(UserFactory())
+    LoginSession.objects.update(absolute_expires_at=now() + timedelta(seconds=100))
+
+    answer = client.post(f"{AUTH}refresh/")
+
+    assert {name: 98 <= answer.cookies[name]["max-age"] <= 100 for name in TOKENS} == dict.fromkeys(TOKENS, True)
+
+
+def test_the_names_are_settings(settings):
+    settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH = "__Host-Authentication", "__Secure-Refresh"
+    settings.CSRF_COOKIE_NAME = "__Host-csrftoken"
+    client = signed_in(UserFactory())
+
+    assert client.get(ME).status_code == 200
+    assert client.post(f"{AUTH}refresh/").status_code == 200
+    assert set(client.cookies) == {"__Host-Authentication", "__Secure-Refresh", "__Host-csrftoken"}
+
+
+def test_what_deletes_a_cookie_is_what_set_it():
+    client = signed_in(UserFactory())
+    were = {name: flags(client.cookies[name]) for name in TOKENS}
+
+    answer = client.post(f"{AUTH}logout/")
+
+    assert {name: flags(answer.cookies[name]) for name in TOKENS} == {
+        name: {**were[name], "max-age": 0} for name in TOKENS
+    }
+    assert [answer.cookies[name].value for name in TOKENS] == ["", ""]
+
+
+def test_no_answer_tells_a_token_anywhere_else():
+    user = UserFactory()
+    device = authenticator_of(user)
+    client = asked_for_a_code(user)
+    answers = [
+        client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)}),
+        client.get(ME),
+        client.get(f"{AUTH}sessions/"),
+        client.get(f"{AUTH}security-events/"),
+        client.post(f"{AUTH}refresh/"),
+        client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"}),
+        client.post(f"{AUTH}logout/"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200] * 7
+    for answer in answers:
+        told = answer.content.decode() + str(dict(answer.headers))
+        assert "eyJ" not in told
+
+
+def test_a_bearer_token_is_ignored():
+    client = signed_in(UserFactory())
+    stranger = browser()
+
+    answer = stranger.get(ME, headers={"Authorization": f"Bearer {client.cookies['Authentication'].value}"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
+
+
+def test_a_refresh_token_in_the_body_is_ignored():
+    client = signed_in(UserFactory())
+    stranger = browser()
+
+    answer = stranger.post(f"{AUTH}refresh/", {"refresh": client.cookies["Refresh"].value})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "refresh_missing")
+
+
+def test_of_a_doubled_cookie_one_is_believed_and_the_other_does_no_harm():
+    token = signed_in(UserFactory()).cookies["Authentication"].value
+    stranger = browser()
+
+    for header, status in (
+        (f"Authentication=garbage; Authentication={token}", 200),
+        (f"Authentication={token}; Authentication=garbage", 401),
+    ):
+        stranger.cookies.clear()
+        assert stranger.get(ME, HTTP_COOKIE=header).status_code == status
+
+
+@pytest.mark.parametrize("cookie", ["Refresh", "Authentication"])
+def test_one_cookies_token_is_not_the_others(cookie):
+    client = signed_in(UserFactory())
+    client.cookies["Authentication"], client.cookies["Refresh"] = [
+        client.cookies[name].value for name in ("Refresh", "Authentication")
+    ]
+
+    answer = client.get(ME) if cookie == "Authentication" else client.post(f"{AUTH}refresh/")
+
+    code = "token_invalid" if cookie == "Authentication" else "refresh_invalid"
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
+
+
+def test_a_token_of_a_session_that_is_somebody_elses_is_refused():
+    mine, theirs = UserFactory(), UserFactory()
+    client = signed_in(mine)
+    LoginSession.objects.update(user=theirs)
+
+    assert client.get(ME).json()["error"]["code"] == "session_revoked"
+    assert client.post(f"{AUTH}refresh/").json()["error"]["code"] == "session_revoked"
+
+
+def test_a_token_of_a_session_that_is_gone_is_refused():
+    client = signed_in(UserFactory())
+    LoginSession.objects.all().delete()
+
+    assert client.get(ME).json()["error"]["code"] == "session_revoked"
+
+
+@pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
+def test_a_session_ends_by_itself_however_young_its_tokens_are(limit):
+    client = signed_in(UserFactory())
+    LoginSession.objects.update(**{limit: now() - timedelta(seconds=1)})
+
+    assert client.get(ME).json()["error"]["code"] == "session_revoked"
+    assert client.post(f"{AUTH}refresh/").json()["error"]["code"] == "session_revoked"
+
+
+@pytest.mark.parametrize("token", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.e30."])
+def test_a_token_that_is_none_costs_no_statement(django_assert_num_queries, token):
+    client = browser()
+    client.cookies["Authentication"] = token
+
+    with django_assert_num_queries(0):
+        answer = client.get(ME)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "token_invalid")
+    assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
+
+
+def test_a_token_whose_time_is_over_says_so():
+    client = signed_in(UserFactory())
+    session = LoginSession.objects.get()
+    client.cookies["Authentication"] = access_token_of(session, age=timedelta(seconds=400))
+
+    answer = client.get(ME)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "token_expired")
+
+
+@pytest.mark.parametrize("stale", ["garbage", "expired"])
+def test_a_stale_access_cookie_stands_in_nobodys_way_to_log_in_refresh_or_log_out(stale):
+    user = UserFactory()
+    client = signed_in(user)
+    session = LoginSession.objects.get()
+    old = "x.y.z" if stale == "garbage" else access_token_of(session, age=timedelta(seconds=400))
+
+    for path, body in (("refresh/", {}), ("logout/", {}), ("login/", {"identifier": user.email, "password": PASSWORD})):
+        client.cookies["Authentication"] = old
+        assert client.post(f"{AUTH}{path}", body).status_code == 200
+
+    session.refresh_from_db()
+    assert session.revoke_reason == "logout"
+
+
+def test_another_origin_is_told_by_referer_or_origin():
+    client = browser()
+    body = {"identifier": UserFactory().username, "password": PASSWORD}
+
+    refused = client.post(f"{AUTH}login/", body, HTTP_ORIGIN="https://evil.example")
+    without = client.post(f"{AUTH}login/", body, HTTP_REFERER="")
+    ours = client.post(f"{AUTH}login/", body, HTTP_ORIGIN=ORIGIN)
+
+    assert [answer.status_code for answer in (refused, without, ours)] == [403, 403, 200]

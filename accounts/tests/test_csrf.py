@@ -1,0 +1,148 @@
+"""The CSRF token: told by header and body, asked for by every unsafe call, changed by what changes who is there."""
+
+import logging
+
+import pytest
+
+from accounts.authentication import AdminSessionAuthentication
+from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.authentication import CookieJWTAuthentication
+from api.tests.clients import BrowserClient, browser, signed_in
+from api.tests.test_every_address import VIEWS, address, methods
+
+pytestmark = pytest.mark.django_db
+
+
+def secret(client):
+    return client.cookies["csrftoken"].value
+
+
+def test_asking_again_tells_another_mask_of_the_same_secret():
+    client = browser()
+    before, first = secret(client), client.csrf_token
+
+    answer = client.get(f"{AUTH}csrf/")
+
+    assert answer.json()["data"]["csrf_token"] == answer["X-CSRFToken"] != first
+    assert secret(client) == before
+    # Sent again, the old one could take back what another tab's log-in changes at this moment.
+    assert "csrftoken" not in answer.cookies
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_a_secret_that_cannot_be_one_is_replaced():
+    client = BrowserClient()
+    client.cookies["csrftoken"] = "not a secret"
+
+    client.get(f"{AUTH}csrf/")
+
+    assert len(secret(client)) == 32
+
+
+def changing_calls(client, user):
+    yield "login", lambda: client.post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+    yield "refresh", lambda: client.post(f"{AUTH}refresh/")
+    change = {"current": PASSWORD, "new": "another-long-password"}
+    yield "password change", lambda: client.post(f"{AUTH}password/change/", change)
+    yield "logout", lambda: client.post(f"{AUTH}logout/")
+
+
+def test_the_secret_changes_with_who_is_there_and_the_answer_tells_the_new_token():
+    client = browser()
+
+    for name, call in changing_calls(client, UserFactory()):
+        before = secret(client)
+        answer = call()
+        assert answer.status_code == 200, name
+        assert answer.json()["data"]["csrf_token"] == answer["X-CSRFToken"], name
+        assert secret(client) != before, name
+
+
+def test_the_second_step_of_a_login_changes_it_too():
+    user = UserFactory()
+    device = authenticator_of(user)
+    client = asked_for_a_code(user)
+    before = secret(client)
+
+    answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
+
+    assert answer.json()["data"]["csrf_token"] == answer["X-CSRFToken"]
+    assert secret(client) != before
+
+
+def test_a_twins_refresh_changes_nothing():
+    client = signed_in(UserFactory())
+    refresh = client.cookies["Refresh"].value
+    client.post(f"{AUTH}refresh/")
+    client.cookies["Refresh"] = refresh
+
+    answer = client.post(f"{AUTH}refresh/")
+
+    assert (answer.status_code, "csrftoken" in answer.cookies) == (200, False)
+
+
+def test_a_tab_with_the_old_token_asks_for_the_new_one_and_goes_on():
+    client = signed_in(UserFactory())
+    old = client.csrf_token
+    client.post(f"{AUTH}refresh/")
+    client.csrf_token = old
+
+    refused = client.post(f"{AUTH}logout-all/")
+    client.get(f"{AUTH}csrf/")
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "csrf_failed")
+    assert client.post(f"{AUTH}logout-all/").status_code == 200
+
+
+@pytest.mark.parametrize("token", [None, "", "x", "x" * 32, "x" * 64, "é" * 32, "x" * 10_000])
+def test_a_wrong_token_is_refused_in_fixed_words_and_the_reason_logged(caplog, token):
+    client = signed_in(UserFactory())
+    client.csrf_token = token
+    caplog.set_level(logging.WARNING)
+
+    answer = client.patch(f"{AUTH}me/", {"first_name": "Mallory"})
+
+    assert answer.status_code == 403
+    assert answer.json()["error"] == {
+        "type": "permission_error",
+        "code": "csrf_failed",
+        "message": "Please fetch a new CSRF token and try again.",
+        "details": [],
+    }
+    assert "CSRF check failed: CSRF token" in caplog.text
+
+
+def test_a_token_of_another_browser_is_refused():
+    client = signed_in(UserFactory())
+    client.csrf_token = browser().csrf_token
+
+    assert client.post(f"{AUTH}logout-all/").status_code == 403
+
+
+def test_without_a_good_session_the_answer_is_401_whatever_the_token():
+    client = signed_in(UserFactory())
+    client.cookies["Authentication"] = "x.y.z"
+    client.csrf_token = None
+
+    assert client.post(f"{AUTH}logout-all/").status_code == 401
+
+
+@pytest.mark.parametrize("by", [CookieJWTAuthentication, AdminSessionAuthentication])
+def test_no_unsafe_call_of_an_administrator_passes_without_it(by):
+    user = UserFactory(role="Admin", is_staff=True)
+    client = signed_in(user) if by is CookieJWTAuthentication else browser()
+    if by is AdminSessionAuthentication:
+        client.force_login(user)
+    client.csrf_token = None
+
+    answers = {
+        f"{method} {path}": (answer.status_code, answer.json().get("error", {}).get("code"))
+        for path, cls, callback in VIEWS
+        for method in methods(cls, callback)
+        if any(issubclass(each, by) for each in cls.authentication_classes)
+        for answer in [getattr(client, method)(address(path), {})]
+    }
+
+    assert len(answers) > 35
+    assert {call for call, answer in answers.items() if answer != (403, "csrf_failed")} == set()

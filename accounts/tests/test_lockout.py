@@ -1,0 +1,225 @@
+"""Guessing is slow for strangers, and shuts no member out of where they log in from."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import OneTimeCode, SecurityEvent
+from accounts.services import codes, people, sessions
+from accounts.tests.authenticators import AUTH
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.errors import TooMany
+from api.models import Counter
+from api.tests.clients import browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+HERE, ELSEWHERE = "127.0.0.1", "10.0.0.1"
+
+
+def try_to_log_in(identifier, password="not-the-password", *, place=ELSEWHERE, **extra):
+    body = {"identifier": identifier, "password": password}
+    return browser().post(f"{AUTH}login/", body, REMOTE_ADDR=place, **extra)
+
+
+def statuses(*answers):
+    return [answer.status_code for answer in answers]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_name_tried_too_often_is_told_alike_whether_there_is_such_a_person(is_known):
+    name = UserFactory().username if is_known else "nobody"
+
+    *_, answer = [try_to_log_in(name) for _ in range(6)]
+
+    wait = answer.json()["error"]["retry_after"]
+    assert answer.status_code == 429
+    assert 0 < wait <= 15 * 60
+    assert answer["Retry-After"] == str(wait)
+    assert answer.json()["error"] == {
+        "type": "rate_limit_error",
+        "code": "too_many_attempts",
+        "message": "That was tried too often. Please wait a while.",
+        "details": [],
+        "retry_after": wait,
+    }
+
+
+def test_after_a_quarter_of_an_hour_one_may_try_again():
+    user = UserFactory()
+    for _ in range(6):
+        try_to_log_in(user.username)
+
+    Counter.objects.update(resets_at=now() - timedelta(seconds=1))
+
+    assert try_to_log_in(user.username, PASSWORD).status_code == 200
+
+
+def test_a_persons_names_count_together(monkeypatch):
+    monkeypatch.setattr(sessions, "TRIES_PER_PERSON", 6)
+    user = UserFactory()
+    names = [user.username, user.email, user.phone_number]
+
+    answers = [try_to_log_in(names[n % 3], place=f"10.0.0.{n}") for n in range(7)]
+
+    assert statuses(*answers) == [401] * 6 + [429]
+
+
+def test_one_place_alone_cannot_use_up_a_persons_tries(monkeypatch):
+    monkeypatch.setattr(sessions, "TRIES_PER_PERSON", 8)
+    user = UserFactory()
+    for _ in range(20):
+        try_to_log_in(user.username, place="10.0.0.66")
+
+    assert try_to_log_in(user.username, PASSWORD).status_code == 200
+
+
+def test_a_stranger_beside_a_member_shuts_out_neither_the_member_nor_the_front_desk(monkeypatch):
+    monkeypatch.setattr(sessions, "TRIES_PER_PLACE", 3)
+    member, newcomer = UserFactory(), UserFactory()
+    signed_in(member)
+    Counter.objects.all().delete()
+    for n in range(4):
+        try_to_log_in(f"nobody{n}", place=HERE)
+
+    assert try_to_log_in(member.username, PASSWORD, place=HERE).status_code == 200
+    assert try_to_log_in(newcomer.username, PASSWORD, place=HERE).status_code == 429
+
+
+def test_a_known_place_has_its_few_tries_all_the_same(monkeypatch):
+    monkeypatch.setattr(sessions, "TRIES_PER_PERSON", 1)
+    monkeypatch.setattr(sessions, "TRIES_PER_PLACE", 1)
+    user = UserFactory()
+    signed_in(user)
+
+    answers = [try_to_log_in(user.username, place=HERE) for _ in range(6)]
+
+    assert statuses(*answers) == [401] * 5 + [429]
+
+
+def test_the_client_cannot_choose_the_place():
+    user = UserFactory()
+
+    answers = [try_to_log_in(user.username, HTTP_X_FORWARDED_FOR=f"10.9.9.{n}") for n in range(6)]
+
+    assert statuses(*answers) == [401] * 5 + [429]
+
+
+def test_the_right_password_begins_the_count_of_this_place_anew():
+    user = UserFactory()
+    for _ in range(4):
+        try_to_log_in(user.username)
+    try_to_log_in(user.username, PASSWORD)
+
+    assert statuses(*[try_to_log_in(user.username) for _ in range(5)]) == [401] * 5
+
+
+def test_a_lockout_is_in_the_audit_once_and_for_its_person_to_see():
+    user = UserFactory()
+    for _ in range(9):
+        try_to_log_in(user.email)
+
+    locked = SecurityEvent.objects.filter(event="login", detail__reason="too_many_attempts")
+    assert [(event.user, event.actor, event.outcome, event.ip) for event in locked] == [
+        (user, None, "refused", ELSEWHERE)
+    ]
+
+
+def test_unknown_wrong_and_inactive_cost_the_same_statements():
+    user, inactive = UserFactory(), UserFactory(is_active=False)
+    costs = {}
+    for who, name in {"unknown": "nobody", "wrong": user.username, "inactive": inactive.username}.items():
+        client = browser()
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            answer = client.post(f"{AUTH}login/", {"identifier": name, "password": "no"}, REMOTE_ADDR=ELSEWHERE)
+        costs[who] = answer.status_code, [query["sql"].split()[0] for query in asked.captured_queries]
+
+    assert costs["unknown"] == costs["wrong"] == costs["inactive"]
+
+
+def test_the_current_password_is_no_easier_to_guess_than_at_login():
+    user = UserFactory()
+    client = signed_in(user)
+    change = {"current": "wrong", "new": "another-long-password"}
+
+    answers = [client.post(f"{AUTH}password/change/", change) for _ in range(6)]
+
+    assert statuses(*answers) == [401] * 5 + [429]
+    assert answers[-1].json()["error"]["code"] == "too_many_attempts"
+
+
+@pytest.mark.parametrize("path", ["verify/", "password/reset/confirm/"])
+def test_one_place_cannot_try_codes_for_ever(monkeypatch, path):
+    monkeypatch.setattr(people, "VERIFICATIONS_PER_ADDRESS", 3)
+    client = browser()
+
+    answers = [
+        client.post(f"{AUTH}{path}", {"identifier": f"0712{n:06d}", "password": PASSWORD, "code": "123456"})
+        for n in range(4)
+    ]
+
+    assert statuses(*answers) == [400] * 3 + [429]
+
+
+def test_a_number_is_sent_five_codes_an_hour_and_ten_a_day():
+    user, hour = UserFactory(), timedelta(hours=1, seconds=1)
+
+    def sent(at):
+        try:
+            codes.request(user=user, purpose="reset", address=user.phone_number, now=at)
+            return True
+        except TooMany:
+            return False
+
+    began = now()
+    counts = [sum(sent(began + n * hour) for _ in range(7)) for n in range(4)]
+
+    assert counts == [5, 5, 0, 0]
+    assert sent(began + timedelta(days=1, seconds=1))
+    assert OneTimeCode.objects.count() == 11
+
+
+def test_strangers_lock_nobody_out_of_where_they_log_in(monkeypatch):
+    monkeypatch.setattr(sessions, "TRIES_PER_PERSON", 6)
+    user = UserFactory()
+    signed_in(user)
+
+    def try_from(address, password):
+        client = browser()
+        body = {"identifier": user.username, "password": password}
+        return client.post(f"{AUTH}login/", body, REMOTE_ADDR=address).status_code
+
+    assert [try_from(f"10.0.0.{n}", "no") for n in range(8)] == [401] * 5 + [429] * 3
+    assert try_from("10.0.1.1", PASSWORD) == 429
+    assert try_from("127.0.0.1", PASSWORD) == 200
+
+
+def test_another_spelling_of_a_number_is_not_another_five_tries():
+    UserFactory(phone_number="254712345678")
+    client = browser()
+    spellings = ["0712345678", "0712 345678", "254712345678", "+254712345678", "0712-345-678", "0712.345.678"]
+
+    answers = [client.post(f"{AUTH}login/", {"identifier": typed, "password": "no"}) for typed in spellings]
+
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+
+
+def test_who_knows_the_password_may_log_in_as_often_as_they_like():
+    user = UserFactory()
+
+    for _ in range(7):
+        signed_in(user)  # asserts that it is let in
+
+
+@pytest.mark.parametrize("path", ["password/reset/", "verify/resend/"])
+def test_one_place_cannot_have_codes_sent_to_everybody(path):
+    client = browser()
+
+    answers = [client.post(f"{AUTH}{path}", {"identifier": f"0712{n:06d}"}) for n in range(31)]
+
+    assert [answer.status_code for answer in answers] == [202] * 30 + [429]

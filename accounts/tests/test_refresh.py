@@ -1,0 +1,224 @@
+"""Staying in: one refresh token at a time, ten seconds of patience, and the end of a session that was copied."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from accounts.models import CustomUser, LoginSession, Notice, SecurityEvent
+from accounts.services import sessions
+from accounts.tests.authenticators import AUTH
+from accounts.tests.factories import PASSWORD, UserFactory
+from api import tokens
+from api.clock import now
+from api.tests.clients import browser, signed_in
+
+pytestmark = pytest.mark.django_db
+
+REFRESH, ME = f"{AUTH}refresh/", f"{AUTH}me/"
+
+
+def refused(answer):
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
+    # Cleared by the same cookies' paths and flags: the client is logged out for certain.
+    assert [answer.cookies[name].value for name in ("Authentication", "Refresh")] == ["", ""]
+    return answer.json()["error"]["code"]
+
+
+def after(seconds):
+    """Let the last rotation be so long ago."""
+    LoginSession.objects.update(rotated_at=now() - timedelta(seconds=seconds))
+
+
+def replayed(client, token):
+    client.cookies["Refresh"] = token
+    return client.post(REFRESH)
+
+
+def test_without_a_token_there_is_nothing_to_refresh():
+    assert refused(browser().post(REFRESH)) == "refresh_missing"
+
+
+@pytest.mark.parametrize("token", ["x", "x.y.z", "eyJhbGciOiJub25lIn0.e30."])
+def test_what_is_no_token_of_ours_is_invalid(token):
+    client = browser()
+    client.cookies["Refresh"] = token
+
+    assert refused(client.post(REFRESH)) == "refresh_invalid"
+
+
+def test_a_token_whose_time_is_over_is_expired():
+    client = signed_in(UserFactory())
+    session = LoginSession.objects.get()
+    about = {"session_id": session.pk, "user_id": session.user_id, "auth_time": now(), "amr": ["pwd"], "now": now()}
+    token = tokens.issue(tokens.REFRESH, expires_at=now() - timedelta(minutes=1), **about)
+
+    assert refused(replayed(client, token)) == "refresh_expired"
+
+
+@pytest.mark.parametrize("end", ["logout", "revoked", "deactivated", "gone"])
+def test_an_ended_session_is_not_renewed(end):
+    user = UserFactory()
+    client = signed_in(user)
+    token = client.cookies["Refresh"].value
+    match end:
+        case "logout":
+            client.post(f"{AUTH}logout/")
+        case "revoked":
+            LoginSession.objects.update(revoked_at=now())
+        case "deactivated":
+            CustomUser.objects.update(is_active=False)
+        case "gone":
+            LoginSession.objects.all().delete()
+
+    assert refused(replayed(client, token)) == "session_revoked"
+
+
+def test_a_refusal_is_no_403_and_says_nothing_of_the_body():
+    client = browser()
+    client.cookies["Refresh"] = "x"
+
+    answer = client.generic("POST", REFRESH, b"[[[", content_type="application/json")
+
+    assert refused(answer) == "refresh_invalid"
+
+
+def test_a_refresh_keeps_when_and_how_the_person_logged_in():
+    client = signed_in(UserFactory())
+    LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
+    before = LoginSession.objects.get()
+
+    client.post(REFRESH)
+
+    session = LoginSession.objects.get()
+    assert (session.auth_time, session.amr, session.absolute_expires_at) == (
+        before.auth_time,
+        before.amr,
+        before.absolute_expires_at,
+    )
+    assert session.idle_expires_at > before.idle_expires_at
+
+
+def test_each_refresh_costs_three_statements_with_its_audit(django_assert_num_queries):
+    client = signed_in(UserFactory())
+
+    with django_assert_num_queries(3):  # the session with its user, the swap, the audit
+        assert client.post(REFRESH).status_code == 200
+
+
+def test_the_twins_token_is_the_current_one_and_rotates_next_time():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(REFRESH)
+
+    replayed(client, first)
+    client.post(REFRESH)
+
+    assert LoginSession.objects.get().generation == 2
+    assert client.get(ME).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(9, 200), (11, 401)])
+def test_the_grace_is_ten_seconds(seconds, status):
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(REFRESH)
+    after(seconds)
+
+    assert replayed(client, first).status_code == status
+
+
+def test_a_token_two_generations_old_has_no_grace():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(REFRESH)
+    client.post(REFRESH)
+
+    assert refused(replayed(client, first)) == "refresh_reused"
+
+
+def test_a_replay_ends_the_thiefs_session_and_the_owners_and_tells_the_owner():
+    user = UserFactory()
+    client = signed_in(user)
+    first = client.cookies["Refresh"].value
+    client.post(REFRESH)
+    current = {name: client.cookies[name].value for name in ("Authentication", "Refresh")}
+    after(60)
+
+    assert refused(replayed(client, first)) == "refresh_reused"
+
+    client.cookies["Authentication"] = current["Authentication"]
+    assert client.get(ME).json()["error"]["code"] == "session_revoked"
+    assert refused(replayed(client, current["Refresh"])) == "session_revoked"
+    event = SecurityEvent.objects.get(event="refresh_reused")
+    assert (event.user, event.outcome) == (user, "revoked")
+    assert Notice.objects.get().kind == "session_copied"
+
+
+def test_a_replay_does_not_touch_the_persons_other_sessions():
+    user = UserFactory()
+    other, client = signed_in(user), signed_in(user)
+    first = client.cookies["Refresh"].value
+    client.post(REFRESH)
+    after(60)
+
+    replayed(client, first)
+
+    assert other.get(ME).status_code == 200
+
+
+def test_revocation_bites_within_the_grace_too():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(REFRESH)
+    client.post(f"{AUTH}logout/")
+
+    assert refused(replayed(client, first)) == "session_revoked"
+
+
+def test_a_generation_from_the_future_is_a_copy_too():
+    client = signed_in(UserFactory())
+    session = LoginSession.objects.get()
+    session.generation = 5
+    forged = sessions.tokens_for(session, now=now()).refresh
+
+    assert refused(replayed(client, forged)) == "refresh_reused"
+
+
+def test_a_session_that_is_used_lives_on_to_its_absolute_end_and_not_beyond():
+    client = signed_in(UserFactory())
+    LoginSession.objects.update(absolute_expires_at=now() + timedelta(days=1))
+
+    answer = client.post(REFRESH).json()["data"]
+
+    session = LoginSession.objects.get()
+    assert datetime.fromisoformat(answer["refresh_expires_at"]) == session.absolute_expires_at
+    assert session.idle_expires_at > session.absolute_expires_at
+
+
+def test_a_session_is_one_row_however_long_it_is_used():
+    client = signed_in(UserFactory())
+
+    for _ in range(3):
+        client.post(REFRESH)
+
+    assert LoginSession.objects.count() == 1
+
+
+def test_a_new_password_is_a_new_session():
+    client = signed_in(UserFactory())
+    (old,) = LoginSession.objects.values_list("pk", flat=True)
+
+    client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
+
+    assert LoginSession.objects.get(revoked_at=None).pk != old
+    assert LoginSession.objects.get(pk=old).revoke_reason == "password_changed"
+
+
+def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
+    client = signed_in(UserFactory())
+
+    answer = client.post(f"{AUTH}password/change/", {"current": "wrong", "new": "another-long-password"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "reauth_required")
+    assert client.get(ME).status_code == 200

@@ -1,0 +1,73 @@
+"""What a refusal writes stays, also for who puts every request into a transaction."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from accounts.models import LoginSession, OneTimeCode, PendingLogin, SecurityEvent
+from accounts.services import codes
+from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, wrong_code
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.clock import now
+from api.tests.clients import browser, signed_in
+from api.tests.test_every_address import VIEWS
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _atomic_requests():
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    yield
+    connection.settings_dict["ATOMIC_REQUESTS"] = False
+
+
+def test_no_address_of_signing_in_is_put_into_a_transaction():
+    auth = {path: callback for path, _, callback in VIEWS if path.startswith("api/v1/auth/")}
+
+    assert len(auth) > 20
+    assert {path for path, view in auth.items() if getattr(view, "_non_atomic_requests", None) != {"default"}} == set()
+
+
+def test_wrong_passwords_are_counted_and_audited():
+    user = UserFactory()
+    client = browser()
+
+    answers = [client.post(f"{AUTH}login/", {"identifier": user.username, "password": "no"}) for _ in range(6)]
+
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    assert SecurityEvent.objects.filter(event="login", outcome="refused").count() == 6
+
+
+def test_wrong_codes_of_a_second_factor_are_counted():
+    user = UserFactory()
+    device = authenticator_of(user)
+
+    asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
+
+    device.refresh_from_db()
+    assert (device.throttling_failure_count, PendingLogin.objects.get().attempts) == (1, 1)
+
+
+def test_wrong_codes_of_a_message_are_counted():
+    user = UserFactory(email_verified_at=None, phone_verified_at=None)
+    client = browser()
+    client.post(f"{AUTH}verify/resend/", {"identifier": user.email})
+    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+
+    client.post(f"{AUTH}verify/", {"identifier": user.email, "password": PASSWORD, "code": "654321"})
+
+    assert OneTimeCode.objects.get().attempts == 1
+
+
+def test_a_reused_refresh_token_ends_the_session():
+    client = signed_in(UserFactory())
+    first = client.cookies["Refresh"].value
+    client.post(f"{AUTH}refresh/")
+    LoginSession.objects.update(rotated_at=now() - timedelta(minutes=1))
+
+    client.cookies["Refresh"] = first
+    client.post(f"{AUTH}refresh/")
+
+    assert LoginSession.objects.get().revoke_reason == "refresh_reused"
