@@ -164,7 +164,9 @@ if PRODUCTION and not ALLOWED_HOSTS:
 CSRF_TRUSTED_ORIGINS = origins("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = origins("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_CREDENTIALS = True
-CORS_EXPOSE_HEADERS = ["X-CSRFToken", "X-Request-ID", "Retry-After"]
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = ["accept", "content-type", "idempotency-key", "x-csrftoken", "x-request-id"]
+CORS_EXPOSE_HEADERS = ["X-CSRFToken", "X-Request-ID", "Retry-After", "Location"]
 
 # What a process keeps on disk beside the database: the callback spool, the simulator's book.
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / "var")))
