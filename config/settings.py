@@ -96,6 +96,21 @@ def words(name: str, allowed: tuple[str, ...], default: list[str]) -> list[str]:
     return value
 
 
+def cookie_name(name: str, default: str, *, has_path: bool = False) -> str:
+    """Read the name of a cookie, whose path is / unless it `has_path`.
+
+    :raises ImproperlyConfigured: no browser would keep a cookie of that name (RFC 6265bis, section 4.1.3)
+    """
+    value = env.str(name, default=default)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise ImproperlyConfigured(f"{name} must be letters, digits, - and _.")
+    if value.startswith("__Host-") and has_path:
+        raise ImproperlyConfigured(f"{name} must not begin with __Host-: that is for cookies of every path.")
+    if value.startswith(("__Host-", "__Secure-")) and not SECURE_COOKIES:
+        raise ImproperlyConfigured(f"{name} must not begin with __Host- or __Secure- while SECURE_COOKIES is off.")
+    return value
+
+
 def origins(name: str) -> list[str]:
     """Read origins such as https://app.club.example, separated by commas.
 
@@ -204,18 +219,19 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # What every answer carries comes first, so that also those which no view gave have it.
     "api.middleware.RequestIdMiddleware",
     "api.middleware.PrivacyHeadersMiddleware",
-    "api.middleware.PlainQueryMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "api.middleware.PlainQueryMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -258,15 +274,14 @@ DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 
 # Plain HTTP is served on the loopback in development only; there, a Secure cookie would never come back.
 SECURE_COOKIES = flag("SECURE_COOKIES", not DEBUG)
-CSRF_COOKIE_NAME = env.str("CSRF_COOKIE_NAME", default="csrftoken")
+CSRF_COOKIE_NAME = cookie_name("CSRF_COOKIE_NAME", "csrftoken")
 CSRF_COOKIE_SECURE = SECURE_COOKIES
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "api.views.csrf_failure"
-# Recommended over HTTPS: __Host-Authentication, __Secure-Refresh (its path forbids __Host-), __Host-csrftoken.
-AUTH_COOKIE = env.str("AUTH_COOKIE", default="Authentication")
-AUTH_COOKIE_REFRESH = env.str("AUTH_COOKIE_REFRESH", default="Refresh")
-AUTH_COOKIE_MFA = env.str("AUTH_COOKIE_MFA", default="MfaPending")
+AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication")
+AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True)
+AUTH_COOKIE_MFA = cookie_name("AUTH_COOKIE_MFA", "MfaPending", has_path=True)
 AUTH_COOKIE_SAMESITE = "Lax"
 ACCESS_LIFETIME = timedelta(seconds=number("ACCESS_SECONDS", 300, least=30, most=3600))
 # A session ends when it was idle for so long, and in any case when the absolute time is over.
@@ -293,6 +308,9 @@ JWT_AUDIENCE = "kilabu-api"
 SESSION_COOKIE_SECURE = SECURE_COOKIES
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
+# Whether who is logged in to the admin may use the API too, as its page docs/ does; else the cookie stays in the admin.
+ADMIN_SESSION_ON_API = flag("ADMIN_SESSION_ON_API", True)
+SESSION_COOKIE_PATH = "/" if ADMIN_SESSION_ON_API else "/admin/"
 SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -306,21 +324,18 @@ if flag("BEHIND_HTTPS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # Keys by id: "2026-11=key of 32 bytes or more". To rotate: add one, make it active, remove the old after 30 days.
-JWT_KEYS = {
-    kid: {"alg": "HS256", "key": key}
-    for kid, _, key in (
-        entry.partition("=")
-        for entry in required_in_production("JWT_KEYS", "development=" + "development-only-jwt-key-" + "y" * 32).split(
-            ","
-        )
-    )
-}
+pairs = [
+    entry.partition("=")[::2]
+    for entry in required_in_production("JWT_KEYS", "development=development-only-jwt-key-" + "y" * 32).split(",")
+]
+JWT_KEYS = {kid: {"alg": "HS256", "key": key} for kid, key in pairs}
 JWT_ACTIVE_KID = required_in_production("JWT_ACTIVE_KID", "development")
-for kid, entry in JWT_KEYS.items():
-    if not kid or len(entry["key"].encode()) < 32:
-        raise ImproperlyConfigured("JWT_KEYS must be kid=key pairs with keys of at least 32 bytes.")
-    if entry["key"] == SECRET_KEY:
-        raise ImproperlyConfigured("JWT_KEYS must not hold SECRET_KEY.")
+if not all(kid and len(key.encode()) >= 32 for kid, key in pairs):
+    raise ImproperlyConfigured("JWT_KEYS must be kid=key pairs with keys of at least 32 bytes.")
+if len({kid for kid, _ in pairs}) < len(pairs) or len({key for _, key in pairs}) < len(pairs):
+    raise ImproperlyConfigured("JWT_KEYS must not hold an id or a key twice.")
+if SECRET_KEY in {key for _, key in pairs}:
+    raise ImproperlyConfigured("JWT_KEYS must not hold SECRET_KEY.")
 if JWT_ACTIVE_KID not in JWT_KEYS:
     raise ImproperlyConfigured("JWT_ACTIVE_KID is not one of JWT_KEYS.")
 
@@ -361,7 +376,7 @@ AFRICASTALKING_SENDER = env.str("AFRICASTALKING_SENDER", default="")
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "api.authentication.CookieJWTAuthentication",
-        "accounts.authentication.AdminSessionAuthentication",  # the admin user's browser
+        *(["accounts.authentication.AdminSessionAuthentication"] if ADMIN_SESSION_ON_API else []),
     ],
     "DEFAULT_FILTER_BACKENDS": [
         "api.filters.StrictFilterBackend",

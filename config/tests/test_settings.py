@@ -31,6 +31,12 @@ PRODUCTION = {
     "AFRICASTALKING_USERNAME": "kilabu",
     **SECRETS,
 }
+PREFIXED = {
+    "AUTH_COOKIE": "__Host-Authentication",
+    "AUTH_COOKIE_REFRESH": "__Secure-Refresh",
+    "AUTH_COOKIE_MFA": "__Secure-MfaPending",
+    "CSRF_COOKIE_NAME": "__Host-csrftoken",
+}
 # What reads a variable in settings.py: env.str("X"), number("X", ...) and their like.
 READERS = {"str", "list", "db", "email_url", "bool", "int"}
 
@@ -102,9 +108,33 @@ def test_the_example_starts_in_development():
 
 
 def test_production_starts_without_a_warning_or_a_database():
-    checked = check(PRODUCTION, "--deploy", "--fail-level", "WARNING")
+    checked = check(PRODUCTION | PREFIXED, "--deploy", "--fail-level", "WARNING")
 
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_production_recommends_names_that_tie_a_cookie_to_this_host_and_https():
+    checked = check(PRODUCTION, "--deploy", "--fail-level", "WARNING")
+
+    assert checked.returncode == 0
+    assert sorted(re.findall(r"([A-Z_]+) could be (\S+):", checked.stderr)) == sorted(PREFIXED.items())
+
+
+def test_a_name_that_no_browser_keeps_over_plain_http_stops_the_start():
+    checked = check(PRODUCTION | {"SECURE_COOKIES": "False", "AUTH_COOKIE": "__Secure-Authentication"})
+
+    assert (checked.returncode, checked.stderr.count("\n")) == (1, 1)
+    assert checked.stderr.startswith("Kilabu cannot start: AUTH_COOKIE ")
+
+
+def test_the_admins_session_can_be_kept_off_the_api():
+    settings_of = "from django.conf import settings as s; c = s.REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES']; "
+    shown = [
+        manage(environment, "shell", "--no-imports", "--command", settings_of + "print(s.SESSION_COOKIE_PATH, len(c))")
+        for environment in (PRODUCTION, PRODUCTION | {"ADMIN_SESSION_ON_API": "False"})
+    ]
+
+    assert [each.stdout for each in shown] == ["/ 2\n", "/admin/ 1\n"]
 
 
 @pytest.mark.parametrize("name", sorted(PRODUCTION))
@@ -140,6 +170,9 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("DATABASE_URL", "hush"),
         ("JWT_KEYS", "2026-11=short"),
         ("JWT_KEYS", SECRETS["JWT_KEYS"].partition("=")[2]),
+        ("JWT_KEYS", SECRETS["JWT_KEYS"] + ",2026-11=" + "x" * 40),
+        ("JWT_KEYS", SECRETS["JWT_KEYS"] + "," + SECRETS["JWT_KEYS"].replace("11", "12")),
+        ("JWT_KEYS", "2026-11=" + SECRETS["SECRET_KEY"]),
         ("JWT_ACTIVE_KID", "2026-10"),
         ("EMAIL_URL", "smtp://kilabu:hush@mail:port"),
         ("EMAIL_URL", "hush"),
@@ -154,6 +187,10 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("MPESA_MAX_AMOUNT", "0"),
         ("PAYMENT_LIFETIME_HOURS", "-1"),
         ("SECURE_HSTS_SECONDS", "1e3"),
+        ("AUTH_COOKIE_REFRESH", "__Host-Refresh"),
+        ("AUTH_COOKIE_MFA", "__Host-MfaPending"),
+        ("AUTH_COOKIE", "Authentication; Path=/"),
+        ("CSRF_COOKIE_NAME", ""),
         ("SECURE_COOKIES", "ture"),
         ("SECURE_SSL_REDIRECT", "on"),
         ("BEHIND_HTTPS_PROXY", ""),
