@@ -10,7 +10,13 @@ MFA_PATH = f"{AUTH_PATH}mfa/"
 
 
 def _flags(path: str, samesite: str) -> dict:
-    return {"path": path, "samesite": samesite, "secure": settings.SECURE_COOKIES, "httponly": True}
+    return {
+        "path": path,
+        "samesite": samesite,
+        "domain": settings.AUTH_COOKIE_DOMAIN,
+        "secure": settings.AUTH_COOKIE_SECURE,
+        "httponly": settings.AUTH_COOKIE_HTTPONLY,
+    }
 
 
 def set_session(
@@ -56,7 +62,6 @@ def clear_session(response: HttpResponse) -> None:
 
 
 def _delete(response: HttpResponse, name: str, path: str, samesite: str) -> None:
-    response.delete_cookie(name, path=path, samesite=samesite)
-    # A browser refuses to let a cookie with a __Secure- or __Host- name be replaced by one that is not Secure.
-    response.cookies[name]["secure"] = settings.SECURE_COOKIES
-    response.cookies[name]["httponly"] = True
+    # Django's delete_cookie leaves flags out, and a browser refuses to let a cookie with a __Secure- or __Host- name be
+    # replaced by one that is not Secure.
+    response.set_cookie(name, "", max_age=0, expires="Thu, 01 Jan 1970 00:00:00 GMT", **_flags(path, samesite))

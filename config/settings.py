@@ -282,6 +282,9 @@ CSRF_FAILURE_VIEW = "api.views.csrf_failure"
 AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication")
 AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True)
 AUTH_COOKIE_MFA = cookie_name("AUTH_COOKIE_MFA", "MfaPending", has_path=True)
+AUTH_COOKIE_DOMAIN = None  # this very host; a domain would hand the tokens to every subdomain
+AUTH_COOKIE_SECURE = SECURE_COOKIES
+AUTH_COOKIE_HTTPONLY = True
 AUTH_COOKIE_SAMESITE = "Lax"
 ACCESS_LIFETIME = timedelta(seconds=number("ACCESS_SECONDS", 300, least=30, most=3600))
 # A session ends when it was idle for so long, and in any case when the absolute time is over.
@@ -456,6 +459,8 @@ C2B_VALIDATION = flag("C2B_VALIDATION", False)
 # For Transaction Status: an API operator of the shortcode, and its password as the portal encrypts it. May be empty.
 DARAJA_INITIATOR = env.str("DARAJA_INITIATOR", default="simulator" if SIMULATED else "")
 DARAJA_SECURITY_CREDENTIAL = env.str("DARAJA_SECURITY_CREDENTIAL", default="simulator" if SIMULATED else "")
+# For `manage.py tunnel`: the token of an account at ngrok.com.
+NGROK_AUTHTOKEN = env.str("NGROK_AUTHTOKEN", default="")
 # Safaricom publishes no rate; over its own it answers "Spike Arrest Violation".
 DARAJA_CALLS_PER_SECOND = number("DARAJA_CALLS_PER_SECOND", 20, least=1, most=1000)
 # Safaricom: at most KES 250,000 a transaction (Daraja portal, M-Pesa Express).

@@ -4,8 +4,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 
-def test_without_a_token_it_says_where_to_get_one_and_what_else_would_do(monkeypatch):
-    monkeypatch.delenv("NGROK_AUTHTOKEN", raising=False)
+def test_without_a_token_it_says_where_to_get_one_and_what_else_would_do(settings):
+    settings.NGROK_AUTHTOKEN = ""
 
     with pytest.raises(CommandError) as raised:
         call_command("tunnel", port=8033)
@@ -21,7 +21,7 @@ def test_without_a_token_it_says_where_to_get_one_and_what_else_would_do(monkeyp
     )
 
 
-def test_the_tunnel_is_closed_when_the_product_behind_it_stops(monkeypatch):
+def test_the_tunnel_is_closed_when_the_product_behind_it_stops(monkeypatch, settings):
     from pyngrok import ngrok
 
     happened = []
@@ -32,7 +32,7 @@ def test_the_tunnel_is_closed_when_the_product_behind_it_stops(monkeypatch):
     def run(places, say):
         happened.append(("run", places.public_url, places.env["ALLOWED_HOSTS"].split(",")[-1]))
 
-    monkeypatch.setenv("NGROK_AUTHTOKEN", "not-a-real-token")
+    settings.NGROK_AUTHTOKEN = "not-a-real-token"
     monkeypatch.setattr(ngrok, "connect", lambda *args, **kwargs: Tunnel())
     monkeypatch.setattr(ngrok, "kill", lambda config: happened.append("closed"))
     monkeypatch.setattr("config.management.commands.tunnel.run", run)

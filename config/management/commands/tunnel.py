@@ -1,7 +1,5 @@
 """`manage.py tunnel`: the product on this machine, reachable from the internet, so that Safaricom can call back."""
 
-import os
-
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -25,8 +23,7 @@ class Command(BaseCommand):
         product.add_port_arguments(parser)
 
     def handle(self, *args: object, port: int, simulator_port: int | None, **options: object) -> None:
-        # settings.py has read .env into the environment.
-        token = os.environ.get("NGROK_AUTHTOKEN", "")
+        token = settings.NGROK_AUTHTOKEN
         if not token:
             raise CommandError(HOW_TO_GET_ONE.format(port=port))
         # Slow to import, and wanted by nobody else.
