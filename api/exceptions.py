@@ -35,9 +35,15 @@ def error_type(status: int) -> str:
     return TYPES.get(status, "server_error" if status >= 500 else "client_error")
 
 
+class ErrorResponse(Response):
+    """An answer that is in its envelope already."""
+
+    is_enveloped = True
+
+
 def envelope(status: int, code: str, message: str, details: list | None = None, retry_after: int | None = None) -> dict:
     """Return the error envelope."""
-    error = {"type": error_type(status), "code": code, "message": str(message), "details": details or []}
+    error: dict = {"type": error_type(status), "code": code, "message": str(message), "details": details or []}
     if retry_after is not None:
         error["retry_after"] = retry_after
     return {"status": "error", "error": error, "meta": meta()}
@@ -50,10 +56,9 @@ def handle(exception: Exception, context: dict) -> Response:
     if error.status >= 500:
         report(exception, context)
     retry_after = getattr(error, "retry_after", None)
-    response = Response(
+    response = ErrorResponse(
         envelope(error.status, error.code, error.message, error.details, retry_after), status=error.status
     )
-    response.is_enveloped = True
     if error.status == 401:
         response["WWW-Authenticate"] = WWW_AUTHENTICATE
     if retry_after is not None:
@@ -77,15 +82,15 @@ def translate(exception: Exception) -> errors.DomainError:
         case drf.ParseError() | RecursionError() | MultiPartParserError() | UnreadablePostError():
             return refusal(400, "parse_error", "The body could not be read as JSON.")
         case drf.AuthenticationFailed() | drf.NotAuthenticated():
-            return refusal(401, exception.get_codes(), exception.detail)
+            return refusal(401, str(exception.get_codes()), exception.detail)
         case drf.PermissionDenied():
-            return refusal(403, exception.get_codes(), exception.detail)
+            return refusal(403, str(exception.get_codes()), exception.detail)
         case PermissionDenied():
             return errors.Forbidden()
         case Http404() | drf.NotFound() | ObjectDoesNotExist():
             return errors.NotFound()
         case drf.Throttled():
-            return errors.TooMany(retry_after=int(exception.wait or 1))
+            return errors.TooMany(retry_after=int(exception.wait or 1))  # type: ignore[attr-defined]  # its stub forgets it
         case RequestDataTooBig():
             return refusal(413, "too_large", "The request is too large.")
         case SuspiciousOperation():

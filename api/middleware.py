@@ -27,13 +27,13 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.request_id = request_ids.from_header(request.headers.get("X-Request-ID"))
-        token = request_ids.current.set(request.request_id)
+        request_id = request_ids.from_header(request.headers.get("X-Request-ID"))
+        token = request_ids.current.set(request_id)
         try:
             response = self.get_response(request)
         finally:
             request_ids.current.reset(token)
-        response["X-Request-ID"] = request.request_id
+        response["X-Request-ID"] = request_id
         return response
 
 

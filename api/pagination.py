@@ -17,11 +17,12 @@ def relative(url: str | None) -> str | None:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def page_response(data, about: dict) -> Response:
-    """Return the rows, with `about` to be put into `meta.pagination`."""
-    response = Response(data)
-    response.pagination = about
-    return response
+class PageResponse(Response):
+    """The rows of one page; what `pagination` says goes into the envelope's meta."""
+
+    def __init__(self, data, pagination: dict):
+        super().__init__(data)
+        self.pagination = pagination
 
 
 class PagePagination(pagination.PageNumberPagination):
@@ -32,7 +33,7 @@ class PagePagination(pagination.PageNumberPagination):
     max_page_size = LARGEST_PAGE
 
     def get_paginated_response(self, data):
-        return page_response(
+        return PageResponse(
             data,
             {
                 "page": self.page.number,
@@ -54,6 +55,6 @@ class CursorPagination(pagination.CursorPagination):
     ordering = ("-created_at", "-id")
 
     def get_paginated_response(self, data):
-        return page_response(
+        return PageResponse(
             data, {"next": relative(self.get_next_link()), "previous": relative(self.get_previous_link())}
         )

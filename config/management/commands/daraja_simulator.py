@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         for name, words in CHOICES.items():
             parser.add_argument(f"--{name.replace('_', '-')}", choices=words, default=getattr(Options, name))
 
-    def handle(self, *args: object, **given: object) -> None:
+    def handle(self, *args: object, **given: Any) -> None:
         if settings.PRODUCTION:
             raise CommandError("The simulator's money is not real: it does not run with ENVIRONMENT=production.")
         if given["speed"] <= 0:
