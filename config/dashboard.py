@@ -1,11 +1,11 @@
 """The first page of the admin: how the club stands, each figure with a link to the rows behind it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
 from urllib.parse import urlencode
 
-from django.db.models import F, Min, Q, Sum
+from django.db.models import Count, F, Min, Q, Sum
 from django.db.models.functions import Coalesce, Greatest
 from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -14,7 +14,7 @@ from api.clock import now
 from api.permissions import is_at_least
 from api.roles import may
 from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush
-from subscriptions.models import Subscription
+from subscriptions.models import Decision, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
 
 # Vouchers and credit notes are no money.
@@ -25,6 +25,7 @@ MONEY = {
     Channel.BANK: "Bank",
 }
 SEES_TAKINGS = "Manager"
+ENDINGS = 8  # the list behind shows all
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,42 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """Somebody whose period ends soon."""
+
+    name: str
+    link: str
+    plan: str
+    last_day: date
+
+
+@dataclass(frozen=True)
 class Panel:
-    """Figures that belong together."""
+    """Figures that belong together and what they come to, or people and where all of them are."""
 
     title: str
-    figures: list[Figure]
+    figures: list[Figure] = field(default_factory=list)
+    total: Figure | None = None
+    endings: list[Ending] | None = None
+    link: str = ""
+    is_tall: bool = False  # as tall as two others
 
 
 def add_figures(request, context: dict) -> dict:
     """Add what the caller's role may see to the context of the admin's first page."""
-    return {**context, "panels": list(panels_for(request.user, now()))}
+    charts = reverse("charts") if is_at_least(request.user, SEES_TAKINGS) else ""
+    return {**context, "panels": list(panels_for(request.user, now())), "charts": charts}
 
 
 def panels_for(user, at: datetime) -> Iterator[Panel]:
     """Return the panels of the role, in as many queries however much there is."""
     if is_at_least(user, SEES_TAKINGS):
         yield from takings(at)
+    if may(user, "view", Visit):
+        yield visits_today(at)
     if may(user, "view", Subscription):
         yield memberships(at)
+        yield endings(at)
     waiting = [
         *(unmatched_money() if may(user, "view", ReviewItem) else []),
         *(open_prompts() if may(user, "view", StkPush) else []),
@@ -100,10 +119,41 @@ def takings(at: datetime) -> Iterator[Panel]:
             for (channel, label), amount in zip(MONEY.items(), amounts, strict=True)
         ]
         every = ",".join(channel.value for channel in MONEY)
-        yield Panel(
-            f"Money {span}",
-            [*figures, Figure("Together", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)],
+        together = Figure("Together", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)
+        yield Panel(f"Money {span}", figures, together)
+
+
+def visits_today(at: datetime) -> Panel:
+    """Return how often the gate let somebody in today, and turned somebody away."""
+    midnight = datetime.combine(business_day(at), time(), NAIROBI)
+    rows = Visit.objects.filter(at__gte=midnight).order_by().values("decision").annotate(count=Count("pk"))
+    counts = {row["decision"]: row["count"] for row in rows}
+    return Panel(
+        "Visits today",
+        [
+            Figure(
+                label,
+                counts.get(decision, 0),
+                rows_of(Visit, decision__exact=decision.value, at__gte=midnight.isoformat()),
+            )
+            for decision, label in ((Decision.ALLOW, "Let in"), (Decision.DENY, "Turned away"))
+        ],
+    )
+
+
+def endings(at: datetime) -> Panel:
+    """Return the next members whose period ends within a week and who have not renewed, the soonest first."""
+    due = Subscription.objects.standing("due", business_day(at)).select_related("member", "plan")
+    people = [
+        Ending(
+            each.member.get_full_name() or each.member.username,
+            reverse("member-page", args=[each.member_id]),
+            each.plan.name,
+            each.ends_on - timedelta(days=1),
         )
+        for each in due.order_by("ends_on", "pk")[:ENDINGS]
+    ]
+    return Panel("Ending this week", endings=people, link=rows_of(Subscription, standing="due"), is_tall=True)
 
 
 def memberships(at: datetime) -> Panel:
@@ -113,7 +163,7 @@ def memberships(at: datetime) -> Panel:
         "active": "Active",
         "grace": "In grace",
         "frozen": "Frozen",
-        "lapsed": "Lapsed within 30 days",
+        "lapsed": "Expired within 30 days",
         "due": "To renew within 7 days",
     }
     return Panel(
@@ -126,6 +176,7 @@ def memberships(at: datetime) -> Panel:
             )
             for standing, label in labels.items()
         ],
+        is_tall=True,
     )
 
 

@@ -1,12 +1,14 @@
 """Memberships in the admin: plans are edited here, what was sold is only read."""
 
+from datetime import date
+
 from django.contrib import admin
 
 from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin
 from api.clock import now
 from api.exports import Column
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
-from subscriptions.periods import business_day
+from subscriptions.periods import business_day, months_after
 
 
 @admin.register(PlanGroup)
@@ -40,10 +42,40 @@ class StandingFilter(admin.SimpleListFilter):
         return queryset.standing(self.value(), business_day(now())) if self.value() else queryset
 
 
+class JoinedFilter(admin.SimpleListFilter):
+    """First periods by the month in which they began: who joined then."""
+
+    title, parameter_name = "joined in", "joined"
+
+    def lookups(self, request, model_admin):
+        this_month = business_day(now()).replace(day=1)
+        months = [months_after(this_month, -back) for back in range(12)]
+        return [(f"{month:%Y-%m}", f"{month:%B %Y}") for month in months]
+
+    def queryset(self, request, queryset):
+        if self.value() not in {choice for choice, _ in self.lookup_choices}:
+            return queryset
+        begin = date.fromisoformat(f"{self.value()}-01")
+        return queryset.first_of_members().filter(starts_on__gte=begin, starts_on__lt=months_after(begin, 1))
+
+
+class RenewalFilter(admin.SimpleListFilter):
+    """Whether another period followed."""
+
+    title, parameter_name = "renewal", "renewal"
+
+    def lookups(self, request, model_admin):
+        return [("renewed", "went on"), ("left", "left")]
+
+    def queryset(self, request, queryset):
+        return queryset.with_renewal(business_day(now())).filter(renewal=self.value()) if self.value() else queryset
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["member", "plan", "fact", "starts_on", "ends_on", "payment"]
-    list_filter = [StandingFilter, "fact", "group", "plan"]
+    list_filter = [StandingFilter, "fact", "group", "plan", JoinedFilter, RenewalFilter]
+    linked_by = ["starts_on", "ends_on"]
     list_select_related = ["member", "plan", "payment"]
     search_fields = ["member__username", "member__member_number", "payment__reference"]
     export_columns = [
@@ -77,6 +109,7 @@ class ClosureAdmin(ReadOnlyAdmin):
 class VisitAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["at", "member", "decision", "reason", "gate"]
     list_filter = ["decision"]  # the choices of `reason` would be read off every visit there ever was
+    linked_by = ["at"]
     list_select_related = ["member"]
     search_fields = ["member__username", "member__member_number"]
     export_columns = [

@@ -304,4 +304,7 @@ class Visit(models.Model):
     recorded_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
 
     class Meta:
-        indexes = [models.Index(fields=["member", "-at"], name="visit_by_member")]
+        indexes = [
+            models.Index(fields=["member", "-at"], name="visit_by_member"),
+            models.Index(fields=["-at"], name="visit_newest_first"),
+        ]

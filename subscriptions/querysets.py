@@ -108,6 +108,29 @@ class SubscriptionQuerySet(models.QuerySet):
             return rows.having_status(Status.EXPIRED, today).filter(~Exists(later), ends_on__gt=recent)
         return rows.having_status(standing, today)
 
+    def first_of_members(self):
+        """Return each member's first granted period: when they joined."""
+        earlier = self.model.objects.granted().filter(
+            Q(starts_on__lt=OuterRef("starts_on")) | Q(starts_on=OuterRef("starts_on"), pk__lt=OuterRef("pk")),
+            member=OuterRef("member"),
+        )
+        return self.granted().filter(~Exists(earlier))
+
+    def with_renewal(self, today: date):
+        """Annotate `renewal`: renewed when a later period of the member and group was granted, left when it is over
+        and none was, else empty."""
+        later = self.model.objects.granted().filter(
+            member=OuterRef("member"), group=OuterRef("group"), starts_on__gte=OuterRef("ends_on")
+        )
+        return self.annotate(
+            renewal=Case(
+                When(Exists(later), then=Value("renewed")),
+                When(ends_on__lte=today, then=Value("left")),
+                default=Value(""),
+                output_field=models.CharField(),
+            )
+        )
+
 
 class PlanQuerySet(models.QuerySet):
     """Plans; the price list shows what is on sale, staff see the rest too."""

@@ -13,7 +13,7 @@ from payments import desk, evidence
 from payments.daraja.messages import C2bMessage
 from payments.models import PushStatus, Receipt
 from payments.tests.factories import MemberFactory, make_push, open_payment
-from subscriptions.models import Freeze, Subscription
+from subscriptions.models import Freeze, Subscription, Visit
 from subscriptions.tests.factories import PlanFactory, granted, put_money_down
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,7 @@ INSTANT = timedelta(seconds=1)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    for module in ("config.dashboard", "subscriptions.admin"):
+    for module in ("config.dashboard", "config.charts", "subscriptions.admin"):
         monkeypatch.setattr(f"{module}.now", lambda: AT)
 
 
@@ -60,7 +60,13 @@ def summed(channel, since):
 def panels(role="Admin", at=AT):
     """The panels of the role, as {title: {label: value}}."""
     user = UserFactory(role=role, is_staff=True)
-    return {panel.title: {each.label: each.value for each in panel.figures} for panel in dashboard.panels_for(user, at)}
+    return {
+        panel.title: {each.label: each.value for each in figures_of(panel)} for panel in dashboard.panels_for(user, at)
+    }
+
+
+def figures_of(panel):
+    return [*panel.figures, *filter(None, [panel.total])]
 
 
 def rows_behind(client, label, title):
@@ -70,9 +76,13 @@ def rows_behind(client, label, title):
     (link,) = [
         each.link
         for panel in dashboard.panels_for(user, AT)
-        for each in panel.figures
+        for each in figures_of(panel)
         if (each.label, panel.title) == (label, title)
     ]
+    return rows_at(client, link)
+
+
+def rows_at(client, link):
     answer = client.get(link, secure=True)
     assert answer.status_code == 200
     return list(answer.context["cl"].result_list)
@@ -122,7 +132,7 @@ def periods():
         "Active": {running, granted(month, on=date(2026, 10, 20))},
         "In grace": {granted(PlanFactory(grace_days=5), on=date(2026, 10, 16))},
         "Frozen": {frozen},
-        "Lapsed within 30 days": {granted(month, on=date(2026, 10, 1))},
+        "Expired within 30 days": {granted(month, on=date(2026, 10, 1))},
         "To renew within 7 days": set(Subscription.objects.filter(starts_on=date(2026, 10, 20))),
         "forgotten": {granted(month, on=date(2026, 9, 1))},
     }
@@ -134,7 +144,7 @@ def test_members_are_counted_by_how_they_stand_today(periods):
     assert panels()["Members"] == {label: len(rows) for label, rows in periods.items()}
 
 
-@pytest.mark.parametrize("label", ["Active", "In grace", "Frozen", "Lapsed within 30 days", "To renew within 7 days"])
+@pytest.mark.parametrize("label", ["Active", "In grace", "Frozen", "Expired within 30 days", "To renew within 7 days"])
 def test_a_number_of_members_leads_to_their_periods(client, periods, label):
     assert set(rows_behind(client, label, "Members")) == periods[label]
 
@@ -145,6 +155,48 @@ def test_who_has_renewed_or_is_leaving_needs_no_reminder(periods):
     due.save()
 
     assert panels()["Members"]["To renew within 7 days"] == 0
+
+
+def come(at, decision="allow"):
+    return Visit.objects.create(member=MemberFactory(), at=at, decision=decision, reason="active")
+
+
+@pytest.mark.parametrize(("label", "decision"), [("Let in", "allow"), ("Turned away", "deny")])
+def test_visits_of_today_begin_at_midnight_in_nairobi_and_are_led_to(client, label, decision):
+    today = [come(MIDNIGHT, decision), come(AT, decision), come(AT, decision)]
+    come(MIDNIGHT - INSTANT, decision)
+
+    assert panels("Receptionist")["Visits today"][label] == 3
+    assert set(rows_behind(client, label, "Visits today")) == set(today)
+
+
+def test_whose_period_ends_within_a_week_is_named_the_soonest_first(client):
+    month = PlanFactory(name="Monthly")
+    later = granted(month, MemberFactory(first_name="Later"), on=date(2026, 10, 24))
+    sooner = granted(month, MemberFactory(first_name="Sooner"), on=date(2026, 10, 19))
+    granted(month, on=date(2026, 11, 1))
+
+    (panel,) = [each for each in dashboard.panels_for(UserFactory(role="Receptionist"), AT) if each.endings is not None]
+
+    assert [(each.name, each.last_day) for each in panel.endings] == [
+        ("Sooner", date(2026, 11, 18)),
+        ("Later", date(2026, 11, 23)),
+    ]
+    client.force_login(UserFactory(role="Receptionist", is_staff=True))
+    assert set(rows_at(client, panel.link)) == {sooner, later}
+    assert client.get(panel.endings[0].link, secure=True).context["title"] == "Sooner"
+
+
+def test_a_few_who_end_are_named_and_the_link_leads_to_all(client, monkeypatch):
+    monkeypatch.setattr(dashboard, "ENDINGS", 1)
+    for _ in range(2):
+        granted(PlanFactory(), on=date(2026, 10, 20))
+
+    (panel,) = [each for each in dashboard.panels_for(UserFactory(role="Receptionist"), AT) if each.endings is not None]
+
+    assert len(panel.endings) == 1
+    client.force_login(UserFactory(role="Receptionist", is_staff=True))
+    assert len(rows_at(client, panel.link)) == 2
 
 
 def test_money_without_an_owner_is_what_the_ledger_holds_for_nobody(client):
@@ -181,10 +233,10 @@ def test_the_oldest_job_that_is_due_tells_how_far_the_worker_is_behind():
 @pytest.mark.parametrize(
     ("role", "titles", "waiting"),
     [
-        ("Admin", 5, {"Money without an owner", "Open prompts", "Oldest waiting job"}),
-        ("Manager", 5, {"Money without an owner", "Open prompts"}),
-        ("Receptionist", 2, {"Open prompts"}),
-        ("Trainer", 2, {"Open prompts"}),
+        ("Admin", 7, {"Money without an owner", "Open prompts", "Oldest waiting job"}),
+        ("Manager", 7, {"Money without an owner", "Open prompts"}),
+        ("Receptionist", 4, {"Open prompts"}),
+        ("Trainer", 4, {"Open prompts"}),
         ("Member", 0, set()),
     ],
 )
@@ -209,4 +261,4 @@ def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_
         client.get("/admin/", secure=True)
 
     assert "KES 610" in content
-    assert len(before) == len(after) == 13
+    assert len(before) == len(after) == 14

@@ -1,0 +1,5 @@
+// The charts come after the page; unfold draws only those that are there when it has loaded.
+document.addEventListener("htmx:afterSwap", ({ target }) => {
+  target.removeAttribute("aria-busy");
+  renderCharts();
+});
