@@ -35,8 +35,12 @@ PAGES = {
             "sell": "Receptionist",
             "prompt": "Receptionist",
             "take": "Receptionist",
+            "claim": "Receptionist",
             "freeze": "Receptionist",
+            "unfreeze": "Receptionist",
             "gift": "Manager",
+            "refund": "Manager",
+            "lost": "Manager",
             **exported_by("Manager"),
         },
     ),
@@ -65,7 +69,9 @@ PAGES = {
     "payments.codeclaim": Page(view="Receptionist"),
     "payments.codecheck": Page(view="Manager"),
     "payments.callback": Page(view="Manager"),
-    "payments.reviewitem": Page(view="Manager", acts={"assign": "Manager", "undo": "Manager", "dismiss": "Manager"}),
+    "payments.reviewitem": Page(
+        view="Manager", acts={"assign": "Manager", "undo": "Manager", "sent_back": "Manager", "dismiss": "Manager"}
+    ),
     # The price list is edited, what was sold is only read.
     "subscriptions.plangroup": Page(view="Trainer", add="Manager", change="Manager"),
     "subscriptions.plan": Page(view="Trainer", add="Manager", change="Manager"),

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import reverse
 
 from api.roles import may
-from payments.models import CashSession
+from payments.models import CashSession, ReviewItem, ReviewStatus
 
 
 def navigation(request) -> list[dict]:
@@ -12,6 +12,9 @@ def navigation(request) -> list[dict]:
     pages = [{"title": "First page", "icon": "home", "link": reverse("admin:index")}]
     if may(request.user, "view", CashSession):
         pages.append({"title": "Cash desk", "icon": "point_of_sale", "link": reverse("cash-desk")})
+    if may(request.user, "view", ReviewItem):
+        address = f"{reverse('admin:payments_reviewitem_changelist')}?status__exact={ReviewStatus.OPEN.value}"
+        pages.append({"title": "Inbox of money", "icon": "inbox", "link": address})
     lists = [
         {
             "title": app["name"],

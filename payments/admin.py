@@ -5,7 +5,6 @@ Money moves by services alone; the only acts are those on review items, each the
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_user_model
 from django.contrib.postgres.aggregates import StringAgg
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, Subquery
@@ -21,8 +20,8 @@ from api.exports import Column
 from api.phones import masked
 from api.roles import may
 from payments import desk, models, papers
-from payments.allocation import PAYABLE
 from payments.forms import REVIEW_ACTS
+from payments.suggestions import suggest_owners
 from payments.views.papers import as_pdf
 
 
@@ -176,15 +175,16 @@ class CallbackAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ReviewItem)
 class ReviewItemAdmin(ReadOnlyAdmin):
-    """The inbox of money: what a person must look at, and the three ways to end it."""
+    """The inbox of money: what a person must look at, and the ways to end it."""
 
-    list_display = ["pk", "created_at", "reason", "detail", "status", "money", "payment", "resolved_by", "resolution"]
+    list_display = ["created_at", "reason", "detail", "status", "money", "payment", "resolved_by", "resolution"]
+    list_display_links = ["detail"]
     list_filter = ["status", "reason"]
     list_select_related = ["receipt", "payment", "resolved_by"]
     search_fields = ["receipt__code", "payment__reference"]
     exclude = ["receipt", "suggested_members"]
     readonly_fields = ["money"]
-    change_form_outer_after_template = "payments/review_item_acts.html"
+    change_form_outer_before_template = "payments/review_item_acts.html"
 
     @admin.display(description="money")
     def money(self, item):
@@ -193,10 +193,11 @@ class ReviewItemAdmin(ReadOnlyAdmin):
             return None
         receipt = item.receipt
         return format_html(
-            '<a href="{}">KES {} {}</a> {}',
+            '<a class="text-primary-600" href="{}">KES {} {}</a> {} {}',
             reverse("admin:payments_receipt_change", args=[receipt.pk]),
-            receipt.amount,
+            f"{receipt.amount:,}",
             receipt.code or receipt.number or "",
+            f"from {receipt.payer_name}" if receipt.payer_name else "",
             f"to “{receipt.account_typed}”" if receipt.account_typed else "",
         )
 
@@ -217,26 +218,31 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         item = self.get_object(request, unquote(object_id))
         extra = {}
         if item and self.has_view_permission(request, item):
-            extra = {"acts": self.acts_for(request, item), "suggestions": self.suggestions_for(item)}
+            acts = self.acts_for(request, item)
+            extra = {
+                "acts": acts,
+                "suggestions": suggest_owners(item) if any(act["name"] == "assign" for act in acts) else [],
+                "next_item": self.next_after(item),
+                "money": self.money(item),
+            }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
     def acts_for(self, request, item) -> list[dict]:
         """Return what may be done about the item: each act's name and empty form."""
         is_open = item.status == models.ReviewStatus.OPEN
         is_unmatched = item.reason == models.ReviewReason.UNMATCHED
-        names = ["assign"] * is_unmatched + ["dismiss"] if is_open else []
+        names = ["assign", "sent_back"] * is_unmatched + ["dismiss"] if is_open else []
         if is_unmatched and item.status == models.ReviewStatus.RESOLVED:
             names = ["undo"]
-        return [{"name": name, "form": REVIEW_ACTS[name]()} for name in names if self.may(request, name)]
-
-    def suggestions_for(self, item) -> list[dict]:
-        """Return the members whose money it may be, each with the open payments it could be for."""
-        people = get_user_model().objects.in_bulk(item.suggested_members)
-        opened = models.Payment.objects.filter(payer__in=people, status__in=PAYABLE).order_by("created_at", "pk")
         return [
-            {"member": person, "payments": [payment for payment in opened if payment.payer_id == person.pk]}
-            for person in people.values()
+            {"name": name, "form": REVIEW_ACTS[name](auto_id=f"{name}-%s")} for name in names if self.may(request, name)
         ]
+
+    def next_after(self, item) -> models.ReviewItem | None:
+        """Return the open item to look at after this one: the next older, from the oldest on to the newest again."""
+        waiting = models.ReviewItem.objects.filter(status=models.ReviewStatus.OPEN).exclude(pk=item.pk)
+        newest_first = waiting.order_by("-created_at", "-pk")
+        return newest_first.filter(created_at__lte=item.created_at).first() or newest_first.first()
 
     def act(self, request, pk, name):
         """Do one act by one call of its service, and say what came of it on the item's page."""

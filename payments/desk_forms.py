@@ -10,7 +10,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 from api import idempotency
 from payments import desk, voids
 from payments.forms import OwnerField, payment_called
-from payments.models import CashSession, Channel, Receipt
+from payments.models import CashSession, Channel, CodeClaim, Payment, Receipt
 from payments.serializers import MOST_SHILLINGS
 
 
@@ -106,9 +106,7 @@ class ClaimForm(DeskAct):
     def carry_out(self, *, by_id, now):
         payment = self.cleaned_data["payment"]
         claim = desk.claim_code(code=self.cleaned_data["code"], payment_id=payment.pk, by_id=by_id, now=now)
-        if claim.receipt_id is None:
-            return f"{claim.code} is noted for {payment.reference}. It is no money until Safaricom tells of it."
-        return f"The money of {claim.code} is here, for {payment.reference}."
+        return told_of_claim(claim, payment)
 
 
 class AskForm(DeskAct):
@@ -147,6 +145,13 @@ class CloseForm(DeskAct):
             now=now,
         )
         return f"The drawer is closed: {over_or_short(session)}."
+
+
+def told_of_claim(claim: CodeClaim, payment: Payment) -> str:
+    """Return what a code that was shown is worth, in one sentence."""
+    if claim.receipt_id is None:
+        return f"{claim.code} is noted for {payment.reference}. It is no money until Safaricom tells of it."
+    return f"The money of {claim.code} is here, for {payment.reference}."
 
 
 def over_or_short(session: CashSession) -> str:

@@ -5,10 +5,10 @@ from datetime import datetime
 from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from payments import references, resolutions
-from payments.models import Payment
+from payments import references, refunds, resolutions
+from payments.models import Account, Payment
 
 
 def payment_called(typed: str) -> Payment | None:
@@ -35,6 +35,21 @@ class OwnerField(forms.CharField):
         raise ValidationError("No payment has this reference, and no member this number.", code="owner_needed")
 
 
+class PaidFromField(forms.ChoiceField):
+    """How a person gave money back; Kilabu sends none."""
+
+    widget = UnfoldAdminSelectWidget
+
+    def __init__(self, **kwargs):
+        ways = {
+            Account.MPESA: "M-Pesa, sent or reversed by hand",
+            Account.CASH: "Cash out of my drawer",
+            Account.BANK: "Bank transfer",
+        }
+        choices = [(account.value, way) for account, way in ways.items()]
+        super().__init__(choices=choices, label="How it was given back", **kwargs)
+
+
 class AssignForm(forms.Form):
     """Whose the money is."""
 
@@ -43,6 +58,23 @@ class AssignForm(forms.Form):
 
     def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
         resolutions.assign_money(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data["owner"])
+
+
+class SentBackForm(forms.Form):
+    """How it went back, and why. A second sending is refused: the item has ended."""
+
+    title, done = "It was sent back", "The refund is recorded, and the item has ended."
+    paid_from = PaidFromField()
+    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}))
+
+    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
+        refunds.send_back(
+            item_id=item_id,
+            paid_from=Account(self.cleaned_data["paid_from"]),
+            reason=self.cleaned_data["reason"],
+            by_id=by_id,
+            now=now,
+        )
 
 
 class UndoForm(forms.Form):
@@ -64,4 +96,4 @@ class DismissForm(forms.Form):
         resolutions.dismiss_item(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data)
 
 
-REVIEW_ACTS = {"assign": AssignForm, "undo": UndoForm, "dismiss": DismissForm}
+REVIEW_ACTS = {"assign": AssignForm, "undo": UndoForm, "sent_back": SentBackForm, "dismiss": DismissForm}

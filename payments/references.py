@@ -50,7 +50,7 @@ def is_reference(text: str) -> bool:
 
 def looks_like_one(typed: str) -> bool:
     """Say whether somebody surely meant to type a reference, right or wrong; `Kamau254` is a name with a number."""
-    text = _plain(typed)
+    text = plain(typed)
     return len(text) == LENGTH and text.startswith(PREFIX) and any(character.isdigit() for character in text[1:5])
 
 
@@ -59,11 +59,11 @@ def repair(typed: str) -> str | None:
 
     Case, spaces, dashes and look-alikes (O for 0, I or L for 1, U for V, Z for 2) are mended.
     """
-    text = _plain(typed)
+    text = plain(typed)
     return text if is_reference(text) else None
 
 
-def _plain(typed: str) -> str:
+def plain(typed: str) -> str:
     """Return what was typed without case, spaces, dashes and look-alikes; empty when it is not ASCII."""
     if not typed.isascii():
         return ""

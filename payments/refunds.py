@@ -10,7 +10,7 @@ from django.db import transaction
 
 from api.errors import Conflict
 from payments import allocation, desk, resolutions, services
-from payments.models import Account, CashSession, Receipt, Refund
+from payments.models import Account, CashSession, Receipt, Refund, ReviewItem
 
 # Accounts that money can leave by.
 PAID_FROM = (Account.CASH, Account.BANK, Account.MPESA)
@@ -93,6 +93,23 @@ def record_refund(
         )
         amount -= part
     return refunds
+
+
+@transaction.atomic
+def send_back(*, item_id: int, paid_from: Account, reason: str, by_id: int, now: datetime) -> ReviewItem:
+    """Record that the money of an open item, which nobody owns, went back to its sender; the item ends with it.
+
+    :raises resolutions.NotAssignable: the item is no longer open, or its money has an owner
+    :raises resolutions.ReviewItemNotFound: no such item
+    :raises NotEnoughCash, desk.NoOpenSession, resolutions.ReasonNeeded: as a refund
+    """
+    item = resolutions.lock_with_receipt(item_id, also_members={by_id})
+    receipt = resolutions.require_ownerless(item)
+    record_refund(receipt_id=receipt.pk, paid_from=paid_from, reason=reason, by_id=by_id, now=now)
+    item.refresh_from_db()
+    item.resolved_by_id = by_id
+    item.save(update_fields=["resolved_by"])
+    return item
 
 
 def _lock_holders(*, receipt_id: int | None, member_id: int | None, by_id: int) -> list[Receipt]:

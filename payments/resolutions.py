@@ -73,15 +73,24 @@ def assign_money(
     :raises ReviewItemNotFound: no such item
     """
     member_id = owner_of(member_id=member_id, payment_id=payment_id)
-    item = _lock_with_receipt(item_id, also_members={member_id})
-    receipt = item.receipt
-    if item.status != ReviewStatus.OPEN or receipt is None or receipt.member_id is not None or receipt.reversed_at:
-        raise NotAssignable
+    item = lock_with_receipt(item_id, also_members={member_id})
+    receipt = require_ownerless(item)
     give_to_owner(receipt=receipt, member_id=member_id, payment_id=payment_id, by_id=by_id, now=now)
     item.status, item.resolved_at, item.resolved_by_id = ReviewStatus.RESOLVED, now, by_id
     item.resolution = f"Assigned to payment {payment_id}." if payment_id else f"Assigned to member {member_id}."
     item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
     return item
+
+
+def require_ownerless(item: ReviewItem) -> Receipt:
+    """Return the receipt of a locked, open item whose money nobody owns.
+
+    :raises NotAssignable: it is another
+    """
+    receipt = item.receipt
+    if item.status != ReviewStatus.OPEN or receipt is None or receipt.member_id is not None or receipt.reversed_at:
+        raise NotAssignable
+    return receipt
 
 
 def owner_of(*, member_id: int | None, payment_id: int | None) -> int:
@@ -132,7 +141,7 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     :raises NotUndoable: the item is not a standing assignment
     :raises ReviewItemNotFound: no such item
     """
-    item = _lock_with_receipt(item_id)
+    item = lock_with_receipt(item_id)
     receipt = item.receipt
     assigned = item.reason == ReviewReason.UNMATCHED and item.status == ReviewStatus.RESOLVED
     # A receipt that turned out to be a prompt's money has been proved by Safaricom, not by hand.
@@ -172,7 +181,7 @@ def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> Rev
     return item
 
 
-def _lock_with_receipt(item_id: int, *, also_members: set[int] = frozenset()) -> ReviewItem:
+def lock_with_receipt(item_id: int, *, also_members: set[int] = frozenset()) -> ReviewItem:
     """Lock everyone an item's money touches, its receipt, then the item."""
     receipt_id = ReviewItem.objects.filter(pk=item_id).values_list("receipt_id", flat=True).first()
     receipt = receipt_id and services.lock_receipt(receipt_id, also_members=also_members)

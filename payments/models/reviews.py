@@ -61,3 +61,6 @@ class ReviewItem(models.Model):
         indexes = [
             models.Index(fields=["-created_at"], condition=Q(status=ReviewStatus.OPEN), name="review_open"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()}: {self.detail}"

@@ -1,12 +1,14 @@
-"""The inbox of money in the admin: what a manager sees of an item, and the three ways to end it."""
+"""The inbox of money in the admin: what a manager sees of an item, and the ways to end it."""
+
+from datetime import timedelta
 
 import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
 
-from payments import evidence, resolutions
+from payments import evidence, resolutions, review
 from payments.daraja.messages import C2bMessage
-from payments.models import ReviewItem
+from payments.models import Refund, ReviewItem, ReviewReason
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -55,15 +57,18 @@ def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client,
     answer = client.get(page_of(item), secure=True)
 
     content = answer.content.decode()
-    assert names_of(answer) == ["assign", "dismiss"]
-    assert answer.context["suggestions"] == [{"member": member, "payments": [payment]}]
+    assert names_of(answer) == ["assign", "sent_back", "dismiss"]
+    (suggestion,) = answer.context["suggestions"]
+    assert (suggestion.member, suggestion.payments) == (member, [payment])
+    assert suggestion.reasons == ["the sender's phone fits theirs"]
     for shown in (
         item.detail,
-        "KES 1500 TKN1AB2C3D",
+        "KES 1,500 TKN1AB2C3D",
+        "from JANE",
         "to “gym”",
         member.member_number,
         payment.reference,
-        "owes KES 2000",
+        "owes KES 2,000",
     ):
         assert shown in content
 
@@ -131,20 +136,53 @@ def test_who_comes_second_is_told_so_and_changes_nothing(client, manager, member
     assert (item.status, item.resolved_by) == ("resolved", first)
 
 
+def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, item):
+    told = do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
+
+    refund = Refund.objects.get()
+    assert told == [("success", "The refund is recorded, and the item has ended.")]
+    assert (refund.receipt, refund.amount, refund.made_by) == (item.receipt, 1500, manager)
+    assert (item.status, item.resolved_by) == ("resolved", manager)
+
+
+def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manager, member, item):
+    payment = open_payment(member, amount=1500)
+    resolutions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, member_id=member.pk)
+
+    told = do(client, item, "sent_back", paid_from="mpesa", reason="x")
+
+    payment.refresh_from_db()
+    assert told == [("error", "This item is not open, or its money already has an owner.")]
+    assert (payment.status, Refund.objects.count()) == ("paid", 0)
+
+
+def test_after_an_item_the_next_open_one_is_a_key_away(client, manager, item):
+    older, newer = (
+        review.open_item(reason=ReviewReason.UNREADABLE, detail=detail, now=NOON + timedelta(hours=hours))
+        for detail, hours in (("older", -1), ("newer", 1))
+    )
+
+    nexts = [client.get(page_of(each), secure=True).context["next_item"] for each in (newer, item, older)]
+
+    assert nexts == [item, older, newer]
+
+
 def test_who_takes_back_second_is_told_so(client, manager, item):
     assert do(client, item, "undo") == [("error", "There is no assignment here to undo.")]
 
 
-@pytest.mark.parametrize("name", ["assign", "undo", "dismiss"])
+@pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])
 def test_an_item_that_is_not_there_is_told(client, manager, item, name):
     answer = client.post(
-        f"/admin/payments/reviewitem/{item.pk + 1}/{name}/", {"owner": "x", "reason": "x"}, secure=True
+        f"/admin/payments/reviewitem/{item.pk + 1}/{name}/",
+        {"owner": "x", "reason": "x", "paid_from": "mpesa"},
+        secure=True,
     )
 
     assert answer.status_code == 302
 
 
-@pytest.mark.parametrize("name", ["assign", "undo", "dismiss"])
+@pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])
 @pytest.mark.parametrize("role", ["Member", "Trainer", "Receptionist"])
 def test_below_a_manager_nobody_acts_even_as_superuser(client, item, role, name):
     client.force_login(MemberFactory(role=role, is_staff=True, is_superuser=True))
@@ -155,7 +193,7 @@ def test_below_a_manager_nobody_acts_even_as_superuser(client, item, role, name)
     assert (answer.status_code, item.status) == (403, "open")
 
 
-@pytest.mark.parametrize("name", ["assign", "undo", "dismiss"])
+@pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])
 def test_a_link_does_nothing(client, manager, item, name):
     assert client.get(page_of(item, name), secure=True).status_code == 405
 
