@@ -14,11 +14,11 @@ from django.db.models.lookups import Exact
 from django.shortcuts import redirect
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 
-from accounts.admin_site import is_fresh
+from accounts.admin_site import LOG_IN_AGAIN, is_fresh
 from accounts.models import CustomUser, LoginSession, SecurityEvent
-from accounts.services import audit, people
+from accounts.services import people
 from accounts.views.signing_in import caller_of
 from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin
 from api.clock import now
@@ -30,8 +30,6 @@ from api.roles import sees_phones
 admin.site.unregister(Group)
 # django-otp's own pages would give somebody a second factor that nobody audits and no seal protects.
 admin.site.unregister([TOTPDevice, StaticDevice])
-
-LOG_IN_AGAIN = "Please log out and in again first: this asks for a log-in of the last ten minutes."
 
 
 class WithoutOpeningDoors:
@@ -48,7 +46,7 @@ class WithoutOpeningDoors:
 class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
     """People: looked up by any of their names and numbers."""
 
-    form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
+    form, change_password_form = UserChangeForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
     list_filter = ["role", "is_active"]
     search_fields = ["member_number", "username", "phone_number"]
@@ -66,7 +64,6 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         Column("consented at (Nairobi)", "consented_at"),
     ]
     ordering = ["-pk"]
-    add_fieldsets = UserAdmin.add_fieldsets  # django-unfold's base has none
     readonly_fields = ["member_number", "masked_phone", "added_by", "last_login", "date_joined"]
     fieldsets = [
         (None, {"fields": ["member_number", "username", "password"]}),
@@ -122,13 +119,6 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         return form if is_fresh(request) else type("StaleForm", (WithoutOpeningDoors, form), {})
 
     def save_model(self, request, obj, form, change):
-        if not change:
-            obj.member_number, obj.added_by = CustomUser.objects.next_member_number(), request.user
-            super().save_model(request, obj, form, change)
-            audit.record(
-                "person_added", user=obj, actor=request.user, caller=caller_of(request), now=now(), role=obj.role
-            )
-            return
         old = CustomUser.objects.get(pk=obj.pk)
         people.forget_lost_proofs(obj, old=old)
         super().save_model(request, obj, form, change)

@@ -23,6 +23,8 @@ from accounts.views.signing_in import caller_of
 from api.clock import now
 from api.errors import DomainError
 
+LOG_IN_AGAIN = "Please log out and in again first: this asks for a log-in of the last ten minutes."
+
 
 def is_fresh(request) -> bool:
     """Say whether the admin's log-in is as fresh as the API asks for."""
@@ -81,7 +83,16 @@ class ClubAdminSite(UnfoldAdminSite):
     login_template = "accounts/admin_login.html"
 
     def has_permission(self, request):
-        return super().has_permission(request) and self.has_proved_enough(request)
+        return super().has_permission(request) and not self.was_ended(request) and self.has_proved_enough(request)
+
+    def was_ended(self, request) -> bool:
+        """Say whether the person's sessions were all ended since this one began; asked once a request.
+
+        The admin's are Django's own: they end with the API's by what the audit says of those.
+        """
+        if not hasattr(request, "was_ended"):
+            request.was_ended = staff.sessions_ended_since(request.user, request.session.get(LOGGED_IN_AT, 0))
+        return request.was_ended
 
     def has_proved_enough(self, request) -> bool:
         """Say whether the second factor is as it must be; asked once a request."""
@@ -132,6 +143,7 @@ class ClubAdminSite(UnfoldAdminSite):
             )
             request.session.cycle_key()
             request.session[AMR] = ["pwd", "otp"]
+            request.session[LOGGED_IN_AT] = now().timestamp()  # every session from before has just ended
 
 
 def _as_typed(device: Authenticator) -> str:

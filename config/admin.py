@@ -3,14 +3,20 @@ pages under our roles.
 """
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from procrastinate.contrib.django.admin import ProcrastinateJobAdmin
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
 
 from accounts.admin import CustomUserAdmin
+from accounts.forms import AddPersonForm
 from accounts.models import CustomUser
 from api.admin import ReadOnlyAdmin, ReadOnlyInline
+from api.clock import now
+from api.errors import DomainError
 
 admin.site.index_template = "config/dashboard.html"
 admin.site.unregister([CustomUser, ProcrastinateJob])
@@ -22,6 +28,21 @@ class PersonAdmin(CustomUserAdmin):
 
     list_display = [*CustomUserAdmin.list_display, "member_page"]
     change_form_outer_before_template = "config/member_link.html"
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """A form of its own: it adds by the service, and leads to the member page."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = AddPersonForm(request.POST or None, request=request)
+        if form.is_valid():
+            try:
+                person = form.carry_out(now=now())
+                self.message_user(request, f"{person.get_full_name()} is added, member number {person.member_number}.")
+                return redirect("member-page", person.pk)
+            except DomainError as refusal:
+                form.add_error(None, refusal.message)
+        page = {**self.admin_site.each_context(request), "title": "Add a person", "form": form}
+        return TemplateResponse(request, "config/add_person.html", page)
 
     @admin.display(description="member page")
     def member_page(self, person):

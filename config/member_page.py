@@ -1,6 +1,6 @@
 """The member page of the admin: everything the front desk asks about one member, and what it does for them.
 
-It reads through what the apps offer and acts by their services (config/member_acts.py). Who may do what stands in
+It reads through what the apps offer and acts by their services (config/member_acts). Who may do what stands in
 api/roles.py: a Trainer sees who it is, periods, freezes and visits, but no whole phone number and no money.
 """
 
@@ -24,7 +24,8 @@ from api.permissions import is_at_least
 from api.phones import masked
 from api.roles import may
 from config.dashboard import MONEY, rows_of
-from config.member_acts import ACTS, MemberAct, day, open_payments
+from config.member_acts import ACTS, MemberAct
+from config.member_acts.acts import day, open_payments
 from payments import ledger
 from payments.cash_desk import SENT_BEFORE
 from payments.models import Account, Allocation, Channel, Payment, PaymentStatus, PushStatus, Receipt, StkPush
@@ -167,7 +168,7 @@ def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> Temp
 def form_of(name: str, request, member: CustomUser, typed=None) -> MemberAct:
     """Return the form of an act, empty or as it was sent."""
     address = reverse("member-act", args=[member.pk, name])
-    return ACTS[name](typed, member=member, caller=request.user, address=address, now=now())
+    return ACTS[name](typed, member=member, request=request, address=address, now=now())
 
 
 # --- How the member stands ------------------------------------------------------------------------------------------

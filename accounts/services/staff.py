@@ -1,10 +1,10 @@
 """Logging in to the admin: the rules of the API, for a session of Django's."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db import transaction
 
-from accounts.models import CustomUser
+from accounts.models import CustomUser, SecurityEvent
 from accounts.services import audit, factors, sessions
 from accounts.services.audit import Caller
 from api.authentication import needs_second_factor
@@ -61,3 +61,9 @@ def has_proved_enough(user: CustomUser, amr: list[str]) -> bool:
     if factors.has_second_factor(user):
         return "otp" in amr
     return not needs_second_factor(user)
+
+
+def sessions_ended_since(user: CustomUser, began: float) -> bool:
+    """Say whether all of the person's sessions were ended after the moment (a POSIX timestamp) at which one began."""
+    began_at = datetime.fromtimestamp(began, UTC)
+    return SecurityEvent.objects.filter(user=user, event="sessions_revoked", at__gt=began_at).exists()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.test import Client
 from django.urls import reverse
 
 from accounts.models import CustomUser, Notice, Role, SecurityEvent
@@ -199,16 +200,68 @@ def test_changing_anything_else_in_the_admin_asks_for_none(as_tired_owner):
     assert (answer.status_code, person.first_name) == (302, "Wanjiru")
 
 
+def add(client, **typed):
+    """Send the form of a new person; return the answer."""
+    body = {"first_name": "Juma", "last_name": "Otieno", "role": "Member", **typed}
+    return client.post(reverse(f"{PEOPLE}add"), body, secure=True)
+
+
 def test_a_person_added_in_the_admin_has_a_member_number_and_who_added(as_owner, owner):
-    body = {"username": "juma", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+    answer = add(as_owner, phone_number="0712 345 678", consent="on")
 
-    answer = as_owner.post(reverse(f"{PEOPLE}add"), body, secure=True)
-
-    person = CustomUser.objects.get(username="juma")
-    assert answer.status_code == 302
+    person = CustomUser.objects.get(first_name="Juma")
+    assert (answer.status_code, answer.url) == (302, f"/admin/members/{person.pk}/")
     assert is_member_number(person.member_number)
-    assert person.added_by == owner
-    assert person.email is None
+    assert (person.added_by, person.phone_number, person.email) == (owner, "254712345678", None)
+    assert (person.role, person.is_staff, person.has_usable_password()) == ("Member", False, False)
+    assert person.consented_at is not None
+    assert SecurityEvent.objects.get(event="person_added").actor == owner
+
+
+def test_a_manager_adds_a_receptionist_who_works_in_the_admin_at_once(as_manager):
+    add(as_manager, role="Receptionist", username="juma", password=PASSWORD)
+
+    desk = Client()
+    typed = {"username": "juma", "password": PASSWORD}
+    answer = desk.post(reverse("admin:login"), typed, secure=True)
+
+    assert (answer.status_code, CustomUser.objects.get(username="juma").is_staff) == (302, True)
+
+
+@pytest.mark.parametrize("role", ["Manager", "Admin", "Owner"])
+def test_a_manager_adds_nobody_of_their_own_rank_or_above(as_manager, role):
+    answer = add(as_manager, role=role)
+
+    assert "Select a valid choice" in answer.content.decode()
+    assert not CustomUser.objects.filter(first_name="Juma").exists()
+
+
+def test_adding_staff_asks_for_a_fresh_login_and_adding_a_member_for_none(as_tired_owner):
+    refused = add(as_tired_owner, role="Trainer")
+    add(as_tired_owner, first_name="Amina")
+
+    assert "log out and in again" in refused.content.decode()
+    assert list(CustomUser.objects.filter(last_name="Otieno").values_list("first_name", flat=True)) == ["Amina"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"first_name": ""}, "This field is required."),
+        ({"phone_number": "12"}, "Enter a Kenyan mobile number"),
+        ({"password": "short"}, "This password is too short"),
+        ({"username": "0712345678"}, "Enter a valid value."),
+        ({"username": "WANJIKU"}, "Somebody already uses this"),
+        ({"dob": "yesterday"}, "Enter a valid date."),
+    ],
+)
+def test_a_person_is_added_whole_or_not_at_all(as_owner, typed, said):
+    UserFactory(username="wanjiku")
+
+    answer = add(as_owner, **typed)
+
+    assert (answer.status_code, said in answer.content.decode()) == (200, True)
+    assert not CustomUser.objects.filter(last_name="Otieno").exists()
 
 
 def test_nobody_hands_out_second_factors_by_hand(as_owner):

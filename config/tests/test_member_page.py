@@ -10,10 +10,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts.models import SecurityEvent
+from accounts.models import Authenticator, SecurityEvent
+from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import UserFactory
+from api.tests.clients import signed_in
 from payments import desk, refunds
-from payments.models import Account, Payment, PushStatus, Receipt, StkPush
+from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, StkPush
 from payments.tests.factories import make_push
 from subscriptions import gate, services
 from subscriptions.models import Freeze, Origin, Subscription
@@ -63,6 +65,12 @@ def see(client, member):
     answer = client.get(page_of(member), secure=True)
     assert answer.status_code == 200
     return answer.context
+
+
+def freeze_now(period, by):
+    """Freeze a period for a week from today."""
+    days = {"starts_on": TODAY, "ends_on": TODAY + timedelta(days=7)}
+    return services.freeze(subscription_id=period.pk, kind="staff", by_id=by.pk, now=AT, **days)
 
 
 def lines_of(context, title):
@@ -265,7 +273,7 @@ def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, me
         context = see(client, member)
 
     assert all(len(each.lines) >= 3 for each in context["sections"] if each.title != "Visits")
-    assert len(before) == len(after) == 25
+    assert len(before) == len(after) == 34
 
 
 # --- What is done there ---
@@ -363,6 +371,136 @@ def test_days_are_given_with_the_reason(client, member, month):
     assert given.payment.events.last().evidence == "comp: our mistake"
 
 
+def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, month):
+    payment = pending(month, member).payment
+
+    told = do(client, member, "claim", payment=payment.pk, code="tkn1 ab2c 3d")
+
+    noted = f"TKN1AB2C3D is noted for {payment.reference}. It is no money until Safaricom tells of it."
+    assert told == [noted]
+    assert do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D") == [noted]
+    assert CodeClaim.objects.get().payment == payment
+
+
+def test_whoever_is_back_early_gets_the_rest_of_the_frozen_days_off_the_end(client, caller, member, month):
+    period = granted(month, member, on=date(2026, 10, 30))
+    freeze_now(period, caller)
+
+    told = do(client, member, "unfreeze", period=period.pk)
+
+    assert told == ["Welcome back: Monthly is good until 29 Nov 2026."]
+    assert "unfreeze" not in [each.name for each in see(client, member)["acts"]]
+
+
+def test_a_second_welcome_back_is_refused(client, caller, member, month):
+    period = granted(month, member)
+    freeze_now(period, caller)
+    do(client, member, "unfreeze", period=period.pk)
+
+    refused = send(client, member, "unfreeze", {"period": period.pk})
+
+    assert refused == {"period": ["Select a valid choice. That choice is not one of the available choices."]}
+
+
+def test_a_refund_of_a_receipt_unpays_what_it_paid(client, member, month):
+    manager = log_in(client, "Manager")
+    payment = pending(month, member).payment
+    receipt = desk.record_receipt(
+        channel="cash", amount=1500, by_id=manager.pk, now=AT, member_id=member.pk, payment_id=payment.pk
+    )
+    offered = next(each for each in see(client, member)["acts"] if each.name == "refund")
+    assert offered.fields["given_of"].choices == [(str(receipt.pk), f"KES 1,500 of {receipt.number}, 2 Nov 2026")]
+
+    told = do(client, member, "refund", given_of=receipt.pk, paid_from="bank", reason="moved away")
+
+    refund = Refund.objects.get()
+    payment.refresh_from_db()
+    assert told == ["KES 1,500 is written down as given back."]
+    assert (refund.amount, refund.paid_from, refund.made_by) == (1500, "bank", manager)
+    assert payment.status == "refunded"
+
+
+def test_a_refund_of_credit_names_no_receipt(client, member):
+    log_in(client, "Manager")
+    put_money_down(member, 300)
+    put_money_down(member, 400)
+
+    told = do(client, member, "refund", given_of="credit", amount=500, paid_from="mpesa", reason="asked for it")
+
+    assert told == ["KES 500 is written down as given back."]
+    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 200")]
+
+
+def test_a_refund_of_more_than_there_is_is_refused(client, member):
+    log_in(client, "Manager")
+    receipt = put_money_down(member, 300)
+
+    told = do(client, member, "refund", given_of=receipt.pk, amount=301, paid_from="bank", reason="x")
+
+    assert told == {"__all__": ["That is more than this receipt, or the member's credit, holds."]}
+    assert not Refund.objects.exists()
+
+
+def test_money_of_another_member_is_not_offered_for_a_refund(client, member):
+    log_in(client, "Manager")
+    put_money_down(member, 300)
+    theirs = put_money_down(MemberFactory(), 300)
+
+    assert list(do(client, member, "refund", given_of=theirs.pk, paid_from="bank", reason="x")) == ["given_of"]
+
+
+def test_a_lost_phone_lets_nobody_in_any_more(client):
+    manager, member = log_in(client, "Manager"), UserFactory()
+    theirs = signed_in(member)
+    Authenticator.objects.create(user=member, key="sealed", confirmed=True)
+
+    told = do(client, member, "lost", reason="ID card", phone_number="0722 222 222", remove_second_factor="on")
+
+    done = "1 session ended, the number is changed, the second factor is removed"
+    assert told == [f"The lost phone lets nobody in: {done}."]
+    assert theirs.get("/api/v1/auth/me/").status_code == 401
+    member.refresh_from_db()
+    assert (member.phone_number, Authenticator.objects.filter(user=member).exists()) == ("254722222222", False)
+    event = SecurityEvent.objects.get(event="phone_lost")
+    assert (event.user, event.actor, event.detail) == (member, manager, {"reason": "ID card"})
+
+
+def test_of_a_lost_phone_nothing_is_done_when_the_new_number_is_somebodys(client):
+    log_in(client, "Manager")
+    member = UserFactory()
+    theirs = signed_in(member)
+    MemberFactory(phone_number="254722222222")
+
+    told = do(client, member, "lost", reason="ID card", phone_number="0722222222")
+
+    assert told == {"__all__": ["Somebody already uses this e-mail address, phone number or username."]}
+    assert theirs.get("/api/v1/auth/me/").status_code == 200
+
+
+def test_a_lost_phone_asks_for_a_fresh_login(client, member):
+    log_in(client, "Manager")
+    session = client.session
+    session[LOGGED_IN_AT] = 0
+    session.save()
+
+    told = do(client, member, "lost", reason="ID card")
+
+    assert "log out and in again" in told["__all__"][0]
+    assert not SecurityEvent.objects.filter(event="phone_lost").exists()
+
+
+@pytest.mark.parametrize("role", ["Manager", "Admin"])
+def test_of_whoever_is_not_below_no_phone_is_lost(client, role):
+    log_in(client, "Manager")
+    peer = UserFactory(role=role)
+
+    assert "lost" not in [each.name for each in see(client, peer)["acts"]]
+    told = send(client, peer, "lost", {"reason": "ID card"})
+
+    assert told == {"__all__": ["You can do this for people below your own role only."]}
+    assert not SecurityEvent.objects.exists()
+
+
 # --- Sent twice ---
 
 
@@ -372,10 +510,13 @@ def test_days_are_given_with_the_reason(client, member, month):
         ("sell", {"plan": "monthly"}, Subscription),
         ("take", {"amount": 500, "channel": "cash"}, Receipt),
         ("gift", {"plan": "monthly", "reason": "raffle"}, Subscription),
+        ("refund", {"given_of": "credit", "paid_from": "bank", "reason": "asked"}, Refund),
     ],
 )
 def test_a_form_sent_twice_counts_once(client, member, month, name, typed, counted):
     log_in(client, "Manager")
+    if name == "refund":
+        put_money_down(member, 300)
     form = next(each for each in see(client, member)["acts"] if each.name == name)
     body = {**typed, "key": str(form["key"].value())}
 
@@ -488,22 +629,25 @@ def test_an_act_is_no_get_and_asks_for_the_csrf_token(client, caller, member):
 
 # --- Roles ---
 
-DESK = ["sell", "prompt", "take", "freeze"]
+DESK = ["sell", "prompt", "take", "claim", "freeze", "unfreeze"]
+OFFICE = ["gift", "refund", "lost"]
 SECTIONS = ["Periods", "Payments", "Visits", "Freezes"]
 
 
 @pytest.mark.parametrize(
     ("role", "acts", "titles"),
     [
-        ("Admin", [*DESK, "gift"], [*SECTIONS, "Security events"]),
-        ("Manager", [*DESK, "gift"], [*SECTIONS, "Security events"]),
+        ("Admin", [*DESK, *OFFICE], [*SECTIONS, "Security events"]),
+        ("Manager", [*DESK, *OFFICE], [*SECTIONS, "Security events"]),
         ("Receptionist", DESK, SECTIONS),
         ("Trainer", [], ["Periods", "Visits", "Freezes"]),
     ],
 )
 def test_each_role_sees_its_sections_and_acts(client, member, month, role, acts, titles):
-    granted(month, member)
+    period = granted(month, member)
     pending(PlanFactory(), member)
+    put_money_down(member, 50)
+    freeze_now(period, member)
     log_in(client, role)
 
     context = see(client, member)
@@ -525,7 +669,7 @@ def test_a_trainer_sees_no_whole_phone_number_and_no_money(client, member, month
 
 
 @pytest.mark.parametrize(
-    ("role", "refused"), [("Trainer", [*DESK, "gift"]), ("Receptionist", ["gift"]), ("Member", [*DESK, "gift"])]
+    ("role", "refused"), [("Trainer", [*DESK, *OFFICE]), ("Receptionist", OFFICE), ("Member", [*DESK, *OFFICE])]
 )
 def test_an_act_above_ones_role_is_refused(client, member, month, role, refused):
     log_in(client, role)

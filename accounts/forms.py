@@ -1,0 +1,90 @@
+"""Adding people in the admin, by the rules of the API."""
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from unfold.widgets import (
+    UnfoldAdminEmailInputWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from accounts.admin_site import LOG_IN_AGAIN, is_fresh
+from accounts.models import CustomUser, Role
+from accounts.serializers import LONGEST_PASSWORD
+from accounts.services import people
+from accounts.views.signing_in import caller_of
+from api.form_fields import DayField, PhoneField
+
+
+class AddPersonForm(forms.Form):
+    """A new member, or somebody of the staff below whoever adds them."""
+
+    first_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
+    last_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
+    phone_number = PhoneField(required=False, max_length=30)
+    email = forms.EmailField(required=False, max_length=254, label="E-mail", widget=UnfoldAdminEmailInputWidget)
+    role = forms.ChoiceField(widget=UnfoldAdminSelectWidget, initial=Role.MEMBER)
+    username = forms.RegexField(
+        r"^[A-Za-z][\w.+-]*$",
+        required=False,
+        max_length=150,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Begins with a letter. Empty: their member number.",
+    )
+    password = forms.CharField(
+        required=False,
+        strip=False,
+        max_length=LONGEST_PASSWORD,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="For the first log-in. Empty: nobody logs in as them.",
+    )
+    dob = DayField(required=False, label="Date of birth")
+    emergency_contact = forms.CharField(required=False, max_length=150, widget=UnfoldAdminTextInputWidget)
+    consent = forms.BooleanField(
+        required=False,
+        label="They agree to the club's terms",
+        help_text="They, or a guardian. Without it nothing is sold to them.",
+        widget=UnfoldBooleanWidget,
+    )
+
+    def __init__(self, typed, *, request):
+        super().__init__(typed)
+        self.request = request
+        self.fields["role"].choices = roles_given_by(request.user)
+
+    def clean_password(self) -> str | None:
+        password = self.cleaned_data["password"]
+        if password:
+            validate_password(password)
+        return password or None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("role", Role.MEMBER) != Role.MEMBER and not is_fresh(self.request):
+            raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
+        return cleaned
+
+    def carry_out(self, *, now: datetime) -> CustomUser:
+        """Add the person.
+
+        :raises DomainError: the service refused
+        """
+        asked = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
+        return people.add_person(added_by=self.request.user, caller=caller_of(self.request), now=now, **asked)
+
+
+def roles_given_by(user: CustomUser) -> list[tuple[str, str]]:
+    """Return the roles that `user` may give, a member's first."""
+    given = []
+    for role in reversed(Role):
+        with suppress(people.RoleAboveOwn):
+            people.require_may_give(user, role)
+            given.append((role.value, str(role.label)))
+    return given

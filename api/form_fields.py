@@ -1,0 +1,29 @@
+"""Fields that the admin's own forms share, in its looks."""
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import BASE_INPUT_CLASSES, UnfoldAdminTextInputWidget
+
+from api.phones import InvalidPhoneNumber, normalise
+
+
+class PhoneField(forms.CharField):
+    """A Kenyan mobile number as people write it; read as 254 and nine digits."""
+
+    widget = UnfoldAdminTextInputWidget(attrs={"inputmode": "tel", "autocomplete": "off"})
+
+    def clean(self, value):
+        typed = super().clean(value)
+        try:
+            return normalise(typed) if typed else None
+        except InvalidPhoneNumber as error:
+            raise ValidationError(error.message, code=error.code) from error
+
+
+class DayField(forms.DateField):
+    """A day, picked in the browser's own calendar."""
+
+    def __init__(self, **kwargs):
+        widget = forms.DateInput(format="%Y-%m-%d", attrs={"class": " ".join(BASE_INPUT_CLASSES)})
+        widget.input_type = "date"
+        super().__init__(widget=widget, **kwargs)

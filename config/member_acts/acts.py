@@ -1,0 +1,89 @@
+"""What every act on the member page stands on, and the fields that several ask for."""
+
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from django import forms
+from django.db.models import F
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from api import idempotency
+from payments.allocation import PAYABLE
+from payments.models import Payment
+from subscriptions.models import Plan
+
+
+class PlanField(forms.ModelChoiceField):
+    """A plan with its price."""
+
+    widget = UnfoldAdminSelectWidget
+
+    def __init__(self, **kwargs):
+        super().__init__(Plan.objects.order_by("group", "price", "pk"), to_field_name="code", **kwargs)
+
+    def label_from_instance(self, plan):
+        fee = f" + KES {plan.joining_fee:,} to join" if plan.joining_fee else ""
+        return f"{plan.name}: KES {plan.price:,}{fee}"
+
+
+class PaymentField(forms.ModelChoiceField):
+    """A payment with what it still owes."""
+
+    widget = UnfoldAdminSelectWidget
+
+    def label_from_instance(self, payment):
+        return f"{payment.reference}: KES {payment.amount_owed:,} for {payment.description}"
+
+
+class MemberAct(forms.Form):
+    """One act for one member, by who sends `request`; `address` is where it is sent."""
+
+    name = title = ""
+
+    def __init__(self, typed, *, member, request, address: str, now: datetime):
+        # Forms of different acts stand on one page: each field's id begins with the act's name.
+        super().__init__(typed, auto_id=f"{self.name}-%s")
+        self.member, self.request, self.address, self.now = member, request, address, now
+        self.caller = request.user
+        self.offer()
+
+    def offer(self) -> None:
+        """Fill in what there is to choose from for this member."""
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is anything to choose from."""
+        return True
+
+    def carry_out(self) -> str:
+        """Do it, and return what came of it in one sentence for whoever asked.
+
+        :raises DomainError: the service refused
+        """
+        raise NotImplementedError
+
+
+class ActDoneOnce(MemberAct):
+    """An act that would count twice if it were sent twice: the page draws a key for it."""
+
+    key = forms.RegexField(idempotency.KEY, widget=forms.HiddenInput, initial=uuid.uuid4)
+
+    def once(self) -> dict[str, str]:
+        """Return what the service takes to know a second sending."""
+        asked = {name: self.data.get(name) for name in self.fields}
+        return {
+            "idempotency_key": self.cleaned_data["key"],
+            "body_fingerprint": idempotency.fingerprint(self.address, asked),
+        }
+
+
+def day(on: date) -> str:
+    """Return a day as people write it: 2 Nov 2026."""
+    return f"{on.day} {on:%b %Y}"
+
+
+def open_payments(payer_id: int) -> Any:
+    """Return the payments of a payer that take money, oldest first."""
+    mine = Payment.objects.filter(payer=payer_id, status__in=PAYABLE, amount_due__gt=F("amount_paid"))
+    return mine.order_by("created_at", "pk")
