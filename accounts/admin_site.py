@@ -18,8 +18,9 @@ from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
 from accounts.receivers import AMR, LOGGED_IN_AT
-from accounts.services import enrolment, factors, staff
+from accounts.services import enrolment, staff
 from accounts.views.signing_in import caller_of
+from api.authentication import needs_second_factor
 from api.clock import now
 from api.errors import DomainError
 
@@ -83,22 +84,13 @@ class ClubAdminSite(UnfoldAdminSite):
     login_template = "accounts/admin_login.html"
 
     def has_permission(self, request):
-        return super().has_permission(request) and not self.was_ended(request) and self.has_proved_enough(request)
+        return super().has_permission(request) and self.standing(request).may_act
 
-    def was_ended(self, request) -> bool:
-        """Say whether the person's sessions were all ended since this one began; asked once a request.
-
-        The admin's are Django's own: they end with the API's by what the audit says of those.
-        """
-        if not hasattr(request, "was_ended"):
-            request.was_ended = staff.sessions_ended_since(request.user, request.session.get(LOGGED_IN_AT, 0))
-        return request.was_ended
-
-    def has_proved_enough(self, request) -> bool:
-        """Say whether the second factor is as it must be; asked once a request."""
-        if not hasattr(request, "has_proved_enough"):
-            request.has_proved_enough = staff.has_proved_enough(request.user, request.session.get(AMR, []))
-        return request.has_proved_enough
+    def standing(self, request) -> staff.Standing:
+        """Return what has become of the caller's log-in; asked once a request."""
+        if not hasattr(request, "standing"):
+            request.standing = staff.standing_of(request.user, request.session)
+        return request.standing
 
     def get_urls(self):
         return [path("second-factor/", self.second_factor, name="second_factor"), *super().get_urls()]
@@ -111,16 +103,19 @@ class ClubAdminSite(UnfoldAdminSite):
 
     def must_enrol(self, request) -> bool:
         """Say whether this is somebody of the staff whose role needs a second factor, and who has none."""
-        return (
-            super().has_permission(request)
-            and not self.has_proved_enough(request)
-            and not factors.has_second_factor(request.user)
-        )
+        return self.may_enrol(request) and needs_second_factor(request.user)
+
+    def may_enrol(self, request) -> bool:
+        """Say whether the caller is somebody of the staff who has no second factor."""
+        if not super().has_permission(request):
+            return False
+        standing = self.standing(request)
+        return not standing.has_second_factor and not standing.was_ended
 
     @method_decorator([never_cache, csrf_protect])
     def second_factor(self, request):
         """Add an authenticator app: draw its secret, then ask for a code of it, then tell the recovery codes."""
-        if not super().has_permission(request) or factors.has_second_factor(request.user) or not is_fresh(request):
+        if not self.may_enrol(request) or not is_fresh(request):
             return redirect("admin:login")
         page = {**self.each_context(request), "title": "Your second factor", "form": CodeForm()}
         if request.method == "POST":

@@ -2,7 +2,6 @@
 
 from rest_framework.authentication import SessionAuthentication
 
-from accounts.receivers import AMR
 from accounts.services import staff
 from api.authentication import MfaEnrolmentRequired, check_csrf
 
@@ -17,7 +16,10 @@ class AdminSessionAuthentication(SessionAuthentication):
         found = super().authenticate(request)
         if found is None or not found[0].is_staff:
             return None
-        if not staff.has_proved_enough(found[0], request._request.session.get(AMR, [])):
+        standing = staff.standing_of(found[0], request._request.session)
+        if standing.was_ended:
+            return None
+        if not standing.may_act:
             raise MfaEnrolmentRequired
         return found
 

@@ -1,10 +1,14 @@
 """Logging in to the admin: the rules of the API, for a session of Django's."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
-from accounts.models import CustomUser, SecurityEvent
+from accounts.models import Authenticator, CustomUser, SecurityEvent
+from accounts.receivers import AMR, LOGGED_IN_AT
 from accounts.services import audit, factors, sessions
 from accounts.services.audit import Caller
 from api.authentication import needs_second_factor
@@ -56,14 +60,25 @@ def check_code(*, user: CustomUser, code: str, caller: Caller, now: datetime) ->
         raise factors.MfaInvalid
 
 
-def has_proved_enough(user: CustomUser, amr: list[str]) -> bool:
-    """Say whether who proved `amr` at log-in may act: with a second factor if they have one now, or must have one."""
-    if factors.has_second_factor(user):
-        return "otp" in amr
-    return not needs_second_factor(user)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What has become of a log-in to the admin, which is a session of Django's."""
+
+    has_second_factor: bool
+    was_ended: bool
+    may_act: bool
 
 
-def sessions_ended_since(user: CustomUser, began: float) -> bool:
-    """Say whether all of the person's sessions were ended after the moment (a POSIX timestamp) at which one began."""
-    began_at = datetime.fromtimestamp(began, UTC)
-    return SecurityEvent.objects.filter(user=user, event="sessions_revoked", at__gt=began_at).exists()
+def standing_of(user: CustomUser, session: SessionBase) -> Standing:
+    """Say in one query whether who logged in so may still act.
+
+    Not without the second factor that they have by now, or must have; and not when all of their sessions were ended
+    since, which ends the API's by their rows, and the admin's by what the audit says of those.
+    """
+    began = datetime.fromtimestamp(session.get(LOGGED_IN_AT, 0), UTC)
+    has_factor, was_ended = CustomUser.objects.values_list(
+        Exists(Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True)),
+        Exists(SecurityEvent.objects.filter(user=OuterRef("pk"), event="sessions_revoked", at__gt=began)),
+    ).get(pk=user.pk)
+    has_proved_enough = "otp" in session.get(AMR, []) if has_factor else not needs_second_factor(user)
+    return Standing(has_factor, was_ended, may_act=has_proved_enough and not was_ended)

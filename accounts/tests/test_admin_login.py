@@ -6,7 +6,8 @@ import pytest
 
 from accounts.models import Authenticator, CustomUser, Role, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
-from accounts.services import factors
+from accounts.services import factors, sessions
+from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH, authenticator_of, code_of, wrong_code
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -189,6 +190,18 @@ def test_the_admins_session_opens_the_api_to_staff_by_the_same_rules(client, own
     log_in(client, owner, code=code_of(authenticator_of(owner)))
 
     assert code_in(get(client, f"{AUTH}me/")) == (200, None)
+
+
+def test_ending_somebodys_sessions_ends_the_admins_too(client, owner):
+    log_in(client, owner)
+    assert (get(client, INDEX).status_code, get(client, f"{AUTH}me/").status_code) == (200, 200)
+
+    sessions.revoke_all(user=owner, reason="by_staff", caller=Caller(ip="127.0.0.1"), now=now())
+
+    assert (get(client, INDEX).status_code, get(client, f"{AUTH}me/").status_code) == (302, 401)
+    assert get(client, SECOND_FACTOR).status_code == 302
+    log_in(client, owner)
+    assert get(client, INDEX).status_code == 200
 
 
 @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])

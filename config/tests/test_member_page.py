@@ -273,7 +273,7 @@ def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, me
         context = see(client, member)
 
     assert all(len(each.lines) >= 3 for each in context["sections"] if each.title != "Visits")
-    assert len(before) == len(after) == 34
+    assert len(before) == len(after) == 33
 
 
 # --- What is done there ---
