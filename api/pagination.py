@@ -25,7 +25,14 @@ class PageResponse(Response):
         self.pagination = pagination
 
 
-class PagePagination(pagination.PageNumberPagination):
+class RowsInData:
+    """Describes a list in the OpenAPI document as it is answered: the rows are the data, the rest is in meta."""
+
+    def get_paginated_response_schema(self, schema):
+        return schema
+
+
+class PagePagination(RowsInData, pagination.PageNumberPagination):
     """Numbered pages with a total."""
 
     page_size = DEFAULT_PAGE_SIZE
@@ -46,7 +53,7 @@ class PagePagination(pagination.PageNumberPagination):
         )
 
 
-class CursorPagination(pagination.CursorPagination):
+class CursorPagination(RowsInData, pagination.CursorPagination):
     """Pages that cost the same at row ten and at row ten million; newest first, no total."""
 
     page_size = DEFAULT_PAGE_SIZE

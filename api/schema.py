@@ -129,6 +129,12 @@ class EnvelopeSchema(AutoSchema):
         takes_key = getattr(self.view, "takes_idempotency_key", False)
         return [CSRF_HEADER, IDEMPOTENCY_KEY] if takes_key else [CSRF_HEADER]
 
+    def get_request_serializer(self):
+        """A view whose answer is shaped unlike what it is asked names the latter `request_serializer`."""
+        if hasattr(self.view, "request_serializer") and self.method in UNSAFE:
+            return self.view.request_serializer
+        return super().get_request_serializer()
+
     def get_operation(self, path, path_regex, path_prefix, method, registry):
         operation = super().get_operation(path, path_regex, path_prefix, method, registry)
         if operation is None:

@@ -293,6 +293,12 @@ class CodeCheckSerializer(ModelSerializer):
 # --- Asked ----------------------------------------------------------------------------------------
 
 
+class CreditSerializer(serializers.Serializer):
+    """What nobody has spent yet."""
+
+    credit = serializers.IntegerField(read_only=True, help_text="Whole Kenyan shillings.")
+
+
 class PushRequestSerializer(serializers.Serializer):
     """Which phone to prompt; the payer's own when left out."""
 

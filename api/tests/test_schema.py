@@ -49,6 +49,21 @@ def test_every_answer_with_a_body_is_in_the_envelope(document):
     assert bare == []
 
 
+def test_a_list_is_described_as_rows_in_data(document):
+    schemas = yaml.safe_load(document)["components"]["schemas"]
+
+    assert schemas["PaginatedPlanList"] == {"type": "array", "items": {"$ref": "#/components/schemas/Plan"}}
+    assert schemas["PaginatedPaymentList"]["type"] == "array"  # by cursor
+
+
+def test_a_call_is_described_by_what_it_asks_and_by_what_it_answers(document):
+    purchase = yaml.safe_load(document)["paths"]["/api/v1/subscriptions/"]["post"]
+    asked = purchase["requestBody"]["content"]["application/json"]["schema"]
+    answered = purchase["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["data"]
+
+    assert (asked["$ref"], answered["$ref"]) == ("#/components/schemas/Subscribe", "#/components/schemas/Subscription")
+
+
 @pytest.mark.django_db
 def test_the_page_that_explains_the_api_runs_no_inline_script(client):
     page = client.get(reverse("docs"), secure=True).content.decode()

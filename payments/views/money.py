@@ -87,7 +87,8 @@ class PaymentView(APIView):
 class PaymentPushView(PaymentVerbView):
     """Prompt a phone for a payment, again if need be."""
 
-    serializer_class = serializers.PushRequestSerializer
+    serializer_class = serializers.PaymentDetailSerializer
+    request_serializer = serializers.PushRequestSerializer
 
     def post(self, request, reference):
         asked = serializers.PushRequestSerializer(data=request.data)
@@ -103,7 +104,8 @@ class PaymentPushView(PaymentVerbView):
 class PaymentCancelView(PaymentVerbView):
     """Withdraw a payment that is not paid."""
 
-    serializer_class = None
+    serializer_class = serializers.PaymentDetailSerializer
+    request_serializer = None
 
     def post(self, request, reference):
         payment = self.bare_payment(reference)
@@ -115,7 +117,7 @@ class CreditView(APIView):
     """The caller's credit: money that came and no payment uses yet. It is spent by itself on the next payment."""
 
     permission_classes = [IsAuthenticated]
-    serializer_class = None
+    serializer_class = serializers.CreditSerializer
 
     def get(self, request):
         return Response({"credit": -ledger.balance(Account.MEMBER_CREDIT, member_id=request.user.pk)})
