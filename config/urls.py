@@ -8,7 +8,7 @@ from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
 from api.views import uploaded_file
-from config import charts, desk_search, member_page, reference_app
+from config import charts, dashboard, desk_search, member_page, reference_app
 from payments import cash_desk
 from payments.views.papers import confirm_receipt
 
@@ -20,6 +20,7 @@ handler500 = "api.views.server_error"
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("admin/members-today/", admin.site.admin_view(dashboard.show_members), name="members-today"),
     path("admin/charts/", admin.site.admin_view(charts.show_charts), name="charts"),
     path("admin/find/", admin.site.admin_view(desk_search.find), name="find"),
     path("admin/members/<int:pk>/", admin.site.admin_view(member_page.show_member), name="member-page"),

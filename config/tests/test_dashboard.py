@@ -60,9 +60,12 @@ def summed(channel, since):
 def panels(role="Admin", at=AT):
     """The panels of the role, as {title: {label: value}}."""
     user = UserFactory(role=role, is_staff=True)
-    return {
-        panel.title: {each.label: each.value for each in figures_of(panel)} for panel in dashboard.panels_for(user, at)
-    }
+    return {panel.title: {each.label: each.value for each in figures_of(panel)} for panel in all_panels(user, at)}
+
+
+def all_panels(user, at=AT):
+    """The panels of the role, with the one whose figures come later as it comes."""
+    return [dashboard.memberships(at) if panel.later else panel for panel in dashboard.panels_for(user, at)]
 
 
 def figures_of(panel):
@@ -75,7 +78,7 @@ def rows_behind(client, label, title):
     user = UserFactory(role="Admin")
     (link,) = [
         each.link
-        for panel in dashboard.panels_for(user, AT)
+        for panel in all_panels(user)
         for each in figures_of(panel)
         if (each.label, panel.title) == (label, title)
     ]
@@ -261,4 +264,23 @@ def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_
         client.get("/admin/", secure=True)
 
     assert "KES 610" in content
-    assert len(before) == len(after) == 14
+    assert len(before) == len(after) == 9
+
+
+def test_the_first_page_asks_for_the_members_once_it_stands(client, periods):
+    client.force_login(UserFactory(role="Receptionist", is_staff=True))
+
+    page = client.get("/admin/", secure=True).content.decode()
+    with CaptureQueriesContext(connection) as asked:
+        panel = client.get("/admin/members-today/", secure=True)
+
+    assert 'hx-get="/admin/members-today/"' in page
+    assert [figure.value for figure in panel.context["panel"].figures] == [2, 1, 1, 1, 1]
+    assert len(asked) == 7  # the session, who asks, their second factor; who runs, and three more standings
+
+
+@pytest.mark.parametrize(("role", "status"), [("Trainer", 200), ("Member", 302)])
+def test_who_may_see_periods_may_see_how_many_members_there_are(client, role, status):
+    client.force_login(UserFactory(role=role, is_staff=role != "Member"))
+
+    assert client.get("/admin/members-today/", secure=True).status_code == status

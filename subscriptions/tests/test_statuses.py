@@ -35,7 +35,20 @@ def statuses(today):
     for each in set(found.values()):
         listed = Subscription.objects.with_status(today).having_status(each, today)
         assert {row.pk for row in listed} == {pk for pk, status in found.items() if status == each}
+    for each in (Status.ACTIVE, Status.GRACE, Status.FROZEN):
+        standing = Subscription.objects.standing(each, today)
+        assert {row.pk for row in standing} == {pk for pk, status in found.items() if status == each}
+    lapsed = set(Subscription.objects.standing("lapsed", today))
+    assert lapsed == {row for row in rows if row.status == Status.EXPIRED and is_last(row) and is_recent(row, today)}
     return found
+
+
+def is_last(row):
+    return not Subscription.objects.granted().filter(member=row.member_id, group=row.group_id, ends_on__gt=row.ends_on)
+
+
+def is_recent(row, today):
+    return row.ends_on > today - timedelta(days=30)
 
 
 def status(subscription, today):
