@@ -139,6 +139,7 @@ TWIN_FAULTS = {
     "twin_nulls": "has null for what is empty, and no names",
     "twin_full_phone": "has the whole phone number, as before 2022",
     "twin_masked_hash": "has the hash of the phone number with its middle masked",
+    "twin_whole_amount": "has the amount as 1500, not 1500.00",
 }
 # The Result that B2C, Reversal, Transaction Status and Account Balance post.
 RESULT_FAULTS = {

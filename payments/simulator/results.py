@@ -238,7 +238,7 @@ class Results:
                 held = self._held(db, shortcode)
             except Unknown:
                 return Outcome("2028", strings=True)
-            accounts = {"Working": "0", "Utility": str(held), "Charges Paid": "0", "Organization Settlement": "0"}
+            accounts = {"Working": 0, "Float": 0, "Utility": held, "Charges Paid": 0, "Organization Settlement": 0}
             text = "&".join(f"{name} Account|KES|{kes}.00|{kes}.00|0.00|0.00" for name, kes in accounts.items())
             return Outcome(
                 "0",

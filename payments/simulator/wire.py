@@ -205,6 +205,8 @@ def c2b(
         "MSISDN": msisdn,
         **names,
     }
+    if variant == "twin_whole_amount":
+        body["TransAmount"] = str(debit["amount"])
     if variant == "twin_nulls":
         return {key: value or None for key, value in body.items() if not key.endswith("Name")}
     return body

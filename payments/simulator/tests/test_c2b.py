@@ -193,14 +193,15 @@ def test_an_stk_payment_is_told_on_both_channels_in_either_order(start, listener
 
 
 @pytest.mark.parametrize(
-    ("name", "msisdn", "empty"),
+    ("name", "msisdn", "empty", "amount"),
     [
-        ("twin_nulls", "2547 ***** 506", None),
-        ("twin_full_phone", "254700000507", ""),
-        ("twin_masked_hash", r"[0-9a-f]{8}\*{4}[0-9a-f]{8}", ""),
+        ("twin_nulls", "2547 ***** 506", None, "1500.00"),
+        ("twin_full_phone", "254700000507", "", "1500.00"),
+        ("twin_masked_hash", r"[0-9a-f]{8}\*{4}[0-9a-f]{8}", "", "1500.00"),
+        ("twin_whole_amount", "2547 ***** 509", "", "1500"),
     ],
 )
-def test_a_confirmation_shows_each_live_variant(start, listener, name, msisdn, empty):
+def test_a_confirmation_shows_each_live_variant(start, listener, name, msisdn, empty, amount):
     client = start(validation="off")
     register(client)
     phone = next(phone for phone, how in MAGIC_PHONES.items() if how.twin == name)
@@ -209,7 +210,7 @@ def test_a_confirmation_shows_each_live_variant(start, listener, name, msisdn, e
     _, body = listener.next()
 
     assert body["MSISDN"] == msisdn or re.fullmatch(msisdn, body["MSISDN"])
-    assert body["InvoiceNumber"] == empty
+    assert (body["InvoiceNumber"], body["TransAmount"]) == (empty, amount)
     assert ("FirstName" in body) == (name != "twin_nulls")
 
 
