@@ -21,8 +21,8 @@ TRANSITIONS = {
     S.CANCELLED: set(),
     S.REFUNDED: set(),
 }
-# Where a prompt may be shown for a payment.
-PROMPTABLE = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID)
+# Where a prompt may be shown for a payment: for a paid one, of what its companions still owe.
+PROMPTABLE = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID, S.PAID)
 WRITE_PAYMENT = """
 UPDATE payments_payment SET status = %s, paid_at = %s, amount_paid = %s, deposit_paid_at = %s WHERE id = %s
 """

@@ -41,9 +41,9 @@ def sent(push, now=NOON):
     return push
 
 
-def pay(push):
+def pay(push, code="UKN7XK41ZQ"):
     """Let the money of a push come, as its callback reports it."""
-    result = StkResult("m", "ws_CO_1", "0", "", amount=push.amount, receipt_code="UKN7XK41ZQ", moved_at=NOON)
+    result = StkResult("m", "ws_CO_1", "0", "", amount=push.amount, receipt_code=code, moved_at=NOON)
     if push.checkout_request_id:
         result = replace(result, checkout_request_id=push.checkout_request_id)
     evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
@@ -71,6 +71,22 @@ def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
     services.cancel_payment(payment_id=gone.pk, by_id=head.payer_id, now=NOON)
 
     assert ask(head).amount == 1900
+
+
+def test_a_head_that_is_paid_is_prompted_for_what_its_companions_owe(wire):
+    wire.push()
+    head = open_payment(amount=1500)
+    companion = open_payment(head.payer, amount=400, head_id=head.pk)
+    pay(make_push(head, amount=1500))
+
+    push = sent(ask(head))
+
+    assert (push.status, push.amount) == (PushStatus.SENT, 400)
+    pay(push, code="UKN7XK42ZQ")
+    companion.refresh_from_db()
+    assert companion.status == PaymentStatus.PAID
+    with pytest.raises(services.InvalidTransition):
+        ask(head)
 
 
 @pytest.mark.parametrize("first", ["head", "companion"])
