@@ -8,6 +8,7 @@ import random
 import resource
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from statistics import median, quantiles
 
 from django.conf import settings
@@ -17,12 +18,15 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
-from benchmarks.measure import request, serve
+from benchmarks.measure import request, serve, statements_of
 from benchmarks.rows import gate
+from benchmarks.rows.pages import staff_cookie
 from config.management.commands.audit_books import offending_rows
 from payments import services
 from subscriptions.invariants import INVARIANTS
-from subscriptions.models import Subscription
+from subscriptions.models import Closure, Subscription
+from subscriptions.periods import business_day
+from subscriptions.services import close_club, open_club
 from subscriptions.tests.factories import PlanFactory
 
 TAPS, PAGES = 1000, 20
@@ -154,10 +158,45 @@ def page_times(path: str) -> list[float]:
     return [1000 * timed(lambda environ=environ: serve(handler, environ)) for environ in environs][1:]
 
 
+def lists() -> dict[str, Callable[[], dict]]:
+    """Return what staff ask the list of subscriptions for, twenty at a time."""
+    cookie, soon = staff_cookie(), business_day(timezone.now()) + timedelta(days=7)
+    asked = {
+        "20 subscriptions, newest": "",
+        "20 that are active": "&status=active",
+        "20 in grace": "&status=grace",
+        "20 that end within a week": f"&status=active&ends_before={soon}&ordering=ends_on",
+        "20 of a member number": "&search=9999990",
+    }
+    return {
+        name: lambda query=query: request(
+            "GET", "/api/v1/subscriptions/", QUERY_STRING=f"page_size=20{query}", HTTP_COOKIE=cookie
+        )
+        for name, query in asked.items()
+    }
+
+
 def expire_all() -> None:
     """Do what the job does each minute, until nothing is left."""
     while services.expire_due(now=timezone.now()):
         pass
+
+
+def close_for_a_day() -> None:
+    """Close the club tomorrow: everybody who has a period then gets the day back."""
+    tomorrow = business_day(timezone.now()) + timedelta(days=1)
+    close_club(
+        starts_on=tomorrow,
+        ends_on=tomorrow + timedelta(days=1),
+        reason="Repairs",
+        by_id=UserFactory(role="Manager").pk,
+        now=timezone.now(),
+    )
+
+
+def open_again() -> None:
+    """Take that closure back."""
+    open_club(closure_id=Closure.objects.get().pk)
 
 
 def report(members: int) -> None:
@@ -171,9 +210,15 @@ def report(members: int) -> None:
         p50 = median(page_times(path))
         goal = f", goal {most} ms: {'met' if p50 < most else 'missed'}" if most else ""
         print(f"{'GET ' + path:<40}p50 {p50:.0f} ms{goal}", flush=True)
+    handler = WSGIHandler()
+    for name, asked in lists().items():
+        statements = statements_of(handler, asked())
+        times = [1000 * timed(lambda asked=asked: serve(handler, asked())) for _ in range(5)]
+        print(f"{name:<40}{statements} statements, median {median(times):.0f} ms", flush=True)
     passes = {"expiring 5,000 payments": expire_all}
     for each in INVARIANTS:
         passes[f"audit_books {each.code}"] = lambda each=each: offending_rows(each)
+    passes |= {"closing the club for a day": close_for_a_day, "opening it again": open_again}
     for name, act in passes.items():
         seconds = timed(act)
         print(

@@ -1,6 +1,8 @@
-"""Between the table and the arithmetic of `periods`: lock a member's periods, lay them out, save what moved."""
+"""Between the table and the arithmetic of `periods`: lock members' periods, lay them out, save what moved."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from django.db import connection
@@ -16,11 +18,22 @@ CLOSURES = 254_002  # names the advisory lock among any others of this database
 LAST_DAY = date(2100, 1, 1)
 # A freeze may have ended on the day it began.
 FREEZES_AND_CLOSURES = """
-SELECT starts_on, coalesce(ended_early_on, ends_on) AS until, true
+SELECT id, subscription_id, starts_on, coalesce(ended_early_on, ends_on) AS until
 FROM subscriptions_freeze
 WHERE subscription_id = ANY(%s) AND starts_on < coalesce(ended_early_on, ends_on)
 UNION ALL
-SELECT starts_on, ends_on, false FROM subscriptions_closure
+SELECT NULL, NULL, starts_on, ends_on FROM subscriptions_closure
+"""
+# One statement for all that moves: the constraint that forbids overlaps is checked once, at its end.
+WRITTEN = ("pk", *DATES, "fact", "granted_at", "ended_at")
+WRITE = """
+UPDATE subscriptions_subscription SET not_before = moved.not_before, anchor_on = moved.anchor_on,
+    starts_on = moved.starts_on, base_ends_on = moved.base_ends_on, ends_on = moved.ends_on, cut_on = moved.cut_on,
+    fact = moved.fact, granted_at = moved.granted_at, ended_at = moved.ended_at
+FROM unnest(%s::bigint[], %s::date[], %s::date[], %s::date[], %s::date[], %s::date[], %s::date[],
+    %s::text[], %s::timestamptz[], %s::timestamptz[])
+    AS moved(id, not_before, anchor_on, starts_on, base_ends_on, ends_on, cut_on, fact, granted_at, ended_at)
+WHERE subscriptions_subscription.id = moved.id
 """
 
 
@@ -43,6 +56,14 @@ def lock_periods(*, member_id: int, group_id: int) -> list[Subscription]:
     would keep them for good. That lock comes with the rows' statement, and before the rows.
     """
     return list(_to_lock(Subscription.objects.filter(member_id=member_id, group_id=group_id)))
+
+
+def lock_periods_of(*, member_ids: Collection[int], group_id: int) -> list[list[Subscription]]:
+    """As lock_periods, of several members in one statement: a chain for each."""
+    chains = defaultdict(list)
+    for subscription in _to_lock(Subscription.objects.filter(member__in=member_ids, group=group_id)):
+        chains[subscription.member_id].append(subscription)
+    return list(chains.values())
 
 
 def _to_lock(periods: QuerySet) -> QuerySet:
@@ -83,54 +104,77 @@ def granted_periods(chain: Iterable[Subscription]) -> list[Period]:
     return [as_period(subscription) for subscription in chain if subscription.fact == Fact.GRANTED]
 
 
-def frozen_days(chain: Sequence[Subscription]) -> list[Frozen]:
-    """Return the days on which the chain's granted periods stand still: their freezes and the club's closures."""
-    granted = [subscription.pk for subscription in chain if subscription.fact == Fact.GRANTED]
+@dataclass(frozen=True)
+class StandStill:
+    """When time stands still: each freeze's id with the days that are frozen by period, and the club's closures."""
+
+    freezes: dict[int, list[tuple[int, Frozen]]]
+    closures: list[Frozen]
+
+    def days_of(self, chain: Iterable[Subscription]) -> list[Frozen]:
+        """Return the days on which these periods of one member and group stand still; none is told twice."""
+        asked = [days for each in chain for _, days in self.freezes.get(each.pk, ())]
+        return sorted(asked + [part for closed in self.closures for part in uncovered(*closed, asked)])
+
+
+def stand_still(chains: Iterable[Sequence[Subscription]]) -> StandStill:
+    """Return the freezes of the chains' granted periods, and the closures."""
+    granted = [subscription.pk for chain in chains for subscription in chain if subscription.fact == Fact.GRANTED]
+    freezes, closures = defaultdict(list), []
     with connection.cursor() as cursor:
         cursor.execute(FREEZES_AND_CLOSURES, [granted])
-        rows = [(Frozen(starts_on, until), is_freeze) for starts_on, until, is_freeze in cursor.fetchall()]
-    asked = [days for days, is_freeze in rows if is_freeze]
-    closed = [part for days, is_freeze in rows if not is_freeze for part in uncovered(*days, asked)]
-    return sorted(asked + closed)
+        for freeze_id, subscription_id, starts_on, until in cursor.fetchall():
+            if freeze_id is None:
+                closures.append(Frozen(starts_on, until))
+            else:
+                freezes[subscription_id].append((freeze_id, Frozen(starts_on, until)))
+    return StandStill(freezes, closures)
 
 
-def rearrange(chain: Sequence[Subscription], *, changed: Sequence[Subscription] = ()) -> None:
+def rearrange(chain: Sequence[Subscription], *, changed: Collection[Subscription] = ()) -> None:
     """Lay the locked chain out anew after a freeze, a return or a cut, and save what moved or was `changed`."""
-    save(chain, lay_out(granted_periods(chain), frozen_days(chain)), changed=changed)
+    rearrange_all([chain], changed=changed)
 
 
-def save(chain: Sequence[Subscription], laid: Sequence[Period], *, changed: Sequence[Subscription] = ()) -> None:
-    """Write the dates of the laid periods to the locked chain, in one check of the no-overlap constraint."""
-    by_id = {subscription.pk: subscription for subscription in chain}
-    moved, had_dates = [], False
-    for period in laid:
-        subscription = by_id[period.id]
-        if subscription in changed or any(getattr(subscription, name) != getattr(period, name) for name in DATES):
-            had_dates |= subscription.starts_on is not None
-            for name in DATES:
-                setattr(subscription, name, getattr(period, name))
-            moved.append(subscription)
+def rearrange_all(chains: Sequence[Sequence[Subscription]], *, changed: Collection[Subscription] = ()) -> None:
+    """Lay out locked chains, each of one member and group, in a number of statements that does not hang on theirs."""
+    still = stand_still(chains)
+    laid = [lay_out(granted_periods(chain), still.days_of(chain)) for chain in chains]
+    save(chains, laid, still, changed=changed)
+
+
+def save(
+    chains: Sequence[Sequence[Subscription]],
+    laid: Sequence[Sequence[Period]],
+    still: StandStill,
+    *,
+    changed: Collection[Subscription] = (),
+) -> None:
+    """Write the dates of the periods laid out for each locked chain, in one check of the no-overlap constraint."""
+    moved = []
+    for chain, periods in zip(chains, laid, strict=True):
+        by_id = {subscription.pk: subscription for subscription in chain}
+        for period in periods:
+            subscription = by_id[period.id]
+            if subscription in changed or any(getattr(subscription, name) != getattr(period, name) for name in DATES):
+                for name in DATES:
+                    setattr(subscription, name, getattr(period, name))
+                moved.append(subscription)
     if not moved:
         return
-    fields = [*DATES, "fact", "granted_at", "ended_at"]
-    if len(moved) == 1:
-        moved[0].save(update_fields=fields)
-    else:
-        with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap DEFERRED")
-            for subscription in moved:
-                subscription.save(update_fields=fields)
-            cursor.execute("SET CONSTRAINTS subscription_periods_do_not_overlap IMMEDIATE")
-    if had_dates:  # a period laid for the first time has no freezes, and stands where no other's are
-        _hand_over_freezes(laid)
+    with connection.cursor() as cursor:
+        cursor.execute(WRITE, [[getattr(each, name) for each in moved] for name in WRITTEN])
+    for periods in laid:
+        _hand_over_freezes(periods, still)
 
 
-def _hand_over_freezes(laid: Sequence[Period]) -> None:
+def _hand_over_freezes(laid: Sequence[Period], still: StandStill) -> None:
     """Point each freeze at the period that stands on its first day: a period may have moved from under it."""
-    for freeze in Freeze.objects.filter(subscription__in=[period.id for period in laid]):
-        owner = _covering(laid, freeze.starts_on)
-        if owner is not None and owner.id != freeze.subscription_id:
-            Freeze.objects.filter(pk=freeze.pk).update(subscription=owner.id)
+    for period in laid:
+        for freeze_id, days in still.freezes.get(period.id, ()):
+            owner = _covering(laid, days.starts_on)
+            if owner is not None and owner.id != period.id:
+                Freeze.objects.filter(pk=freeze_id).update(subscription=owner.id)
 
 
 def _covering(laid: Sequence[Period], day: date) -> Period | None:

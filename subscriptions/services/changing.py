@@ -11,7 +11,7 @@ from payments.models import PaymentStatus
 from subscriptions.models import Decision, Fact, Freeze, Origin, Plan, Subscription, Visit
 from subscriptions.periods import business_day, unused_value
 from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale, Purchase, bought_under
-from subscriptions.services.calendars import as_period, frozen_days, lock_periods
+from subscriptions.services.calendars import as_period, lock_periods, stand_still
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment
 
@@ -102,7 +102,7 @@ def upgrade(
     value = unused_value(
         as_period(running),
         paid=paid,
-        frozen=frozen_days(chain),
+        frozen=stand_still([chain]).days_of(chain),
         today=today,
         visits=running.visits,
         visits_used=Visit.objects.filter(subscription=running, decision=Decision.ALLOW).count(),

@@ -8,9 +8,16 @@ from django.db.models import F
 from api.errors import Conflict, Invalid
 from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
-from subscriptions.services.calendars import lock_closures, lock_periods, rearrange, require_within_reach
+from subscriptions.services.calendars import (
+    lock_closures,
+    lock_periods,
+    lock_periods_of,
+    rearrange,
+    rearrange_all,
+    require_within_reach,
+)
 
-# How many periods a closure lays out at a time.
+# Of how many members a closure lays out the periods at a time.
 BATCH = 500
 
 
@@ -171,9 +178,11 @@ def open_club(*, closure_id: int) -> None:
 def _rearrange_touched(starts_on: date, ends_on: date) -> None:
     """Lay out anew every member's periods of which some day is in starts_on <= day < ends_on."""
     touched = Subscription.objects.granted().filter(starts_on__lt=ends_on, ends_on__gt=starts_on, cut_on__isnull=True)
-    chains = touched.order_by("member", "group").values_list("member", "group").distinct()
-    for member_id, group_id in chains.iterator(chunk_size=BATCH):
-        rearrange(lock_periods(member_id=member_id, group_id=group_id))
+    for group_id in touched.order_by("group").values_list("group", flat=True).distinct():
+        of_group = touched.filter(group=group_id).order_by("member")
+        member_ids = list(of_group.values_list("member", flat=True).distinct())
+        for n in range(0, len(member_ids), BATCH):
+            rearrange_all(lock_periods_of(member_ids=member_ids[n : n + BATCH], group_id=group_id))
 
 
 def _lock(subscription_id: int) -> tuple[Subscription, list[Subscription]]:

@@ -12,7 +12,7 @@ from payments import services as payment_services
 from payments.models import PaymentStatus, ReviewReason
 from subscriptions.models import Fact, Freeze, Subscription
 from subscriptions.periods import add, business_day, new_period
-from subscriptions.services.calendars import frozen_days, granted_periods, lock_bought_periods, rearrange, save
+from subscriptions.services.calendars import granted_periods, lock_bought_periods, rearrange, save, stand_still
 
 
 @transaction.atomic(savepoint=False)  # inside the money's transaction, where each listener has a savepoint
@@ -110,7 +110,7 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
     first_day = business_day(paid_at)
     if subscription.replaces_id is not None:
         first_day = _cut_replaced(subscription, chain) or first_day
-    frozen = frozen_days(chain)
+    still = stand_still([chain])
     standing = granted_periods(chain)
     before = max(
         (each for each in chain if each.fact == Fact.GRANTED and each.ends_on <= first_day),
@@ -127,13 +127,13 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
     laid = add(
         period,
         to=standing,
-        frozen=frozen,
+        frozen=still.days_of(chain),
         paid_on=first_day,
         grace_days=before.grace_days if before and before.leaving_at is None else 0,
         late=subscription.late_renewal,
     )
     subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
-    save(chain, laid, changed=[subscription])
+    save([chain], [laid], still, changed=[subscription])
 
 
 def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | None:
