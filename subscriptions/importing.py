@@ -3,7 +3,8 @@
 The file is CSV in UTF-8 with a header. `first_name` and `last_name` must be there; `phone_number`, `email`, `dob`,
 `consented_on`, `plan` (a code), `starts_on` and `ends_on` may be. Dates are 2027-02-28; `ends_on` is the first day
 without access.
-A person is known by phone number, else by e-mail, so the same file twice adds nobody and no period twice.
+A person is known by phone number, else by e-mail; who has neither, by name and date of birth among those who have
+neither. So the same file twice adds nobody and no period twice.
 """
 
 import csv
@@ -20,7 +21,7 @@ from django.db import transaction
 from api.errors import DomainError, Invalid
 from api.phones import normalise
 from subscriptions.models import Plan, Subscription
-from subscriptions.periods import NAIROBI
+from subscriptions.periods import NAIROBI, business_day
 from subscriptions.services import bring_along
 
 REQUIRED = ("first_name", "last_name")
@@ -113,7 +114,7 @@ def _import_line(
     """Import one line in a savepoint of its own; return the verdict and the words for it."""
     try:
         with transaction.atomic():
-            person, is_new = _person(row, by_id=by_id)
+            person, is_new = _person(row, by_id=by_id, now=now)
             has_period = _period(person, row, plans, by_id=by_id, now=now)
     except DomainError as error:
         report.bad += 1
@@ -121,12 +122,12 @@ def _import_line(
     report.added += is_new
     report.known += not is_new
     report.periods += has_period
-    words = [f"{person.get_full_name()}, member number {person.member_number}"] if is_new else ["known already"]
+    words = [f"{'' if is_new else 'known already as '}{person.get_full_name()}, member number {person.member_number}"]
     words += [f"{row['plan']} until {row['ends_on']}"] if has_period else []
     return "added" if is_new else "known", "; ".join(words)
 
 
-def _person(row: dict[str, str], *, by_id: int):
+def _person(row: dict[str, str], *, by_id: int, now: datetime):
     """Return the person of a line, and whether they were added."""
     for name in REQUIRED:
         if not row[name] or len(row[name]) > 150 or "\x00" in row[name]:
@@ -138,17 +139,12 @@ def _person(row: dict[str, str], *, by_id: int):
             validate_email(email)
         except ValidationError:
             raise BadLine("email is no e-mail address.") from None
-    people = get_user_model().objects
-    by_phone = people.filter(phone_number=phone).first() if phone else None
-    by_email = people.filter(email__iexact=email).first() if email else None
-    if by_phone and by_email and by_phone != by_email:
-        raise BadLine("The phone number and the e-mail address belong to two different people.")
-    known = by_phone or by_email
+    born, agreed_on = _past(row, "dob", now), _past(row, "consented_on", now)
+    known = _known(row, phone, email, born)
     if known:
         return known, False
-    born, agreed_on = _date(row, "dob"), _date(row, "consented_on")
     return (
-        people.create_member(
+        get_user_model().objects.create_member(
             first_name=row["first_name"],
             last_name=row["last_name"],
             phone_number=phone,
@@ -159,6 +155,27 @@ def _person(row: dict[str, str], *, by_id: int):
         ),
         True,
     )
+
+
+def _known(row: dict[str, str], phone: str | None, email: str | None, born: date | None):
+    """Return who of those in the books the line is about, if anybody.
+
+    :raises BadLine: the phone number or the e-mail address is another's
+    """
+    people = get_user_model().objects
+    if not phone and not email:
+        same = people.filter(first_name__iexact=row["first_name"], last_name__iexact=row["last_name"], dob=born)
+        return same.filter(phone_number=None, email=None).order_by("pk").first()
+    by_phone = people.filter(phone_number=phone).first() if phone else None
+    by_email = people.filter(email__iexact=email).first() if email else None
+    if by_phone and by_email and by_phone != by_email:
+        raise BadLine("The phone number and the e-mail address belong to two different people.")
+    known = by_phone or by_email
+    if known and known.first_name.casefold() != row["first_name"].casefold():
+        # A child on its parent's phone, say: what is the child's must not become the parent's.
+        whose = "phone number" if by_phone else "e-mail address"
+        raise BadLine(f"The {whose} is that of {known.get_full_name()}; leave it empty for another person.")
+    return known
 
 
 def _period(person, row: dict[str, str], plans: dict[str, Plan], *, by_id: int, now: datetime) -> bool:
@@ -188,6 +205,13 @@ def _date(row: dict[str, str], name: str) -> date | None:
         return date.fromisoformat(row[name])
     except ValueError:
         raise BadLine(f"{name} must be a date such as 2027-02-28.") from None
+
+
+def _past(row: dict[str, str], name: str, now: datetime) -> date | None:
+    found = _date(row, name)
+    if found and found > business_day(now):
+        raise BadLine(f"{name} is in the future.")
+    return found
 
 
 def summary(report: Report, *, dry_run: bool, skip_bad: bool) -> Iterator[str]:

@@ -66,13 +66,66 @@ def test_a_person_needs_a_name_only(author):
     assert (report.added, report.periods, people().get().phone_number) == (1, 0, None)
 
 
-def test_the_same_file_twice_changes_nothing(author):
-    load(GOOD, author)
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD,
+        "Baby,Kamau,,,2020-02-29,monthly,2026-10-20,2026-11-20\n",
+        "Baby,Kamau,,,,monthly,2026-10-20,2026-11-20\n",
+        "Baby,Kamau,,baby@example.com,,monthly,2026-10-20,2026-11-20\n",
+    ],
+)
+def test_the_same_file_twice_changes_nothing(author, line):
+    load(line, author)
+    person = people().get()
 
-    report = load(GOOD, author)
+    report = load(line, author)
 
     assert (report.added, report.known, report.periods) == (0, 1, 0)
+    assert report.lines == [
+        (2, "known", f"known already as {person.get_full_name()}, member number {person.member_number}")
+    ]
     assert (people().count(), Subscription.objects.count()) == (1, 1)
+
+
+def test_one_person_may_bring_two_periods_along(author):
+    PlanFactory(code="locker", group__name="Locker")
+
+    report = load(GOOD + GOOD.replace("monthly", "locker"), author)
+
+    assert (report.added, report.known, report.periods) == (1, 1, 2)
+    assert people().get().subscriptions.count() == 2
+
+
+def test_two_people_of_one_name_are_told_apart_by_their_birthdays(author):
+    report = load("John,Kamau,,,1990-01-01,,,\nJohn,Kamau,,,1991-01-01,,,\nJohn,Kamau,,,,,,\n", author)
+
+    assert (report.added, people().count()) == (3, 3)
+
+
+def test_who_has_a_phone_is_not_known_by_name(author):
+    MemberFactory(first_name="Baby", last_name="Kamau")
+
+    assert load("Baby,Kamau,,,,,,\n", author).added == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("Baby,Kamau,0712345678,,,,,", "The phone number is that of Wanjiru Kamau; leave it empty for another person."),
+        (
+            "Baby,Kamau,,WANJIRU@example.com,,,,",
+            "The e-mail address is that of Wanjiru Kamau; leave it empty for another person.",
+        ),
+    ],
+)
+def test_a_child_on_its_parents_phone_or_address_is_not_taken_for_the_parent(author, line, words):
+    load(GOOD, author)
+
+    report = load(line + "\n", author)
+
+    assert report.lines == [(2, "bad", words)]
+    assert people().get().subscriptions.count() == 1
 
 
 def test_a_dry_run_reports_and_writes_nothing(author):
@@ -90,12 +143,13 @@ def test_a_dry_run_reports_and_writes_nothing(author):
         ("A,B,12,,,,,", "Enter a Kenyan mobile number, such as 0712 345 678."),
         ("A,B,,nobody,,,,", "email is no e-mail address."),
         ("A,B,,,31/12/1990,,,", "dob must be a date such as 2027-02-28."),
+        ("A,B,,,2026-11-03,,,", "dob is in the future."),
         ("A,B,,,,monthly,2026-10-20,", "plan, starts_on and ends_on go together."),
         ("A,B,,,,weekly,2026-10-20,2026-11-20", "There is no plan weekly."),
         ("A,B,,,,monthly,2026-11-20,2026-11-20", "ends_on must be after starts_on."),
         ("A,B,,,,monthly,2026-02-30,2026-11-20", "starts_on must be a date such as 2027-02-28."),
         (
-            "A,B,0712345678,,,monthly,2026-11-01,2026-12-01",
+            "WANJIRU,B,0712345678,,,monthly,2026-11-01,2026-12-01",
             "The member already has a subscription on some of these days.",
         ),
     ],
