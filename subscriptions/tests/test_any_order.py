@@ -13,6 +13,7 @@ from payments.invariants import INVARIANTS as MONEY
 from payments.models import Payment, Receipt, ReviewItem
 from payments.services import cancel_payment, expire_due, reverse_receipt
 from subscriptions import services
+from subscriptions.gate import check_in
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.periods import business_day
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
@@ -28,25 +29,26 @@ BEGINNINGS = st.builds(
     st.sampled_from([date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 28), date(2024, 2, 29), date(2023, 12, 31)]),
     st.sampled_from([(20, 59), (21, 0), (9, 0)]),
 )
-DEEDS = st.one_of(
-    st.tuples(st.just("wait"), st.sampled_from([1, 3, 10, 28, 31]), PICK),
-    st.tuples(
-        st.sampled_from(["buy", "pay", "pay_part", "pay", "reverse", "upgrade", "cancel", "undo", "unfreeze"]),
-        PICK,
-        PICK,
+DEEDS = st.tuples(
+    st.sampled_from(
+        [
+            *("wait", "wait", "buy", "buy_for_both", "pay", "pay", "pay_part", "enter", "enter", "freeze", "unfreeze"),
+            *("close", "upgrade", "cancel", "undo", "withdraw", "reverse", "void"),
+        ]
     ),
-    st.tuples(st.just("freeze"), PICK, st.integers(1, 20)),
-    st.tuples(st.just("close"), st.integers(-3, 9), st.integers(1, 9)),
+    PICK,
+    PICK,
 )
 
 
 class Club:
-    """One member and whatever happens to them."""
+    """One member, their child, and whatever happens to them."""
 
     def __init__(self, now):
         self.now = now
         self.member = MemberFactory(phone_number=None)
         self.by = self.member.pk
+        self.child = MemberFactory(phone_number=None)
         self.plans = [
             PlanFactory(price=900, interval="months", grace_days=5, late_renewal="from_expiry"),
             PlanFactory(price=100, interval="days", interval_count=3),
@@ -54,21 +56,29 @@ class Club:
             PlanFactory(
                 price=2500, interval="months", interval_count=3, max_freezes=2, max_freeze_days=20, deposit_percent=40
             ),
+            PlanFactory(price=700, interval="weeks", interval_count=2, visits=2, joining_fee=50, stacking_limit=1),
         ]
 
     def subscription(self, pick):
         rows = list(Subscription.objects.order_by("pk"))
         return rows[pick % len(rows)].pk if rows else None
 
-    def buy(self, pick, _):
+    def buy(self, pick, _, *others):
         services.subscribe(
-            member_ids=[self.by],
-            plan_code=self.plans[pick % 4].code,
+            member_ids=[self.by, *others],
+            plan_code=self.plans[pick % 5].code,
             payer_id=self.by,
             phone=None,
             created_by_id=self.by,
             now=self.now,
         )
+
+    def buy_for_both(self, pick, _):
+        self.buy(pick, _, self.child.pk)
+
+    def enter(self, pick, hours):
+        person = (self.member, self.child)[pick % 2]
+        check_in(member_number=person.member_number, recorded_by_id=None, now=self.now + timedelta(hours=hours))
 
     def open_payment(self, pick):
         rows = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
@@ -98,7 +108,7 @@ class Club:
     def upgrade(self, pick, plan):
         services.upgrade(
             subscription_id=self.subscription(pick),
-            plan_code=self.plans[plan % 4].code,
+            plan_code=self.plans[plan % 5].code,
             phone=None,
             by_id=self.by,
             now=self.now,
@@ -110,8 +120,8 @@ class Club:
     def undo(self, pick, _):
         services.undo_changes(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
 
-    def freeze(self, pick, days):
-        today = business_day(self.now)
+    def freeze(self, pick, length):
+        today, days = business_day(self.now), 1 + 2 * length
         begins = today + timedelta(days=pick * 5)
         services.freeze(
             subscription_id=self.subscription(pick),
@@ -125,14 +135,14 @@ class Club:
     def unfreeze(self, pick, _):
         services.unfreeze(subscription_id=self.subscription(pick), now=self.now)
 
-    def close(self, ahead, days):
-        begins = business_day(self.now) + timedelta(days=ahead)
+    def close(self, ahead, length):
+        begins = business_day(self.now) + timedelta(days=ahead - 3)
         services.close_club(
-            starts_on=begins, ends_on=begins + timedelta(days=days), reason="Repairs", by_id=self.by, now=self.now
+            starts_on=begins, ends_on=begins + timedelta(days=length + 1), reason="Repairs", by_id=self.by, now=self.now
         )
 
-    def wait(self, days, hours):
-        self.now += timedelta(days=days, hours=hours)
+    def wait(self, length, hours):
+        self.now += timedelta(days=(1, 3, 10, 28, 31)[length % 5], hours=hours)
         expire_due(now=self.now)
 
 
@@ -162,7 +172,9 @@ def live_through(beginning, deeds):
         assert not ReviewItem.objects.filter(reason="listener_failed").exists()
         for days in (-40, -1, 0, 1, 40):
             statuses(business_day(club.now) + timedelta(days=days))
+        expire_due(now=club.now)
         before = everything()
+        expire_due(now=club.now)
         for payment in Payment.objects.all():
             for job in (services.grant_for_payment, services.revoke_for_payment, services.cancel_for_payment):
                 job(payment_id=payment.pk, now=club.now)
