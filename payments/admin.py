@@ -20,7 +20,8 @@ from api.exports import Column
 from api.phones import masked
 from api.roles import may
 from payments import desk, models, papers
-from payments.forms import REVIEW_ACTS
+from payments.forms import REVIEW_ACTS, TaxNumberForm
+from payments.services import ReceiptNotFound
 from payments.suggestions import suggest_owners
 from payments.views.papers import as_pdf
 
@@ -35,6 +36,12 @@ class AllocationInline(ReadOnlyInline):
     model = models.Allocation
     fields = ["receipt", "payment", "amount", "rule", "made_by", "created_at", "undone_at", "undone_by"]
     list_select_related = ["receipt", "payment", "made_by", "undone_by"]
+
+
+class TaxNumberInline(ReadOnlyInline):
+    model = models.TaxNumber
+    fields = ["number", "noted_by", "noted_at"]
+    list_select_related = ["noted_by"]
 
 
 class LedgerInline(ReadOnlyInline):
@@ -86,6 +93,11 @@ def payments_of_a_receipt() -> Subquery:
     return Subquery(live.order_by().values("receipt").annotate(references=references).values("references"))
 
 
+def tax_number_of_a_receipt() -> Subquery:
+    """Return the newest control number of a receipt."""
+    return Subquery(models.TaxNumber.objects.filter(receipt=OuterRef("pk")).order_by("-pk").values("number")[:1])
+
+
 @admin.register(models.Receipt)
 class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["pk", "number", "code", "channel", "amount", "paid_at", "payer_name", "member", "reversed_at"]
@@ -107,17 +119,22 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         Column("payment references", payments_of_a_receipt()),
         Column("account typed", "account_typed"),
         Column("recorded by", "recorded_by__username"),
+        Column("tax control number", tax_number_of_a_receipt()),
         Column("reversed at (Nairobi)", "reversed_at"),
         Column("reversed by", "reversed_by__username"),
         Column("reason of reversal", "reversal_reason"),
     ]
     ordering = ["-paid_at", "-pk"]
-    inlines = [AllocationInline, LedgerInline]
+    inlines = [AllocationInline, LedgerInline, TaxNumberInline]
     change_form_outer_before_template = "payments/receipt_links.html"
 
     def get_urls(self):
-        paper = self.admin_site.admin_view(self.show_paper)
-        return [path("<int:pk>/pdf/", paper, name="payments_receipt_pdf"), *super().get_urls()]
+        inside = self.admin_site.admin_view
+        return [
+            path("<int:pk>/pdf/", inside(self.show_paper), name="payments_receipt_pdf"),
+            path("<int:pk>/tax-number/", inside(self.note_tax_number), name="payments_receipt_tax_number"),
+            *super().get_urls(),
+        ]
 
     def show_paper(self, request, pk):
         """Answer with the receipt on paper, for whoever may read it."""
@@ -128,11 +145,30 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
             raise Http404
         return as_pdf(receipt)
 
+    def note_tax_number(self, request, pk):
+        """Note what the tax device printed, and say what came of it on the receipt's page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.may(request, "tax"):
+            raise PermissionDenied
+        try:
+            papers.note_tax_number(
+                receipt_id=pk, number=request.POST.get("number", ""), by_id=request.user.pk, now=now()
+            )
+            self.message_user(request, "The tax control number is noted.", messages.SUCCESS)
+        except papers.InvalidTaxNumber as refusal:
+            self.message_user(request, refusal.message, messages.ERROR)
+        except ReceiptNotFound as error:
+            raise Http404 from error
+        return redirect("admin:payments_receipt_change", pk)
+
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """The receipt, with ways to its paper, and to the cash desk when its void may be asked for."""
         receipt = self.get_object(request, unquote(object_id))
+        has_paper = bool(receipt) and receipt.channel in papers.PAID_BY
         extra = {
-            "has_paper": bool(receipt) and receipt.channel in papers.PAID_BY,
+            "has_paper": has_paper,
+            "tax_form": TaxNumberForm() if has_paper and self.may(request, "tax") else None,
             "voidable": bool(receipt)
             and receipt.channel in desk.DESK
             and receipt.reversed_at is None

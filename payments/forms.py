@@ -96,4 +96,12 @@ class DismissForm(forms.Form):
         resolutions.dismiss_item(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data)
 
 
+class TaxNumberForm(forms.Form):
+    """The control number of a receipt, off the tax device's paper."""
+
+    number = forms.CharField(
+        max_length=40, label="Tax control number", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+    )
+
+
 REVIEW_ACTS = {"assign": AssignForm, "undo": UndoForm, "sent_back": SentBackForm, "dismiss": DismissForm}

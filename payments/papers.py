@@ -5,19 +5,24 @@ checked as long as the key that signed it is SECRET_KEY or among SECRET_KEY_FALL
 """
 
 import io
+import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import segno
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
+from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.dateformat import format as date_format
 from django.utils.timezone import localtime
 from fpdf import FPDF
 
-from payments.models import Channel, Receipt
+from api.errors import Invalid
+from payments.models import Channel, Receipt, TaxNumber
+from payments.services import ReceiptNotFound
 
 # Value that was given is no money received: it has no paper.
 PAID_BY: dict[str, str] = {
@@ -31,6 +36,15 @@ FONTS = Path(__file__).parent / "fonts"
 A5 = (148, 210)  # mm
 MARGIN, LABELS, CODE = 14, 42, 34  # mm: around the page, of the labels' column, of the QR code
 INK, SOFT, LINE, RED = (31, 24, 20), (106, 93, 84), (227, 216, 202), (181, 32, 43)
+
+# As the constraint has it: letters, digits and what stands between them on a device's paper.
+TAX_NUMBER = re.compile(r"[0-9A-Z][0-9A-Z/.-]{3,39}")
+
+
+class InvalidTaxNumber(Invalid):
+    """It is no control number."""
+
+    code, message = "invalid_tax_number", "A control number is 4 to 40 letters and digits."
 
 
 # --- The link ---------------------------------------------------------------------------------------
@@ -82,6 +96,31 @@ def uses_of(receipt: Receipt) -> list[tuple[str, int]]:
     return [*uses, (rest, left)] if left > 0 else uses
 
 
+def tax_number_of(receipt: Receipt) -> str:
+    """Return the tax device's control number; empty while nobody noted one."""
+    newest = receipt.tax_numbers.order_by("-pk").first()
+    return newest.number if newest else ""
+
+
+@transaction.atomic
+def note_tax_number(*, receipt_id: int, number: str, by_id: int, now: datetime) -> TaxNumber:
+    """Note the control number that a tax device gave a receipt; a later one corrects it. Twice is noted once.
+
+    :raises InvalidTaxNumber: no device gives such a number
+    :raises ReceiptNotFound: there is none, or it is of no money
+    """
+    number = number.strip().upper()
+    if not TAX_NUMBER.fullmatch(number):
+        raise InvalidTaxNumber
+    receipt = of_money(Receipt.objects.select_for_update(no_key=True)).filter(pk=receipt_id).first()
+    if receipt is None:
+        raise ReceiptNotFound
+    newest = receipt.tax_numbers.order_by("-pk").first()
+    if newest and newest.number == number:
+        return newest
+    return TaxNumber.objects.create(receipt=receipt, number=number, noted_by_id=by_id, noted_at=now)
+
+
 def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
     """Yield the labelled lines of the paper."""
     if receipt.payer_name:
@@ -124,7 +163,7 @@ def pdf_of(receipt: Receipt) -> bytes:
     _draw_head(pdf, receipt)
     for label, text in _rows(receipt):
         _draw_row(pdf, label, text)
-    _draw_row(pdf, "Tax control number", "")
+    _draw_row(pdf, "Tax control number", tax_number_of(receipt))  # else room to write it
     _draw_proof(pdf, receipt)
     if receipt.reversed_at:
         _draw_void(pdf, receipt)

@@ -144,6 +144,7 @@ def test_the_accountant_gets_each_receipt_whole(client, log_in):
             "payment references": payment.reference,
             "account typed": "'=1+1",
             "recorded by": "cashier",
+            "tax control number": "",
             "reversed at (Nairobi)": "",
             "reversed by": "",
             "reason of reversal": "",

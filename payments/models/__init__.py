@@ -10,7 +10,7 @@ from payments.models.desk import CashSession, ReceiptCounter, Refund, VoidReques
 from payments.models.ledger import Account, LedgerEntry
 from payments.models.payments import Payment, PaymentEvent, PaymentStatus
 from payments.models.pushes import OPEN_PUSH, PushStatus, StkPush
-from payments.models.receipts import Allocation, AllocationRule, Channel, Receipt
+from payments.models.receipts import Allocation, AllocationRule, Channel, Receipt, TaxNumber
 from payments.models.reviews import ReviewItem, ReviewReason, ReviewStatus
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "ReviewReason",
     "ReviewStatus",
     "StkPush",
+    "TaxNumber",
     "VoidRequest",
 ]

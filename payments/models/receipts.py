@@ -114,6 +114,22 @@ class Receipt(models.Model):
         return 0 if self.reversed_at else self.amount - self.amount_refunded
 
 
+class TaxNumber(models.Model):
+    """The control number that a tax device gave a receipt. Written once: of a receipt the newest counts."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="tax_numbers")
+    number = models.CharField(max_length=40)
+    noted_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    noted_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(number__regex=r"^[0-9A-Z][0-9A-Z/.-]{3,39}$"), name="tax_number_is_canonical"
+            )
+        ]
+
+
 class Allocation(models.Model):
     """Money of one receipt given to one payment. Undone allocations stay, with the moment they ended."""
 

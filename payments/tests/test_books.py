@@ -10,10 +10,10 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
 from config.management.commands.audit_books import offending_rows
-from payments import evidence
+from payments import evidence, refunds
 from payments.daraja.messages import StkResult
 from payments.invariants import INVARIANTS
-from payments.models import Payment, Receipt
+from payments.models import Callback, Payment, Receipt
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -215,6 +215,46 @@ def test_the_database_refuses_to_rewrite_history(table):
     for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET at = now()"):  # noqa: S608
         with refused("append-only"):
             sql(statement)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM payments_callback",
+        "UPDATE payments_callback SET body = 'other'",
+        "UPDATE payments_callback SET source = 'stk'",
+        "UPDATE payments_callback SET headers = '{\"a\": 1}'",
+        "UPDATE payments_callback SET peer = '192.0.2.1'",
+        "UPDATE payments_callback SET received_at = now()",
+        "UPDATE payments_callback SET body = ''",
+    ],
+)
+def test_the_database_refuses_to_rewrite_what_safaricom_sent(change):
+    Callback.objects.create(source="c2b_confirmation", body=b"{}", received_at=NOON, outcome="unmatched")
+
+    with refused("append-only"):
+        sql(change)
+
+
+@pytest.mark.parametrize("outcome", ["applied", "duplicate"])
+def test_the_bytes_that_were_acted_on_may_be_emptied_and_what_became_of_them_may_change(outcome):
+    callback = Callback.objects.create(source="c2b_confirmation", body=b"{}", received_at=NOON, outcome=outcome)
+
+    sql("UPDATE payments_callback SET body = '', attempts = 2, outcome = 'review'")
+
+    callback.refresh_from_db()
+    assert (bytes(callback.body), callback.attempts, callback.outcome) == (b"", 2, "review")
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM payments_refund", "UPDATE payments_refund SET amount = 1"])
+def test_the_database_refuses_to_rewrite_a_refund(change):
+    receipt = Receipt.objects.get(push=paid_push())
+    refunds.record_refund(
+        receipt_id=receipt.pk, amount=100, paid_from="mpesa", reason="asked", by_id=MemberFactory().pk, now=NOON
+    )
+
+    with refused("append-only"):
+        sql(change)
 
 
 def test_a_reference_never_repeats(monkeypatch):

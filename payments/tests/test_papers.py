@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -12,7 +12,7 @@ from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
 from payments import desk, evidence, papers, refunds
 from payments.daraja.messages import C2bMessage
-from payments.models import Receipt
+from payments.models import Receipt, TaxNumber
 from payments.tests.factories import NOON, open_payment
 from payments.views.papers import CHECKS_PER_ADDRESS
 
@@ -103,7 +103,7 @@ class TestPdf:
 
         assert answer.status_code == 404
 
-    def test_it_costs_three_statements_however_many_payments_the_money_paid(self, cashier, member):
+    def test_it_costs_four_statements_however_many_payments_the_money_paid(self, cashier, member):
         for _ in range(3):
             open_payment(payer=member)
         receipt = take(cashier, amount=4500, member_id=member.pk)
@@ -112,7 +112,7 @@ class TestPdf:
         with CaptureQueriesContext(connection) as captured:
             client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
-        assert len(captured) == 3  # the session, the receipt, what it is for
+        assert len(captured) == 4  # the session, the receipt, what it is for, its tax number
 
 
 class TestPrinting:
@@ -198,6 +198,73 @@ class TestPaper:
         receipt = take(cashier, amount=2500, member_id=member.pk)
 
         assert len(re.findall(rb"/Type /Page\b(?!s)", papers.pdf_of(receipt))) == 2
+
+
+class TestTaxNumber:
+    """What the tax device printed."""
+
+    @pytest.fixture
+    def note(self, receipt, cashier):
+        return lambda number: (
+            papers.note_tax_number(receipt_id=receipt.pk, number=number, by_id=cashier.pk, now=NOON).number
+        )
+
+    def test_it_stands_on_the_paper_and_leaves_room_until_it_is_noted(self, receipt, note):
+        assert papers.tax_number_of(receipt) == ""
+        before = papers.pdf_of(receipt)
+
+        assert note(" kramw017202607000042 ") == "KRAMW017202607000042"
+
+        assert papers.tax_number_of(receipt) == "KRAMW017202607000042"
+        assert papers.pdf_of(receipt) != before
+
+    def test_a_later_one_corrects_it_and_both_are_kept(self, receipt, note, cashier):
+        for number in ("KRA0001", "KRA0002", "KRA0002"):
+            note(number)
+
+        assert papers.tax_number_of(receipt) == "KRA0002"
+        kept = TaxNumber.objects.values_list("number", "noted_by", "noted_at")
+        assert list(kept) == [("KRA0001", cashier.pk, NOON), ("KRA0002", cashier.pk, NOON)]
+
+    @pytest.mark.parametrize("number", ["", "   ", "KRA", "K" * 41, "KRA 1", "=1+1", "KRA\n0001", "KRA\x00001", "ŨŨŨŨ"])
+    def test_what_no_device_prints_is_refused(self, note, number):
+        with pytest.raises(papers.InvalidTaxNumber):
+            note(number)
+
+    @pytest.mark.parametrize("change", ["DELETE FROM payments_taxnumber", "UPDATE payments_taxnumber SET id = 0"])
+    def test_nobody_rewrites_it(self, note, change):
+        note("KRA0001")
+
+        with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(change)
+
+    def test_it_is_noted_on_the_page_of_the_receipt(self, client, receipt):
+        receptionist = UserFactory(role="Receptionist", is_staff=True)
+        client.force_login(receptionist)
+        address = f"/admin/payments/receipt/{receipt.pk}/tax-number/"
+
+        refused = client.post(address, {"number": "no!"}, secure=True, follow=True)
+        told = client.post(address, {"number": "KRA0001"}, secure=True, follow=True)
+
+        assert "A control number is 4 to 40 letters and digits." in refused.content.decode()
+        assert "The tax control number is noted." in told.content.decode()
+        assert TaxNumber.objects.get().noted_by == receptionist
+
+    @pytest.mark.parametrize(("role", "status"), [("Manager", 302), ("Trainer", 403)])
+    def test_a_trainer_notes_none(self, client, receipt, role, status):
+        client.force_login(UserFactory(role=role, is_staff=True))
+        address = f"/admin/payments/receipt/{receipt.pk}/tax-number/"
+
+        assert client.get(address, secure=True).status_code == 405
+        assert client.post(address, {"number": "KRA0001"}, secure=True).status_code == status
+        assert TaxNumber.objects.exists() == (status == 302)
+
+    def test_a_receipt_that_is_not_there_is_404(self, client):
+        client.force_login(UserFactory(role="Manager", is_staff=True))
+
+        answer = client.post("/admin/payments/receipt/7777777/tax-number/", {"number": "KRA0001"}, secure=True)
+
+        assert answer.status_code == 404
 
 
 class TestGenuinePage:
