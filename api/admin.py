@@ -122,6 +122,7 @@ class ReadOnlyInline(ReadOnly, TabularInline):
 
     extra = 0
     can_delete = False
+    hide_title = True  # its columns say what a row is
     ordering = ["pk"]
     list_select_related: Sequence[str] = ()
 

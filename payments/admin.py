@@ -105,6 +105,11 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
     linked_by = ["paid_at", "reversed_at"]
+    fields = [
+        "number", "code", "channel", "amount", "amount_refunded", "paid_at", "member", "payer_name", "sender",
+        "account_typed", "recorded_by", "cash_session", "push", "push_guessed", "created_at", "reversed_at",
+        "reversed_by", "reversal_reason",
+    ]  # fmt: skip
     export_columns = [
         Column("number", "number"),
         Column("M-Pesa code", "code"),

@@ -76,24 +76,19 @@ def of_money(receipts: QuerySet[Receipt]) -> QuerySet[Receipt]:
 # --- What it says -----------------------------------------------------------------------------------
 
 
-def number_of(receipt: Receipt) -> str:
-    """Return what the receipt is called: our number, else M-Pesa's code, else (the code is still to come) our id."""
-    return receipt.number or receipt.code or f"M{receipt.pk}"
-
-
 def first_name_and_initial(receipt: Receipt) -> str:
     """Return whose money it was as far as a stranger with the paper may read it on a screen."""
     words = ((receipt.member.get_full_name() if receipt.member else "") or receipt.payer_name).split()
     return f"{words[0]} {words[-1][0]}." if len(words) > 1 else "".join(words)
 
 
-def uses_of(receipt: Receipt) -> list[tuple[str, int]]:
-    """Return what the money is for and how many KES of it; the rest is the member's credit, or waits for an owner."""
+def uses_of(receipt: Receipt) -> list[tuple[str, str, int]]:
+    """Return the payments that the money is for: reference, description, KES of it. The rest has no reference."""
     live = receipt.allocations.filter(undone_at=None).select_related("payment").order_by("pk")
-    uses = [(each.payment.description, each.amount) for each in live]
-    left = receipt.amount_held - sum(amount for _, amount in uses)
+    uses = [(each.payment.reference, each.payment.description, each.amount) for each in live]
+    left = receipt.amount_held - sum(amount for *_, amount in uses)
     rest = "Credit for what comes next" if receipt.member_id else "To be assigned to its owner"
-    return [*uses, (rest, left)] if left > 0 else uses
+    return [*uses, ("", rest, left)] if left > 0 else uses
 
 
 def tax_number_of(receipt: Receipt) -> str:
@@ -127,8 +122,8 @@ def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
         yield "Received from", receipt.payer_name
     if receipt.member:
         yield "Member", f"{receipt.member.get_full_name()} {receipt.member.member_number}".strip()
-    for what, amount in uses_of(receipt):
-        yield "For", f"{what}: KES\u00a0{amount:,}"
+    for reference, what, amount in uses_of(receipt):
+        yield "For", f"{reference} {what}: KES\u00a0{amount:,}".strip()
     yield "Paid on", date_format(localtime(receipt.paid_at), "j F Y, H:i")
     yield "Paid by", PAID_BY[receipt.channel]
     if receipt.code:
@@ -145,14 +140,14 @@ def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
 
 
 def file_name_of(receipt: Receipt) -> str:
-    return f"receipt-{number_of(receipt)}.pdf"
+    return f"receipt-{receipt}.pdf"
 
 
 def pdf_of(receipt: Receipt) -> bytes:
     """Return the paper, A5. The same receipt gives the same bytes until something happens to its money."""
     pdf = FPDF(format=A5)
     pdf.set_creation_date(receipt.created_at)
-    pdf.set_title(f"Receipt {number_of(receipt)}")
+    pdf.set_title(f"Receipt {receipt}")
     pdf.set_author(settings.CLUB_NAME)
     pdf.set_lang("en-KE")
     for style, name in (("", "Regular"), ("B", "Bold")):
@@ -181,7 +176,7 @@ def _draw_head(pdf: FPDF, receipt: Receipt) -> None:
     pdf.rect(0, 0, pdf.w, 4, "F")
     pdf.set_y(MARGIN)
     _write(pdf, settings.CLUB_NAME, size=15, bold=True)
-    _write(pdf, f"Receipt {number_of(receipt)}", size=10, colour=SOFT)
+    _write(pdf, f"Receipt {receipt}", size=10, colour=SOFT)
     pdf.ln(6)
     _write(pdf, f"KES {receipt.amount:,}", size=28, bold=True)
     pdf.ln(4)

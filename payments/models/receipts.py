@@ -108,6 +108,10 @@ class Receipt(models.Model):
             models.Index(fields=["-paid_at", "-id"], name="receipt_newest_first"),
         ]
 
+    def __str__(self):
+        """What people call it: our number, else M-Pesa's code, else (the code is still to come) our id."""
+        return self.number or self.code or f"M{self.pk}"
+
     @property
     def amount_held(self) -> int:
         """What of it is still here, in KES."""

@@ -61,7 +61,7 @@ def confirm_receipt(request, token: str) -> HttpResponse:
     context: dict = {"receipt": receipt, "club": settings.CLUB_NAME}
     if receipt:
         context |= {
-            "number": papers.number_of(receipt),
+            "number": str(receipt),
             "payer": papers.first_name_and_initial(receipt),
             "uses": papers.uses_of(receipt),
             "paid_by": papers.PAID_BY[receipt.channel],
