@@ -1,0 +1,329 @@
+"""kill -9 before any statement and around any commit: nothing lost, nothing double, healed within two minutes."""
+
+import itertools
+import os
+import signal
+import time
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from config.tests.killing import preload, run
+from payments import desk, healing, inbox, pushes, resolutions, services, spool
+from payments.daraja import client
+from payments.daraja.messages import PushAccepted, StkResult
+from payments.models import Callback, Payment, PushStatus, Receipt, ReviewItem, StkPush
+from payments.tests.bodies import c2b_body, stk_body
+from payments.tests.conftest import broken_invariants
+from payments.tests.factories import MemberFactory, make_push, open_payment
+from subscriptions.models import Subscription
+from subscriptions.services import subscribe
+from subscriptions.tests.factories import MemberFactory as ConsentingFactory
+from subscriptions.tests.factories import PlanFactory, pending
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+preload([__name__])
+
+TWO_MINUTES = timedelta(minutes=2)
+
+
+@pytest.fixture(autouse=True)
+def _state(settings, tmp_path):
+    settings.STATE_DIR, settings.CLUB_CLOCK_FILE = tmp_path, None
+
+
+def killed_everywhere(prepare):
+    """Kill a job at its first place, its second, and so on until it survives; mend and check after each.
+
+    `prepare` is given the number of the place, and returns the job and what mends and checks.
+    """
+    for place in itertools.count():
+        job, mend = prepare(place)
+        survived = run(job, killed_at=place)
+        mend()
+        if survived:
+            break
+    assert place > 3  # it did reach the database
+    assert broken_invariants() == {}
+
+
+def code(place):
+    return f"TKN{place:07d}"
+
+
+# --- The jobs, which run in the process that is killed ------------------------------------------------
+
+
+def deliver(path, body):
+    assert Client().post(path, body, content_type="application/json").status_code == 200
+
+
+def deliver_and_die(path, body):
+    deliver(path, body)
+    time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def buy(member_id, plan_code, phone):
+    return subscribe(
+        member_ids=[member_id],
+        plan_code=plan_code,
+        payer_id=member_id,
+        phone=phone,
+        created_by_id=member_id,
+        now=timezone.now(),
+        idempotency_key="once",
+    )
+
+
+def send(push_id, phone_screen):
+    """Send a prompt to a Safaricom that notes on `phone_screen` where it will report."""
+
+    def prompt(*, callback_url, **asked):
+        with phone_screen.open("a") as screen:
+            screen.write(callback_url + "\n")
+        return PushAccepted(f"29115-{push_id}", f"ws_CO_{push_id}")
+
+    client.push_stk = prompt
+    pushes.send(push_id=push_id, now=timezone.now())
+
+
+def ask_safaricom(seconds):
+    """Ask a Safaricom about the open prompts that knows each as paid."""
+    names = dict(StkPush.objects.values_list("checkout_request_id", "merchant_request_id"))
+    client.query_stk = lambda *, checkout_request_id, now: StkResult(
+        names[checkout_request_id], checkout_request_id, "0", ""
+    )
+    healing.check_due(now=timezone.now() + timedelta(seconds=seconds))
+
+
+def drain():
+    inbox.drain_spool(now=timezone.now())
+
+
+# --- What must be so afterwards -----------------------------------------------------------------------
+
+
+def heal(monkeypatch):
+    """Do what the periodic jobs do in the two minutes after."""
+    monkeypatch.setattr(client, "query_stk", client.query_stk)  # put back at the end
+    later = timezone.now() + TWO_MINUTES
+    healing.find_lost_calls(now=later)
+    inbox.drain_spool(now=later)
+    inbox.apply_waiting(now=later)
+    ask_safaricom(seconds=150)
+
+
+def require_paid_once(push, **receipt):
+    push.refresh_from_db()
+    receipt = Receipt.objects.get(push=push, **receipt)
+    assert (push.status, receipt.amount, receipt.allocations.get().payment) == ("succeeded", push.amount, push.payment)
+    assert Subscription.objects.get(payment=push.payment).fact == "granted"
+
+
+def sold_push(plan):
+    """A prompt on the phone of a member who bought a period."""
+    now = timezone.now()
+    return make_push(pending(plan, now=now).payment, sent_at=now)
+
+
+def test_a_purchase_is_whole_or_was_never_made():
+    plan = PlanFactory()
+
+    def prepare(place):
+        member = ConsentingFactory()
+
+        def mend():
+            waiting = ProcrastinateJob.objects.filter(task_name="payments.send_push")
+            for again in range(2):
+                counts = [
+                    Payment.objects.filter(payer=member).count(),
+                    Subscription.objects.filter(member=member).count(),
+                    StkPush.objects.filter(payment__payer=member).count(),
+                    waiting.filter(
+                        args__push_id__in=list(
+                            StkPush.objects.filter(payment__payer=member).values_list("pk", flat=True)
+                        )
+                    ).count(),
+                ]
+                assert counts in ([[0] * 4, [1] * 4] if not again else [[1] * 4])
+                buy(member.pk, plan.code, member.phone_number)  # the app tries again with its key
+
+        return partial(buy, member.pk, plan.code, member.phone_number), mend
+
+    killed_everywhere(prepare)
+
+
+def test_a_prompt_is_shown_once_at_most_and_its_money_counts(tmp_path, monkeypatch):
+    plan = PlanFactory()
+    monkeypatch.setattr(client, "push_stk", client.push_stk)
+
+    def prepare(place):
+        member, screen = ConsentingFactory(), tmp_path / f"phone-{place}"
+        screen.touch()
+        buy(member.pk, plan.code, member.phone_number)
+        push = StkPush.objects.get(payment__payer=member)
+
+        def mend():
+            send(push.pk, screen)  # its job, rescued
+            healing.find_lost_calls(now=timezone.now() + TWO_MINUTES)
+            push.refresh_from_db()
+            shown = screen.read_text().splitlines()
+            if not shown:  # between the claim and the call: nobody knows, so nobody asks again
+                assert push.status == PushStatus.UNKNOWN
+                return
+            [address] = shown
+            body = stk_body(push, code=code(place), CheckoutRequestID=f"ws_CO_{push.pk}")
+            deliver(address.removeprefix(settings.PUBLIC_URL), body)
+            require_paid_once(push)
+
+        return partial(send, push.pk, screen), mend
+
+    killed_everywhere(prepare)
+
+
+def test_a_callback_pays_once_and_gives_access(monkeypatch):
+    plan = PlanFactory()
+
+    def prepare(place):
+        push = sold_push(plan)
+        address, body = reverse("payments:stk-callback", args=[push.raw_token]), stk_body(push, code=code(place))
+
+        def mend():
+            is_kept = Callback.objects.filter(push=push).exists()
+            heal(monkeypatch)
+            require_paid_once(push, code=code(place) if is_kept else None)  # a query knows no code
+            deliver(address, body)  # should it come again after all
+            require_paid_once(push, code=code(place))
+
+        return partial(deliver, address, body), mend
+
+    killed_everywhere(prepare)
+
+
+def test_an_answered_callback_is_in_the_inbox_after_kill_minus_nine_five_milliseconds_later():
+    push = sold_push(PlanFactory())
+    address = reverse("payments:stk-callback", args=[push.raw_token])
+
+    survived = run(partial(deliver_and_die, address, stk_body(push)), killed_at=1000)
+
+    assert not survived
+    assert bytes(Callback.objects.get().body) == stk_body(push)
+    require_paid_once(push)
+
+
+def test_a_spooled_callback_pays_once(monkeypatch):
+    plan = PlanFactory()
+
+    def prepare(place):
+        push, now = sold_push(plan), timezone.now()
+        spool.append(spool.Message("stk", stk_body(push, code=code(place)), {}, None, now, push.token_hash))
+
+        def mend():
+            heal(monkeypatch)
+            require_paid_once(push, code=code(place))
+            assert list(spool.waiting()) == []
+
+        return drain, mend
+
+    killed_everywhere(prepare)
+
+
+def test_a_prompt_asked_about_pays_once(monkeypatch):
+    plan = PlanFactory()
+
+    def prepare(place):
+        push = sold_push(plan)
+
+        def mend():
+            heal(monkeypatch)
+            require_paid_once(push)
+
+        return partial(ask_safaricom, seconds=25), mend
+
+    killed_everywhere(prepare)
+
+
+def test_money_to_the_paybill_counts_once():
+    """Nobody was told that it is kept before it is: Safaricom, or a claim of the code, tells of it again."""
+    path = reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
+    plan = PlanFactory()
+
+    def prepare(place):
+        payment, now = pending(plan, now=timezone.now()).payment, timezone.now()
+        body = c2b_body(amount=2000, account=payment.reference, code=code(place), moved_at=now)
+
+        def mend():
+            inbox.apply_waiting(now=timezone.now() + TWO_MINUTES)
+            deliver(path, body)
+            receipt = Receipt.objects.get(code=code(place))
+            assert receipt.allocations.get().amount == 1500
+            assert Subscription.objects.get(payment=payment).fact == "granted"
+
+        return partial(deliver, path, body), mend
+
+    killed_everywhere(prepare)
+
+
+def test_cash_is_taken_whole_or_not_at_all():
+    cashier = MemberFactory()
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
+
+    def prepare(place):
+        payment = open_payment(now=timezone.now())
+        take = partial(take_cash, payment.pk, cashier.pk, f"key {place}")
+
+        def mend():
+            assert Receipt.objects.filter(idempotency_key=f"key {place}").count() in (0, 1)
+            assert take().allocations.get().payment == payment  # sent again with its key
+
+        return take, mend
+
+    killed_everywhere(prepare)
+
+
+def take_cash(payment_id, by_id, key):
+    now = timezone.now()
+    return desk.record_receipt(
+        channel="cash", amount=1500, payment_id=payment_id, by_id=by_id, now=now, idempotency_key=key
+    )
+
+
+def test_unmatched_money_is_assigned_whole_or_not_at_all():
+    manager, path = MemberFactory(), reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
+
+    def prepare(place):
+        payment = open_payment(now=timezone.now())
+        deliver(path, c2b_body(amount=1500, account="gym", code=code(place), moved_at=timezone.now(), sender=""))
+        item = ReviewItem.objects.get(receipt__code=code(place))
+
+        def mend():
+            has_owner = Receipt.objects.get(code=code(place)).member_id is not None
+            item.refresh_from_db()
+            payment.refresh_from_db()
+            assert has_owner == (item.status == "resolved") == (payment.status == "paid")
+
+        assign = partial(resolutions.assign_money, item_id=item.pk, payment_id=payment.pk, by_id=manager.pk)
+        return partial(assign, now=timezone.now()), mend
+
+    killed_everywhere(prepare)
+
+
+def test_waiting_payments_expire_whole_or_not_at_all():
+    def prepare(place):
+        payment = open_payment(now=timezone.now() - timedelta(days=30))
+
+        def mend():
+            services.expire_due(now=timezone.now())
+            payment.refresh_from_db()
+            assert [payment.status, payment.events.last().to_status] == ["expired"] * 2
+
+        return partial(services.expire_due, now=timezone.now()), mend
+
+    killed_everywhere(prepare)
