@@ -1,0 +1,290 @@
+"""What each verb locks, and in which order: members, then payments, then receipts.
+
+The races show what some of these locks are for. This shows that each of them is taken, whatever a race can show.
+"""
+
+import re
+from functools import partial
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from payments import desk, evidence, inbox, matching, pushes, refunds, resolutions, services, voids
+from payments.daraja.messages import StkResult
+from payments.evidence import twins
+from payments.models import Callback, ReviewItem
+from payments.tests.bodies import c2b_body, stk_body
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+
+pytestmark = pytest.mark.django_db
+
+LOCK = re.compile(r'FROM "(\w+)".*FOR NO KEY UPDATE(?: OF ([\w", ]+?))?( NOWAIT| SKIP LOCKED)?$', re.DOTALL)
+NAMES = {
+    "accounts_customuser": "members",
+    "payments_payment": "payments",
+    "payments_receipt": "receipts",
+    "payments_stkpush": "push",
+    "payments_allocation": "allocations",
+    "payments_cashsession": "drawer",
+    "payments_reviewitem": "item",
+    "payments_callback": "callback",
+}
+ADVISORY = {matching.CLAIMS: "code", twins.TWINS: "twins"}
+
+
+def locks_of(act):
+    """Run a verb; return what it locked, in order."""
+    with CaptureQueriesContext(connection) as captured:
+        act()
+    found = []
+    for query in captured:
+        if advisory := re.search(r"pg_advisory_xact_lock\((\d+), ", query["sql"]):
+            found += [ADVISORY[int(advisory[1])]] if int(advisory[1]) in ADVISORY else []
+        elif (lock := LOCK.search(query["sql"])) and lock[1] in NAMES:  # listeners lock tables of their own
+            tables = re.findall(r'"(\w+)"', lock[2]) if lock[2] else [lock[1]]
+            found.append(" ".join(NAMES[table] for table in tables) + (lock[3] or "").lower())
+    return found
+
+
+VERBS = {}
+
+
+def locks(*expected):
+    """Say what a verb locks. What is decorated prepares the rows and returns the verb."""
+
+    def note(prepare):
+        VERBS[prepare.__name__] = (prepare, list(expected))
+        return prepare
+
+    return note
+
+
+# --- Safaricom's evidence -----------------------------------------------------------------------------
+
+
+def post(name, secret, body):
+    address = reverse(f"payments:{name}", args=[secret])
+    return lambda: Client().post(address, body, content_type="application/json")
+
+
+def callback(push, **result):
+    return post("stk-callback", push.raw_token, stk_body(push, **result))
+
+
+def confirmation(account, code="TKN1AB2C3D", sender=""):
+    body = c2b_body(amount=1500, account=account, code=code, moved_at=NOON, sender=sender)
+    return post("c2b-confirmation", settings.C2B_SECRET, body)
+
+
+def query(push):
+    result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
+    return lambda: evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON)
+
+
+@locks("members", "push payments")
+def a_callback():
+    return callback(make_push())
+
+
+@locks("members", "push payments", "payments")
+def a_callback_for_a_payment_with_companions():
+    push = make_push()
+    open_payment(payer=push.payment.payer, head_id=push.payment_id)
+    return callback(push)
+
+
+@locks("members", "push payments", "receipts")
+def a_callback_that_comes_again():
+    again = callback(make_push())
+    again()
+    return again
+
+
+@locks("members", "push payments", "payments")  # the companions, whose status follows
+def a_failure():
+    return callback(make_push(), result_code=1032)
+
+
+@locks("twins", "members", "push payments", "receipts")
+def a_success_by_query():
+    return query(make_push())
+
+
+@locks("twins", "members", "push payments", "receipts", "members nowait", "allocations payments")
+def a_success_by_query_of_money_that_a_till_gave_to_the_phones_owner():
+    owner = open_payment().payer
+    push = make_push(phone=owner.phone_number)
+    confirmation("", sender=push.phone)()
+    return query(push)
+
+
+@locks("members", "payments", "payments", "receipts")
+def a_confirmation_that_names_a_payment():
+    return confirmation(open_payment().reference)
+
+
+@locks("members", "payments", "receipts")
+def a_confirmation_that_names_a_member():
+    return confirmation(open_payment().payer.member_number)
+
+
+@locks("code", "receipts")
+def a_confirmation_that_names_nobody():
+    return confirmation("gym")
+
+
+@locks("twins", "members", "payments", "receipts", "receipts")
+def a_tills_confirmation_of_a_prompt_learnt_by_query():
+    push = make_push(open_payment(MemberFactory(phone_number="254712345678")), phone="254712345678")
+    query(push)()
+    return confirmation("", sender=push.phone)
+
+
+@locks("callback", "code", "receipts")
+def a_replay():
+    confirmation("gym")()
+    kept = Callback.objects.get()
+    return lambda: inbox.replay(callback_id=kept.pk, now=NOON)
+
+
+# --- Payments and prompts -----------------------------------------------------------------------------
+
+
+@locks("members")
+def opening_a_payment():
+    payer = MemberFactory()
+    return lambda: open_payment(payer)
+
+
+@locks("members", "payments")
+def opening_a_companion():
+    head = open_payment()
+    return lambda: open_payment(head.payer, head_id=head.pk)
+
+
+@locks("members", "payments")
+def cancelling():
+    payment = open_payment()
+    return lambda: services.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+
+
+@locks("members skip locked", "payments skip locked")
+def expiring():
+    payment = open_payment()
+    return lambda: services.expire_due(now=payment.expires_at)
+
+
+@locks("members", "payments")
+def telling_the_listeners_again():
+    payment = open_payment()
+    return lambda: services.retry_listeners(payment_id=payment.pk, now=NOON)
+
+
+@locks("members", "payments", "payments", "payments")  # the companions: their status, then what they owe
+def asking_for_a_prompt():
+    payment = open_payment()
+    return lambda: pushes.request_push(payment_id=payment.pk, phone="254712345678", created_by_id=None, now=NOON)
+
+
+@locks("members", "payments", "push", "payments")
+def dropping_a_prompt():
+    push = make_push(status="created")
+    return lambda: pushes.drop(push_id=push.pk, code="busy", why="", now=NOON)
+
+
+# --- What staff do --------------------------------------------------------------------------------------
+
+
+def unmatched():
+    confirmation("gym")()
+    return ReviewItem.objects.get()
+
+
+def assigned():
+    item, payment = unmatched(), open_payment()
+    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    return item
+
+
+def cash():
+    cashier, payment = MemberFactory(), open_payment()
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    return partial(desk.record_receipt, channel="cash", amount=1500, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+
+
+@locks("members", "receipts", "item", "payments")  # nobody's money pays nothing yet
+def assigning():
+    item, payment = unmatched(), open_payment()
+    return lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+
+
+@locks("members", "payments", "receipts", "item", "allocations payments")
+def undoing_an_assignment():
+    item, manager = assigned(), MemberFactory()
+    return lambda: resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+
+
+@locks("item")
+def dismissing():
+    item, manager = unmatched(), MemberFactory()
+    return lambda: resolutions.dismiss_item(item_id=item.pk, reason="nobody asks", by_id=manager.pk, now=NOON)
+
+
+@locks("members", "payments", "receipts", "allocations payments")
+def recording_a_refund():
+    receipt, manager = assigned().receipt, MemberFactory()
+    refund = partial(refunds.record_refund, receipt_id=receipt.pk, paid_from="mpesa", reason="ill", by_id=manager.pk)
+    return lambda: refund(now=NOON)
+
+
+@locks("members", "payments", "receipts", "allocations payments")
+def reversing():
+    receipt = assigned().receipt
+    return lambda: services.reverse_receipt(receipt_id=receipt.pk, why="sent back", by_id=None, now=NOON)
+
+
+@locks("members", "payments", "drawer")
+def taking_cash():
+    return cash()
+
+
+@locks("members", "payments", "receipts", "allocations payments", "drawer")
+def voiding_cash():
+    receipt, manager = cash()(), MemberFactory()
+    return lambda: desk.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
+
+
+@locks("members", "payments", "receipts")
+def asking_for_a_void():
+    receipt = cash()()
+    return lambda: voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=receipt.recorded_by_id, now=NOON)
+
+
+@locks("drawer")
+def counting_a_drawer():
+    receipt = cash()()
+    return lambda: desk.close_session(cashier_id=receipt.recorded_by_id, counted=1500, now=NOON)
+
+
+@locks("code")
+def claiming_a_code():
+    payment = open_payment()
+    return lambda: desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+
+
+@locks("code", "members", "receipts", "payments")
+def claiming_a_code_whose_money_is_here():
+    unmatched()
+    return claiming_a_code()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_locks_what_it_touches_members_first(verb):
+    prepare, expected = VERBS[verb]
+    act = prepare()
+
+    assert locks_of(act) == expected
