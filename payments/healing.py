@@ -31,13 +31,13 @@ BATCH = 500
 
 # Oldest first; what another process is asking about right now is passed over.
 CLAIM_CHECK = """
-UPDATE payments_stkpush SET next_check_at = %(until)s
-WHERE id = (
-    SELECT id FROM payments_stkpush
+WITH due AS (
+    SELECT id, next_check_at FROM payments_stkpush
     WHERE next_check_at <= %(now)s AND status IN ('sent', 'unknown')
     ORDER BY next_check_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING id
+UPDATE payments_stkpush push SET next_check_at = %(until)s FROM due WHERE push.id = due.id
+RETURNING push.id, due.next_check_at
 """
 # A job of a worker that is gone, or whose heart stopped.
 STALLED = """
@@ -61,7 +61,7 @@ def check_due(*, now: datetime, seconds: float = PASS) -> int:
         if claimed is None:
             break
         try:
-            check(push_id=claimed[0], now=now)
+            check(push_id=claimed[0], due_at=claimed[1], now=now)
             asked += 1
         except (Busy, NotSent):
             break
@@ -70,10 +70,10 @@ def check_due(*, now: datetime, seconds: float = PASS) -> int:
     return asked
 
 
-def check(*, push_id: int, now: datetime) -> None:
+def check(*, push_id: int, due_at: datetime, now: datetime) -> None:
     """Ask Safaricom how one open prompt ended, and act on it as on a callback; what is no end is asked again later.
 
-    :raises Busy: too many calls, by our limit or theirs; the push keeps its turn
+    :raises Busy: too many calls, by our limit or theirs; the push keeps its turn, which was `due_at`
     :raises NotSent: Safaricom cannot be reached; the push keeps its turn
     """
     push = StkPush.objects.get(pk=push_id)
@@ -86,7 +86,7 @@ def check(*, push_id: int, now: datetime) -> None:
         limits.enter(urgent=False)
         result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
     except (Busy, NotSent):
-        pushes.postpone_check(push_id=push_id, until=now)
+        pushes.postpone_check(push_id=push_id, until=due_at)
         raise
     except DarajaError as error:
         logger.info("Push %s: nothing learnt: %s", push_id, error)

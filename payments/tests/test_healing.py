@@ -17,11 +17,21 @@ from payments import evidence, healing, pushes
 from payments.daraja import limits
 from payments.daraja.errors import Busy, DarajaError
 from payments.daraja.messages import parse_stk_callback
-from payments.models import Callback, PaymentStatus, PushStatus, Receipt, ReviewItem, ReviewReason, StkPush
+from payments.models import (
+    Callback,
+    Payment,
+    PaymentEvent,
+    PaymentStatus,
+    PushStatus,
+    Receipt,
+    ReviewItem,
+    ReviewReason,
+    StkPush,
+)
 from payments.signals import payment_paid
 from payments.tests.bodies import stk_body
 from payments.tests.daraja_answers import ACCEPTED, PUSH, QUERY, Wire, refusal
-from payments.tests.factories import NOON, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -287,8 +297,48 @@ def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, setti
 
     assert healing.check_due(now=NOON + MINUTE) == 2
 
-    assert StkPush.objects.filter(status=PushStatus.SENT, next_check_at=NOON + MINUTE).count() == 1
-    assert StkPush.objects.filter(status=PushStatus.SENT, next_check_at__lte=NOON + MINUTE).count() == 2
+    waiting = StkPush.objects.filter(status=PushStatus.SENT).order_by("pk")
+    assert list(waiting.values_list("next_check_at", flat=True)) == [push.next_check_at for push in pushes_due[2:]]
+
+
+@pytest.mark.slow
+def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
+    """Three passes, each with room for 200 questions: the 600 that waited longest are asked, each once, in order."""
+    member = MemberFactory()
+    payer = {"payer_id": member.pk, "created_by_id": member.pk}
+    payments = Payment.objects.bulk_create(
+        Payment(reference=f"Q{n}", amount_due=10, deposit=10, created_at=NOON, expires_at=NOON + DAY, **payer)
+        for n in range(10_000)
+    )
+    PaymentEvent.objects.bulk_create(PaymentEvent(payment=each, to_status="pending", at=NOON) for each in payments)
+    StkPush.objects.bulk_create(
+        StkPush(
+            payment=payment,
+            phone=f"2541{n:08d}",
+            amount=10,
+            status=PushStatus.SENT,
+            token_hash=f"hash {n}",
+            created_at=NOON,
+            sent_at=NOON,
+            next_check_at=NOON + timedelta(seconds=20, milliseconds=(n * 7919) % 10_000),  # a prime: all differ
+        )
+        for n, payment in enumerate(payments)
+    )
+    expected, asked, room = list(StkPush.objects.order_by("next_check_at").values_list("pk", flat=True)[:600]), [], 0
+
+    def check(*, push_id, due_at, now):
+        if not len(asked) < room:
+            pushes.postpone_check(push_id=push_id, until=due_at)
+            raise Busy("used up", retry_after=1)
+        asked.append(push_id)
+        StkPush.objects.filter(pk=push_id).update(next_check_at=now + timedelta(seconds=20))
+
+    monkeypatch.setattr(healing, "check", check)
+    for pass_ in range(3):
+        room += 200
+        healing.check_due(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
+
+    assert asked == expected
 
 
 @pytest.mark.parametrize(
@@ -304,7 +354,7 @@ def test_a_push_that_could_not_be_asked_about_keeps_its_turn(wire, answer):
 
     checked(push)
 
-    assert (push.checks, push.next_check_at) == (0, NOON + MINUTE)
+    assert (push.checks, push.next_check_at) == (0, NOON + timedelta(seconds=20))
 
 
 def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
@@ -328,10 +378,10 @@ def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
     wire.query(**told(good, "1032"))
     real = healing.check
 
-    def check(*, push_id, now):
+    def check(*, push_id, due_at, now):
         if push_id == bad.pk:
             raise ZeroDivisionError
-        real(push_id=push_id, now=now)
+        real(push_id=push_id, due_at=due_at, now=now)
 
     monkeypatch.setattr(healing, "check", check)
 
