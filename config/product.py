@@ -124,10 +124,11 @@ def own_database(port: int) -> str:
 
 def programs(places: Places, *, autoreload: bool) -> list[Program]:
     """Return the processes of one copy."""
-    address = f"127.0.0.1:{places.port}"
+    address, env = f"127.0.0.1:{places.port}", places.env
     if autoreload:
         web = [*MANAGE, "runserver", address]
     else:
+        env |= {"DATABASE_CONN_MAX_AGE": "60"}  # as in production: gunicorn's threads live on
         web = [sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(settings.BASE_DIR)]
         web += [
             "--bind",
@@ -142,7 +143,7 @@ def programs(places: Places, *, autoreload: bool) -> list[Program]:
             "warning",
         ]
     found = [
-        Program("web server", web, places.env, answers(f"{places.web}/healthz")),
+        Program("web server", web, env, answers(f"{places.web}/healthz")),
         Program("worker", [*MANAGE, "procrastinate", "worker"], places.env, restart_on_change=autoreload),
     ]
     if places.simulator_port:

@@ -267,6 +267,10 @@ DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2) 
 DATABASES["default"]["OPTIONS"].setdefault(
     "options", "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
 )
+# A request that had to connect first would spend most of its time on that. A kept connection is looked at before its
+# next request. Django's development server has a new thread for each request: there nothing is kept.
+DATABASES["default"].setdefault("CONN_MAX_AGE", number("DATABASE_CONN_MAX_AGE", 60 if PRODUCTION else 0))
+DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
 # Services own their transactions: a callback must keep its bytes even when the rest fails.
 DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 

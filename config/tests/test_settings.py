@@ -127,6 +127,23 @@ def test_a_name_that_no_browser_keeps_over_plain_http_stops_the_start():
     assert checked.stderr.startswith("Kilabu cannot start: AUTH_COOKIE ")
 
 
+def test_connections_are_kept_in_production_unless_told_otherwise():
+    show = "from django.conf import settings as s; d = s.DATABASES['default']; print(d['CONN_MAX_AGE'])"
+    urls = {"kept": "", "not kept": "?conn_max_age=0"}
+    shown = {
+        name: manage(
+            PRODUCTION | {"DATABASE_URL": PRODUCTION["DATABASE_URL"] + query},
+            "shell",
+            "--no-imports",
+            "--command",
+            show,
+        ).stdout.strip()
+        for name, query in urls.items()
+    }
+
+    assert shown == {"kept": "60", "not kept": "0"}
+
+
 def test_the_admins_session_can_be_kept_off_the_api():
     settings_of = "from django.conf import settings as s; c = s.REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES']; "
     shown = [
