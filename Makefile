@@ -54,7 +54,7 @@ dev: setup ## Run the product and restart it when a file changes
 test: setup ## Run the whole test suite
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)
 
-bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N)
+bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 e2e: setup ## Drive a real browser against the served product (needs Chromium)

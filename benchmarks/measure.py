@@ -33,6 +33,7 @@ class Row:
     reference: Callable[[], Callable[[], dict]]
     against: str
     at_most: float | None = None  # the ratio we promise; None: shown only
+    statements: int | None = None  # the most SQL statements we promise; None: shown only
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
 from benchmarks.measure import Row, request
 
+GROWTH = 1.2  # a page of a million takes at most this much of its own time at ten thousand
+
 PAYMENTS = """
 INSERT INTO payments_payment (reference, payer_id, description, amount_due, amount_paid, deposit, status, created_by_id,
     created_at, expires_at, body_fingerprint)

@@ -1,0 +1,323 @@
+"""The real processes under load: gunicorn, a worker and PostgreSQL, on the loopback of this machine.
+
+Requests leave at their times, whether or not those before were answered, and their times count from when they should
+have left. The client runs on the same cores as everything else. On a machine that is busy otherwise, the CPU that a
+callback takes tells more than its milliseconds.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from statistics import median, quantiles
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.utils import timezone
+
+from accounts.tests.factories import UserFactory
+from api.tests.clients import signed_in
+from config.management.commands.audit_books import offending_rows
+from config.processes import Supervisor
+from config.product import Places, programs
+from payments import callback_tokens, spool
+from payments.invariants import INVARIANTS
+from payments.models import Callback, Payment, PaymentEvent, Receipt, StkPush
+from payments.tests.bodies import stk_body
+from subscriptions.models import Subscription
+from subscriptions.services.catalog import snapshot
+from subscriptions.tests.factories import PlanFactory
+
+DARAJA_TAKES = 2.0  # seconds for a prompt
+SETTLE = 60  # seconds in which all money must have become access
+numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request's end: its status (0: none came) and its milliseconds from when it should have left."""
+
+    status: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to make."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+    method: str = "POST"
+
+
+# --- Safaricom ------------------------------------------------------------------------------------
+
+
+class SlowDaraja(BaseHTTPRequestHandler):
+    """A Safaricom that takes its time for every prompt."""
+
+    def do_GET(self):
+        self.answer({"access_token": "t" * 28, "expires_in": "3599"})
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(DARAJA_TAKES)
+        n = next(numbers)
+        self.answer({"MerchantRequestID": f"slow-{n}", "CheckoutRequestID": f"ws_CO_slow_{n}", "ResponseCode": "0"})
+
+    def answer(self, body: dict) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with contextlib.suppress(OSError):  # at the end the worker hangs up
+            self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+# --- What is sent ---------------------------------------------------------------------------------
+
+
+def members(how_many: int) -> list:
+    """Make members who agreed to the terms and cannot log in."""
+    now, batch = timezone.now(), [next(numbers) for _ in range(how_many)]
+    person = get_user_model()
+    return person.objects.bulk_create(
+        person(
+            username=f"load{n}",
+            password="!",  # noqa: S106 - none
+            member_number=f"{n:07d}",
+            phone_number=f"2541{n:08d}",
+            consented_at=now,
+        )
+        for n in batch
+    )
+
+
+def callbacks(how_many: int) -> list[Request]:
+    """Sell so many members a month each, with the prompt on their phones; return the callbacks that pay them."""
+    plan, now = PlanFactory(), timezone.now()
+    open_ = {"amount_due": plan.price, "deposit": plan.price, "status": "processing", "created_at": now}
+    payments = Payment.objects.bulk_create(
+        Payment(
+            reference=f"L{member.member_number}",
+            payer=member,
+            created_by=member,
+            expires_at=now + settings.PAYMENT_LIFETIME,
+            **open_,
+        )
+        for member in members(how_many)
+    )
+    PaymentEvent.objects.bulk_create(PaymentEvent(payment=each, to_status="processing", at=now) for each in payments)
+    Subscription.objects.bulk_create(
+        Subscription(member=each.payer, payment=each, created_by=each.payer, created_at=now, **snapshot(plan))
+        for each in payments
+    )
+    tokens = [callback_tokens.draw() for _ in payments]
+    pushes = StkPush.objects.bulk_create(
+        StkPush(
+            payment=payment,
+            phone=payment.payer.phone_number,
+            amount=plan.price,
+            status="sent",
+            token_hash=callback_tokens.hash_of(token),
+            checkout_request_id=f"ws_CO_{payment.pk}",
+            merchant_request_id=f"load-{payment.pk}",
+            created_at=now,
+            sent_at=now,
+        )
+        for payment, token in zip(payments, tokens, strict=True)
+    )
+    headers = {"Content-Type": "application/json"}
+    return [
+        Request(
+            f"/api/v1/callbacks/stk/{token}/", stk_body(push, code=f"TK{push.payment.reference}", moved_at=now), headers
+        )
+        for token, push in zip(tokens, pushes, strict=True)
+    ]
+
+
+def purchases(how_many: int) -> list[Request]:
+    """Return so many members' purchases, made by a few receptionists."""
+    plan = PlanFactory().code
+    desks = []
+    for _ in range(-(-how_many // 150)):  # nobody asks more phones than that in an hour
+        client = signed_in(UserFactory(role="Receptionist"))
+        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
+        desks.append({"Cookie": cookies, "X-CSRFToken": client.csrf_token, "Content-Type": "application/json"})
+    return [
+        Request(
+            "/api/v1/subscriptions/",
+            json.dumps({"plan": plan, "member": member.pk}).encode(),
+            desks[place % len(desks)] | {"Idempotency-Key": f"load-{member.pk}"},
+        )
+        for place, member in enumerate(members(how_many))
+    ]
+
+
+def send(port: int, post: Request, due: float) -> Sent:
+    """Make one request over a connection of its own."""
+    try:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        client.request(post.method, post.path, post.body, post.headers)
+        status = client.getresponse().status
+        client.close()
+    except OSError:
+        status = 0
+    return Sent(status, (time.perf_counter() - due) * 1000)
+
+
+def fire(port: int, posts: Sequence[Request], *, rate: float, threads: int) -> list[Sent]:
+    """Send each at its time, `rate` a second."""
+    began, places, sent = time.perf_counter() + 0.2, iter(range(len(posts))), []
+
+    def work() -> None:
+        for place in places:  # one iterator for all: next() of a range is atomic
+            due = began + place / rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            sent.append(send(port, posts[place], due))
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sent
+
+
+# --- What must have come of it --------------------------------------------------------------------
+
+
+def lost(posts: Sequence[Request], sent: Sequence[Sent]) -> int:
+    """Wait until the money has become access; return how many callbacks answered 200 have not."""
+    hashes = [callback_tokens.hash_of(post.path.split("/")[-2]) for post in posts]
+    paid = Subscription.objects.filter(payment__pushes__token_hash__in=hashes, fact="granted")
+    answered, deadline = sum(each.status == 200 for each in sent), time.monotonic() + SETTLE
+    while (missing := answered - paid.count()) > 0 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return max(0, missing)
+
+
+def receipts_of(post: Request) -> int:
+    return Receipt.objects.filter(push__token_hash=callback_tokens.hash_of(post.path.split("/")[-2])).count()
+
+
+def refused(sent: Sequence[Sent], *, wanted: int = 200) -> int:
+    return sum(each.status != wanted for each in sent)
+
+
+def told(gone: tuple[int, int]) -> str:
+    return f"{gone[0]} not answered 200, {gone[1]} lost"
+
+
+def percentile(n: int, sent: Sequence[Sent]) -> float:
+    return quantiles([each.milliseconds for each in sent], n=100)[n - 1]
+
+
+def cpu_spent(port: int) -> float:
+    """Return the CPU milliseconds so far of the web server's processes and of PostgreSQL's that serve them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        pids = [str(pid) for (pid,) in cursor.fetchall()]
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"127.0.0.1:{port}".encode() in each.read_bytes():
+                pids.append(each.parent.name)
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it is gone
+            ticks += sum(int(n) for n in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def say(name: str, sent: Sequence[Sent], verdict: str) -> None:
+    times = ", ".join(f"p{n} {percentile(n, sent):.0f} ms" for n in (50, 95, 99))
+    print(f"{name:<46}{times}; {verdict}", flush=True)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def met(holds: bool) -> str:
+    return "met" if holds else "missed"
+
+
+def report(*, seconds: int) -> None:
+    """Start everything, and print one line for each promise."""
+    daraja = ThreadingHTTPServer(("127.0.0.1", 0), SlowDaraja)
+    threading.Thread(target=daraja.serve_forever, daemon=True).start()
+    place = connection.get_connection_params()
+    where = {name: place[name] for name in ("user", "host", "port", "password") if place.get(name)}
+    database = f"postgresql:///{place['dbname']}?{urlencode(where)}"
+    with tempfile.TemporaryDirectory() as folder:
+        settings.STATE_DIR = Path(folder)
+        places = Places(free_port(), None, settings.PUBLIC_URL, database)
+        copy = programs(places, autoreload=False)
+        for each in copy:
+            each.env.update(
+                STATE_DIR=folder,
+                DARAJA_SIMULATOR_URL=f"http://127.0.0.1:{daraja.server_port}",
+                DARAJA_CALLS_PER_SECOND="1000",
+            )
+        with Supervisor(copy, log_dir=Path(folder), say=print) as running:
+            running.wait_until_ready()
+            measure(places.port, seconds=seconds)
+    daraja.shutdown()
+
+
+def measure(port: int, *, seconds: int) -> None:
+    fire(port, callbacks(50), rate=25, threads=16)  # imports and connections
+
+    nothing = [send(port, Request("/healthz", b"", {}, "GET"), time.perf_counter()) for _ in range(200)]
+    say("GET /healthz, which asks the database nothing", nothing, "for comparison")
+
+    posts = callbacks(200)
+    sent = [send(port, post, time.perf_counter()) for post in posts]
+    holds = median(each.milliseconds for each in sent) < 50 and not lost(posts, sent)
+    say("callback to access, one after another", sent, f"goal p50 50 ms: {met(holds)}")
+
+    posts = callbacks(1) * 100
+    sent = fire(port, posts, rate=1e6, threads=100)
+    took = max(each.milliseconds for each in sent) / 1000
+    holds = took < 2 and refused(sent) == 0 and receipts_of(posts[0]) == 1
+    say("one callback a hundred times at once", sent, f"all in {took:.1f} s, goal 2 s: {met(holds)}")
+
+    sent = fire(port, purchases(10 * 10), rate=10, threads=64)
+    holds = percentile(95, sent) < 150 and refused(sent, wanted=202) == 0
+    say(f"10 purchases a second, Daraja takes {DARAJA_TAKES:.0f} s", sent, f"goal p95 150 ms: {met(holds)}")
+
+    posts = callbacks(150 * seconds)
+    before = cpu_spent(port)
+    sent = fire(port, posts, rate=150, threads=64)
+    each_took = (cpu_spent(port) - before) / len(posts)
+    gone = refused(sent), lost(posts, sent)
+    holds = percentile(99, sent) < 250 and gone == (0, 0)
+    say(f"150 callbacks a second for {seconds} s", sent, f"{told(gone)}, goal p99 250 ms: {met(holds)}")
+    carries = 1000 / each_took
+    print(f"{'':<46}{each_took:.1f} ms of CPU each, web server and PostgreSQL: a core carries {carries:.0f} a second")
+
+    posts = callbacks(500 * min(seconds, 10))
+    sent = fire(port, posts, rate=500, threads=200)
+    gone = refused(sent), lost(posts, sent)
+    say(f"500 callbacks a second for {min(seconds, 10)} s", sent, f"{told(gone)}: {met(gone == (0, 0))}")
+
+    waiting = Callback.objects.filter(outcome="new").count() + sum(1 for _ in spool.waiting())
+    broken = [each.code for each in INVARIANTS if not each.quiet and offending_rows(each)]
+    print(f"{'the books after all this':<46}{waiting} callbacks wait, broken invariants: {broken or 'none'}")
