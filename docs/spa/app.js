@@ -5,6 +5,7 @@ import * as phone from "./phone.js";
 import { forget, whoAmI } from "./session.js";
 import { account } from "./pages/account.js";
 import { buy } from "./pages/buy.js";
+import { factor } from "./pages/factor.js";
 import { join } from "./pages/join.js";
 import { login } from "./pages/login.js";
 import { membership } from "./pages/membership.js";
@@ -15,9 +16,9 @@ import { reset } from "./pages/reset.js";
 
 // A page gets what follows its name in the address, and a signal that fires when the visitor leaves it.
 const OPEN = { plans, join, login, reset };
-const MEMBERS = { membership, buy, payment, receipts, account };
+const MEMBERS = { membership, buy, payment, receipts, account, factor };
 
-const main = document.querySelector("#main");
+const main = document.querySelector("main");
 const clubName = document.title;
 let leaving = new AbortController();
 
@@ -33,7 +34,9 @@ async function show() {
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · ${clubName}`;
   scrollTo(0, 0);
-  if (!phone.hasKeys()) (main.querySelector("[data-first]") ?? heading).focus({ preventScroll: true });
+  /** @type {HTMLElement} */
+  const first = main.querySelector("[data-first]") ?? heading;
+  if (!phone.hasKeys()) first.focus({ preventScroll: true });
 }
 
 /** Make the page that the address names; null when the visitor must pass another page first. */

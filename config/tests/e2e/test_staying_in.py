@@ -64,9 +64,16 @@ def test_a_forgotten_password_is_set_anew_by_a_code(member):
 
 
 def test_who_has_a_second_factor_is_asked_for_it(member):
-    secret = member.run("(await (await load('api.js')).call('POST', 'auth/mfa/totp/')).secret")
-    confirm = "(await (await load('api.js')).call('POST', 'auth/mfa/totp/confirm/', {code: given})).recovery_codes"
-    recovery_codes = member.run(confirm, code_of_the_app(secret))
+    member.click("Account", "link")
+    member.page.get_by_role("link", name="Second factor").click()
+    member.click("Add an authenticator app")
+    member.expect_heading("Add it to your app")
+    secret = member.main.locator(".secret").inner_text().replace(" ", "")
+    member.page.get_by_label("The code it shows").fill(code_of_the_app(secret))
+    member.click("Turn it on")
+    member.expect_heading("It is on")
+    member.take_picture("light-second-factor")
+    recovery_codes = member.main.get_by_role("listitem").all_inner_texts()
 
     # A code works once, so the app's next one.
     for code in (code_of_the_app(secret, drift=1), recovery_codes[0], "wrong-code"):
@@ -124,6 +131,24 @@ def test_two_tabs_renew_the_session_once(member):
     member.expect_heading("Receipts")
     member.expect_heading("Receipts", other)
     assert len(renewed) == 1
+    member.expect_complaints_of_refusals_only()
+
+
+def test_a_csrf_token_that_another_tab_has_changed_is_fetched_anew(member):
+    other = member.context.new_page()
+    other.goto(f"{member.club.url}/#account")
+    member.expect_heading("Account", other)
+    log_in = "async ([name, password]) => (await import('/session.js')).logIn(name, password)"
+    assert other.evaluate(log_in, [member.number, PASSWORD]) == "done"
+    member.click("Account", "link")
+    heard = []
+    member.page.on("response", lambda answer: heard.append((answer.request.method, answer.url, answer.status)))
+
+    member.click("Log out everywhere else")
+
+    expect(member.page.get_by_role("button", name="Log out everywhere else")).to_have_count(0)
+    logout = f"{member.club.url}/api/v1/auth/logout-all/"
+    assert [(method, status) for method, url, status in heard if url == logout] == [("POST", 403), ("POST", 200)]
     member.expect_complaints_of_refusals_only()
 
 

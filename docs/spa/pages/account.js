@@ -1,7 +1,7 @@
 // Who I am here, and where I am logged in.
 
 import { call } from "../api.js";
-import { action, h, localPhone, moment, title } from "../dom.js";
+import { action, h, link, localPhone, moment, title } from "../dom.js";
 import { logOut, whoAmI } from "../session.js";
 
 export async function account() {
@@ -26,6 +26,7 @@ export async function account() {
       fact("Member number", me.member_number),
       me.phone_number && fact("Phone", localPhone(me.phone_number)),
       me.email && fact("E-mail", me.email)),
+    h("p", {}, link("factor", "Second factor: ask for an app's code when I log in")),
     action("Log out", async () => {
       await logOut();
       location.hash = "#plans";
@@ -34,6 +35,10 @@ export async function account() {
     list, others);
 }
 
+/**
+ * @param {import("../types").Session} session
+ * @param {() => Promise<void>} show
+ */
 function item(session, show) {
   const where = device(session.user_agent);
   return h("li", {},

@@ -1,0 +1,68 @@
+// The second factor: add an authenticator app, keep its recovery codes, or take it away.
+
+import { call } from "../api.js";
+import { action, field, form, h, link, title } from "../dom.js";
+
+export async function factor() {
+  const section = h("section", { class: "narrow" });
+
+  function next(...content) {
+    section.replaceChildren(...content);
+    section.querySelector("h1").focus();
+  }
+
+  const begin = () => recently(async () => next(...confirm(await call("POST", "auth/mfa/totp/"), keep)));
+  const remove = () => recently(async () => {
+    await call("DELETE", "auth/mfa/totp/");
+    next(title("Second factor"), h("p", { class: "lead" }, "Your password alone logs you in again."), back());
+  });
+  const keep = (codes) => next(...recoveryCodes(codes));
+
+  section.append(
+    title("Second factor"),
+    h("p", { class: "lead" }, "An authenticator app on your phone shows a code that we ask for when you log in. A stolen password alone then opens nothing."),
+    action("Add an authenticator app", begin, { class: "main" }),
+    action("Remove it", remove, { class: "plain" }),
+    back());
+  return section;
+}
+
+/** Do what the API allows only soon after a log-in; when that was too long ago, log in and come back. */
+async function recently(act) {
+  try {
+    await act();
+  } catch (error) {
+    if (error.code !== "reauth_required") throw error;
+    sessionStorage.setItem("wanted", "#factor");
+    location.hash = "#login";
+  }
+}
+
+function confirm({ otpauth_uri: uri, secret }, keep) {
+  return [
+    title("Add it to your app"),
+    h("p", { class: "lead" }, "On this phone, ", h("a", { href: uri }, "open your authenticator app"), ". On another, type this key into it:"),
+    h("p", { class: "secret" }, h("code", {}, secret.match(/.{1,4}/g).join(" "))),
+    form([
+      field("code", "The code it shows", {
+        class: "code", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6, hint: "Six digits.",
+      }),
+    ], {
+      button: "Turn it on",
+      async submit({ code }) {
+        keep((await call("POST", "auth/mfa/totp/confirm/", { code })).recovery_codes);
+      },
+    }),
+  ];
+}
+
+function recoveryCodes(codes) {
+  return [
+    title("It is on"),
+    h("p", { class: "lead" }, "Keep these recovery codes where you will find them: each logs you in once, should you lose the phone. We cannot show them again."),
+    h("ul", { class: "codes" }, codes.map((code) => h("li", {}, h("code", {}, code)))),
+    back(),
+  ];
+}
+
+const back = () => h("p", {}, link("account", "Back to your account"));
