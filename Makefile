@@ -11,7 +11,7 @@ INSTALLED := .venv/installed-requirements.txt
 LOG := .venv/install.log
 COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 
-.PHONY: help setup demo walkthrough dev test bench e2e lint format type lock schema
+.PHONY: help setup demo walkthrough dev test bench e2e spa lint format type lock schema
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,13 @@ bench: setup ## Measure the product against references, in one run (ARGS=--large
 
 e2e: setup ## Drive a real browser against the served product (needs Chromium)
 	@$(PYTHON) -m pytest -q -m e2e $(ARGS)
+
+spa: ## Check the reference application's calls by types made of docs/openapi.yaml (needs Node)
+	@cd .ci/types && command -v npm >/dev/null || { echo "make spa needs Node (Debian: apt-get install nodejs npm)." >&2; exit 1; }; \
+	cmp -s package-lock.json node_modules/.installed \
+	  || { npm ci --silent --no-fund --no-audit && cp package-lock.json node_modules/.installed; }; \
+	node_modules/.bin/openapi-typescript ../../docs/openapi.yaml --default-non-nullable=false --output openapi.d.ts >/dev/null; \
+	node_modules/.bin/tsc --project .
 
 lint: setup ## Look for mistakes and for unformatted code
 	@$(PYTHON) -m ruff check --quiet .

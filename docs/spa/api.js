@@ -14,10 +14,15 @@ export class ApiError extends Error {
 }
 
 /** Call the API and return the answer's data. A GET gives its parameters as `body`. */
-export const call = async (method, path, body) => (await answer(method, path, body)).data;
+export const call = /** @type {import("./types").Call} */ (async (method, path, body) => (await send(method, path, body)).data);
 
 /** The same, with `meta` beside `data`: a list's pagination is there. */
-export async function answer(method, path, body) {
+export const answer = /** @type {import("./types").Ask} */ (send);
+
+/** Calls of the log-in pages: a 401 there is an answer for the form, not the end of a session. */
+export const ask = /** @type {import("./types").Post} */ (async (path, body) => (await sendWithCsrf("POST", path, body)).data);
+
+async function send(method, path, body = undefined) {
   const askedAt = Date.now();
   try {
     return await sendWithCsrf(method, path, body);
@@ -28,16 +33,13 @@ export async function answer(method, path, body) {
   }
 }
 
-/** Calls of the log-in pages: a 401 there is an answer for the form, not the end of a session. */
-export const ask = async (path, body) => (await sendWithCsrf("POST", path, body)).data;
-
-async function send(method, path, body) {
+async function sendOnce(method, path, body = undefined) {
   const headers = { Accept: "application/json" };
   let query = "";
   if (method === "GET") {
     if (body) query = `?${new URLSearchParams(body)}`;
   } else {
-    if (csrf === null) await send("GET", "auth/csrf/");
+    if (csrf === null) await sendOnce("GET", "auth/csrf/");
     headers["X-CSRFToken"] = csrf;
     headers["Content-Type"] = "application/json";
   }
@@ -55,13 +57,13 @@ async function send(method, path, body) {
 }
 
 // Another tab may have logged in or refreshed, which changes the CSRF token: fetch it and try once more.
-async function sendWithCsrf(method, path, body) {
+async function sendWithCsrf(method, path, body = undefined) {
   try {
-    return await send(method, path, body);
+    return await sendOnce(method, path, body);
   } catch (error) {
     if (error.code !== "csrf_failed") throw error;
-    await send("GET", "auth/csrf/");
-    return send(method, path, body);
+    await sendOnce("GET", "auth/csrf/");
+    return sendOnce(method, path, body);
   }
 }
 

@@ -27,7 +27,12 @@ export function action(text, act, attributes = {}) {
   return h("div", { class: "action" }, button, said);
 }
 
-/** A labelled input. `hint` stands below it; an error of the API for `name` too. */
+/**
+ * A labelled input. `hint` stands below it; an error of the API for `name` too.
+ * @param {string} name
+ * @param {string} label
+ * @param {Record<string, any>} [options] the hint, and attributes of the input
+ */
 export function field(name, label, { hint = "", ...attributes } = {}) {
   const id = `field-${name}`;
   const input = h("input", { id, name, "aria-describedby": `${id}-hint ${id}-error`, required: true, ...attributes });
@@ -115,7 +120,10 @@ export function addDays(date, days) {
   return moved.toISOString().slice(0, 10);
 }
 
-/** "a month", "3 months" */
+/**
+ * "a month", "3 months"
+ * @param {{ interval: string, interval_count?: number }} plan
+ */
 export const period = ({ interval, interval_count: count }) => {
   const unit = interval.replace(/s$/, "");
   return count === 1 ? `a ${unit}` : `${count} ${unit}s`;

@@ -3,7 +3,7 @@
 
 import { h } from "./dom.js";
 
-const aside = document.querySelector("#phone");
+const aside = document.querySelector("aside");
 let address = null; // of the simulator's page of phones
 let number = "";
 let isTaken = false; // by a member: whoever joins next needs another

@@ -3,6 +3,7 @@
 import { ask, call } from "./api.js";
 
 const NOTE = "kilabu-logged-in";
+/** @type {import("./types").Me | null | undefined} */
 let me; // undefined: not asked yet; null: nobody
 
 /** The member's profile, or null. Asks the server once. */

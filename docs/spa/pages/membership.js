@@ -41,6 +41,7 @@ export async function membership() {
   return section;
 }
 
+/** @param {import("../types").ListedPayment[]} owed */
 function toPay(owed) {
   return h("section", { class: "owed" }, h("h2", {}, "Still to pay"),
     h("ul", {}, owed.map((payment) => h("li", {},
@@ -48,6 +49,12 @@ function toPay(owed) {
       link(`payment/${payment.reference}`, "Pay", { class: "main", "aria-label": `Pay ${money(payment.amount_owed)} for ${payment.description}` })))));
 }
 
+/**
+ * @param {import("../types").Subscription} subscription
+ * @param {import("../types").Me} me
+ * @param {import("../types").Plan | undefined} plan
+ * @param {() => Promise<void>} show
+ */
 function card(subscription, me, plan, show) {
   const { status, starts_on: starts, ends_on: ends, visits, visits_used: used } = subscription;
   const lastDay = addDays(ends, -1);
@@ -62,6 +69,11 @@ function card(subscription, me, plan, show) {
     plan && h("p", { class: "after" }, link(`buy/${plan.code}`, status === "grace" ? "Renew now" : "Buy the next period", { class: status === "grace" ? "main" : "" })));
 }
 
+/**
+ * @param {import("../types").Subscription} subscription
+ * @param {import("../types").Plan | undefined} plan
+ * @param {() => Promise<void>} show
+ */
 function freezes(subscription, plan, show) {
   const { id, ends_on: ends, status } = subscription;
   const open = subscription.freezes.find((each) => !each.ended_early_on && each.ends_on > today());

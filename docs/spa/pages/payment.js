@@ -5,12 +5,19 @@ import { action, addDays, day, field, form, h, link, localPhone, money, title } 
 import * as phone from "../phone.js";
 import { whoAmI } from "../session.js";
 
+/** @typedef {import("../types").Payment} Payment */
+
 const SHORTEST_PAUSE = 1000; // milliseconds
 const LONGEST_PAUSE = 6000;
 
+/**
+ * @param {string} reference
+ * @param {AbortSignal} signal
+ */
 export async function payment(reference, signal) {
   const section = h("section", { class: "narrow payment" });
 
+  /** @param {Payment} found */
   async function show(found) {
     const content = await PAGES[found.status](found, show);
     if (signal.aborted) return;
@@ -29,6 +36,7 @@ export async function payment(reference, signal) {
   return section;
 }
 
+/** @type {Record<Payment["status"], (found: Payment, show: (found: Payment) => Promise<void>) => any>} */
 const PAGES = {
   pending: toPay,
   processing: waiting,
@@ -40,7 +48,11 @@ const PAGES = {
   refunded: over,
 };
 
-/** Return the payment once its prompt has ended: asked less and less often, and not at all while nobody looks. */
+/**
+ * Return the payment once its prompt has ended: asked less and less often, and not at all while nobody looks.
+ * @param {string} reference
+ * @param {AbortSignal} signal
+ */
 async function follow(reference, signal) {
   let hasRung = false;
   for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 1.3, LONGEST_PAUSE)) {
@@ -61,6 +73,7 @@ async function follow(reference, signal) {
   }
 }
 
+/** @param {Payment} found */
 function waiting(found) {
   const prompt = newest(found.pushes);
   return [
@@ -72,6 +85,7 @@ function waiting(found) {
   ];
 }
 
+/** @param {Payment} found */
 async function paid(found) {
   const [me, [bought]] = await Promise.all([whoAmI(), call("GET", "subscriptions/", { search: found.reference })]);
   const until = bought?.ends_on && day(addDays(bought.ends_on, -1));
@@ -90,6 +104,10 @@ async function paid(found) {
   ];
 }
 
+/**
+ * @param {Payment} found
+ * @param {(found: Payment) => Promise<void>} show
+ */
 async function toPay(found, show) {
   const me = await whoAmI();
   const prompt = newest(found.pushes);
@@ -118,6 +136,7 @@ async function toPay(found, show) {
   ];
 }
 
+/** @param {Payment} found */
 function over(found) {
   const words = {
     cancelled: ["Purchase cancelled", "Nothing was taken from your phone."],
@@ -128,12 +147,14 @@ function over(found) {
   return [title(heading), h("p", { class: "lead" }, sentence), summary(found), link("plans", "See the plans", { class: "main" })];
 }
 
+/** @param {Payment} found */
 function summary(found) {
   return h("dl", { class: "facts" },
     fact("For", found.description), fact("Amount", money(found.amount_owed || found.amount_due)), fact("Account", found.reference));
 }
 
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+/** @param {Payment["pushes"]} prompts */
 const newest = (prompts) => prompts.reduce((latest, each) => (latest && latest.id > each.id ? latest : each), null);
 
 function tell(section) {
@@ -143,14 +164,16 @@ function tell(section) {
 }
 
 // Both end at once, by an AbortError, when the visitor leaves the page.
+/** @type {(milliseconds: number, signal: AbortSignal) => Promise<void>} */
 const sleep = (milliseconds, signal) => new Promise((resolve, reject) => {
   signal.throwIfAborted();
   const timer = setTimeout(resolve, milliseconds);
   signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
 });
 
+/** @type {(signal: AbortSignal) => Promise<void>} */
 const untilSeen = (signal) => new Promise((resolve, reject) => {
   if (!document.hidden) return resolve();
-  document.addEventListener("visibilitychange", resolve, { once: true, signal });
+  document.addEventListener("visibilitychange", () => resolve(), { once: true, signal });
   signal.addEventListener("abort", () => reject(signal.reason), { once: true });
 });

@@ -9,7 +9,7 @@ export async function plans() {
   const groups = Map.groupBy
     ? [...Map.groupBy(onSale, (plan) => plan.group.name).values()]
     : [...new Set(onSale.map((plan) => plan.group.name))].map((name) => onSale.filter((plan) => plan.group.name === name));
-  groups.sort((one, other) => other[0].group.opens_gate - one[0].group.opens_gate);
+  groups.sort(([one], [other]) => Number(other.group.opens_gate) - Number(one.group.opens_gate));
   return h("div", {},
     me ? title("Plans") : hero(),
     groups.map((group) => h("section", { class: "group" },
@@ -24,6 +24,7 @@ function hero() {
     h("p", { class: "lead" }, "Choose a plan, pay with M-Pesa, walk in. It takes a minute."));
 }
 
+/** @param {import("../types").Plan} plan */
 function card(plan) {
   return h("li", { class: "plan" },
     h("h3", {}, plan.name),
@@ -32,7 +33,10 @@ function card(plan) {
     link(`buy/${plan.code}`, "Choose", { class: "main", "aria-label": `Choose ${plan.name}` }));
 }
 
-/** What comes with a plan, as list items. */
+/**
+ * What comes with a plan, as list items.
+ * @param {import("../types").Plan} plan
+ */
 export function perks(plan) {
   const hour = (text) => text.slice(0, 5);
   const lines = [

@@ -15,7 +15,7 @@ export async function receipts() {
     const { data, meta } = await answer("GET", "receipts/", query);
     rows.append(...data.map(row));
     const { next } = meta.pagination;
-    more.replaceChildren(...next ? [action("Show more", () => load(Object.fromEntries(new URL(next, location).searchParams)), { class: "plain" })] : []);
+    more.replaceChildren(...next ? [action("Show more", () => load(Object.fromEntries(new URL(String(next), location.href).searchParams)), { class: "plain" })] : []);
   }
 
   await load({ member: me.id });
@@ -28,6 +28,7 @@ export async function receipts() {
     more);
 }
 
+/** @param {import("../types").Receipt} receipt */
 function row(receipt) {
   const uses = receipt.payments.map(({ reference }) => link(`payment/${reference}`, reference));
   const cells = {
