@@ -4,11 +4,14 @@ import { call } from "../api.js";
 import { action, addDays, day, field, form, h, link, money, title, today } from "../dom.js";
 import { whoAmI } from "../session.js";
 
+/** @type {Record<import("../types").Subscription["status"], string>} */
 const WORDS = {
   active: "Active", grace: "Please renew", frozen: "Frozen", exhausted: "All visits used", scheduled: "Not begun yet",
   pending: "Not paid yet", expired: "Over", cancelled: "Cancelled", revoked: "Ended: the payment went back",
 };
+/** @type {import("../types").Subscription["status"][]} */
 const RUNNING = ["active", "grace", "frozen", "exhausted", "scheduled"];
+/** @type {import("../types").Payment["status"][]} */
 const OWED = ["pending", "processing", "partially_paid", "failed"];
 
 export async function membership() {

@@ -4,6 +4,7 @@ import { answer } from "../api.js";
 import { action, h, link, moment, money, title } from "../dom.js";
 import { whoAmI } from "../session.js";
 
+/** @type {Record<import("../types").Receipt["channel"], string>} */
 const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank", comp: "Gift", credit_note: "Credit note" };
 
 export async function receipts() {
