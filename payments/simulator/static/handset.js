@@ -109,10 +109,11 @@ export class Handset {
     this.root.classList.toggle("ringing", Boolean(prompt));
     if (!prompt) return;
 
-    const form = document.querySelector("#prompt").content.firstElementChild.cloneNode(true);
+    const dialog = document.querySelector("#prompt").content.firstElementChild.cloneNode(true);
+    const form = dialog.querySelector("form");
     const question = form.querySelector(".question");
     question.id = `question-${prompt.checkout_request_id}`;
-    form.setAttribute("aria-labelledby", question.id);
+    dialog.setAttribute("aria-labelledby", question.id);
     question.append(
       "Do you want to pay ", element("strong", "", shillings(prompt.amount)), " to ",
       element("strong", "", prompt.business.toUpperCase()), " Account no. ", element("strong", "", prompt.reference), "?",
@@ -134,7 +135,7 @@ export class Handset {
     for (const button of form.querySelectorAll("[data-action]")) {
       button.addEventListener("click", () => this.answer(button.dataset.action));
     }
-    shade.append(form);
+    shade.append(dialog);
     this.say(`Phone ${localPhone(this.phone)} asks: ${question.textContent}`);
     this.takeKeys();
     this.tick();
