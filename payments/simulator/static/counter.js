@@ -7,7 +7,7 @@ const PLACES = {
   result: "The Result",
 };
 const CALLS = {
-  push: "M-Pesa Express push", oauth: "OAuth token", query: "Express query", c2b: "C2B", pull: "Pull Transactions", b2c: "B2C",
+  push: "Express push", oauth: "OAuth token", query: "Express query", c2b: "C2B", pull: "Pull Transactions", b2c: "B2C",
   reversal: "Reversal", status: "Transaction Status", balance: "Account Balance",
 };
 let current = {}; // shares of the seeded draw
@@ -133,7 +133,7 @@ async function showOptions() {
   const input = document.createElement("input");
   Object.assign(input, { type: "number", min: "0.1", step: "any", value: options.speed });
   input.addEventListener("change", () => Number(input.value) > 0 && post("options/", { speed: Number(input.value) }));
-  speed.append("speed (30: a minute is 2 s)", input);
+  speed.append("times as fast", input);
   $("options").replaceChildren(speed, ...labels);
 }
 $("options").addEventListener("submit", (event) => event.preventDefault());

@@ -126,7 +126,7 @@ def test_a_seeded_draw_is_set_behind_the_counter(window, client):
     window.get_by_role("button", name="Draw it").click()
     expect(window.get_by_role("row", name="duplicate 25 %")).to_be_visible()
     window.get_by_role("spinbutton", name="Seed").fill("7")
-    window.get_by_role("button", name="Begin again with it").click()
+    window.get_by_role("button", name="Begin again").click()
     expect(window.get_by_text("Begun again with seed 7.")).to_be_visible()
 
     faults = client.control("faults/").json()
