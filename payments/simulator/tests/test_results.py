@@ -110,6 +110,13 @@ def test_version_1_makes_the_id_itself(client, listener):
     assert first["OriginatorConversationID"] != second["OriginatorConversationID"]
 
 
+def test_a_kept_book_gives_no_id_twice_to_the_same_seed(start, listener, tmp_path):
+    asked = [b2c(start(book=tmp_path / "book.sqlite3", seed=42), "/mpesa/b2c/v1/paymentrequest") for _ in range(2)]
+
+    assert [answer.status_code for answer in asked] == [200, 200]
+    assert len({answer.json()["ConversationID"] for answer in asked}) == 2
+
+
 def test_the_same_seed_gives_the_same_results(start, listener):
     def told():
         client = start(seed=42)
