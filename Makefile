@@ -11,6 +11,9 @@ INSTALLED := .venv/installed-requirements.txt
 LOG := .venv/install.log
 COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 
+# Compiled once and kept, also where an image switched that off: each of the many processes here would compile it all anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo walkthrough dev test bench e2e spa lint format type lock schema
 
 help: ## Say what can be made

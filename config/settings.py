@@ -271,6 +271,9 @@ DATABASES["default"]["OPTIONS"].setdefault(
 # next request. Django's development server has a new thread for each request: there nothing is kept.
 DATABASES["default"].setdefault("CONN_MAX_AGE", number("DATABASE_CONN_MAX_AGE", 60 if PRODUCTION else 0))
 DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+if TESTING:
+    # Nobody pulls the plug in a test: what is committed need not be on disk at once.
+    DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
 # Services own their transactions: a callback must keep its bytes even when the rest fails.
 DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 
