@@ -70,7 +70,9 @@ def choose_places(*, port: int, simulator_port: int | None, public_url: str = ""
     :raises CannotRun: in production, or a port is in use
     """
     if settings.PRODUCTION:
-        raise CannotRun("This starts everything on one machine, for development; docs/operations.md is for production.")
+        raise CannotRun(
+            "This starts everything on one machine, for development; docs/operations.md says how to run on a server."
+        )
     require_free_port(port, flag="--port")
     if not settings.SIMULATED:
         # Safaricom calls back over the internet: the address is the one that .env or the tunnel says.
@@ -130,18 +132,10 @@ def programs(places: Places, *, autoreload: bool) -> list[Program]:
     else:
         env |= {"DATABASE_CONN_MAX_AGE": "60"}  # as in production: gunicorn's threads live on
         web = [sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(settings.BASE_DIR)]
-        web += [
-            "--bind",
-            address,
-            "--worker-class",
-            "gthread",
-            "--workers",
-            "2",
-            "--threads",
-            "8",
-            "--log-level",
-            "warning",
-        ]
+        # Preloaded, Django starts once, and the workers are forks of that. gunicorn's control socket would lie in the
+        # person's home, one for all copies.
+        web += ["--preload", "--no-control-socket", "--log-level", "warning"]
+        web += ["--bind", address, "--worker-class", "gthread", "--workers", "2", "--threads", "8"]
     found = [
         Program("web server", web, env, answers(f"{places.web}/healthz")),
         Program("worker", [*MANAGE, "procrastinate", "worker"], places.env, restart_on_change=autoreload),
