@@ -1,11 +1,11 @@
-"""Every constraint of payments is broken here, and the database refuses; one that is taken away is missed at once."""
+"""Every constraint and trigger of payments refuses something here; one that is taken away is missed at once."""
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
 from payments import desk, evidence, refunds, voids
 from payments.daraja.messages import C2bMessage, StkResult
-from payments.models import CodeCheck, CodeClaim, ReviewItem
+from payments.models import Callback, CodeCheck, CodeClaim, ReviewItem, TaxNumber
 from payments.tests.factories import NOON, MemberFactory, make_push
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +101,28 @@ WHERE indisunique AND NOT indisprimary AND starts_with(indrelid::regclass::text,
 """
 
 
+# What a trigger alone refuses, by the table it stands on.
+STOPPED_BY = {
+    ("payments_allocation", "allocation_agrees"): "UPDATE payments_allocation SET amount = amount + 1",
+    ("payments_callback", "callback_evidence_stays"): "UPDATE payments_callback SET body = 'another'",
+    ("payments_callback", "callback_is_kept"): "DELETE FROM payments_callback",
+    ("payments_ledgerentry", "ledgerentry_append_only"): "UPDATE payments_ledgerentry SET at = now()",
+    ("payments_ledgerentry", "ledgerentry_sums_to_zero"): """
+        INSERT INTO payments_ledgerentry (transaction, account, amount, receipt_id, at)
+        VALUES (gen_random_uuid(), 'mpesa', 1, %(deposit)s, now())""",
+    ("payments_payment", "payment_agrees"): """
+        UPDATE payments_payment SET amount_paid = 1, status = 'partially_paid' WHERE id = %(open)s""",
+    ("payments_paymentevent", "paymentevent_append_only"): "DELETE FROM payments_paymentevent",
+    ("payments_receipt", "receipt_agrees"): "UPDATE payments_receipt SET amount = 1 WHERE id = %(paying)s",
+    ("payments_refund", "refund_append_only"): "DELETE FROM payments_refund",
+    ("payments_taxnumber", "taxnumber_append_only"): "DELETE FROM payments_taxnumber",
+}
+TRIGGERS = """
+SELECT tgrelid::regclass::text, tgname FROM pg_trigger
+WHERE NOT tgisinternal AND starts_with(tgrelid::regclass::text, 'payments_')
+"""
+
+
 @pytest.fixture
 def world():
     """Two of what must be unique, and one of everything else."""
@@ -123,6 +145,8 @@ def world():
     desk.open_session(cashier_id=staff.pk, opening_float=0, now=NOON)
     cash = desk.record_receipt(channel="cash", amount=500, by_id=staff.pk, now=NOON, member_id=paying.payment.payer_id)
     voids.ask_void(receipt_id=cash.pk, reason="typed twice", by_id=staff.pk, now=NOON)
+    TaxNumber.objects.create(receipt=cash, number="KRA123", noted_by=staff, noted_at=NOON)
+    Callback.objects.create(source="stk", body=b"{}", received_at=NOON)
     for code in ("TKN0000003", "TKN0000004"):
         CodeClaim.objects.create(code=code, payment=asked.payment, claimed_by=staff, claimed_at=NOON)
         CodeCheck.objects.create(code=code, created_at=NOON)
@@ -137,12 +161,15 @@ def world():
     }
 
 
-def test_every_constraint_of_the_database_is_broken_here():
+def test_every_constraint_and_trigger_of_the_database_is_tried_here():
     with connection.cursor() as cursor:
         cursor.execute(DECLARED)
         declared = {name for (name,) in cursor.fetchall()}
+        cursor.execute(TRIGGERS)
+        triggers = set(cursor.fetchall())
 
     assert declared == set(BROKEN_BY)
+    assert triggers == set(STOPPED_BY)
 
 
 def refusal(statement, world):
@@ -159,3 +186,28 @@ def test_the_database_refuses_what_breaks_one(world):
     refusals = {constraint: refusal(statement, world) for constraint, statement in BROKEN_BY.items()}
 
     assert {constraint: by for constraint, by in refusals.items() if by != constraint} == {}
+
+
+def is_refused(statement, world):
+    """Say whether the database refuses a statement, by its commit at the latest."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            cursor.execute(statement, world if "%(" in statement else None)
+            transaction.set_rollback(True)
+    except IntegrityError:
+        return True
+    return False
+
+
+def test_each_trigger_refuses_what_nothing_else_does(world):
+    stopped = {}
+    for (table, trigger), statement in STOPPED_BY.items():
+        with transaction.atomic(), connection.cursor() as cursor:
+            before = is_refused(statement, world)
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
+            stopped[trigger] = (before, is_refused(statement, world))
+            transaction.set_rollback(True)
+
+    assert stopped == {trigger: (True, False) for _, trigger in STOPPED_BY}
