@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from payments import desk, evidence, ledger, resolutions, services
+from payments import desk, evidence, ledger, refunds, resolutions, services
 from payments.daraja.messages import C2bMessage, StkResult
 from payments.models import OPEN_PUSH, Account, Payment, Receipt, ReviewItem, StkPush
 from payments.tests.conftest import broken_invariants
@@ -31,6 +31,7 @@ class Club(RuleBasedStateMachine):
         self.cashier, self.manager = MemberFactory.create_batch(2)
         self.payments, self.pushes, self.deposits, self.cash = [], [], [], []
         self.truth, self.moved = {}, {}  # code -> amount; push -> its code
+        self.given_back = 0  # KES sent back over M-Pesa
         desk.open_session(cashier_id=self.cashier.pk, opening_float=0, now=NOON)
 
     def teardown(self):
@@ -40,7 +41,7 @@ class Club(RuleBasedStateMachine):
                 self.tell(push, code)
             commit_time_checks()
             assert broken_invariants() == {}
-            assert ledger.balance(Account.MPESA) == sum(self.truth.values())
+            assert ledger.balance(Account.MPESA) == sum(self.truth.values()) - self.given_back
             assert set(Receipt.objects.exclude(code=None).values_list("code", flat=True)) == set(self.truth)
         finally:
             transaction.set_rollback(True)
@@ -145,6 +146,34 @@ class Club(RuleBasedStateMachine):
                 item_id=items[n % len(items)].pk, member_id=self.members[who].pk, by_id=self.manager.pk, now=self.now
             )
 
+    @precondition(lambda self: self.payments and (self.deposits or self.moved))
+    @rule(n=pick, which=pick)
+    def claim(self, n, which):
+        """A payer shows a code at the desk, of money that was told of or not yet."""
+        codes = [*(code for code, *_ in self.deposits), *self.moved.values()]
+        with contextlib.suppress(desk.CodeAlreadyUsed, resolutions.PaymentTakesNoMoney):
+            desk.claim_code(
+                code=codes[which % len(codes)],
+                payment_id=self.payments[n % len(self.payments)],
+                by_id=self.cashier.pk,
+                now=self.now,
+            )
+
+    @rule(n=pick, amount=st.sampled_from([100, 500]))
+    def give_back(self, n, amount):
+        receipts = Receipt.objects.filter(channel__in=("mpesa_stk", "mpesa_c2b")).order_by("pk")
+        if receipts:
+            with contextlib.suppress(refunds.MoreThanHeld):
+                refunds.record_refund(
+                    receipt_id=receipts[n % len(receipts)].pk,
+                    amount=amount,
+                    paid_from="mpesa",
+                    reason="moved away",
+                    by_id=self.manager.pk,
+                    now=self.now,
+                )
+                self.given_back += amount
+
     @rule(n=pick)
     def undo(self, n):
         items = ReviewItem.objects.filter(reason="unmatched", status="resolved").order_by("pk")
@@ -161,7 +190,7 @@ class Club(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_counted_that_did_not_move(self):
-        assert ledger.balance(Account.MPESA) <= sum(self.truth.values())
+        assert ledger.balance(Account.MPESA) <= sum(self.truth.values()) - self.given_back
         live_cash = Receipt.objects.filter(pk__in=self.cash)
         assert ledger.balance(Account.CASH) == sum(live_cash.values_list("amount", flat=True))
 
