@@ -5,6 +5,7 @@ The races show what some of these locks are for. This shows that each of them is
 
 import re
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.urls import reverse
 
 from payments import desk, evidence, inbox, matching, pushes, refunds, resolutions, services, voids
 from payments.daraja.messages import StkResult
-from payments.evidence import twins
+from payments.evidence import receipts, twins
 from payments.models import Callback, ReviewItem
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
@@ -142,6 +143,26 @@ def a_tills_confirmation_of_a_prompt_learnt_by_query():
     push = make_push(open_payment(MemberFactory(phone_number="254712345678")), phone="254712345678")
     query(push)()
     return confirmation("", sender=push.phone)
+
+
+FIRST = ["members", "payments", "payments", "receipts"]
+
+
+@locks(*FIRST, *FIRST, "receipts")
+def a_confirmation_whose_twin_comes_between_looking_and_writing():
+    again = confirmation(open_payment().reference)
+    insert = receipts.insert
+
+    def after_the_twin(receipt):
+        with patch.object(receipts, "insert", insert):
+            again()
+        return insert(receipt)
+
+    def act():
+        with patch.object(receipts, "insert", after_the_twin):
+            again()
+
+    return act
 
 
 @locks("callback", "code", "receipts")
