@@ -4,6 +4,7 @@ from dj_rest_auth.jwt_auth import JWTCookieAuthentication
 from dj_rest_auth.views import UserDetailsView
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.db.models import QuerySet
 from django.http import JsonResponse
 from django.urls import path
 from django.utils import timezone
@@ -74,8 +75,22 @@ class PlainPaymentList(ListAPIView):
     filter_backends: list = []
     renderer_classes = [JSONRenderer]
     pagination_class = ByPageNumber
-    serializer_class = PlainPaymentSerializer
-    queryset = Payment.objects.order_by("-created_at", "-id")
+    serializer_class: type[ModelSerializer] = PlainPaymentSerializer
+    queryset: QuerySet = Payment.objects.order_by("-created_at", "-id")
+
+
+class PlainSubscriptionSerializer(ModelSerializer):
+    class Meta:
+        model = Subscription
+        fields = ["id", "member", "plan", "payment", "price", "starts_on", "ends_on", "fact", "visits", "created_at"]
+        depth = 1
+
+
+class PlainSubscriptionList(PlainPaymentList):
+    """The same of subscriptions, without a status."""
+
+    serializer_class = PlainSubscriptionSerializer
+    queryset = Subscription.objects.select_related("member", "plan", "payment").order_by("-created_at", "-id")
 
 
 def check(request):
@@ -91,6 +106,7 @@ refresh = TokenRefreshView.as_view(
 
 urlpatterns = [
     path("reference/payments/", PlainPaymentList.as_view()),
+    path("reference/subscriptions/", PlainSubscriptionList.as_view()),
     path("reference/refresh/", refresh),
     path("reference/check-password/", check),
     path("reference/bare/", bare),

@@ -1,0 +1,30 @@
+"""A page of what the club sold, with the status of each for now."""
+
+from django.utils import timezone
+
+from benchmarks.measure import Row, request
+from benchmarks.rows.pages import staff_cookie
+from subscriptions.periods import business_day
+from subscriptions.tests.factories import PlanFactory, granted
+
+
+def sell_twenty() -> None:
+    plan, today = PlanFactory(), business_day(timezone.now())
+    for _ in range(20):
+        granted(plan, on=today)
+
+
+def subscriptions():
+    sell_twenty()
+    cookie = staff_cookie()
+    return lambda: request("GET", "/api/v1/subscriptions/", QUERY_STRING="page_size=20", HTTP_COOKIE=cookie)
+
+
+def plain_list():
+    sell_twenty()
+    return lambda: request("GET", "/reference/subscriptions/")
+
+
+ROWS = [
+    Row("20 subscriptions", subscriptions, plain_list, "a plain ListAPIView, depth = 1, select_related"),
+]
