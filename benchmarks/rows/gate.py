@@ -46,5 +46,6 @@ def looked_up():
 
 
 ROWS = [
-    Row("POST checkins/", taps, looked_up, "dj-rest-auth's JWT, the ORM: look up, insert"),
+    # Of a tap again: who asks, BEGIN, two questions, COMMIT. The first tap also writes its visit.
+    Row("POST checkins/", taps, looked_up, "dj-rest-auth's JWT, the ORM: look up, insert", statements=5),
 ]

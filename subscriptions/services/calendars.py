@@ -16,11 +16,9 @@ from subscriptions.periods import Frozen, Period, lay_out, uncovered
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
 CLOSURES = 254_002  # names the advisory lock among any others of this database
 LAST_DAY = date(2100, 1, 1)
-# A freeze may have ended on the day it began.
 FREEZES_AND_CLOSURES = """
 SELECT id, subscription_id, starts_on, coalesce(ended_early_on, ends_on) AS until
-FROM subscriptions_freeze
-WHERE subscription_id = ANY(%s) AND starts_on < coalesce(ended_early_on, ends_on)
+FROM subscriptions_freeze WHERE subscription_id = ANY(%s)
 UNION ALL
 SELECT NULL, NULL, starts_on, ends_on FROM subscriptions_closure
 """
