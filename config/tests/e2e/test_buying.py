@@ -97,6 +97,7 @@ def test_what_was_left_unpaid_is_found_again_and_paid(member):
     member.expect_heading("Not paid yet")
 
     member.click("Membership", "link")
+    expect(member.main.get_by_text("Still to pay")).to_be_visible()
     member.take_picture("light-owed")
     member.click("Pay KES 2,500 for Monthly for Wanjiku Kamau", "link")
     member.click("Try again")

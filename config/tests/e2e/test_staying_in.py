@@ -232,3 +232,19 @@ def test_money_paid_by_hand_is_seen_as_receipt_and_credit(member):
     member.click("Membership", "link")
 
     expect(member.main.get_by_text("You have KES 700 of credit.")).to_be_visible()
+
+
+def test_a_receipt_opens_as_pdf_also_when_the_access_token_is_over(member):
+    number = member.run("(await (await load('session.js')).whoAmI()).member_number")
+    code = member.phone.pay_bill(account=number, amount=300)
+    eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+    member.click("Receipts", "link")
+    paper = member.page.get_by_role("button", name=f"Receipt {code} as PDF")
+    expect(paper).to_be_visible()
+    member.context.clear_cookies(name=ACCESS)
+
+    with member.page.expect_response(lambda answer: answer.url.endswith("/pdf/")) as answered:
+        paper.click()
+
+    assert (answered.value.status, answered.value.headers["content-type"]) == (200, "application/pdf")
+    member.expect_complaints_of_refusals_only()

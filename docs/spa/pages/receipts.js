@@ -1,11 +1,13 @@
 // Money that arrived, newest first.
 
-import { answer } from "../api.js";
+import { answer, call } from "../api.js";
 import { action, h, link, moment, money, title } from "../dom.js";
 import { whoAmI } from "../session.js";
 
 /** @type {Record<import("../types").Receipt["channel"], string>} */
 const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank", comp: "Gift", credit_note: "Credit note" };
+
+const ON_PAPER = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the others are no money
 
 export async function receipts() {
   const me = await whoAmI();
@@ -34,11 +36,22 @@ function row(receipt) {
   const uses = receipt.payments.map(({ reference }) => link(`payment/${reference}`, reference));
   const cells = {
     When: moment(receipt.paid_at),
-    Receipt: h("code", {}, receipt.code ?? receipt.number ?? "–"),
+    Receipt: [h("code", {}, receipt.code ?? receipt.number ?? "–"), ON_PAPER.includes(receipt.channel) && paper(receipt)],
     How: CHANNELS[receipt.channel],
     For: receipt.reversed_at ? "Went back" : [...uses, receipt.amount_left > 0 && `${money(receipt.amount_left)} credit`],
     Amount: money(receipt.amount),
   };
   return h("tr", { class: receipt.reversed_at && "reversed" },
     Object.entries(cells).map(([name, value]) => h("td", { "data-name": name }, value)));
+}
+
+/**
+ * Opens the receipt as a PDF. The browser's own request cannot renew the session, so a call that can goes before it.
+ * @param {import("../types").Receipt} receipt
+ */
+function paper({ id, code, number }) {
+  return action("PDF", async () => {
+    await call("GET", "auth/me/");
+    location.assign(`/api/v1/receipts/${id}/pdf/`);
+  }, { class: "paper", "aria-label": `Receipt ${code ?? number} as PDF` });
 }
