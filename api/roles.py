@@ -64,6 +64,7 @@ PAGES = {
             "claim": "Receptionist",
             "ask": "Receptionist",
             "close": "Receptionist",
+            "day": "Manager",  # everybody's drawers and all that came in (config/day_page.py)
         },
     ),
     "payments.voidrequest": Page(view="Receptionist", acts={"confirm": "Receptionist", "decline": "Receptionist"}),

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from accounts.models import Role
 from payments import desk, evidence
 from payments.daraja.messages import C2bMessage
-from payments.models import Channel, Payment
+from payments.models import CashSession, Channel, Payment
 from payments.services import expire_due
 from subscriptions import gate
 from subscriptions.models import FreezeKind, Interval, Plan, PlanGroup, Subscription
@@ -126,6 +126,7 @@ def open_gym(*, members: int, seed: int, now: datetime, follow: Callable[[list],
     for number, person in enumerate(follow(people)):
         _live(number, person, gym)
     _lost_money(gym)
+    _count_the_drawer(gym)
     expire_due(now=now, limit=members)
     return True
 
@@ -310,6 +311,12 @@ def _lost_money(gym: Gym) -> None:
     stranger = get_user_model()(phone_number="254799000000", first_name="Wanza")
     for hours, account in ((30, "gym fees"), (3, "membership")):
         _pay_in(gym, 2500, account=account, person=stranger, at=gym.now - timedelta(hours=hours))
+
+
+def _count_the_drawer(gym: Gym) -> None:
+    """Close the drawer of all that time with what should be in it, so that today begins by opening one."""
+    drawer = CashSession.objects.get(cashier=gym.staff["reception"])
+    desk.close_session(cashier_id=drawer.cashier_id, counted=desk.expected_in(drawer), now=gym.now)
 
 
 def log_ins() -> list[tuple[str, str]]:

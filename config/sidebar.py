@@ -15,6 +15,8 @@ def navigation(request) -> list[dict]:
     if may(request.user, "view", ReviewItem):
         address = f"{reverse('admin:payments_reviewitem_changelist')}?status__exact={ReviewStatus.OPEN.value}"
         pages.append({"title": "Inbox of money", "icon": "inbox", "link": address})
+    if may(request.user, "day", CashSession):
+        pages.append({"title": "Close the day", "icon": "today", "link": reverse("day")})
     lists = [
         {
             "title": app["name"],

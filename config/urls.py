@@ -8,7 +8,7 @@ from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
 from api.views import uploaded_file
-from config import charts, dashboard, desk_search, member_page, reference_app
+from config import charts, dashboard, day_page, desk_search, member_page, reference_app
 from payments import cash_desk
 from payments.views.papers import confirm_receipt
 
@@ -25,6 +25,7 @@ urlpatterns = [
     path("admin/find/", admin.site.admin_view(desk_search.find), name="find"),
     path("admin/members/<int:pk>/", admin.site.admin_view(member_page.show_member), name="member-page"),
     path("admin/members/<int:pk>/<slug:name>/", admin.site.admin_view(member_page.act_for_member), name="member-act"),
+    path("admin/day/", admin.site.admin_view(day_page.show_day), name="day"),
     path("admin/cash-desk/", admin.site.admin_view(cash_desk.show_desk), name="cash-desk"),
     path("admin/cash-desk/<slug:name>/", admin.site.admin_view(cash_desk.act_at_desk), name="cash-desk-act"),
     path(
