@@ -1,6 +1,6 @@
-// The charts come after the page; unfold draws only those that are there when it has loaded.
+// The charts come after the page; unfold draws only those that are there when it has loaded, and none may be drawn twice.
 document.addEventListener("htmx:afterSwap", ({ target }) => {
   if (target.id !== "charts") return;
   target.removeAttribute("aria-busy");
-  renderCharts();
+  if (document.readyState === "complete") renderCharts();
 });
