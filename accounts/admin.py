@@ -37,7 +37,7 @@ class WithoutOpeningDoors:
 
     def clean(self):
         cleaned = super().clean()
-        if {*people.OPENS_DOORS, "groups"} & set(self.changed_data):
+        if set(people.OPENS_DOORS) & set(self.changed_data):
             raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
         return cleaned
 
@@ -68,7 +68,7 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
     fieldsets = [
         (None, {"fields": ["member_number", "username", "password"]}),
         ("Person", {"fields": ["first_name", "last_name", "dob", "email", "phone_number", "emergency_contact"]}),
-        ("Access", {"fields": ["role", "is_active", "is_staff", "is_superuser", "groups"]}),
+        ("Access", {"fields": ["role", "is_active", "is_staff", "is_superuser"]}),
         ("Dates", {"fields": ["added_by", "last_login", "date_joined", "consented_at"]}),
     ]
 
@@ -102,7 +102,7 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
     def get_readonly_fields(self, request, obj=None):
         """What makes somebody staff or more is a superuser's to give."""
         fields = super().get_readonly_fields(request, obj)
-        return fields if request.user.is_superuser else [*fields, "role", "is_staff", "is_superuser", "groups"]
+        return fields if request.user.is_superuser else [*fields, "role", "is_staff", "is_superuser"]
 
     def has_change_permission(self, request, obj=None):
         return super().has_change_permission(request, obj) and self.may_touch(request.user, obj)
