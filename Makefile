@@ -14,7 +14,7 @@ COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --
 # Compiled once and kept, also where an image switched that off: each of the many processes here would compile it all anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo walkthrough dev test bench e2e spa lint format type lock schema
+.PHONY: help setup demo walkthrough dev test bench e2e spa pictures lint format type lock schema
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ spa: ## Check the reference application's calls by types made of docs/openapi.ya
 	  || { npm ci --silent --no-fund --no-audit && cp package-lock.json node_modules/.installed; }; \
 	node_modules/.bin/openapi-typescript ../../docs/openapi.yaml --default-non-nullable=false --output openapi.d.ts >/dev/null; \
 	node_modules/.bin/tsc --project .
+
+pictures: setup ## Draw the pictures of docs/front-desk.md anew, by the browser tests of its jobs
+	@DRAW_PICTURES=1 $(PYTHON) -m pytest -q -m e2e config/tests/e2e/test_front_desk_jobs.py $(ARGS)
 
 lint: setup ## Look for mistakes and for unformatted code
 	@$(PYTHON) -m ruff check --quiet .

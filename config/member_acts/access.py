@@ -15,7 +15,7 @@ from config.member_acts.acts import MemberAct
 class LostForm(MemberAct):
     """Lock out whoever found the phone. A second sending finds nothing left to end."""
 
-    name, title = "lost", "Phone lost or stolen"
+    name, title, button = "lost", "Phone lost or stolen", "Lock that phone out"
     reason = forms.CharField(
         max_length=200,
         label="How you know it is them",

@@ -40,6 +40,7 @@ class MemberAct(forms.Form):
     """One act for one member, by who sends `request`; `address` is where it is sent."""
 
     name = title = ""
+    button = ""  # where it says something else than the title
 
     def __init__(self, typed, *, member, request, address: str, now: datetime):
         # Forms of different acts stand on one page: each field's id begins with the act's name.

@@ -117,7 +117,7 @@ class TakeForm(ActDoneOnce):
 class ClaimForm(MemberAct):
     """Note the M-Pesa code of somebody who says that they have paid. A second sending changes nothing."""
 
-    name, title = "claim", "Member says “I paid”"
+    name, title, button = "claim", "Member says “I paid”", "Look for the money"
     payment = PaymentField(queryset=Payment.objects.none(), empty_label=None, label="What for")
     code = forms.CharField(
         max_length=32,

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import pytest
 import requests
 from django.conf import settings
 from django.db import connection
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from config import product
 from config.processes import Supervisor
-from config.walkthrough import PASSWORD, Phone, new_phone_number
+from config.walkthrough import PASSWORD, STAFF_PASSWORD, Phone, new_phone_number
 
 SCREENS = settings.BASE_DIR / "var" / "screens"
 DESKTOP, MOBILE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -109,8 +110,8 @@ def club(database, tmp_path_factory):
             yield Club(places.public_url, places.simulator)
 
 
-class Visitor:
-    """One person: a browser of their own, a phone, and what the browser complained about."""
+class Person:
+    """One person with a browser of their own, and what the browser complained about."""
 
     def __init__(self, club: Club, context: BrowserContext):
         self.club, self.context = club, context
@@ -118,10 +119,7 @@ class Visitor:
         context.set_default_timeout(15_000)
         context.on("console", self._note)
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        self.number = ""
         self.page = context.new_page()
-        self.page.goto(club.url)
-        self.expect_heading("Strong starts here.")
 
     def _note(self, message) -> None:
         # The phone's icon comes over the loopback without TLS, which only a simulator's may.
@@ -132,6 +130,26 @@ class Visitor:
     def expect_complaints_of_refusals_only(self) -> None:
         """Forget what the browser wrote about refusals that a test has provoked."""
         self.complaints = [each for each in self.complaints if not REFUSED.match(each)]
+
+    def take_picture(self, name: str) -> Path:
+        """Keep a picture of the page for people to look at, and see that nothing hangs out of it sideways."""
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        width = self.page.viewport_size["width"]
+        self.page.wait_for_timeout(150)  # for what still moves
+        path = SCREENS / f"{width}-{name}.png"
+        self.page.screenshot(path=path, animations="disabled")
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+        return path
+
+
+class Visitor(Person):
+    """Somebody at the application, with a phone beside them."""
+
+    def __init__(self, club: Club, context: BrowserContext):
+        super().__init__(club, context)
+        self.number = ""
+        self.page.goto(club.url)
+        self.expect_heading("Strong starts here.")
 
     @property
     def phone(self) -> Phone:
@@ -183,14 +201,6 @@ class Visitor:
             f"async (given) => {{ const load = (name) => import(`/${{name}}`); return {script}; }}", given
         )
 
-    def take_picture(self, name: str) -> None:
-        """Keep a picture of the page for people to look at, and see that nothing hangs out of it sideways."""
-        SCREENS.mkdir(parents=True, exist_ok=True)
-        width = self.page.viewport_size["width"]
-        self.page.wait_for_timeout(150)  # for what still moves
-        self.page.screenshot(path=SCREENS / f"{width}-{name}.png", animations="disabled")
-        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
-
 
 @pytest.fixture
 def arrive(club, chromium):
@@ -206,6 +216,83 @@ def arrive(club, chromium):
     for visitor in visitors:
         visitor.context.close()
     assert [visitor.complaints for visitor in visitors] == [[] for _ in visitors]
+
+
+class Clerk(Person):
+    """Somebody of the staff, logged in to the admin."""
+
+    def open(self, path: str) -> None:
+        """Open a page of the admin."""
+        self.page.goto(f"{self.club.url}/admin/{path}")
+
+    def find(self, typed: str) -> None:
+        """Find what a customer says or shows by the box on the first page."""
+        self.open("")
+        self.page.get_by_label("Name, phone, member number").fill(typed)
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_url(re.compile("/admin/(members|find|payments)/"))
+
+    def act(self, title: str, **typed: str) -> Locator:
+        """Fill in one of a page's folded forms, by the ids of its fields; return it, not yet sent."""
+        form = self.page.locator("details").filter(has=self.page.get_by_text(title, exact=True))
+        if form.get_attribute("open") is None:
+            form.locator("summary").click()
+        for name, value in typed.items():
+            field = form.locator(f"[name={name}]")
+            if field.evaluate("element => element.tagName") == "SELECT":
+                field.select_option(field.locator("option", has_text=re.compile(value)).first.get_attribute("value"))
+            else:
+                field.fill(value)
+        return form
+
+    def do(self, title: str, said: str | re.Pattern, **typed: str) -> None:
+        """Fill in one of a page's folded forms, send it, and see what the page says then."""
+        self.act(title, **typed).get_by_role("button").click()
+        self.expect_said(said)
+
+    def expect_said(self, said: str | re.Pattern) -> None:
+        expect(self.page.get_by_text(said).first).to_be_visible()
+
+
+@pytest.fixture(scope="session")
+def cookies_of(club, chromium):
+    """Return the cookies of somebody who is logged in to the admin: by one log-in while it is fresh."""
+    kept = {}
+
+    def log_in(name: str):
+        context = chromium.new_context(ignore_https_errors=True)
+        page = context.new_page()
+        page.goto(f"{club.url}/admin/")
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password").fill(STAFF_PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{club.url}/admin/")
+        cookies = context.storage_state()
+        context.close()
+        return cookies
+
+    def find(name: str):
+        if name not in kept or time.monotonic() - kept[name][0] > settings.FRESH_LOGIN_LIFETIME.total_seconds() / 2:
+            kept[name] = time.monotonic(), log_in(name)
+        return kept[name][1]
+
+    return find
+
+
+@pytest.fixture
+def staff(club, chromium, cookies_of):
+    """Call staff to the desk: staff("reception", **how the browser is). None may leave with a complaint either."""
+    clerks = []
+
+    def come(name: str, **how) -> Clerk:
+        how = {"viewport": DESKTOP, "ignore_https_errors": True, "storage_state": cookies_of(name), **how}
+        clerks.append(Clerk(club, chromium.new_context(**how)))
+        return clerks[-1]
+
+    yield come
+    for clerk in clerks:
+        clerk.context.close()
+    assert [clerk.complaints for clerk in clerks] == [[] for _ in clerks]
 
 
 @pytest.fixture
