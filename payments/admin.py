@@ -25,6 +25,9 @@ from payments.services import ReceiptNotFound
 from payments.suggestions import suggest_owners
 from payments.views.papers import as_pdf
 
+# What tells a request sent twice; nothing for people to read.
+SENT_TWICE = ["idempotency_key", "body_fingerprint"]
+
 
 class EventInline(ReadOnlyInline):
     model = models.PaymentEvent
@@ -56,6 +59,7 @@ class PaymentAdmin(Exportable, ReadOnlyAdmin):
     list_filter = ["status"]
     list_select_related = ["payer"]
     search_fields = ["reference", "payer__username", "payer__member_number"]
+    exclude = SENT_TWICE
     export_columns = [
         Column("reference", "reference"),
         Column("member number", "payer__member_number"),
@@ -104,6 +108,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_filter = ["channel"]
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
+    exclude = SENT_TWICE
     linked_by = ["paid_at", "reversed_at"]
     fields = [
         "number", "code", "channel", "amount", "amount_refunded", "paid_at", "member", "payer_name", "sender",
@@ -340,3 +345,4 @@ class RefundAdmin(ReadOnlyAdmin):
     list_filter = ["paid_from"]
     list_select_related = ["receipt", "made_by"]
     search_fields = ["receipt__code", "receipt__number"]
+    exclude = SENT_TWICE
