@@ -63,7 +63,7 @@ bench: setup ## Measure the product against references, in one run (ARGS=--large
 e2e: setup ## Drive a real browser against the served product (needs Chromium)
 	@$(PYTHON) -m pytest -q -m e2e $(ARGS)
 
-spa: ## Check the reference application's calls by types made of docs/openapi.yaml (needs Node)
+spa: ## Check the reference application and the typed client by types made of docs/openapi.yaml (needs Node)
 	@cd .ci/types && command -v npm >/dev/null || { echo "make spa needs Node (Debian: apt-get install nodejs npm)." >&2; exit 1; }; \
 	cmp -s package-lock.json node_modules/.installed \
 	  || { npm ci --silent --no-fund --no-audit && cp package-lock.json node_modules/.installed; }; \
