@@ -7,6 +7,9 @@ from django.db import connection
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
+from rest_framework.test import APIClient
+
+from api.tests.truth import lies
 
 QUIET_BROWSER = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -32,6 +35,22 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=found, args=QUIET_BROWSER)
         yield browser
         browser.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_schema_tells_the_truth():
+    """Hold what any test is answered by the API against docs/openapi.yaml."""
+    generic = APIClient.generic
+
+    def checked(client, method, path, data="", *args, **kwargs):
+        answer = generic(client, method, path, data, *args, **kwargs)
+        if found := lies(method, path.partition("?")[0], data, answer):
+            pytest.fail("\n".join(["docs/openapi.yaml says otherwise; describe the view and `make schema`:", *found]))
+        return answer
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(APIClient, "generic", checked)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ class UserSerializer(ModelSerializer):
     password = PasswordField(required=False)
     phone_number = PhoneField(required=False, allow_null=True)
     email = serializers.EmailField(max_length=254, required=False, allow_null=True)
-    added_by = AddedBySerializer(read_only=True)
+    added_by = AddedBySerializer(read_only=True, allow_null=True)
     consent = serializers.BooleanField(
         write_only=True,
         required=False,
@@ -119,8 +119,8 @@ class MeSerializer(UserSerializer):
             "member_number",
         ]
 
-    phone_number = serializers.CharField(read_only=True)
-    email = serializers.EmailField(read_only=True)
+    phone_number = serializers.CharField(read_only=True, allow_null=True)
+    email = serializers.EmailField(read_only=True, allow_null=True)
     password = None
 
 
@@ -282,12 +282,8 @@ class RecoveryCodesSerializer(serializers.Serializer):
     )
 
 
-class LoginAnswerSerializer(LoggedInSerializer):
-    """Either the person and a CSRF token, or, for who has a second factor, `mfa_required` and its `methods`."""
+class SecondFactorAskedSerializer(serializers.Serializer):
+    """The password was right; go on with auth/mfa/verify/ or auth/mfa/recovery/."""
 
-    user = MeSerializer(read_only=True, required=False)
-    csrf_token = serializers.CharField(read_only=True, required=False)
-    mfa_required = serializers.BooleanField(
-        read_only=True, required=False, help_text="Go on with auth/mfa/verify/ or auth/mfa/recovery/."
-    )
-    methods = serializers.ListField(child=serializers.ChoiceField(["totp", "recovery"]), read_only=True, required=False)
+    mfa_required = serializers.ChoiceField([True], read_only=True)
+    methods = serializers.ListField(child=serializers.ChoiceField(["totp", "recovery"]), read_only=True)

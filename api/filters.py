@@ -40,8 +40,25 @@ class StrictFilterBackend(DjangoFilterBackend):
         return super().filter_queryset(request, queryset, view)
 
 
+class StrictSearchFilter(filters.SearchFilter):
+    """Searching where a view says by what; elsewhere the parameter is unknown, and not described."""
+
+    def get_schema_operation_parameters(self, view):
+        return super().get_schema_operation_parameters(view) if getattr(view, "search_fields", None) else []
+
+
 class StrictOrderingFilter(filters.OrderingFilter):
     """Ordering by the fields a view lists, and 400 for any other."""
+
+    def get_schema_operation_parameters(self, view):
+        names = getattr(view, "ordering_fields", None) or []
+        return [
+            {
+                **parameter,
+                "description": f"One or more, by commas, of: {', '.join(names)}; - before one turns it round.",
+            }
+            for parameter in (super().get_schema_operation_parameters(view) if names else [])
+        ]
 
     def remove_invalid_fields(self, queryset, fields, view, request):
         valid = {name for name, _ in self.get_valid_fields(queryset, view, {"request": request})}

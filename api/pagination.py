@@ -35,6 +35,7 @@ class RowsInData:
 class PagePagination(RowsInData, pagination.PageNumberPagination):
     """Numbered pages with a total."""
 
+    meta_name = "PageMeta"  # its schema in api/schema.py
     page_size = DEFAULT_PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = LARGEST_PAGE
@@ -56,6 +57,7 @@ class PagePagination(RowsInData, pagination.PageNumberPagination):
 class CursorPagination(RowsInData, pagination.CursorPagination):
     """Pages that cost the same at row ten and at row ten million; newest first, no total."""
 
+    meta_name = "CursorMeta"
     page_size = DEFAULT_PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = LARGEST_PAGE

@@ -1,31 +1,40 @@
 """The OpenAPI document: cookies, CSRF header, envelope and errors as they really are."""
 
+from collections import defaultdict
+
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_object_type
 from drf_spectacular.utils import OpenApiParameter
 
 from api.authentication import CsrfOnly
+from api.errors import DomainError
+from api.exceptions import TYPES
 
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 
 REASONS = {
-    "400": "Something sent cannot be right.",
-    "401": "Not logged in, or no longer.",
-    "403": "Not allowed, or the CSRF token is missing.",
-    "404": "Nothing here, or nothing of yours.",
-    "409": "Clashes with the present state.",
-    "413": "The body is too large.",
-    "429": "Asked too often; Retry-After says when again.",
+    400: "Something sent cannot be right.",
+    401: "Not logged in, or no longer.",
+    403: "Not allowed, or the CSRF token is missing.",
+    404: "Nothing here, or nothing of yours.",
+    409: "Clashes with the present state.",
+    413: "The body is too large.",
+    415: "A body of a type that is not read here.",
+    429: "Asked too often; Retry-After says when again.",
 }
-
-CSRF_HEADER = OpenApiParameter(
-    "X-CSRFToken",
-    str,
-    OpenApiParameter.HEADER,
-    required=True,
-    description="From GET auth/csrf/, or from the last answer that carried one.",
-)
+# What Django and REST framework refuse by themselves; api.exceptions gives it these codes.
+GENERAL_CODES = {
+    400: {"validation_error", "parse_error", "bad_request"},
+    403: {"permission_denied"},
+    413: {"too_large"},
+    415: {"unsupported_media_type"},
+}
+HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": 'Always `Cookie realm="api"`.'}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
+}
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -34,13 +43,19 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     description="1 to 64 printable characters of yours. The same request under the same key is done once.",
 )
 
-META = build_object_type(
-    properties={
-        "request_id": {"type": "string"},
-        "pagination": {"type": "object", "additionalProperties": True},
-    },
-    required=["request_id"],
-)
+REQUEST_ID = {"request_id": {"type": "string"}}
+LINKS = {
+    name: {"type": "string", "nullable": True, "description": "Relative, or null."} for name in ("next", "previous")
+}
+COUNTS = {name: {"type": "integer"} for name in ("page", "page_size", "total", "total_pages")}
+
+
+def meta_with(*properties: dict) -> dict:
+    """Return the schema of a list's `meta`, its pagination made of these."""
+    together = {name: schema for each in properties for name, schema in each.items()}
+    pagination = build_object_type(properties=together, required=[*together])
+    return build_object_type(properties={**REQUEST_ID, "pagination": pagination}, required=["request_id", "pagination"])
+
 
 ERROR = build_object_type(
     properties={
@@ -49,16 +64,7 @@ ERROR = build_object_type(
             properties={
                 "type": {
                     "type": "string",
-                    "enum": [
-                        "validation_error",
-                        "authentication_error",
-                        "permission_error",
-                        "not_found",
-                        "conflict",
-                        "rate_limit_error",
-                        "client_error",
-                        "server_error",
-                    ],
+                    "enum": [*TYPES.values(), "client_error", "server_error"],
                 },
                 "code": {"type": "string", "description": "The stable contract; the message is for people."},
                 "message": {"type": "string"},
@@ -77,10 +83,17 @@ ERROR = build_object_type(
             },
             required=["type", "code", "message", "details"],
         ),
-        "meta": META,
+        "meta": {"$ref": "#/components/schemas/Meta"},
     },
     required=["status", "error", "meta"],
 )
+NOTHING = {"nullable": True, "enum": [None]}
+SCHEMAS = {
+    "Error": ERROR,
+    "Meta": build_object_type(properties=REQUEST_ID, required=["request_id"]),
+    "PageMeta": meta_with(COUNTS, LINKS),
+    "CursorMeta": meta_with(LINKS),
+}
 
 
 class CookieScheme(OpenApiAuthenticationExtension):
@@ -90,17 +103,17 @@ class CookieScheme(OpenApiAuthenticationExtension):
     name = "cookie"
 
     def get_security_definition(self, auto_schema):
-        return {"type": "apiKey", "in": "cookie", "name": "Authentication"}
+        return {"type": "apiKey", "in": "cookie", "name": settings.AUTH_COOKIE}
 
 
 class AdminSessionScheme(OpenApiAuthenticationExtension):
     """The admin's session, for staff who are logged in there."""
 
     target_class = "accounts.authentication.AdminSessionAuthentication"
-    name = "cookieAuth"
+    name = "adminSession"
 
     def get_security_definition(self, auto_schema):
-        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
 
 
 class EnrolmentScheme(CookieScheme):
@@ -111,23 +124,37 @@ class EnrolmentScheme(CookieScheme):
 
 
 class CsrfScheme(OpenApiAuthenticationExtension):
-    """Calls before log-in carry the CSRF token and nobody's name."""
+    """Every call that changes something carries the CSRF token; before log-in, only that."""
 
     target_class = "api.authentication.CsrfOnly"
     name = "csrf"
 
     def get_security_definition(self, auto_schema):
-        return {"type": "apiKey", "in": "header", "name": "X-CSRFToken"}
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-CSRFToken",
+            "description": "From GET auth/csrf/, or from the last answer that carried one.",
+        }
 
 
 class EnvelopeSchema(AutoSchema):
-    """Describe each answer inside the envelope, with the errors that its view can give."""
+    """Describe each answer inside the envelope, with the errors that its view can give.
+
+    A view that refuses in a way that its kind does not, says so: `refuses = {"post": [401]}`.
+    """
 
     def get_override_parameters(self):
-        if self.method not in UNSAFE:
-            return []
-        takes_key = getattr(self.view, "takes_idempotency_key", False)
-        return [CSRF_HEADER, IDEMPOTENCY_KEY] if takes_key else [CSRF_HEADER]
+        takes_key = self.method in UNSAFE and getattr(self.view, "takes_idempotency_key", False)
+        return [IDEMPOTENCY_KEY] if takes_key else []
+
+    def get_auth(self):
+        """Return the ways to be let in; what changes something needs the CSRF token beside the cookie."""
+        ways = super().get_auth()
+        if self.method in UNSAFE:
+            return [{**way, "csrf": []} for way in ways if way]
+        is_open = any(getattr(each, "anyone_reads", False) for each in self.view.get_permissions())
+        return [*ways, {}] if is_open else ways
 
     def get_request_serializer(self):
         """A view whose answer is shaped unlike what it is asked names the latter `request_serializer`."""
@@ -139,45 +166,72 @@ class EnvelopeSchema(AutoSchema):
         operation = super().get_operation(path, path_regex, path_prefix, method, registry)
         if operation is None:
             return None
-        operation["responses"] = {
-            status: self.enveloped(status, answer) for status, answer in operation["responses"].items()
-        }
-        for status in self.refusals():
-            operation["responses"].setdefault(
-                status,
-                {
-                    "description": REASONS[status],
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-                },
-            )
+        answers = {status: self.enveloped(status, answer) for status, answer in operation["responses"].items()}
+        refusals = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(self.refusals())}
+        operation["responses"] = {**answers, **refusals, "default": {"$ref": "#/components/responses/default"}}
         return operation
 
     def enveloped(self, status: str, answer: dict) -> dict:
-        """Wrap the schema of one answer; a 204 has no body to wrap."""
-        if status == "204" or not status.startswith("2"):
+        """Wrap the schema of one answer; a 204 has no body to wrap, and a file is none of ours."""
+        content = answer.get("content", {"application/json": {"schema": NOTHING}})
+        if status == "204" or "application/json" not in content:
             return answer
-        contents = list(answer.get("content", {}).values())
-        inner = contents[0]["schema"] if contents else {"nullable": True}
+        if "content" not in answer:
+            answer = {**answer, "description": "Done; there is nothing to tell."}
         wrapped = build_object_type(
-            properties={"status": {"type": "string", "enum": ["success"]}, "data": inner, "meta": META},
+            properties={
+                "status": {"type": "string", "enum": ["success"]},
+                "data": content["application/json"]["schema"],
+                "meta": {"$ref": f"#/components/schemas/{self.meta_name(status)}"},
+            },
             required=["status", "data", "meta"],
         )
         return {**answer, "content": {"application/json": {"schema": wrapped}}}
 
-    def refusals(self) -> list[str]:
+    def meta_name(self, status: str) -> str:
+        """Return the schema of this answer's `meta`."""
+        paginator = self._get_paginator() if status == "200" and self._is_list_view() else None
+        return getattr(paginator, "meta_name", "Meta")
+
+    def refusals(self) -> set[int]:
         """Return the statuses this view can refuse with."""
-        statuses = ["400"]
-        is_open = any(issubclass(cls, CsrfOnly) for cls in self.view.authentication_classes)
-        if not is_open and self.view.authentication_classes:
-            statuses.append("401")
+        named = {400, *getattr(self.view, "refuses", {}).get(self.method.lower(), ())}
+        authenticators = self.view.authentication_classes
+        if any(not issubclass(each, CsrfOnly) for each in authenticators):
+            named |= {401, 403}
         if self.method in UNSAFE:
-            statuses += ["403", "409", "413", "429"]
-        if "{" in self.path:
-            statuses.append("404")
-        return statuses
+            named |= {403, 409, 413, 415, 429}
+        if "{" in self.path or self.meta_name("200") == "PageMeta":
+            named.add(404)
+        return named
 
 
-def add_error_component(result, generator, request, public):
-    """A post-processing hook: name the error envelope once."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR
+def codes() -> dict[int, set[str]]:
+    """Return the codes that refusals of each status can have, as far as their modules are loaded."""
+    found = defaultdict(set, {status: set(general) for status, general in GENERAL_CODES.items()})
+    kinds = DomainError.__subclasses__()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        found[kind.status].add(kind.code)
+    return found
+
+
+def add_components(result, generator, request, public):
+    """A post-processing hook: name the error envelope, its kinds and the lists' `meta` once."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    known = codes()
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {}).update(SCHEMAS)
+    components["responses"] = {
+        **{
+            str(status): {
+                "description": f"{reason} Codes: {', '.join(sorted(known[status]))}.",
+                "headers": HEADERS.get(status, {}),
+                "content": error,
+            }
+            for status, reason in REASONS.items()
+        },
+        "default": {"description": "Any other refusal, and a fault of ours.", "content": error},
+    }
     return result

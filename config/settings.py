@@ -390,7 +390,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_FILTER_BACKENDS": [
         "api.filters.StrictFilterBackend",
-        "rest_framework.filters.SearchFilter",
+        "api.filters.StrictSearchFilter",
         "api.filters.StrictOrderingFilter",
     ],
     "DEFAULT_RENDERER_CLASSES": ["api.renderers.EnvelopeRenderer"],
@@ -411,6 +411,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
+        "Channel": "payments.models.Channel",
         "PaymentStatus": "payments.models.PaymentStatus",
         "PushStatus": "payments.models.PushStatus",
         "ReviewStatus": "payments.models.ReviewStatus",
@@ -418,7 +419,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "api.schema.add_error_component",
+        "api.schema.add_components",
     ],
 }
 

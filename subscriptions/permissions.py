@@ -34,6 +34,7 @@ class HasRunningSubscription(HasActiveSubscription):
 class AnyoneReadsManagersWrite(BasePermission):
     """The price list is public; changing it takes a Manager."""
 
+    anyone_reads = True  # for the OpenAPI document
     code, message = "permission_denied", "Your role does not allow this."
 
     def has_permission(self, request, view):
@@ -42,6 +43,8 @@ class AnyoneReadsManagersWrite(BasePermission):
 
 class MembersReadManagersWrite(AnyoneReadsManagersWrite):
     """Whoever is logged in may read it; changing it takes a Manager."""
+
+    anyone_reads = False
 
     def has_permission(self, request, view):
         return request.user.is_authenticated and super().has_permission(request, view)

@@ -119,7 +119,7 @@ class SubscriptionSerializer(ModelSerializer):
     payment = SubscriptionPaymentSerializer(read_only=True)
     status = serializers.CharField(read_only=True)
     visits_used = serializers.IntegerField(read_only=True)
-    next_plan = serializers.SlugRelatedField(slug_field="code", read_only=True)
+    next_plan = serializers.SlugRelatedField(slug_field="code", read_only=True, allow_null=True)
     freezes = FreezeSerializer(many=True, read_only=True)
 
     class Meta:

@@ -2,6 +2,7 @@
 
 from django.db.models import Prefetch
 from django.urls import reverse
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_view
 from rest_framework import generics
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
@@ -53,6 +54,9 @@ class PlanGroupListView(generics.ListCreateAPIView):
         serializer.instance = services.create_plan_group(**serializer.validated_data)
 
 
+@extend_schema_view(
+    post=extend_schema(request=serializers.PlanWriteSerializer, responses={201: serializers.PlanSerializer})
+)
 class PlanListView(generics.ListCreateAPIView):
     """The price list: what is on sale; staff see the rest too. Managers add to it."""
 
@@ -75,6 +79,9 @@ class PlanListView(generics.ListCreateAPIView):
         return {"Location": reverse("subscriptions:plan-detail", args=[data["id"]])}
 
 
+@extend_schema_view(
+    patch=extend_schema(request=serializers.PlanWriteSerializer(partial=True), responses=serializers.PlanSerializer)
+)
 class PlanDetailView(generics.RetrieveUpdateAPIView):
     """One plan. Editing it changes nothing of what was bought."""
 
@@ -95,10 +102,21 @@ class PlanDetailView(generics.RetrieveUpdateAPIView):
 # --- Subscriptions --------------------------------------------------------------------------------------------------
 
 
+BOUGHT = {200: serializers.SubscriptionSerializer, 202: serializers.SubscriptionSerializer}
+# A purchase for several members is answered with several subscriptions.
+BOUGHT_FOR_SOME = PolymorphicProxySerializer(
+    component_name="Bought",
+    serializers=[serializers.SubscriptionSerializer, serializers.SubscriptionSerializer(many=True)],
+    resource_type_field_name=None,
+    many=False,
+)
+
+
 class PurchaseMixin:
     """Answers a purchase: 202 for a new one, 200 for the one that was there."""
 
     takes_idempotency_key = True
+    refuses = {"post": [404]}  # what the body names
 
     def answer_purchase(self, purchase, *, many=False):
         ids = [each.pk for each in purchase.subscriptions]
@@ -125,6 +143,7 @@ class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
     def get_queryset(self):
         return shown(Subscription.objects.visible_to(self.request.user)).order_by("-created_at", "-pk")
 
+    @extend_schema(responses={200: BOUGHT_FOR_SOME, 202: BOUGHT_FOR_SOME})
     def post(self, request):
         asked = said(self)
         purchase = services.subscribe_as(caller=request.user, now=clock.now(), **idempotency(request), **asked)
@@ -156,6 +175,8 @@ class SubscriptionDetailView(SubscriptionActionView):
 class CancelView(SubscriptionActionView):
     """Withdraw it while it is not paid; once it is, say that it is the last one."""
 
+    request_serializer = None
+
     def post(self, request, pk):
         services.cancel(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
         return self.answer()
@@ -163,6 +184,8 @@ class CancelView(SubscriptionActionView):
 
 class UndoView(SubscriptionActionView):
     """Take back what has not taken effect: a pending upgrade, the plan to come, the leaving."""
+
+    request_serializer = None
 
     def post(self, request, pk):
         services.undo_changes(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
@@ -189,6 +212,8 @@ class FreezeView(SubscriptionActionView):
 class UnfreezeView(SubscriptionActionView):
     """Come back early, or take back a freeze that has not begun."""
 
+    request_serializer = None
+
     def post(self, request, pk):
         services.unfreeze(subscription_id=self.get_object().pk, now=clock.now())
         return self.answer()
@@ -209,6 +234,7 @@ class UpgradeView(PurchaseMixin, SubscriptionActionView):
 
     request_serializer = serializers.UpgradeSerializer
 
+    @extend_schema(responses=BOUGHT)
     def post(self, request, pk):
         purchase = services.upgrade_as(
             caller=request.user,
@@ -225,6 +251,7 @@ class RenewView(PurchaseMixin, SubscriptionActionView):
 
     request_serializer = serializers.PromptSerializer
 
+    @extend_schema(responses=BOUGHT)
     def post(self, request, pk):
         purchase = services.renew_as(
             caller=request.user,
@@ -244,6 +271,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
     serializer_class = serializers.SubscriptionSerializer
     request_serializer = serializers.GiveSerializer
 
+    @extend_schema(responses={201: serializers.SubscriptionSerializer})
     def post(self, request):
         asked = said(self)
         given = services.give(
@@ -293,6 +321,7 @@ class CheckInView(generics.GenericAPIView):
     permission_classes = [IsStaff]
     serializer_class = serializers.AnswerSerializer
     request_serializer = serializers.CheckInSerializer
+    refuses = {"post": [404]}
 
     def post(self, request):
         answer = gate.check_in(recorded_by_id=request.user.pk, now=clock.now(), **said(self))

@@ -20,6 +20,7 @@ from api.exceptions import handle
 class SecondStepView(OpenView):
     """What both ways share: the MfaPending cookie and a code become a session."""
 
+    refuses = {"post": [401]}
     method: str
     body: type
 

@@ -1,7 +1,7 @@
 """Register, confirm, log in, stay in, log out."""
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -109,7 +109,16 @@ class LoginView(OpenView):
     Who has a second factor is asked for it: `mfa_required`, and a cookie that auth/mfa/ alone gets to see.
     """
 
-    @extend_schema(request=serializers.LoginSerializer, responses=serializers.LoginAnswerSerializer)
+    refuses = {"post": [401]}
+
+    @extend_schema(
+        request=serializers.LoginSerializer,
+        responses=PolymorphicProxySerializer(
+            component_name="LoginAnswer",
+            serializers=[serializers.LoggedInSerializer, serializers.SecondFactorAskedSerializer],
+            resource_type_field_name=None,
+        ),
+    )
     def post(self, request):
         at = now()
         outcome = sessions.log_in(**checked(serializers.LoginSerializer, request), caller=caller_of(request), now=at)
@@ -122,6 +131,8 @@ class LoginView(OpenView):
 
 class RefreshView(OpenView):
     """Renew the session by the Refresh cookie. A refusal clears the cookies."""
+
+    refuses = {"post": [401]}
 
     @extend_schema(request=None, responses=serializers.RefreshedSerializer)
     def post(self, request):

@@ -41,6 +41,7 @@ class ReceiptListView(generics.ListAPIView):
     filterset_fields = ["channel", "member", "code", "number"]
     ordering_fields: list = []
     takes_idempotency_key = True
+    refuses = {"post": [404]}  # what the body names
 
     def get_permissions(self):
         return [IsReceptionist()] if self.request.method == "POST" else [IsAuthenticated()]
@@ -48,6 +49,7 @@ class ReceiptListView(generics.ListAPIView):
     def get_queryset(self):
         return visible_receipts(shown_receipts(), self.request.user)
 
+    @extend_schema(request=serializers.DeskReceiptSerializer, responses={201: serializers.ReceiptSerializer})
     def post(self, request):
         asked = validated(serializers.DeskReceiptSerializer, request)
         receipt = desk.record_receipt(
@@ -66,7 +68,8 @@ class ReceiptVoidView(APIView):
     """Void a cash or bank receipt that another person recorded."""
 
     permission_classes = [IsReceptionist]
-    serializer_class = serializers.ReasonSerializer
+    serializer_class = serializers.ReceiptSerializer
+    request_serializer = serializers.ReasonSerializer
 
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)
@@ -88,6 +91,7 @@ class RefundListView(generics.ListAPIView):
     filterset_fields = ["receipt", "paid_from"]
     ordering_fields: list = []
     takes_idempotency_key = True
+    refuses = {"post": [404]}  # what the body names
 
     @extend_schema(
         request=serializers.RefundRequestSerializer, responses={201: serializers.RefundSerializer(many=True)}
@@ -112,6 +116,7 @@ class CashSessionListView(generics.ListAPIView):
         sees_all = IsManager().has_permission(self.request, self)
         return sessions if sees_all else sessions.filter(cashier_id=self.request.user.pk)
 
+    @extend_schema(request=serializers.OpenSessionSerializer, responses={201: serializers.CashSessionSerializer})
     def post(self, request):
         asked = validated(serializers.OpenSessionSerializer, request)
         session = desk.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
@@ -122,7 +127,8 @@ class CashSessionCloseView(APIView):
     """Close the caller's drawer with what was counted."""
 
     permission_classes = [IsReceptionist]
-    serializer_class = serializers.CloseSessionSerializer
+    serializer_class = serializers.CashSessionSerializer
+    request_serializer = serializers.CloseSessionSerializer
 
     def post(self, request):
         asked = validated(serializers.CloseSessionSerializer, request)
@@ -203,7 +209,8 @@ class ReviewItemAssignView(APIView):
     """Give unmatched money to its owner: pays, grants and records in one act."""
 
     permission_classes = [IsManager]
-    serializer_class = serializers.OwnerSerializer
+    serializer_class = serializers.ReviewItemSerializer
+    request_serializer = serializers.OwnerSerializer
 
     def post(self, request, pk):
         asked = validated(serializers.OwnerSerializer, request)
@@ -214,7 +221,8 @@ class ReviewItemUndoView(APIView):
     """Take an assignment back exactly."""
 
     permission_classes = [IsManager]
-    serializer_class = None
+    serializer_class = serializers.ReviewItemSerializer
+    request_serializer = None
 
     def post(self, request, pk):
         return item_answer(resolutions.undo_assignment(item_id=pk, by_id=request.user.pk, now=now()))
@@ -224,7 +232,8 @@ class ReviewItemDismissView(APIView):
     """End an item without moving money."""
 
     permission_classes = [IsManager]
-    serializer_class = serializers.ReasonSerializer
+    serializer_class = serializers.ReviewItemSerializer
+    request_serializer = serializers.ReasonSerializer
 
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)

@@ -2,6 +2,7 @@
 
 from django.db.models import Prefetch
 from django.http import Http404
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
@@ -90,6 +91,7 @@ class PaymentPushView(PaymentVerbView):
     serializer_class = serializers.PaymentDetailSerializer
     request_serializer = serializers.PushRequestSerializer
 
+    @extend_schema(responses={202: serializers.PaymentDetailSerializer})
     def post(self, request, reference):
         asked = serializers.PushRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

@@ -26,7 +26,8 @@ export async function buy(code) {
       button: plan.joining_fee ? "Pay with M-Pesa" : `Pay ${money(plan.price)}`,
       async submit({ phone_number }) {
         phone.show(phone_number);
-        const bought = await call("POST", "subscriptions/", { plan: plan.code, phone_number });
+        const answer = await call("POST", "subscriptions/", { plan: plan.code, phone_number });
+        const [bought] = [answer].flat(); // several, when it is for several members
         location.hash = `#payment/${bought.payment.reference}`;
       },
       also: link("plans", "Another plan", { class: "plain" }),
