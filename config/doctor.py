@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 
+from payments.daraja import client
+from payments.daraja.errors import DarajaError, Refused
+
+PORTAL = "https://developer.safaricom.co.ke, My Apps"
 # Daraja portal, Customer to Business: words that an address registered for deposits must not hold.
 BARRED_WORDS = ("mpesa", "m-pesa", "safaricom", "exec", "exe", "cmd", "sql", "query")
 # Daraja portal and its FAQ: blocked in production.
@@ -34,9 +38,8 @@ Check = Callable[[], Iterator[Finding]]
 
 def daraja_keys() -> Iterator[Finding]:
     """The app's credentials, for Safaricom's own hosts."""
-    portal = "https://developer.safaricom.co.ke, My Apps"
-    yield Finding("DARAJA_CONSUMER_KEY", needed(settings.DARAJA_CONSUMER_KEY, f"copy it from {portal}"))
-    yield Finding("DARAJA_CONSUMER_SECRET", needed(settings.DARAJA_CONSUMER_SECRET, f"copy it from {portal}"))
+    yield Finding("DARAJA_CONSUMER_KEY", needed(settings.DARAJA_CONSUMER_KEY, f"copy it from {PORTAL}"))
+    yield Finding("DARAJA_CONSUMER_SECRET", needed(settings.DARAJA_CONSUMER_SECRET, f"copy it from {PORTAL}"))
     yield Finding("DARAJA_PASSKEY", needed(settings.DARAJA_PASSKEY, "Safaricom mails it when the app goes live"))
     remedy = needed(settings.DARAJA_SHORTCODE, "set your paybill, or for buy goods the store number")
     if not remedy and not re.fullmatch(r"[0-9]{5,7}", settings.DARAJA_SHORTCODE):
@@ -44,6 +47,26 @@ def daraja_keys() -> Iterator[Finding]:
     if not remedy and settings.DARAJA_ENVIRONMENT == "production" and settings.DARAJA_SHORTCODE == "174379":
         remedy = "174379 is the sandbox's; set your own paybill"
     yield Finding("DARAJA_SHORTCODE", remedy)
+
+
+def daraja_answers() -> Iterator[Finding]:
+    """Whether Safaricom takes the key and the secret, which only it can tell."""
+    if not (settings.DARAJA_CONSUMER_KEY and settings.DARAJA_CONSUMER_SECRET):
+        return
+    try:
+        client.try_credentials()
+    except Refused:
+        remedy = (
+            f"it does not know DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: copy both anew, from {PORTAL}, of an app"
+            f" for {settings.DARAJA_ENVIRONMENT}"
+        )
+    except DatabaseError:
+        return  # calls are counted there; its own line says what is wrong with it
+    except DarajaError as error:
+        remedy = f"{settings.DARAJA_BASE_URL} gave no token ({error}): is this machine online?"
+    else:
+        remedy = ""
+    yield Finding("Safaricom", remedy)
 
 
 def public_address() -> Iterator[Finding]:
@@ -96,7 +119,10 @@ def database() -> Iterator[Finding]:
 def messages() -> Iterator[Finding]:
     """What sends codes to people."""
     prints = settings.EMAIL_BACKEND.endswith("console.EmailBackend")
-    remedy = "EMAIL_URL only prints e-mail: set your mail server" if prints and not settings.SIMULATED else ""
+    is_real = (
+        settings.DARAJA_ENVIRONMENT == "production"
+    )  # trying the sandbox, one reads the codes where they are printed
+    remedy = "EMAIL_URL only prints e-mail: set your mail server" if prints and is_real else ""
     yield Finding("E-mail", remedy)
     if settings.SMS_BACKEND == "africastalking":
         given = settings.AFRICASTALKING_USERNAME and settings.AFRICASTALKING_API_KEY
@@ -112,7 +138,7 @@ def findings() -> Iterator[Finding]:
     """Run the checks that matter for this DARAJA_ENVIRONMENT."""
     checks: list[Check] = [database, messages]
     if not settings.SIMULATED:
-        checks = [daraja_keys, public_address, callback_words, *checks]
+        checks = [daraja_keys, daraja_answers, public_address, callback_words, *checks]
     for check in checks:
         yield from check()
 

@@ -3,12 +3,16 @@
 import io
 
 import pytest
+import requests
+import responses
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+OAUTH = "https://sandbox.safaricom.co.ke/oauth/v1/generate"
 SANDBOX = {
     "DARAJA_ENVIRONMENT": "sandbox",
     "SIMULATED": False,
+    "DARAJA_BASE_URL": "https://sandbox.safaricom.co.ke",
     "DARAJA_CONSUMER_KEY": "key-of-the-app",
     "DARAJA_CONSUMER_SECRET": "secret-of-the-app",
     "DARAJA_PASSKEY": "passkey-of-the-app",
@@ -17,6 +21,14 @@ SANDBOX = {
     "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
     "SMS_BACKEND": "console",
 }
+
+
+@pytest.fixture(autouse=True)
+def safaricom():
+    """Safaricom, which takes the key and the secret unless a test has it say otherwise."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
+        wire.get(OAUTH, json={"access_token": "a-token", "expires_in": "3599"})
+        yield wire
 
 
 @pytest.fixture
@@ -49,6 +61,7 @@ def test_all_that_is_set_is_told_in_one_line_each(settings):
         "    ok       DARAJA_CONSUMER_SECRET",
         "    ok       DARAJA_PASSKEY",
         "    ok       DARAJA_SHORTCODE",
+        "    ok       Safaricom",
         "    ok       PUBLIC_URL",
         "    ok       Callback address",
         "    ok       Database",
@@ -98,7 +111,11 @@ def test_all_that_is_set_is_told_in_one_line_each(settings):
             "Callback address: Safaricom refuses the word 'mpesa' in it: choose another name",
         ),
         (
-            {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"},
+            {
+                "DARAJA_ENVIRONMENT": "production",
+                "DARAJA_SHORTCODE": "600100",
+                "EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend",
+            },
             "E-mail: EMAIL_URL only prints e-mail: set your mail server",
         ),
         ({"SMS_BACKEND": "phone"}, "SMS: SMS_BACKEND=phone needs the simulator: set console or africastalking"),
@@ -116,12 +133,45 @@ def test_each_missing_setting_is_named_with_what_to_do(settings, changed, line):
     assert refused == "1 thing is missing."
 
 
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            {"status": 400, "body": ""},
+            "it does not know DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: copy both anew, from"
+            " https://developer.safaricom.co.ke, My Apps, of an app for sandbox",
+        ),
+        (
+            {"body": requests.ConnectionError("no route")},
+            "https://sandbox.safaricom.co.ke gave no token (The call to Safaricom failed: ConnectionError.):"
+            " is this machine online?",
+        ),
+    ],
+    ids=["wrong key", "no answer"],
+)
+def test_a_key_that_safaricom_does_not_take_is_told(settings, safaricom, answer, says):
+    safaricom.replace("GET", OAUTH, **answer)
+
+    out, refused = ask(settings)
+
+    assert f"    MISSING  Safaricom: {says}\n" in out
+    assert refused == "1 thing is missing."
+
+
 @pytest.mark.django_db
 def test_a_silent_worker_is_missing(settings):
     out, refused = ask(settings)
 
     assert "Worker: none was heard of in two minutes: run `manage.py procrastinate worker`" in out
     assert refused == "1 thing is missing."
+
+
+@pytest.mark.usefixtures("worker")
+def test_to_try_the_sandbox_codes_may_be_printed(settings):
+    _, refused = ask(settings, SMS_BACKEND="console", EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend")
+
+    assert refused == ""
 
 
 @pytest.mark.usefixtures("worker")

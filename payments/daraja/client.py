@@ -159,6 +159,16 @@ def request_transaction_status(*, receipt_code: str, result_url: str, timeout_ur
 # --- One call -------------------------------------------------------------------------------------
 
 
+def try_credentials() -> None:
+    """Ask Safaricom for a token, as the first call of all does, so that a wrong key shows before anybody buys.
+
+    It may end the token that is shared; whoever holds that renews it.
+
+    :raises DarajaError: there was no token; `Refused` when Safaricom does not know our key and secret
+    """
+    _fetch_token()
+
+
 def _signature(now: datetime) -> dict:
     """Return shortcode, password and timestamp, which must agree: base64(shortcode + passkey + timestamp), Nairobi."""
     timestamp = now.astimezone(NAIROBI).strftime("%Y%m%d%H%M%S")
