@@ -2,5 +2,8 @@
 document.addEventListener("htmx:afterSwap", ({ target }) => {
   if (target.id !== "charts") return;
   target.removeAttribute("aria-busy");
+  const { y } = DEFAULT_CHART_OPTIONS.scales;
+  y.beginAtZero = true;
+  y.ticks.precision = 0; // there are no half members
   if (document.readyState === "complete") renderCharts();
 });
