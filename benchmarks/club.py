@@ -209,7 +209,7 @@ def report(members: int) -> None:
     for path, most in ADMIN_PAGES.items():
         p50 = median(page_times(path))
         goal = f", goal {most} ms: {'met' if p50 < most else 'missed'}" if most else ""
-        print(f"{'GET ' + path:<40}p50 {p50:.0f} ms{goal}", flush=True)
+        print(f"{'GET ' + path:<52}p50 {p50:.0f} ms{goal}", flush=True)
     handler = WSGIHandler()
     for name, asked in lists().items():
         statements = statements_of(handler, asked())

@@ -2,6 +2,8 @@
 pages under our roles.
 """
 
+from functools import wraps
+
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
@@ -49,6 +51,20 @@ class PersonAdmin(CustomUserAdmin):
         return format_html('<a class="text-primary-600" href="{}">Open</a>', reverse("member-page", args=[person.pk]))
 
 
+def kept(act):
+    """Let an act on jobs leave who asked for it, and when: procrastinate's own events do not say."""
+
+    @wraps(act)
+    def act_and_keep(page, request, jobs):
+        asked = list(jobs)
+        answer = act(page, request, jobs)
+        for job in asked:
+            page.log_change(request, job, f"Asked to {act.__name__} it.")
+        return answer
+
+    return act_and_keep
+
+
 class EventInline(ReadOnlyInline):
     model = ProcrastinateEvent
     fields = ["type", "at"]
@@ -61,3 +77,6 @@ class JobAdmin(ReadOnlyAdmin, ProcrastinateJobAdmin):
     actions = ProcrastinateJobAdmin.actions
     inlines = [EventInline]
     list_filter = ["status"]
+
+    def get_actions(self, request):
+        return {name: (kept(act), name, title) for name, (act, _, title) in super().get_actions(request).items()}

@@ -1,7 +1,11 @@
 """Which role opens which page of the admin: the table in api/roles.py, spelled out page by page."""
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.sites import site
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.models import Role
 from accounts.tests.factories import UserFactory
@@ -99,3 +103,31 @@ def test_an_administrator_retries_and_stops_jobs(rf):
     request.user = UserFactory(role="Admin", is_staff=True)
 
     assert set(page.get_actions(request)) == {"retry", "cancel", "abort"}
+
+
+@pytest.mark.parametrize(("act", "state"), [("retry", "failed"), ("cancel", "todo"), ("abort", "doing")])
+def test_who_acted_on_a_job_and_when_stays(client, act, state):
+    app.configure_task("nothing").defer()
+    job = ProcrastinateJob.objects.get()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_jobs SET status = %s", [state])
+    admin = UserFactory(role="Admin", is_staff=True)
+    client.force_login(admin)
+
+    client.post("/admin/procrastinate/procrastinatejob/", {"action": act, "_selected_action": [job.pk]}, secure=True)
+
+    kept = LogEntry.objects.get()
+    assert (kept.user, kept.object_id, kept.change_message) == (admin, str(job.pk), f"Asked to {act} it.")
+
+
+def test_nobody_below_an_administrator_gets_a_job_done(client):
+    app.configure_task("nothing").defer()
+    job = ProcrastinateJob.objects.get()
+    client.force_login(UserFactory(role="Manager", is_staff=True, is_superuser=True))
+
+    answer = client.post(
+        "/admin/procrastinate/procrastinatejob/", {"action": "cancel", "_selected_action": [job.pk]}, secure=True
+    )
+
+    job.refresh_from_db()
+    assert (answer.status_code, job.status) == (403, "todo")
