@@ -112,7 +112,8 @@ class Plan(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(opens_at__isnull=True, closes_at__isnull=True)
-                | Q(opens_at__isnull=False, closes_at__gt=F("opens_at")),
+                # A check passes what is unknown, as the comparison with an hour that is missing would be.
+                | Q(opens_at__isnull=False, closes_at__isnull=False, closes_at__gt=F("opens_at")),
                 name="plan_hours_are_both_or_none",
             ),
         ]
@@ -189,7 +190,7 @@ class Subscription(models.Model):
             models.CheckConstraint(
                 condition=~Q(fact=Fact.GRANTED)
                 | Q(cut_on__isnull=True, ends_on__gte=F("base_ends_on"))
-                | Q(cut_on__gte=F("starts_on"), ends_on=F("cut_on")),
+                | Q(cut_on__isnull=False, cut_on__gte=F("starts_on"), ends_on=F("cut_on")),
                 name="subscription_ends_after_its_length_unless_cut",
             ),
             models.CheckConstraint(

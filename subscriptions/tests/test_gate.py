@@ -166,7 +166,12 @@ def test_a_pack_lets_in_as_often_as_it_says():
     answers = [tap(member, NOON + timedelta(hours=n)).reason for n in range(1, 4)]
 
     assert answers == ["active", "active", "visits_used_up"]
-    assert list(Visit.objects.order_by("at").values_list("decision", flat=True)) == ["allow", "allow", "deny"]
+    pack = member.subscriptions.get().pk
+    assert list(Visit.objects.order_by("at").values_list("decision", "subscription")) == [
+        ("allow", pack),
+        ("allow", pack),
+        ("deny", None),
+    ]
 
 
 def test_two_taps_within_a_minute_are_one_visit():

@@ -1,0 +1,119 @@
+"""What the database itself refuses, whatever the services let through."""
+
+from datetime import time, timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from subscriptions.models import Closure, Freeze, FreezeKind, Plan, Subscription
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, open_payment, pending
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+def refused(name):
+    """Expect that the constraint of this name refuses what is done inside."""
+    return pytest.raises(IntegrityError, match=f'"{name}"')
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"interval_count": 0}, "plan_lasts_some_time"),
+        ({"deposit_percent": 0}, "plan_deposit_is_a_share"),
+        ({"deposit_percent": 101}, "plan_deposit_is_a_share"),
+        ({"interval": "years", "interval_count": 11}, "plan_lasts_ten_years_at_most"),
+        ({"interval": "moons"}, "plan_lasts_ten_years_at_most"),
+        ({"opens_at": time(6)}, "plan_hours_are_both_or_none"),
+        ({"closes_at": time(6)}, "plan_hours_are_both_or_none"),
+        ({"opens_at": time(6), "closes_at": time(6)}, "plan_hours_are_both_or_none"),
+    ],
+)
+def test_a_plan_that_makes_no_sense(fields, name):
+    plan = PlanFactory()
+
+    with refused(name), transaction.atomic():
+        Plan.objects.filter(pk=plan.pk).update(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"starts_on": TODAY - DAY}, "subscription_granted_has_dates"),
+        ({"base_ends_on": TODAY}, "subscription_granted_has_dates"),
+        ({"ends_on": TODAY + DAY}, "subscription_ends_after_its_length_unless_cut"),
+        ({"cut_on": TODAY + DAY}, "subscription_ends_after_its_length_unless_cut"),
+        ({"cut_on": TODAY - DAY, "ends_on": TODAY - DAY}, "subscription_ends_after_its_length_unless_cut"),
+        ({"value_carried": 1}, "subscription_carries_value_of_another_only"),
+    ],
+)
+def test_a_period_that_makes_no_sense(fields, name):
+    period = granted()
+
+    with refused(name), transaction.atomic():
+        Subscription.objects.filter(pk=period.pk).update(**fields)
+
+
+def test_an_upgrade_that_carries_more_than_it_costs():
+    old = granted()
+    upgrade = pending(PlanFactory(price=3000), old.member, replaces=old, value_carried=2999)
+
+    with refused("subscription_carries_value_of_another_only"), transaction.atomic():
+        Subscription.objects.filter(pk=upgrade.pk).update(value_carried=3000)
+
+
+def test_the_same_plan_waiting_twice_for_one_member():
+    first = pending()
+
+    with refused("subscription_pending_once_per_plan"), transaction.atomic():
+        pending(first.plan, first.member)
+
+
+def test_a_period_replaced_by_two():
+    old = granted()
+    pending(PlanFactory(), old.member, replaces=old)
+
+    with refused("subscription_is_replaced_once"), transaction.atomic():
+        pending(PlanFactory(), old.member, replaces=old)
+
+
+def test_one_payment_for_two_periods():
+    payment = open_payment(MemberFactory())
+    pending(payment=payment)
+
+    with pytest.raises(IntegrityError, match="payment_id"), transaction.atomic():
+        pending(payment=payment)
+
+
+@pytest.mark.parametrize(
+    ("days", "name"),
+    [
+        ({"ends_on": TODAY}, "freeze_lasts_some_days"),
+        ({"ended_early_on": TODAY - DAY}, "freeze_early_end_is_inside"),
+        ({"ended_early_on": TODAY + 5 * DAY}, "freeze_early_end_is_inside"),
+    ],
+)
+def test_a_freeze_that_makes_no_sense(days, name):
+    period = granted()
+
+    with refused(name), transaction.atomic():
+        Freeze.objects.create(
+            **({"starts_on": TODAY, "ends_on": TODAY + 5 * DAY} | days),
+            subscription=period,
+            kind=FreezeKind.STAFF,
+            requested_by=period.member,
+            created_at=NOON,
+        )
+
+
+@pytest.mark.parametrize(
+    ("ends_on", "name"), [(TODAY, "closure_lasts_some_days"), (TODAY + DAY, "closures_do_not_overlap")]
+)
+def test_a_closure_that_makes_no_sense(ends_on, name):
+    about = {"reason": "Repairs", "made_by": MemberFactory(), "created_at": NOON}
+    Closure.objects.create(starts_on=TODAY - DAY, ends_on=TODAY + DAY, **about)
+
+    with refused(name), transaction.atomic():
+        Closure.objects.create(starts_on=TODAY, ends_on=ends_on, **about)
