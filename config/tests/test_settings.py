@@ -166,6 +166,11 @@ def test_connections_are_kept_in_production_unless_told_otherwise():
     assert shown == {"kept": "60", "not kept": "0"}
 
 
+def test_the_club_clock_can_be_set_in_development_and_never_in_production():
+    assert load(PRODUCTION)["CLUB_CLOCK_FILE"] is None
+    assert load({"ENVIRONMENT": "development"})["CLUB_CLOCK_FILE"].name == "club-clock"
+
+
 def test_the_admins_session_can_be_kept_off_the_api():
     shown = [load(PRODUCTION), load(PRODUCTION | {"ADMIN_SESSION_ON_API": "False"})]
 
