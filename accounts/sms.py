@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 # Seconds to connect and to read.
 TIMEOUT = (3.05, 10)
 AFRICASTALKING_URL = "https://api.africastalking.com/version1/messaging"
+# Processed, sent, queued (Africa's Talking, SMS API, "Status codes"); all others are reasons why not.
+ACCEPTED = {100, 101, 102}
 
 
 class SmsNotSent(Exception):
@@ -38,21 +40,32 @@ def to_phone(phone: str, text: str) -> None:
 
 
 def to_africastalking(phone: str, text: str) -> None:
-    """Hand it to Africa's Talking (their SMS API: bulk messaging, version 1)."""
+    """Hand it to Africa's Talking (their SMS API: bulk messaging, version 1).
+
+    Its 201 means that the request was understood; whether the message goes out stands beside the recipient.
+    """
     body = {"username": settings.AFRICASTALKING_USERNAME, "to": f"+{phone}", "message": text}
     if settings.AFRICASTALKING_SENDER:
         body["from"] = settings.AFRICASTALKING_SENDER
-    _post(
+    answer = _post(
         AFRICASTALKING_URL,
         data=body,
         headers={"apiKey": settings.AFRICASTALKING_API_KEY, "Accept": "application/json"},
     )
+    try:
+        (recipient,) = answer.json()["SMSMessageData"]["Recipients"]
+        code, status = recipient["statusCode"], str(recipient["status"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SmsNotSent("no word of the recipient") from error
+    if code not in ACCEPTED:
+        raise SmsNotSent(status)
 
 
-def _post(url: str, **kwargs) -> None:
+def _post(url: str, **kwargs) -> requests.Response:
     try:
         answer = requests.post(url, timeout=TIMEOUT, allow_redirects=False, **kwargs)
     except requests.RequestException as error:
         raise SmsNotSent(type(error).__name__) from error
     if answer.status_code not in (200, 201, 204):
         raise SmsNotSent(f"status {answer.status_code}")
+    return answer

@@ -8,6 +8,11 @@ from accounts import sms
 GATEWAY = "https://api.africastalking.com/version1/messaging"
 
 
+def told(*recipients):
+    """Africa's Talking's answer about these recipients."""
+    return {"SMSMessageData": {"Message": "Sent to 1/1", "Recipients": list(recipients)}}
+
+
 @responses.activate
 def test_the_development_backend_shows_the_message_on_the_simulated_phone(settings):
     settings.SMS_BACKEND = "phone"
@@ -22,13 +27,33 @@ def test_the_development_backend_shows_the_message_on_the_simulated_phone(settin
 def test_africastalking_is_given_the_number_with_a_plus_and_the_key_in_a_header(settings):
     settings.SMS_BACKEND, settings.AFRICASTALKING_USERNAME = "africastalking", "club"
     settings.AFRICASTALKING_API_KEY = "the-key"
-    answer = responses.post(GATEWAY, json={}, status=201)
+    answer = responses.post(GATEWAY, json=told({"statusCode": 101, "status": "Success"}), status=201)
 
     sms.send(phone="254712345678", text="Karibu")
 
     request = answer.calls[0].request
     assert request.body == "username=club&to=%2B254712345678&message=Karibu"
     assert request.headers["apiKey"] == "the-key"
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"json": told({"statusCode": 405, "status": "InsufficientBalance"})}, "InsufficientBalance"),
+        ({"json": told({"statusCode": 403, "status": "InvalidPhoneNumber"})}, "InvalidPhoneNumber"),
+        ({"json": told()}, "no word of the recipient"),  # as for a sender name that is not registered
+        ({"json": {}}, "no word of the recipient"),
+        ({"json": ["Recipients"]}, "no word of the recipient"),
+        ({"body": "<html>"}, "no word of the recipient"),
+    ],
+)
+def test_a_message_that_was_understood_and_not_taken_is_not_sent(settings, body, reason):
+    settings.SMS_BACKEND = "africastalking"
+    responses.post(GATEWAY, status=201, **body)
+
+    with pytest.raises(sms.SmsNotSent, match=reason):
+        sms.send(phone="254712345678", text="Karibu")
 
 
 @responses.activate
