@@ -38,7 +38,12 @@ urlpatterns = [
     path("api/v1/schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path(
         "api/v1/docs/",
-        SpectacularSwaggerSplitView.as_view(permission_classes=[AllowAny], url_name="schema"),
+        SpectacularSwaggerSplitView.as_view(
+            permission_classes=[AllowAny],
+            url_name="schema",
+            template_name="api/swagger_ui.html",
+            template_name_js="api/swagger_ui.js",
+        ),
         name="docs",
     ),
     path("api/v1/", include("accounts.urls")),

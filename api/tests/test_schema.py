@@ -171,4 +171,5 @@ def test_the_page_that_explains_the_api_runs_no_inline_script(client):
     page = client.get(reverse("docs"), secure=True).content.decode()
 
     assert "<script>" not in page
+    assert "<style>" not in page
     assert "swagger-ui" in page
