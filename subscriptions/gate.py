@@ -188,7 +188,7 @@ def _to_pay(
     if best is None:
         return None, member_number
     stands = best.status in (Status.ACTIVE, Status.FROZEN)
-    for each in [best] if stands else [best, *known]:
+    for each in [best] if stands else known:
         opens = each.fact in (Fact.PENDING, Fact.GRANTED) or (each is best and reason == Reason.DEBT)
         if opens and each.payment.amount_owed and each.payment.status in PAYABLE:
             return each.payment.amount_owed, each.payment.reference

@@ -33,6 +33,13 @@ def test_a_running_period_opens_the_gate_until_its_last_day():
     assert tap(member) == Answer("allow", "active", date(2026, 12, 1), None, None, member.pk, "Achieng Otieno")
 
 
+def test_who_has_paid_is_not_asked_for_what_they_only_think_of_buying():
+    member = granted().member
+    pending(PlanFactory(), member)
+
+    assert seen(member)[3:] == (None, None)
+
+
 def test_grace_opens_it_with_the_price_of_the_renewal():
     subscription = granted(PlanFactory(grace_days=3, price=2000))
 
