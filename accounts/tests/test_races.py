@@ -1,14 +1,15 @@
 """Tabs that act at the same moment, with real threads on PostgreSQL."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 
-from accounts.models import Authenticator, LoginSession, PendingLogin, SecurityEvent
-from accounts.services import enrolment, factors, people, sessions
+from accounts.models import Authenticator, CodePurpose, LoginSession, OneTimeCode, PendingLogin, SecurityEvent
+from accounts.services import codes, enrolment, factors, people, sessions
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -147,6 +148,26 @@ def test_a_logout_during_a_refresh_wins():
     latest = tokens.refresh if isinstance(refreshed, Exception) else refreshed.refresh
     with pytest.raises(SessionRevoked):
         sessions.refresh(token=latest, caller=Caller(), now=now())
+
+
+def test_a_session_that_ended_since_it_was_read_is_not_rotated():
+    session = logged_in().session
+    sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now())
+
+    assert not sessions.rotate(session, now=now())
+    assert LoginSession.objects.get().generation == 0
+
+
+def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
+    user, hashed = UserFactory(), codes.hash_of("123456")
+    codes.request(user=user, purpose=CodePurpose.RESET, address=user.phone_number, now=now())
+    OneTimeCode.objects.update(code_hash=hashed)
+    # Long enough for both to have read the code before either has used it up.
+    monkeypatch.setattr(codes, "hash_of", lambda code: time.sleep(0.3) or hashed)
+
+    answers = at_once(*[lambda: codes.redeem(user=user, purpose=CodePurpose.RESET, code="123456", now=now())] * 2)
+
+    assert sorted(type(answer).__name__ for answer in answers) == ["InvalidOrExpiredKey", "OneTimeCode"]
 
 
 def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at_once():
