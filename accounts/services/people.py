@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.backends import find
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind, Role
-from accounts.services import audit, codes, notices, sessions
+from accounts.services import audit, codes, factors, notices, sessions
 from accounts.services.audit import Caller
 from api import throttling
 from api.errors import Conflict, Forbidden, NotFound, Unauthenticated
@@ -55,11 +55,13 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             audit.record("registered", user=user, caller=caller, now=now)
     except IntegrityError:
         known = find(address)
-        if known and is_unproved_registration(known):
-            # Nobody has proved this address yet: whoever registers last sets the password the code will need.
+        if known:
             with transaction.atomic():
-                known.set_password(password)
-                known.save(update_fields=["password"])
+                known = factors.lock(known.pk)  # so that nobody proves it meanwhile
+                if is_unproved_registration(known):
+                    # Nobody has proved this address yet: whoever registers last sets the password the code will need.
+                    known.set_password(password)
+                    known.save(update_fields=["password"])
         audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
         resend(identifier=address, caller=caller, now=now)
 
@@ -104,8 +106,12 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
         raise codes.InvalidOrExpiredKey
     used = codes.redeem(user=user, purpose=CodePurpose.VERIFY, code=code, now=now)
     field = "email_verified_at" if "@" in used.address else "phone_verified_at"
-    CustomUser.objects.filter(pk=used.user_id).update(**{field: now})
-    audit.record("address_verified", user=user, caller=caller, now=now, channel=field.split("_")[0])
+    with transaction.atomic():
+        # Hashing takes a while: who has registered the address again meanwhile has a password that proved nothing.
+        if factors.lock(user.pk).password != user.password:
+            raise codes.InvalidOrExpiredKey
+        CustomUser.objects.filter(pk=user.pk).update(**{field: now})
+        audit.record("address_verified", user=user, caller=caller, now=now, channel=field.split("_")[0])
 
 
 def request_password_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
@@ -147,20 +153,31 @@ def change_password(*, session: LoginSession, current: str, new: str, caller: Ca
     :raises ReauthRequired: the current password is not right
     :raises TooManyAttempts: tries here and at log-in count together
     """
-    user = session.user
+    replace_password(user=session.user, current=current, new=new, caller=caller, now=now)
+    return sessions.open_session(user=session.user, amr=session.amr, remember=session.remember, caller=caller, now=now)
+
+
+def replace_password(*, user: CustomUser, current: str, new: str, caller: Caller, now: datetime) -> None:
+    """Change a person's password by the one they have; every session ends, the caller's too.
+
+    :raises ReauthRequired: the current password is not right
+    :raises TooManyAttempts: tries here and at log-in count together
+    """
     sessions.limit_tries(user.username, user, caller, now)
     if not user.check_password(current):
         audit.record("password_changed", user=user, caller=caller, now=now, outcome="refused")
         raise ReauthRequired
     sessions.forget_tries(user.username, caller)
     with transaction.atomic():
+        # Hashing takes a while: a password that was changed meanwhile changes nothing any more.
+        if factors.lock(user.pk).password != user.password:
+            raise ReauthRequired
         user.set_password(new)
         user.save(update_fields=["password"])
         codes.end_open(user=user, now=now)
         sessions.revoke_all(user=user, reason="password_changed", caller=caller, now=now)
         audit.record("password_changed", user=user, caller=caller, now=now)
         notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
-        return sessions.open_session(user=user, amr=session.amr, remember=session.remember, caller=caller, now=now)
 
 
 @transaction.atomic

@@ -3,12 +3,22 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from django.core import mail
 from django.db import connection
 
-from accounts.models import Authenticator, CodePurpose, LoginSession, OneTimeCode, PendingLogin, SecurityEvent
+from accounts.models import (
+    Authenticator,
+    CodePurpose,
+    CustomUser,
+    LoginSession,
+    OneTimeCode,
+    PendingLogin,
+    SecurityEvent,
+)
 from accounts.services import codes, enrolment, factors, people, sessions
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
@@ -213,3 +223,99 @@ def test_beginning_twice_at_once_leaves_one_app():
     at_once(*[lambda: enrolment.begin(user=user, now=now())] * 4)
 
     assert Authenticator.objects.count() == 1
+
+
+def while_hashing(monkeypatch, method, meanwhile):
+    """Let the next `method` of a person be followed by what another request does before the first goes on."""
+    original = getattr(CustomUser, method)
+    others = []
+
+    def hash_and_wait(person, *args):
+        answer = original(person, *args)
+        if not others:
+            others.append(threading.Thread(target=lambda: (meanwhile(), connection.close())))
+            others[0].start()
+            others[0].join(timeout=0.5)
+        return answer
+
+    monkeypatch.setattr(CustomUser, method, hash_and_wait)
+    return others
+
+
+def test_a_thief_who_changes_the_password_while_its_owner_resets_it_changes_nothing(monkeypatch):
+    owner = UserFactory(phone_number=None)
+    session = sessions.open_session(user=owner, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+    code = reset_code_of(owner)
+    others = while_hashing(
+        monkeypatch,
+        "check_password",
+        lambda: people.confirm_password_reset(
+            identifier=owner.username, code=code, password="the-owners-new-one", caller=Caller(), now=now()
+        ),
+    )
+
+    with pytest.raises(people.ReauthRequired):
+        change_password(session)
+    others[0].join()
+
+    owner.refresh_from_db()
+    assert owner.check_password("the-owners-new-one")
+    assert not LoginSession.objects.filter(revoked_at=None).exists()
+
+
+def reset_code_of(person):
+    """Ask for a reset code, deliver it and read it."""
+    people.request_password_reset(identifier=person.username, caller=Caller(), now=now())
+    return delivered()
+
+
+def delivered():
+    codes.deliver(code_id=OneTimeCode.objects.latest("id").pk, now=now())
+    return mail.outbox[-1].body.split()[0]
+
+
+def register(password):
+    address = {"email": "asha@example.com", "phone_number": None}
+    people.register(**address, password=password, caller=Caller(), now=now(), first_name="A", last_name="B")
+
+
+def verify(code):
+    people.verify(identifier="asha@example.com", password=PASSWORD, code=code, caller=Caller(), now=now())
+
+
+def test_a_stranger_who_registers_an_address_while_its_owner_proves_it_sets_no_password(monkeypatch):
+    register(PASSWORD)
+    code = delivered()
+    owner = CustomUser.objects.get()
+    original = people.is_unproved_registration
+
+    def prove():
+        with suppress(codes.InvalidOrExpiredKey):
+            verify(code)
+        connection.close()
+
+    proving = threading.Thread(target=prove)
+
+    def found_unproved(person):
+        answer = original(person)
+        proving.start()
+        proving.join(timeout=0.5)
+        return answer
+
+    monkeypatch.setattr(people, "is_unproved_registration", found_unproved)
+    register("the-strangers-own")
+    proving.join()
+
+    owner.refresh_from_db()
+    assert owner.check_password(PASSWORD) or not owner.is_verified
+
+
+def test_a_password_that_was_replaced_while_it_was_checked_proves_no_address(monkeypatch):
+    register(PASSWORD)
+    code = delivered()
+    while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(password="the-strangers-own"))
+
+    with pytest.raises(codes.InvalidOrExpiredKey):
+        verify(code)
+
+    assert not CustomUser.objects.get().is_verified
