@@ -194,7 +194,7 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
     )
     surplus = live_sessions(user, now).order_by("-created_at").values("pk")[settings.SESSIONS_PER_USER :]
     if ended := revoke(LoginSession.objects.filter(pk__in=surplus), reason="too_many", now=now):
-        audit.record("sessions_revoked", user=user, caller=caller, now=now, reason="too_many", count=ended)
+        audit.record("session_revoked", user=user, caller=caller, now=now, reason="too_many", count=ended)
     audit.record("login", user=user, caller=caller, now=now, session_id=session.pk)
     return tokens_for(session, now=now)
 

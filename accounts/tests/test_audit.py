@@ -61,7 +61,7 @@ def test_one_session_too_many_ends_the_oldest_and_is_kept(settings):
 
     assert oldest.get(f"{AUTH}me/").status_code == 401
     assert LoginSession.objects.filter(revoked_at=None).count() == 2
-    assert SecurityEvent.objects.get(event="sessions_revoked").detail == {"reason": "too_many", "count": 1}
+    assert SecurityEvent.objects.get(event="session_revoked").detail == {"reason": "too_many", "count": 1}
 
 
 def test_a_refused_change_of_password_names_no_actor():
