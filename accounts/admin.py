@@ -14,9 +14,10 @@ from django.db.models.lookups import Exact
 from django.shortcuts import redirect
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm
+from unfold.forms import AdminPasswordChangeForm
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
+from accounts.forms import PersonForm
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import people
 from accounts.views.signing_in import caller_of
@@ -46,7 +47,7 @@ class WithoutOpeningDoors:
 class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
     """People: looked up by any of their names and numbers."""
 
-    form, change_password_form = UserChangeForm, AdminPasswordChangeForm
+    form, change_password_form = PersonForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
     list_filter = ["role", "is_active"]
     search_fields = ["member_number", "username", "phone_number"]
@@ -109,9 +110,7 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
 
     def may_touch(self, user, person) -> bool:
         """Say whether `person` is below `user`, as everywhere else: who sets a password can become its owner."""
-        if person is None or user.is_superuser:
-            return True
-        return not person.is_superuser and people.is_below(person, user)
+        return person is None or user.is_superuser or people.is_below(person, user)
 
     def get_form(self, request, obj=None, change=False, **kwargs):
         """Without a log-in of the last minutes, the form refuses what opens doors and takes everything else."""

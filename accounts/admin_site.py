@@ -5,20 +5,23 @@ from base64 import b32encode
 from django import forms
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
+from django.http import Http404
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
+from unfold.forms import AdminOwnPasswordChangeForm
 from unfold.sites import UnfoldAdminSite
 from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
 from accounts.receivers import AMR, LOGGED_IN_AT
-from accounts.services import enrolment, staff
+from accounts.services import enrolment, people, staff
 from accounts.views.signing_in import caller_of
 from api.authentication import needs_second_factor
 from api.clock import now
@@ -59,6 +62,46 @@ class StaffLogInForm(AdminAuthenticationForm):
             except DomainError as refusal:
                 raise ValidationError(refusal.message, code=refusal.code) from refusal
         return self.cleaned_data
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
+    """One's own password, changed by the service that the API calls."""
+
+    def __init__(self, *args, request, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean_old_password(self):
+        return self.cleaned_data["old_password"]  # whether it is right is the service's to say, which counts the tries
+
+    @sensitive_variables()
+    def clean(self):
+        cleaned = super().clean()
+        if not self.errors:
+            old, new = cleaned["old_password"], cleaned["new_password1"]
+            try:
+                people.replace_password(user=self.user, current=old, new=new, caller=caller_of(self.request), now=now())
+            except DomainError as refusal:
+                self.add_error("old_password", refusal.message)
+        return cleaned
+
+    def save(self, commit=True):
+        return self.user
+
+
+class OwnPasswordView(PasswordChangeView):
+    """Keeps the caller in, whose other sessions end."""
+
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self):
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form):
+        answer = super().form_valid(form)
+        self.request.session[LOGGED_IN_AT] = now().timestamp()  # every session from before has just ended
+        return answer
 
 
 class CodeForm(forms.Form):
@@ -111,6 +154,18 @@ class ClubAdminSite(UnfoldAdminSite):
             return False
         standing = self.standing(request)
         return not standing.has_second_factor and not standing.was_ended
+
+    def search(self, request, extra_context=None):
+        """Unfold's search of the sidebar, which knows one page and takes any other for a number of one."""
+        if "page" in request.GET:
+            raise Http404
+        return super().search(request, extra_context)
+
+    def password_change(self, request, extra_context=None):
+        """Django's page for one's own password, which would end no session and count no try."""
+        request.current_app = self.name
+        page = {**self.each_context(request), **(extra_context or {})}
+        return OwnPasswordView.as_view(extra_context=page)(request)
 
     @method_decorator([never_cache, csrf_protect])
     def second_factor(self, request):

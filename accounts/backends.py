@@ -23,6 +23,11 @@ class IdentifierBackend(ModelBackend):
         return None
 
 
+def could_be_an_address(username: str) -> bool:
+    """Say whether a username could be taken for somebody's phone, e-mail or member number at log-in."""
+    return not username[0].isalpha() or "@" in username
+
+
 def find(identifier: str):
     """Return the one person with this username, e-mail or phone number, or None."""
     where = Q(username__iexact=identifier)

@@ -1,4 +1,4 @@
-"""Adding people in the admin, by the rules of the API."""
+"""Adding and changing people in the admin, by the rules of the API."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from unfold.forms import UserChangeForm
 from unfold.widgets import (
     UnfoldAdminEmailInputWidget,
     UnfoldAdminPasswordWidget,
@@ -16,6 +17,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
+from accounts.backends import could_be_an_address
 from accounts.models import CustomUser, Role
 from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
@@ -78,6 +80,17 @@ class AddPersonForm(forms.Form):
         """
         asked = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
         return people.add_person(added_by=self.request.user, caller=caller_of(self.request), now=now, **asked)
+
+
+class PersonForm(UserChangeForm):
+    """Somebody's page in the admin."""
+
+    def clean_username(self) -> str:
+        """Refuse, of a new one, what would keep somebody from logging in by their phone or e-mail."""
+        username = self.cleaned_data["username"]
+        if "username" in self.changed_data and could_be_an_address(username):
+            raise ValidationError("Begin with a letter, and use no @.", code="invalid")
+        return username
 
 
 def roles_given_by(user: CustomUser) -> list[tuple[str, str]]:

@@ -297,8 +297,8 @@ def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, call
 
 
 def is_below(person: CustomUser, other: CustomUser) -> bool:
-    """Say whether a person's role is below another's."""
-    return ROLES.index(person.role) > ROLES.index(other.role)
+    """Say whether a person's role is below another's; a superuser, whatever their role, is below nobody."""
+    return not person.is_superuser and ROLES.index(person.role) > ROLES.index(other.role)
 
 
 def require_may_give(by: CustomUser, role: str) -> None:

@@ -267,3 +267,59 @@ def test_nobody_hands_out_second_factors_by_hand(as_owner):
     ]
 
     assert [page.status_code for page in pages] == [404, 404]
+
+
+@pytest.mark.parametrize("taken", ["0712345678", "owner@example.com", "1234567"])
+def test_nobody_is_renamed_to_what_another_logs_in_by(as_manager, taken):
+    person = UserFactory(username="juma")
+
+    answer = save(as_manager, person, username=taken)
+
+    person.refresh_from_db()
+    assert "Begin with a letter, and use no @." in answer.content.decode()
+    assert person.username == "juma"
+
+
+def test_who_was_always_called_by_their_number_is_changed_all_the_same(as_manager):
+    person = UserFactory(username="1234567")
+
+    answer = save(as_manager, person, first_name="Wanjiru")
+
+    assert answer.status_code == 302
+
+
+def change_own_password(client, old=PASSWORD, new="another-long-password"):
+    typed = {"old_password": old, "new_password1": new, "new_password2": new}
+    return client.post("/admin/password_change/", typed, secure=True)
+
+
+def test_changing_ones_own_password_in_the_admin_ends_every_other_session_and_is_told(as_owner, owner):
+    elsewhere = signed_in(owner)
+
+    answer = change_own_password(as_owner)
+
+    owner.refresh_from_db()
+    assert (answer.status_code, owner.check_password("another-long-password")) == (302, True)
+    assert elsewhere.get("/api/v1/auth/me/").status_code == 401
+    assert SecurityEvent.objects.filter(event="password_changed", outcome="ok", user=owner).count() == 1
+    assert Notice.objects.get().kind == "password_changed"
+    assert as_owner.get("/admin/", secure=True).status_code == 200
+
+
+def test_the_old_password_is_tried_in_the_admin_as_often_as_at_the_log_in(as_owner, owner):
+    for _ in range(5):
+        assert "Please enter your password again." in change_own_password(as_owner, old="a-guess").content.decode()
+
+    answer = change_own_password(as_owner)
+
+    owner.refresh_from_db()
+    assert "That was tried too often." in answer.content.decode()
+    assert owner.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize(("old", "new"), [("", "another-long-password"), (PASSWORD, "short"), (PASSWORD, "")])
+def test_a_password_too_weak_or_left_out_changes_nothing(as_owner, owner, old, new):
+    answer = change_own_password(as_owner, old=old, new=new)
+
+    owner.refresh_from_db()
+    assert (answer.status_code, owner.check_password(PASSWORD)) == (200, True)

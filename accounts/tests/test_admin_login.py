@@ -237,3 +237,21 @@ def test_a_page_of_the_admin_asks_for_the_second_factor_once(client, owner, djan
         get(client, "/admin/subscriptions/plan/")
 
     assert len([query for query in asked.captured_queries if "otp_totp" in query["sql"]]) == 1
+
+
+def test_logging_in_elsewhere_once_too_often_leaves_the_admin_open(client, owner, settings):
+    settings.SESSIONS_PER_USER = 1
+    log_in(client, owner)
+
+    for _ in range(2):
+        browser().post(f"{AUTH}login/", {"identifier": owner.username, "password": PASSWORD})
+
+    assert get(client, INDEX).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["2", "x", "-1", "9" * 5000])
+def test_the_search_of_the_sidebar_has_one_page(client, owner, page):
+    client.force_login(owner)
+
+    assert get(client, f"{INDEX}search/?s=people").status_code == 200
+    assert get(client, f"{INDEX}search/?s=people&page={page}").status_code == 404
