@@ -5,9 +5,11 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 
+from accounts.backends import could_be_an_address
 from accounts.models import LoginSession, SecurityEvent
 from accounts.pictures import LARGEST_FILE
 from api import phones
+from api.roles import sees_phones
 from api.serializers import ModelSerializer
 
 CustomUser = get_user_model()
@@ -28,6 +30,13 @@ class PhoneField(serializers.CharField):
             return phones.normalise(super().to_internal_value(data))
         except phones.InvalidPhoneNumber:
             self.fail("invalid_phone_number")
+
+
+class OthersPhoneField(PhoneField):
+    """Somebody else's number: masked for trainers."""
+
+    def to_representation(self, value):
+        return value if sees_phones(self.context["request"].user) else phones.masked(value)
 
 
 class PasswordField(serializers.CharField):
@@ -58,7 +67,7 @@ class UserSerializer(ModelSerializer):
     """A person. Creating goes through CustomUserManager, which hashes the password."""
 
     password = PasswordField(required=False)
-    phone_number = PhoneField(required=False, allow_null=True)
+    phone_number = OthersPhoneField(required=False, allow_null=True, help_text="Masked for trainers.")
     email = serializers.EmailField(max_length=254, required=False, allow_null=True)
     added_by = AddedBySerializer(read_only=True, allow_null=True)
     consent = serializers.BooleanField(
@@ -93,7 +102,7 @@ class UserSerializer(ModelSerializer):
     def validate_username(self, value):
         """Refuse what could be taken for somebody's phone, e-mail or member number at log-in, except one's own."""
         is_kept = self.instance is not None and self.instance.username == value
-        if not is_kept and (not value[0].isalpha() or "@" in value):
+        if not is_kept and could_be_an_address(value):
             raise serializers.ValidationError("Begin with a letter, and use no @.", code="invalid")
         return value
 

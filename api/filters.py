@@ -5,6 +5,7 @@ from rest_framework import filters
 from rest_framework.settings import api_settings
 
 from api.errors import Invalid
+from api.roles import sees_phones
 
 # What pagination and content negotiation read, in any list.
 ALWAYS = {"page", "page_size", "cursor", "format"}
@@ -42,6 +43,11 @@ class StrictFilterBackend(DjangoFilterBackend):
 
 class StrictSearchFilter(filters.SearchFilter):
     """Searching where a view says by what; elsewhere the parameter is unknown, and not described."""
+
+    def get_search_fields(self, view, request):
+        """Who is shown no whole phone numbers cannot try them out either."""
+        fields = super().get_search_fields(view, request) or []
+        return fields if sees_phones(request.user) else [name for name in fields if name != "phone_number"]
 
     def get_schema_operation_parameters(self, view):
         return super().get_schema_operation_parameters(view) if getattr(view, "search_fields", None) else []

@@ -268,3 +268,32 @@ def test_a_body_that_is_no_object_is_refused(body):
     answer = client.generic("PATCH", f"{USERS}{UserFactory().pk}/", json.dumps(body), content_type="application/json")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
+
+
+def test_nobody_takes_over_a_superuser_whatever_their_role():
+    superuser = UserFactory(is_superuser=True)
+
+    answer = signed_in(UserFactory(role="Receptionist")).patch(
+        f"/api/v1/users/{superuser.pk}/", {"password": "given-by-the-desk"}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_above_own")
+
+
+def test_a_trainer_sees_no_whole_phone_number_and_cannot_try_one_out():
+    UserFactory(first_name="Wanjiru", phone_number="254711222333")
+    trainer = signed_in(UserFactory(role=Role.TRAINER))
+
+    (seen,) = trainer.get(f"{USERS}?search=Wanjiru").json()["data"]
+
+    assert seen["phone_number"] == "2547****333"
+    assert trainer.get(f"{USERS}{seen['id']}/").json()["data"]["phone_number"] == "2547****333"
+    assert trainer.get(f"{USERS}?search=254711222333").json()["data"] == []
+
+
+def test_a_receptionist_sees_the_phone_number_and_finds_by_it():
+    UserFactory(first_name="Wanjiru", phone_number="254711222333")
+
+    (seen,) = signed_in(UserFactory(role=Role.RECEPTIONIST)).get(f"{USERS}?search=254711222333").json()["data"]
+
+    assert seen["phone_number"] == "254711222333"
