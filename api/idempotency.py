@@ -6,7 +6,7 @@ import re
 
 from api.errors import Invalid
 
-KEY = re.compile(r"[\x21-\x7e]{1,64}")
+KEY = re.compile(r"\A[\x21-\x7e]{1,64}\Z")  # whole: a form's field searches
 
 
 class InvalidIdempotencyKey(Invalid):

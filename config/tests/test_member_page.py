@@ -704,3 +704,11 @@ def test_the_list_and_the_page_of_a_person_lead_to_it(client, caller, member):
     for name, arguments in (("changelist", []), ("change", [member.pk])):
         content = client.get(reverse(f"admin:accounts_customuser_{name}", args=arguments), secure=True).content.decode()
         assert f'href="{page_of(member)}"' in content
+
+
+@pytest.mark.parametrize("key", ["x" * 65, "a key", "", "ü"])
+def test_a_tampered_key_is_refused(client, caller, member, month, key):
+    answer = client.post(f"{page_of(member)}sell/", {"plan": month.code, "key": key}, secure=True)
+
+    assert answer.status_code == 200
+    assert not Payment.objects.exists()
