@@ -1,10 +1,16 @@
 """Fields that the admin's own forms share, in its looks."""
 
+from datetime import date
+
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from unfold.widgets import BASE_INPUT_CLASSES, UnfoldAdminTextInputWidget
 
 from api.phones import InvalidPhoneNumber, normalise
+
+# So that any day can be counted on from, and back from.
+FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
 
 
 class PhoneField(forms.CharField):
@@ -21,9 +27,10 @@ class PhoneField(forms.CharField):
 
 
 class DayField(forms.DateField):
-    """A day, picked in the browser's own calendar."""
+    """A day, picked in the browser's own calendar, from FIRST_DAY to LAST_DAY."""
 
     def __init__(self, **kwargs):
         widget = forms.DateInput(format="%Y-%m-%d", attrs={"class": " ".join(BASE_INPUT_CLASSES)})
         widget.input_type = "date"
-        super().__init__(widget=widget, **kwargs)
+        bounds = [MinValueValidator(FIRST_DAY), MaxValueValidator(LAST_DAY)]
+        super().__init__(widget=widget, validators=bounds, **kwargs)
