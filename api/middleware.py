@@ -5,6 +5,7 @@ from django.utils.cache import patch_vary_headers
 
 from api import request_ids
 from api.exceptions import plain_answer
+from api.parsers import LARGEST_UPLOAD
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 # An API answer is data: a browser that opens one as a page may run and load nothing.
@@ -37,8 +38,8 @@ class RequestIdMiddleware:
         return response
 
 
-class PlainQueryMiddleware:
-    """Refuse a NUL character in the query or the path: no field of ours can hold one."""
+class PlainRequestMiddleware:
+    """Refuse what no address of ours takes: a NUL character in the query or the path, a body larger than any upload."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -46,6 +47,10 @@ class PlainQueryMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path:
             return plain_answer(400, "bad_request", "The request is not valid.")
+        # Django reads no further than the length that was announced, and nothing when none was.
+        announced = request.META.get("CONTENT_LENGTH") or "0"
+        if announced.isdecimal() and int(announced[:12]) > LARGEST_UPLOAD:
+            return plain_answer(413, "too_large", "The request is too large.")
         return self.get_response(request)
 
 

@@ -7,6 +7,7 @@ from django.db import IntegrityError, OperationalError
 
 from accounts.services import sessions
 from accounts.tests.factories import UserFactory
+from api.parsers import LARGEST_UPLOAD
 from api.tests.clients import browser, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -172,3 +173,12 @@ def test_answers_may_not_be_cached_framed_or_run():
         "Referrer-Policy": "same-origin",
     }
     assert "Cookie" in answer["Vary"]
+
+
+@pytest.mark.parametrize("path", [LOGIN, "/admin/login/"])
+def test_a_body_larger_than_any_upload_is_not_read(path):
+    body = b"--x\r\n" + b"x" * LARGEST_UPLOAD
+
+    answer = browser().generic("POST", path, body, content_type="multipart/form-data; boundary=x")
+
+    assert error(answer) == (413, "client_error", "too_large")
