@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Sum
 
 from api.statements import WrittenOnce
 from payments import allocation, matching, pushes, review, services
@@ -260,7 +260,9 @@ def _serves(locked: Locked, receipt: Receipt) -> bool:
 
 
 def _payers_of(push_id: int) -> QuerySet:
-    of_push = Payment.objects.filter(Q(pushes=push_id) | Q(head__pushes=push_id))
+    # Two lookups by key; asked as one condition over joins, this would read every payment there is.
+    payment_id = Subquery(StkPush.objects.filter(pk=push_id).values("payment_id"))
+    of_push = Payment.objects.filter(Q(pk=payment_id) | Q(head=payment_id))
     return services.members_to_lock(of_push.values("payer_id"))
 
 

@@ -286,7 +286,8 @@ def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple
 
 def _paid_with(head_id: int):
     """Return what one request bought: the periods of the head payment and of its companions."""
-    return Subscription.objects.filter(Q(payment=head_id) | Q(payment__head=head_id)).order_by("pk")
+    payments = Payment.objects.filter(Q(pk=head_id) | Q(head=head_id))
+    return Subscription.objects.filter(payment__in=payments).order_by("pk")
 
 
 def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subscription, ...]:

@@ -1,0 +1,81 @@
+"""What happens many times a day costs the same in a large club as in a small one: it reads by keys, no whole table."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.tests.factories import UserFactory
+from api.tests.clients import signed_in
+from payments.tests.bodies import c2b_body, stk_body
+from payments.tests.factories import make_push
+from subscriptions.periods import business_day
+from subscriptions.tests.factories import PlanFactory, granted, pending
+
+pytestmark = pytest.mark.django_db
+
+# A club has some tens of plans, and one row of each of the others.
+SMALL = ("subscriptions_plan ", "subscriptions_plangroup ", "subscriptions_closure ", "django_site ")
+
+
+def whole_tables_read(captured) -> list[str]:
+    """Return the lines of the statements' plans that read a table from end to end, though only a lookup was left."""
+    lines = []
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
+        for sql in [
+            query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE", "WITH", "INSERT"))
+        ]:
+            cursor.execute(f"EXPLAIN {sql}")
+            lines += [f"{line.strip()} in {sql}" for (line,) in cursor.fetchall() if "Seq Scan" in line]
+    return [line for line in lines if not any(f"on {table}" in line for table in SMALL)]
+
+
+def test_a_prompts_callback(client):
+    now = timezone.now()
+    push = make_push(pending(PlanFactory(), now=now).payment, sent_at=now)
+
+    with CaptureQueriesContext(connection) as captured:
+        body = stk_body(push, moved_at=now)
+        answer = client.post(f"/api/v1/callbacks/stk/{push.raw_token}/", body, content_type="application/json")
+
+    assert answer.status_code == 200
+    assert whole_tables_read(captured) == []
+
+
+def test_a_paybills_confirmation(client, settings):
+    payment = pending(PlanFactory(), now=timezone.now()).payment
+
+    with CaptureQueriesContext(connection) as captured:
+        body = c2b_body(account=payment.reference, amount=payment.amount_due, moved_at=timezone.now())
+        path = f"/api/v1/callbacks/c2b/{settings.C2B_SECRET}/confirmation/"
+        answer = client.post(path, body, content_type="application/json")
+
+    assert answer.status_code == 200
+    payment.refresh_from_db()
+    assert payment.status == "paid"
+    assert whole_tables_read(captured) == []
+
+
+def test_a_purchase():
+    desk, member = signed_in(UserFactory(role="Receptionist")), UserFactory()
+    plan = PlanFactory()
+
+    with CaptureQueriesContext(connection) as captured:
+        bought = {"plan": plan.code, "member": member.pk}
+        answer = desk.post("/api/v1/subscriptions/", bought, headers={"Idempotency-Key": "a-purchase-by-key"})
+        again = desk.post("/api/v1/subscriptions/", bought, headers={"Idempotency-Key": "a-purchase-by-key"})
+
+    assert (answer.status_code, again.status_code) == (202, 200)
+    assert whole_tables_read(captured) == []
+
+
+def test_the_gate():
+    member = granted(on=business_day(timezone.now())).member
+    desk = signed_in(UserFactory(role="Receptionist"))
+
+    with CaptureQueriesContext(connection) as captured:
+        answer = desk.post("/api/v1/checkins/", {"member_number": member.member_number})
+
+    assert answer.json()["data"]["decision"] == "allow"
+    assert whole_tables_read(captured) == []
