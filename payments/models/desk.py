@@ -15,8 +15,8 @@ class CashSession(models.Model):
     opened_at = models.DateTimeField()
     opening_float = models.PositiveIntegerField(default=0, help_text="Whole KES in the drawer at the start.")
     closed_at = models.DateTimeField(null=True)
-    expected = models.PositiveIntegerField(
-        null=True, help_text="Float, live cash receipts, less cash refunds, whole KES."
+    expected = models.IntegerField(
+        null=True, help_text="Float, live cash receipts, less cash refunds, whole KES; below zero after a void."
     )
     counted = models.PositiveIntegerField(null=True, help_text="What was in the drawer, whole KES.")
     note = models.CharField(max_length=255, blank=True)

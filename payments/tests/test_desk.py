@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from payments import desk, evidence, ledger, resolutions, services
+from payments import desk, evidence, ledger, refunds, resolutions, services
 from payments.daraja.messages import C2bMessage
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, ReviewItem
 from payments.tests.factories import NOON, MemberFactory, open_payment
@@ -191,6 +191,19 @@ def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, cou
 
     assert (session.expected, session.difference) == (2500, difference)
     assert ReviewItem.objects.filter(reason="cash_differs").count() == items
+
+
+def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    mistyped = take(cashier, open_payment(amount=1500))
+    c2b(amount=1000)
+    mpesa = Receipt.objects.get(channel="mpesa_c2b")
+    refunds.record_refund(receipt_id=mpesa.pk, paid_from=Account.CASH, reason="not ours", by_id=cashier.pk, now=NOON)
+    desk.void_receipt(receipt_id=mistyped.pk, reason="never came", by_id=MemberFactory().pk, now=NOON)
+
+    session = desk.close_session(cashier_id=cashier.pk, counted=0, now=NOON)
+
+    assert (session.expected, session.difference) == (-1000, 1000)
 
 
 # --- Voids ---
