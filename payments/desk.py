@@ -4,11 +4,11 @@ Desk receipts are numbered per Nairobi year without a gap: the counter's row is 
 a receipt that does not come to be gives its number back with the transaction.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Sum
+from django.db.models import F, Max, Sum
 
 from api.errors import Conflict, Forbidden, Invalid
 from payments import ledger, matching, resolutions, review, services
@@ -118,6 +118,8 @@ def close_session(
     session = lock_session(cashier_id)
     if session_id not in (None, session.pk):
         raise SessionCounted
+    # Who read the clock first need not come first: what was voided before the count is told from what was after.
+    now = max(now, session.receipts.aggregate(last=Max("reversed_at"))["last"] or now)
     session.expected = expected_in(session)
     session.counted, session.closed_at, session.note = counted, now, note[:255]
     session.save(update_fields=["expected", "counted", "closed_at", "note"])
@@ -233,14 +235,16 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
     waiting = VoidRequest.objects.filter(receipt=receipt, decided_at=None)
     if receipt.recorded_by_id == by_id or waiting.filter(asked_by=by_id).exists():
         raise SecondPersonNeeded
-    waiting.update(decided_by=by_id, decided_at=now, is_confirmed=True)
-    services.reverse_receipt_locked(
-        receipt=receipt, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
-    )
     # Locked: the drawer is either counted already, or will be counted without this money.
     session = None
     if receipt.cash_session_id is not None:
         session = CashSession.objects.select_for_update(no_key=True).get(pk=receipt.cash_session_id)
+        if session.closed_at is not None:
+            now = max(now, session.closed_at + timedelta(microseconds=1))  # as in close_session
+    waiting.update(decided_by=by_id, decided_at=now, is_confirmed=True)
+    services.reverse_receipt_locked(
+        receipt=receipt, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
+    )
     if session is not None and session.closed_at is not None:
         detail = (
             f"Receipt {receipt.number} of KES {receipt.amount} was voided after cash session {session.pk} was counted."

@@ -258,6 +258,26 @@ def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, d
     ]
 
 
+def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
+    """Its clock was read before. The books tell what the count held by the moments (P24)."""
+    receipt = take(cashier, open_payment(amount=1500))
+    session = desk.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
+
+    voided = desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
+
+    assert voided.reversed_at > session.closed_at
+
+
+def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer):
+    receipt = take(cashier, open_payment(amount=1500))
+    later = NOON + timedelta(seconds=1)
+    voided = desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
+
+    session = desk.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
+
+    assert (session.difference, session.closed_at) == (0, voided.reversed_at)
+
+
 def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, drawer):
     member = MemberFactory()
     receipt = take(cashier, member_id=member.pk, amount=1500)

@@ -273,7 +273,7 @@ def taking_cash():
     return cash()
 
 
-@locks("members", "payments", "receipts", "allocations payments", "drawer")
+@locks("members", "payments", "receipts", "drawer", "allocations payments")
 def voiding_cash():
     receipt, manager = cash()(), MemberFactory()
     return lambda: desk.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
