@@ -83,12 +83,13 @@ def assign_money(
 
 
 def require_ownerless(item: ReviewItem) -> Receipt:
-    """Return the receipt of a locked, open item whose money nobody owns.
+    """Return the receipt of a locked, open item of unmatched money.
 
-    :raises NotAssignable: it is another
+    :raises NotAssignable: it is another, or the money has an owner
     """
     receipt = item.receipt
-    if item.status != ReviewStatus.OPEN or receipt is None or receipt.member_id is not None or receipt.reversed_at:
+    is_open = item.reason == ReviewReason.UNMATCHED and item.status == ReviewStatus.OPEN
+    if not is_open or receipt is None or receipt.member_id is not None or receipt.reversed_at:
         raise NotAssignable
     return receipt
 

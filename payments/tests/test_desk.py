@@ -438,6 +438,20 @@ def test_an_assignment_names_an_owner(cashier):
             assign(cashier, **owner)
 
 
+def test_another_item_of_the_same_money_assigns_and_sends_back_nothing(cashier):
+    """The item of the unmatched money would stay open, and nobody could undo the assignment."""
+    c2b(amount=2000)
+    c2b(amount=900)
+    other = ReviewItem.objects.get(reason="code_used_twice")
+
+    with pytest.raises(resolutions.NotAssignable):
+        resolutions.assign_money(item_id=other.pk, member_id=MemberFactory().pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(resolutions.NotAssignable):
+        refunds.send_back(item_id=other.pk, paid_from=Account.BANK, reason="theirs", by_id=cashier.pk, now=NOON)
+
+    assert ledger.balance(Account.UNMATCHED) == -2000
+
+
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
 def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end):
     payment = close(open_payment(amount=1500), end, cashier)
