@@ -71,12 +71,6 @@ class BankReferenceNeeded(Invalid):
     code, message = "bank_reference_needed", "Give the bank's reference of the transfer as the note."
 
 
-class OwnMoney(Forbidden):
-    """Nobody writes money into their own account."""
-
-    code, message = "own_money", "Another person must record money of your own."
-
-
 class InvalidCode(Invalid):
     """An M-Pesa code is letters and digits."""
 
@@ -175,7 +169,7 @@ def record_receipt(
 
     :raises NotDeskMoney: another channel
     :raises BankReferenceNeeded: a bank transfer without its reference
-    :raises OwnMoney: by the member or payer whose money it would be
+    :raises resolutions.OwnMoney: by the member or payer whose money it would be
     :raises resolutions.OwnerNeeded: neither a member nor a payment that exist was named
     :raises resolutions.PaymentTakesNoMoney: the payment named is closed or covered
     :raises NoOpenSession: cash without an open drawer
@@ -189,8 +183,7 @@ def record_receipt(
     if channel == Channel.BANK and not note.strip():
         raise BankReferenceNeeded
     member_id = resolutions.owner_of(member_id=member_id, payment_id=payment_id)
-    if member_id == by_id:
-        raise OwnMoney
+    resolutions.require_anothers(member_id, by_id=by_id)
     # The taker too: two requests with one key may name different members.
     services.lock_members({member_id, by_id} if idempotency_key else {member_id})
     if idempotency_key:
@@ -293,6 +286,7 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
 
     :raises InvalidCode: it is no M-Pesa code
     :raises CodeAlreadyUsed: it was claimed for, or its money went to, something else
+    :raises resolutions.OwnMoney: by the payer of the payment
     :raises resolutions.PaymentTakesNoMoney: its money is here, and the payment is closed or covered
     :raises services.PaymentNotFound: no such payment
     """
@@ -300,6 +294,7 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
     payer_id = Payment.objects.filter(pk=payment_id).values_list("payer_id", flat=True).first()
     if payer_id is None:
         raise services.PaymentNotFound
+    resolutions.require_anothers(payer_id, by_id=by_id)
     matching.wait_for_code(code)
     receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
     receipt = None if receipt_id is None else services.lock_receipt(receipt_id, also_members={payer_id})

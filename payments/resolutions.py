@@ -5,7 +5,7 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from api.errors import Conflict, Invalid, NotFound
+from api.errors import Conflict, Forbidden, Invalid, NotFound
 from payments import allocation, pushes, services
 from payments.models import (
     Account,
@@ -47,6 +47,12 @@ class OwnerNeeded(Invalid):
     code, message = "owner_needed", "Name the member or the payment this money belongs to."
 
 
+class OwnMoney(Forbidden):
+    """Nobody writes money into their own account, nor says that a stranger's is theirs."""
+
+    code, message = "own_money", "Another person must record money of your own."
+
+
 class PaymentTakesNoMoney(Conflict):
     """The payment that was named is closed or covered; money for it would silently go elsewhere."""
 
@@ -69,10 +75,12 @@ def assign_money(
 
     :raises OwnerNeeded: neither member nor payment was named, or they do not exist
     :raises PaymentTakesNoMoney: the payment named is closed or covered
+    :raises OwnMoney: by the member or payer who would get it
     :raises NotAssignable: the item is no longer open, or not about unmatched money
     :raises ReviewItemNotFound: no such item
     """
     member_id = owner_of(member_id=member_id, payment_id=payment_id)
+    require_anothers(member_id, by_id=by_id)
     item = lock_with_receipt(item_id, also_members={member_id})
     receipt = require_ownerless(item)
     give_to_owner(receipt=receipt, member_id=member_id, payment_id=payment_id, by_id=by_id, now=now)
@@ -104,6 +112,15 @@ def owner_of(*, member_id: int | None, payment_id: int | None) -> int:
     if member_id is None or not get_user_model().objects.filter(pk=member_id).exists():
         raise OwnerNeeded
     return member_id
+
+
+def require_anothers(member_id: int, *, by_id: int) -> None:
+    """Let nobody decide of money that would be their own.
+
+    :raises OwnMoney: they would
+    """
+    if member_id == by_id:
+        raise OwnMoney
 
 
 def give_to_owner(

@@ -158,7 +158,7 @@ def test_a_bank_transfer_needs_the_banks_reference(cashier):
 @pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
 def test_nobody_records_money_of_their_own(cashier, drawer, channel):
     for owner in ({"member_id": cashier.pk}, {"payment_id": open_payment(cashier).pk}):
-        with pytest.raises(desk.OwnMoney):
+        with pytest.raises(resolutions.OwnMoney):
             take(cashier, channel=channel, **owner)
 
 
@@ -373,6 +373,15 @@ def test_what_is_no_code_is_refused(cashier, code):
         desk.claim_code(code=code, payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
 
 
+def test_nobody_claims_a_strangers_code_for_themselves(cashier):
+    c2b(amount=1500)
+
+    with pytest.raises(resolutions.OwnMoney):
+        desk.claim_code(code="TKN1AB2C3D", payment_id=open_payment(cashier).pk, by_id=cashier.pk, now=NOON)
+
+    assert ledger.balance(Account.UNMATCHED) == -1500
+
+
 # --- Unmatched money ---
 
 
@@ -436,6 +445,15 @@ def test_an_assignment_names_an_owner(cashier):
     for owner in ({}, {"payment_id": 0}, {"member_id": 0}):
         with pytest.raises(resolutions.OwnerNeeded):
             assign(cashier, **owner)
+
+
+def test_nobody_assigns_money_to_themselves(cashier):
+    c2b(account="wrong")
+
+    with pytest.raises(resolutions.OwnMoney):
+        assign(cashier, member_id=cashier.pk)
+
+    assert ReviewItem.objects.get().status == "open"
 
 
 def test_another_item_of_the_same_money_assigns_and_sends_back_nothing(cashier):

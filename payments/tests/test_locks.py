@@ -226,9 +226,14 @@ def unmatched():
 
 
 def assigned():
-    item, payment = unmatched(), open_payment()
-    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    item = unmatched()
+    assigning_to(open_payment(), item)()
     return item
+
+
+def assigning_to(payment, item):
+    manager = MemberFactory()
+    return lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
 def cash():
@@ -239,8 +244,7 @@ def cash():
 
 @locks("members", "receipts", "item", "payments")  # nobody's money pays nothing yet
 def assigning():
-    item, payment = unmatched(), open_payment()
-    return lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    return assigning_to(open_payment(), unmatched())
 
 
 @locks("members", "payments", "receipts", "item", "allocations payments")
@@ -293,8 +297,8 @@ def counting_a_drawer():
 
 @locks("code")
 def claiming_a_code():
-    payment = open_payment()
-    return lambda: desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    payment, cashier = open_payment(), MemberFactory()
+    return lambda: desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @locks("code", "members", "receipts", "payments")
