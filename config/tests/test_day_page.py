@@ -104,7 +104,7 @@ def test_a_drawer_is_told_with_what_its_count_came_to(client, manager, cashier):
     assert see(client, "?on=2026-11-01")["drawers"] == []
 
 
-@pytest.mark.parametrize("query", ["?on=yesterday", "?on=", "?on=99999-01-01"])
+@pytest.mark.parametrize("query", ["?on=yesterday", "?on=", "?on=99999-01-01", "?on=0001-01-01", "?on=9999-12-31"])
 def test_a_day_that_is_none_shows_today(client, manager, query):
     assert see(client, query)["on"].isoformat() == "2026-11-02"
 
