@@ -1,17 +1,20 @@
 """What every act on the member page stands on, and the fields that several ask for."""
 
+import re
 import uuid
 from datetime import date, datetime
 from typing import Any
 
 from django import forms
-from django.db.models import F
+from django.db.models import F, Q
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from api import idempotency
 from payments.allocation import PAYABLE
 from payments.models import Payment
 from subscriptions.models import Plan
+
+TAKES_MONEY = Q(status__in=PAYABLE, amount_due__gt=F("amount_paid"))
 
 
 class PlanField(forms.ModelChoiceField):
@@ -86,5 +89,11 @@ def day(on: date) -> str:
 
 def open_payments(payer_id: int) -> Any:
     """Return the payments of a payer that take money, oldest first."""
-    mine = Payment.objects.filter(payer=payer_id, status__in=PAYABLE, amount_due__gt=F("amount_paid"))
-    return mine.order_by("created_at", "pk")
+    return Payment.objects.filter(TAKES_MONEY, payer=payer_id).order_by("created_at", "pk")
+
+
+def payments_for(form: MemberAct) -> Any:
+    """Return the member's open payments, and the one that a form was sent for: its first sending may have paid it."""
+    named = re.fullmatch("[0-9]{1,18}", form.data.get("payment", ""))
+    mine = Payment.objects.filter(payer=form.member.pk)
+    return mine.filter(TAKES_MONEY | Q(pk=named[0]) if named else TAKES_MONEY).order_by("created_at", "pk")

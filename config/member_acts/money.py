@@ -6,7 +6,7 @@ from django.utils.timezone import localtime
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api.form_fields import PhoneField
-from config.member_acts.acts import ActDoneOnce, MemberAct, PaymentField, PlanField, day, open_payments
+from config.member_acts.acts import ActDoneOnce, MemberAct, PaymentField, PlanField, day, open_payments, payments_for
 from payments import desk, ledger, pushes, refunds
 from payments.desk_forms import told_of_claim
 from payments.forms import PaidFromField
@@ -97,7 +97,7 @@ class TakeForm(ActDoneOnce):
     )
 
     def offer(self):
-        self.fields["payment"].queryset = open_payments(self.member.pk)
+        self.fields["payment"].queryset = payments_for(self)
 
     def carry_out(self):
         payment = self.cleaned_data["payment"]
@@ -127,7 +127,7 @@ class ClaimForm(MemberAct):
     )
 
     def offer(self):
-        self.fields["payment"].queryset = open_payments(self.member.pk)
+        self.fields["payment"].queryset = payments_for(self)
 
     @property
     def is_possible(self):

@@ -14,7 +14,8 @@ from accounts.models import Authenticator, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
-from payments import desk, refunds
+from payments import desk, evidence, refunds
+from payments.daraja.messages import C2bMessage
 from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, StkPush
 from payments.tests.factories import make_push
 from subscriptions import gate, services
@@ -524,6 +525,21 @@ def test_a_form_sent_twice_counts_once(client, member, month, name, typed, count
 
     assert send(client, member, name, body) == first
     assert counted.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["take", "claim"])
+def test_a_form_for_a_payment_that_it_has_paid_counts_once_when_it_is_sent_again(client, caller, member, month, name):
+    payment = pending(month, member, now=AT).payment
+    if name == "claim":
+        evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+    form = next(each for each in see(client, member)["acts"] if each.name == name)
+    typed = {"take": {"amount": 1500, "channel": "cash"}, "claim": {"code": "TKN1AB2C3D"}}[name]
+    body = {"payment": payment.pk, **typed, **({"key": str(form["key"].value())} if name == "take" else {})}
+
+    first = send(client, member, name, body)
+
+    assert send(client, member, name, body) == first
+    assert Receipt.objects.get().allocations.get().payment == payment
 
 
 def test_the_key_of_a_form_is_good_for_what_was_asked_with_it_alone(client, caller, member):
