@@ -3,10 +3,12 @@
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Q
 
 from api.errors import Conflict
 from payments import pushes
 from payments import services as payment_services
+from payments.allocation import PAYABLE
 from payments.models import PaymentStatus
 from subscriptions.models import Decision, Fact, Freeze, Origin, Plan, Subscription, Visit
 from subscriptions.periods import business_day, unused_value
@@ -82,7 +84,7 @@ def upgrade(
     earlier = bought_under(idempotency_key, body_fingerprint, by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
-    _let_go_of_expired_upgrade(subscription_id, by_id=by_id, now=now)
+    _let_go_of_old_upgrades(subscription_id, by_id=by_id, now=now)
     chain = lock_periods(member_id=asked.member_id, group_id=asked.group_id)
     running = next(each for each in chain if each.pk == subscription_id)
     plan = _other_plan(running, plan_code)
@@ -185,11 +187,12 @@ def _other_plan(subscription: Subscription, plan_code: str) -> Plan:
     return plan
 
 
-def _let_go_of_expired_upgrade(subscription_id: int, *, by_id: int, now: datetime) -> None:
-    """Cancel the payment of an upgrade that was never paid, to make room for another; the member is locked.
+def _let_go_of_old_upgrades(subscription_id: int, *, by_id: int, now: datetime) -> None:
+    """Cancel the payments of upgrades that expired, or do not stand any more, to make room; the member is locked.
 
-    A period is replaced once: money that comes late for the one that made room becomes credit.
+    A period is replaced once: money that comes late for one that made room becomes credit.
     """
-    waiting = Subscription.objects.pending().filter(replaces=subscription_id, payment__status=PaymentStatus.EXPIRED)
-    for payment_id in waiting.values_list("payment_id", flat=True):
+    gone = Q(fact=Fact.PENDING, payment__status=PaymentStatus.EXPIRED) | Q(fact__in=(Fact.CANCELLED, Fact.REVOKED))
+    old = Subscription.objects.filter(gone, replaces=subscription_id, payment__status__in=PAYABLE)
+    for payment_id in old.order_by("payment_id").values_list("payment_id", flat=True):
         payment_services.cancel_payment(payment_id=payment_id, by_id=by_id, now=now)

@@ -147,6 +147,44 @@ def test_money_that_comes_late_for_the_upgrade_that_made_room_is_credit(silver, 
     assert [(item.reason, item.receipt.code) for item in ReviewItem.objects.all()] == [("late_money", "TKNLATE001")]
 
 
+def test_money_for_an_upgrade_that_was_taken_back_goes_to_the_one_that_followed_it(silver, gold):
+    """A period is replaced once: what paid the first could grant neither."""
+    old = upgrade(silver, gold)
+    mistyped = put_money_down(silver.member, 2334, noon_on(DAY_TEN), payments=[old.payment])
+    payment_services.reverse_receipt(
+        receipt_id=mistyped.pk, why="void", by_id=None, now=noon_on(DAY_TEN), went_back=False
+    )
+    new = upgrade(silver, gold)
+
+    message = C2bMessage("TKNLATE001", None, 2334, "174379", silver.member.member_number, "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=noon_on(DAY_TEN))
+
+    assert [span[0] for span in spans(silver, old, new)] == ["granted", "revoked", "granted"]
+    assert not ReviewItem.objects.exists()
+
+
+def test_money_for_an_expired_upgrade_that_a_purchase_made_room_for_is_credit_after_a_new_one(silver, gold):
+    later = DAY_TEN + timedelta(days=5)
+    old = upgrade(silver, gold)
+    payment_services.expire_due(now=noon_on(later))
+    services.subscribe(
+        member_ids=[silver.member_id],
+        plan_code=gold.code,
+        payer_id=silver.member_id,
+        phone=None,
+        created_by_id=silver.member_id,
+        now=noon_on(later),
+    )
+    new = upgrade(silver, PlanFactory(price=4000), later)
+    pay(new.payment, at=noon_on(later))
+
+    message = C2bMessage("TKNLATE001", None, 2334, "174379", old.payment.reference, "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=noon_on(later))
+
+    assert [span[0] for span in spans(silver, old, new)] == ["granted", "cancelled", "granted"]
+    assert [item.reason for item in ReviewItem.objects.all()] == ["late_money"]
+
+
 def test_of_a_used_up_pack_nothing_is_carried(gold):
     pack = granted(PlanFactory(price=1000, visits=2))
     for day in (0, 1):
