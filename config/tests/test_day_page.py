@@ -131,8 +131,3 @@ def test_it_asks_as_often_however_much_there_is(client, manager, cashier):
         take(somebody, 50)
 
     assert asked() == once == 9
-
-
-@pytest.mark.parametrize("strange", ["0001-01-01", "9999-12-31", "yesterday", ""])
-def test_a_day_that_no_club_has_is_today(client, manager, strange):
-    assert see(client, f"?on={strange}")["on"] == AT.date()
