@@ -1,11 +1,17 @@
 """Answers that belong to no app: unknown addresses, failures before any view, uploaded files in development."""
 
 import logging
+from functools import cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.static import serve
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer
 
 from api.exceptions import plain_answer
 
@@ -49,6 +55,26 @@ def csrf_failure(request, reason=""):
     if request.path.startswith("/api/"):
         return plain_answer(403, "csrf_failed", "Please fetch a new CSRF token and try again.")
     return answer(request, 403)
+
+
+class SchemaView(SpectacularAPIView):
+    """The OpenAPI document, in YAML or JSON. Making it takes as long as dozens of other calls, so it is made once.
+
+    Its base would put `version` into a header unread, and keep each `lang` that anybody asked for in memory.
+    """
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(exclude=True)
+    def get(self, request, *args, **kwargs):
+        renderer = type(request.accepted_renderer)
+        return HttpResponse(document(renderer), content_type=f"{renderer.media_type}; charset=utf-8")
+
+
+@cache
+def document(renderer: type[BaseRenderer]) -> str | bytes:
+    """Return the OpenAPI document as the renderer writes it."""
+    return renderer().render(SchemaGenerator().get_schema(public=True))
 
 
 def uploaded_file(request, path):

@@ -173,3 +173,19 @@ def test_the_page_that_explains_the_api_runs_no_inline_script(client):
     assert "<script>" not in page
     assert "<style>" not in page
     assert "swagger-ui" in page
+
+
+@pytest.mark.parametrize("query", ["", "?version=%0d%0aX", "?lang=sw"])
+def test_the_document_is_served_alike_whatever_is_asked_beside_it(client, query):
+    client.raise_request_exception = False
+
+    answer = client.get(f"/api/v1/schema/{query}", secure=True)
+
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/vnd.oai.openapi; charset=utf-8")
+    assert answer.content.startswith(b"openapi: 3")
+
+
+def test_the_document_is_served_as_json_to_who_asks_for_it(client):
+    answer = client.get("/api/v1/schema/", headers={"Accept": "application/json"}, secure=True)
+
+    assert answer.json()["info"]["title"] == "Kilabu"
