@@ -6,6 +6,10 @@ import * as phone from "../phone.js";
 import { whoAmI } from "../session.js";
 
 /** @typedef {import("../types").Payment} Payment */
+/** @typedef {import("../types").Receipt} Receipt */
+
+/** What stands for a number that is not there. @type {Partial<Record<Receipt["channel"], string>>} */
+const NO_NUMBER = { mpesa_stk: "M-Pesa has not told us the code yet", comp: "a gift", credit_note: "from your credit" };
 
 const SHORTEST_PAUSE = 1000; // milliseconds
 const LONGEST_PAUSE = 6000;
@@ -98,7 +102,7 @@ async function paid(found) {
     h("dl", { class: "facts" },
       fact("Bought", found.description),
       fact("Paid", money(found.amount_paid)),
-      found.receipts.map((receipt) => fact("Receipt", receipt.code ?? receipt.number ?? "from your credit"))),
+      found.receipts.map((receipt) => fact("Receipt", receipt.code ?? receipt.number ?? NO_NUMBER[receipt.channel]))),
     h("div", { class: "buttons" },
       link("membership", "See my membership", { class: "main" }), link("receipts", "Receipts", { class: "plain" })),
   ];
@@ -141,7 +145,7 @@ function over(found) {
   const words = {
     cancelled: ["Purchase cancelled", "Nothing was taken from your phone."],
     expired: ["This took too long", "Please choose your plan again. Money that still arrives is not lost: it pays for this purchase."],
-    refunded: ["Refunded", "The money went back to your phone."],
+    refunded: ["Refunded", "The money was given back to you."],
   };
   const [heading, sentence] = words[found.status];
   return [title(heading), h("p", { class: "lead" }, sentence), summary(found), link("plans", "See the plans", { class: "main" })];
