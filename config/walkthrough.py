@@ -254,7 +254,7 @@ def buy_a_membership(club: Club, phone: str | None = None) -> None:
     else:
         prompt = member.phone.wait_for_prompt()
         club.step(
-            f"Her phone shows: pay KES {prompt['amount']} to {prompt['business']}, account {prompt['reference']}."
+            f"Her phone shows: pay KES {prompt['amount']:,} to {prompt['business']}, account {prompt['reference']}."
             " She enters her PIN."
         )
         entered = time.perf_counter()
@@ -326,7 +326,7 @@ def find_an_owner(club: Club) -> None:
     brother = Phone(club.simulator or "", new_phone_number())
     amount = bought["payment"]["amount_owed"]
     code = brother.pay_bill(account="my sister", amount=amount)
-    club.say(f"   Paybill: KES {amount}, account 'my sister', M-Pesa code {code}")
+    club.say(f"   Paybill: KES {amount:,}, account 'my sister', M-Pesa code {code}")
     club.step("The money waits in the manager's list; she gives it to its owner in one act.")
     manager = club.staff("manager")
 
@@ -384,7 +384,7 @@ def walk(web: str, *, simulator: str | None, phone: str | None, main_only: bool,
 
 def pay_bill(club: Club, member: Member, *, account: str, amount: int) -> None:
     code = member.phone.pay_bill(account=account, amount=amount)
-    club.say(f"   Paybill: KES {amount}, account {account}, M-Pesa code {code}")
+    club.say(f"   Paybill: KES {amount:,}, account {account}, M-Pesa code {code}")
 
 
 def see_in_admin(club: Club, member_number: str) -> None:

@@ -177,7 +177,7 @@ def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | N
     CodeCheck.objects.filter(pk=check.pk).update(
         status=S.FOUND,
         receipt=receipt,
-        said=f"KES {receipt.amount} came with this code; it is in the books.",
+        said=f"KES {receipt.amount:,} came with this code; it is in the books.",
         result_code=result.result_code,
         ended_at=now,
     )

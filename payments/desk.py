@@ -240,7 +240,8 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
     )
     if session is not None and session.closed_at is not None:
         detail = (
-            f"Receipt {receipt.number} of KES {receipt.amount} was voided after cash session {session.pk} was counted."
+            f"Receipt {receipt.number} of KES {receipt.amount:,} was voided "
+            f"after cash session {session.pk} was counted."
         )
         review.create_item(reason=ReviewReason.CASH_DIFFERS, detail=detail, receipt_id=receipt.pk, now=now)
     return receipt

@@ -123,7 +123,7 @@ def give(
 def _repeat_of(known: Receipt, message: C2bMessage, *, callback_id: int | None, now: datetime) -> Applied:
     """Treat a confirmation whose code is known: the same again, a prompt's twin, or a contradiction."""
     if known.amount != message.amount:
-        why = f"M-Pesa code {known.code} is KES {known.amount} in the books; now KES {message.amount} is reported."
+        why = f"M-Pesa code {known.code} is KES {known.amount:,} in the books; now KES {message.amount:,} is reported."
         review.open_item(
             reason=ReviewReason.CODE_USED_TWICE, detail=why, receipt_id=known.pk, callback_id=callback_id, now=now
         )
@@ -155,7 +155,7 @@ def _owner_told_late(
 def _hold_unmatched(receipt: Receipt, match: matching.Match, *, callback_id: int | None, now: datetime) -> None:
     review.open_item(
         reason=ReviewReason.UNMATCHED,
-        detail=f"KES {receipt.amount} came with an account nobody has; find its owner.",
+        detail=f"KES {receipt.amount:,} came with an account nobody has; find its owner.",
         receipt_id=receipt.pk,
         callback_id=callback_id,
         suggested_members=match.suggestions,

@@ -84,7 +84,8 @@ def apply_stk_result(
     if result.amount is None or not CODE.fullmatch(result.receipt_code or ""):
         return hold(ReviewReason.UNREADABLE, "A success without its amount or its M-Pesa code.")
     if result.amount != push.amount:
-        why = f"The prompt asked for KES {push.amount}; {result.receipt_code} is reported with KES {result.amount}."
+        asked, paid = f"KES {push.amount:,}", f"KES {result.amount:,}"
+        why = f"The prompt asked for {asked}; {result.receipt_code} is reported with {paid}."
         return hold(ReviewReason.AMOUNT_DIFFERS, why)
     return _apply_success(locked, result, now=now, hold=hold)
 

@@ -38,7 +38,7 @@ def update(receipt: Receipt, **changes) -> None:
 def hold_late(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:
     review.open_item(
         reason=ReviewReason.LATE_MONEY,
-        detail=f"KES {amount} came for a payment that is {payment.status}; it is kept as the member's credit.",
+        detail=f"KES {amount:,} came for a payment that is {payment.status}; it is kept as the member's credit.",
         receipt_id=receipt.pk,
         payment_id=payment.pk,
         now=now,

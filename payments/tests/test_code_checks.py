@@ -194,7 +194,7 @@ def test_completed_money_pays_the_claim_that_showed_its_code(wire, manager, clie
     claim.refresh_from_db()
     assert claim.receipt == receipt
     assert (check.status, check.receipt) == (CodeCheckStatus.FOUND, receipt)
-    assert check.said == "KES 1500 came with this code; it is in the books."
+    assert check.said == "KES 1,500 came with this code; it is in the books."
     assert outcomes() == ["applied"]
 
 

@@ -253,7 +253,7 @@ def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, d
         (
             "cash_differs",
             receipt.pk,
-            f"Receipt 2026-000001 of KES 1500 was voided after cash session {drawer.pk} was counted.",
+            f"Receipt 2026-000001 of KES 1,500 was voided after cash session {drawer.pk} was counted.",
         )
     ]
 

@@ -114,7 +114,7 @@ def upgrade(
     payment = payment_services.open_payment(
         payer_id=payer_id,
         amount=plan.price - value,
-        description=f"{plan.name}, less KES {value} unused of {running.plan.name}"[:120],
+        description=f"{plan.name}, less KES {value:,} unused of {running.plan.name}"[:120],
         created_by_id=by_id,
         now=now,
         idempotency_key=idempotency_key,

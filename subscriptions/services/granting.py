@@ -103,7 +103,7 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
         # The other was expired when this one was bought, and its money came late.
         review.open_item(
             reason=ReviewReason.LATE_MONEY,
-            detail=f"The joining fee of KES {subscription.joining_fee} was paid twice; give it back.",
+            detail=f"The joining fee of KES {subscription.joining_fee:,} was paid twice; give it back.",
             payment_id=subscription.payment_id,
             now=now,
         )
