@@ -100,7 +100,7 @@ def import_members(
         with transaction.atomic():
             plans = {plan.code: plan for plan in Plan.objects.all()}
             for number, row in lines:
-                report.lines.append((number, *_import_line(row, plans, report, by_id=by_id, now=now)))
+                report.lines.append((number, *_import_line(row, plans, report, by_id=by_id, now=now, dry_run=dry_run)))
             if dry_run or (report.has_bad_lines and not skip_bad):
                 raise _Undo
     except _Undo:
@@ -109,7 +109,7 @@ def import_members(
 
 
 def _import_line(
-    row: dict[str, str], plans: dict[str, Plan], report: Report, *, by_id: int, now: datetime
+    row: dict[str, str], plans: dict[str, Plan], report: Report, *, by_id: int, now: datetime, dry_run: bool
 ) -> tuple[str, str]:
     """Import one line in a savepoint of its own; return the verdict and the words for it."""
     try:
@@ -122,7 +122,9 @@ def _import_line(
     report.added += is_new
     report.known += not is_new
     report.periods += has_period
-    words = [f"{'' if is_new else 'known already as '}{person.get_full_name()}, member number {person.member_number}"]
+    words = [f"{'' if is_new else 'known already as '}{person.get_full_name()}"]
+    if not (dry_run and is_new):  # a dry run's new number goes with it: the import gives another
+        words[0] += f", member number {person.member_number}"
     words += [f"{row['plan']} until {row['ends_on']}"] if has_period else []
     return "added" if is_new else "known", "; ".join(words)
 
@@ -216,8 +218,8 @@ def _past(row: dict[str, str], name: str, now: datetime) -> date | None:
 
 def summary(report: Report, *, dry_run: bool, skip_bad: bool) -> Iterator[str]:
     """Yield what people read at the end."""
-    people = f"{report.added} people added, {report.known} known already"
-    yield f"{people}, {report.periods} periods, {report.bad} bad lines."
+    people = f"People added: {report.added}, known already: {report.known}"
+    yield f"{people}; periods: {report.periods}; bad lines: {report.bad}."
     if dry_run:
         yield "A dry run: nothing was written."
     elif report.has_bad_lines and not skip_bad:

@@ -132,6 +132,7 @@ def test_a_dry_run_reports_and_writes_nothing(author):
     report = load(GOOD, author, dry_run=True)
 
     assert (report.added, report.periods) == (1, 1)
+    assert report.lines == [(2, "added", "Wanjiru Kamau; monthly until 2026-11-20")]
     assert not people().exists()
     assert not Subscription.objects.exists()
 
@@ -195,7 +196,7 @@ def test_the_command_reports_each_line_and_fails_when_one_is_bad(author, tmp_pat
     first, second, third, fourth = out.getvalue().splitlines()
     assert first.startswith("line 2: added: Wanjiru Kamau, member number ")
     assert second == "line 3: bad: first_name is empty or too long."
-    assert third == "1 people added, 0 known already, 1 periods, 1 bad lines."
+    assert third == "People added: 1, known already: 0; periods: 1; bad lines: 1."
     assert fourth == "Nothing was written. Mend the bad lines, or leave them out with --skip-bad."
 
 
