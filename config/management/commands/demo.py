@@ -80,7 +80,7 @@ class Command(BaseCommand):
         self.say("\nKilabu stays up for you. Ctrl-C stops it. Open the first one and buy a membership.\n")
         for name, url in product.doors(places):
             self.say(f"    {name:<8} {url}")
-        self.say(f"\nLog in with the password {demo_gym.PASSWORD} as:")
+        self.say(f"\nLog in with the password {demo_gym.PASSWORD}, staff at the admin and the member at the app, as:")
         for role, username in demo_gym.log_ins():
             self.say(f"    {username:<10} {role}")
 
