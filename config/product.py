@@ -171,6 +171,13 @@ def supervisor(places: Places, *, autoreload: bool, say: Callable[[str], None]) 
     )
 
 
+def farewell() -> str:
+    """Return what is said at the end: that nothing is left running, but for a database of ours."""
+    if settings.DATABASES["default"]["ENGINE"] == "config.devdb":
+        return "Stopped. The embedded database stays up for the next start; `manage.py devdb stop` ends it."
+    return "Stopped; nothing is left running."
+
+
 def doors(places: Places) -> list[tuple[str, str]]:
     """Return where to click, what a stranger opens first; and what a copy beside the usual one needs in its shell."""
     found = [("App", f"{places.web}/"), ("Admin", f"{places.web}/admin/"), ("API", f"{places.web}/api/v1/docs/")]

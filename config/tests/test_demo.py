@@ -109,3 +109,13 @@ def test_the_simulator_takes_the_next_port_so_that_copies_run_side_by_side(setti
     places = product.choose_places(port=port, simulator_port=None)
 
     assert places == product.Places(port, port + 1, f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [("config.devdb", "`manage.py devdb stop` ends it"), ("django.db.backends.postgresql", "nothing is left")],
+)
+def test_the_last_words_own_up_to_a_database_that_stays(monkeypatch, engine, said):
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
+
+    assert said in product.farewell()

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             with ending_on_signals():
                 self.run(once, phone, main_only, options)
         except Stopped:
-            self.say("Stopped; nothing is left running.")
+            self.say(product.farewell())
             if once:
                 raise SystemExit(128 + signal.SIGTERM) from None
         except CannotRun as error:

@@ -20,7 +20,7 @@ class Command(BaseCommand):
                 places = product.choose_places(port=port, simulator_port=simulator_port)
                 run(places, self.say)
         except Stopped:
-            self.say("Stopped; nothing is left running.")
+            self.say(product.farewell())
         except CannotRun as error:
             raise CommandError(str(error)) from None
 
