@@ -10,7 +10,6 @@ from django.views.static import serve
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
-from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer
 
 from api.exceptions import plain_answer
@@ -62,8 +61,6 @@ class SchemaView(SpectacularAPIView):
 
     Its base would put `version` into a header unread, and keep each `lang` that anybody asked for in memory.
     """
-
-    permission_classes = [AllowAny]
 
     @extend_schema(exclude=True)
     def get(self, request, *args, **kwargs):
