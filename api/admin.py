@@ -16,7 +16,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from api import exports
 from api.clock import now
 from api.models import Export, ExportState
-from api.roles import may
+from api.roles import may, sees_phones
 
 
 class BoundedPaginator(Paginator):
@@ -115,6 +115,12 @@ class ReadOnly(ByRole):
 
 class ReadOnlyAdmin(ReadOnly, ClubModelAdmin):
     """Base of the pages of such rows: a list and a page to read."""
+
+    tells_phones: Sequence[str] = ()  # fields that may hold a whole phone number
+
+    def get_fields(self, request, obj=None):
+        fields = super().get_fields(request, obj)
+        return fields if sees_phones(request.user) else [name for name in fields if name not in self.tells_phones]
 
 
 class ReadOnlyInline(ReadOnly, TabularInline):
