@@ -202,7 +202,7 @@ def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) ->
     Whoever the money was given to before was a guess by phone or by hand; the prompt's own result proves more.
     """
     payer_id = locked.payment.payer_id
-    receipts.update(receipt, push_id=locked.push.pk, push_guessed=guessed)
+    receipts.update(receipt, push_id=locked.push.pk, push_guessed=guessed, channel=Channel.MPESA_STK)
     if receipt.member_id is None:
         receipts.update(receipt, member_id=payer_id)
         _pay(locked, receipt, taken_from=Account.UNMATCHED, now=now)

@@ -390,6 +390,17 @@ def test_money_counted_twice_by_query_and_an_unrecognised_confirmation_is_taken_
     assert "contradiction" in reviews()
 
 
+@pytest.mark.parametrize("is_confirmed_first", [False, True])
+def test_a_prompts_money_is_called_that_whichever_report_comes_first(client, is_confirmed_first):
+    push = make_push(open_payment(amount=1500))
+    reports = [lambda: stk(client, push), lambda: confirm(client, amount=1500, account=push.payment.reference)]
+
+    for report in reversed(reports) if is_confirmed_first else reports:
+        report()
+
+    assert list(Receipt.objects.values_list("channel", "push")) == [("mpesa_stk", push.pk)]
+
+
 def test_what_money_counted_twice_had_paid_is_payable_again(client):
     push, other = make_push(open_payment(amount=1500)), open_payment(amount=1500)
     by_query(push)

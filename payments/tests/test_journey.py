@@ -18,7 +18,7 @@ from payments import code_checks, desk, healing, pushes
 from payments.models import Callback, CodeCheck, PaymentStatus, PushStatus, Receipt, ReviewItem
 from payments.simulator.options import Options
 from payments.simulator.server import Simulator
-from payments.tests.factories import open_payment
+from payments.tests.factories import MemberFactory, open_payment
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -260,15 +260,15 @@ def test_a_new_worker_frees_the_job_of_one_that_was_killed(safaricom):
 
 
 def test_safaricom_is_asked_about_a_code_whose_confirmation_never_came(safaricom):
-    payment = open_payment(amount=1500, now=timezone.now())
+    payment, cashier = open_payment(amount=1500, now=timezone.now()), MemberFactory()
     pay = {"phone": PHONE, "account": "GYM FEES", "amount": 1500, "business": settings.DARAJA_SHORTCODE}
     assert requests.post(f"{safaricom.url}/control/paybill/", json=pay, timeout=5).ok
     [debit] = debits(safaricom)
-    claim = desk.claim_code(code=debit["code"], payment_id=payment.pk, by_id=payment.payer_id, now=timezone.now())
-    forged = desk.claim_code(code="TKN0000009", payment_id=payment.pk, by_id=payment.payer_id, now=timezone.now())
+    claim = desk.claim_code(code=debit["code"], payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
+    forged = desk.claim_code(code="TKN0000009", payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
 
     for code in (debit["code"], forged.code):
-        check = code_checks.request_check(code=code, by_id=payment.payer_id, now=timezone.now())
+        check = code_checks.request_check(code=code, by_id=cashier.pk, now=timezone.now())
         code_checks.ask(check_id=check.pk, now=timezone.now())
 
     until(lambda: sorted(CodeCheck.objects.values_list("status", flat=True)) == ["found", "no_money"])
