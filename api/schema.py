@@ -201,7 +201,7 @@ class EnvelopeSchema(AutoSchema):
             named |= {401, 403}
         if self.method in UNSAFE:
             named |= {403, 409, 413, 415, 429}
-        if "{" in self.path or self.meta_name("200") == "PageMeta":
+        if "{" in self.path or self.meta_name("200") != "Meta":  # a page that is not there
             named.add(404)
         return named
 

@@ -227,15 +227,13 @@ def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_on
 
 @together
 def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
-    one, other = open_payment(), open_payment()
+    one, other, manager = open_payment(), open_payment(), MemberFactory()
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
     evidence.apply_c2b(message=message, now=NOON)
     item = ReviewItem.objects.get()
 
     def assign(payment):
-        return lambda: resolutions.assign_money(
-            item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON
-        )
+        return lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
     results = at_once(assign(one), assign(other))
 
@@ -294,7 +292,8 @@ def unmatched(code="TKN1AB2C3D"):
 
 
 def claim(payment, code="TKN1AB2C3D"):
-    return lambda: desk.claim_code(code=code, payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    cashier = MemberFactory()
+    return lambda: desk.claim_code(code=code, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @together
@@ -339,6 +338,7 @@ def test_a_code_that_is_claimed_while_its_confirmation_is_written_pays(monkeypat
 def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkeypatch):
     unmatched()()
     item, receipt, payment = ReviewItem.objects.get(), Receipt.objects.get(), open_payment()
+    manager = MemberFactory()
     lock_members, calls = services.lock_members, []
 
     def late(members):
@@ -346,9 +346,7 @@ def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkey
         if len(calls) == 1:
             monkeypatch.setattr(services.locks, "lock_members", lock_members)
             at_once(
-                lambda: resolutions.assign_money(
-                    item_id=item.pk, payment_id=payment.pk, by_id=payment.payer_id, now=NOON
-                )
+                lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
             )
             monkeypatch.setattr(services.locks, "lock_members", late)
         lock_members(members)
