@@ -58,19 +58,6 @@ def test_it_finds_the_new_csrf_token_after_another_tab_has_changed_it(member, ki
     member.expect_complaints_of_refusals_only()
 
 
-def test_its_tabs_refresh_once_for_all(member, kilabu):
-    other = member.context.new_page()
-    other.goto(member.club.url)
-    kilabu(f"k.logIn('{member.number}', '{PASSWORD}')")
-    renewed = refreshes(member)
-    member.context.clear_cookies(name=ACCESS)
-
-    kilabu("Promise.all([k.call('GET', 'auth/me/'), k.call('GET', 'auth/sessions/'), k.call('GET', 'payments/')])")
-
-    assert len(renewed) == 1
-    member.expect_complaints_of_refusals_only()
-
-
 def test_a_wrong_password_is_told_and_refreshes_nothing(member, kilabu):
     renewed = refreshes(member)
 
