@@ -131,7 +131,7 @@ def postgresql(name: str) -> dict:
     if not re.match(r"postgres(ql)?://", env.str(name)):
         raise wrong
     try:
-        value = env.db(name)
+        value = env.db(name, engine="config.postgresql")
     except ValueError:
         raise wrong from None
     if not value["NAME"]:
@@ -263,12 +263,15 @@ else:
     # The embedded PostgreSQL; its engine starts the server when the first connection is wanted.
     DATABASES = {"default": {"ENGINE": "config.devdb", "NAME": "postgres"}}
 # A database that is away or stuck is noticed while Safaricom still waits for our answer to a callback.
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)  # seconds
-DATABASES["default"]["OPTIONS"].setdefault(
-    "options", "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
-)
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 2,  # seconds
+    "options": "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
+    # The system notices within a minute a host that vanished without a word.
+    **{"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3},
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 # A request that had to connect first would spend most of its time on that. A kept connection is looked at before its
-# next request. Django's development server has a new thread for each request: there nothing is kept.
+# next request (config/postgresql). Django's development server has a thread for each request: there nothing is kept.
 DATABASES["default"].setdefault("CONN_MAX_AGE", number("DATABASE_CONN_MAX_AGE", 60 if PRODUCTION else 0))
 DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
 if TESTING:

@@ -1,10 +1,11 @@
-"""Django's PostgreSQL engine on the embedded server, which is started when the first connection is wanted."""
+"""Our PostgreSQL engine on the embedded server, which is started when the first connection is wanted."""
 
 from django.db import OperationalError
-from django.db.backends.postgresql import base, client
+from django.db.backends.postgresql import client
 
 from config import devdb
 from config.devdb.places import programs
+from config.postgresql import base
 
 
 def _socket_folder() -> str:

@@ -166,6 +166,13 @@ def test_connections_are_kept_in_production_unless_told_otherwise():
     assert shown == {"kept": "60", "not kept": "0"}
 
 
+def test_a_kept_connection_is_looked_at_before_its_next_request():
+    found = load(PRODUCTION)["DATABASES"]["default"]
+
+    assert (found["ENGINE"], found["CONN_HEALTH_CHECKS"]) == ("config.postgresql", True)
+    assert found["OPTIONS"]["keepalives_idle"] == 30
+
+
 def test_the_club_clock_can_be_set_in_development_and_never_in_production():
     assert load(PRODUCTION)["CLUB_CLOCK_FILE"] is None
     assert load({"ENVIRONMENT": "development"})["CLUB_CLOCK_FILE"].name == "club-clock"
