@@ -1,8 +1,11 @@
 """The fields of a model's serializer are found once, and belong to nobody else."""
 
 import pytest
+from rest_framework import serializers
 
-from accounts.serializers import MeSerializer, UserSerializer
+from accounts.models import CustomUser
+from accounts.serializers import MeSerializer, OthersPhoneField, UserSerializer
+from api.serializers import ModelSerializer
 
 
 def test_what_one_instance_changes_in_its_fields_no_other_sees():
@@ -20,3 +23,19 @@ def test_the_model_is_asked_once_for_each_class(monkeypatch):
 
     assert "password" in UserSerializer().fields
     assert "password" not in MeSerializer().fields
+
+
+class Tagged(ModelSerializer):
+    """With a list, whose items are fields of their own."""
+
+    tags = serializers.ListField(child=OthersPhoneField(), source="groups")
+
+    class Meta:
+        model = CustomUser
+        fields = ["tags"]
+
+
+def test_the_items_of_a_list_belong_to_the_same_instance_as_the_list():
+    mine, other = Tagged(context={"of": "mine"}), Tagged(context={"of": "another"})
+
+    assert [each.fields["tags"].child.context["of"] for each in (mine, other, mine)] == ["mine", "another", "mine"]
