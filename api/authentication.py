@@ -82,6 +82,7 @@ SESSION_FIELDS = (
     "absolute_expires_at",
     "revoked_at",
     "auth_time",
+    "amr",
     "remember",
     "has_second_factor",
 )

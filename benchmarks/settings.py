@@ -9,3 +9,4 @@ SECURE_SSL_REDIRECT = False
 # dj-rest-auth reads these when it is imported.
 REST_AUTH = {"USE_JWT": True, "JWT_AUTH_COOKIE": "reference", "TOKEN_MODEL": None, "SESSION_LOGIN": False}
 SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
+CLUB_CLOCK_FILE = None  # as in production: no clock to be moved

@@ -18,6 +18,10 @@ handler404 = "api.views.not_found"
 handler500 = "api.views.server_error"
 
 urlpatterns = [
+    # First what is asked most: they are tried in this order.
+    path("api/v1/", include("accounts.urls")),
+    path("api/v1/", include("payments.urls")),
+    path("api/v1/", include("subscriptions.urls")),
     path("healthz", healthz),
     path("readyz", readyz),
     path("admin/members-today/", admin.site.admin_view(dashboard.show_members), name="members-today"),
@@ -46,9 +50,6 @@ urlpatterns = [
         ),
         name="docs",
     ),
-    path("api/v1/", include("accounts.urls")),
-    path("api/v1/", include("payments.urls")),
-    path("api/v1/", include("subscriptions.urls")),
 ]
 
 if not settings.PRODUCTION:
