@@ -10,6 +10,7 @@ from playwright.sync_api import sync_playwright
 from rest_framework.test import APIClient
 
 from api.tests.truth import lies
+from config.tests.template import migrated_template
 
 QUIET_BROWSER = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -23,6 +24,13 @@ UNHURRIED = {"print_blob": True, "deadline": None, "suppress_health_check": [Hea
 hypothesis_settings.register_profile("steady", derandomize=True, **UNHURRIED)
 hypothesis_settings.register_profile("explore", derandomize=False, **UNHURRIED)
 hypothesis_settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker):
+    """Copy the test databases from one that is migrated; pytest-django calls this before it makes them."""
+    with django_db_blocker.unblock():
+        connection.settings_dict["TEST"]["TEMPLATE"] = migrated_template()
 
 
 @pytest.fixture(scope="session")
