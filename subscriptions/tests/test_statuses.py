@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from subscriptions.models import Closure, Decision, Freeze, FreezeKind, Subscription, Visit
+from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Subscription, Visit
 from subscriptions.statuses import Status, status_on
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pending
 
@@ -39,12 +39,16 @@ def statuses(today):
         standing = Subscription.objects.standing(each, today)
         assert {row.pk for row in standing} == {pk for pk, status in found.items() if status == each}
     lapsed = set(Subscription.objects.standing("lapsed", today))
-    assert lapsed == {row for row in rows if row.status == Status.EXPIRED and is_last(row) and is_recent(row, today)}
+    assert lapsed == {
+        row for row in rows if row.status == Status.EXPIRED and is_last(row, rows) and is_recent(row, today)
+    }
     return found
 
 
-def is_last(row):
-    return not Subscription.objects.granted().filter(member=row.member_id, group=row.group_id, ends_on__gt=row.ends_on)
+def is_last(row, rows):
+    same = (row.member_id, row.group_id)
+    later = (each for each in rows if each.fact == Fact.GRANTED and each.ends_on > row.ends_on)
+    return all((each.member_id, each.group_id) != same for each in later)
 
 
 def is_recent(row, today):
