@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.sites import site
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from openpyxl import load_workbook
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -109,6 +109,23 @@ def test_each_role_takes_out_what_the_table_says(client, rows, log_in, role):
 
     assert answered == {label: may[ROLES.index(role)] for label, may in EXPECTED.items()}
     assert set(Export.objects.values_list("page", flat=True)) == {label for label, may in answered.items() if may}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM api_export",
+        "UPDATE api_export SET asked_by_id = id",
+        "UPDATE api_export SET page = 'payments.refund'",
+        "UPDATE api_export SET filters = '{}'",
+    ],
+)
+def test_who_took_out_what_is_kept_from_everybody(client, rows, log_in, statement):
+    log_in("Manager")
+    ask(client, "payments.payment")
+
+    with pytest.raises(IntegrityError, match="append-only"), connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def test_no_other_page_is_taken_out(rf):
