@@ -1,14 +1,16 @@
 """A gym that looks lived in: plans, staff of every role, and members whose history went through the services."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from heapq import heapify, heappop, heapreplace
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.db import connection, transaction
+from django.utils.timezone import localtime
 
 from accounts.models import Role
 from payments import desk, evidence
@@ -17,7 +19,7 @@ from payments.models import CashSession, Channel, Payment
 from payments.services import expire_due
 from subscriptions import gate
 from subscriptions.models import FreezeKind, Interval, Plan, PlanGroup, Subscription
-from subscriptions.periods import business_day
+from subscriptions.periods import NAIROBI, business_day
 from subscriptions.services import create_plan, create_plan_group, freeze, give, subscribe
 
 # Known to everybody: that is why this data is refused outside development.
@@ -30,6 +32,7 @@ STAFF = {  # username: role
 }
 MEMBER = "member"
 GATE = "front door"
+DESK_HOURS = range(6, 21)  # when somebody sits at the cash desk
 
 FIRST_NAMES = """
 Achieng Akinyi Amina Atieno Baraka Chebet Cherono Esther Faith Fatuma Grace Halima Hassan Ibrahim James Jelagat
@@ -121,12 +124,10 @@ def open_gym(*, members: int, seed: int, now: datetime, follow: Callable[[list],
     password = make_password(PASSWORD)  # hashed once: hashing is slow on purpose
     staff = {name: _hire(name, role, password, now) for name, role in STAFF.items()}
     gym = Gym(plans=_price_list(), staff=staff, chance=chance, now=now, codes=set())
-    desk.open_session(cashier_id=staff["reception"], opening_float=2000, now=now - timedelta(days=200))
-    people = [_join(number, gym, password) for number in range(members)]
-    for number, person in enumerate(follow(people)):
-        _live(number, person, gym)
+    lives = [_live(number, _join(number, gym, password), gym) for number in range(members)]
+    _live_side_by_side(lives, follow)
     _lost_money(gym)
-    _count_the_drawer(gym)
+    _count_the_drawer(gym, business_day(now))  # none is of today, which begins by opening one
     expire_due(now=now, limit=members)
     return True
 
@@ -191,16 +192,31 @@ def _join(number: int, gym: Gym, password: str):
     return person
 
 
-def _live(number: int, person, gym: Gym) -> None:
-    """Let a member buy, pay, train, pause, forget; a few do something unusual."""
+def _live_side_by_side(lives: list[Iterator[datetime]], follow: Callable[[list], Iterable]) -> None:
+    """Let all live, each next thing when its time has come: drawers are opened and counted day by day."""
+    waiting = [(at, number, life) for number, life in enumerate(lives) if (at := next(life, None))]
+    heapify(waiting)
+    for _ in follow(lives):  # one is over each time
+        while waiting:
+            _, number, life = waiting[0]
+            if not (at := next(life, None)):
+                heappop(waiting)
+                break
+            heapreplace(waiting, (at, number, life))
+
+
+def _live(number: int, person, gym: Gym) -> Iterator[datetime]:
+    """Let a member buy, pay, train, pause, forget; a few do something unusual. Yields when the next thing happens."""
     chance = gym.chance
     code = "month" if number == 0 else chance.choices(list(FAVOURITES), list(FAVOURITES.values()))[0]
     at = person.date_joined + timedelta(minutes=20)
     if number % 40 == 7:
+        yield at
         give(member_id=person.pk, plan_code="month", reason="Prize draw", by_id=gym.staff["manager"], now=at)
         return
     keeps_coming = number == 0 or chance.random() < 0.85
     while at < gym.now:
+        yield at
         bought = _buy(person, code, gym, at)
         if bought.starts_on is None or bought.ends_on is None:
             return  # never paid, or not all of it
@@ -238,13 +254,14 @@ def _buy(person, code: str, gym: Gym, at: datetime) -> Subscription:
     way = chance.random()
     if way < 0.04:
         pass  # changed their mind
-    elif way < 0.14:
+    elif way < 0.14 and localtime(at).hour in DESK_HOURS and business_day(at) < business_day(gym.now):
+        _open_the_drawer(gym, at)
         desk.record_receipt(
             channel=Channel.CASH,
             amount=payment.amount_owed,
             by_id=gym.staff["reception"],
             payment_id=payment.pk,
-            now=paid_at,
+            now=at,
         )
     elif way < 0.18:
         _pay_in(gym, payment.amount_owed // 2, account=payment.reference, person=person, at=paid_at)
@@ -313,10 +330,21 @@ def _lost_money(gym: Gym) -> None:
         _pay_in(gym, 2500, account=account, person=stranger, at=gym.now - timedelta(hours=hours))
 
 
-def _count_the_drawer(gym: Gym) -> None:
-    """Close the drawer of all that time with what should be in it, so that today begins by opening one."""
-    drawer = CashSession.objects.get(cashier=gym.staff["reception"])
-    desk.close_session(cashier_id=drawer.cashier_id, counted=desk.expected_in(drawer), now=gym.now)
+def _open_the_drawer(gym: Gym, at: datetime) -> None:
+    """See that the receptionist's drawer of that day is open, and the one before it counted."""
+    today = business_day(at)
+    _count_the_drawer(gym, today)
+    if not CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None).exists():
+        opened_at = datetime.combine(today, time(DESK_HOURS.start), NAIROBI)
+        desk.open_session(cashier_id=gym.staff["reception"], opening_float=2000, now=opened_at)
+
+
+def _count_the_drawer(gym: Gym, today: date) -> None:
+    """Close a drawer of an earlier day with what should be in it, that evening."""
+    for drawer in CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None):
+        if (day := business_day(drawer.opened_at)) < today:
+            evening = datetime.combine(day, time(DESK_HOURS.stop), NAIROBI)
+            desk.close_session(cashier_id=drawer.cashier_id, counted=desk.expected_in(drawer), now=evening)
 
 
 def log_ins() -> list[tuple[str, str]]:

@@ -7,8 +7,9 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from config import demo_gym
-from payments.models import Payment
+from payments.models import CashSession, Payment, ReviewItem
 from subscriptions.models import Subscription
+from subscriptions.periods import business_day
 
 
 def seed(**options) -> str:
@@ -36,6 +37,17 @@ def test_seeding_twice_is_seeding_once_and_the_books_balance(client):
         assert person.check_password(demo_gym.PASSWORD)
     # Walks log in as staff with this very password.
     assert {person.password for person in people.all()} == {people.get(username="admin").password}
+
+
+@pytest.mark.django_db
+def test_each_drawer_was_open_for_one_day_and_counted_as_expected():
+    call_command("seed_demo", members=40, force=True, stdout=io.StringIO())
+
+    drawers = CashSession.objects.all()
+    assert len(drawers) > 2
+    assert {each.difference for each in drawers} == {0}
+    assert all(business_day(each.opened_at) == business_day(each.closed_at) for each in drawers)
+    assert not ReviewItem.objects.filter(reason="cash_differs").exists()
 
 
 @pytest.mark.django_db
