@@ -32,13 +32,13 @@ DESK = (Channel.CASH, Channel.BANK)
 class SessionOpen(Conflict):
     """A cashier has one drawer at a time."""
 
-    code, message = "session_open", "Your cash session is already open."
+    code, message = "session_open", "Your drawer is open already."
 
 
 class NoOpenSession(Conflict):
     """Cash goes into a drawer that was opened and counted."""
 
-    code, message = "no_open_session", "Open a cash session first."
+    code, message = "no_open_session", "Your drawer is closed. Open it at the cash desk first."
 
 
 class SecondPersonNeeded(Forbidden):
@@ -50,7 +50,7 @@ class SecondPersonNeeded(Forbidden):
 class SessionCounted(Conflict):
     """A drawer is counted once."""
 
-    code, message = "session_counted", "This cash session was counted and closed before."
+    code, message = "session_counted", "This drawer was counted and closed before."
 
 
 class NotVoidable(Conflict):

@@ -56,6 +56,11 @@ class MemberAct(forms.Form):
         """Fill in what there is to choose from for this member."""
 
     @property
+    def hint(self) -> str:
+        """What must be done first, for whoever has not; it may hold a link."""
+        return ""
+
+    @property
     def is_possible(self) -> bool:
         """Whether there is anything to choose from."""
         return True

@@ -2,6 +2,8 @@
 
 from django import forms
 from django.db.models import F
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.timezone import localtime
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -10,7 +12,7 @@ from config.member_acts.acts import ActDoneOnce, MemberAct, PaymentField, PlanFi
 from payments import desk, ledger, pushes, refunds
 from payments.desk_forms import told_of_claim
 from payments.forms import PaidFromField
-from payments.models import Account, Channel, Payment, Receipt
+from payments.models import Account, CashSession, Channel, Payment, Receipt
 from payments.serializers import MOST_SHILLINGS
 from payments.services import PROMPTABLE
 from subscriptions import services
@@ -98,6 +100,13 @@ class TakeForm(ActDoneOnce):
 
     def offer(self):
         self.fields["payment"].queryset = payments_for(self)
+
+    @property
+    def hint(self):
+        if CashSession.objects.filter(cashier=self.caller, closed_at=None).exists():
+            return ""
+        told = 'Your drawer is closed. <a class="text-primary-600" href="{}">Open it at the cash desk</a> to take cash.'
+        return format_html(told, reverse("cash-desk"))
 
     def carry_out(self):
         payment = self.cleaned_data["payment"]

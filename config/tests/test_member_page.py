@@ -274,7 +274,7 @@ def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, me
         context = see(client, member)
 
     assert all(len(each.lines) >= 3 for each in context["sections"] if each.title != "Visits")
-    assert len(before) == len(after) == 33
+    assert len(before) == len(after) == 34
 
 
 # --- What is done there ---
@@ -593,7 +593,22 @@ def test_a_refusal_shows_the_sentence_and_keeps_what_was_typed(client, caller, m
 def test_cash_needs_an_open_drawer(client, caller, member):
     desk.close_session(cashier_id=caller.pk, counted=0, now=AT)
 
-    assert do(client, member, "take", amount=500) == {"__all__": ["Open a cash session first."]}
+    assert do(client, member, "take", amount=500) == {
+        "__all__": ["Your drawer is closed. Open it at the cash desk first."]
+    }
+
+
+def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, caller, member):
+    told = (
+        f'Your drawer is closed. <a class="text-primary-600" href="{reverse("cash-desk")}">Open it at the cash desk</a>'
+    )
+
+    with_one = client.get(page_of(member), secure=True).content.decode()
+    desk.close_session(cashier_id=caller.pk, counted=0, now=AT)
+    without = client.get(page_of(member), secure=True).content.decode()
+
+    assert "Your drawer is closed" not in with_one
+    assert told in without
 
 
 def test_nobody_takes_money_of_their_own(client, caller):

@@ -101,7 +101,7 @@ def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
 
     told = [send(client, "open", body) for _ in range(2)]
 
-    assert told == ["The drawer is open with KES 1,000.", "Your cash session is already open."]
+    assert told == ["The drawer is open with KES 1,000.", "Your drawer is open already."]
     assert CashSession.objects.count() == 1
 
 
@@ -147,10 +147,10 @@ def test_a_count_that_agrees_or_is_over_is_told(client, drawer, counted, came_to
 def test_closing_twice_counts_once_and_leaves_the_next_drawer_open(client, cashier, drawer):
     body = drawn(client, "close", counted=1000)
     send(client, "close", body)
-    assert send(client, "close", body) == "This cash session was counted and closed before."
+    assert send(client, "close", body) == "This drawer was counted and closed before."
     do(client, "open", opening_float=0)
 
-    assert send(client, "close", body)["__all__"] == ["This cash session was counted and closed before."]
+    assert send(client, "close", body)["__all__"] == ["This drawer was counted and closed before."]
     assert CashSession.objects.filter(closed_at=None).count() == 1
 
 
@@ -200,7 +200,7 @@ def test_a_form_sent_again_with_another_amount_is_refused(client, drawer):
 @pytest.mark.parametrize(
     ("typed", "errors"),
     [
-        ({}, {"__all__": ["Open a cash session first."]}),
+        ({}, {"__all__": ["Your drawer is closed. Open it at the cash desk first."]}),
         ({"channel": "bank"}, {"__all__": ["Give the bank's reference of the transfer as the note."]}),
         ({"channel": "mpesa"}, {"channel": ["Select a valid choice. mpesa is not one of the available choices."]}),
         ({"owner": "nobody"}, {"owner": ["No payment has this reference, and no member this number."]}),
