@@ -123,6 +123,7 @@ def _dress(form) -> None:
 class ClubAdminSite(UnfoldAdminSite):
     """The admin, which lets nobody in by less than the API asks for."""
 
+    index_title = "Front desk"
     login_form = StaffLogInForm
     login_template = "accounts/admin_login.html"
 

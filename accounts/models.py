@@ -9,6 +9,8 @@ from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Upper
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import seals
@@ -81,6 +83,10 @@ class CustomUser(AbstractUser):
             ),
         ]
 
+    def __str__(self) -> str:
+        """The name that people go by, who may have none."""
+        return self.get_full_name() or self.username
+
     def clean(self):
         """Check as Django does, which makes an e-mail address that is missing an empty one."""
         super().clean()
@@ -130,6 +136,9 @@ class LoginSession(models.Model):
             models.Index(fields=["user", "revoked_at"], name="login_session_by_user"),
             models.Index(fields=["absolute_expires_at"], name="login_session_by_end"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.user}, {date_format(localtime(self.created_at), 'DATETIME_FORMAT')}"
 
     def is_live(self, now: datetime) -> bool:
         """Say whether the session still lets its user in."""
@@ -230,3 +239,6 @@ class SecurityEvent(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["user", "-at"], name="security_event_by_user")]
+
+    def __str__(self) -> str:
+        return self.event.replace("_", " ").capitalize()

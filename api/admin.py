@@ -38,6 +38,17 @@ class BoundedPaginator(Paginator):
         return self.count == self.most
 
 
+def kes(name: str):
+    """Return the column of an amount in whole shillings, with its thousands apart."""
+
+    @admin.display(description=f"{name.replace('_', ' ')} (KES)")
+    def shown(row):
+        amount = getattr(row, name)
+        return None if amount is None else f"{amount:,}"
+
+    return shown
+
+
 class ByRole:
     """Who may do what is asked of the table in api/roles.py. Nobody deletes anything: rows end by their services."""
 

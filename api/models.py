@@ -47,6 +47,9 @@ class Export(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return self.file_name
+
     @property
     def file_name(self) -> str:
         """What the file is called, on our disk and on the disk of who asked."""

@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from api.admin import Exportable, ReadOnlyAdmin, ReadOnlyInline
+from api.admin import Exportable, ReadOnlyAdmin, ReadOnlyInline, kes
 from api.clock import now
 from api.errors import DomainError
 from api.exports import Column
@@ -55,7 +55,16 @@ class LedgerInline(ReadOnlyInline):
 
 @admin.register(models.Payment)
 class PaymentAdmin(Exportable, ReadOnlyAdmin):
-    list_display = ["reference", "payer", "description", "amount_due", "amount_paid", "status", "created_at", "paid_at"]
+    list_display = [
+        "reference",
+        "payer",
+        "description",
+        kes("amount_due"),
+        kes("amount_paid"),
+        "status",
+        "created_at",
+        "paid_at",
+    ]
     list_filter = ["status"]
     list_select_related = ["payer"]
     search_fields = ["reference", "payer__username", "payer__member_number"]
@@ -78,7 +87,7 @@ class PaymentAdmin(Exportable, ReadOnlyAdmin):
 
 @admin.register(models.StkPush)
 class StkPushAdmin(ReadOnlyAdmin):
-    list_display = ["pk", "payment", "masked_phone", "amount", "status", "result_code", "result_desc", "created_at"]
+    list_display = ["payment", "masked_phone", kes("amount"), "status", "result_code", "result_desc", "created_at"]
     list_filter = ["status"]
     list_select_related = ["payment"]
     search_fields = ["payment__reference", "checkout_request_id"]
@@ -105,7 +114,7 @@ def tax_number_of_a_receipt() -> Subquery:
 
 @admin.register(models.Receipt)
 class ReceiptAdmin(Exportable, ReadOnlyAdmin):
-    list_display = ["pk", "number", "code", "channel", "amount", "paid_at", "payer_name", "member", "reversed_at"]
+    list_display = ["__str__", "channel", kes("amount"), "paid_at", "payer_name", "member", "reversed_at"]
     list_filter = ["channel"]
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
@@ -191,7 +200,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
 
 @admin.register(models.LedgerEntry)
 class LedgerEntryAdmin(Exportable, ReadOnlyAdmin):
-    list_display = ["pk", "at", "transaction", "account", "member", "amount", "receipt", "payment"]
+    list_display = ["at", "account", kes("amount"), "member", "receipt", "payment", "transaction"]
     list_filter = ["account"]
     list_select_related = ["member", "receipt", "payment"]
     export_columns = [
@@ -211,7 +220,7 @@ class LedgerEntryAdmin(Exportable, ReadOnlyAdmin):
 
 @admin.register(models.Callback)
 class CallbackAdmin(ReadOnlyAdmin):
-    list_display = ["pk", "source", "received_at", "outcome", "error", "attempts"]
+    list_display = ["received_at", "source", "outcome", "error", "attempts"]
     list_filter = ["source", "outcome"]
     exclude = ["body"]  # it holds whole phone numbers
     readonly_fields = ["size"]
@@ -225,7 +234,16 @@ class CallbackAdmin(ReadOnlyAdmin):
 class ReviewItemAdmin(ReadOnlyAdmin):
     """The inbox of money: what a person must look at, and the ways to end it."""
 
-    list_display = ["created_at", "reason", "detail", "status", "money", "payment", "resolved_by", "resolution"]
+    list_display = [
+        "created_at",
+        "reason",
+        "detail",
+        "status",
+        "money_in_words",
+        "payment",
+        "resolved_by",
+        "resolution",
+    ]
     list_display_links = ["detail"]
     list_filter = ["status", "reason"]
     list_select_related = ["receipt", "payment", "resolved_by"]
@@ -235,19 +253,23 @@ class ReviewItemAdmin(ReadOnlyAdmin):
     change_form_outer_before_template = "payments/review_item_acts.html"
 
     @admin.display(description="money")
+    def money_in_words(self, item):
+        """The receipt in one line. A row of the list has one link, which leads to the item."""
+        receipt = item.receipt
+        if receipt is None:
+            return None
+        named = f"KES {receipt.amount:,} {receipt}"
+        sender = f"from {receipt.payer_name}" if receipt.payer_name else ""
+        account = f"to “{receipt.account_typed}”" if receipt.account_typed else ""
+        return " ".join(filter(None, [named, sender, account]))
+
+    @admin.display(description="money")
     def money(self, item):
-        """The receipt in one line, with a link to it."""
+        """The same, with a link to the receipt."""
         if item.receipt is None:
             return None
-        receipt = item.receipt
-        return format_html(
-            '<a class="text-primary-600" href="{}">KES {} {}</a> {} {}',
-            reverse("admin:payments_receipt_change", args=[receipt.pk]),
-            f"{receipt.amount:,}",
-            receipt.code or receipt.number or "",
-            f"from {receipt.payer_name}" if receipt.payer_name else "",
-            f"to “{receipt.account_typed}”" if receipt.account_typed else "",
-        )
+        address = reverse("admin:payments_receipt_change", args=[item.receipt.pk])
+        return format_html('<a class="text-primary-600" href="{}">{}</a>', address, self.money_in_words(item))
 
     def get_urls(self):
         acts = [
@@ -313,13 +335,21 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
 @admin.register(models.CashSession)
 class CashSessionAdmin(ReadOnlyAdmin):
-    list_display = ["pk", "cashier", "opened_at", "opening_float", "closed_at", "expected", "counted", "difference"]
+    list_display = [
+        "cashier",
+        "opened_at",
+        kes("opening_float"),
+        "closed_at",
+        kes("expected"),
+        kes("counted"),
+        kes("difference"),
+    ]
     list_select_related = ["cashier"]
 
 
 @admin.register(models.VoidRequest)
 class VoidRequestAdmin(ReadOnlyAdmin):
-    list_display = ["pk", "receipt", "reason", "asked_by", "asked_at", "decided_by", "decided_at", "is_confirmed"]
+    list_display = ["receipt", "reason", "asked_by", "asked_at", "decided_by", "decided_at", "is_confirmed"]
     list_filter = ["is_confirmed"]
     list_select_related = ["receipt", "asked_by", "decided_by"]
     search_fields = ["receipt__number"]
@@ -343,7 +373,7 @@ class CodeCheckAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Refund)
 class RefundAdmin(ReadOnlyAdmin):
-    list_display = ["pk", "receipt", "amount", "paid_from", "reason", "made_by", "made_at"]
+    list_display = ["receipt", kes("amount"), "paid_from", "reason", "made_by", "made_at"]
     list_filter = ["paid_from"]
     list_select_related = ["receipt", "made_by"]
     search_fields = ["receipt__code", "receipt__number"]

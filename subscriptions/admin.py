@@ -4,7 +4,7 @@ from datetime import date
 
 from django.contrib import admin
 
-from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin
+from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin, kes
 from api.clock import now
 from api.exports import Column
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
@@ -18,7 +18,7 @@ class PlanGroupAdmin(ClubModelAdmin):
 
 @admin.register(Plan)
 class PlanAdmin(ClubModelAdmin):
-    list_display = ["name", "code", "group", "price", "interval_count", "interval", "is_on_sale"]
+    list_display = ["name", "code", "group", kes("price"), "interval_count", "interval", "is_on_sale"]
     list_filter = ["group", "is_on_sale"]
     list_select_related = ["group"]
     search_fields = ["name", "code"]
@@ -95,8 +95,16 @@ class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
 
 @admin.register(Freeze)
 class FreezeAdmin(ReadOnlyAdmin):
-    list_display = ["subscription_id", "starts_on", "ends_on", "ended_early_on", "kind", "requested_by"]
-    list_select_related = ["requested_by"]
+    list_display = ["member", "plan", "starts_on", "ends_on", "ended_early_on", "kind", "requested_by"]
+    list_select_related = ["subscription__member", "subscription__plan", "requested_by"]
+
+    @admin.display(description="member")
+    def member(self, freeze):
+        return freeze.subscription.member
+
+    @admin.display(description="plan")
+    def plan(self, freeze):
+        return freeze.subscription.plan
 
 
 @admin.register(Closure)

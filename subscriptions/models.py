@@ -3,6 +3,7 @@
 Dates are Nairobi business days; periods are half-open: starts_on <= day < ends_on. Money is whole KES.
 """
 
+from datetime import date, timedelta
 from functools import reduce
 from operator import or_
 
@@ -12,6 +13,8 @@ from django.contrib.postgres.fields import DateRangeField, RangeBoundary, RangeO
 from django.db import models
 from django.db.models import Deferrable, F, Func, Q, Value
 from django.db.models.functions import Cast
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from subscriptions.querysets import FreezeQuerySet, PlanQuerySet, SubscriptionQuerySet
 
@@ -28,6 +31,13 @@ class SingleIdRange(Func):
 
     function = "int8range"
     template = "%(function)s(%(expressions)s, %(expressions)s, '[]')"
+
+
+def in_words(starts_on: date, ends_on: date) -> str:
+    """Return half-open days as people say them, with the last: 1 Nov 2026 to 30 Nov 2026."""
+    if ends_on <= starts_on:
+        return f"{date_format(starts_on)}, taken back"
+    return f"{date_format(starts_on)} to {date_format(ends_on - timedelta(days=1))}"
 
 
 class Interval(models.TextChoices):
@@ -221,6 +231,11 @@ class Subscription(models.Model):
             models.Index(fields=["ends_on"], condition=Q(fact=Fact.GRANTED), name="subscription_by_end"),
         ]
 
+    def __str__(self) -> str:
+        if self.starts_on is None or self.ends_on is None:
+            return f"{self.plan}, not begun"
+        return f"{self.plan}, {in_words(self.starts_on, self.ends_on)}"
+
 
 class FreezeKind(models.TextChoices):
     MEMBER = "member"  # asked by the member, within the plan's limits
@@ -268,6 +283,9 @@ class Freeze(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return in_words(self.starts_on, self.ended_early_on or self.ends_on)
+
 
 class Closure(models.Model):
     """Days on which the whole club is closed; every period gets them back. Half-open."""
@@ -286,6 +304,9 @@ class Closure(models.Model):
                 expressions=[(DateRange(F("starts_on"), F("ends_on"), RangeBoundary()), RangeOperators.OVERLAPS)],
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.reason}, {in_words(self.starts_on, self.ends_on)}"
 
 
 class Decision(models.TextChoices):
@@ -309,3 +330,6 @@ class Visit(models.Model):
             models.Index(fields=["member", "-at"], name="visit_by_member"),
             models.Index(fields=["-at"], name="visit_newest_first"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.member}, {date_format(localtime(self.at), 'DATETIME_FORMAT')}"

@@ -2,6 +2,8 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from payments.models.pushes import StkPush
 
@@ -45,3 +47,6 @@ class Callback(models.Model):
         indexes = [
             models.Index(fields=["received_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.get_source_display()}, {date_format(localtime(self.received_at), 'DATETIME_FORMAT')}"

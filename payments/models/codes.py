@@ -36,6 +36,9 @@ class CodeClaim(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return self.code
+
 
 class CodeCheckStatus(models.TextChoices):
     WAITING = "waiting"  # for the worker to ask
@@ -86,3 +89,6 @@ class CodeCheck(models.Model):
             models.Index(fields=["code"], name="code_check_by_code"),
             models.Index(fields=["created_at"], condition=Q(status__in=OPEN_CHECK), name="code_check_open"),
         ]
+
+    def __str__(self) -> str:
+        return self.code

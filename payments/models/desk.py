@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from payments.models.ledger import Account
 from payments.models.receipts import Receipt
@@ -31,6 +33,9 @@ class CashSession(models.Model):
                 name="cash_session_closed_is_counted",
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"Drawer of {self.cashier}, {date_format(localtime(self.opened_at))}"
 
     @property
     def difference(self) -> int | None:
@@ -64,6 +69,9 @@ class VoidRequest(models.Model):
                 name="void_request_is_confirmed_by_a_second_person",
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"Void of {self.receipt}"
 
 
 class ReceiptCounter(models.Model):
@@ -108,3 +116,6 @@ class Refund(models.Model):
             ),
         ]
         indexes = [models.Index(fields=["-made_at", "-id"], name="refund_newest_first")]
+
+    def __str__(self) -> str:
+        return f"KES {self.amount:,} of {self.receipt}"

@@ -67,3 +67,6 @@ class LedgerEntry(models.Model):
                 fields=["cash_session"], condition=Q(cash_session__isnull=False), name="ledger_by_cash_session"
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.get_account_display()}: KES {self.amount:,}"

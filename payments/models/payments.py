@@ -105,3 +105,6 @@ class PaymentEvent(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["payment", "id"], name="payment_event_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.payment}: {self.get_to_status_display()}"

@@ -66,3 +66,6 @@ class StkPush(models.Model):
                 name="push_not_yet_sent",
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"Prompt of KES {self.amount:,} for {self.payment}"

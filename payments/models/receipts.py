@@ -133,6 +133,9 @@ class TaxNumber(models.Model):
             )
         ]
 
+    def __str__(self) -> str:
+        return self.number
+
 
 class Allocation(models.Model):
     """Money of one receipt given to one payment. Undone allocations stay, with the moment they ended."""
@@ -148,3 +151,6 @@ class Allocation(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(amount__gt=0), name="allocation_is_of_money")]
+
+    def __str__(self) -> str:
+        return f"KES {self.amount:,} of {self.receipt} for {self.payment}"
