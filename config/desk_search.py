@@ -45,9 +45,10 @@ def places(request, typed: str) -> Iterator[tuple[str, str]]:
         for payment in Payment.objects.filter(reference=references.repair(typed) or typed):
             yield row_of(payment), f"Payment {payment.reference}: {payment.description}"
     if may(request.user, "view", Receipt):
-        code = canonical_code("".join(typed.split()))
-        for receipt in Receipt.objects.filter(Q(code=code) | Q(number=typed)).select_related("member"):
-            yield member_page(receipt.member) if receipt.member else (row_of(receipt), f"Receipt {receipt.code}")
+        code = canonical_code("".join(typed.split()))  # None, of what is no code, would find all that have none
+        named = Q(number=typed) | Q(code=code) if code else Q(number=typed)
+        for receipt in Receipt.objects.filter(named).select_related("member"):
+            yield member_page(receipt.member) if receipt.member else (row_of(receipt), f"Receipt {receipt}")
 
 
 def member_page(person: CustomUser) -> tuple[str, str]:

@@ -73,6 +73,13 @@ def test_a_code_and_a_receipt_number_lead_to_whose_money_it_is(as_desk, member, 
     assert find(as_desk, typed) == page_of(member)
 
 
+def test_what_is_no_code_does_not_find_the_receipts_that_have_none(as_desk, member):
+    receipt_of(member, number="2026-000017")
+    receipt_of(UserFactory(), number="2026-000018")
+
+    assert find(as_desk, "2026-000017") == page_of(member)
+
+
 def test_the_code_of_money_without_an_owner_leads_to_its_receipt(as_desk):
     receipt = receipt_of(code="TKN1AB2C3D")
 
