@@ -106,6 +106,13 @@ class Receipt(models.Model):
         indexes = [
             models.Index(fields=["member", "-paid_at"], name="receipt_by_member"),
             models.Index(fields=["-paid_at", "-id"], name="receipt_newest_first"),
+            # What came on a day, week or month is summed from this alone, however many receipts there are.
+            models.Index(
+                fields=["paid_at"],
+                include=["channel", "amount", "amount_refunded"],
+                condition=Q(reversed_at__isnull=True),
+                name="receipt_live_sums",
+            ),
         ]
 
     def __str__(self):
