@@ -171,13 +171,6 @@ def show_members(request) -> TemplateResponse:
 
 def memberships(at: datetime) -> Panel:
     """Return how many members have a period that is so today."""
-    today = business_day(at)
-    running = Subscription.objects.with_status(today).running_on(today)
-    by_status = running.order_by().values("status").annotate(members=Count("member", distinct=True))
-    counts = {row["status"]: row["members"] for row in by_status}
-    for standing in ("grace", "lapsed", "due"):
-        rows = Subscription.objects.standing(standing, today).order_by()
-        counts[standing] = rows.values("member").distinct().count()
     labels = {
         "active": "Active",
         "grace": "In grace",
@@ -188,7 +181,15 @@ def memberships(at: datetime) -> Panel:
     return Panel(
         MEMBERS,
         [
-            Figure(label, counts.get(standing, 0), rows_of(Subscription, standing=standing))
+            Figure(
+                label,
+                Subscription.objects.standing(standing, business_day(at))
+                .order_by()
+                .values("member")
+                .distinct()
+                .count(),
+                rows_of(Subscription, standing=standing),
+            )
             for standing, label in labels.items()
         ],
         is_tall=True,

@@ -229,6 +229,18 @@ class Subscription(models.Model):
         indexes = [
             models.Index(fields=["member", "group", "starts_on"], name="subscription_by_member"),
             models.Index(fields=["ends_on"], condition=Q(fact=Fact.GRANTED), name="subscription_by_end"),
+            # What lists ask: the newest of all and of what was never granted, and each status by its dates.
+            models.Index(fields=["-created_at", "-id"], name="subscription_newest_first"),
+            models.Index(
+                fields=["fact", "-created_at", "-id"], condition=~Q(fact=Fact.GRANTED), name="subscription_not_granted"
+            ),
+            models.Index(fields=["starts_on"], condition=Q(fact=Fact.GRANTED), name="subscription_by_start"),
+            models.Index(fields=["grace_days"], condition=Q(fact=Fact.GRANTED), name="subscription_by_grace"),
+            models.Index(
+                fields=["ends_on"],
+                condition=Q(fact=Fact.GRANTED, visits__isnull=False),
+                name="subscription_packs_by_end",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -258,6 +270,7 @@ class Freeze(models.Model):
     objects = FreezeQuerySet.as_manager()
 
     class Meta:
+        indexes = [models.Index(fields=["ends_on"], name="freeze_by_end")]
         constraints = [
             models.CheckConstraint(condition=Q(ends_on__gt=F("starts_on")), name="freeze_lasts_some_days"),
             models.CheckConstraint(
@@ -328,7 +341,7 @@ class Visit(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["member", "-at"], name="visit_by_member"),
-            models.Index(fields=["-at"], name="visit_newest_first"),
+            models.Index(fields=["-at"], include=["decision"], name="visit_newest_first"),
         ]
 
     def __str__(self) -> str:

@@ -5,13 +5,28 @@ from datetime import date, timedelta
 from django.apps import apps
 from django.db import models
 from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Cast, Coalesce
 
 from api.permissions import is_at_least
 from subscriptions.statuses import Status
 
 # Bought, and its money is waited for. Once the payment has expired nobody waits, although late money still grants it.
 WAITS = Q(fact="pending") & ~Q(payment__status="expired")
+
+USED_UP = Q(visits__isnull=False, visits_used__gte=F("visits"))
+NOT_USED_UP = Q(visits__isnull=True) | Q(visits_used__lt=F("visits"))
+LEFT = Q(leaving_at__isnull=False) | Q(cut_on__isnull=False) | USED_UP
+NO_GRACE = LEFT | Q(is_followed=True)
+
+
+def freezes_on(day: date):
+    """Return the freezes that cover the day."""
+    return apps.get_model("subscriptions", "Freeze").objects.covering(day)
+
+
+def closures_on(day: date):
+    """Return the closure of the whole club on the day."""
+    return apps.get_model("subscriptions", "Closure").objects.filter(starts_on__lte=day, ends_on__gt=day)
 
 
 class SubscriptionQuerySet(models.QuerySet):
@@ -37,15 +52,15 @@ class SubscriptionQuerySet(models.QuerySet):
 
     def with_facts(self, today: date):
         """Annotate what status_on needs besides the row: is_frozen, is_followed, visits_used."""
-        freezes = apps.get_model("subscriptions", "Freeze").objects.covering(today)
-        closures = apps.get_model("subscriptions", "Closure").objects.filter(starts_on__lte=today, ends_on__gt=today)
         visits = apps.get_model("subscriptions", "Visit").objects.filter(decision="allow")
         later = self.model.objects.granted().filter(
             member=OuterRef("member"), group=OuterRef("group"), starts_on__gte=OuterRef("ends_on"), starts_on__lte=today
         )
         used = visits.filter(subscription=OuterRef("pk")).order_by().values("subscription").annotate(n=Count("pk"))
-        return self.annotate(
-            is_frozen=Exists(freezes.filter(subscription=OuterRef("pk"))) | Exists(closures),
+        return self.alias(
+            grace_ends_on=ExpressionWrapper(F("ends_on") + F("grace_days"), output_field=models.DateField())
+        ).annotate(
+            is_frozen=Exists(freezes_on(today).filter(subscription=OuterRef("pk"))) | Exists(closures_on(today)),
             is_followed=Exists(later),
             # Counted for packs only: who comes daily for years is never counted.
             visits_used=Case(
@@ -57,38 +72,54 @@ class SubscriptionQuerySet(models.QuerySet):
 
     def with_status(self, today: date):
         """Annotate `status` as `statuses.status_on` computes it, in SQL."""
-        used_up = Q(visits__isnull=False, visits_used__gte=F("visits"))
-        no_grace = Q(is_followed=True) | Q(leaving_at__isnull=False) | Q(cut_on__isnull=False) | used_up
-        grace_ends_on = ExpressionWrapper(F("ends_on") + F("grace_days"), output_field=models.DateField())
-        return (
-            self.with_facts(today)
-            .alias(grace_ends_on=grace_ends_on)
-            .annotate(
-                status=Case(
-                    When(~Q(fact="granted"), then=F("fact")),
-                    When(starts_on__gt=today, then=Value(Status.SCHEDULED)),
-                    When(Q(ends_on__gt=today, is_frozen=True), then=Value(Status.FROZEN)),
-                    When(Q(ends_on__gt=today) & used_up, then=Value(Status.EXHAUSTED)),
-                    When(ends_on__gt=today, then=Value(Status.ACTIVE)),
-                    When(no_grace, then=Value(Status.EXPIRED)),
-                    When(grace_ends_on__gt=today, then=Value(Status.GRACE)),
-                    default=Value(Status.EXPIRED),
-                    output_field=models.CharField(),
-                )
+        return self.with_facts(today).annotate(
+            status=Case(
+                When(~Q(fact="granted"), then=F("fact")),
+                When(starts_on__gt=today, then=Value(Status.SCHEDULED)),
+                When(Q(ends_on__gt=today, is_frozen=True), then=Value(Status.FROZEN)),
+                When(Q(ends_on__gt=today) & USED_UP, then=Value(Status.EXHAUSTED)),
+                When(ends_on__gt=today, then=Value(Status.ACTIVE)),
+                When(NO_GRACE, then=Value(Status.EXPIRED)),
+                When(grace_ends_on__gt=today, then=Value(Status.GRACE)),
+                default=Value(Status.EXPIRED),
+                output_field=models.CharField(),
             )
         )
 
     def having_status(self, status: str, today: date):
-        """Return the rows of with_status that have this status, looking only where the dates allow it."""
-        if status in (Status.ACTIVE, Status.FROZEN, Status.EXHAUSTED):
-            where = Q(fact="granted", starts_on__lte=today, ends_on__gt=today)
-        elif status == Status.SCHEDULED:
-            where = Q(fact="granted", starts_on__gt=today)
-        elif status in (Status.GRACE, Status.EXPIRED):
-            where = Q(fact="granted", ends_on__lte=today)
-        else:
-            where = Q(fact=status)
-        return self.filter(where, status=status)
+        """Return the rows of with_status that have this status, by conditions that indexes answer.
+
+        Nothing is computed of rows whose dates rule the status out: a page costs as much in a club of any age.
+        """
+        running, ended = (
+            Q(fact="granted", starts_on__lte=today, ends_on__gt=today),
+            Q(fact="granted", ends_on__lte=today),
+        )
+        match status:
+            case Status.SCHEDULED:
+                return self.filter(fact="granted", starts_on__gt=today)
+            case Status.FROZEN:
+                # Asked beforehand: who is frozen alone would be no narrow question if the whole club might be.
+                if closures_on(today).exists():
+                    return self.filter(running)
+                return self.filter(running, pk__in=freezes_on(today).values("subscription"))
+            case Status.EXHAUSTED:
+                return self.filter(running, USED_UP, is_frozen=False)
+            case Status.ACTIVE:
+                return self.filter(running, NOT_USED_UP, is_frozen=False)
+            case Status.GRACE:
+                return self.filter(ended, ends_on__gt=self._longest_grace_before(today)).filter(
+                    NOT_USED_UP, grace_ends_on__gt=today, is_followed=False, leaving_at=None, cut_on=None
+                )
+            case Status.EXPIRED:
+                return self.filter(ended).filter(Q(grace_ends_on__lte=today) | NO_GRACE)
+            case _:
+                return self.filter(fact=status)
+
+    def _longest_grace_before(self, today: date):
+        """Return the last day that is over for good: what ended by then has no grace left, however long any has."""
+        longest = self.model.objects.granted().order_by("-grace_days").values("grace_days")[:1]
+        return ExpressionWrapper(Cast(Value(today), models.DateField()) - Subquery(longest), models.DateField())
 
     def standing(self, standing: str, today: date):
         """Return the periods that are so today, for staff who look after renewals.
@@ -102,21 +133,11 @@ class SubscriptionQuerySet(models.QuerySet):
         if standing == "due":
             soon = today + timedelta(days=7)
             return self.running_on(today).filter(~Exists(later), ends_on__lte=soon, leaving_at__isnull=True)
-        if standing not in ("lapsed", Status.GRACE):
-            return self.with_status(today).having_status(standing, today)
-        # As with_status has it, but asked in the order of what is cheap: nearly all that ended was followed.
-        used_up = Q(visits__isnull=False, visits_used__gte=F("visits"))
-        no_grace = Q(leaving_at__isnull=False) | Q(cut_on__isnull=False) | used_up
-        ended = (
-            self.with_facts(today)
-            .alias(grace_ends_on=ExpressionWrapper(F("ends_on") + F("grace_days"), output_field=models.DateField()))
-            .granted()
-            .filter(ends_on__lte=today)
-        )
-        if standing == Status.GRACE:
-            return ended.filter(~no_grace, grace_ends_on__gt=today, is_followed=False)
-        recent = today - timedelta(days=30)
-        return ended.filter(Q(grace_ends_on__lte=today) | no_grace, ~Exists(later), ends_on__gt=recent)
+        if standing != "lapsed":
+            return self.with_facts(today).having_status(standing, today)
+        # Expired; that none followed is asked once, of whatever begins when.
+        ended = self.with_facts(today).granted().filter(ends_on__lte=today, ends_on__gt=today - timedelta(days=30))
+        return ended.filter(Q(grace_ends_on__lte=today) | LEFT, ~Exists(later))
 
     def first_of_members(self):
         """Return each member's first granted period: when they joined."""
@@ -156,4 +177,5 @@ class FreezeQuerySet(models.QuerySet):
         return self.annotate(until=Coalesce("ended_early_on", "ends_on"))
 
     def covering(self, day: date):
-        return self.with_last_day().filter(starts_on__lte=day, until__gt=day)
+        """Return those that cover the day; none lasts longer than was asked for, which has an index."""
+        return self.with_last_day().filter(starts_on__lte=day, ends_on__gt=day, until__gt=day)

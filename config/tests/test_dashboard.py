@@ -276,7 +276,7 @@ def test_the_first_page_asks_for_the_members_once_it_stands(client, periods):
 
     assert 'hx-get="/admin/members-today/"' in page
     assert [figure.value for figure in panel.context["panel"].figures] == [2, 1, 1, 1, 1]
-    assert len(asked) == 7  # the session, who asks, their second factor; who runs, and three more standings
+    assert len(asked) == 9  # the session, who asks, their second factor; five standings, and whether the club is closed
 
 
 @pytest.mark.parametrize(("role", "status"), [("Trainer", 200), ("Member", 302)])

@@ -7,8 +7,10 @@ from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
+from config.dashboard import takings
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
+from subscriptions.models import Subscription
 from subscriptions.periods import business_day
 from subscriptions.tests.factories import PlanFactory, granted, pending
 
@@ -79,3 +81,46 @@ def test_the_gate():
 
     assert answer.json()["data"]["decision"] == "allow"
     assert whole_tables_read(captured) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "index"),
+    [
+        ("pending", "subscription_not_granted"),
+        ("cancelled", "subscription_not_granted"),
+        ("revoked", "subscription_not_granted"),
+        ("scheduled", "subscription_"),
+        ("active", "subscription_"),
+        ("frozen", "freeze_by_end"),
+        ("exhausted", "subscription_packs_by_end"),
+        ("grace", "subscription_by_grace"),
+        ("expired", "subscription_"),
+    ],
+)
+def test_the_periods_of_one_status_are_found_by_an_index_and_no_status_is_computed(status, index):
+    today = business_day(timezone.now())
+    found = Subscription.objects.with_status(today).having_status(status, today).order_by().values("pk")
+
+    with connection.cursor() as cursor:
+        # In an empty table the index of this constraint costs the least of all, and answers none of these.
+        cursor.execute("ALTER TABLE subscriptions_subscription DROP CONSTRAINT subscription_periods_do_not_overlap")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = found.explain()
+
+    assert index in plan
+    assert "Seq Scan on subscriptions_subscription" not in plan
+    assert "'grace'" not in str(found.query)
+
+
+def test_takings_are_summed_from_an_index_alone():
+    now = timezone.now()
+
+    with CaptureQueriesContext(connection) as captured:
+        list(takings(now))
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN {captured[0]['sql']}")
+        plan = " ".join(line for (line,) in cursor.fetchall())
+
+    assert len(captured) == 1
+    assert "Index Only Scan using receipt_live_sums" in plan
