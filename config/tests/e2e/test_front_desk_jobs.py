@@ -239,6 +239,33 @@ def test_10_a_lost_phone(staff, member):
     member.expect_complaints_of_refusals_only()
 
 
+def test_a_receipt_typed_by_mistake_is_voided_by_a_second_person(staff):
+    clerk, manager = staff("reception"), staff("manager")
+    open_drawer(clerk)
+    add_member(clerk, "Peter")
+    clerk.do("Sell a plan", "Off-peak month is sold", plan="^Off-peak", phone_number="")
+    clerk.do("Take cash", re.compile("KES 1,800 taken: receipt 20"), amount="1800")
+    told = clerk.page.get_by_text(re.compile("KES 1,800 taken: receipt 20")).first.inner_text()
+    number = re.search(r"receipt (\d{4}-\d+)", told)[1]
+    confirm = f"Confirm the void of receipt {number}"
+
+    clerk.page.get_by_role("link", name="Cash desk").click()
+    clerk.page.get_by_role("link", name=f"Ask to void receipt {number}").click()
+    stands = f"Receipt {number} stands until a second person confirms its void."
+    clerk.do("Ask to void a receipt", stands, reason="Typed twice")
+    expect(clerk.page.get_by_role("button", name=f"Take back the void of receipt {number}")).to_be_visible()
+    expect(clerk.page.get_by_role("button", name=confirm)).to_have_count(0)
+    manager.open("cash-desk/")
+    expect(manager.page.get_by_role("button", name=confirm)).to_be_visible()
+    picture(manager, "void")
+    manager.page.get_by_role("button", name=confirm).click()
+
+    manager.expect_said(f"Receipt {number} is void.")
+    manager.find(number)
+    expect(manager.page.get_by_text("reversed", exact=True).first).to_be_visible()
+    expect(manager.page.get_by_text("active", exact=True)).to_have_count(0)
+
+
 def test_the_member_page_and_the_cash_desk_fit_a_phone(staff):
     clerk = staff("reception", viewport=MOBILE, has_touch=True)
     add_member(clerk, "Esther")
