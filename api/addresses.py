@@ -12,18 +12,22 @@ def client_address(request) -> str | None:
     choose what we believe. None when the server itself tells none.
     """
     hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    address = request.META.get("REMOTE_ADDR") or None
+    address = _plain(request.META.get("REMOTE_ADDR", ""))
     while address and hops and _is_proxy(address):
-        hop = hops.pop()
-        try:
-            address = str(ip_address(hop))
-        except ValueError:
+        hop = _plain(hops.pop())
+        if hop is None:
             break
+        address = hop
     return address
 
 
-def _is_proxy(address: str) -> bool:
+def _plain(address: str) -> str | None:
+    """Return an address without the interface that a link-local one names (fe80::1%eth0); None if it is none."""
     try:
-        return any(ip_address(address) in ip_network(network) for network in settings.TRUSTED_PROXIES)
+        return str(ip_address(address.partition("%")[0]))
     except ValueError:
-        return False
+        return None
+
+
+def _is_proxy(address: str) -> bool:
+    return any(ip_address(address) in ip_network(network) for network in settings.TRUSTED_PROXIES)

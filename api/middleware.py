@@ -1,5 +1,7 @@
 """What every request passes: a request id, and headers that keep answers private."""
 
+from django.core.signals import request_finished
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
@@ -29,13 +31,16 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request_id = request_ids.from_header(request.headers.get("X-Request-ID"))
-        token = request_ids.current.set(request_id)
-        try:
-            response = self.get_response(request)
-        finally:
-            request_ids.current.reset(token)
+        request_ids.current.set(request_id)
+        response = self.get_response(request)
         response["X-Request-ID"] = request_id
         return response
+
+
+@receiver(request_finished, dispatch_uid="api.forget_request_id")
+def forget_request_id(sender, **kwargs) -> None:
+    """Begin anew when the answer is sent: until then Django logs refusals, and a long answer is still being made."""
+    request_ids.current.set("")
 
 
 class PlainRequestMiddleware:

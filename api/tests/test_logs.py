@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from api import request_ids
 from api.logs import JsonFormatter, PlainFormatter, without_secrets
 
 
@@ -47,3 +48,18 @@ def test_a_json_line_is_one_line():
 
     assert "\n" not in line
     assert json.loads(line)["message"] == "one\ntwo"
+
+
+def test_the_line_of_a_refusal_names_its_request(client):
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(json.loads(JsonFormatter().format(record)))
+    logging.getLogger("django.request").addHandler(handler)
+
+    answer = client.get("/api/v1/nowhere/", headers={"X-Request-ID": "asked-for-by-a-test"})
+    logging.getLogger("django.request").removeHandler(handler)
+
+    assert [(line["message"], line["request_id"]) for line in lines] == [
+        ("Not Found: /api/v1/nowhere/", answer.headers["X-Request-ID"])
+    ]
+    assert request_ids.current.get() == ""
