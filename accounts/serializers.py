@@ -8,6 +8,7 @@ from rest_framework import serializers
 from accounts.backends import could_be_an_address
 from accounts.models import LoginSession, SecurityEvent
 from accounts.pictures import LARGEST_FILE
+from accounts.services import factors
 from api import phones
 from api.roles import sees_phones
 from api.serializers import ModelSerializer
@@ -116,7 +117,11 @@ class MeSerializer(UserSerializer):
     """One's own profile: what opens doors (e-mail, phone, role, password) is changed elsewhere."""
 
     class Meta(UserSerializer.Meta):
-        fields = [*[name for name in UserSerializer.Meta.fields if name != "password"], "member_number"]
+        fields = [
+            *[name for name in UserSerializer.Meta.fields if name != "password"],
+            "member_number",
+            "has_second_factor",
+        ]
         read_only_fields = [
             "id",
             "username",
@@ -131,6 +136,12 @@ class MeSerializer(UserSerializer):
     phone_number = serializers.CharField(read_only=True, allow_null=True)
     email = serializers.EmailField(read_only=True, allow_null=True)
     password = None
+    has_second_factor = serializers.SerializerMethodField(help_text="Whether log-ins ask for one.")
+
+    def get_has_second_factor(self, user) -> bool:
+        """Ask the session, which has proved it if the person has one; the admin's own does not tell."""
+        session = self.context.get("session") or self.context["request"].auth
+        return session.has_second_factor if session else factors.has_second_factor(user)
 
 
 class RegisterSerializer(serializers.Serializer):

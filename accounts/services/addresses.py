@@ -5,9 +5,8 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
-from accounts.services import audit, codes, notices, sessions
+from accounts.services import audit, codes, factors, notices, people, sessions
 from accounts.services.audit import Caller
-from accounts.services.people import AlreadyTaken
 from api import throttling
 
 CHANGES_PER_PERSON, CHANGES_WINDOW = 10, 60 * 60  # seconds
@@ -21,7 +20,7 @@ CHANGED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGED, CodePurpose.PHONE: Notic
 def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, caller: Caller, now: datetime) -> None:
     """Send a code to the new address and a notice to the old one.
 
-    Answered alike when the address is somebody else's: they get no code, and the asker learns nothing.
+    Answered alike when the address is proved to be somebody else's: they get no code, and the asker learns nothing.
 
     :raises TooMany: too many changes asked by one person, or codes to one address
     """
@@ -29,7 +28,8 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, call
     field = FIELDS[purpose]
     with transaction.atomic():
         codes.end_open(user=user, purpose=purpose, now=now)
-        if CustomUser.objects.filter(**{f"{field}__iexact": address}).exclude(pk=user.pk).exists():
+        theirs = {f"{field}__iexact": address, f"{user.PROOFS[field]}__isnull": False}
+        if CustomUser.objects.filter(**theirs).exclude(pk=user.pk).exists():
             codes.count_send(address, now)
             outcome = "refused"
         else:
@@ -45,20 +45,19 @@ def confirm_change(
     """Put the new address in place of the old one; the person's other sessions and open codes end.
 
     :raises InvalidOrExpiredKey: whatever is wrong with the code
-    :raises AlreadyTaken: somebody else was given the address since the code was sent
+    :raises AlreadyTaken: somebody else has proved the address since the code was sent
+    :raises SessionRevoked: the session has ended since the request began
     """
     used = codes.redeem(user=session.user, purpose=purpose, code=code, now=now)
     field = FIELDS[purpose]
     with transaction.atomic():
-        user = CustomUser.objects.get(pk=used.user_id)
+        user = factors.lock(used.user_id)
+        sessions.hold(session)
         told_at = user.proved(field) or user.proved_address
-        setattr(user, field, used.address)
-        setattr(user, user.PROOFS[field], now)
         try:
-            with transaction.atomic():
-                user.save(update_fields=[field, user.PROOFS[field]])
+            people.prove(user, field, used.address, now=now)
         except IntegrityError as error:
-            raise AlreadyTaken from error
+            raise people.AlreadyTaken from error
         # A code on its way to the old address must not open the account again.
         codes.end_open(user=user, now=now)
         sessions.revoke_all(user=user, reason=f"{field}_changed", caller=caller, now=now, keep=session.pk)

@@ -51,9 +51,12 @@ def confirm(*, user: CustomUser, session: LoginSession | None, code: str, caller
     :raises NotEnrolled: nothing was begun
     :raises CodeNotRight: the code is wrong
     :raises TooMany: earlier wrong codes make this one wait
+    :raises SessionRevoked: the session has ended since the request began
     """
     with transaction.atomic():
         factors.lock(user.pk)
+        if session:
+            sessions.hold(session)
         begun = Authenticator.objects.filter(user=user, confirmed=False)
         if not begun.exists():
             raise NotEnrolled
@@ -75,8 +78,13 @@ def remove(
     now: datetime,
     actor: CustomUser | None = None,
 ) -> None:
-    """Turn the second factor off and forget its recovery codes; the person's other sessions end. Twice is harmless."""
+    """Turn the second factor off and forget its recovery codes; the person's other sessions end. Twice is harmless.
+
+    :raises SessionRevoked: the session has ended since the request began
+    """
     factors.lock(user.pk)
+    if session:
+        sessions.hold(session)
     had_one = factors.has_second_factor(user)
     Authenticator.objects.filter(user=user).delete()
     StaticDevice.objects.filter(user=user).delete()

@@ -1,12 +1,13 @@
 """Registering, confirming addresses, changing passwords, and people added by staff."""
 
+from contextlib import suppress
 from copy import copy
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
 from accounts.backends import find
-from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind, Role
+from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind, OneTimeCode, Role
 from accounts.services import audit, codes, factors, notices, sessions
 from accounts.services.audit import Caller
 from api import throttling
@@ -46,24 +47,63 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
     """
     throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW, now)
     address = phone_number or email
-    try:
-        with transaction.atomic():
-            user = CustomUser.objects.create_member(
-                email=email, phone_number=phone_number, password=password, consented_at=now, **profile
-            )
+    known = claimant(address)
+    if known is None:
+        said = {"email": email, "phone_number": phone_number}
+        # What somebody else has is theirs until it is proved: by the code, or later by a change of address.
+        kept = {field: value for field, value in said.items() if value and not is_held(field, value)}
+        with suppress(IntegrityError), transaction.atomic():
+            user = CustomUser.objects.create_member(password=password, consented_at=now, **kept, **profile)
             codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
-    except IntegrityError:
-        known = find(address)
-        if known:
-            with transaction.atomic():
-                known = factors.lock(known.pk)  # so that nobody proves it meanwhile
-                if is_unproved_registration(known):
-                    # Nobody has proved this address yet: whoever registers last sets the password the code will need.
-                    known.set_password(password)
-                    known.save(update_fields=["password"])
-        audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
-        resend(identifier=address, caller=caller, now=now)
+            return
+        known = claimant(address)  # somebody was quicker
+    if known:
+        with transaction.atomic():
+            known = factors.lock(known.pk)  # so that nobody proves it meanwhile
+            # Nobody has proved this address yet: whoever registers last sets the password the code will need.
+            whose = known if is_unproved_registration(known) else CustomUser()  # hashed alike: time must not tell
+            whose.set_password(password)
+            if whose is known:
+                known.save(update_fields=["password"])
+    audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
+    resend(identifier=address, caller=caller, now=now)
+
+
+def is_held(field: str, address: str) -> bool:
+    """Say whether an e-mail address or phone number stands with anybody, proved or not."""
+    return CustomUser.objects.filter(**{f"{field}__iexact": address}).exists()
+
+
+def claimant(identifier: str) -> CustomUser | None:
+    """Return who is to prove the address, or has: one who only said that it is theirs stands in nobody's way."""
+    person = find(identifier)
+    field = "email" if "@" in identifier else "phone_number"
+    if person is None or not person.is_verified or not getattr(person, field) or person.proved(field):
+        return person
+    asked = OneTimeCode.objects.filter(
+        purpose=CodePurpose.VERIFY,
+        address__iexact=getattr(person, field),
+        user__email_verified_at=None,
+        user__phone_verified_at=None,
+    )
+    newest = asked.select_related("user").order_by("-created_at").first()
+    return newest and newest.user
+
+
+def prove(user: CustomUser, field: str, address: str, *, now: datetime) -> None:
+    """Make an address the person's, proved; whoever only said that it was theirs has it no more.
+
+    :raises IntegrityError: somebody else has proved it
+    """
+    with transaction.atomic():
+        said = CustomUser.objects.filter(**{f"{field}__iexact": address, user.PROOFS[field]: None}).exclude(pk=user.pk)
+        for other in said:
+            audit.record("address_lost", user=other, caller=Caller(), now=now, channel=field)
+        said.update(**{field: None})
+        setattr(user, field, address)
+        setattr(user, user.PROOFS[field], now)
+        user.save(update_fields=[field, user.PROOFS[field]])
 
 
 def is_unproved_registration(person: CustomUser) -> bool:
@@ -81,12 +121,14 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
     :raises TooMany: too many codes to one address, or asked for from one place
     """
     throttling.count(f"codes:{caller.ip}", CODES_PER_CALLER, CODES_WINDOW, now)
-    user = find(identifier)
-    if user is None or user.is_verified:
+    user = claimant(identifier)
+    asked = user and user.codes.filter(purpose=CodePurpose.VERIFY).order_by("-created_at").first()
+    address = user and (user.phone_number or user.email or (asked and asked.address))
+    if not address or user.is_verified:
         codes.count_send(identifier, now)
         return
     with transaction.atomic():
-        codes.request(user=user, purpose=CodePurpose.VERIFY, address=user.phone_number or user.email, now=now)
+        codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
 
 
 def verify(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> None:
@@ -98,19 +140,22 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
     :raises TooMany: too many tries from one place
     """
     throttling.count(f"verify:{caller.ip}", VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW, now)
-    user = find(identifier)
+    user = claimant(identifier)
     if user is None:
         CustomUser().set_password(password)  # as long as checking one takes
         raise codes.InvalidOrExpiredKey
     if not user.check_password(password):
         raise codes.InvalidOrExpiredKey
     used = codes.redeem(user=user, purpose=CodePurpose.VERIFY, code=code, now=now)
-    field = "email_verified_at" if "@" in used.address else "phone_verified_at"
+    field = "email" if "@" in used.address else "phone_number"
     with transaction.atomic():
         # Hashing takes a while: who has registered the address again meanwhile has a password that proved nothing.
         if factors.lock(user.pk).password != user.password:
             raise codes.InvalidOrExpiredKey
-        CustomUser.objects.filter(pk=user.pk).update(**{field: now})
+        try:
+            prove(user, field, used.address, now=now)
+        except IntegrityError as error:
+            raise codes.InvalidOrExpiredKey from error
         audit.record("address_verified", user=user, caller=caller, now=now, channel=field.split("_")[0])
 
 

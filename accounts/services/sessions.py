@@ -92,8 +92,10 @@ def log_in(
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
         raise NotVerified
     with transaction.atomic():
-        # Hashing takes a while: a password that was changed meanwhile, which ended all sessions, opens none.
-        if factors.lock(user.pk).password != user.password:
+        # Hashing takes a while: a password that was changed meanwhile, which ended all sessions, opens none, nor does
+        # who was deactivated.
+        found = factors.lock(user.pk)
+        if found.password != user.password or not found.is_active:
             raise InvalidCredentials
         if factors.has_second_factor(user):
             return factors.challenge(user=user, remember=remember, now=now)
@@ -202,6 +204,8 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
     if ended := revoke(LoginSession.objects.filter(pk__in=surplus), reason="too_many", now=now):
         audit.record("session_revoked", user=user, caller=caller, now=now, reason="too_many", count=ended)
     audit.record("login", user=user, caller=caller, now=now, session_id=session.pk)
+    user.last_login = now  # shown in the admin; Django's own log-in, which we do not use here, writes it too
+    user.save(update_fields=["last_login"])
     return tokens_for(session, now=now)
 
 
@@ -294,6 +298,15 @@ def revoke_all(
     ended = revoke(live_sessions(user, now).exclude(pk=keep), reason=reason, now=now)
     audit.record("sessions_revoked", user=user, actor=actor, caller=caller, now=now, reason=reason, count=ended)
     return ended
+
+
+def hold(session: LoginSession) -> None:
+    """Let nobody end the session before the caller's transaction is over.
+
+    :raises SessionRevoked: it has ended since the request began
+    """
+    if not LoginSession.objects.select_for_update().filter(pk=session.pk, revoked_at__isnull=True).exists():
+        raise SessionRevoked
 
 
 def revoke_one(*, user: CustomUser, session_id: UUID, caller: Caller, now: datetime) -> None:

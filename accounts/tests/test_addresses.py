@@ -10,8 +10,10 @@ from django.db import connection
 from accounts.models import CodePurpose, CustomUser, LoginSession, Notice, OneTimeCode, SecurityEvent
 from accounts.services import addresses, codes
 from accounts.services.audit import Caller
+from accounts.services.people import AlreadyTaken
 from accounts.tests.factories import UserFactory
 from accounts.tests.worker import work
+from api.authentication import SessionRevoked
 from api.clock import now
 from api.tests.clients import browser, signed_in
 
@@ -133,6 +135,34 @@ def test_an_address_that_somebody_took_meanwhile_is_a_conflict():
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "already_taken")
 
 
+def test_an_address_that_somebody_else_has_not_proved_goes_to_who_does():
+    squatter = UserFactory(email="mine@example.com", email_verified_at=None)
+    user = UserFactory()
+    client = signed_in(user)
+    client.post(EMAIL, {"email": "mine@example.com"})
+
+    answer = client.post(f"{EMAIL}confirm/", {"code": code_from_mail("mine@example.com")})
+
+    squatter.refresh_from_db()
+    user.refresh_from_db()
+    assert (answer.status_code, user.email, squatter.email) == (200, "mine@example.com", None)
+
+
+def test_a_session_that_ended_since_the_request_began_confirms_no_change():
+    user = UserFactory()
+    client = signed_in(user)
+    client.post(EMAIL, {"email": "new@example.com"})
+    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+    session = LoginSession.objects.select_related("user").get()
+    client.post(f"{AUTH}logout/")
+
+    with pytest.raises(SessionRevoked):
+        addresses.confirm_change(session=session, purpose=CodePurpose.EMAIL, code="123456", caller=Caller(), now=now())
+
+    user.refresh_from_db()
+    assert user.email != "new@example.com"
+
+
 def test_a_change_ends_the_other_sessions_and_keeps_this_one():
     user = UserFactory()
     other, client = signed_in(user), signed_in(user)
@@ -251,7 +281,7 @@ def test_two_people_who_prove_one_address_at_once_get_it_once():
                 session=session, purpose=CodePurpose.EMAIL, code="123456", caller=Caller(), now=now()
             )
             return "changed"
-        except addresses.AlreadyTaken:
+        except AlreadyTaken:
             return "taken"
         finally:
             connection.close()

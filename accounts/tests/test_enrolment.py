@@ -14,6 +14,7 @@ from accounts.services import enrolment, factors
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of, wrong_code
 from accounts.tests.factories import UserFactory
+from api.authentication import SessionRevoked
 from api.clock import now
 from api.tests.clients import browser, signed_in
 
@@ -93,6 +94,35 @@ def test_turning_it_on_ends_the_other_sessions_and_strengthens_this_one():
     assert error_of(other.get(f"{AUTH}me/")) == (401, "session_revoked")
     assert client.get(f"{AUTH}me/").status_code == 200
     assert LoginSession.objects.get(revoked_at=None).amr == ["pwd", "otp"]
+
+
+def test_one_sees_of_oneself_whether_a_second_factor_is_on():
+    client = signed_in(UserFactory())
+    seen = [client.get(f"{AUTH}me/").json()["data"]["has_second_factor"]]
+
+    device, codes = enrolled(client)
+    seen.append(client.get(f"{AUTH}me/").json()["data"]["has_second_factor"])
+    again = asked_for_a_code(device.user).post(f"{AUTH}mfa/recovery/", {"code": codes[0]})
+    seen.append(again.json()["data"]["user"]["has_second_factor"])
+    client.delete(f"{AUTH}mfa/totp/")
+    seen.append(client.get(f"{AUTH}me/").json()["data"]["has_second_factor"])
+
+    assert seen == [False, True, True, False]
+
+
+@pytest.mark.parametrize("act", ["confirm", "remove"])
+def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(act):
+    user = UserFactory()
+    client = signed_in(user)
+    device = enrolled(client)[0] if act == "remove" else enrolment.begin(user=user, now=now())
+    session = LoginSession.objects.get()
+    client.post(f"{AUTH}logout/")
+    about = {"user": user, "session": session, "caller": Caller(), "now": now()}
+
+    with pytest.raises(SessionRevoked):
+        enrolment.confirm(**about, code=code_of(device)) if act == "confirm" else enrolment.remove(**about)
+
+    assert Authenticator.objects.get().confirmed == (act == "remove")
 
 
 def test_the_code_that_confirmed_logs_nobody_in():

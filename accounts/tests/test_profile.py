@@ -43,6 +43,7 @@ def test_a_profile_shows_who_one_is_and_who_added_one():
             "role": "Receptionist",
         },
         "member_number": user.member_number,
+        "has_second_factor": False,
     }
 
 
@@ -76,9 +77,10 @@ OPENS_DOORS = {
 @pytest.mark.parametrize("field", OPENS_DOORS)
 def test_what_opens_doors_is_not_changed_here(field):
     user = UserFactory(added_by=UserFactory())
+    client = signed_in(user)
     before = CustomUser.objects.filter(pk=user.pk).values().get()
 
-    signed_in(user).patch(ME, {field: OPENS_DOORS[field]})
+    client.patch(ME, {field: OPENS_DOORS[field]})
 
     after = CustomUser.objects.filter(pk=user.pk).values().get()
     assert after == before

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts.models import (
     Authenticator,
@@ -140,6 +140,36 @@ def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(m
 
     assert LoginSession.objects.filter(revoked_at=None).count() == 1  # that of who changed it
     assert not PendingLogin.objects.filter(used_at=None).exists()
+
+
+def test_who_is_deactivated_while_the_password_is_checked_gets_no_session(monkeypatch):
+    user = UserFactory()
+    others = while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(is_active=False))
+
+    with pytest.raises(sessions.InvalidCredentials):
+        sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
+
+    others[0].join()
+    assert not LoginSession.objects.exists()
+
+
+def test_a_session_that_confirms_a_change_is_not_ended_before_the_change_is_made():
+    session = logged_in().session
+    ended = threading.Thread(
+        target=lambda: (
+            sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now()),
+            connection.close(),
+        )
+    )
+
+    with transaction.atomic():
+        sessions.hold(session)
+        ended.start()
+        ended.join(timeout=0.3)
+        assert ended.is_alive()
+    ended.join()
+
+    assert LoginSession.objects.get().revoked_at is not None
 
 
 def change_password(session):

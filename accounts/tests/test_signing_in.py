@@ -85,6 +85,108 @@ def test_registering_anothers_address_never_sets_their_password(fields):
     assert person.check_password(PASSWORD)
 
 
+def register(password=PASSWORD, **addresses):
+    body = {"first_name": "A", "last_name": "B", "password": password, "consent": True, **addresses}
+    return browser().post(f"{AUTH}register/", body)
+
+
+def proves(identifier, password=PASSWORD):
+    """Confirm by the code that was sent last, and say with which status."""
+    return (
+        browser()
+        .post(f"{AUTH}verify/", {"identifier": identifier, "password": password, "code": code_in_mail()})
+        .status_code
+    )
+
+
+@pytest.fixture
+def squatter():
+    """Somebody who has proved a phone, and says without proof that an e-mail address is theirs."""
+    return UserFactory(email="asha@example.com", email_verified_at=None)
+
+
+def test_who_proves_an_address_has_it_though_somebody_said_before_that_it_was_theirs(squatter):
+    register(email="Asha@example.com")
+
+    assert proves("asha@example.com") == 200
+
+    squatter.refresh_from_db()
+    owner = CustomUser.objects.get(email="Asha@example.com")
+    assert (squatter.email, owner.email_verified_at is not None) == (None, True)
+    assert (squatter.security_events.get().event, owner.check_password(PASSWORD)) == ("address_lost", True)
+
+
+def test_who_only_registers_an_address_takes_it_from_nobody(squatter):
+    register(email="asha@example.com")
+
+    squatter.refresh_from_db()
+    assert squatter.email == "asha@example.com"
+
+
+def test_registering_a_squatted_address_again_sets_the_password_and_makes_nobody_else(squatter):
+    register(email="asha@example.com", password="the-strangers-own")
+    register(email="asha@example.com")
+
+    assert proves("asha@example.com") == 200
+    assert CustomUser.objects.count() == 2
+
+
+def test_a_code_for_a_squatted_address_is_sent_again_to_who_registered_it(squatter):
+    register(email="asha@example.com")
+
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+
+    sent = codes.OneTimeCode.objects.exclude(user=squatter).filter(address="asha@example.com")
+    assert (sent.count(), codes.OneTimeCode.objects.count()) == (2, 2)
+    assert proves("asha@example.com") == 200
+
+
+def test_an_address_that_is_proved_while_another_code_for_it_is_used_stays_with_who_was_first(squatter, monkeypatch):
+    register(email="asha@example.com")
+    redeem = codes.redeem
+
+    def meanwhile(**about):
+        CustomUser.objects.filter(pk=squatter.pk).update(email_verified_at=now())
+        return redeem(**about)
+
+    monkeypatch.setattr(codes, "redeem", meanwhile)
+
+    assert proves("asha@example.com") == 400
+    assert CustomUser.objects.get(email="asha@example.com") == squatter
+
+
+def test_who_was_sent_a_code_for_an_address_and_has_proved_another_stands_in_nobodys_way(squatter):
+    former = UserFactory()
+    codes.OneTimeCode.objects.create(
+        user=former, purpose="verify", address="asha@example.com", created_at=now(), expires_at=now()
+    )
+
+    register(email="asha@example.com")
+
+    assert proves("asha@example.com") == 200
+
+
+def test_who_has_a_phone_of_their_own_registers_though_the_email_they_give_is_somebodys(texts):
+    owner = UserFactory(email="asha@example.com")
+
+    register(email="asha@example.com", phone_number="254711111111")
+
+    person = CustomUser.objects.exclude(pk=owner.pk).get()
+    assert (person.phone_number, person.email) == ("254711111111", None)
+    codes.deliver(code_id=codes.OneTimeCode.objects.get().pk, now=now())
+    code = texts[-1][1].split()[0]
+    proof = {"identifier": "0711111111", "password": PASSWORD, "code": code}
+    assert browser().post(f"{AUTH}verify/", proof).status_code == 200
+
+
+def test_asking_again_for_a_code_of_who_has_no_address_is_answered_alike():
+    person = UserFactory(email=None, phone_number=None, email_verified_at=None, phone_verified_at=None)
+
+    answer = browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
+
+    assert (answer.status_code, answer.json()["data"]) == (202, None)
+
+
 def test_login_sets_both_cookies_and_no_token_in_the_body():
     client = browser()
     user = UserFactory()
@@ -175,6 +277,19 @@ def test_deactivation_bites_on_the_next_request():
     CustomUser.objects.filter(pk=user.pk).update(is_active=False)
 
     assert client.get(f"{AUTH}me/").status_code == 401
+
+
+def test_logging_in_is_shown_to_staff_as_the_last_time_and_refreshing_is_not():
+    user = UserFactory()
+    before = now()
+    client = signed_in(user)
+    user.refresh_from_db()
+    logged_in_at = user.last_login
+
+    client.post(f"{AUTH}refresh/")
+
+    user.refresh_from_db()
+    assert before <= logged_in_at == user.last_login
 
 
 def test_me_costs_one_statement(django_assert_num_queries):

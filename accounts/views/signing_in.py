@@ -53,7 +53,8 @@ def signed_in(request, tokens: sessions.Tokens, body: dict, *, at) -> Response:
 
 def logged_in(request, tokens: sessions.Tokens, *, at) -> Response:
     """Answer a log-in that is complete."""
-    user = serializers.MeSerializer(tokens.session.user, context={"request": request}).data
+    context = {"request": request, "session": tokens.session}
+    user = serializers.MeSerializer(tokens.session.user, context=context).data
     return signed_in(request, tokens, {"user": user}, at=at)
 
 

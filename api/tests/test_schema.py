@@ -124,7 +124,7 @@ ME = "/api/v1/auth/me/"
 PERSON = {
     "id": 1, "username": "asha", "first_name": "Asha", "last_name": "Otieno", "email": None, "role": "Member",
     "dob": None, "profile_picture": None, "phone_number": None, "emergency_contact": "", "added_by": None,
-    "member_number": "1000015",
+    "member_number": "1000015", "has_second_factor": False,
 }  # fmt: skip
 
 
