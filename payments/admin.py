@@ -236,7 +236,6 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
     list_display = [
         "created_at",
-        "reason",
         "detail",
         "status",
         "money_in_words",

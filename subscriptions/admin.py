@@ -1,6 +1,6 @@
 """Memberships in the admin: plans are edited here, what was sold is only read."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from django.contrib import admin
 
@@ -9,6 +9,12 @@ from api.clock import now
 from api.exports import Column
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
 from subscriptions.periods import business_day, months_after
+
+
+@admin.display(description="last day")
+def last_day(row):
+    """The day before the row's `ends_on`, as people say until when something lasts."""
+    return row.ends_on and row.ends_on - timedelta(days=1)
 
 
 @admin.register(PlanGroup)
@@ -73,7 +79,7 @@ class RenewalFilter(admin.SimpleListFilter):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
-    list_display = ["member", "plan", "fact", "starts_on", "ends_on", "payment"]
+    list_display = ["member", "plan", "fact", "starts_on", last_day, "payment"]
     list_filter = [StandingFilter, "fact", "group", "plan", JoinedFilter, RenewalFilter]
     linked_by = ["starts_on", "ends_on"]
     list_select_related = ["member", "plan", "payment"]
@@ -95,7 +101,7 @@ class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
 
 @admin.register(Freeze)
 class FreezeAdmin(ReadOnlyAdmin):
-    list_display = ["member", "plan", "starts_on", "ends_on", "ended_early_on", "kind", "requested_by"]
+    list_display = ["member", "plan", "starts_on", last_day, "ended_early_on", "kind", "requested_by"]
     list_select_related = ["subscription__member", "subscription__plan", "requested_by"]
 
     @admin.display(description="member")
@@ -109,7 +115,7 @@ class FreezeAdmin(ReadOnlyAdmin):
 
 @admin.register(Closure)
 class ClosureAdmin(ReadOnlyAdmin):
-    list_display = ["starts_on", "ends_on", "reason", "made_by"]
+    list_display = ["starts_on", last_day, "reason", "made_by"]
     list_select_related = ["made_by"]
 
 

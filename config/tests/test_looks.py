@@ -13,6 +13,7 @@ from django.utils.timezone import localtime
 from accounts.tests.factories import UserFactory
 from config.tests.test_admin_lists import one_of_everything
 from payments.models import ReviewItem
+from subscriptions.tests.factories import granted
 
 READABLE = 4.5  # WCAG 2.2, 1.4.3: text on what it stands on
 SEEN = 3  # 1.4.11: what shows where the keyboard is
@@ -108,6 +109,16 @@ def test_the_one_link_of_a_row_of_the_inbox_leads_to_its_item(as_owner):
     table = page[page.index('id="result_list"') : page.rindex("</table>")]
     links = re.findall(r'<a href="([^"?]+)', table[table.index("<tbody") :])
     assert links == [reverse("admin:payments_reviewitem_change", args=[ReviewItem.objects.get().pk])]
+
+
+@pytest.mark.django_db
+def test_a_period_is_shown_with_its_last_day_as_members_are_told_it(as_owner):
+    granted()  # 2 November to 1 December
+
+    page = as_owner.get(reverse("admin:subscriptions_subscription_changelist"), secure=True).content.decode()
+
+    assert "1 Dec 2026</td>" in " ".join(page.split())
+    assert "2 Dec 2026" not in page
 
 
 @pytest.mark.django_db
