@@ -97,7 +97,7 @@ def test_what_was_given_has_no_value_to_carry(gold, silver):
         now=NOON,
     )
 
-    assert upgrade(gift, gold).value_carried == 0
+    assert upgrade(gift, gold, on=TODAY).value_carried == 0
 
 
 def test_the_same_key_gives_once(silver):
