@@ -21,12 +21,7 @@ from subscriptions.models import Decision, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
 
 # Vouchers and credit notes are no money.
-MONEY = {
-    Channel.MPESA_STK: "M-Pesa prompt",
-    Channel.MPESA_C2B: "M-Pesa paybill",
-    Channel.CASH: "Cash",
-    Channel.BANK: "Bank",
-}
+MONEY = {each: str(each.label) for each in (Channel.MPESA_STK, Channel.MPESA_C2B, Channel.CASH, Channel.BANK)}
 SEES_TAKINGS = "Manager"
 MEMBERS = "Members"
 ENDINGS = 8  # the list behind shows all

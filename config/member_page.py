@@ -23,12 +23,12 @@ from api.errors import DomainError
 from api.permissions import is_at_least
 from api.phones import masked
 from api.roles import may
-from config.dashboard import MONEY, rows_of
+from config.dashboard import rows_of
 from config.member_acts import ACTS, MemberAct
 from config.member_acts.acts import day, open_payments
 from payments import ledger
 from payments.cash_desk import SENT_BEFORE
-from payments.models import Account, Allocation, Channel, Payment, PaymentStatus, PushStatus, Receipt, StkPush
+from payments.models import Account, Allocation, Payment, PaymentStatus, PushStatus, Receipt, StkPush
 from payments.papers import PAID_BY
 from payments.services import IdempotencyKeyReused
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
@@ -38,7 +38,6 @@ from subscriptions.statuses import Status
 # Of each kind of row, the newest; the lists of the admin show the rest.
 MOST = 30
 SEES_MONEY = "Receptionist"
-CHANNELS = {each.value: str(each.label) for each in Channel} | {each.value: label for each, label in MONEY.items()}
 # The best first: what is said of a group is said of its best period.
 BEST_FIRST = (
     Status.ACTIVE,
@@ -329,7 +328,7 @@ def given_line(given: Allocation) -> Line:
 
 
 def receipt_line(receipt: Receipt) -> Line:
-    named = " ".join(filter(None, [CHANNELS[receipt.channel], receipt.number, receipt.code]))
+    named = " ".join(filter(None, [receipt.get_channel_display(), receipt.number, receipt.code]))
     notes = [
         f"from {receipt.payer_name}" if receipt.payer_name else "",
         f"taken by {person(receipt.recorded_by)}" if receipt.recorded_by else "",

@@ -9,11 +9,11 @@ from payments.models.pushes import StkPush
 
 
 class Channel(models.TextChoices):
-    MPESA_STK = "mpesa_stk"
-    MPESA_C2B = "mpesa_c2b"
+    MPESA_STK = "mpesa_stk", "M-Pesa prompt"
+    MPESA_C2B = "mpesa_c2b", "M-Pesa paybill"
     CASH = "cash"
     BANK = "bank"
-    COMP = "comp"
+    COMP = "comp", "Given"
     CREDIT_NOTE = "credit_note"  # value given back by an upgrade; no money moved
 
 
