@@ -173,19 +173,13 @@ def memberships(at: datetime) -> Panel:
         "lapsed": "Expired within 30 days",
         "due": "To renew within 7 days",
     }
+    periods = [Subscription.objects.standing(standing, business_day(at)) for standing in labels]
+    counts = [each.order_by().values("member").distinct().count() for each in periods]
     return Panel(
         MEMBERS,
         [
-            Figure(
-                label,
-                Subscription.objects.standing(standing, business_day(at))
-                .order_by()
-                .values("member")
-                .distinct()
-                .count(),
-                rows_of(Subscription, standing=standing),
-            )
-            for standing, label in labels.items()
+            Figure(label, count, rows_of(Subscription, standing=standing))
+            for (standing, label), count in zip(labels.items(), counts, strict=True)
         ],
         is_tall=True,
     )

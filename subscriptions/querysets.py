@@ -89,12 +89,10 @@ class SubscriptionQuerySet(models.QuerySet):
     def having_status(self, status: str, today: date):
         """Return the rows of with_status that have this status, by conditions that indexes answer.
 
-        Nothing is computed of rows whose dates rule the status out: a page costs as much in a club of any age.
+        Nothing is computed of rows whose dates rule the status out.
         """
-        running, ended = (
-            Q(fact="granted", starts_on__lte=today, ends_on__gt=today),
-            Q(fact="granted", ends_on__lte=today),
-        )
+        running = Q(fact="granted", starts_on__lte=today, ends_on__gt=today)
+        ended = Q(fact="granted", ends_on__lte=today)
         match status:
             case Status.SCHEDULED:
                 return self.filter(fact="granted", starts_on__gt=today)

@@ -12,6 +12,7 @@ from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
 from subscriptions.models import Subscription
 from subscriptions.periods import business_day
+from subscriptions.statuses import Status
 from subscriptions.tests.factories import PlanFactory, granted, pending
 
 pytestmark = pytest.mark.django_db
@@ -83,33 +84,16 @@ def test_the_gate():
     assert whole_tables_read(captured) == []
 
 
-@pytest.mark.parametrize(
-    ("status", "index"),
-    [
-        ("pending", "subscription_not_granted"),
-        ("cancelled", "subscription_not_granted"),
-        ("revoked", "subscription_not_granted"),
-        ("scheduled", "subscription_"),
-        ("active", "subscription_"),
-        ("frozen", "freeze_by_end"),
-        ("exhausted", "subscription_packs_by_end"),
-        ("grace", "subscription_by_grace"),
-        ("expired", "subscription_"),
-    ],
-)
-def test_the_periods_of_one_status_are_found_by_an_index_and_no_status_is_computed(status, index):
+@pytest.mark.parametrize("status", Status.values)
+def test_the_periods_of_one_status_are_found_by_an_index_and_no_status_is_computed(status):
     today = business_day(timezone.now())
     found = Subscription.objects.with_status(today).having_status(status, today).order_by().values("pk")
 
     with connection.cursor() as cursor:
-        # In an empty table the index of this constraint costs the least of all, and answers none of these.
-        cursor.execute("ALTER TABLE subscriptions_subscription DROP CONSTRAINT subscription_periods_do_not_overlap")
         cursor.execute("SET LOCAL enable_seqscan = off")
-    plan = found.explain()
 
-    assert index in plan
-    assert "Seq Scan on subscriptions_subscription" not in plan
-    assert "'grace'" not in str(found.query)
+    assert "Seq Scan on subscriptions_subscription" not in found.explain()
+    assert "THEN scheduled" not in str(found.query)
 
 
 def test_takings_are_summed_from_an_index_alone():
@@ -118,6 +102,8 @@ def test_takings_are_summed_from_an_index_alone():
     with CaptureQueriesContext(connection) as captured:
         list(takings(now))
     with connection.cursor() as cursor:
+        # Of an empty table every index costs the same.
+        cursor.execute("DROP INDEX receipt_newest_first; DROP INDEX receipt_by_member")
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute(f"EXPLAIN {captured[0]['sql']}")
         plan = " ".join(line for (line,) in cursor.fetchall())
