@@ -23,8 +23,24 @@ async function refusalOf(response: Response): Promise<string | null> {
   return ((await response.clone().json()) as components["schemas"]["Error"]).error.code;
 }
 
+// The last refresh of any tab, also of another soon after: no secret, only another value each time.
+const lastRefresh = () => localStorage.getItem("kilabu-refreshed");
+
+// One call of one tab refreshes; who had to wait for it, or hears of a 401 later, goes on with the new cookies.
+async function refresh(known: string | null, base: string): Promise<void> {
+  const isMine = await navigator.locks.request("kilabu", { ifAvailable: true }, async (lock) => {
+    if (lock === null) return false;
+    if (lastRefresh() !== known) return true;
+    const response = await withSession(new Request(new URL("/api/v1/auth/refresh/", base), { method: "POST" }));
+    if (response.ok) localStorage.setItem("kilabu-refreshed", crypto.randomUUID());
+    return true;
+  });
+  if (!isMine) await navigator.locks.request("kilabu", () => {});
+}
+
 // As docs/api.md says: fetch the CSRF token anew and repeat once; refresh in one tab and repeat once; never in a loop.
 async function withSession(request: Request): Promise<Response> {
+  const known = lastRefresh();
   const again = request.clone();
   const response = await send(request);
   const code = await refusalOf(response);
@@ -33,9 +49,7 @@ async function withSession(request: Request): Promise<Response> {
     return send(again);
   }
   if (code !== "not_authenticated" && code !== "token_expired") return response;
-  const refresh = () => withSession(new Request(new URL("/api/v1/auth/refresh/", request.url), { method: "POST" }));
-  const mine = await navigator.locks.request("kilabu", { ifAvailable: true }, (lock) => (lock ? refresh() : null));
-  if (mine === null) await navigator.locks.request("kilabu", () => {});
+  await refresh(known, request.url);
   return send(again);
 }
 

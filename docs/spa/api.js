@@ -3,7 +3,8 @@
 
 const API = "/api/v1/";
 let csrf = null;
-let refreshedAt = 0; // by this tab
+// The last refresh of any tab, also of another soon after: no secret, only another value each time.
+const lastRefresh = () => localStorage.getItem("kilabu-refreshed");
 
 /** What the server refused. Act on `code`, show `message`; `details` name fields: [{field, code, message}]. */
 export class ApiError extends Error {
@@ -23,12 +24,12 @@ export const answer = /** @type {import("./types").Ask} */ (send);
 export const ask = /** @type {import("./types").Post} */ (async (path, body) => (await sendWithCsrf("POST", path, body)).data);
 
 async function send(method, path, body = undefined) {
-  const askedAt = Date.now();
+  const known = lastRefresh();
   try {
     return await sendWithCsrf(method, path, body);
   } catch (error) {
     if (!["not_authenticated", "token_expired"].includes(error.code)) return loggedOut(error);
-    await refresh(askedAt).catch(loggedOut);
+    await refresh(known).catch(loggedOut);
     return sendWithCsrf(method, path, body).catch(loggedOut); // once, never in a loop
   }
 }
@@ -67,16 +68,16 @@ async function sendWithCsrf(method, path, body = undefined) {
   }
 }
 
-// One call of one tab refreshes; the others wait for it and find the new cookies there.
-async function refresh(askedAt) {
-  if (refreshedAt > askedAt) return;
-  const isDone = await navigator.locks.request("kilabu-refresh", { ifAvailable: true }, async (lock) => {
+// One call of one tab refreshes; who had to wait for it, or hears of a 401 later, goes on with the new cookies.
+async function refresh(known) {
+  const isMine = await navigator.locks.request("kilabu", { ifAvailable: true }, async (lock) => {
     if (lock === null) return false;
+    if (lastRefresh() !== known) return true;
     await sendWithCsrf("POST", "auth/refresh/");
-    refreshedAt = Date.now();
+    localStorage.setItem("kilabu-refreshed", crypto.randomUUID());
     return true;
   });
-  if (!isDone) await navigator.locks.request("kilabu-refresh", () => {});
+  if (!isMine) await navigator.locks.request("kilabu", () => {});
 }
 
 function loggedOut(error) {

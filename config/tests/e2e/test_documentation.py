@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,33 @@ def test_it_finds_the_new_csrf_token_after_another_tab_has_changed_it(member, ki
     ended = kilabu("await k.call('POST', 'auth/logout-all/', {keep_current: true})")
 
     assert ended.keys() == {"revoked"}
+    member.expect_complaints_of_refusals_only()
+
+
+def test_its_tabs_refresh_once_for_all_calls_that_the_end_of_the_access_token_refuses(member, kilabu):
+    other = member.context.new_page()
+    other.goto(f"{member.club.url}/kilabu.js")
+    kilabu(f"k.logIn('{member.number}', '{PASSWORD}')")
+    renewed = refreshes(member)
+    refused = []
+
+    def late(route):
+        """Let the first refusal of a call come after the refresh that the others have asked for."""
+        answer = route.fetch()
+        if answer.status == 401 and not refused:
+            refused.append(answer)
+            time.sleep(1)
+        route.fulfill(response=answer)
+
+    member.context.route("**/payments/", late)
+    member.context.clear_cookies(name=ACCESS)
+    calls = "Promise.all([k.call('GET', 'auth/me/'), k.call('GET', 'auth/sessions/'), k.call('GET', 'payments/')])"
+
+    kilabu(f"void (window.calls = {calls})", other)
+    kilabu(calls)
+    other.evaluate("() => window.calls")
+
+    assert (len(renewed), len(refused)) == (1, 1)
     member.expect_complaints_of_refusals_only()
 
 
