@@ -14,9 +14,10 @@ import { plans } from "./pages/plans.js";
 import { receipts } from "./pages/receipts.js";
 import { reset } from "./pages/reset.js";
 
-// A page gets what follows its name in the address, and a signal that fires when the visitor leaves it.
-const OPEN = { plans, join, login, reset };
-const MEMBERS = { membership, buy, payment, receipts, account, factor };
+// A page gets what follows its name in the address, and a signal that fires when the visitor leaves it. Whoever sends a
+// link chooses the name: without a prototype, "toString" names none.
+const OPEN = { __proto__: null, plans, join, login, reset };
+const MEMBERS = { __proto__: null, membership, buy, payment, receipts, account, factor };
 
 const main = document.querySelector("main");
 const clubName = document.title;

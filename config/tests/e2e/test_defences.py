@@ -64,6 +64,16 @@ def test_the_refresh_cookie_leaves_the_browser_for_its_own_addresses_only(member
     assert {"/api/v1/plans/?page_size=100", "/api/v1/payments/credit/"} <= without
 
 
+@pytest.mark.parametrize("name", ["toString", "constructor", "__proto__", "nothing"])
+def test_a_link_to_a_page_that_is_none_leads_to_the_plans(visitor, name):
+    visitor.page.goto(f"{visitor.club.url}/#login")
+    visitor.expect_heading("Log in")
+
+    visitor.page.goto(f"{visitor.club.url}/#{name}")
+
+    visitor.expect_heading("Strong starts here.")
+
+
 SEND_FORM = """async ([url, body]) => {
   const form = document.createElement("form");
   Object.assign(form, { action: url, method: "post", enctype: "text/plain" });
