@@ -431,8 +431,12 @@ SPECTACULAR_SETTINGS = {
 # --- Jobs ----------------------------------------------------------------------------------------
 
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "jobs"
-# Most jobs wait for Safaricom; each has a thread of its own.
-PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": number("WORKER_CONCURRENCY", 10, least=1, most=100)}
+PROCRASTINATE_WORKER_DEFAULTS = {
+    # Most jobs wait for Safaricom; each has a thread of its own.
+    "concurrency": number("WORKER_CONCURRENCY", 10, least=1, most=100),
+    # Seconds. A new job announces itself; one that waited for another's lock, or whose announcement was lost, does not.
+    "fetch_job_polling_interval": 1.0,
+}
 
 # --- M-Pesa (Safaricom's Daraja API) -------------------------------------------------------------
 

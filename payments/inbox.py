@@ -5,8 +5,11 @@ spool and fsynced) before it is parsed, and answered 200 only then.
 """
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import psycopg
 from django.db import (
@@ -19,6 +22,8 @@ from django.db import (
     transaction,
 )
 from django.db.models import F
+from procrastinate.contrib.django import app as jobs
+from procrastinate.exceptions import AlreadyEnqueued
 from psycopg.types.json import Jsonb
 
 from payments import callback_tokens, code_checks, evidence, review, spool
@@ -27,9 +32,16 @@ from payments.evidence import Applied
 from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewReason
 
 logger = logging.getLogger(__name__)
+Found = TypeVar("Found")
 
 TRIES = 3  # of one callback at once, when locks clash
 MOST_ATTEMPTS = 10  # of one callback in all, before a person looks
+# How long whoever received a callback, or failed to apply it, keeps it from the workers.
+TURN = timedelta(seconds=10)
+# How many callbacks this process applies at once while Safaricom waits for the answer: Python runs one thing at a time,
+# and who only wants their bytes kept waits for it. What finds no room is kept, answered, and left to a worker.
+ROOM = threading.BoundedSemaphore(1)
+APPLY_LEFT = "payments.apply_left"  # the job
 CODE_CHECKS = (CallbackSource.CODE_CHECK, CallbackSource.CODE_CHECK_TIMEOUT)
 HEADERS_KEPT = ("Content-Type", "Businessshortcode", "User-Agent")
 # Away, read-only after a failover, in the midst of a migration: whatever it is, Safaricom does not send again.
@@ -37,26 +49,28 @@ DATABASE_FAILS = (DatabaseError, InterfaceError)
 
 KEEP_STK = """
 INSERT INTO payments_callback
-    (source, push_id, body, headers, peer, received_at, outcome, error, attempts)
-SELECT %s, id, %s, %s, %s, %s, 'new', '', 0 FROM payments_stkpush WHERE token_hash = %s
+    (source, push_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
+SELECT %s, id, %s, %s, %s, %s, %s, 'new', '', 0 FROM payments_stkpush WHERE token_hash = %s
 RETURNING id, push_id, code_check_id
 """
 KEEP_CODE_CHECK = """
 INSERT INTO payments_callback
-    (source, code_check_id, body, headers, peer, received_at, outcome, error, attempts)
-SELECT %s, id, %s, %s, %s, %s, 'new', '', 0 FROM payments_codecheck WHERE token_hash = %s
+    (source, code_check_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
+SELECT %s, id, %s, %s, %s, %s, %s, 'new', '', 0 FROM payments_codecheck WHERE token_hash = %s
 RETURNING id, NULL, code_check_id
 """
 KEEP_C2B = """
 INSERT INTO payments_callback
-    (source, body, headers, peer, received_at, outcome, error, attempts)
-VALUES (%s, %s, %s, %s, %s, 'new', '', 0)
+    (source, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
+VALUES (%s, %s, %s, %s, %s, %s, 'new', '', 0)
 RETURNING id, push_id, code_check_id
 """
 DECIDE = """
 UPDATE payments_callback SET outcome = %s, error = %s, processed_at = %s, attempts = attempts + 1
 WHERE id = %s AND outcome = 'new'
 """
+
+IS_CALLED = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %s AND status = 'todo')"
 
 
 def receive(
@@ -71,7 +85,7 @@ def receive(
     """Keep a callback and act on it; return False when its token is nobody's (nothing is kept then).
 
     When this returns True, the bytes are committed or fsynced, whatever happens to this process next. What cannot be
-    applied now waits in the inbox for the worker.
+    applied now, for want of room or because it failed, waits in the inbox for a worker.
 
     :raises spool.SpoolFull: neither the database nor the disk can keep it
     """
@@ -83,30 +97,43 @@ def receive(
         received_at=now,
         token_hash=token and callback_tokens.hash_of(token),
     )
+    has_room = ROOM.acquire(blocking=False)
     try:
-        kept = _keep_over_any_connection(message)
-    except DATABASE_FAILS as error:
-        if token is not None and not callback_tokens.is_ours(token):
+        try:
+            kept = _keep_over_any_connection(message, next_try_at=now + TURN if has_room else now)
+        except DATABASE_FAILS as error:
+            if token is not None and not callback_tokens.is_ours(token):
+                return False
+            logger.warning("The database fails (%s); a %s callback goes to the spool.", type(error).__name__, source)
+            spool.append(message)
+            return True
+        if kept is None:
             return False
-        logger.warning("The database fails (%s); a %s callback goes to the spool.", type(error).__name__, source)
-        spool.append(message)
+        if has_room:
+            _apply_or_leave(kept, now=now)
+        else:
+            call_worker()
         return True
-    if kept is None:
-        return False
+    finally:
+        if has_room:
+            ROOM.release()
+
+
+def call_worker() -> None:
+    """Let a worker apply at once what waits, unless a job that will see it waits too: one waits and one runs at most.
+
+    Called after the commit of what waits. Should it fail, the next periodic run finds all the same.
+    """
     try:
-        _apply(kept, now=now)
+        with connection.cursor() as cursor:
+            cursor.execute(IS_CALLED, [APPLY_LEFT])
+            [is_called] = cursor.fetchone()
+        if not is_called:
+            jobs.configure_task(APPLY_LEFT).defer()
+    except AlreadyEnqueued:
+        return  # another process was quicker
     except Exception:
-        logger.exception("Callback %s could not be applied now; the worker tries again.", kept.pk)
-        _note_failure(kept.pk)
-    return True
-
-
-def apply(*, callback_id: int, now: datetime) -> CallbackOutcome:
-    """Apply a kept callback that is still new. Twice changes nothing; raises what went wrong."""
-    callback = Callback.objects.get(pk=callback_id)
-    if callback.outcome != CallbackOutcome.NEW:
-        return CallbackOutcome(callback.outcome)
-    return _apply(callback, now=now)
+        logger.exception("No worker could be called to what waits in the inbox.")
 
 
 def replay(*, callback_id: int, now: datetime) -> CallbackOutcome:
@@ -121,26 +148,23 @@ def replay(*, callback_id: int, now: datetime) -> CallbackOutcome:
         if callback.outcome in (CallbackOutcome.APPLIED, CallbackOutcome.DUPLICATE):
             return CallbackOutcome(callback.outcome)
         Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.NEW)
-        return _apply(callback, now=now)
+        return _despite_clashes(partial(_apply, callback, now=now))
 
 
 def apply_waiting(*, now: datetime, limit: int = 500) -> int:
-    """Apply callbacks that stayed new for over ten seconds, oldest first; one bad row never stops the rest.
+    """Apply the callbacks whose turn it is, oldest first; one bad row never stops the rest.
 
-    After ten attempts a callback becomes a review item. Returns how many were applied.
+    What another worker has in hand is passed over, so any number may do this at once. After ten attempts a callback
+    becomes a review item. Returns how many were dealt with.
     """
-    waiting = Callback.objects.filter(outcome=CallbackOutcome.NEW, received_at__lte=now - timedelta(seconds=10))
+    waiting = Callback.objects.filter(outcome=CallbackOutcome.NEW, next_try_at__lte=now)
     done = 0
-    for callback_id, attempts in waiting.order_by("received_at").values_list("pk", "attempts")[:limit]:
+    for callback_id in list(waiting.order_by("next_try_at", "pk").values_list("pk", flat=True)[:limit]):
         try:
-            if attempts >= MOST_ATTEMPTS:
-                _give_up(callback_id, now=now)
-            else:
-                apply(callback_id=callback_id, now=now)
-                done += 1
+            done += _despite_clashes(partial(_apply_unclaimed, callback_id, now=now))
         except Exception:
-            logger.exception("Callback %s could not be applied; the next run tries again.", callback_id)
-            _note_failure(callback_id)
+            logger.exception("Callback %s could not be applied; a later run tries again.", callback_id)
+            _note_failure(callback_id, now=now)
     return done
 
 
@@ -153,7 +177,7 @@ def drain_spool(*, now: datetime) -> int:
     moved = 0
     for path, message in spool.waiting():
         try:
-            kept = _keep(message)
+            kept = _keep(message, next_try_at=now + TURN)
         except (DataError, IntegrityError):  # about this message alone
             logger.exception("Spool file %s cannot be kept.", path.name)
             spool.set_aside(path)
@@ -166,29 +190,25 @@ def drain_spool(*, now: datetime) -> int:
         if kept is None:
             logger.warning("A spooled callback's token is nobody's; it was dropped.")
             continue
-        try:
-            _apply(kept, now=now)
-        except Exception:
-            logger.exception("Spooled callback %s could not be applied now.", kept.pk)
-            _note_failure(kept.pk)
+        _apply_or_leave(kept, now=now)
     return moved
 
 
-def _keep_over_any_connection(message: spool.Message) -> Callback | None:
+def _keep_over_any_connection(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
     """Keep a callback, over a new connection when the one at hand turns out to be dead, or to lead to a standby.
 
     Kept twice when the first commit's answer was what got lost; the second then counts as a duplicate.
     """
     try:
-        return _keep(message)
+        return _keep(message, next_try_at=next_try_at)
     except DATABASE_FAILS:
         if connection.in_atomic_block:
             raise
         connection.close()
-        return _keep(message)
+        return _keep(message, next_try_at=next_try_at)
 
 
-def _keep(message: spool.Message) -> Callback | None:
+def _keep(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
     """Commit a callback's bytes: one statement, which also finds the prompt or the question its token belongs to."""
     values = [
         str(message.source),
@@ -196,6 +216,7 @@ def _keep(message: spool.Message) -> Callback | None:
         Jsonb(message.headers),
         message.peer,
         message.received_at,
+        next_try_at,
     ]
     with connection.cursor() as cursor:
         if message.source == CallbackSource.STK:
@@ -218,19 +239,46 @@ def _keep(message: spool.Message) -> Callback | None:
     )
 
 
-def _apply(callback: Callback, *, now: datetime) -> CallbackOutcome:
-    """Apply a callback and write what became of it, together; clashes of locks are tried again."""
+def _apply_or_leave(kept: Callback, *, now: datetime) -> None:
+    """Apply a callback just kept; when that fails, a worker tries again."""
+    try:
+        _despite_clashes(partial(_apply, kept, now=now))
+    except Exception:
+        logger.exception("Callback %s could not be applied now; a worker tries again.", kept.pk)
+        _note_failure(kept.pk, now=now)
+
+
+def _apply_unclaimed(callback_id: int, *, now: datetime) -> bool:
+    """Apply a callback that is still new and that nobody else has in hand; return whether it was dealt with."""
+    new = Callback.objects.filter(pk=callback_id, outcome=CallbackOutcome.NEW)
+    callback = new.select_for_update(no_key=True, skip_locked=True).first()
+    if callback is None:
+        return False
+    if callback.attempts >= MOST_ATTEMPTS:
+        _give_up(callback_id, now=now)
+    else:
+        _apply(callback, now=now)
+    return True
+
+
+def _despite_clashes(act: Callable[[], Found]) -> Found:
+    """Act in a transaction; when another's locks were in the way, again in a new one."""
     for tries_left in reversed(range(TRIES)):
         try:
             with transaction.atomic():
-                applied = _act_on(callback, now=now)
-                with connection.cursor() as cursor:
-                    cursor.execute(DECIDE, [str(applied.outcome), applied.why[:255], now, callback.pk])
-            return applied.outcome
+                return act()
         except OperationalError as error:
             if not tries_left or not _is_clash(error):
                 raise
     raise AssertionError("unreachable")
+
+
+def _apply(callback: Callback, *, now: datetime) -> CallbackOutcome:
+    """Apply a callback and write what became of it, in the caller's transaction."""
+    applied = _act_on(callback, now=now)
+    with connection.cursor() as cursor:
+        cursor.execute(DECIDE, [str(applied.outcome), applied.why[:255], now, callback.pk])
+    return applied.outcome
 
 
 def _act_on(callback: Callback, *, now: datetime) -> Applied:
@@ -270,13 +318,14 @@ def _is_clash(error: OperationalError) -> bool:
 
 def _give_up(callback_id: int, *, now: datetime) -> None:
     why = f"It could not be applied in {MOST_ATTEMPTS} attempts; see the log, then replay it."
-    with transaction.atomic():
-        review.open_item(reason=ReviewReason.UNREADABLE, detail=why, callback_id=callback_id, now=now)
-        Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.REVIEW, error=why, processed_at=now)
+    review.open_item(reason=ReviewReason.UNREADABLE, detail=why, callback_id=callback_id, now=now)
+    Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.REVIEW, error=why, processed_at=now)
 
 
-def _note_failure(callback_id: int) -> None:
+def _note_failure(callback_id: int, *, now: datetime) -> None:
     try:
-        Callback.objects.filter(pk=callback_id).update(attempts=F("attempts") + 1, error="could not be applied")
+        Callback.objects.filter(pk=callback_id).update(
+            attempts=F("attempts") + 1, error="could not be applied", next_try_at=now + TURN
+        )
     except DatabaseError:
         logger.warning("Callback %s: the failed attempt could not be noted.", callback_id)

@@ -1,6 +1,7 @@
 """The jobs of payments. They take ids only, may run twice, and leave the deciding to the services they call."""
 
 import random
+import time
 
 from procrastinate import JobContext, RetryDecision, builtin_tasks
 from procrastinate.contrib.django import app
@@ -13,6 +14,7 @@ from payments.daraja.errors import Busy
 
 KEEP_FINISHED = 7 * 24  # hours
 KEEP_FAILED = 90 * 24  # hours
+AT_MOST = 10.0  # seconds one job applies callbacks; a worker that is asked to stop waits for its jobs
 
 
 class Patient(BaseRetryStrategy):
@@ -57,6 +59,20 @@ def retry_listeners(payment_id: int) -> None:
     """Tell the listeners of a payment again; comes back while one of them fails."""
     if not services.retry_listeners(payment_id=payment_id, now=now()):
         raise ListenersFailed(f"payment {payment_id}")
+
+
+@app.task(name=inbox.APPLY_LEFT, queueing_lock=inbox.APPLY_LEFT, lock=inbox.APPLY_LEFT, priority=5)
+def apply_left() -> None:
+    """Apply what came while the web server had no room for it.
+
+    One runs at a time, so that a crowd of callbacks does not keep prompts from being sent. Should its worker die and
+    the lock stay, what waits is applied by keep_callbacks_moving.
+    """
+    deadline = time.monotonic() + AT_MOST
+    while inbox.apply_waiting(now=now(), limit=100):
+        if time.monotonic() > deadline:
+            inbox.call_worker()
+            break
 
 
 class ListenersFailed(Exception):

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
@@ -38,6 +39,8 @@ class Callback(models.Model):
     headers = models.JSONField(default=dict)
     peer = models.GenericIPAddressField(null=True)
     received_at = models.DateTimeField()
+    # While it is new: from when on a worker may take it up.
+    next_try_at = models.DateTimeField(db_default=Now())
     outcome = models.CharField(max_length=12, choices=CallbackOutcome, default=CallbackOutcome.NEW)
     processed_at = models.DateTimeField(null=True)
     error = models.CharField(max_length=255, blank=True)
@@ -45,7 +48,7 @@ class Callback(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["received_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
+            models.Index(fields=["next_try_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
         ]
 
     def __str__(self) -> str:

@@ -678,7 +678,12 @@ def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
 @pytest.mark.django_db(transaction=True)
 def test_every_periodic_job_runs_in_a_worker_and_comes_to_an_end():
     for name in sorted(name for name in jobs.tasks if name.startswith("payments.") and "send" not in name):
-        if name not in ("payments.retry_listeners", "payments.ask_about_code", "payments.confirm_push"):
+        if name not in (
+            "payments.retry_listeners",
+            "payments.ask_about_code",
+            "payments.confirm_push",
+            "payments.apply_left",
+        ):
             jobs.configure_task(name).defer(timestamp=1)
 
     with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:

@@ -11,9 +11,11 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from payments import callback_tokens, desk, evidence, inbox, ledger, matching, resolutions, services
+from api.clock import now
+from payments import callback_tokens, desk, evidence, inbox, ledger, matching, resolutions, services, spool
 from payments.daraja.messages import C2bMessage, StkResult
 from payments.evidence import receipts
+from payments.jobs import apply_left
 from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, PaymentEvent, Receipt, ReviewItem
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.conftest import broken_invariants
@@ -64,12 +66,21 @@ def query(push):
     return lambda: evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON).outcome
 
 
+@pytest.fixture(autouse=True)
+def everybody_has_room(monkeypatch):
+    """Rivals meet in their own requests; else most would wait for a worker, which takes one after another."""
+    monkeypatch.setattr(inbox, "ROOM", threading.BoundedSemaphore(100))
+
+
 @together
-def test_a_hundred_identical_callbacks_apply_once_and_are_all_answered_200():
+@pytest.mark.parametrize("room", [2, 100])
+def test_a_hundred_identical_callbacks_apply_once_and_are_all_answered_200(room, monkeypatch):
+    monkeypatch.setattr(inbox, "ROOM", threading.BoundedSemaphore(room))
     push = make_push()
     jobs = [callback(push) for _ in range(100)]
 
     answers = at_once(*jobs)
+    apply_left()
 
     assert answers == [200] * 100
     outcomes = sorted(Callback.objects.values_list("outcome", flat=True))
@@ -90,6 +101,18 @@ def test_a_query_and_a_tills_confirmation_at_once_count_once():
 
         assert Receipt.objects.filter(code=f"TKN000000{n}", push=push).exists()
     assert Receipt.objects.count() == 5
+
+
+@together
+def test_one_callback_in_the_hands_of_its_request_and_of_two_workers_counts_once():
+    push = make_push()
+    message = spool.Message("stk", stk_body(push), {}, None, NOON, push.token_hash)
+    kept = inbox._keep(message, next_try_at=NOON)  # as after a request so slow that its turn is over
+
+    at_once(lambda: inbox._apply_or_leave(kept, now=NOON), *[lambda: inbox.apply_waiting(now=NOON) for _ in range(2)])
+
+    assert Callback.objects.get().outcome == "applied"
+    assert Receipt.objects.count() == 1
 
 
 def expire(push):
@@ -217,7 +240,7 @@ def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_on
     answers = at_once(answer, answer, confirmation(push), callback(push), query(push))
 
     assert answers[:4] == [200] * 4
-    inbox.apply_waiting(now=NOON + timedelta(minutes=1))  # those whose locks clashed too often
+    inbox.apply_waiting(now=now() + inbox.TURN)  # those whose locks clashed too often
     receipt = Receipt.objects.get(reversed_at=None)
     assert (receipt.code, receipt.push) == ("TKN1AB2C3D", push)
     assert (Payment.objects.get().status, CodeCheck.objects.get().status) == ("paid", "found")

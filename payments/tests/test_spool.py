@@ -27,7 +27,7 @@ def spool_folder(settings, tmp_path):
 
 @pytest.fixture
 def database_away(monkeypatch):
-    def away(message):
+    def away(message, **when):
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(inbox, "_keep", away)
@@ -93,7 +93,7 @@ def test_a_token_of_the_last_key_is_still_ours(settings):
 def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(inbox, "_keep", lambda message: (_ for _ in ()).throw(OperationalError("away")))
+        patched.setattr(inbox, "_keep", lambda message, **when: (_ for _ in ()).throw(OperationalError("away")))
         deliver(client, push)
     assert Callback.objects.count() == 0
 
@@ -142,10 +142,10 @@ def test_a_spool_file_that_is_no_message_is_set_aside_and_the_others_are_moved(t
 def test_a_spooled_message_that_the_database_refuses_is_set_aside_and_the_others_are_moved(monkeypatch):
     keep, refused = inbox._keep, make_push()
 
-    def refusing(message):
+    def refusing(message, **when):
         if message.token_hash == refused.token_hash:
             raise DataError("invalid byte sequence")
-        return keep(message)
+        return keep(message, **when)
 
     monkeypatch.setattr(inbox, "_keep", refusing)
     spooled(refused)
