@@ -9,7 +9,7 @@ from subscriptions.services.catalog import create_plan, create_plan_group, edit_
 from subscriptions.services.changing import change_at_end, undo_changes, upgrade
 from subscriptions.services.freezing import close_club, freeze, open_club, unfreeze
 from subscriptions.services.giving import bring_along, give
-from subscriptions.services.granting import cancel_for_payment, grant_for_payment, revoke_for_payment
+from subscriptions.services.granting import cancel_for_payment, end_upgrade, grant_for_payment, revoke_for_payment
 
 __all__ = [
     "Purchase",
@@ -21,6 +21,7 @@ __all__ = [
     "create_plan",
     "create_plan_group",
     "edit_plan",
+    "end_upgrade",
     "freeze",
     "give",
     "grant_for_payment",

@@ -15,6 +15,7 @@ from payments.models import Payment, PaymentStatus
 from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.periods import business_day
 from subscriptions.querysets import WAITS
+from subscriptions.services.calendars import lock_periods_of
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.granting import grant_for_payment, withdraw
 
@@ -114,7 +115,9 @@ def subscribe(
     plan = Plan.objects.select_related("group").filter(code=plan_code).first()
     if plan is None:
         raise PlanNotFound
-    payment_services.lock_members({*member_ids, payer_id, created_by_id})
+    waiting = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
+    payers = waiting.values_list("payment__payer_id", flat=True)  # of what this may make room for
+    payment_services.lock_members({*member_ids, payer_id, created_by_id, *payers})
     earlier = bought_under(idempotency_key, body_fingerprint, created_by_id) or _pending(plan, member_ids, now)
     if earlier:
         return Purchase(earlier, is_new=False)
@@ -299,13 +302,8 @@ def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subs
     expired = mine.filter(payment__status=PaymentStatus.EXPIRED, payment__deposit__lt=F("payment__amount_due"))
     for payment_id in expired.order_by("payment_id").values_list("payment_id", flat=True):
         payment_services.ask_for_all(payment_id=payment_id)
-    waiting = list(
-        Subscription.objects.pending()
-        .filter(plan=plan, member__in=member_ids)
-        .select_related("payment")
-        .select_for_update(of=("self",), no_key=True)
-        .order_by("pk")
-    )
+    chains = lock_periods_of(member_ids=member_ids, group_id=plan.group_id)
+    waiting = [each for chain in chains for each in chain if each.fact == Fact.PENDING and each.plan_id == plan.pk]
     for each in waiting:
         if each.payment.status == PaymentStatus.EXPIRED:
             withdraw(each, now=now)

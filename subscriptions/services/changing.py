@@ -80,7 +80,9 @@ def upgrade(
     """
     asked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
     payer_id = payer_id or asked.member_id
-    payment_services.lock_members({asked.member_id, payer_id, by_id})
+    upgrades = Subscription.objects.filter(replaces=subscription_id)  # those to let go of may have other payers
+    payers = upgrades.values_list("payment__payer_id", flat=True)
+    payment_services.lock_members({asked.member_id, payer_id, by_id, *payers})
     earlier = bought_under(idempotency_key, body_fingerprint, by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
@@ -188,7 +190,7 @@ def _other_plan(subscription: Subscription, plan_code: str) -> Plan:
 
 
 def _let_go_of_old_upgrades(subscription_id: int, *, by_id: int, now: datetime) -> None:
-    """Cancel the payments of upgrades that expired, or do not stand any more, to make room; the member is locked.
+    """Cancel the payments of upgrades that expired, or do not stand any more, to make room; their payers are locked.
 
     A period is replaced once: money that comes late for one that made room becomes credit.
     """

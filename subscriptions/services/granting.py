@@ -1,11 +1,13 @@
 """What money does to a period: paid grants it, gone back revokes it, withdrawn cancels it. Each twice is harmless.
 
-The caller holds the payment's lock, as payments does whenever it tells news.
+The caller holds the payment's lock, as payments does whenever it tells news. Its payer's lock came before; another
+payer's comes too late here, so what must happen to another payment is left to a job.
 """
 
 from datetime import date, datetime
 
 from django.db import transaction
+from procrastinate.contrib.django import app as jobs
 
 from payments import allocation, review
 from payments import services as payment_services
@@ -41,8 +43,8 @@ def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
     """Take back the period that has lost its deposit; the member's other periods keep their dates.
 
     An upgrade taken back gives the replaced period its time again. An upgrade lives off a period that was paid in
-    full: when any of that money goes back the upgrade ends too, and a person is asked to look. What waited for money
-    that was refunded waits no more.
+    full: when any of that money goes back the upgrade ends too, and a person is asked to look; one that waits for its
+    payment ends by a job that commits with this. What waited for money that was refunded waits no more.
     """
     found = _lock_bought(payment_id)
     if found is None:
@@ -68,6 +70,22 @@ def cancel_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
     if subscription.payment.status == PaymentStatus.CANCELLED and subscription.fact == Fact.PENDING:
         withdraw(subscription, now=now)
     return subscription
+
+
+@transaction.atomic
+def end_upgrade(*, subscription_id: int, now: datetime) -> None:
+    """Cancel the payment of an upgrade that waits, when the period it lives off is not paid in full any more.
+
+    Money that came for it meanwhile has granted nothing, and a person was told.
+    """
+    bought = Subscription.objects.only("payment_id").get(pk=subscription_id)
+    payment = payment_services.lock_payment(bought.payment_id)
+    chain = lock_bought_periods(payment.pk)
+    upgrade = next(each for each in chain if each.pk == subscription_id)
+    if upgrade.fact != Fact.PENDING or payment.status not in allocation.PAYABLE:
+        return
+    if not _is_paid_for(upgrade.replaces_id, chain):
+        payment_services.cancel_payment(payment_id=payment.pk, by_id=upgrade.created_by_id, now=now)
 
 
 def withdraw(subscription: Subscription, *, now: datetime) -> None:
@@ -166,11 +184,11 @@ def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datet
 
 
 def _end_upgrade_of(replaced: Subscription, chain: list[Subscription], *, now: datetime) -> None:
-    """Withdraw or revoke the upgrade that lives off a period of which money went back."""
+    """Revoke the upgrade that lives off a period of which money went back, or see to it that it waits no more."""
     for each in [each for each in chain if each.replaces_id == replaced.pk]:
         # A payment that was refunded with the same money tells so itself.
         if each.fact == Fact.PENDING and each.payment.status in allocation.PAYABLE:
-            payment_services.cancel_payment(payment_id=each.payment_id, by_id=each.created_by_id, now=now)
+            jobs.configure_task("subscriptions.end_upgrade").defer(subscription_id=each.pk)
         elif each.fact == Fact.GRANTED:
             _tell_of_lost_value(each, now=now)
             _revoke(each, chain, now=now)

@@ -6,6 +6,7 @@ import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from api.errors import DomainError
 from config.management.commands.audit_books import offending_rows
@@ -155,6 +156,8 @@ def do(club, deed, pick, other):
         event(f"{deed}: {type(refusal).__name__}")
     else:
         event(f"{deed}: done")
+    for job in ProcrastinateJob.objects.filter(task_name="subscriptions.end_upgrade"):
+        services.end_upgrade(**job.args, now=club.now)
 
 
 def everything():

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from config.management.commands.audit_books import offending_rows
 from payments.invariants import INVARIANTS as MONEY
@@ -218,6 +219,12 @@ def take_back(receipt, **how):
     reverse_receipt(receipt_id=receipt.pk, why="reversed", by_id=None, now=NOON, **how)
 
 
+def end_upgrades():
+    """Do as the worker does."""
+    for job in ProcrastinateJob.objects.filter(task_name="subscriptions.end_upgrade"):
+        services.end_upgrade(**job.args, now=NOON)
+
+
 WHOLE = ("granted", date(2026, 11, 2), date(2026, 12, 2))
 
 
@@ -225,8 +232,32 @@ def test_a_waiting_upgrade_ends_when_money_it_carries_goes_back():
     first, second_half, upgrade = upgraded()
 
     take_back(second_half)
+    assert broken() == []
+    end_upgrades()
 
     assert spans(first, upgrade) == [WHOLE, ("cancelled", None, None)]
+    assert broken() == []
+
+
+def test_a_waiting_upgrade_stays_when_the_money_it_carries_is_there_again():
+    first, second_half, upgrade = upgraded()
+    take_back(second_half, went_back=False)
+    pay_some(first.payment, 1000, at=NOON)
+
+    end_upgrades()
+
+    assert spans(first, upgrade) == [WHOLE, ("pending", None, None)]
+
+
+def test_money_that_overtakes_the_end_of_a_waiting_upgrade_grants_nothing_and_a_person_looks():
+    first, second_half, upgrade = upgraded()
+    take_back(second_half)
+    pay(upgrade.payment, at=NOON)
+
+    end_upgrades()
+
+    assert spans(first, upgrade) == [WHOLE, ("pending", None, None)]
+    assert upgrade.payment.review_items.get().reason == "contradiction"
     assert broken() == []
 
 

@@ -1,13 +1,30 @@
 """Two things happen at once to one member, or to the whole club, with real threads on PostgreSQL."""
 
+import contextlib
+import functools
 import threading
 
 import pytest
 from django.db import connection, transaction
 
+from payments import evidence
+from payments.daraja.messages import C2bMessage
+from payments.models import Payment, Receipt
+from payments.services import expire_due, reverse_receipt
 from subscriptions import services
 from subscriptions.models import Subscription
-from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, granted, noon_on, open_payment, pay, pending
+from subscriptions.services import buying, changing, freezing, granting
+from subscriptions.tests.factories import (
+    NOON,
+    MemberFactory,
+    PlanFactory,
+    granted,
+    noon_on,
+    open_payment,
+    pay,
+    pending,
+    put_money_down,
+)
 from subscriptions.tests.test_freezing import day, spans
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,6 +82,120 @@ def then_meanwhile(call):
         second.join(timeout=0.5)
         assert second.is_alive()
     second.join(timeout=10)
+
+
+def meet_at(monkeypatch, *places):
+    """Let each of two threads that reaches its place wait there, a moment, for the other to reach the other."""
+    both = threading.Barrier(2)
+    for module, name in places:
+        monkeypatch.setattr(module, name, waiting_for_the_other(both, getattr(module, name)))
+
+
+def waiting_for_the_other(both, act):
+    def met(*args, **kwargs):
+        found = act(*args, **kwargs)
+        with contextlib.suppress(threading.BrokenBarrierError):  # where one waits for the other's lock, nobody comes
+            both.wait(timeout=0.5)
+        return found
+
+    return met
+
+
+def both(*calls):
+    """Make the calls at once; return what each raised."""
+    raised = [None] * len(calls)
+
+    def make(place, call):
+        try:
+            call()
+        except Exception as error:
+            raised[place] = error
+
+    for thread in [in_thread(functools.partial(make, *each)) for each in enumerate(calls)]:
+        thread.join(timeout=20)
+    return raised
+
+
+def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch):
+    silver, gold = granted(PlanFactory(price=1000)), PlanFactory(price=3000)
+    uncle = MemberFactory()
+    bought = services.upgrade(
+        subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=uncle.pk, payer_id=uncle.pk, now=NOON
+    ).subscription
+    receipt = Receipt.objects.get(member=silver.member)
+    message = C2bMessage("TKN1AB2C3D", NOON, 2000, "174379", bought.payment.reference, "", "", "Pay Bill", "")
+    # The one has the periods and the other its payer before either goes on.
+    meet_at(monkeypatch, (granting, "lock_bought_periods"), (evidence.confirmations, "lock_candidates"))
+
+    raised = both(
+        lambda: reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=NOON, went_back=False),
+        lambda: evidence.apply_c2b(message=message, now=NOON),
+    )
+
+    assert raised == [None, None]
+    assert Subscription.objects.get(pk=silver.pk).fact == "revoked"
+
+
+def test_two_buy_for_one_another_while_what_each_let_expire_is_in_the_way(monkeypatch):
+    """Each has an expired purchase with a deposit, which the other pays for."""
+    one, other = MemberFactory(), MemberFactory()
+    plan = PlanFactory(price=1000, deposit_percent=50)
+    for member, payer in ((one, other), (other, one)):
+        pending(plan, member, payment=open_payment(payer, amount=1000, deposit=500))
+    later = Payment.objects.first().expires_at
+    expire_due(now=later)
+    meet_at(monkeypatch, (buying, "bought_under"))
+
+    def buy(member):
+        return lambda: services.subscribe(
+            member_ids=[member.pk],
+            plan_code=plan.code,
+            payer_id=member.pk,
+            phone=None,
+            created_by_id=member.pk,
+            now=later,
+        )
+
+    assert both(buy(one), buy(other)) == [None, None]
+
+
+def test_two_upgrade_again_while_the_upgrade_each_let_expire_was_the_others_to_pay(monkeypatch):
+    silver, gold = PlanFactory(price=1000), PlanFactory(price=3000)
+    periods = [granted(silver), granted(silver)]
+
+    def upgrade(period, payer, now):
+        return lambda: services.upgrade(
+            subscription_id=period.pk, plan_code=gold.code, phone=None, by_id=payer.pk, payer_id=payer.pk, now=now
+        )
+
+    for period, others in zip(periods, reversed(periods), strict=True):
+        upgrade(period, others.member, NOON)()
+    later = Payment.objects.last().expires_at
+    expire_due(now=later)
+    meet_at(monkeypatch, (changing, "bought_under"))
+
+    assert both(*(upgrade(period, period.member, later) for period in periods)) == [None, None]
+
+
+def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
+    staff, expired = MemberFactory(), pending()
+    granted(PlanFactory(), expired.member)  # to be laid out, so the closing locks what the member ever bought
+    later = expired.payment.expires_at
+    expire_due(now=later)
+    put_money_down(expired.member, 1500, at=later)
+    meet_at(monkeypatch, (buying, "_joining_fee"), (freezing, "lock_closures"))
+
+    def buy():
+        services.subscribe(
+            member_ids=[expired.member_id],
+            plan_code=expired.plan.code,
+            payer_id=expired.member_id,
+            phone=None,
+            created_by_id=expired.member_id,
+            now=later,
+        )
+
+    assert both(buy, lambda: close(staff.pk)) == [None, None]
 
 
 def test_one_upgrade_asked_for_twice_at_once_is_one():
