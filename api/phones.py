@@ -38,6 +38,14 @@ def masked(phone: str) -> str:
     return f"{phone[:4]}****{phone[-3:]}" if len(phone) >= 9 else "****"
 
 
+def masked_if_phone(text: str) -> str:
+    """Return what somebody typed, masked when it is a phone number in any usual form."""
+    try:
+        return masked(normalise(text))
+    except InvalidPhoneNumber:
+        return text
+
+
 class PhoneSha256(Func):
     """PostgreSQL's SHA-256 of a phone number's column, in hexadecimal: how Safaricom's hashed senders are looked up.
 

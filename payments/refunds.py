@@ -51,6 +51,7 @@ def record_refund(
     :raises NotEnoughCash: the drawer does not hold it
     :raises desk.NoOpenSession: cash without an open drawer
     :raises resolutions.OwnerNeeded: no such member
+    :raises resolutions.OwnMoney: by the member whose money it is
     :raises resolutions.ReasonNeeded: the reason is empty
     :raises services.IdempotencyKeyReused: the key came before with another body
     :raises services.InvalidAmount: not a positive whole number
@@ -61,6 +62,8 @@ def record_refund(
     if amount is not None and (type(amount) is not int or amount <= 0):
         raise services.InvalidAmount("The amount must be whole shillings, more than zero.")
     receipts = _lock_holders(receipt_id=receipt_id, member_id=member_id, by_id=by_id)
+    for each in receipts:
+        resolutions.require_anothers(each.member_id, by_id=by_id)
     if idempotency_key is not None:
         earlier = list(Refund.objects.filter(made_by_id=by_id, idempotency_key=idempotency_key).order_by("pk"))
         if any(each.body_fingerprint != body_fingerprint for each in earlier):

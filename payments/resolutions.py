@@ -48,9 +48,9 @@ class OwnerNeeded(Invalid):
 
 
 class OwnMoney(Forbidden):
-    """Nobody writes money into their own account, nor says that a stranger's is theirs."""
+    """Nobody writes money into their own account, says that a stranger's is theirs, or gives themselves anything."""
 
-    code, message = "own_money", "Another person must record money of your own."
+    code, message = "own_money", "Another person must record what is for yourself."
 
 
 class PaymentTakesNoMoney(Conflict):
@@ -114,7 +114,7 @@ def owner_of(*, member_id: int | None, payment_id: int | None) -> int:
     return member_id
 
 
-def require_anothers(member_id: int, *, by_id: int) -> None:
+def require_anothers(member_id: int | None, *, by_id: int) -> None:
     """Let nobody decide of money that would be their own.
 
     :raises OwnMoney: they would

@@ -3,7 +3,8 @@
 from django.utils.translation import get_language_from_request
 from rest_framework import serializers
 
-from api.phones import InvalidPhoneNumber, masked, normalise
+from api.phones import InvalidPhoneNumber, masked, masked_if_phone, normalise
+from api.roles import sees_phones
 from api.serializers import ModelSerializer
 from payments.daraja import result_codes
 from payments.models import (
@@ -182,6 +183,7 @@ class ReceiptSerializer(ModelSerializer):
 
     member = PayerSerializer(allow_null=True)
     payments = serializers.SerializerMethodField()
+    account_typed = serializers.SerializerMethodField(help_text="A phone number is masked for whoever sees none whole.")
     amount_left = serializers.SerializerMethodField(help_text="Whole KES that no payment uses: credit, or unmatched.")
 
     class Meta:
@@ -202,6 +204,11 @@ class ReceiptSerializer(ModelSerializer):
             "reversed_at",
         ]
         read_only_fields = fields
+
+    def get_account_typed(self, receipt) -> str:
+        request = self.context.get("request")
+        whole = request is not None and sees_phones(request.user)
+        return receipt.account_typed if whole else masked_if_phone(receipt.account_typed)
 
     def get_payments(self, receipt) -> list[dict]:
         return [{"reference": each.payment.reference, "amount": each.amount} for each in receipt.live_allocations]
@@ -369,6 +376,12 @@ class CloseSessionSerializer(serializers.Serializer):
     """What was counted at the end."""
 
     counted = Shillings(min_value=0, max_value=MOST_SHILLINGS)
+    session = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2**62,
+        help_text="The drawer that was counted; refused when it is not the open one.",
+    )
     note = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 

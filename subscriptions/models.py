@@ -10,6 +10,7 @@ from operator import or_
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateRangeField, RangeBoundary, RangeOperators
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Deferrable, F, Func, Q, Value
 from django.db.models.functions import Cast
@@ -17,6 +18,10 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
 from subscriptions.querysets import FreezeQuerySet, PlanQuerySet, SubscriptionQuerySet
+
+MOST_SHILLINGS = (
+    10_000_000  # of a price or a fee: far over any real one; what one prompt asks for stays within a column
+)
 
 
 class DateRange(Func):
@@ -89,8 +94,12 @@ class Plan(models.Model):
     code = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=80)
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="plans")
-    price = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
-    joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES, once per member and group.")
+    price = models.PositiveIntegerField(
+        validators=[MaxValueValidator(MOST_SHILLINGS)], help_text="Whole Kenyan shillings."
+    )
+    joining_fee = models.PositiveIntegerField(
+        default=0, validators=[MaxValueValidator(MOST_SHILLINGS)], help_text="Whole KES, once per member and group."
+    )
     deposit_percent = models.PositiveSmallIntegerField(
         default=100, help_text="Share of the amount that must have come before access is given; 100: all of it."
     )

@@ -614,7 +614,7 @@ def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, 
 def test_nobody_takes_money_of_their_own(client, caller):
     refused = do(client, caller, "take", amount=500)
 
-    assert refused == {"__all__": ["Another person must record money of your own."]}
+    assert refused == {"__all__": ["Another person must record what is for yourself."]}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from rest_framework.test import APIClient
 
 from payments import desk, evidence
 from payments.daraja.messages import C2bMessage
-from payments.models import CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
+from payments.models import CashSession, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +241,26 @@ def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, djan
     assert code_of(other) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("typed", "role", "shown"),
+    [
+        ("0712345678", "Trainer", "2547****678"),
+        ("0712345678", "Member", "2547****678"),
+        ("0712345678", "Receptionist", "0712345678"),
+        ("gym", "Trainer", "gym"),
+    ],
+)
+def test_a_phone_typed_as_the_account_is_whole_for_whom_phones_are(member, typed, role, shown):
+    message = C2bMessage("TKN0000002", NOON, 150, "174379", typed, "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    client = as_user(member if role == "Member" else MemberFactory(role=role))
+
+    [row] = client.get("/api/v1/receipts/").json()["data"]
+
+    assert row["account_typed"] == shown
+    assert client.get(f"/api/v1/receipts/{row['id']}/").json()["data"]["account_typed"] == shown
+
+
 def test_cash_at_the_desk(member, receptionist, manager):
     payment = open_payment(member, amount=500, now=timezone.now())
     desk_client = as_user(receptionist)
@@ -450,6 +470,19 @@ def test_refunds_are_for_managers(receptionist, manager):
     assert code_of(as_user(receptionist).get("/api/v1/refunds/")) == (403, "permission_denied")
     assert code_of(as_user(manager).post("/api/v1/refunds/", body)) == (404, "not_found")
     assert code_of(as_user(manager).post("/api/v1/refunds/", body | {"paid_from": "cash"}))[0] == 404
+
+
+def test_a_count_of_an_earlier_drawer_does_not_close_the_open_one(receptionist):
+    client = as_user(receptionist)
+    earlier = client.post("/api/v1/cash-sessions/", {"opening_float": 100}).json()["data"]["id"]
+    count = {"counted": 100, "session": earlier}
+    assert client.post("/api/v1/cash-sessions/close/", count).status_code == 200
+    client.post("/api/v1/cash-sessions/", {"opening_float": 500})
+
+    again = client.post("/api/v1/cash-sessions/close/", count)  # the other tab
+
+    assert code_of(again) == (409, "session_counted")
+    assert CashSession.objects.get(closed_at=None).opening_float == 500
 
 
 def test_a_drawer_cannot_be_closed_by_another(receptionist):

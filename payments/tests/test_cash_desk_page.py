@@ -223,7 +223,7 @@ def test_a_refusal_stands_on_the_page_with_what_was_typed(client, cashier, typed
 def test_nobody_takes_money_of_their_own(client, cashier, drawer):
     told = do(client, "take", owner=cashier.member_number, amount=1500)
 
-    assert told["__all__"] == ["Another person must record money of your own."]
+    assert told["__all__"] == ["Another person must record what is for yourself."]
 
 
 # --- Codes ---

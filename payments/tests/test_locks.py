@@ -4,6 +4,7 @@ The races show what some of these locks are for. This shows that each of them is
 """
 
 import re
+import threading
 from functools import partial
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from api.clock import now
 from payments import desk, evidence, inbox, matching, pushes, refunds, resolutions, services, voids
 from payments.daraja.messages import StkResult
 from payments.evidence import receipts, twins
@@ -159,10 +161,18 @@ def a_confirmation_whose_twin_comes_between_looking_and_writing():
         return insert(receipt)
 
     def act():
-        with patch.object(receipts, "insert", after_the_twin):
+        # The twin comes within the other's request.
+        with patch.object(receipts, "insert", after_the_twin), patch.object(inbox, "ROOM", threading.Semaphore(2)):
             again()
 
     return act
+
+
+@locks("callback skip locked", "code", "receipts")
+def a_callback_that_was_left():
+    with patch.object(inbox, "ROOM", threading.Semaphore(0)):
+        confirmation("gym")()
+    return lambda: inbox.apply_waiting(now=now())
 
 
 @locks("callback", "code", "receipts")

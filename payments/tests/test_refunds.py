@@ -57,6 +57,16 @@ def credit(member):
     return -ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk)
 
 
+@pytest.mark.parametrize("of", ["receipt", "credit"])
+def test_nobody_records_that_their_own_money_was_given_back(manager, of):
+    receipt = deposit(account=manager.member_number)
+
+    with pytest.raises(resolutions.OwnMoney):
+        give(manager, receipt) if of == "receipt" else give(manager, member_id=manager.pk)
+
+    assert credit(manager) == 1500
+
+
 # --- Of a receipt ---
 
 

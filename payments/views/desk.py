@@ -27,9 +27,11 @@ def validated(serializer_class, request):
     return serializer
 
 
-def receipt_answer(receipt_id: int, status: int = 200) -> Response:
+def receipt_answer(view: APIView, receipt_id: int, status: int = 200) -> Response:
     """Answer with a receipt as it is now."""
-    return Response(serializers.ReceiptSerializer(shown_receipts().get(pk=receipt_id)).data, status=status)
+    receipt = shown_receipts().get(pk=receipt_id)
+    shown = serializers.ReceiptSerializer(receipt, context={"request": view.request})
+    return Response(shown.data, status=status)
 
 
 class ReceiptListView(generics.ListAPIView):
@@ -61,7 +63,7 @@ class ReceiptListView(generics.ListAPIView):
             **idempotency(request),
             **asked.owner,
         )
-        return receipt_answer(receipt.pk, status=201)
+        return receipt_answer(self, receipt.pk, status=201)
 
 
 class ReceiptVoidView(APIView):
@@ -74,7 +76,7 @@ class ReceiptVoidView(APIView):
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)
         desk.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
-        return receipt_answer(pk)
+        return receipt_answer(self, pk)
 
 
 class NewestRefunds(CursorPagination):
@@ -131,8 +133,9 @@ class CashSessionCloseView(APIView):
     request_serializer = serializers.CloseSessionSerializer
 
     def post(self, request):
-        asked = validated(serializers.CloseSessionSerializer, request)
-        session = desk.close_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
+        asked = validated(serializers.CloseSessionSerializer, request).validated_data
+        session_id = asked.pop("session", None)
+        session = desk.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **asked)
         return Response(serializers.CashSessionSerializer(session).data)
 
 
@@ -200,9 +203,10 @@ class ReviewItemListView(generics.ListAPIView):
     ordering_fields: list = []
 
 
-def item_answer(item: ReviewItem) -> Response:
+def item_answer(view: APIView, item: ReviewItem) -> Response:
     """Answer with a review item as it is now."""
-    return Response(serializers.ReviewItemSerializer(ReviewItemListView.queryset.get(pk=item.pk)).data)
+    item = ReviewItemListView.queryset.get(pk=item.pk)
+    return Response(serializers.ReviewItemSerializer(item, context={"request": view.request}).data)
 
 
 class ReviewItemAssignView(APIView):
@@ -214,7 +218,7 @@ class ReviewItemAssignView(APIView):
 
     def post(self, request, pk):
         asked = validated(serializers.OwnerSerializer, request)
-        return item_answer(resolutions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **asked.owner))
+        return item_answer(self, resolutions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **asked.owner))
 
 
 class ReviewItemUndoView(APIView):
@@ -225,7 +229,7 @@ class ReviewItemUndoView(APIView):
     request_serializer = None
 
     def post(self, request, pk):
-        return item_answer(resolutions.undo_assignment(item_id=pk, by_id=request.user.pk, now=now()))
+        return item_answer(self, resolutions.undo_assignment(item_id=pk, by_id=request.user.pk, now=now()))
 
 
 class ReviewItemDismissView(APIView):
@@ -238,4 +242,4 @@ class ReviewItemDismissView(APIView):
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)
         item = resolutions.dismiss_item(item_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
-        return item_answer(item)
+        return item_answer(self, item)

@@ -6,6 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from api.errors import Conflict
+from payments import resolutions
 from payments import services as payment_services
 from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.services.buying import MemberNotFound, PlanNotFound, bought_under
@@ -36,6 +37,7 @@ def give(
     The same `idempotency_key` of the same person returns what it gave the first time.
 
     :raises PlanNotFound, MemberNotFound: there is none
+    :raises payments.resolutions.OwnMoney: to oneself
     :raises payments.services.IdempotencyKeyReused: the key came before with another body
     """
     plan = Plan.objects.filter(code=plan_code).first()
@@ -43,6 +45,7 @@ def give(
         raise PlanNotFound
     if not get_user_model().objects.filter(pk=member_id).exists():
         raise MemberNotFound
+    resolutions.require_anothers(member_id, by_id=by_id)
     payment_services.lock_members({member_id, by_id})
     earlier = bought_under(idempotency_key, body_fingerprint, by_id)
     if earlier:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.urls import reverse
 
 from accounts.tests.factories import UserFactory
@@ -122,6 +123,8 @@ def test_a_manager_adds_and_changes_plans(as_manager):
         {"interval": "fortnights"},
         {"price": -1},
         {"price": 2**40},
+        {"price": 10_000_001},
+        {"joining_fee": 10_000_001},
         {"interval_count": 0},
         {"interval_count": 121},
         {"interval": "years", "interval_count": 11},
@@ -518,6 +521,21 @@ def test_a_manager_gives_a_period_with_a_reason(as_manager, as_receptionist, ash
     assert (data(response)["status"], data(response)["origin"]) == ("active", "gift")
     assert as_receptionist.post(f"{LIST}gifts/", gift).status_code == 403
     assert error(as_manager.post(f"{LIST}gifts/", gift | {"plan": "none"})) == (404, "not_found")
+
+
+def test_a_manager_gives_nothing_to_themselves(as_manager, plan):
+    manager = get_user_model().objects.get(role="Manager")
+    gift = {"plan": "monthly", "member": manager.pk, "reason": "raffle"}
+
+    assert error(as_manager.post(f"{LIST}gifts/", gift)) == (403, "own_money")
+
+
+def test_the_dearest_plan_with_the_highest_fee_can_be_bought(as_asha, prompts):
+    PlanFactory(code="dearest", price=10_000_000, joining_fee=10_000_000)
+
+    bought = as_asha.post(LIST, {"plan": "dearest"})
+
+    assert data(bought)["payment"]["amount_due"] == 20_000_000
 
 
 # --- The club ---------------------------------------------------------------------------------------------------------

@@ -211,14 +211,14 @@ def test_one_upgrade_asked_for_twice_at_once_is_one():
 
 
 def test_one_gift_sent_twice_at_once_is_one():
-    member, plan = MemberFactory(), PlanFactory()
+    member, staff, plan = MemberFactory(), MemberFactory(), PlanFactory()
 
     then_meanwhile(
         lambda: services.give(
             member_id=member.pk,
             plan_code=plan.code,
             reason="raffle",
-            by_id=member.pk,
+            by_id=staff.pk,
             now=NOON,
             idempotency_key="k",
         )
