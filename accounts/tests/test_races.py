@@ -198,6 +198,19 @@ def test_a_session_that_ended_since_it_was_read_is_not_rotated():
     assert LoginSession.objects.get().generation == 0
 
 
+def test_a_refresh_that_a_logout_has_overtaken_is_refused(monkeypatch):
+    tokens, rotate = logged_in(), sessions.rotate
+
+    def overtaken(session, *, now):
+        sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now)
+        return rotate(session, now=now)
+
+    monkeypatch.setattr(sessions, "rotate", overtaken)
+
+    with pytest.raises(SessionRevoked):
+        sessions.refresh(token=tokens.refresh, caller=Caller(), now=now())
+
+
 def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
     user, hashed = UserFactory(), codes.hash_of("123456")
     codes.request(user=user, purpose=CodePurpose.RESET, address=user.phone_number, now=now())
