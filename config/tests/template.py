@@ -19,7 +19,9 @@ def migrated_template() -> str:
     """
     name = PREFIX + state_of_migrations()
     usual = connection.settings_dict["NAME"]
-    with psycopg.connect(**{**connection.get_connection_params(), "dbname": "postgres"}, autocommit=True) as server:
+    # Without our own timeouts: whoever waits for the template waits as long as it takes.
+    place = connection.get_connection_params() | {"dbname": "postgres", "options": ""}
+    with psycopg.connect(**place, autocommit=True) as server:
         server.execute("SELECT pg_advisory_lock(hashtext(%s))", [PREFIX])  # until the connection ends
         found = [row[0] for row in server.execute(NAMES, [PREFIX])]
         if name in found:
