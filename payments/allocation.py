@@ -1,6 +1,8 @@
 """Which payment money goes to, and the rows that say so.
 
-Exact match first, then the oldest open payment; what is left over is the member's credit. Callers hold the
+Exact match first, then the oldest payment that is waited for; what is left over is the member's credit. An expired
+payment is paid by money that names it (its reference, its prompt, a claim, staff); of other money only by a sum that
+is exactly what it owes while nothing is waited for, so that a forgotten order swallows no renewal. Callers hold the
 locks (member, then payments, then receipt); payments.services writes what follows for the payments.
 """
 
@@ -43,9 +45,11 @@ def divide(
     """Return who gets how much of `amount`, and what is left over.
 
     `first` are the payments the money was meant for, in order; then of `others` (oldest first) the one that
-    needs exactly the rest, else each in turn. Payments that take no money are passed over.
+    needs exactly the rest, else each in turn. Payments that take no money are passed over, and of `others` expired
+    ones too, but for the only one that needs exactly the rest when no other takes any.
     """
     shares = []
+    waited_for = [payment for payment in others if payment.status != PaymentStatus.EXPIRED]
 
     def give(payment: Payment, why: AllocationRule) -> None:
         nonlocal amount
@@ -56,11 +60,11 @@ def divide(
 
     for payment in first:
         give(payment, rule)
-    exact = next((payment for payment in others if amount and payment.amount_owed == amount), None)
-    if exact is not None:
-        give(exact, AllocationRule.EXACT)
+    exact = [payment for payment in waited_for or others if amount and payment.amount_owed == amount]
+    if exact and (waited_for or len(exact) == 1):
+        give(exact[0], AllocationRule.EXACT)
     else:
-        for payment in others:
+        for payment in waited_for:
             give(payment, AllocationRule.OLDEST)
     return shares, amount
 

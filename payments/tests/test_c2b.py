@@ -62,6 +62,11 @@ def statuses(*payments):
     return [(payment.status, payment.amount_paid) for payment in payments]
 
 
+def expired(payment):
+    services.expire_due(now=payment.expires_at)
+    return payment
+
+
 def rules():
     return list(Allocation.objects.order_by("pk").values_list("amount", "rule"))
 
@@ -131,6 +136,50 @@ def test_money_that_fits_nothing_exactly_pays_the_oldest_first(client):
 
     assert statuses(older, newer) == [("paid", 1000), ("partially_paid", 200)]
     assert rules() == [(1000, "oldest"), (200, "oldest")]
+
+
+def test_a_forgotten_order_swallows_no_money_that_does_not_name_it(client):
+    forgotten = expired(open_payment(amount=30_000))
+
+    confirm(client, amount=1500, account=forgotten.payer.member_number)
+
+    assert statuses(forgotten) == [("expired", 0)]
+    assert ledger.balance(Account.MEMBER_CREDIT, member_id=forgotten.payer_id) == -1500
+
+
+def test_what_is_waited_for_is_paid_before_an_expired_order_that_fits_exactly(client):
+    forgotten = expired(open_payment(amount=1500))
+    waited_for = open_payment(forgotten.payer, amount=1000, now=LATER)
+
+    confirm(client, amount=1500, account=forgotten.payer.member_number)
+
+    assert statuses(forgotten, waited_for) == [("expired", 0), ("paid", 1000)]
+
+
+def test_late_money_of_exactly_what_the_one_expired_order_owes_pays_it(client):
+    forgotten = expired(open_payment(amount=1500))
+
+    confirm(client, amount=1500, account=forgotten.payer.member_number)
+
+    assert statuses(forgotten) == [("paid", 1500)]
+    assert rules() == [(1500, "exact")]
+
+
+def test_late_money_that_fits_two_expired_orders_is_credit(client):
+    one = expired(open_payment(amount=1500))
+    other = expired(open_payment(one.payer, amount=1500))
+
+    confirm(client, amount=1500, account=one.payer.member_number)
+
+    assert statuses(one, other) == [("expired", 0), ("expired", 0)]
+
+
+def test_any_amount_pays_an_expired_order_that_is_named(client):
+    forgotten = expired(open_payment(amount=1500))
+
+    confirm(client, amount=400, account=forgotten.reference)
+
+    assert statuses(forgotten) == [("partially_paid", 400)]
 
 
 @pytest.mark.parametrize("form", ["0{}", "254{}", "+254{}", "{}"])
