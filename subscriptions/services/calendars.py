@@ -111,8 +111,11 @@ class StandStill:
 
     def days_of(self, chain: Iterable[Subscription]) -> list[Frozen]:
         """Return the days on which these periods of one member and group stand still; none is told twice."""
-        asked = [days for each in chain for _, days in self.freezes.get(each.pk, ())]
-        return sorted(asked + [part for closed in self.closures for part in uncovered(*closed, asked)])
+        told: list[Frozen] = []
+        # A period that is granted again may have been frozen on days on which another was frozen meanwhile.
+        for days in [*(days for each in chain for _, days in self.freezes.get(each.pk, ())), *self.closures]:
+            told += uncovered(*days, told)
+        return sorted(told)
 
 
 def stand_still(chains: Iterable[Sequence[Subscription]]) -> StandStill:
@@ -169,10 +172,16 @@ def save(
 def _hand_over_freezes(laid: Sequence[Period], still: StandStill) -> None:
     """Point each freeze at the period that stands on its first day: a period may have moved from under it."""
     for period in laid:
-        for freeze_id, days in still.freezes.get(period.id, ()):
+        for freeze_id, days in list(still.freezes.get(period.id, ())):
             owner = _covering(laid, days.starts_on)
-            if owner is not None and owner.id != period.id:
-                Freeze.objects.filter(pk=freeze_id).update(subscription=owner.id)
+            if owner is None or owner.id == period.id or _is_frozen(days, still.freezes.get(owner.id, ())):
+                continue
+            Freeze.objects.filter(pk=freeze_id).update(subscription=owner.id)
+            still.freezes.setdefault(owner.id, []).append((freeze_id, days))
+
+
+def _is_frozen(days: Frozen, freezes: Iterable[tuple[int, Frozen]]) -> bool:
+    return any(days.starts_on < other.ends_on and other.starts_on < days.ends_on for _, other in freezes)
 
 
 def _covering(laid: Sequence[Period], day: date) -> Period | None:

@@ -7,6 +7,7 @@ payer's comes too late here, so what must happen to another payment is left to a
 from datetime import date, datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from procrastinate.contrib.django import app as jobs
 
 from payments import allocation, review
@@ -128,13 +129,14 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
     first_day = business_day(paid_at)
     if subscription.replaces_id is not None:
         first_day = _cut_replaced(subscription, chain) or first_day
-    still = stand_still([chain])
     standing = granted_periods(chain)
     before = max(
         (each for each in chain if each.fact == Fact.GRANTED and each.ends_on <= first_day),
         key=lambda each: each.ends_on,
         default=None,
     )
+    subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
+    still = stand_still([chain])  # of one granted before, the days it was frozen too
     period = new_period(
         subscription.pk,
         subscription.interval,
@@ -150,7 +152,6 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
         grace_days=before.grace_days if before and before.leaving_at is None else 0,
         late=subscription.late_renewal,
     )
-    subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
     save([chain], [laid], still, changed=[subscription])
 
 
@@ -179,8 +180,19 @@ def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datet
     if replaced is not None and replaced.fact == Fact.GRANTED and replaced.cut_on is not None:
         replaced.cut_on, replaced.ends_on = None, replaced.base_ends_on
         changed.append(replaced)
+    if replaced is not None:
+        _give_freezes_back(subscription, replaced)
     rearrange(chain, changed=changed)
     _end_upgrade_of(subscription, chain, now=now)
+
+
+def _give_freezes_back(upgrade: Subscription, replaced: Subscription) -> None:
+    """Point the upgrade's freezes at the replaced period: it stands on their days again, or will once it is paid."""
+    frozen = Freeze.objects.with_last_day().filter(
+        subscription=replaced, starts_on__lt=OuterRef("until"), until__gt=OuterRef("starts_on")
+    )
+    mine = Freeze.objects.with_last_day().filter(~Exists(frozen), subscription=upgrade)
+    Freeze.objects.filter(pk__in=list(mine.values_list("pk", flat=True))).update(subscription=replaced)
 
 
 def _end_upgrade_of(replaced: Subscription, chain: list[Subscription], *, now: datetime) -> None:

@@ -6,12 +6,14 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from payments import services as payment_services
+from payments.models import Receipt
 from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.services import freezing
 from subscriptions.services.calendars import TooFarAhead
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay
 
 pytestmark = pytest.mark.django_db
 
@@ -270,3 +272,67 @@ def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
 
     with pytest.raises(IntegrityError, match="subscription_periods_do_not_overlap"), transaction.atomic():
         Subscription.objects.filter(pk=first.pk).update(ends_on=day(40))
+
+
+# --- Money that goes back, and comes again ---
+
+
+def take_money_back(subscription, now=NOON):
+    receipt = Receipt.objects.filter(allocations__payment=subscription.payment_id).latest("pk")
+    payment_services.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=now, went_back=False)
+
+
+def give(member, plan):
+    return services.give(member_id=member.pk, plan_code=plan.code, reason="raffle", by_id=MemberFactory().pk, now=NOON)
+
+
+@pytest.mark.parametrize("has_a_gift", [False, True])
+def test_a_period_that_is_paid_again_gives_its_frozen_days_again(plan, has_a_gift):
+    subscription = granted(plan)
+    freeze(subscription, 5, 12)
+    if has_a_gift:
+        give(subscription.member, PlanFactory(interval="years"))
+    take_money_back(subscription)
+
+    pay(subscription.payment, at=NOON)
+
+    assert spans(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 9))]
+
+
+def test_days_frozen_in_what_was_bought_meanwhile_count_once_when_the_first_is_paid_again(plan):
+    first = granted(plan)
+    freeze(first, 5, 12)
+    take_money_back(first)
+    gift = give(first.member, plan)
+    freeze(gift, 7, 10)
+
+    pay(first.payment, at=NOON)
+
+    assert spans(gift, first) == [
+        (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 9)),
+        (date(2026, 12, 9), date(2027, 1, 9), date(2027, 1, 9)),
+    ]
+
+
+@pytest.mark.parametrize("first_to_go", ["the upgrade", "what it replaced"])
+def test_days_frozen_in_an_upgrade_are_the_replaced_periods_when_it_is_revoked(plan, first_to_go):
+    subscription, now = granted(plan), noon_on(day(10))
+    freeze(subscription, 15, 22)
+    before = spans(subscription)
+    upgrade = services.upgrade(
+        subscription_id=subscription.pk,
+        plan_code=PlanFactory(price=9000).code,
+        phone=None,
+        by_id=subscription.member_id,
+        now=now,
+    ).subscription
+    pay(upgrade.payment, at=now)
+
+    if first_to_go == "the upgrade":
+        take_money_back(upgrade, noon_on(day(18)))
+    else:
+        take_money_back(subscription, noon_on(day(18)))
+        take_money_back(upgrade, noon_on(day(18)))
+        pay(subscription.payment, at=NOON)
+
+    assert spans(subscription) == before
