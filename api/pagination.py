@@ -1,8 +1,10 @@
 """Bounded lists; what page this is stands in the envelope's meta."""
 
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from rest_framework import pagination
+from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 
 DEFAULT_PAGE_SIZE = 25
@@ -55,13 +57,25 @@ class PagePagination(RowsInData, pagination.PageNumberPagination):
 
 
 class CursorPagination(RowsInData, pagination.CursorPagination):
-    """Pages that cost the same at row ten and at row ten million; newest first, no total."""
+    """Pages that cost the same at row ten and at row ten million; newest first, no total. Ordered by a moment."""
 
     meta_name = "CursorMeta"
     page_size = DEFAULT_PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = LARGEST_PAGE
     ordering = ("-created_at", "-id")
+
+    def decode_cursor(self, request):
+        cursor = super().decode_cursor(request)
+        if cursor is None or cursor.position is None:
+            return cursor
+        try:
+            moment = datetime.fromisoformat(cursor.position)
+            if moment.tzinfo is None:
+                raise ValueError("A position is a moment, which has a zone.")
+            return cursor._replace(position=str(moment.astimezone(UTC)))
+        except (ValueError, OverflowError):
+            raise NotFound(self.invalid_cursor_message) from None
 
     def get_paginated_response(self, data):
         return PageResponse(

@@ -1,6 +1,8 @@
 """Whatever a stranger or a member sends, no address answers with a fault of ours."""
 
 import json
+from base64 import b64encode
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -105,3 +107,27 @@ def test_any_query_of_staff_is_answered(path):
         assert_refused_or_answered(client.get(f"/api/v1/{path}", parameters))
 
     attack()
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        "",
+        "abc",
+        "now",
+        "infinity",
+        "\x00",
+        "9" * 40,
+        "9999-99-99",
+        "2026-11-02T09:00:00",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+23:59",
+    ],
+)
+@pytest.mark.parametrize("path", ["payments", "receipts", "refunds", "code-claims", "review-items"])
+def test_a_cursor_that_no_page_gave_is_refused(path, position):
+    cursor = b64encode(urlencode({"p": position}).encode()).decode()
+
+    answer = signed_in(UserFactory(role="Admin")).get(f"/api/v1/{path}/", {"cursor": cursor})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
