@@ -17,7 +17,7 @@ class ReviewReason(models.TextChoices):
     CODE_USED_TWICE = "code_used_twice"  # one M-Pesa code for two different things
     CONTRADICTION = "contradiction"  # failure after success, or the like
     OVERDUE_UNKNOWN = "overdue_unknown"  # a push nobody could tell us the end of
-    LATE_MONEY = "late_money"  # money for a cancelled or refunded payment
+    LATE_MONEY = "late_money"  # money for a cancelled or refunded payment, or for what was over by then
     LISTENER_FAILED = "listener_failed"  # money is in, what it buys was not granted
     UNREADABLE = "unreadable"  # a callback that is not what Safaricom sends
     CASH_DIFFERS = "cash_differs"  # a drawer was counted over or short

@@ -4,7 +4,7 @@ Money wins: a failed or expired payment becomes paid when its money turns out to
 cancelled or refunded one becomes member credit. Locks are always taken in the order member, payment, receipt.
 """
 
-from payments.services.ending import cancel_payment, expire_due
+from payments.services.ending import cancel_payment, expire_due, turn_down
 from payments.services.listeners import retry_listeners, tell_paid, tell_unpaid
 from payments.services.locks import (
     PaymentNotFound,
@@ -58,5 +58,6 @@ __all__ = [
     "take_money",
     "tell_paid",
     "tell_unpaid",
+    "turn_down",
     "withdraw_money",
 ]

@@ -7,9 +7,9 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Q
 
-from payments import allocation
+from payments import allocation, review
 from payments.allocation import PAYABLE
-from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, StkPush
+from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, ReviewReason, StkPush
 from payments.services.listeners import retry_later
 from payments.services.locks import lock_payment, members_to_lock
 from payments.services.states import InvalidTransition, move
@@ -42,6 +42,22 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
     if not payment_cancelled.announce(payment_id=payment.pk, now=now):
         retry_later(payment, now=now)
     return payment
+
+
+@transaction.atomic
+def turn_down(*, payment_id: int, why: str, now: datetime) -> None:
+    """Cancel a paid payment whose money came too late to buy anything: it becomes credit, and a person is told `why`.
+
+    For the listener that finds this out; the payment's locks are held.
+
+    :raises PaymentNotFound: no such payment
+    """
+    payment = lock_payment(payment_id)
+    _return_to_credit(payment, by_id=None, now=now)
+    payment.deposit_paid_at = None
+    move(payment, to=S.EXPIRED, evidence=why, by_id=None, now=now)
+    move(payment, to=S.CANCELLED, evidence=why, by_id=None, now=now)
+    review.open_item(reason=ReviewReason.LATE_MONEY, detail=why, payment_id=payment.pk, now=now)
 
 
 def _return_to_credit(payment: Payment, *, by_id: int | None, now: datetime) -> None:

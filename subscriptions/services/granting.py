@@ -24,18 +24,14 @@ def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
 
     The deposit is the whole payment unless the plan asks for less first; what is still owed then changes no date.
     Money wins: a cancelled or revoked period is granted too. A payment without its deposit grants nothing; nor does an
-    upgrade's when the value that lowered it is gone, and a person is told.
+    upgrade's when the value that lowered it is gone, or when all it would give is over; and a person is told.
     """
     found = _lock_bought(payment_id)
     if found is None:
         return None
     subscription, chain = found
-    if subscription.payment.deposit_paid_at is None or subscription.fact == Fact.GRANTED:
-        return subscription
-    if subscription.value_carried and not _is_paid_for(subscription.replaces_id, chain):
-        _tell_of_lost_value(subscription, now=now)
-    else:
-        _grant(subscription, chain, paid_at=subscription.payment.deposit_paid_at, now=now)
+    if subscription.payment.deposit_paid_at is not None and subscription.fact != Fact.GRANTED:
+        _grant_or_tell(subscription, chain, now=now)
     return subscription
 
 
@@ -117,7 +113,25 @@ def _tell_of_lost_value(upgrade: Subscription, *, now: datetime) -> None:
     )
 
 
-def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: datetime, now: datetime) -> None:
+def _grant_or_tell(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
+    """Give what was paid for; where an upgrade cannot be given, tell a person."""
+    if not subscription.value_carried:
+        _grant(subscription, chain, now=now)
+    elif not _is_paid_for(subscription.replaces_id, chain):
+        _tell_of_lost_value(subscription, now=now)
+    elif _is_over_when_paid(subscription, chain):
+        if subscription.fact == Fact.PENDING:
+            withdraw(subscription, now=now)
+        payment_services.turn_down(
+            payment_id=subscription.payment_id,
+            why="The upgrade was paid when its time was over; the money is kept as the member's credit.",
+            now=now,
+        )
+    else:
+        _grant(subscription, chain, now=now)
+
+
+def _grant(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
     if subscription.joining_fee and any(each.fact == Fact.GRANTED and each.joining_fee for each in chain):
         # The other was expired when this one was bought, and its money came late.
         review.open_item(
@@ -126,7 +140,7 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
             payment_id=subscription.payment_id,
             now=now,
         )
-    first_day = business_day(paid_at)
+    first_day = _paid_on(subscription)
     if subscription.replaces_id is not None:
         first_day = _cut_replaced(subscription, chain) or first_day
     standing = granted_periods(chain)
@@ -155,15 +169,39 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, paid_at: da
     save([chain], [laid], still, changed=[subscription])
 
 
+def _paid_on(subscription: Subscription) -> date:
+    return business_day(subscription.payment.deposit_paid_at)
+
+
+def _replaced_by(upgrade: Subscription, chain: list[Subscription]) -> Subscription:
+    return next(each for each in chain if each.pk == upgrade.replaces_id)
+
+
+def _takes_over_on(upgrade: Subscription, replaced: Subscription) -> date:
+    return max(business_day(upgrade.created_at), replaced.starts_on)
+
+
+def _is_over_when_paid(upgrade: Subscription, chain: list[Subscription]) -> bool:
+    """Say whether the upgrade, which counts from the day it was asked for, would give nothing but days gone by.
+
+    Or next to nothing: its payment had expired, and what it would replace had run to its end.
+    """
+    replaced, payment = _replaced_by(upgrade, chain), upgrade.payment
+    begins = _takes_over_on(upgrade, replaced)
+    whole = new_period(upgrade.pk, upgrade.interval, upgrade.interval_count, starts_on=begins, not_before=begins)
+    expired = payment.deposit_paid_at > payment.expires_at and replaced.ends_on <= _paid_on(upgrade)
+    return expired or whole.ends_on <= _paid_on(upgrade)
+
+
 def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | None:
-    """End the replaced period on the day its unused value was reckoned; return that day, None if it is gone.
+    """End the replaced period on the day its unused value was reckoned; return that day, None if it is gone or over.
 
     From that day on the member has what the upgrade gives, so no day is had twice and none is lost.
     """
-    replaced = next(each for each in chain if each.pk == upgrade.replaces_id)
-    if replaced.fact != Fact.GRANTED or replaced.cut_on is not None:
+    replaced = _replaced_by(upgrade, chain)
+    if replaced.fact != Fact.GRANTED or replaced.cut_on is not None or _is_over_when_paid(upgrade, chain):
         return None
-    replaced.cut_on = replaced.ends_on = max(business_day(upgrade.created_at), replaced.starts_on)
+    replaced.cut_on = replaced.ends_on = _takes_over_on(upgrade, replaced)
     running = Freeze.objects.with_last_day().filter(subscription=replaced, starts_on__lt=replaced.cut_on)
     running.filter(until__gt=replaced.cut_on).update(ended_early_on=replaced.cut_on)
     replaced.save(update_fields=["cut_on", "ends_on"])

@@ -8,6 +8,7 @@ from payments import evidence, ledger
 from payments import services as payment_services
 from payments.daraja.messages import C2bMessage
 from payments.models import Account, ReviewItem
+from payments.tests.conftest import broken_invariants
 from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
@@ -185,6 +186,57 @@ def test_money_for_an_expired_upgrade_that_a_purchase_made_room_for_is_credit_af
 
     assert [span[0] for span in spans(silver, old, new)] == ["granted", "cancelled", "granted"]
     assert [item.reason for item in ReviewItem.objects.all()] == ["late_money"]
+
+
+@pytest.mark.parametrize("days", [31, 60])
+def test_an_upgrade_paid_when_its_time_is_over_buys_nothing_and_its_money_is_credit(silver, gold, days):
+    late = noon_on(TODAY + timedelta(days=days))
+    bought = upgrade(silver, gold)
+    payment_services.expire_due(now=late)
+
+    message = C2bMessage("TKNLATE001", late, 2334, "174379", bought.payment.reference, "", "", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=late)
+
+    assert spans(silver, bought) == [
+        ("granted", date(2026, 11, 2), date(2026, 12, 2)),
+        ("cancelled", None, None),
+    ]
+    assert -ledger.balance(Account.MEMBER_CREDIT, member_id=silver.member_id) == 2334
+    assert [(item.reason, item.payment) for item in ReviewItem.objects.all()] == [("late_money", bought.payment)]
+    assert broken_invariants() == {}
+    renewed = services.renew(
+        subscription_id=silver.pk, payer_id=silver.member_id, phone=None, created_by_id=silver.member_id, now=late
+    )
+    assert renewed.subscription.fact == "granted"
+
+
+def test_an_upgrade_that_expired_still_counts_from_its_reckoning_while_the_replaced_period_runs(silver, gold):
+    bought = upgrade(silver, gold)
+    payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=9)))
+
+    pay(bought.payment, at=noon_on(DAY_TEN + timedelta(days=9)))
+
+    assert spans(bought) == [("granted", date(2026, 11, 12), date(2026, 12, 12))]
+
+
+def test_an_upgrade_of_the_last_day_may_be_paid_on_the_next(silver, gold):
+    bought = upgrade(silver, gold, date(2026, 12, 1))
+
+    pay(bought.payment, at=noon_on(date(2026, 12, 2)))
+
+    assert spans(bought) == [("granted", date(2026, 12, 1), date(2027, 1, 1))]
+
+
+def test_an_upgrade_that_was_paid_in_full_begins_when_it_is_paid_although_the_rest_is_over(silver, gold):
+    gift = services.give(
+        member_id=MemberFactory().pk, plan_code=silver.plan.code, reason="raffle", by_id=silver.member_id, now=NOON
+    )
+    late = TODAY + timedelta(days=60)
+    bought = upgrade(gift, gold)
+
+    pay(bought.payment, at=noon_on(late))
+
+    assert spans(bought) == [("granted", late, date(2027, 2, 1))]
 
 
 def test_of_a_used_up_pack_nothing_is_carried(gold):
