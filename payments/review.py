@@ -47,11 +47,14 @@ def create_item(*, reason: ReviewReason, detail: str, now: datetime, **about) ->
     return ReviewItem.objects.create(reason=reason, detail=detail[:255], created_at=now, **about)
 
 
-def close_for_payment(*, payment_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:
-    """Resolve the open items of a payment that the product itself has dealt with."""
-    ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN).update(
-        status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now
-    )
+def close_for_payment(
+    *, payment_id: int, reason: ReviewReason, resolution: str, now: datetime, detail: str | None = None
+) -> None:
+    """Resolve the open items of a payment that the product itself has dealt with; those that say `detail`, if given."""
+    found = ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN)
+    if detail is not None:
+        found = found.filter(detail=detail)
+    found.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now)
 
 
 def close_for_receipt(*, receipt_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:

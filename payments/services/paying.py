@@ -23,7 +23,7 @@ def take_money(
     now: datetime,
     amount: int | None = None,
 ) -> list[Payment]:
-    """Put a receipt's money where it belongs and tell the listeners of each payment whose deposit it completes.
+    """Put a receipt's money where it belongs and tell the listeners of each payment whose deposit or rest it completes.
 
     Runs inside the caller's transaction with member, payments and receipt locked. `amount` is the part of the
     receipt that is being placed, all that is left of it by default. Returns the payments that were told of.
@@ -54,7 +54,7 @@ def take_money(
 
 
 def take(payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime) -> bool:
-    """Add money to a locked payment; return whether that completed its deposit."""
+    """Add money to a locked payment; return whether that completed its deposit or the rest."""
     had_money = payment.amount_paid > 0
     payment.amount_paid += amount
     if had_money and payment.amount_paid >= payment.deposit:
@@ -70,4 +70,4 @@ def take(payment: Payment, amount: int, *, evidence: str, by_id: int | None, now
         move(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
     else:
         move(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
-    return completes
+    return completes or not payment.amount_owed

@@ -17,21 +17,29 @@ from subscriptions.models import Fact, Freeze, Subscription
 from subscriptions.periods import add, business_day, new_period
 from subscriptions.services.calendars import granted_periods, lock_bought_periods, rearrange, save, stand_still
 
+STANDING = (Fact.PENDING, Fact.GRANTED)
+LOST_VALUE = "The period this upgrade was paid with lost its money, so the upgrade was revoked too."
+
 
 @transaction.atomic(savepoint=False)  # inside the money's transaction, where each listener has a savepoint
 def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     """Give the period that the payment bought, from the day its deposit had come; None when it bought none.
 
     The deposit is the whole payment unless the plan asks for less first; what is still owed then changes no date.
-    Money wins: a cancelled or revoked period is granted too. A payment without its deposit grants nothing; nor does an
-    upgrade's when the value that lowered it is gone, or when all it would give is over; and a person is told.
+    Money wins: a cancelled or revoked period is granted too, and a job tries the paid upgrade that lost it. A payment
+    without its deposit grants nothing; nor does an upgrade's when the value that lowered it is gone, another took its
+    place, or all it would give is over; and a person is told.
     """
     found = _lock_bought(payment_id)
     if found is None:
         return None
     subscription, chain = found
-    if subscription.payment.deposit_paid_at is not None and subscription.fact != Fact.GRANTED:
+    if subscription.payment.deposit_paid_at is None:
+        return subscription
+    if subscription.fact != Fact.GRANTED:
         _grant_or_tell(subscription, chain, now=now)
+    if subscription.fact == Fact.GRANTED and not subscription.payment.amount_owed:
+        _try_paid_upgrades_of(subscription, chain)
     return subscription
 
 
@@ -104,18 +112,34 @@ def _is_paid_for(subscription_id: int, chain: list[Subscription]) -> bool:
     return found.fact == Fact.GRANTED and not found.payment.amount_owed
 
 
+def _other_upgrade_stands(upgrade: Subscription, chain: list[Subscription]) -> bool:
+    """Say whether another upgrade replaces the same period, or waits to: a period is replaced once."""
+    others = [each for each in chain if each.replaces_id is not None and each.pk != upgrade.pk]
+    return any(each.replaces_id == upgrade.replaces_id and each.fact in STANDING for each in others)
+
+
+def _try_paid_upgrades_of(replaced: Subscription, chain: list[Subscription]) -> None:
+    """Tell again of upgrades that were paid and had lost what they live off: it is there again."""
+    for each in chain:
+        paid = each.payment.deposit_paid_at is not None
+        if each.replaces_id == replaced.pk and each.fact != Fact.GRANTED and paid:
+            jobs.configure_task("payments.retry_listeners").defer(payment_id=each.payment_id)
+
+
 def _tell_of_lost_value(upgrade: Subscription, *, now: datetime) -> None:
-    review.open_item(
-        reason=ReviewReason.CONTRADICTION,
-        detail="The period this upgrade was paid with lost its money, so the upgrade was revoked too.",
-        payment_id=upgrade.payment_id,
-        now=now,
-    )
+    review.open_item(reason=ReviewReason.CONTRADICTION, detail=LOST_VALUE, payment_id=upgrade.payment_id, now=now)
 
 
 def _grant_or_tell(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
     """Give what was paid for; where an upgrade cannot be given, tell a person."""
-    if not subscription.value_carried:
+    if _other_upgrade_stands(subscription, chain):
+        review.open_item(
+            reason=ReviewReason.CONTRADICTION,
+            detail="Another upgrade has taken the place of this one; give its money back.",
+            payment_id=subscription.payment_id,
+            now=now,
+        )
+    elif not subscription.value_carried:
         _grant(subscription, chain, now=now)
     elif not _is_paid_for(subscription.replaces_id, chain):
         _tell_of_lost_value(subscription, now=now)
@@ -143,6 +167,13 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
     first_day = _paid_on(subscription)
     if subscription.replaces_id is not None:
         first_day = _cut_replaced(subscription, chain) or first_day
+        review.close_for_payment(
+            payment_id=subscription.payment_id,
+            reason=ReviewReason.CONTRADICTION,
+            detail=LOST_VALUE,
+            resolution="The money is there again.",
+            now=now,
+        )
     standing = granted_periods(chain)
     before = max(
         (each for each in chain if each.fact == Fact.GRANTED and each.ends_on <= first_day),

@@ -12,7 +12,7 @@ from api.errors import DomainError
 from config.management.commands.audit_books import offending_rows
 from payments.invariants import INVARIANTS as MONEY
 from payments.models import Payment, Receipt, ReviewItem
-from payments.services import cancel_payment, expire_due, reverse_receipt
+from payments.services import cancel_payment, expire_due, retry_listeners, reverse_receipt
 from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.models import Freeze, FreezeKind, Subscription
@@ -158,6 +158,8 @@ def do(club, deed, pick, other):
         event(f"{deed}: done")
     for job in ProcrastinateJob.objects.filter(task_name="subscriptions.end_upgrade"):
         services.end_upgrade(**job.args, now=club.now)
+    for job in ProcrastinateJob.objects.filter(task_name="payments.retry_listeners"):
+        retry_listeners(**job.args, now=club.now)
 
 
 def everything():

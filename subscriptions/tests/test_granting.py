@@ -5,14 +5,25 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.db import IntegrityError, transaction
 from django.urls import reverse
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments.models import Allocation, Payment
-from payments.services import reverse_receipt
+from payments.services import retry_listeners, reverse_receipt
 from payments.tests.bodies import stk_body
 from payments.tests.factories import make_push
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import cancel_for_payment, grant_for_payment, revoke_for_payment
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, pending
+from subscriptions.tests.factories import (
+    NOON,
+    TODAY,
+    MemberFactory,
+    PlanFactory,
+    granted,
+    noon_on,
+    pay,
+    pay_some,
+    pending,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -203,6 +214,51 @@ def test_an_upgrade_loses_the_money_it_was_paid_with():
 
     assert [row[0] for row in dates(first, upgrade)] == ["revoked", "revoked"]
     assert upgrade.payment.review_items.get().reason == "contradiction"
+
+
+def do_the_jobs(now=NOON):
+    for job in ProcrastinateJob.objects.filter(task_name="payments.retry_listeners"):
+        retry_listeners(**job.args, now=now)
+
+
+def test_an_upgrade_is_granted_again_when_what_it_was_paid_with_is_there_again():
+    first = granted()
+    upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
+    before = dates(first, upgrade)
+    take_money_back(first, went_back=False)
+
+    pay(first.payment, at=NOON)
+    do_the_jobs()
+
+    assert dates(first, upgrade) == before
+    assert upgrade.payment.review_items.get().status == "resolved"
+
+
+def test_an_upgrade_is_granted_again_when_the_rest_of_what_it_was_paid_with_is_there_again():
+    first = pending(PlanFactory(deposit_percent=40))
+    pay_some(first.payment, 600, at=NOON)
+    rest = pay_some(first.payment, 900, at=NOON)
+    upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
+    reverse_receipt(receipt_id=rest.pk, why="void", by_id=None, now=NOON, went_back=False)
+    assert [row[0] for row in dates(first, upgrade)] == ["granted", "revoked"]
+
+    pay(first.payment, at=NOON)
+    do_the_jobs()
+
+    assert [row[0] for row in dates(first, upgrade)] == ["granted", "granted"]
+
+
+def test_an_upgrade_is_not_granted_again_beside_one_that_was_bought_meanwhile():
+    first = granted()
+    old = granted(PlanFactory(price=3000), first.member, replaces=first)
+    take_money_back(old, went_back=False)
+    new = granted(PlanFactory(price=5000), first.member, replaces=first)
+
+    pay(old.payment, at=NOON)
+    do_the_jobs()
+
+    assert [row[0] for row in dates(first, old, new)] == ["granted", "revoked", "granted"]
+    assert [item.reason for item in old.payment.review_items.all()] == ["contradiction"]
 
 
 @pytest.mark.django_db(transaction=True)
