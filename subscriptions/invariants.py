@@ -110,4 +110,15 @@ INVARIANTS = [
             SELECT FROM payments_reviewitem i WHERE i.payment_id = p.id AND i.reason = 'listener_failed')
         """,
     ),
+    Invariant(
+        "S10",
+        "No visit is had twice: entered since an upgrade was asked for, it counts for that, as far as its pack goes.",
+        """
+        SELECT v.id FROM subscriptions_visit v JOIN subscriptions_subscription o ON o.id = v.subscription_id
+            AND o.cut_on IS NOT NULL
+        JOIN subscriptions_subscription s ON s.replaces_id = o.id AND s.fact = 'granted'
+        WHERE v.decision = 'allow' AND v.at >= s.created_at AND (s.visits IS NULL OR s.visits > (
+            SELECT count(*) FROM subscriptions_visit u WHERE u.subscription_id = s.id AND u.decision = 'allow'))
+        """,
+    ),
 ]

@@ -13,7 +13,7 @@ from procrastinate.contrib.django import app as jobs
 from payments import allocation, review
 from payments import services as payment_services
 from payments.models import PaymentStatus, ReviewReason
-from subscriptions.models import Fact, Freeze, Subscription
+from subscriptions.models import Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.periods import add, business_day, new_period
 from subscriptions.services.calendars import granted_periods, lock_bought_periods, rearrange, save, stand_still
 
@@ -236,7 +236,17 @@ def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | No
     running = Freeze.objects.with_last_day().filter(subscription=replaced, starts_on__lt=replaced.cut_on)
     running.filter(until__gt=replaced.cut_on).update(ended_early_on=replaced.cut_on)
     replaced.save(update_fields=["cut_on", "ends_on"])
+    _move_visits(replaced, to=upgrade, since=upgrade.created_at)
     return replaced.cut_on
+
+
+def _move_visits(left: Subscription, *, to: Subscription, since: datetime) -> None:
+    """Count what was entered since the upgrade was asked for where it is paid from; a pack takes what it has left."""
+    entered = Visit.objects.filter(decision=Decision.ALLOW)
+    ids = list(entered.filter(subscription=left, at__gte=since).order_by("at", "pk").values_list("pk", flat=True))
+    if ids and to.visits is not None:
+        ids = ids[: max(to.visits - entered.filter(subscription=to).count(), 0)]
+    Visit.objects.filter(pk__in=ids).update(subscription=to)
 
 
 def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
@@ -251,6 +261,7 @@ def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datet
         changed.append(replaced)
     if replaced is not None:
         _give_freezes_back(subscription, replaced)
+        _move_visits(subscription, to=replaced, since=subscription.created_at)
     rearrange(chain, changed=changed)
     _end_upgrade_of(subscription, chain, now=now)
 

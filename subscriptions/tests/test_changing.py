@@ -7,17 +7,20 @@ import pytest
 from payments import evidence, ledger
 from payments import services as payment_services
 from payments.daraja.messages import C2bMessage
-from payments.models import Account, ReviewItem
+from payments.models import Account, Receipt, ReviewItem
 from payments.tests.conftest import broken_invariants
 from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
 from subscriptions.services import buying, changing
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
+from subscriptions.tests.test_invariants import broken
 
 pytestmark = pytest.mark.django_db
 
 DAY_TEN = TODAY + timedelta(days=10)  # 20 of November's 30 days are unused
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -203,7 +206,7 @@ def test_an_upgrade_paid_when_its_time_is_over_buys_nothing_and_its_money_is_cre
     ]
     assert -ledger.balance(Account.MEMBER_CREDIT, member_id=silver.member_id) == 2334
     assert [(item.reason, item.payment) for item in ReviewItem.objects.all()] == [("late_money", bought.payment)]
-    assert broken_invariants() == {}
+    assert (broken_invariants(), broken()) == ({}, [])
     renewed = services.renew(
         subscription_id=silver.pk, payer_id=silver.member_id, phone=None, created_by_id=silver.member_id, now=late
     )
@@ -245,6 +248,61 @@ def test_of_a_used_up_pack_nothing_is_carried(gold):
         check_in(member_number=pack.member.member_number, recorded_by_id=None, now=noon_on(TODAY + timedelta(days=day)))
 
     assert upgrade(pack, gold).value_carried == 0
+
+
+def enter(member, times, at):
+    """Go in so often, an hour apart; return how often the gate opened."""
+    taps = [check_in(member_number=member.member_number, recorded_by_id=None, now=at + n * HOUR) for n in range(times)]
+    return [tap.decision for tap in taps].count("allow")
+
+
+@pytest.fixture
+def ten():
+    return granted(PlanFactory(price=1000, visits=10))
+
+
+def test_visits_made_while_an_upgrade_waits_are_not_had_twice(ten):
+    bought = upgrade(ten, PlanFactory(price=1800, visits=20), TODAY)
+    assert bought.payment.amount_due == 800
+
+    while_it_waits = enter(ten.member, 10, noon_on(TODAY) + HOUR)
+    pay(bought.payment, at=noon_on(TODAY) + 11 * HOUR)
+
+    assert while_it_waits + enter(ten.member, 12, noon_on(TODAY + timedelta(days=1))) == 20
+    assert broken() == []
+
+
+def test_a_visit_made_before_the_upgrade_was_asked_for_lowered_its_value_and_is_not_counted_again(ten):
+    enter(ten.member, 1, noon_on(TODAY) - HOUR)
+
+    bought = upgrade(ten, PlanFactory(price=1800, visits=20), TODAY)
+    pay(bought.payment, at=noon_on(TODAY))
+
+    assert bought.payment.amount_due == 900
+    assert enter(ten.member, 25, noon_on(TODAY) + HOUR) == 20
+
+
+def test_a_smaller_pack_takes_of_the_visits_made_while_it_waited_as_many_as_it_has(ten):
+    bought = upgrade(ten, PlanFactory(price=1800, visits=2), TODAY)
+
+    enter(ten.member, 3, noon_on(TODAY) + HOUR)
+    pay(bought.payment, at=noon_on(TODAY) + 4 * HOUR)
+
+    assert enter(ten.member, 2, noon_on(TODAY) + 5 * HOUR) == 0
+    assert broken() == []
+
+
+def test_visits_made_in_an_upgrade_that_is_taken_back_count_for_the_replaced_pack(ten):
+    bought = upgrade(ten, PlanFactory(price=1800), TODAY)
+    pay(bought.payment, at=noon_on(TODAY))
+    enter(ten.member, 7, noon_on(TODAY) + HOUR)
+
+    receipt = Receipt.objects.get(allocations__payment=bought.payment)
+    payment_services.reverse_receipt(
+        receipt_id=receipt.pk, why="void", by_id=None, now=noon_on(TODAY) + 8 * HOUR, went_back=False
+    )
+
+    assert enter(ten.member, 5, noon_on(TODAY) + 9 * HOUR) == 3
 
 
 def test_an_upgrade_is_refused_where_it_makes_no_sense(silver, gold):

@@ -153,6 +153,11 @@ def enter_with_anothers(world):
     Visit.objects.update(member=world["first"].member)
 
 
+def enter_what_was_replaced(world):
+    old = world["old"]
+    Visit.objects.create(member=old.member, subscription=old, at=NOON + 10 * DAY, decision="allow", reason="active")
+
+
 def withdraw_behind_its_back(world):
     payment = world["pending"].payment
     type(payment).objects.filter(pk=payment.pk).update(status="cancelled")
@@ -180,6 +185,7 @@ def test_a_clean_world_breaks_nothing(world):
         (enter_twice, "S08"),
         (enter_with_anothers, "S08"),
         (withdraw_behind_its_back, "S09"),
+        (enter_what_was_replaced, "S10"),
     ],
 )
 def test_each_fault_is_seen(world, fault, code):
