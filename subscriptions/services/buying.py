@@ -123,16 +123,21 @@ def subscribe(
         return Purchase(earlier, is_new=False)
     members = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
-        _require_may_buy(members.get(member_id), plan, now)
-    fees = {member_id: _joining_fee(member_id, plan) for member_id in member_ids}
+        require_may_buy(members.get(member_id), plan)
+        _require_room_ahead(member_id, plan, now)
+    fees = {member_id: joining_fee_of(member_id, plan) for member_id in member_ids}
     bought: list[Subscription] = []
     # Of a plan that costs nothing, who owes the joining fee comes first: the head payment must take money.
     for member_id in sorted(member_ids, key=lambda each: not fees[each]):
+        member, amount = members[member_id], plan.price + fees[member_id]
         bought.append(
-            _open(
+            open_period(
                 plan,
-                members[member_id],
-                joining_fee=fees[member_id],
+                member,
+                amount=amount,
+                deposit=_deposit(member_id, plan, amount),
+                description=f"{plan.name} for {member.get_full_name() or member.member_number}",
+                terms={"joining_fee": fees[member_id]},
                 payer_id=payer_id,
                 head_id=bought[0].payment_id if bought else None,
                 created_by_id=created_by_id,
@@ -142,10 +147,7 @@ def subscribe(
                 body_fingerprint="" if bought else body_fingerprint,
             )
         )
-    _spend_and_grant(bought, by_id=created_by_id, now=now)
-    if phone and bought[0].payment.amount_owed:
-        pushes.request_push(payment_id=bought[0].payment_id, phone=phone, created_by_id=created_by_id, now=now)
-    return Purchase(_fresh(bought), is_new=True)
+    return settle(bought, phone=phone, by_id=created_by_id, now=now)
 
 
 def renew(*, subscription_id: int, **buying) -> Purchase:
@@ -188,11 +190,20 @@ def cancel(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
     return subscription
 
 
-def _open(
-    plan: Plan, member, *, joining_fee: int, payer_id: int, created_by_id: int, now: datetime, **opening
+def open_period(
+    plan: Plan,
+    member,
+    *,
+    amount: int,
+    deposit: int,
+    description: str,
+    terms: dict,
+    payer_id: int,
+    created_by_id: int,
+    now: datetime,
+    **opening,
 ) -> Subscription:
-    """Open the payment and the pending period for one member."""
-    amount = plan.price + joining_fee
+    """Open the payment of `amount` KES and the pending period, which keeps the `terms` it was bought on."""
     if amount == 0:
         payment = payment_services.record_comp(
             payer_id=payer_id, description=plan.name, reason="free plan", by_id=created_by_id, now=now, **opening
@@ -201,22 +212,31 @@ def _open(
         payment = payment_services.open_payment(
             payer_id=payer_id,
             amount=amount,
-            description=f"{plan.name} for {member.get_full_name() or member.member_number}"[:120],
+            description=description[:120],
             created_by_id=created_by_id,
             now=now,
             spend=False,
-            deposit=_deposit(member.pk, plan, amount),
+            deposit=deposit,
             **opening,
         )
     return Subscription.objects.create(
         member=member,
         payment=payment,
-        joining_fee=joining_fee,
         created_by_id=created_by_id,
         created_at=now,
         origin=Origin.BOUGHT,
         **snapshot(plan),
+        **terms,
     )
+
+
+def settle(bought: Sequence[Subscription], *, phone: str | None, by_id: int, now: datetime) -> Purchase:
+    """Spend the payer's credit on what was just opened, grant what it covers, and prompt `phone` for the rest."""
+    _spend_and_grant(bought, by_id=by_id, now=now)
+    head = bought[0].payment
+    if phone and head.amount_owed:
+        pushes.request_push(payment_id=head.pk, phone=phone, created_by_id=by_id, now=now)
+    return Purchase(_fresh(bought), is_new=True)
 
 
 def _deposit(member_id: int, plan: Plan, amount: int) -> int:
@@ -242,7 +262,8 @@ def _spend_and_grant(bought: Sequence[Subscription], *, by_id: int, now: datetim
             grant_for_payment(payment_id=each.payment_id, now=now)
 
 
-def _require_may_buy(member, plan: Plan, now: datetime) -> None:
+def require_may_buy(member, plan: Plan) -> None:
+    """:raises MemberNotFound, PlanNotOnSale, MemberInactive, ConsentMissing: see each"""
     if member is None:
         raise MemberNotFound
     if not plan.is_on_sale:
@@ -251,13 +272,16 @@ def _require_may_buy(member, plan: Plan, now: datetime) -> None:
         raise MemberInactive
     if member.consented_at is None:
         raise ConsentMissing
+
+
+def _require_room_ahead(member_id: int, plan: Plan, now: datetime) -> None:
     # Those that are not over. The first of all that run or wait is not ahead of anything, so of n + 1 periods n are.
     unfinished = WAITS | Q(fact=Fact.GRANTED, ends_on__gt=business_day(now))
-    if Subscription.objects.filter(unfinished, member=member, group=plan.group_id).count() > plan.stacking_limit:
+    if Subscription.objects.filter(unfinished, member=member_id, group=plan.group_id).count() > plan.stacking_limit:
         raise StackingLimit
 
 
-def _joining_fee(member_id: int, plan: Plan) -> int:
+def joining_fee_of(member_id: int, plan: Plan) -> int:
     """Return what the member owes for joining the plan's group: nothing once they had a period of a plan with the fee.
 
     A period without one (a day pass) is no membership; one that was brought along is.

@@ -2,20 +2,28 @@
 
 from datetime import datetime
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q
 
 from api.errors import Conflict
-from payments import pushes
 from payments import services as payment_services
 from payments.allocation import PAYABLE
 from payments.models import PaymentStatus
 from subscriptions.models import Decision, Fact, Freeze, Origin, Plan, Subscription, Visit
 from subscriptions.periods import business_day, unused_value
-from subscriptions.services.buying import AlreadyPending, PlanNotFound, PlanNotOnSale, Purchase, bought_under
+from subscriptions.services.buying import (
+    AlreadyPending,
+    PlanNotFound,
+    PlanNotOnSale,
+    Purchase,
+    bought_under,
+    joining_fee_of,
+    open_period,
+    require_may_buy,
+    settle,
+)
 from subscriptions.services.calendars import as_period, lock_periods, stand_still
-from subscriptions.services.catalog import snapshot
-from subscriptions.services.granting import grant_for_payment
 
 
 class NotRunning(Conflict):
@@ -72,10 +80,11 @@ def upgrade(
     The member pays, unless `payer_id` says who does.
 
     Nothing changes until its payment is paid. Then the running period ends on today's date, from which its
-    unused value was reckoned: whole KES rounded down, never more than was paid. Asking again while the upgrade
-    is pending returns it.
+    unused value was reckoned: whole KES rounded down, never more than was paid. A joining fee that is owed comes on
+    top. Asking again while the upgrade is pending returns it.
 
-    :raises NotRunning, FrozenNow, OtherGroup, SamePlan, OwesFirst, WorthAsMuch, PlanNotOnSale, AlreadyPending: see each
+    :raises NotRunning, FrozenNow, OtherGroup, SamePlan, OwesFirst, WorthAsMuch, AlreadyPending: see each
+    :raises PlanNotOnSale, MemberInactive, ConsentMissing, JoiningFeePending: see each
     :raises PlanNotFound: there is no such plan
     """
     asked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
@@ -90,6 +99,8 @@ def upgrade(
     chain = lock_periods(member_id=asked.member_id, group_id=asked.group_id)
     running = next(each for each in chain if each.pk == subscription_id)
     plan = _other_plan(running, plan_code)
+    member = get_user_model().objects.get(pk=running.member_id)
+    require_may_buy(member, plan)
     today = business_day(now)
     if running.fact != Fact.GRANTED or not running.starts_on <= today < running.ends_on:
         raise NotRunning
@@ -113,30 +124,22 @@ def upgrade(
     )
     if value >= plan.price:
         raise WorthAsMuch
-    payment = payment_services.open_payment(
+    joining_fee = joining_fee_of(running.member_id, plan)
+    amount = plan.price + joining_fee - value
+    bought = open_period(
+        plan,
+        member,
+        amount=amount,
+        deposit=amount,
+        description=f"{plan.name}, less KES {value:,} unused of {running.plan.name}",
+        terms={"joining_fee": joining_fee, "replaces": running, "value_carried": value},
         payer_id=payer_id,
-        amount=plan.price - value,
-        description=f"{plan.name}, less KES {value:,} unused of {running.plan.name}"[:120],
         created_by_id=by_id,
         now=now,
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    bought = Subscription.objects.create(
-        member_id=running.member_id,
-        payment=payment,
-        replaces=running,
-        value_carried=value,
-        created_by_id=by_id,
-        created_at=now,
-        **snapshot(plan),
-    )
-    if payment.status == PaymentStatus.PAID:
-        grant_for_payment(payment_id=payment.pk, now=now)
-        bought.refresh_from_db()
-    elif phone:
-        pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=by_id, now=now)
-    return Purchase((bought,), is_new=True)
+    return settle([bought], phone=phone, by_id=by_id, now=now)
 
 
 @transaction.atomic

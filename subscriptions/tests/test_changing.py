@@ -55,6 +55,29 @@ def test_an_upgrade_costs_the_new_price_less_what_is_unused(silver, gold):
     assert (bought.price, bought.value_carried, bought.payment.amount_due) == (3000, 666, 2334)
 
 
+def test_an_upgrade_to_a_plan_with_a_joining_fee_asks_for_it_once(silver):
+    day_pass, gold = PlanFactory(price=300, interval="days"), PlanFactory(price=6000, joining_fee=1000)
+
+    bought = upgrade(granted(day_pass, silver.member, silver.ends_on), gold, silver.ends_on)
+
+    assert (bought.joining_fee, bought.payment.amount_due) == (1000, 6000 + 1000 - 300)
+    pay(bought.payment, at=noon_on(silver.ends_on))
+    assert broken() == []
+    assert upgrade(bought, PlanFactory(price=9000, joining_fee=1000), silver.ends_on).joining_fee == 0
+
+
+def test_an_upgrade_is_sold_to_no_one_who_may_not_buy(silver, gold):
+    silver.member.consented_at = None
+    silver.member.save()
+    with pytest.raises(buying.ConsentMissing):
+        upgrade(silver, gold)
+
+    silver.member.consented_at, silver.member.is_active = NOON, False
+    silver.member.save()
+    with pytest.raises(buying.MemberInactive):
+        upgrade(silver, gold)
+
+
 def test_nothing_changes_until_the_upgrade_is_paid(silver, gold):
     bought = upgrade(silver, gold)
     assert spans(silver, bought) == [("granted", date(2026, 11, 2), date(2026, 12, 2)), ("pending", None, None)]

@@ -183,7 +183,7 @@ def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
     later = expired.payment.expires_at
     expire_due(now=later)
     put_money_down(expired.member, 1500, at=later)
-    meet_at(monkeypatch, (buying, "_joining_fee"), (freezing, "lock_closures"))
+    meet_at(monkeypatch, (buying, "joining_fee_of"), (freezing, "lock_closures"))
 
     def buy():
         services.subscribe(
