@@ -110,6 +110,14 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
             receipts.update(of_push, push_guessed=False)
             return APPLIED
         return DUPLICATE
+    if of_code is not None and of_code.push_guessed and of_code.amount == push.amount:
+        # Another prompt's by a guess, and a guess yields to proof.
+        if of_push is not None and of_push.push_guessed and _may_be_of(of_push, of_code.push):
+            _end(push, result, now=now)
+            _uncross(of_push, of_code)
+            return APPLIED
+        _disprove(of_code, receipt)
+        of_code = None
     if of_code is not None and not twins.may_be_this_push(of_code, push):
         why = f"M-Pesa code {receipt.code} already stands on receipt {of_code.pk}, which is other money."
         return hold(ReviewReason.CODE_USED_TWICE, why)
@@ -118,9 +126,8 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
         named = matching.find_owner(account=of_push.account_typed, sender=of_push.sender, code=of_push.code)
     services.lock_people_of(known, also_members={named.member_id})
     if of_push is None:
-        # The paybill's own confirmation of this prompt came first.
         _end(push, result, now=now)
-        _adopt(locked, of_code, guessed=False, now=now)
+        _take(locked, receipt, of_code, now=now)
         return APPLIED
     if of_push.code is None:
         if of_code is not None:
@@ -135,19 +142,48 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
                 receipt_id=of_code.pk,
                 now=now,
             )
-        receipts.update(of_push, code=receipt.code, paid_at=receipt.paid_at)
+        receipts.update(of_push, code=receipt.code, paid_at=receipt.paid_at, **receipts.told_by_confirmation(receipt))
         return APPLIED
     if not of_push.push_guessed:
         why = f"This prompt was already paid with M-Pesa code {of_push.code}; now it is said to be {receipt.code}."
         return hold(ReviewReason.CONTRADICTION, why)
     # The receipt that we took for this prompt's was money of its own; now the prompt's money stands beside it.
     _release(locked, of_push, named, now=now)
+    _take(locked, receipt, of_code, now=now)
+    return APPLIED
+
+
+def _disprove(guessed: Receipt, receipt: Receipt) -> None:
+    """Take the code from the prompt that it was guessed for, and what its confirmation told, to `receipt`.
+
+    The money of that prompt stays where it is, and waits for its own code again.
+    """
+    told = receipts.told_by_confirmation(guessed)
+    for name, value in told.items():
+        setattr(receipt, name, value)
+    receipts.update(guessed, code=None, push_guessed=False, **dict.fromkeys(told, ""))
+
+
+def _may_be_of(receipt: Receipt, push: StkPush) -> bool:
+    return twins.names_prompt(account=receipt.account_typed, sender=receipt.sender, push=push)
+
+
+def _uncross(proved: Receipt, guessed: Receipt) -> None:
+    """Exchange the codes of two prompts that were guessed the wrong way round; no money moves."""
+    names = ("code", "paid_at", *receipts.told_by_confirmation(proved))
+    right, left = ({name: getattr(each, name) for name in names} for each in (guessed, proved))
+    receipts.update(guessed, code=None)  # a code stands once
+    receipts.update(proved, push_guessed=False, **right)
+    receipts.update(guessed, **left)
+
+
+def _take(locked: Locked, receipt: Receipt, of_code: Receipt | None, *, now: datetime) -> None:
+    """Pay the prompt's payment: with the paybill's own confirmation, when that came first, else with a new receipt."""
     if of_code is not None:
         _adopt(locked, of_code, guessed=False, now=now)
-    else:
-        receipts.insert(receipt)
-        _pay(locked, receipt, taken_from=Account.MPESA, now=now)
-    return APPLIED
+        return
+    receipts.insert(receipt)
+    _pay(locked, receipt, taken_from=Account.MPESA, now=now)
 
 
 def _apply_success_by_query(locked: Locked, result: StkResult, *, now: datetime) -> Applied:

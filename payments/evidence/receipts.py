@@ -35,6 +35,11 @@ def update(receipt: Receipt, **changes) -> None:
     receipt.save(update_fields=[name.removesuffix("_id") for name in changes])
 
 
+def told_by_confirmation(receipt: Receipt) -> dict[str, str]:
+    """Return what only the paybill's confirmation tells."""
+    return {name: getattr(receipt, name) for name in ("sender", "payer_name", "account_typed")}
+
+
 def hold_late(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:
     review.open_item(
         reason=ReviewReason.LATE_MONEY,

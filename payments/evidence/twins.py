@@ -29,7 +29,7 @@ def prompt_awaiting_code(message: C2bMessage) -> Receipt | None:
     if moved_at is not None:
         waiting = waiting.filter(push__created_at__lte=moved_at + CLOCK_SKEW, paid_at__gte=moved_at - CLOCK_SKEW)
     for receipt in waiting.select_related("push__payment").order_by("pk"):
-        if _names_prompt(account=message.account, sender=message.sender, push=receipt.push):
+        if names_prompt(account=message.account, sender=message.sender, push=receipt.push):
             return receipt
     return None
 
@@ -46,14 +46,14 @@ def confirmation_of(push: StkPush, *, now: datetime) -> Receipt | None:
         reversed_at__isnull=True,
     )
     for receipt in candidates.order_by("paid_at", "pk").select_for_update(no_key=True, of=("self",)):
-        if may_be_this_push(receipt, push) and _names_prompt(
+        if may_be_this_push(receipt, push) and names_prompt(
             account=receipt.account_typed, sender=receipt.sender, push=push
         ):
             return receipt
     return None
 
 
-def _names_prompt(*, account: str, sender: str, push: StkPush) -> bool:
+def names_prompt(*, account: str, sender: str, push: StkPush) -> bool:
     """Say whether a confirmation's account is the prompt's reference, or, to a till, its sender the prompt's phone."""
     reference = matching.references.repair(account)
     if reference is not None or account.strip():

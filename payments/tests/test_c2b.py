@@ -413,6 +413,79 @@ def test_a_deposit_that_was_taken_for_the_prompts_money_is_money_of_its_own_when
     assert ledger.balance(Account.MPESA) == 3000
 
 
+@pytest.fixture
+def two_prompts():
+    """Two prompts of one phone and amount, one after the other; of the first a query tells that it succeeded."""
+    member = MemberFactory(phone_number="254712345678")
+    one, other = open_payment(member), open_payment(member)
+    first = make_push(one, phone=member.phone_number)
+    by_query(first)
+    return first, make_push(other, phone=member.phone_number)
+
+
+def till(client, code):
+    confirm(client, amount=1500, account="", sender="2547 ***** 678", code=code)
+
+
+def codes():
+    return set(Receipt.objects.values_list("code", "push", "push_guessed", "sender"))
+
+
+def test_a_guess_yields_to_the_prompt_that_proves_the_code(client, two_prompts):
+    first, second = two_prompts
+    till(client, "TKN0SECOND")
+    assert codes() == {("TKN0SECOND", first.pk, True, "2547 ***** 678")}
+
+    stk(client, second, code="TKN0SECOND")
+
+    assert statuses(first.payment, second.payment) == [("paid", 1500), ("paid", 1500)]
+    assert codes() == {(None, first.pk, False, ""), ("TKN0SECOND", second.pk, False, "2547 ***** 678")}
+    assert (ledger.balance(Account.MPESA), reviews()) == (3000, [])
+
+
+def test_a_guess_yields_to_a_prompt_whose_own_code_was_still_to_come(client, two_prompts):
+    first, second = two_prompts
+    till(client, "TKN0SECOND")
+    by_query(second)
+
+    stk(client, second, code="TKN0SECOND")
+    stk(client, first, code="TKN0FIRST")
+
+    assert codes() == {("TKN0FIRST", first.pk, False, ""), ("TKN0SECOND", second.pk, False, "2547 ***** 678")}
+    assert (ledger.balance(Account.MPESA), reviews()) == (3000, [])
+
+
+def test_two_guesses_that_crossed_change_places_and_no_money_moves(client, two_prompts):
+    first, second = two_prompts
+    by_query(second)
+    till(client, "TKN0SECOND")
+    till(client, "TKN0FIRST")
+    before = Allocation.objects.count()
+
+    stk(client, second, code="TKN0SECOND")
+
+    assert {(code, push) for code, push, *_ in codes()} == {("TKN0FIRST", first.pk), ("TKN0SECOND", second.pk)}
+    assert list(Receipt.objects.filter(push_guessed=True).values_list("code", flat=True)) == ["TKN0FIRST"]
+    assert (ledger.balance(Account.MPESA), reviews(), Allocation.objects.count()) == (3000, [], before)
+
+
+def test_a_guess_that_was_another_persons_money_is_theirs_when_another_prompt_proves_its_code(client, two_prompts):
+    first, _ = two_prompts
+    till(client, "TKN0SECOND")
+    friends = make_push(phone="254799999678")
+    by_query(friends)
+    confirm(client, amount=1500, account="", sender="254799999678", code="TKN0FRIEND")
+
+    stk(client, friends, code="TKN0SECOND")
+
+    assert {(code, push) for code, push, *_ in codes()} == {
+        (None, first.pk),
+        ("TKN0SECOND", friends.pk),
+        ("TKN0FRIEND", None),
+    }
+    assert ledger.balance(Account.MPESA) == 4500
+
+
 def test_a_confirmation_that_gave_its_code_to_the_wrong_prompt_is_put_right_by_the_callback(client):
     push = make_push(open_payment(amount=1500))
     by_query(push)
