@@ -2,11 +2,13 @@
 
 from datetime import date, timedelta
 
+from django import forms
 from django.contrib import admin
 
 from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin, kes
 from api.clock import now
 from api.exports import Column
+from subscriptions import services
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
 from subscriptions.periods import business_day, months_after
 
@@ -17,17 +19,65 @@ def last_day(row):
     return row.ends_on and row.ends_on - timedelta(days=1)
 
 
+class AsShownForm(forms.ModelForm):
+    """Refuses to change what somebody else has changed since the form was shown.
+
+    The page sends what it showed along with what was typed: only what was typed anew counts as changed.
+    """
+
+    def clean(self):
+        for name in self.changed_data if self.instance.pk else ():
+            shown = self.data.get(self[name].html_initial_name, "")
+            if self.fields[name].has_changed(self.initial.get(name), shown):
+                self.add_error(name, "Somebody has changed this since the page was opened. Open it again.")
+        return super().clean()
+
+
+class CatalogAdmin(ClubModelAdmin):
+    """What is sold. It is written by the services that the API calls, and only what was changed in the form."""
+
+    form = AsShownForm
+
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
+        return super().formfield_for_dbfield(db_field, request, show_hidden_initial=True, **kwargs)
+
+    def create(self, **fields):
+        raise NotImplementedError
+
+    def edit(self, pk: int, **fields):
+        raise NotImplementedError
+
+    def save_model(self, request, obj, form, change):
+        if change:
+            self.edit(obj.pk, **{name: form.cleaned_data[name] for name in form.changed_data})
+            obj.refresh_from_db()
+        else:
+            obj.pk = self.create(**form.cleaned_data).pk
+
+
 @admin.register(PlanGroup)
-class PlanGroupAdmin(ClubModelAdmin):
+class PlanGroupAdmin(CatalogAdmin):
     list_display = ["name", "opens_gate"]
+
+    def create(self, **fields):
+        return services.create_plan_group(**fields)
+
+    def edit(self, pk, **fields):
+        return services.edit_plan_group(group_id=pk, **fields)
 
 
 @admin.register(Plan)
-class PlanAdmin(ClubModelAdmin):
+class PlanAdmin(CatalogAdmin):
     list_display = ["name", "code", "group", kes("price"), "interval_count", "interval", "is_on_sale"]
     list_filter = ["group", "is_on_sale"]
     list_select_related = ["group"]
     search_fields = ["name", "code"]
+
+    def create(self, **fields):
+        return services.create_plan(**fields)
+
+    def edit(self, pk, **fields):
+        return services.edit_plan(plan_id=pk, **fields)
 
 
 class StandingFilter(admin.SimpleListFilter):

@@ -5,7 +5,7 @@ Locks are taken in the order member, payment, receipt, then the periods of one m
 
 from subscriptions.services.asking import renew_as, subscribe_as, upgrade_as
 from subscriptions.services.buying import Purchase, cancel, renew, subscribe
-from subscriptions.services.catalog import create_plan, create_plan_group, edit_plan
+from subscriptions.services.catalog import create_plan, create_plan_group, edit_plan, edit_plan_group
 from subscriptions.services.changing import change_at_end, undo_changes, upgrade
 from subscriptions.services.freezing import close_club, freeze, open_club, unfreeze
 from subscriptions.services.giving import bring_along, give
@@ -21,6 +21,7 @@ __all__ = [
     "create_plan",
     "create_plan_group",
     "edit_plan",
+    "edit_plan_group",
     "end_upgrade",
     "freeze",
     "give",

@@ -10,6 +10,12 @@ def create_plan_group(**fields) -> PlanGroup:
     return PlanGroup.objects.create(**fields)
 
 
+@transaction.atomic
+def edit_plan_group(*, group_id: int, **fields) -> PlanGroup:
+    """Change what the group is, also for what was sold of it."""
+    return _edit(PlanGroup, group_id, fields)
+
+
 def create_plan(**fields) -> Plan:
     """Add a plan to the price list."""
     return Plan.objects.create(**fields)
@@ -18,11 +24,15 @@ def create_plan(**fields) -> Plan:
 @transaction.atomic
 def edit_plan(*, plan_id: int, **fields) -> Plan:
     """Change what the plan is for those who buy it from now on."""
-    plan = Plan.objects.select_for_update(no_key=True).get(pk=plan_id)
+    return _edit(Plan, plan_id, fields)
+
+
+def _edit(model, pk: int, fields: dict):
+    row = model.objects.select_for_update(no_key=True).get(pk=pk)
     for name, value in fields.items():
-        setattr(plan, name, value)
-    plan.save(update_fields=list(fields))
-    return plan
+        setattr(row, name, value)
+    row.save(update_fields=list(fields))
+    return row
 
 
 def snapshot(plan: Plan) -> dict:
