@@ -54,6 +54,8 @@ def give(
         member_id,
         plan,
         Origin.GIFT,
+        # Not pending until it is granted: a purchase of the plan may be, and two of them cannot.
+        {"fact": Fact.CANCELLED},
         reason=reason,
         by_id=by_id,
         now=now,
@@ -77,18 +79,15 @@ def bring_along(
     chain = lock_periods(member_id=member_id, group_id=plan.group_id)
     if any(each.starts_on < ends_on and starts_on < each.ends_on for each in granted_periods(chain)):
         raise PeriodsOverlap
-    subscription = _open_comp(member_id, plan, Origin.MIGRATED, reason="former books", by_id=by_id, now=now)
-    subscription.fact, subscription.granted_at = Fact.GRANTED, now
-    subscription.not_before = subscription.anchor_on = subscription.starts_on = starts_on
-    subscription.base_ends_on = subscription.ends_on = ends_on
-    subscription.save()
-    return subscription
+    dates = {"not_before": starts_on, "anchor_on": starts_on, "starts_on": starts_on}
+    dates |= {"base_ends_on": ends_on, "ends_on": ends_on}
+    state = {"fact": Fact.GRANTED, "granted_at": now, **dates}
+    return _open_comp(member_id, plan, Origin.MIGRATED, state, reason="former books", by_id=by_id, now=now)
 
 
 def _open_comp(
-    member_id: int, plan: Plan, origin: Origin, *, reason: str, by_id: int, now: datetime, **opening
+    member_id: int, plan: Plan, origin: Origin, state: dict, *, reason: str, by_id: int, now: datetime, **opening
 ) -> Subscription:
-    payment_services.lock_members({member_id})
     payment = payment_services.record_comp(
         payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now, **opening
     )
@@ -99,4 +98,5 @@ def _open_comp(
         created_by_id=by_id,
         created_at=now,
         **snapshot(plan),
+        **state,
     )

@@ -523,6 +523,15 @@ def test_a_manager_gives_a_period_with_a_reason(as_manager, as_receptionist, ash
     assert error(as_manager.post(f"{LIST}gifts/", gift | {"plan": "none"})) == (404, "not_found")
 
 
+def test_a_gift_stands_beside_a_purchase_of_the_plan_that_waits(as_manager, asha, plan):
+    bought = pending(plan, asha, now=clock.now())
+
+    response = as_manager.post(f"{LIST}gifts/", {"plan": "monthly", "member": asha.pk, "reason": "raffle"})
+
+    bought.refresh_from_db()
+    assert (response.status_code, data(response)["status"], bought.fact) == (201, "active", "pending")
+
+
 def test_a_manager_gives_nothing_to_themselves(as_manager, plan):
     manager = get_user_model().objects.get(role="Manager")
     gift = {"plan": "monthly", "member": manager.pk, "reason": "raffle"}
