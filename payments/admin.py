@@ -21,6 +21,7 @@ from api.phones import masked
 from api.roles import may
 from payments import desk, models, papers
 from payments.forms import REVIEW_ACTS, TaxNumberForm
+from payments.permissions import sees_code, without_hidden_code
 from payments.services import ReceiptNotFound
 from payments.suggestions import suggest_owners
 from payments.views.papers import as_pdf
@@ -39,6 +40,11 @@ class AllocationInline(ReadOnlyInline):
     model = models.Allocation
     fields = ["receipt", "payment", "amount", "rule", "made_by", "created_at", "undone_at", "undone_by"]
     list_select_related = ["receipt", "payment", "made_by", "undone_by"]
+
+    def get_queryset(self, request):
+        """Those whose receipt may be named: of taken-back money the owner may be sought again."""
+        rows = super().get_queryset(request)
+        return rows if may(request.user, "assign", models.ReviewItem) else rows.exclude(receipt__member=None)
 
 
 class TaxNumberInline(ReadOnlyInline):
@@ -157,12 +163,21 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
+    def get_object(self, request, object_id, from_field=None):
+        receipt = super().get_object(request, object_id, from_field)
+        return receipt and without_hidden_code(receipt, request.user)
+
+    def get_changelist_instance(self, request):
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = [without_hidden_code(each, request.user) for each in changelist.result_list]
+        return changelist
+
     def show_paper(self, request, pk):
         """Answer with the receipt on paper, for whoever may read it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         receipt = papers.of_money(self.get_queryset(request)).filter(pk=pk).first()
-        if receipt is None:
+        if receipt is None or not sees_code(receipt, request.user):
             raise Http404
         return as_pdf(receipt)
 
@@ -186,7 +201,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """The receipt, with ways to its paper, and to the cash desk when its void may be asked for."""
         receipt = self.get_object(request, unquote(object_id))
-        has_paper = bool(receipt) and receipt.channel in papers.PAID_BY
+        has_paper = bool(receipt) and receipt.channel in papers.PAID_BY and sees_code(receipt, request.user)
         extra = {
             "has_paper": has_paper,
             "tax_form": TaxNumberForm() if has_paper and self.may(request, "tax") else None,

@@ -4,6 +4,7 @@ from django.db.models import QuerySet
 from rest_framework.permissions import IsAuthenticated
 
 from api.permissions import is_at_least
+from payments.models import Receipt
 
 STAFF = "Trainer"  # the least of the roles that work at the club
 
@@ -16,6 +17,21 @@ def visible_payments(payments: QuerySet, user) -> QuerySet:
 def visible_receipts(receipts: QuerySet, user) -> QuerySet:
     """Return the receipts that `user` may see."""
     return receipts if is_at_least(user, STAFF) else receipts.filter(member_id=user.pk)
+
+
+def sees_code(receipt: Receipt, user) -> bool:
+    """Say whether `user` is shown a receipt's M-Pesa code.
+
+    Whoever shows the code of money without an owner is given it, so it is told to those alone who may assign it.
+    """
+    return receipt.member_id is not None or is_at_least(user, "Manager")
+
+
+def without_hidden_code(receipt: Receipt, user) -> Receipt:
+    """Return a receipt to be shown, its code left out where `user` is not to see it."""
+    if not sees_code(receipt, user):
+        receipt.code = None
+    return receipt
 
 
 class OwnOrReceptionist(IsAuthenticated):

@@ -24,6 +24,7 @@ from payments.models import (
     ReviewReason,
     ReviewStatus,
 )
+from payments.permissions import without_hidden_code
 
 MOST_SHILLINGS = 10_000_000  # of one desk receipt or drawer: far over any real one, far under the column
 
@@ -183,6 +184,11 @@ class ReceiptSerializer(ModelSerializer):
 
     member = PayerSerializer(allow_null=True)
     payments = serializers.SerializerMethodField()
+    code = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text="M-Pesa's; of money without an owner only for who may assign it, since who shows the code gets it.",
+    )
     account_typed = serializers.SerializerMethodField(help_text="A phone number is masked for whoever sees none whole.")
     amount_left = serializers.SerializerMethodField(help_text="Whole KES that no payment uses: credit, or unmatched.")
 
@@ -205,9 +211,11 @@ class ReceiptSerializer(ModelSerializer):
         ]
         read_only_fields = fields
 
+    def to_representation(self, receipt):
+        return super().to_representation(without_hidden_code(receipt, self.context["request"].user))
+
     def get_account_typed(self, receipt) -> str:
-        request = self.context.get("request")
-        whole = request is not None and sees_phones(request.user)
+        whole = sees_phones(self.context["request"].user)
         return receipt.account_typed if whole else masked_if_phone(receipt.account_typed)
 
     def get_payments(self, receipt) -> list[dict]:

@@ -4,8 +4,9 @@ from django.contrib.auth import get_user_model
 
 from accounts.tests.factories import UserFactory
 from api.admin import ReadOnlyAdmin
-from payments import models
-from payments.tests.factories import NOON, make_push
+from payments import evidence, models, resolutions
+from payments.daraja.messages import C2bMessage
+from payments.tests.factories import NOON, make_push, open_payment
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,25 @@ def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role,
     pages = [f"/admin/payments/receipt/{receipt.pk}/change/", f"/admin/payments/stkpush/{push.pk}/change/"]
 
     assert ["712345678" in client.get(page, secure=True).content.decode() for page in pages] == [is_told] * 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", False), ("Manager", True)])
+def test_the_code_of_money_without_an_owner_is_told_to_who_may_assign_it(client, role, is_told):
+    payment, manager = open_payment(), UserFactory(role="Manager")
+    message = C2bMessage("TKN9SECRET", NOON, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    item = models.ReviewItem.objects.get()
+    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+    receipt = item.receipt
+    client.force_login(UserFactory(role=role, is_staff=True))
+
+    def tells(page):
+        return "TKN9SECRET" in client.get(f"/admin/payments/{page}", secure=True).content.decode()
+
+    pages = ["receipt/", f"receipt/{receipt.pk}/change/", f"payment/{payment.pk}/change/"]
+
+    assert [tells(page) for page in pages] == [is_told] * 3
+    paper = client.get(f"/admin/payments/receipt/{receipt.pk}/pdf/", secure=True)
+    assert paper.status_code == (200 if is_told else 404)

@@ -241,6 +241,19 @@ def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, djan
     assert code_of(other) == (404, "not_found")
 
 
+@pytest.mark.parametrize(("role", "told"), [("Trainer", None), ("Receptionist", None), ("Manager", "TKN1AB2C3D")])
+def test_the_code_of_money_without_an_owner_is_for_who_may_assign_it(role, told):
+    unmatched()
+    client = as_user(MemberFactory(role=role))
+
+    [row] = client.get("/api/v1/receipts/").json()["data"]
+    paper = client.get(f"/api/v1/receipts/{row['id']}/pdf/")
+
+    assert (row["code"], row["payer_name"]) == (told, "JANE")
+    assert client.get(f"/api/v1/receipts/{row['id']}/").json()["data"]["code"] == told
+    assert paper.status_code == (200 if told else 404)
+
+
 @pytest.mark.parametrize(
     ("typed", "role", "shown"),
     [

@@ -16,7 +16,7 @@ from api.clock import now
 from api.errors import TooMany
 from payments import papers
 from payments.models import Receipt
-from payments.permissions import visible_receipts
+from payments.permissions import sees_code, visible_receipts
 
 CHECKS_PER_ADDRESS, CHECKS_WINDOW = 60, 60  # seconds; a whole office checks from one address
 
@@ -42,7 +42,7 @@ class ReceiptPdfView(APIView):
     def get(self, request, pk):
         receipts = papers.of_money(Receipt.objects.select_related("member", "recorded_by"))
         receipt = visible_receipts(receipts, request.user).filter(pk=pk).first()
-        if receipt is None:
+        if receipt is None or not sees_code(receipt, request.user):  # the code stands on it
             raise Http404
         return as_pdf(receipt)
 
