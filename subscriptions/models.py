@@ -258,6 +258,27 @@ class Subscription(models.Model):
         return f"{self.plan}, {in_words(self.starts_on, self.ends_on)}"
 
 
+class KeptKey(models.Model):
+    """An Idempotency-Key whose request was answered with a purchase that was there already: sent again, it is again.
+
+    The key of a request that bought something stands on its payment.
+    """
+
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    idempotency_key = models.CharField(max_length=64)
+    body_fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request's body.")
+    payment = models.ForeignKey("payments.Payment", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["made_by", "idempotency_key"], name="kept_key_once_per_person"),
+        ]
+
+    def __str__(self) -> str:
+        return self.idempotency_key
+
+
 class FreezeKind(models.TextChoices):
     MEMBER = "member"  # asked by the member, within the plan's limits
     STAFF = "staff"  # given by staff

@@ -12,7 +12,7 @@ from api.errors import Conflict, NotFound
 from payments import pushes
 from payments import services as payment_services
 from payments.models import Payment, PaymentStatus
-from subscriptions.models import Fact, Origin, Plan, Subscription
+from subscriptions.models import Fact, KeptKey, Origin, Plan, Subscription
 from subscriptions.periods import business_day
 from subscriptions.querysets import WAITS
 from subscriptions.services.calendars import lock_periods_of
@@ -118,9 +118,13 @@ def subscribe(
     waiting = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
     payers = waiting.values_list("payment__payer_id", flat=True)  # of what this may make room for
     payment_services.lock_members({*member_ids, payer_id, created_by_id, *payers})
-    earlier = bought_under(idempotency_key, body_fingerprint, created_by_id) or _pending(plan, member_ids, now)
+    earlier = bought_under(idempotency_key, body_fingerprint, created_by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
+    pending = _pending(plan, member_ids, now)
+    if pending:
+        keep_key(idempotency_key, body_fingerprint, pending[0].payment, by_id=created_by_id, now=now)
+        return Purchase(pending, is_new=False)
     members = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
         require_may_buy(members.get(member_id), plan)
@@ -300,15 +304,29 @@ def joining_fee_of(member_id: int, plan: Plan) -> int:
 
 
 def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
-    """Return what the same request bought the first time."""
+    """Return what the same request was answered with the first time."""
     if not key:
         return ()
-    head = Payment.objects.filter(created_by=created_by_id, idempotency_key=key).first()
-    if head is None:
+    bought = Payment.objects.filter(created_by=created_by_id, idempotency_key=key)
+    kept = KeptKey.objects.filter(made_by=created_by_id, idempotency_key=key)
+    found = (
+        bought.values_list("pk", "body_fingerprint").first() or kept.values_list("payment", "body_fingerprint").first()
+    )
+    if found is None:
         return ()
-    if head.body_fingerprint != fingerprint:
+    head_id, body_fingerprint = found
+    if body_fingerprint != fingerprint:
         raise payment_services.IdempotencyKeyReused
-    return _fresh(_paid_with(head.pk))
+    return _fresh(_paid_with(head_id))
+
+
+def keep_key(key: str | None, fingerprint: str, payment: Payment, *, by_id: int, now: datetime) -> None:
+    """Answer the same request again with what this payment, or its head, bought, also once that is paid or over."""
+    if key:
+        head_id = payment.head_id or payment.pk
+        KeptKey.objects.create(
+            made_by_id=by_id, idempotency_key=key, body_fingerprint=fingerprint, payment_id=head_id, created_at=now
+        )
 
 
 def _paid_with(head_id: int):

@@ -19,6 +19,7 @@ from subscriptions.services.buying import (
     Purchase,
     bought_under,
     joining_fee_of,
+    keep_key,
     open_period,
     require_may_buy,
     settle,
@@ -106,6 +107,7 @@ def upgrade(
         raise NotRunning
     pending = next((each for each in chain if each.replaces_id == running.pk and each.fact == Fact.PENDING), None)
     if pending is not None and pending.plan_id == plan.pk:
+        keep_key(idempotency_key, body_fingerprint, pending.payment, by_id=by_id, now=now)
         return Purchase((pending,), is_new=False)
     if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
         raise AlreadyPending("Another purchase is waiting for its payment; pay it or cancel it first.")

@@ -105,6 +105,21 @@ def test_the_same_key_answers_with_what_it_bought():
     assert (again.is_new, again.subscription) == (False, first.subscription)
 
 
+def test_a_key_that_was_answered_with_a_waiting_purchase_is_so_again_once_that_is_paid():
+    member, plan = MemberFactory(), PlanFactory()
+    first = subscribe(member, plan=plan).subscription
+    asked = {"plan": plan, "idempotency_key": "k2", "body_fingerprint": "a" * 64}
+    assert subscribe(member, **asked).subscription == first
+    pay(first.payment, at=NOON)
+
+    again = subscribe(member, **asked)
+
+    assert (again.subscription, again.is_new) == (first, False)
+    assert Subscription.objects.count() == 1
+    with pytest.raises(payment_services.IdempotencyKeyReused):
+        subscribe(member, **asked | {"body_fingerprint": "b" * 64})
+
+
 def test_the_same_key_for_another_body_is_refused():
     member = MemberFactory()
     subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)

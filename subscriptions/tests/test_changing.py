@@ -33,13 +33,14 @@ def gold():
     return PlanFactory(price=3000)
 
 
-def upgrade(subscription, plan, on=DAY_TEN):
+def upgrade(subscription, plan, on=DAY_TEN, **asked):
     return services.upgrade(
         subscription_id=subscription.pk,
         plan_code=plan.code,
         phone=None,
         by_id=subscription.member_id,
         now=noon_on(on),
+        **asked,
     ).subscription
 
 
@@ -152,6 +153,14 @@ def test_periods_bought_ahead_follow_the_upgrade(silver, gold):
 
 def test_asking_again_answers_with_the_pending_upgrade(silver, gold):
     assert upgrade(silver, gold) == upgrade(silver, gold, DAY_TEN + timedelta(days=1))
+
+
+def test_a_key_that_was_answered_with_the_pending_upgrade_is_so_again_once_that_is_paid(silver, gold):
+    bought = upgrade(silver, gold)
+    assert upgrade(silver, gold, idempotency_key="k2") == bought
+    pay(bought.payment, at=noon_on(DAY_TEN))
+
+    assert upgrade(silver, gold, idempotency_key="k2") == bought
 
 
 def test_an_upgrade_that_expired_makes_room_for_a_new_reckoning(silver, gold):

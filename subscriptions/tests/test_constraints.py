@@ -5,7 +5,7 @@ from datetime import time, timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from subscriptions.models import Closure, Freeze, FreezeKind, Plan, Subscription
+from subscriptions.models import Closure, Freeze, FreezeKind, KeptKey, Plan, Subscription
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, open_payment, pending
 
 pytestmark = pytest.mark.django_db
@@ -77,6 +77,15 @@ def test_a_period_replaced_by_two():
 
     with refused("subscription_is_replaced_once"), transaction.atomic():
         pending(PlanFactory(), old.member, replaces=old)
+
+
+def test_one_key_of_one_person_kept_for_two_answers():
+    payment = open_payment(MemberFactory())
+    kept = {"made_by": payment.payer, "idempotency_key": "k", "payment": payment, "created_at": NOON}
+    KeptKey.objects.create(**kept)
+
+    with refused("kept_key_once_per_person"), transaction.atomic():
+        KeptKey.objects.create(**kept)
 
 
 def test_one_payment_for_two_periods():
