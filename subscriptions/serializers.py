@@ -112,8 +112,9 @@ class FreezeSerializer(ModelSerializer):
 
 
 class SubscriptionSerializer(ModelSerializer):
-    """One period; views fetch it with `for_answers`, which computes the status for now."""
+    """One period, as it stands now."""
 
+    # `shown` in views.py computes the status and fetches the rest.
     member = MemberSerializer(read_only=True)
     plan = SoldPlanSerializer(read_only=True)
     payment = SubscriptionPaymentSerializer(read_only=True)
