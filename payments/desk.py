@@ -218,12 +218,14 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
 
     :raises SecondPersonNeeded: by the person who recorded it, or who asked for the void that waits
     :raises NotVoidable: it is M-Pesa money, or voided already, or some of it was given back
+    :raises resolutions.OwnMoney: by the member whose money it is
     :raises resolutions.ReasonNeeded: the reason is empty
     :raises services.ReceiptNotFound: no such receipt
     """
     if not reason.strip():
         raise resolutions.ReasonNeeded
     receipt = services.lock_receipt(receipt_id)
+    resolutions.require_anothers(receipt.member_id, by_id=by_id)
     require_voidable(receipt)
     waiting = VoidRequest.objects.filter(receipt=receipt, decided_at=None)
     if receipt.recorded_by_id == by_id or waiting.filter(asked_by=by_id).exists():

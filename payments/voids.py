@@ -10,7 +10,7 @@ from django.db import transaction
 from api.errors import Conflict, NotFound
 from payments import desk, services
 from payments.models import Receipt, VoidRequest
-from payments.resolutions import ReasonNeeded
+from payments.resolutions import ReasonNeeded, require_anothers
 
 
 class VoidRequestNotFound(NotFound):
@@ -37,6 +37,7 @@ def ask_void(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Void
 
     :raises ReasonNeeded: the reason is empty
     :raises VoidAlreadyAsked: another request of this receipt waits
+    :raises OwnMoney: by the member whose money it is
     :raises desk.NotVoidable: it is M-Pesa money, or voided already, or some of it was given back
     :raises services.ReceiptNotFound: no such receipt
     """
@@ -44,6 +45,7 @@ def ask_void(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Void
     if not reason:
         raise ReasonNeeded
     receipt = services.lock_receipt(receipt_id)
+    require_anothers(receipt.member_id, by_id=by_id)
     desk.require_voidable(receipt)
     asked = VoidRequest.objects.filter(receipt=receipt, decided_at=None).first()
     if asked is None:
@@ -57,6 +59,7 @@ def ask_void(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Void
 def confirm_void(*, request_id: int, by_id: int, now: datetime) -> Receipt:
     """Void the receipt for the reason that was asked with. Confirming again changes nothing.
 
+    :raises OwnMoney: by the member whose money it is
     :raises desk.SecondPersonNeeded: by whoever asked, or took the money
     :raises desk.NotVoidable: some of it was given back meanwhile
     :raises VoidAlreadyDecided: somebody else decided first, or it was declined
@@ -74,10 +77,12 @@ def confirm_void(*, request_id: int, by_id: int, now: datetime) -> Receipt:
 def decline_void(*, request_id: int, by_id: int, now: datetime) -> VoidRequest:
     """Leave the receipt as it is; whoever asked takes the request back so. Declining again changes nothing.
 
+    :raises OwnMoney: by the member whose money it is
     :raises VoidAlreadyDecided: somebody else decided first, or it was confirmed
     :raises VoidRequestNotFound: no such request
     """
     request = _lock_request(request_id)
+    require_anothers(request.receipt.member_id, by_id=by_id)
     if request.is_confirmed is False and request.decided_by_id == by_id:
         return request
     if request.decided_at is not None:

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 
 from payments import desk, ledger, refunds, voids
 from payments.models import Account, Channel, ReviewItem, VoidRequest
-from payments.resolutions import ReasonNeeded
+from payments.resolutions import OwnMoney, ReasonNeeded
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -78,6 +78,21 @@ def test_whoever_asked_cannot_confirm_nor_void_at_once(receipt, other):
         confirm(request, other)
     with pytest.raises(desk.SecondPersonNeeded):
         desk.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=other.pk, now=NOON)
+
+
+def test_nobody_asks_for_confirms_or_declines_a_void_of_their_own_money(receipt, cashier):
+    own = receipt.member
+
+    with pytest.raises(OwnMoney):
+        ask(receipt, own)
+    request = ask(receipt, cashier)
+    for decide in (confirm, decline):
+        with pytest.raises(OwnMoney):
+            decide(request, own)
+    with pytest.raises(OwnMoney):
+        desk.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=own.pk, now=NOON)
+
+    assert ledger.balance(Account.CASH) == 1500
 
 
 def test_the_database_refuses_a_confirmation_by_whoever_asked(receipt, other):
