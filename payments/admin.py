@@ -313,11 +313,12 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
     def acts_for(self, request, item) -> list[dict]:
         """Return what may be done about the item: each act's name and empty form."""
-        is_open = item.status == models.ReviewStatus.OPEN
-        is_unmatched = item.reason == models.ReviewReason.UNMATCHED
-        names = ["assign", "sent_back"] * is_unmatched + ["dismiss"] if is_open else []
-        if is_unmatched and item.status == models.ReviewStatus.RESOLVED:
-            names = ["undo"]
+        names = []
+        if item.reason == models.ReviewReason.UNMATCHED:
+            # Whose money was dismissed may still come.
+            names = ["undo"] if item.status == models.ReviewStatus.RESOLVED else ["assign", "sent_back"]
+        if item.status == models.ReviewStatus.OPEN:
+            names += ["dismiss"]
         return [
             {"name": name, "form": REVIEW_ACTS[name](auto_id=f"{name}-%s")} for name in names if self.may(request, name)
         ]

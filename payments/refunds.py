@@ -100,9 +100,9 @@ def record_refund(
 
 @transaction.atomic
 def send_back(*, item_id: int, paid_from: Account, reason: str, by_id: int, now: datetime) -> ReviewItem:
-    """Record that the money of an open item, which nobody owns, went back to its sender; the item ends with it.
+    """Record that the money of an item, which nobody owns, went back to its sender; the item ends with it.
 
-    :raises resolutions.NotAssignable: the item is no longer open, or its money has an owner
+    :raises resolutions.NotAssignable: its money has an owner, or went back
     :raises resolutions.ReviewItemNotFound: no such item
     :raises NotEnoughCash, desk.NoOpenSession, resolutions.ReasonNeeded: as a refund
     """

@@ -24,9 +24,9 @@ class ReviewItemNotFound(NotFound):
 
 
 class NotAssignable(Conflict):
-    """Only an open item of unmatched money can be assigned."""
+    """Only unmatched money can be assigned."""
 
-    code, message = "not_assignable", "This item is not open, or its money already has an owner."
+    code, message = "not_assignable", "This item is not about money that still needs an owner."
 
 
 class NotUndoable(Conflict):
@@ -76,7 +76,7 @@ def assign_money(
     :raises OwnerNeeded: neither member nor payment was named, or they do not exist
     :raises PaymentTakesNoMoney: the payment named is closed or covered
     :raises OwnMoney: by the member or payer who would get it
-    :raises NotAssignable: the item is no longer open, or not about unmatched money
+    :raises NotAssignable: the item is not about unmatched money, or is so no longer
     :raises ReviewItemNotFound: no such item
     """
     member_id = owner_of(member_id=member_id, payment_id=payment_id)
@@ -91,13 +91,14 @@ def assign_money(
 
 
 def require_ownerless(item: ReviewItem) -> Receipt:
-    """Return the receipt of a locked, open item of unmatched money.
+    """Return the receipt of a locked item of unmatched money. Whoever dismissed it knew no owner, who may still come.
 
     :raises NotAssignable: it is another, or the money has an owner
     """
     receipt = item.receipt
-    is_open = item.reason == ReviewReason.UNMATCHED and item.status == ReviewStatus.OPEN
-    if not is_open or receipt is None or receipt.member_id is not None or receipt.reversed_at:
+    if item.reason != ReviewReason.UNMATCHED or item.status == ReviewStatus.RESOLVED:
+        raise NotAssignable
+    if receipt is None or receipt.member_id is not None or receipt.reversed_at:
         raise NotAssignable
     return receipt
 

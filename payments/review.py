@@ -58,10 +58,9 @@ def close_for_payment(
 
 
 def close_for_receipt(*, receipt_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:
-    """Resolve the open item of a receipt that the product itself has dealt with."""
-    ReviewItem.objects.filter(receipt_id=receipt_id, reason=reason, status=ReviewStatus.OPEN).update(
-        status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now
-    )
+    """Resolve the item of a receipt that the product itself has dealt with, also one that was dismissed before."""
+    found = ReviewItem.objects.filter(receipt_id=receipt_id, reason=reason).exclude(status=ReviewStatus.RESOLVED)
+    found.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now, resolved_by=None)
 
 
 def close_for_push(*, push_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:

@@ -331,6 +331,20 @@ def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
     assert ReviewItem.objects.get().status == "resolved"
 
 
+def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cashier):
+    c2b(account="wrong")
+    item = ReviewItem.objects.get()
+    resolutions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=cashier.pk, now=NOON)
+    payment = open_payment(amount=1500)
+
+    desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+
+    item.refresh_from_db()
+    assert (status(payment), item.status, item.resolved_by) == (("paid", 1500), "resolved", None)
+    resolutions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
+    assert status(payment) == ("pending", 0)
+
+
 def test_a_code_works_once(cashier):
     first, second = open_payment(amount=1500), open_payment(amount=1500)
     c2b(account=first.reference)

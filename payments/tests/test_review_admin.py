@@ -110,7 +110,27 @@ def test_a_manager_dismisses_an_item_with_a_reason(client, manager, item):
 
     assert told == [("success", "The item is dismissed.")]
     assert (item.status, item.resolution, item.resolved_by) == ("dismissed", "Rent of the café, not a member.", manager)
-    assert names_of(client.get(page_of(item), secure=True)) == []
+    assert names_of(client.get(page_of(item), secure=True)) == ["assign", "sent_back"]
+
+
+def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, manager, member, item):
+    payment = open_payment(member, amount=1500)
+    resolutions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
+
+    told = do(client, item, "assign", owner=payment.reference)
+
+    payment.refresh_from_db()
+    assert told == [("success", "The money has its owner.")]
+    assert (payment.status, item.status, item.resolved_by) == ("paid", "resolved", manager)
+    assert names_of(client.get(page_of(item), secure=True)) == ["undo"]
+
+
+def test_money_that_was_dismissed_may_still_be_sent_back(client, manager, item):
+    resolutions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
+
+    do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
+
+    assert (item.status, item.resolution, item.resolved_by) == ("resolved", "It was given back.", manager)
 
 
 @pytest.mark.parametrize("reason", ["", "   "])
@@ -122,7 +142,7 @@ def test_nobody_dismisses_without_a_reason(client, manager, item, reason):
 @pytest.mark.parametrize(
     ("name", "typed", "said"),
     [
-        ("assign", {"owner": "{member.member_number}"}, "This item is not open, or its money already has an owner."),
+        ("assign", {"owner": "{member.member_number}"}, "This item is not about money that still needs an owner."),
         ("dismiss", {"reason": "Not ours."}, "This item has already been decided."),
     ],
 )
@@ -152,7 +172,7 @@ def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manag
     told = do(client, item, "sent_back", paid_from="mpesa", reason="x")
 
     payment.refresh_from_db()
-    assert told == [("error", "This item is not open, or its money already has an owner.")]
+    assert told == [("error", "This item is not about money that still needs an owner.")]
     assert (payment.status, Refund.objects.count()) == ("paid", 0)
 
 
