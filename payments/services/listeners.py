@@ -29,7 +29,7 @@ def retry_later(payment: Payment, *, now: datetime) -> None:
     """Leave a durable job, and a review item in case the job never succeeds, in the money's own transaction."""
     review.open_item(
         reason=ReviewReason.LISTENER_FAILED,
-        detail="The money is in the books; what it buys was not granted yet. It is being retried.",
+        detail="The money is in the books; what it buys does not follow it yet. It is being retried.",
         payment_id=payment.pk,
         now=now,
     )
@@ -40,12 +40,17 @@ def retry_later(payment: Payment, *, now: datetime) -> None:
 def retry_listeners(*, payment_id: int, now: datetime) -> bool:
     """Tell the listeners again what the payment is now; return whether all of them heard it. Twice is harmless."""
     payment = lock_payment(payment_id)
-    signal = payment_unpaid if payment.deposit_paid_at is None else payment_paid
     if payment.status == S.CANCELLED:
-        signal = payment_cancelled
-    heard = signal.announce(payment_id=payment_id, now=now)
+        news = [payment_cancelled]
+    elif payment.deposit_paid_at is None:
+        news = [payment_unpaid]
+    elif payment.amount_owed:
+        news = [payment_paid, payment_unpaid]  # its deposit came, or some of the rest went back: either was not heard
+    else:
+        news = [payment_paid]
+    heard = all([each.announce(payment_id=payment_id, now=now) for each in news])
     if heard:
         review.close_for_payment(
-            payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Granted by a later try.", now=now
+            payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Done by a later try.", now=now
         )
     return heard

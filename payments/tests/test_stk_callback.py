@@ -17,7 +17,7 @@ from payments.models import (
     Receipt,
     ReviewItem,
 )
-from payments.signals import payment_paid
+from payments.signals import payment_paid, payment_unpaid
 from payments.tests.bodies import stk_body
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -313,13 +313,13 @@ def listener():
     """Connect a listener for one test; yields the function that does."""
     connected = []
 
-    def connect(function):
-        payment_paid.connect(function, weak=False)
-        connected.append(function)
+    def connect(function, news=payment_paid):
+        news.connect(function, weak=False)
+        connected.append((news, function))
 
     yield connect
-    for function in connected:
-        payment_paid.disconnect(function)
+    for news, function in connected:
+        news.disconnect(function)
 
 
 def test_a_listener_that_raises_is_rolled_back_alone_and_retried(client, listener):
@@ -347,6 +347,25 @@ def test_a_listener_that_raises_is_rolled_back_alone_and_retried(client, listene
     payment.refresh_from_db()
     assert payment.description == "half done"
     assert ReviewItem.objects.get().status == "resolved"
+
+
+def test_what_is_told_again_of_a_deposit_is_that_it_came_and_that_some_of_the_rest_went_back(listener):
+    heard = []
+    listener(lambda **news: heard.append("paid"))
+    listener(lambda **news: heard.append("unpaid"), payment_unpaid)
+    payment = open_payment(amount=3000, deposit=1500)
+
+    def told_again(amount_paid, **fields):
+        Payment.objects.filter(pk=payment.pk).update(amount_paid=amount_paid, **fields)
+        heard.clear()
+        assert services.retry_listeners(payment_id=payment.pk, now=NOON)
+        Payment.objects.filter(pk=payment.pk).update(amount_paid=0, **nothing)  # the books hold none of it
+        return list(heard)
+
+    nothing = {"deposit_paid_at": None, "status": "pending", "paid_at": None}
+    assert told_again(0) == ["unpaid"]
+    assert told_again(2600, deposit_paid_at=NOON, status="partially_paid") == ["paid", "unpaid"]
+    assert told_again(3000, deposit_paid_at=NOON, status="paid", paid_at=NOON) == ["paid"]
 
 
 def retry_jobs():
