@@ -48,7 +48,8 @@ def retry_listeners(*, payment_id: int, now: datetime) -> bool:
         news = [payment_paid, payment_unpaid]  # its deposit came, or some of the rest went back: either was not heard
     else:
         news = [payment_paid]
-    heard = all([each.announce(payment_id=payment_id, now=now) for each in news])
+    told = [each.announce(payment_id=payment_id, now=now) for each in news]
+    heard = all(told)
     if heard:
         review.close_for_payment(
             payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Done by a later try.", now=now
