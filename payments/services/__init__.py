@@ -22,6 +22,7 @@ from payments.services.opening import (
     InvalidAmount,
     ask_for_all,
     open_payment,
+    opened_under,
     record_comp,
     spend_credit,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "note_prompt",
     "note_prompt_ended",
     "open_payment",
+    "opened_under",
     "record_comp",
     "retry_listeners",
     "reverse_receipt",

@@ -57,12 +57,9 @@ def open_payment(
         raise InvalidAmount
     # The creator too: two requests with one key may name different payers.
     lock_members({payer_id, created_by_id} if idempotency_key else {payer_id})
-    if idempotency_key:
-        earlier = Payment.objects.filter(created_by_id=created_by_id, idempotency_key=idempotency_key).first()
-        if earlier is not None:
-            if earlier.body_fingerprint != body_fingerprint:
-                raise IdempotencyKeyReused
-            return earlier
+    earlier = opened_under(idempotency_key, body_fingerprint, created_by_id=created_by_id)
+    if earlier is not None:
+        return earlier
     if head_id is not None:
         head = Payment.objects.select_for_update(no_key=True).filter(pk=head_id).first()
         if head is None or head.head_id is not None or head.status not in PAYABLE:
@@ -87,6 +84,17 @@ def open_payment(
     elif spend:
         spend_credit(payment=payment, by_id=created_by_id, now=now)
     return payment
+
+
+def opened_under(key: str | None, fingerprint: str, *, created_by_id: int) -> Payment | None:
+    """Return the payment that the same request of the same creator opened the first time.
+
+    :raises IdempotencyKeyReused: the key came before with another body
+    """
+    earlier = Payment.objects.filter(created_by=created_by_id, idempotency_key=key).first() if key else None
+    if earlier is not None and earlier.body_fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    return earlier
 
 
 @transaction.atomic

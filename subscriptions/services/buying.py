@@ -305,19 +305,15 @@ def joining_fee_of(member_id: int, plan: Plan) -> int:
 
 def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
     """Return what the same request was answered with the first time."""
-    if not key:
+    head = payment_services.opened_under(key, fingerprint, created_by_id=created_by_id)
+    if head is not None:
+        return _fresh(_paid_with(head.pk))
+    kept = KeptKey.objects.filter(made_by=created_by_id, idempotency_key=key).first() if key else None
+    if kept is None:
         return ()
-    bought = Payment.objects.filter(created_by=created_by_id, idempotency_key=key)
-    kept = KeptKey.objects.filter(made_by=created_by_id, idempotency_key=key)
-    found = (
-        bought.values_list("pk", "body_fingerprint").first() or kept.values_list("payment", "body_fingerprint").first()
-    )
-    if found is None:
-        return ()
-    head_id, body_fingerprint = found
-    if body_fingerprint != fingerprint:
+    if kept.body_fingerprint != fingerprint:
         raise payment_services.IdempotencyKeyReused
-    return _fresh(_paid_with(head_id))
+    return _fresh(_paid_with(kept.payment_id))
 
 
 def keep_key(key: str | None, fingerprint: str, payment: Payment, *, by_id: int, now: datetime) -> None:
