@@ -245,6 +245,17 @@ def test_an_upgrade_paid_when_its_time_is_over_buys_nothing_and_its_money_is_cre
     assert renewed.subscription.fact == "granted"
 
 
+def test_an_upgrade_of_one_day_paid_on_the_next_buys_nothing():
+    day_pass = granted(PlanFactory(price=300, interval="days"))
+    bought = upgrade(day_pass, PlanFactory(price=500, interval="days"), TODAY)
+
+    pay(bought.payment, at=noon_on(TODAY + timedelta(days=1)))
+
+    bought.payment.refresh_from_db()
+    assert (spans(bought)[0][0], bought.payment.status) == ("cancelled", "cancelled")
+    assert -ledger.balance(Account.MEMBER_CREDIT, member_id=day_pass.member_id) == 200
+
+
 def test_an_upgrade_that_expired_still_counts_from_its_reckoning_while_the_replaced_period_runs(silver, gold):
     bought = upgrade(silver, gold)
     payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=9)))

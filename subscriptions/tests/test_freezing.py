@@ -336,3 +336,17 @@ def test_days_frozen_in_an_upgrade_are_the_replaced_periods_when_it_is_revoked(p
         pay(subscription.payment, at=NOON)
 
     assert spans(subscription) == before
+
+
+def test_an_upgrade_is_revoked_also_where_its_freeze_falls_on_days_that_the_replaced_period_was_frozen(plan):
+    subscription = granted(plan)
+    upgrade = granted(PlanFactory(price=9000), subscription.member, day(10), replaces=subscription)
+    asked = {"kind": "staff", "requested_by": subscription.member, "created_at": NOON}
+    Freeze.objects.create(subscription=subscription, starts_on=day(12), ends_on=day(20), **asked)
+    Freeze.objects.create(subscription=upgrade, starts_on=day(14), ends_on=day(16), **asked)
+
+    take_money_back(upgrade)
+
+    upgrade.refresh_from_db()
+    assert upgrade.fact == "revoked"
+    assert spans(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 10))]
