@@ -20,8 +20,7 @@ from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReaso
 from subscriptions.models import Decision, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
 
-# Vouchers and credit notes are no money.
-MONEY = {each: str(each.label) for each in (Channel.MPESA_STK, Channel.MPESA_C2B, Channel.CASH, Channel.BANK)}
+MONEY = {each: str(each.label) for each in Channel}
 SEES_TAKINGS = "Manager"
 MEMBERS = "Members"
 ENDINGS = 8  # the list behind shows all

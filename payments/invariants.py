@@ -53,7 +53,6 @@ INVARIANTS = [
             SELECT *, CASE WHEN channel IN ('mpesa_stk', 'mpesa_c2b') THEN 'mpesa' ELSE channel END AS account
             FROM payments_receipt
         ) r LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id AND e.account = r.account
-        WHERE r.channel <> 'credit_note'
         GROUP BY r.id, r.account, r.reversed_at, r.amount
         HAVING coalesce(sum(e.amount), 0) <> CASE WHEN r.reversed_at IS NULL THEN r.amount ELSE 0 END - (
             SELECT coalesce(sum(f.amount), 0) FROM payments_refund f

@@ -10,14 +10,12 @@ from django.db.models import Sum
 
 from payments.models import Account, CashSession, Channel, LedgerEntry
 
-# Where money of a channel stands in the books. A credit note gives back what had been counted as a sale.
+# Where money of a channel stands in the books.
 ACCOUNT_OF = {
     Channel.MPESA_STK: Account.MPESA,
     Channel.MPESA_C2B: Account.MPESA,
     Channel.CASH: Account.CASH,
     Channel.BANK: Account.BANK,
-    Channel.COMP: Account.COMP,
-    Channel.CREDIT_NOTE: Account.SALES,
 }
 
 INSERT = (

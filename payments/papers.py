@@ -14,7 +14,6 @@ import segno
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
-from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.dateformat import format as date_format
 from django.utils.timezone import localtime
@@ -24,7 +23,6 @@ from api.errors import Invalid
 from payments.models import Channel, Receipt, TaxNumber
 from payments.services import ReceiptNotFound
 
-# Value that was given is no money received: it has no paper.
 PAID_BY: dict[str, str] = {
     Channel.MPESA_STK: "M-Pesa",
     Channel.MPESA_C2B: "M-Pesa",
@@ -65,12 +63,7 @@ def receipt_behind(token: str) -> Receipt | None:
         pk = _signer().unsign(token)
     except BadSignature:
         return None
-    return of_money(Receipt.objects.select_related("member")).filter(pk=pk).first()
-
-
-def of_money(receipts: QuerySet[Receipt]) -> QuerySet[Receipt]:
-    """Return the receipts that have a paper."""
-    return receipts.filter(channel__in=PAID_BY)
+    return Receipt.objects.select_related("member").filter(pk=pk).first()
 
 
 # --- What it says -----------------------------------------------------------------------------------
@@ -102,12 +95,12 @@ def note_tax_number(*, receipt_id: int, number: str, by_id: int, now: datetime) 
     """Note the control number that a tax device gave a receipt; a later one corrects it. Twice is noted once.
 
     :raises InvalidTaxNumber: no device gives such a number
-    :raises ReceiptNotFound: there is none, or it is of no money
+    :raises ReceiptNotFound: there is none
     """
     number = number.strip().upper()
     if not TAX_NUMBER.fullmatch(number):
         raise InvalidTaxNumber
-    receipt = of_money(Receipt.objects.select_for_update(no_key=True)).filter(pk=receipt_id).first()
+    receipt = Receipt.objects.select_for_update(no_key=True).filter(pk=receipt_id).first()
     if receipt is None:
         raise ReceiptNotFound
     newest = receipt.tax_numbers.order_by("-pk").first()

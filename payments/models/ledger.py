@@ -14,7 +14,6 @@ class Account(models.TextChoices):
     MPESA = "mpesa"
     CASH = "cash"
     BANK = "bank"
-    COMP = "comp"
     MEMBER_CREDIT = "member_credit"  # one per member
     UNMATCHED = "unmatched"
     SALES = "sales"

@@ -13,8 +13,6 @@ class Channel(models.TextChoices):
     MPESA_C2B = "mpesa_c2b", "M-Pesa paybill"
     CASH = "cash"
     BANK = "bank"
-    COMP = "comp", "Given"
-    CREDIT_NOTE = "credit_note"  # value given back by an upgrade; no money moved
 
 
 class AllocationRule(models.TextChoices):
@@ -93,7 +91,7 @@ class Receipt(models.Model):
             models.CheckConstraint(
                 condition=Q(code__isnull=True) | Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="receipt_code_is_canonical"
             ),
-            models.CheckConstraint(condition=Q(amount__gt=0) | Q(channel=Channel.COMP), name="receipt_is_of_money"),
+            models.CheckConstraint(condition=Q(amount__gt=0), name="receipt_is_of_money"),
             models.CheckConstraint(
                 condition=Q(amount_refunded__lte=F("amount")), name="receipt_gives_back_no_more_than_came"
             ),

@@ -27,9 +27,9 @@ def test_nobody_changes_money_in_the_admin(rf, model):
 @pytest.mark.django_db
 @pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", True)])
 def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role, is_told):
-    receipt = models.Receipt.objects.create(
-        channel="comp", amount=0, paid_at=NOON, created_at=NOON, account_typed="0712345678", sender="254712345678"
-    )
+    message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "0712345678", "254712345678", "JANE", "Pay Bill", "")
+    evidence.apply_c2b(message=message, now=NOON)
+    receipt = models.Receipt.objects.get()
     push = make_push(checkout_request_id="ws_CO_25112026120000712345678")
     client.force_login(UserFactory(role=role, is_staff=True))
 

@@ -106,13 +106,6 @@ class TestPdf:
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
 
-    def test_a_voucher_is_no_money_and_has_no_paper(self, member):
-        comp = Receipt.objects.create(channel="comp", amount=0, paid_at=NOON, created_at=NOON, member=member)
-
-        answer = signed_in(member).get(f"/api/v1/receipts/{comp.pk}/pdf/", secure=True)
-
-        assert answer.status_code == 404
-
     def test_it_costs_four_statements_however_many_payments_the_money_paid(self, cashier, member):
         for _ in range(3):
             open_payment(payer=member)
@@ -145,14 +138,6 @@ class TestPrinting:
 
         for page in (f"/admin/payments/receipt/{receipt.pk}/change/", f"/admin/members/{member.pk}/"):
             assert link in client.get(page, secure=True).content.decode()
-
-    def test_a_voucher_has_nothing_to_print(self, client, member):
-        comp = Receipt.objects.create(channel="comp", amount=0, paid_at=NOON, created_at=NOON, member=member)
-        client.force_login(UserFactory(role="Manager", is_staff=True))
-
-        assert client.get(f"/admin/payments/receipt/{comp.pk}/pdf/", secure=True).status_code == 404
-        for page in (f"/admin/payments/receipt/{comp.pk}/change/", f"/admin/members/{member.pk}/"):
-            assert "/pdf/" not in client.get(page, secure=True).content.decode()
 
 
 class TestPaper:

@@ -29,7 +29,7 @@ def as_pdf(receipt: Receipt) -> HttpResponse:
 
 
 class ReceiptPdfView(APIView):
-    """The receipt as a PDF, its own bytes and no envelope. Vouchers and credit notes are no money and have none."""
+    """The receipt as a PDF, its own bytes and no envelope. Of money without an owner only for who may assign it."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = None
@@ -40,7 +40,7 @@ class ReceiptPdfView(APIView):
 
     @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
     def get(self, request, pk):
-        receipts = papers.of_money(Receipt.objects.select_related("member", "recorded_by"))
+        receipts = Receipt.objects.select_related("member", "recorded_by")
         receipt = visible_receipts(receipts, request.user).filter(pk=pk).first()
         if receipt is None or not sees_code(receipt, request.user):  # the code stands on it
             raise Http404

@@ -9,7 +9,7 @@ import { whoAmI } from "../session.js";
 /** @typedef {import("../types").Receipt} Receipt */
 
 /** What stands for a number that is not there. @type {Partial<Record<Receipt["channel"], string>>} */
-const NO_NUMBER = { mpesa_stk: "M-Pesa has not told us the code yet", comp: "a gift", credit_note: "from your credit" };
+const NO_NUMBER = { mpesa_stk: "M-Pesa has not told us the code yet" };
 
 const SHORTEST_PAUSE = 1000; // milliseconds
 const LONGEST_PAUSE = 6000;

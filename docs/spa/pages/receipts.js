@@ -5,7 +5,7 @@ import { action, h, link, moment, money, title } from "../dom.js";
 import { whoAmI } from "../session.js";
 
 /** @type {Record<import("../types").Receipt["channel"], string>} */
-const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank", comp: "Gift", credit_note: "Credit note" };
+const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank" };
 
 const ON_PAPER = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the others are no money
 
