@@ -19,7 +19,7 @@ from api.errors import DomainError
 from api.exports import Column
 from api.phones import masked
 from api.roles import may
-from payments import desk, models, papers
+from payments import desk, models, papers, resolutions
 from payments.forms import REVIEW_ACTS, TaxNumberForm
 from payments.permissions import sees_code, without_hidden_code
 from payments.services import ReceiptNotFound
@@ -313,10 +313,9 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
     def acts_for(self, request, item) -> list[dict]:
         """Return what may be done about the item: each act's name and empty form."""
-        names = []
-        if item.reason == models.ReviewReason.UNMATCHED:
-            # Whose money was dismissed may still come.
-            names = ["undo"] if item.status == models.ReviewStatus.RESOLVED else ["assign", "sent_back"]
+        names = ["undo"] if resolutions.is_undoable(item) else []
+        if item.reason == models.ReviewReason.UNMATCHED and item.status != models.ReviewStatus.RESOLVED:
+            names = ["assign", "sent_back"]  # whose money was dismissed may still come
         if item.status == models.ReviewStatus.OPEN:
             names += ["dismiss"]
         return [

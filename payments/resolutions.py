@@ -161,18 +161,25 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     :raises ReviewItemNotFound: no such item
     """
     item = lock_with_receipt(item_id)
+    if not is_undoable(item):
+        raise NotUndoable
     receipt = item.receipt
-    assigned = item.reason == ReviewReason.UNMATCHED and item.status == ReviewStatus.RESOLVED
-    # A receipt that turned out to be a prompt's money has been proved by Safaricom, not by hand.
-    if not assigned or receipt.member_id is None or receipt.push_id is not None or receipt.reversed_at:
-        raise NotUndoable
-    if not receipt.amount_held:  # all of it was given back
-        raise NotUndoable
     services.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, why=f"assignment {item.pk} undone")
     CodeClaim.objects.filter(receipt=receipt).delete()  # it named the wrong payment; the right one may be claimed for
     item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""
     item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])
     return item
+
+
+def is_undoable(item: ReviewItem) -> bool:
+    """Say whether an item's money was assigned and is still here.
+
+    A receipt that turned out to be a prompt's money has been proved by Safaricom, not by hand.
+    """
+    receipt = item.receipt
+    if item.reason != ReviewReason.UNMATCHED or item.status != ReviewStatus.RESOLVED or receipt is None:
+        return False
+    return receipt.member_id is not None and receipt.push_id is None and receipt.amount_held > 0
 
 
 @transaction.atomic

@@ -163,6 +163,7 @@ def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, ite
     assert told == [("success", "The refund is recorded, and the item has ended.")]
     assert (refund.receipt, refund.amount, refund.made_by) == (item.receipt, 1500, manager)
     assert (item.status, item.resolved_by) == ("resolved", manager)
+    assert names_of(client.get(page_of(item), secure=True)) == []
 
 
 def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manager, member, item):
