@@ -117,6 +117,7 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
             _uncross(of_push, of_code)
             return APPLIED
         _disprove(of_code, receipt)
+        _guess_anew(of_code, now=now)
         of_code = None
     if of_code is not None and not twins.may_be_this_push(of_code, push):
         why = f"M-Pesa code {receipt.code} already stands on receipt {of_code.pk}, which is other money."
@@ -131,17 +132,7 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
         return APPLIED
     if of_push.code is None:
         if of_code is not None:
-            # Counted twice: once by query, once by a confirmation that was not recognised as its twin.
-            services.reverse_receipt_locked(
-                receipt=of_code, why=f"same money as receipt {of_push.pk}", by_id=None, now=now, went_back=False
-            )
-            receipts.update(of_code, code=None)
-            review.open_item(
-                reason=ReviewReason.CONTRADICTION,
-                detail=f"Receipt {of_code.pk} was the same money as receipt {of_push.pk} and was taken back.",
-                receipt_id=of_code.pk,
-                now=now,
-            )
+            _take_back(of_code, of_push, now=now)
         receipts.update(of_push, code=receipt.code, paid_at=receipt.paid_at, **receipts.told_by_confirmation(receipt))
         return APPLIED
     if not of_push.push_guessed:
@@ -162,6 +153,33 @@ def _disprove(guessed: Receipt, receipt: Receipt) -> None:
     for name, value in told.items():
         setattr(receipt, name, value)
     receipts.update(guessed, code=None, push_guessed=False, **dict.fromkeys(told, ""))
+
+
+def _guess_anew(freed: Receipt, *, now: datetime) -> None:
+    """Give a prompt's money the code of a confirmation that fits and is nobody's: it came while a wrong one stood."""
+    twin = twins.confirmation_of(freed.push, now=now)
+    if twin is None or twin.member_id is not None:
+        return
+    told = {"code": twin.code, "paid_at": twin.paid_at, **receipts.told_by_confirmation(twin)}
+    _take_back(twin, freed, now=now)
+    receipts.update(freed, push_guessed=True, **told)
+
+
+def _take_back(twin: Receipt, receipt: Receipt, *, now: datetime) -> None:
+    """Undo a receipt that counts a prompt's money again: a confirmation that was not recognised as its twin."""
+    services.reverse_receipt_locked(
+        receipt=twin, why=f"same money as receipt {receipt.pk}", by_id=None, now=now, went_back=False
+    )
+    receipts.update(twin, code=None)
+    review.close_for_receipt(
+        receipt_id=twin.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
+    )
+    review.open_item(
+        reason=ReviewReason.CONTRADICTION,
+        detail=f"Receipt {twin.pk} was the same money as receipt {receipt.pk} and was taken back.",
+        receipt_id=twin.pk,
+        now=now,
+    )
 
 
 def _may_be_of(receipt: Receipt, push: StkPush) -> bool:

@@ -455,6 +455,19 @@ def test_a_guess_yields_to_a_prompt_whose_own_code_was_still_to_come(client, two
     assert (ledger.balance(Account.MPESA), reviews()) == (3000, [])
 
 
+def test_the_confirmation_that_came_while_a_wrong_guess_stood_is_not_counted_beside_it(client, two_prompts):
+    first, second = two_prompts
+    till(client, "TKN0SECOND")
+    till(client, "TKN00FIRST")
+
+    stk(client, second, code="TKN0SECOND")
+
+    live = Receipt.objects.filter(reversed_at=None).values_list("code", "push", "push_guessed")
+    assert set(live) == {("TKN00FIRST", first.pk, True), ("TKN0SECOND", second.pk, False)}
+    assert ledger.balance(Account.MPESA) == 3000
+    assert list(ReviewItem.objects.filter(status="open").values_list("reason", flat=True)) == ["contradiction"]
+
+
 def test_two_guesses_that_crossed_change_places_and_no_money_moves(client, two_prompts):
     first, second = two_prompts
     by_query(second)
