@@ -1,6 +1,7 @@
 """What every test of every app shares."""
 
 import shutil
+import threading
 
 import pytest
 from django.db import connection
@@ -43,6 +44,12 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=found, args=QUIET_BROWSER)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def room_for_all(monkeypatch):
+    """Let each callback be applied in its own request, however many come at once: here no worker takes up the rest."""
+    monkeypatch.setattr("payments.inbox.ROOM", threading.BoundedSemaphore(100))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -27,7 +27,7 @@ SEND = "import django; django.setup(); from django.utils import timezone; from p
 
 
 @pytest.fixture
-def safaricom(live_server, settings):
+def safaricom(live_server, settings, room_for_all):
     """A simulated Safaricom that reports to our live server."""
     simulator = Simulator(Options(expires_in="string"))
     simulator.start()

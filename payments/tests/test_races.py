@@ -67,9 +67,8 @@ def query(push):
 
 
 @pytest.fixture(autouse=True)
-def everybody_has_room(monkeypatch):
+def everybody_has_room(room_for_all):
     """Rivals meet in their own requests; else most would wait for a worker, which takes one after another."""
-    monkeypatch.setattr(inbox, "ROOM", threading.BoundedSemaphore(100))
 
 
 @together
