@@ -71,7 +71,7 @@ def came(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]
 
 
 def went(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
-    """Return what was given back, and receipts that were voided or reversed: how, KES, how many."""
+    """Return what was given back, and the voided or reversed, which `came` leaves out: how, KES, how many."""
     refunds = Refund.objects.filter(made_at__gte=begins, made_at__lt=ends).order_by("paid_from").values("paid_from")
     for row in refunds.annotate(total=Sum("amount"), count=Count("pk")):
         yield f"Given back by {PAID_FROM[row['paid_from']]}", row["total"], row["count"]
@@ -79,7 +79,7 @@ def went(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
     reversed_ = recent.filter(reversed_at__gte=begins, reversed_at__lt=ends)
     total, count = reversed_.aggregate(total=Sum("amount"), count=Count("pk")).values()
     if count:
-        yield "Voided or reversed", total, count
+        yield "Voided or reversed, not in the sum above", total, count
 
 
 def drawers(begins: datetime, ends: datetime) -> Iterator[dict]:

@@ -87,7 +87,10 @@ def test_it_tells_what_went_back(client, manager, cashier):
 
     context = see(client)
 
-    assert context["went"] == [("Given back by bank", 200, 1), ("Voided or reversed", 300, 1)]
+    assert context["went"] == [
+        ("Given back by bank", 200, 1),
+        ("Voided or reversed, not in the sum above", 300, 1),
+    ]
     assert [row[1] for row in context["came"]] == [700, 700]
 
 
