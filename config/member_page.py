@@ -28,6 +28,7 @@ from config.member_acts import ACTS, MemberAct
 from config.member_acts.acts import day, open_payments
 from payments import ledger
 from payments.cash_desk import SENT_BEFORE
+from payments.daraja import result_codes
 from payments.models import Account, Allocation, Payment, PaymentStatus, PushStatus, Receipt, StkPush
 from payments.papers import PAID_BY
 from payments.services import IdempotencyKeyReused
@@ -314,8 +315,10 @@ def payment_line(payment: Payment) -> Line:
 
 
 def push_line(push: StkPush) -> Line:
+    """What was asked of a phone; once it ended, in the words that the member reads too."""
     text = f"Prompt of KES {push.amount:,} to {masked(push.phone)}"
-    return Line(push.created_at, text, row_of(push), badge_of(push.status), push.result_desc)
+    note = result_codes.advice(push.result_code) if push.result_code else push.result_desc
+    return Line(push.created_at, text, row_of(push), badge_of(push.status), note)
 
 
 def given_line(given: Allocation) -> Line:

@@ -16,6 +16,7 @@ from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
 from payments import desk, evidence, refunds
 from payments.daraja.messages import C2bMessage
+from payments.daraja.result_codes import advice
 from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, StkPush
 from payments.tests.factories import make_push
 from subscriptions import gate, services
@@ -159,7 +160,7 @@ def test_what_was_given_up_is_not_owed(client, caller, member, month):
 
 def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happened(client, caller, member, month):
     payment = pending(month, member).payment
-    make_push(payment, status=PushStatus.CANCELLED, amount=1500, phone="254799000111", result_desc="Cancelled by user")
+    make_push(payment, status=PushStatus.CANCELLED, amount=1500, phone="254799000111", result_code="1032")
     receipt = desk.record_receipt(
         channel="cash", amount=1500, by_id=caller.pk, now=AT, member_id=member.pk, payment_id=payment.pk
     )
@@ -172,9 +173,31 @@ def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happen
         f"{payment.reference}: KES 1,500 for {payment.description}",
     ]
     assert [(each.text, each.badge.text, each.note) for each in section.lines[1].under] == [
-        ("Prompt of KES 1,500 to 2547****111", "cancelled", "Cancelled by user"),
+        ("Prompt of KES 1,500 to 2547****111", "cancelled", advice("1032")),
         (f"KES 1,500, Cash {receipt.number}", "received", f"taken by {caller.get_full_name()}"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kept", "told"),
+    [
+        ("failed", "2001", "The initiator information is invalid.", advice("2001")),
+        ("failed", "SFC_IC0003", "No ICCID for the subscriber", advice("SFC_IC0003")),
+        ("failed", "refused", "Safaricom refused: 400.002.02", advice("refused")),
+        ("succeeded", "0", "The service request is processed successfully.", advice("0")),
+        ("unknown", "", "The worker ended before it could record what Safaricom said.", None),
+        ("sent", "", "", None),
+    ],
+)
+def test_of_how_a_prompt_ended_the_members_own_sentence_is_told(
+    client, caller, member, month, status, code, kept, told
+):
+    payment = pending(month, member).payment
+    make_push(payment, status=status, result_code=code, result_desc=kept)
+
+    (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
+
+    assert [each.note for each in section.lines[0].under] == [kept if told is None else told]
 
 
 def test_money_given_back_is_told_with_the_reason(client, caller, member):
