@@ -16,7 +16,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from api.clock import now
 from api.permissions import is_at_least
 from api.roles import may
-from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush
+from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
 from subscriptions.models import Decision, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
 
@@ -85,6 +85,7 @@ def panels_for(user, at: datetime) -> Iterator[Panel]:
         yield endings(at)
     waiting = [
         *(unmatched_money() if may(user, "view", ReviewItem) else []),
+        *(voids_to_confirm(user) if may(user, "confirm", VoidRequest) else []),
         *(open_prompts() if may(user, "view", StkPush) else []),
         *(oldest_job(at) if may(user, "view", ProcrastinateJob) else []),
     ]
@@ -191,6 +192,12 @@ def unmatched_money() -> list[Figure]:
     total = items.filter(receipt__reversed_at__isnull=True).aggregate(total=Sum(held))["total"] or 0
     link = rows_of(ReviewItem, status__exact="open", reason__exact="unmatched")
     return [Figure("Money without an owner", total, link, is_money=True)]
+
+
+def voids_to_confirm(user) -> list[Figure]:
+    """Return how many voids wait for this person: those they neither asked for nor took the money of."""
+    waiting = VoidRequest.objects.filter(decided_at=None).exclude(Q(asked_by=user) | Q(receipt__recorded_by=user))
+    return [Figure("Voids to confirm", waiting.count(), reverse("cash-desk"))]
 
 
 def open_prompts() -> list[Figure]:

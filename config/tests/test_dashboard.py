@@ -9,7 +9,7 @@ from procrastinate.contrib.django import app
 
 from accounts.tests.factories import UserFactory
 from config import dashboard
-from payments import desk, evidence
+from payments import desk, evidence, voids
 from payments.daraja.messages import C2bMessage
 from payments.models import PushStatus, Receipt
 from payments.tests.factories import MemberFactory, make_push, open_payment
@@ -57,9 +57,9 @@ def summed(channel, since):
         return cursor.fetchone()[0]
 
 
-def panels(role="Admin", at=AT):
+def panels(role="Admin", at=AT, user=None):
     """The panels of the role, as {title: {label: value}}."""
-    user = UserFactory(role=role, is_staff=True)
+    user = user or UserFactory(role=role, is_staff=True)
     return {panel.title: {each.label: each.value for each in figures_of(panel)} for panel in all_panels(user, at)}
 
 
@@ -222,6 +222,28 @@ def test_open_prompts_are_counted_and_led_to(client):
     assert set(rows_behind(client, "Open prompts", "Waiting")) == opened
 
 
+def test_voids_that_wait_are_counted_for_who_may_confirm_them_and_led_to(client):
+    cashier, asker, second = (UserFactory(role="Receptionist", is_staff=True) for _ in range(3))
+    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=AT)
+    receipts = [
+        desk.record_receipt(channel="cash", amount=100, by_id=cashier.pk, member_id=MemberFactory().pk, now=AT)
+        for _ in range(3)
+    ]
+    waiting = [
+        voids.ask_void(receipt_id=each.pk, reason="typed twice", by_id=by.pk, now=AT)
+        for each, by in zip(receipts, [cashier, asker, asker], strict=True)
+    ]
+    voids.decline_void(request_id=waiting[2].pk, by_id=second.pk, now=AT)
+
+    counted = {who: panels(user=who)["Waiting"]["Voids to confirm"] for who in (cashier, asker, second)}
+
+    assert counted == {cashier: 0, asker: 1, second: 2}
+    client.force_login(second)
+    (link,) = [each.link for each in dashboard.voids_to_confirm(second)]
+    shown = client.get(link, secure=True).context["voids"]
+    assert [each["request"] for each in shown if "confirm" in each["decisions"]] == waiting[:2]
+
+
 def test_the_oldest_job_that_is_due_tells_how_far_the_worker_is_behind():
     now = datetime.now(UTC)
     assert panels(at=now)["Waiting"]["Oldest waiting job"] is None
@@ -236,9 +258,9 @@ def test_the_oldest_job_that_is_due_tells_how_far_the_worker_is_behind():
 @pytest.mark.parametrize(
     ("role", "titles", "waiting"),
     [
-        ("Admin", 7, {"Money without an owner", "Open prompts", "Oldest waiting job"}),
-        ("Manager", 7, {"Money without an owner", "Open prompts"}),
-        ("Receptionist", 4, {"Open prompts"}),
+        ("Admin", 7, {"Money without an owner", "Voids to confirm", "Open prompts", "Oldest waiting job"}),
+        ("Manager", 7, {"Money without an owner", "Voids to confirm", "Open prompts"}),
+        ("Receptionist", 4, {"Voids to confirm", "Open prompts"}),
         ("Trainer", 4, {"Open prompts"}),
         ("Member", 0, set()),
     ],
@@ -264,7 +286,7 @@ def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_
         client.get("/admin/", secure=True)
 
     assert "KES 610" in content
-    assert len(before) == len(after) == 9
+    assert len(before) == len(after) == 10
 
 
 def test_the_first_page_asks_for_the_members_once_it_stands(client, periods):
