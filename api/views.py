@@ -6,6 +6,7 @@ from functools import cache
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
@@ -42,6 +43,18 @@ def permission_denied(request, exception):
 
 def not_found(request, exception):
     return answer(request, 404)
+
+
+@csrf_exempt
+def no_such_address(request):
+    """Answer what no address under /api/ takes, also in development, where Django would show a page of its own.
+
+    Nor does Django lead to the address with its slash then, by which a POST would lose its body.
+    """
+    response = plain_answer(404, "not_found", "There is no such address. Each ends in a slash.")
+    # As django.utils.log.log_response marks it: the path of a callback holds its token.
+    response._has_been_logged = "/callbacks/" in request.path
+    return response
 
 
 def server_error(request):

@@ -2,12 +2,12 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
-from api.views import SchemaView, uploaded_file
+from api.views import SchemaView, no_such_address, uploaded_file
 from config import charts, dashboard, day_page, desk_search, member_page, reference_app
 from payments import cash_desk
 from payments.views.papers import confirm_receipt
@@ -50,6 +50,7 @@ urlpatterns = [
         ),
         name="docs",
     ),
+    re_path("^api/", no_such_address),
 ]
 
 if not settings.PRODUCTION:

@@ -147,6 +147,7 @@ class SubscriptionSerializer(ModelSerializer):
             "created_at",
         ]
         read_only_fields = fields
+        extra_kwargs = {"ends_on": {"help_text": "The day after its last."}}
 
 
 class PromptSerializer(serializers.Serializer):

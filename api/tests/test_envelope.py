@@ -111,6 +111,22 @@ def test_an_unknown_address_under_api_answers_json():
     assert error(answer) == (404, "not_found", "not_found")
 
 
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/api/v1/nothing/"])
+def test_an_address_without_its_slash_is_unknown_and_no_page_of_django_is_shown(path, debug, settings):
+    settings.DEBUG = debug
+
+    answer = browser().post(path, {"identifier": "x"}, format="json")
+
+    assert error(answer) == (404, "not_found", "not_found")
+
+
+def test_the_secret_in_a_callbacks_address_without_its_slash_is_not_logged(client, caplog):
+    client.post("/api/v1/callbacks/stk/a-secret-token", b"{}", content_type="application/json")
+
+    assert "a-secret-token" not in caplog.text
+
+
 def test_an_unknown_address_elsewhere_answers_a_page(client):
     answer = client.get("/nothing-here/")
 
