@@ -17,7 +17,7 @@ from api.tests.clients import signed_in
 from payments import desk, evidence, refunds
 from payments.daraja.messages import C2bMessage
 from payments.daraja.result_codes import advice
-from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, StkPush
+from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, ReviewItem, StkPush
 from payments.tests.factories import make_push
 from subscriptions import gate, services
 from subscriptions.models import Freeze, Origin, Subscription
@@ -404,6 +404,27 @@ def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, 
     assert told == [noted]
     assert do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D") == [noted]
     assert CodeClaim.objects.get().payment == payment
+
+
+def test_a_code_of_who_owes_nothing_is_noted_at_the_cash_desk_and_becomes_credit(client, caller, member, month):
+    paid = granted(month, member).payment
+
+    assert "claim" not in [each.name for each in see(client, member)["acts"]]
+    client.post("/admin/cash-desk/claim/", {"code": "TKN1AB2C3D", "payment": paid.reference}, secure=True)
+    evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+
+    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 1,500")]
+
+
+def test_a_code_of_who_owes_nothing_whose_money_is_here_is_left_to_the_inbox(client, caller, member, month):
+    paid = granted(month, member).payment
+    evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+
+    answer = client.post("/admin/cash-desk/claim/", {"code": "TKN1AB2C3D", "payment": paid.reference}, secure=True)
+
+    assert b"This payment takes no money." in answer.content
+    assert not CodeClaim.objects.exists()
+    assert ReviewItem.objects.get(status="open").receipt.code == "TKN1AB2C3D"
 
 
 def test_whoever_is_back_early_gets_the_rest_of_the_frozen_days_off_the_end(client, caller, member, month):
