@@ -310,6 +310,8 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
         Payment(reference=f"Q{n}", amount_due=10, deposit=10, created_at=NOON, expires_at=NOON + DAY, **payer)
         for n in range(10_000)
     )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE payments_payment")  # else foreign keys are looked for as in the empty table that it was
     PaymentEvent.objects.bulk_create(PaymentEvent(payment=each, to_status="pending", at=NOON) for each in payments)
     StkPush.objects.bulk_create(
         StkPush(
