@@ -267,7 +267,13 @@ def _spend_and_grant(bought: Sequence[Subscription], *, by_id: int, now: datetim
 
 
 def require_may_buy(member, plan: Plan) -> None:
-    """:raises MemberNotFound, PlanNotOnSale, MemberInactive, ConsentMissing: see each"""
+    """Refuse a purchase that no date can mend.
+
+    :raises MemberNotFound: there is no such member
+    :raises PlanNotOnSale: the plan is not sold any more
+    :raises MemberInactive: the account is closed
+    :raises ConsentMissing: the member has not agreed to the terms
+    """
     if member is None:
         raise MemberNotFound
     if not plan.is_on_sale:
