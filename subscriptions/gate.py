@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
-from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Greatest
+from django.db.models import F, Func, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Cast, Greatest
 
 from api.errors import NotFound
 from api.statements import WrittenOnce
@@ -14,6 +14,7 @@ from payments.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
 from subscriptions.querysets import WAITS
+from subscriptions.services.calendars import VISITS
 from subscriptions.statuses import Status
 
 # Two taps within this time are one visit.
@@ -66,7 +67,7 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
 
     :raises MemberNotFound: nobody active has this number
     """
-    member = next(iter(_lock_member(member_number)), None)
+    member = next(iter(_find_member(member_number)), None)
     if member is None:
         raise MemberNotFound
     known = _known(member.pk, now)
@@ -130,13 +131,14 @@ def _periods(
 
 
 def _member(member_number: str) -> QuerySet:
-    # The lock makes two taps at once take turns, so that the second sees the first.
-    members = get_user_model().objects.select_for_update(no_key=True)
-    return members.filter(member_number=member_number, is_active=True)
+    # As lock_visits: a tap sees the tap before it, and what was paid or frozen meanwhile. The member's row would not do:
+    # who pays for an upgrade holds their own.
+    alone = Func(Value(VISITS), Cast("pk", IntegerField()), function="pg_advisory_xact_lock", output_field=TextField())
+    return get_user_model().objects.annotate(alone=alone).filter(member_number=member_number, is_active=True)
 
 
 # Somebody waits at every tap: the ORM would take longer to write these two than PostgreSQL to answer them.
-_lock_member = WrittenOnce(_member, stand_ins=["-"])
+_find_member = WrittenOnce(_member, stand_ins=["-"])
 _find_periods = WrittenOnce(
     _periods,
     stand_ins=[-1, date(1, 1, 1), date(1, 1, 2), datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)],

@@ -1,6 +1,7 @@
 """The verbs of memberships; the only writers of a subscription's fact and dates.
 
-Locks are taken in the order member, payment, receipt, then the periods of one member and group by id.
+Locks are taken in the order member, payment, receipt, then the periods of one member and group by id, then the
+member's visits.
 """
 
 from subscriptions.services.asking import renew_as, subscribe_as, upgrade_as

@@ -15,6 +15,7 @@ from subscriptions.periods import Frozen, Period, lay_out, uncovered
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
 CLOSURES = 254_002  # names the advisory lock among any others of this database
+VISITS = 254_003
 LAST_DAY = date(2100, 1, 1)
 FREEZES_AND_CLOSURES = """
 SELECT id, subscription_id, starts_on, coalesce(ended_early_on, ends_on) AS until
@@ -85,6 +86,15 @@ def lock_closures() -> None:
     """Wait for everybody who is laying out periods, and let nobody begin until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLOSURES])
+
+
+def lock_visits(member_id: int) -> None:
+    """Let nobody else add, count or move the member's visits until the transaction ends.
+
+    Taken after the periods. The gate takes this lock alone, so it waits for nobody who waits for it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s::int)", [VISITS, member_id])
 
 
 def as_period(subscription: Subscription) -> Period:

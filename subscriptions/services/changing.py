@@ -24,7 +24,7 @@ from subscriptions.services.buying import (
     require_may_buy,
     settle,
 )
-from subscriptions.services.calendars import as_period, lock_periods, stand_still
+from subscriptions.services.calendars import as_period, lock_periods, lock_visits, stand_still
 
 
 class NotRunning(Conflict):
@@ -115,6 +115,7 @@ def upgrade(
         raise FrozenNow
     if running.payment.amount_owed:
         raise OwesFirst
+    lock_visits(running.member_id)
     paid = running.price if running.origin == Origin.BOUGHT else 0
     value = unused_value(
         as_period(running),

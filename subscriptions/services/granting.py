@@ -15,7 +15,14 @@ from payments import services as payment_services
 from payments.models import PaymentStatus, ReviewReason
 from subscriptions.models import Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.periods import add, business_day, new_period
-from subscriptions.services.calendars import granted_periods, lock_bought_periods, rearrange, save, stand_still
+from subscriptions.services.calendars import (
+    granted_periods,
+    lock_bought_periods,
+    lock_visits,
+    rearrange,
+    save,
+    stand_still,
+)
 
 STANDING = (Fact.PENDING, Fact.GRANTED)
 LOST_VALUE = "The period this upgrade was paid with lost its money, so the upgrade was revoked too."
@@ -242,6 +249,7 @@ def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | No
 
 def _move_visits(left: Subscription, *, to: Subscription, since: datetime) -> None:
     """Count what was entered since the upgrade was asked for where it is paid from; a pack takes what it has left."""
+    lock_visits(left.member_id)
     entered = Visit.objects.filter(decision=Decision.ALLOW)
     ids = list(entered.filter(subscription=left, at__gte=since).order_by("at", "pk").values_list("pk", flat=True))
     if ids and to.visits is not None:

@@ -12,7 +12,8 @@ from payments.daraja.messages import C2bMessage
 from payments.models import Payment, Receipt
 from payments.services import expire_due, reverse_receipt
 from subscriptions import services
-from subscriptions.models import Subscription
+from subscriptions.gate import check_in
+from subscriptions.models import Subscription, Visit
 from subscriptions.services import buying, changing, freezing, granting
 from subscriptions.tests.factories import (
     NOON,
@@ -74,14 +75,18 @@ def test_a_period_granted_before_the_closing_is_committed_waits_and_gets_the_day
     assert [span[1:] for span in spans(bought, running)] == [(day(30), day(40))] * 2
 
 
-def then_meanwhile(call):
-    """Do it, and the same again in a thread before the first is committed; the second must wait for the first."""
+def meanwhile(first, second):
+    """Do the first, and the second in a thread before that is committed; the second must wait for it."""
     with transaction.atomic():
-        call()
-        second = in_thread(call)
-        second.join(timeout=0.5)
-        assert second.is_alive()
-    second.join(timeout=10)
+        first()
+        waiting = in_thread(second)
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+    waiting.join(timeout=10)
+
+
+def then_meanwhile(call):
+    meanwhile(call, call)
 
 
 def meet_at(monkeypatch, *places):
@@ -196,6 +201,47 @@ def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
         )
 
     assert both(buy, lambda: close(staff.pk)) == [None, None]
+
+
+@pytest.fixture
+def upgrade_by_a_parent():
+    """A child's upgrade that waits for its parent's money."""
+    silver, gold, parent = granted(PlanFactory(price=1000)), PlanFactory(price=3000), MemberFactory()
+    return services.upgrade(
+        subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=parent.pk, payer_id=parent.pk, now=NOON
+    ).subscription
+
+
+def enter(member):
+    check_in(member_number=member.member_number, recorded_by_id=None, now=NOON)
+
+
+def test_a_child_that_enters_while_a_parent_pays_its_upgrade_enters_on_the_upgrade(upgrade_by_a_parent):
+    child, payment = upgrade_by_a_parent.member, upgrade_by_a_parent.payment
+
+    meanwhile(lambda: pay(payment, at=NOON), lambda: enter(child))
+
+    assert Visit.objects.get().subscription == upgrade_by_a_parent
+
+
+def test_an_upgrade_that_a_parent_pays_while_the_child_enters_takes_the_visit(upgrade_by_a_parent):
+    child, payment = upgrade_by_a_parent.member, upgrade_by_a_parent.payment
+
+    meanwhile(lambda: enter(child), lambda: pay(payment, at=NOON))
+
+    assert Visit.objects.get().subscription == upgrade_by_a_parent
+
+
+def test_a_visit_while_an_upgrade_is_asked_for_is_in_its_value_or_moves_to_it():
+    silver = granted(PlanFactory(price=1000, visits=2))
+    gold = PlanFactory(price=3000)
+
+    def upgrade():
+        services.upgrade(subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=silver.member_id, now=NOON)
+
+    meanwhile(lambda: enter(silver.member), upgrade)
+
+    assert Subscription.objects.get(replaces=silver).value_carried == 500
 
 
 def test_one_upgrade_asked_for_twice_at_once_is_one():
