@@ -131,8 +131,8 @@ def _periods(
 
 
 def _member(member_number: str) -> QuerySet:
-    # As lock_visits: a tap sees the tap before it, and what was paid or frozen meanwhile. The member's row would not do:
-    # who pays for an upgrade holds their own.
+    # As lock_visits: a tap sees the tap before it, and what was paid or frozen meanwhile. The member's row would not
+    # do: whoever pays for an upgrade holds their own.
     alone = Func(Value(VISITS), Cast("pk", IntegerField()), function="pg_advisory_xact_lock", output_field=TextField())
     return get_user_model().objects.annotate(alone=alone).filter(member_number=member_number, is_active=True)
 
