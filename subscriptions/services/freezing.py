@@ -12,6 +12,7 @@ from subscriptions.services.calendars import (
     lock_closures,
     lock_periods,
     lock_periods_of,
+    lock_visits,
     rearrange,
     rearrange_all,
     require_within_reach,
@@ -108,8 +109,10 @@ def freeze(
         raise FreezesOverlap
     if kind == FreezeKind.MEMBER:
         _require_within_limits(subscription, days=(ends_on - starts_on).days)
-        if starts_on == today and _came_in(subscription, today):
-            raise FreezeAfterVisit
+        if starts_on == today:
+            lock_visits(subscription.member_id)
+            if _came_in(subscription, today):
+                raise FreezeAfterVisit
     made = Freeze.objects.create(
         subscription=subscription,
         starts_on=starts_on,

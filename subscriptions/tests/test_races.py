@@ -13,7 +13,7 @@ from payments.models import Payment, Receipt
 from payments.services import expire_due, reverse_receipt
 from subscriptions import services
 from subscriptions.gate import check_in
-from subscriptions.models import Subscription, Visit
+from subscriptions.models import Freeze, Subscription, Visit
 from subscriptions.services import buying, changing, freezing, granting
 from subscriptions.tests.factories import (
     NOON,
@@ -26,7 +26,7 @@ from subscriptions.tests.factories import (
     pending,
     put_money_down,
 )
-from subscriptions.tests.test_freezing import day, spans
+from subscriptions.tests.test_freezing import day, freeze, spans
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -232,7 +232,7 @@ def test_an_upgrade_that_a_parent_pays_while_the_child_enters_takes_the_visit(up
     assert Visit.objects.get().subscription == upgrade_by_a_parent
 
 
-def test_a_visit_while_an_upgrade_is_asked_for_is_in_its_value_or_moves_to_it():
+def test_an_upgrade_asked_for_while_the_member_enters_reckons_the_visit_as_used():
     silver = granted(PlanFactory(price=1000, visits=2))
     gold = PlanFactory(price=3000)
 
@@ -242,6 +242,20 @@ def test_a_visit_while_an_upgrade_is_asked_for_is_in_its_value_or_moves_to_it():
     meanwhile(lambda: enter(silver.member), upgrade)
 
     assert Subscription.objects.get(replaces=silver).value_carried == 500
+
+
+@pytest.mark.parametrize("enters_first", [True, False])
+def test_who_enters_and_freezes_the_day_at_once_has_one_of_them(enters_first):
+    member = granted(PlanFactory(max_freezes=1, max_freeze_days=9)).member
+
+    def freeze_today():
+        with contextlib.suppress(freezing.FreezeAfterVisit):
+            freeze(member.subscriptions.get(), 0, 5)
+
+    deeds = [lambda: enter(member), freeze_today]
+    meanwhile(*(deeds if enters_first else reversed(deeds)))
+
+    assert [Visit.objects.get().decision, Freeze.objects.count()] == (["allow", 0] if enters_first else ["deny", 1])
 
 
 def test_one_upgrade_asked_for_twice_at_once_is_one():
