@@ -1,0 +1,165 @@
+"""Who an address belongs to while it is being registered: to nobody until somebody proves it."""
+
+import pytest
+
+from accounts.models import CustomUser
+from accounts.services import codes
+from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.tests.worker import code_in_mail
+from api.clock import now
+from api.tests.clients import browser
+
+pytestmark = pytest.mark.django_db
+
+AUTH = "/api/v1/auth/"
+
+
+def test_registering_a_known_address_answers_alike_and_makes_nobody():
+    UserFactory(email="asha@example.com")
+    body = {"first_name": "A", "last_name": "B", "email": "ASHA@example.com", "password": PASSWORD, "consent": True}
+
+    answer = browser().post(f"{AUTH}register/", body)
+
+    assert answer.status_code == 202
+    assert answer.json()["data"] == {"next": "verify"}
+    assert CustomUser.objects.count() == 1
+
+
+def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
+    person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "consent": True}
+    browser().post(f"{AUTH}register/", {**person, "password": "the-strangers-own"})
+    owner = browser()
+
+    unaware = owner.post(
+        f"{AUTH}verify/", {"identifier": "asha@example.com", "password": PASSWORD, "code": code_in_mail()}
+    )
+    owner.post(f"{AUTH}register/", {**person, "password": PASSWORD})
+    confirmed = owner.post(
+        f"{AUTH}verify/", {"identifier": "asha@example.com", "password": PASSWORD, "code": code_in_mail()}
+    )
+    stranger = browser().post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": "the-strangers-own"})
+
+    assert [unaware.status_code, confirmed.status_code, stranger.status_code] == [400, 200, 401]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"is_superuser": True}, {"is_staff": True}, {"role": "Manager"}, {"added_by": True}, {"proved": True}]
+)
+def test_registering_anothers_address_never_sets_their_password(fields):
+    proof = {} if fields.pop("proved", None) else {"email_verified_at": None, "phone_verified_at": None}
+    added_by = UserFactory() if fields.pop("added_by", None) else None
+    person = UserFactory(email="asha@example.com", added_by=added_by, **proof, **fields)
+    body = {
+        "first_name": "A",
+        "last_name": "B",
+        "email": person.email,
+        "password": "the-strangers-own",
+        "consent": True,
+    }
+
+    browser().post(f"{AUTH}register/", body)
+
+    person.refresh_from_db()
+    assert person.check_password(PASSWORD)
+
+
+def register(password=PASSWORD, **addresses):
+    body = {"first_name": "A", "last_name": "B", "password": password, "consent": True, **addresses}
+    return browser().post(f"{AUTH}register/", body)
+
+
+def proves(identifier, password=PASSWORD):
+    """Confirm by the code that was sent last, and say with which status."""
+    return (
+        browser()
+        .post(f"{AUTH}verify/", {"identifier": identifier, "password": password, "code": code_in_mail()})
+        .status_code
+    )
+
+
+@pytest.fixture
+def squatter():
+    """Somebody who has proved a phone, and says without proof that an e-mail address is theirs."""
+    return UserFactory(email="asha@example.com", email_verified_at=None)
+
+
+def test_who_proves_an_address_has_it_though_somebody_said_before_that_it_was_theirs(squatter):
+    register(email="Asha@example.com")
+
+    assert proves("asha@example.com") == 200
+
+    squatter.refresh_from_db()
+    owner = CustomUser.objects.get(email="Asha@example.com")
+    assert (squatter.email, owner.email_verified_at is not None) == (None, True)
+    assert (squatter.security_events.get().event, owner.check_password(PASSWORD)) == ("address_lost", True)
+
+
+def test_who_only_registers_an_address_takes_it_from_nobody(squatter):
+    register(email="asha@example.com")
+
+    squatter.refresh_from_db()
+    assert squatter.email == "asha@example.com"
+
+
+def test_registering_a_squatted_address_again_sets_the_password_and_makes_nobody_else(squatter):
+    register(email="asha@example.com", password="the-strangers-own")
+    register(email="asha@example.com")
+
+    assert proves("asha@example.com") == 200
+    assert CustomUser.objects.count() == 2
+
+
+def test_a_code_for_a_squatted_address_is_sent_again_to_who_registered_it(squatter):
+    register(email="asha@example.com")
+
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+
+    sent = codes.OneTimeCode.objects.exclude(user=squatter).filter(address="asha@example.com")
+    assert (sent.count(), codes.OneTimeCode.objects.count()) == (2, 2)
+    assert proves("asha@example.com") == 200
+
+
+def test_an_address_that_is_proved_while_another_code_for_it_is_used_stays_with_who_was_first(squatter, monkeypatch):
+    register(email="asha@example.com")
+    redeem = codes.redeem
+
+    def meanwhile(**about):
+        CustomUser.objects.filter(pk=squatter.pk).update(email_verified_at=now())
+        return redeem(**about)
+
+    monkeypatch.setattr(codes, "redeem", meanwhile)
+
+    assert proves("asha@example.com") == 400
+    assert CustomUser.objects.get(email="asha@example.com") == squatter
+
+
+def test_who_was_sent_a_code_for_an_address_and_has_proved_another_stands_in_nobodys_way(squatter):
+    former = UserFactory()
+    codes.OneTimeCode.objects.create(
+        user=former, purpose="verify", address="asha@example.com", created_at=now(), expires_at=now()
+    )
+
+    register(email="asha@example.com")
+
+    assert proves("asha@example.com") == 200
+
+
+def test_who_has_a_phone_of_their_own_registers_though_the_email_they_give_is_somebodys(texts):
+    owner = UserFactory(email="asha@example.com")
+
+    register(email="asha@example.com", phone_number="254711111111")
+
+    person = CustomUser.objects.exclude(pk=owner.pk).get()
+    assert (person.phone_number, person.email) == ("254711111111", None)
+    codes.deliver(code_id=codes.OneTimeCode.objects.get().pk, now=now())
+    code = texts[-1][1].split()[0]
+    proof = {"identifier": "0711111111", "password": PASSWORD, "code": code}
+    assert browser().post(f"{AUTH}verify/", proof).status_code == 200
+
+
+def test_asking_again_for_a_code_of_who_has_no_address_is_answered_alike():
+    person = UserFactory(email=None, phone_number=None, email_verified_at=None, phone_verified_at=None)
+
+    answer = browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
+
+    assert (answer.status_code, answer.json()["data"]) == (202, None)
