@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import time
 import uuid
 from datetime import timedelta
 
@@ -21,9 +22,9 @@ OLD_KEY, NEW_KEY = "o" * 40, "n" * 40
 def _two_keys(settings):
     settings.JWT_KEYS = {"old": {"alg": "HS256", "key": OLD_KEY}, "new": {"alg": "HS256", "key": NEW_KEY}}
     settings.JWT_ACTIVE_KID = "new"
-    tokens.keyring.cache_clear()
+    tokens.forget_keys()
     yield
-    tokens.keyring.cache_clear()
+    tokens.forget_keys()
 
 
 def issued(kind=tokens.ACCESS, *, lives=timedelta(minutes=5), **changed):
@@ -149,6 +150,30 @@ def test_a_key_that_signs_no_more_still_verifies_until_it_is_removed(settings):
     assert tokens.read(token, tokens.ACCESS)
 
     del settings.JWT_KEYS["old"]
-    tokens.keyring.cache_clear()
+    tokens.forget_keys()
     with pytest.raises(tokens.TokenInvalid):
         tokens.read(token, tokens.ACCESS)
+
+
+def test_a_token_that_was_read_before_expires_all_the_same(monkeypatch):
+    token = issued()
+    assert tokens.read(token, tokens.ACCESS)
+
+    monkeypatch.setattr(tokens, "time", lambda: time.time() + 5 * 60 + tokens.LEEWAY)
+    with pytest.raises(tokens.TokenExpired):
+        tokens.read(token, tokens.ACCESS)
+
+
+def test_a_token_that_was_read_before_is_not_verified_again(monkeypatch):
+    token = issued()
+    said = tokens.read(token, tokens.ACCESS)
+
+    monkeypatch.setattr(tokens.KeyedBackend, "decode", None)
+    assert tokens.read(token, tokens.ACCESS) is said
+
+
+def test_a_refresh_token_is_not_kept_in_memory():
+    token = issued(tokens.REFRESH)
+    tokens.read(token, tokens.REFRESH)
+
+    assert tokens._kept.cache_info().currsize == 0
