@@ -93,12 +93,15 @@ def remove(
 
 
 @transaction.atomic
-def renew_recovery_codes(*, user: CustomUser, caller: Caller, now: datetime) -> list[str]:
+def renew_recovery_codes(*, user: CustomUser, session: LoginSession | None, caller: Caller, now: datetime) -> list[str]:
     """Return new recovery codes, this once; the old ones are none from now on.
 
     :raises NotEnrolled: there is no second factor that they could stand in for
+    :raises SessionRevoked: the session has ended since the request began
     """
     factors.lock(user.pk)
+    if session:
+        sessions.hold(session)
     if not factors.has_second_factor(user):
         raise NotEnrolled
     codes = factors.replace_recovery_codes(user)

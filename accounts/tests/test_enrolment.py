@@ -125,6 +125,18 @@ def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(a
     assert Authenticator.objects.get().confirmed == (act == "remove")
 
 
+def test_a_session_that_ended_since_the_request_began_is_told_no_recovery_codes():
+    client = signed_in(UserFactory())
+    _, codes = enrolled(client)
+    session = LoginSession.objects.get()
+    client.post(f"{AUTH}logout/")
+
+    with pytest.raises(SessionRevoked):
+        enrolment.renew_recovery_codes(user=session.user, session=session, caller=Caller(), now=now())
+
+    assert StaticToken.objects.count() == len(codes)
+
+
 def test_the_code_that_confirmed_logs_nobody_in():
     user = UserFactory()
     client = signed_in(user)

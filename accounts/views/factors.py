@@ -99,5 +99,7 @@ class RecoveryCodesView(APIView):
 
     @extend_schema(request=None, responses={201: serializers.RecoveryCodesSerializer})
     def post(self, request):
-        codes = enrolment.renew_recovery_codes(user=request.user, caller=caller_of(request), now=now())
+        codes = enrolment.renew_recovery_codes(
+            user=request.user, session=request.auth, caller=caller_of(request), now=now()
+        )
         return Response({"recovery_codes": codes}, status=201)
