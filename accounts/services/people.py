@@ -5,6 +5,7 @@ from copy import copy
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from accounts.backends import find
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind, OneTimeCode, Role
@@ -47,7 +48,7 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
     """
     throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_ADDRESS, REGISTRATIONS_WINDOW, now)
     address = phone_number or email
-    known = claimant(address)
+    known = registrant(address, **profile)
     if known is None:
         said = {"email": email, "phone_number": phone_number}
         # What somebody else has is theirs until it is proved: by the code, or later by a change of address.
@@ -57,17 +58,36 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
             return
-        known = claimant(address)  # somebody was quicker
+        known = registrant(address, **profile)  # somebody was quicker
     if known:
         with transaction.atomic():
             known = factors.lock(known.pk)  # so that nobody proves it meanwhile
             # Nobody has proved this address yet: whoever registers last sets the password the code will need.
-            whose = known if is_unproved_registration(known) else CustomUser()  # hashed alike: time must not tell
+            whose = known if is_unproved_member(known) else CustomUser()  # hashed alike: time must not tell
             whose.set_password(password)
             if whose is known:
                 known.save(update_fields=["password"])
     audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
-    resend(identifier=address, caller=caller, now=now)
+    send_code(known, address=address, caller=caller, now=now)
+
+
+def registrant(address: str, *, first_name: str, last_name: str) -> CustomUser | None:
+    """Return who registers, if it is not for the first time or staff have added them; None is a newcomer.
+
+    An address that nobody has proved may stand with another person by a slip: a name tells whose it is.
+    """
+    names = set(f"{first_name} {last_name}".casefold().split())
+    person = find(address)
+    if person and is_unproved_member(person) and is_called(person, names):
+        return person
+    known = claimant(address, person)
+    is_another = known and is_unproved_member(known) and not is_called(known, names)
+    return None if is_another else known
+
+
+def is_called(person: CustomUser, names: set[str]) -> bool:
+    """Say whether one of the names, in lower case, is the person's."""
+    return not names.isdisjoint(f"{person.first_name} {person.last_name}".casefold().split())
 
 
 def is_held(field: str, address: str) -> bool:
@@ -75,11 +95,14 @@ def is_held(field: str, address: str) -> bool:
     return CustomUser.objects.filter(**{f"{field}__iexact": address}).exists()
 
 
-def claimant(identifier: str) -> CustomUser | None:
-    """Return who is to prove the address, or has: one who only said that it is theirs stands in nobody's way."""
-    person = find(identifier)
+def claimant(identifier: str, person: CustomUser | None) -> CustomUser | None:
+    """Return who is to prove the address, or has; `person` is who is found by it.
+
+    One who only said that it is theirs, or for whom staff did, stands in nobody's way once somebody else has asked for
+    a code.
+    """
     field = "email" if "@" in identifier else "phone_number"
-    if person is None or not person.is_verified or not getattr(person, field) or person.proved(field):
+    if person is None or not getattr(person, field) or person.proved(field):
         return person
     asked = OneTimeCode.objects.filter(
         purpose=CodePurpose.VERIFY,
@@ -88,11 +111,23 @@ def claimant(identifier: str) -> CustomUser | None:
         user__phone_verified_at=None,
     )
     newest = asked.select_related("user").order_by("-created_at").first()
-    return newest and newest.user
+    if newest:
+        return newest.user
+    return None if person.is_verified else person
+
+
+def lock_for_proof(user: CustomUser, field: str, address: str) -> CustomUser:
+    """Return the person, locked with whoever says that the address is theirs: in one order, so that no two who prove
+    each other's wait for each other.
+    """
+    concerned = CustomUser.objects.filter(Q(pk=user.pk) | Q(**{f"{field}__iexact": address}))
+    return {person.pk: person for person in concerned.order_by("pk").select_for_update(no_key=True)}[user.pk]
 
 
 def prove(user: CustomUser, field: str, address: str, *, now: datetime) -> None:
     """Make an address the person's, proved; whoever only said that it was theirs has it no more.
+
+    Call it with who `lock_for_proof` returned.
 
     :raises IntegrityError: somebody else has proved it
     """
@@ -106,13 +141,18 @@ def prove(user: CustomUser, field: str, address: str, *, now: datetime) -> None:
         user.save(update_fields=[field, user.PROOFS[field]])
 
 
-def is_unproved_registration(person: CustomUser) -> bool:
-    """Say whether somebody registered the person from outside and has proved nothing yet.
+def is_unproved_member(person: CustomUser) -> bool:
+    """Say whether the person has proved nothing yet.
 
     Never true of who may have a way in that asks for no proof, as the admin does of the first administrator.
     """
     is_staff = person.is_staff or person.is_superuser or person.role != Role.MEMBER
-    return not (person.is_verified or is_staff or person.added_by_id)
+    return not (person.is_verified or is_staff)
+
+
+def is_unproved_registration(person: CustomUser) -> bool:
+    """Say whether somebody registered the person from outside and has proved nothing yet."""
+    return is_unproved_member(person) and not person.added_by_id
 
 
 def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
@@ -120,12 +160,20 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
 
     :raises TooMany: too many codes to one address, or asked for from one place
     """
-    throttling.count(f"codes:{caller.ip}", CODES_PER_CALLER, CODES_WINDOW, now)
-    user = claimant(identifier)
+    user = claimant(identifier, find(identifier))
     asked = user and user.codes.filter(purpose=CodePurpose.VERIFY).order_by("-created_at").first()
     address = user and (user.phone_number or user.email or (asked and asked.address))
-    if not address or user.is_verified:
-        codes.count_send(identifier, now)
+    send_code(user if address else None, address=address or identifier, caller=caller, now=now)
+
+
+def send_code(user: CustomUser | None, *, address: str, caller: Caller, now: datetime) -> None:
+    """Send a code that confirms the address to who has proved none yet; count one that nobody gets alike.
+
+    :raises TooMany: too many codes to one address, or asked for from one place
+    """
+    throttling.count(f"codes:{caller.ip}", CODES_PER_CALLER, CODES_WINDOW, now)
+    if user is None or user.is_verified:
+        codes.count_send(address, now)
         return
     with transaction.atomic():
         codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
@@ -140,7 +188,7 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
     :raises TooMany: too many tries from one place
     """
     throttling.count(f"verify:{caller.ip}", VERIFICATIONS_PER_ADDRESS, VERIFICATIONS_WINDOW, now)
-    user = claimant(identifier)
+    user = claimant(identifier, find(identifier))
     if user is None:
         CustomUser().set_password(password)  # as long as checking one takes
         raise codes.InvalidOrExpiredKey
@@ -150,7 +198,7 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
     field = "email" if "@" in used.address else "phone_number"
     with transaction.atomic():
         # Hashing takes a while: who has registered the address again meanwhile has a password that proved nothing.
-        if factors.lock(user.pk).password != user.password:
+        if lock_for_proof(user, field, used.address).password != user.password:
             raise codes.InvalidOrExpiredKey
         try:
             prove(user, field, used.address, now=now)
@@ -197,9 +245,13 @@ def change_password(*, session: LoginSession, current: str, new: str, caller: Ca
 
     :raises ReauthRequired: the current password is not right
     :raises TooManyAttempts: tries here and at log-in count together
+    :raises SessionRevoked: the session has ended since the request began
     """
-    replace_password(user=session.user, current=current, new=new, caller=caller, now=now)
-    return sessions.open_session(user=session.user, amr=session.amr, remember=session.remember, caller=caller, now=now)
+    user = session.user
+    check_current_password(user=user, password=current, caller=caller, now=now)
+    with transaction.atomic():
+        set_new_password(user=user, password=new, session=session, caller=caller, now=now)
+        return sessions.open_session(user=user, amr=session.amr, remember=session.remember, caller=caller, now=now)
 
 
 def replace_password(*, user: CustomUser, current: str, new: str, caller: Caller, now: datetime) -> None:
@@ -208,21 +260,43 @@ def replace_password(*, user: CustomUser, current: str, new: str, caller: Caller
     :raises ReauthRequired: the current password is not right
     :raises TooManyAttempts: tries here and at log-in count together
     """
+    check_current_password(user=user, password=current, caller=caller, now=now)
+    set_new_password(user=user, password=new, session=None, caller=caller, now=now)
+
+
+def check_current_password(*, user: CustomUser, password: str, caller: Caller, now: datetime) -> None:
+    """Let pass who knows the person's password. A refusal is kept: call it outside a transaction.
+
+    :raises ReauthRequired: it is not right
+    :raises TooManyAttempts: tries here and at log-in count together
+    """
     sessions.limit_tries(user.username, user, caller, now)
-    if not user.check_password(current):
+    if not user.check_password(password):
         audit.record("password_changed", user=user, caller=caller, now=now, outcome="refused")
         raise ReauthRequired
     sessions.forget_tries(user.username, caller)
-    with transaction.atomic():
-        # Hashing takes a while: a password that was changed meanwhile changes nothing any more.
-        if factors.lock(user.pk).password != user.password:
-            raise ReauthRequired
-        user.set_password(new)
-        user.save(update_fields=["password"])
-        codes.end_open(user=user, now=now)
-        sessions.revoke_all(user=user, reason="password_changed", caller=caller, now=now)
-        audit.record("password_changed", user=user, caller=caller, now=now)
-        notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
+
+
+@transaction.atomic
+def set_new_password(
+    *, user: CustomUser, password: str, session: LoginSession | None, caller: Caller, now: datetime
+) -> None:
+    """Replace the password that was just checked; every session ends.
+
+    :raises ReauthRequired: the password was changed since it was checked
+    :raises SessionRevoked: the session has ended since the request began
+    """
+    # Hashing takes a while: a password that was changed meanwhile changes nothing any more.
+    if factors.lock(user.pk).password != user.password:
+        raise ReauthRequired
+    if session:
+        sessions.hold(session)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    codes.end_open(user=user, now=now)
+    sessions.revoke_all(user=user, reason="password_changed", caller=caller, now=now)
+    audit.record("password_changed", user=user, caller=caller, now=now)
+    notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
 
 
 @transaction.atomic

@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from accounts.models import CustomUser, LoginSession, Notice, SecurityEvent
-from accounts.services import sessions
+from accounts.services import people, sessions
+from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH
 from accounts.tests.factories import PASSWORD, UserFactory
 from api import tokens
+from api.authentication import SessionRevoked
 from api.clock import now
 from api.tests.clients import browser, signed_in
 
@@ -222,3 +224,19 @@ def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "reauth_required")
     assert client.get(ME).status_code == 200
+
+
+def test_a_session_that_ended_since_the_request_began_changes_no_password():
+    user = UserFactory()
+    client = signed_in(user)
+    session = LoginSession.objects.select_related("user").get()
+    client.post(f"{AUTH}logout/")
+
+    with pytest.raises(SessionRevoked):
+        people.change_password(
+            session=session, current=PASSWORD, new="another-long-password", caller=Caller(), now=now()
+        )
+
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+    assert not LoginSession.objects.filter(revoked_at=None).exists()

@@ -2,12 +2,12 @@
 
 import pytest
 
-from accounts.models import CustomUser
+from accounts.models import CustomUser, Role
 from accounts.services import codes
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
 from api.clock import now
-from api.tests.clients import browser
+from api.tests.clients import browser, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +23,7 @@ def test_registering_a_known_address_answers_alike_and_makes_nobody():
     assert answer.status_code == 202
     assert answer.json()["data"] == {"next": "verify"}
     assert CustomUser.objects.count() == 1
+    assert not codes.OneTimeCode.objects.exists()
 
 
 def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
@@ -83,8 +84,9 @@ def squatter():
     return UserFactory(email="asha@example.com", email_verified_at=None)
 
 
-def test_who_proves_an_address_has_it_though_somebody_said_before_that_it_was_theirs(squatter):
-    register(email="Asha@example.com")
+@pytest.mark.parametrize("first_name", ["Amina", "Asha"], ids=["another name", "the same name"])
+def test_who_proves_an_address_has_it_though_somebody_said_before_that_it_was_theirs(squatter, first_name):
+    register(email="Asha@example.com", first_name=first_name)
 
     assert proves("asha@example.com") == 200
 
@@ -163,3 +165,93 @@ def test_asking_again_for_a_code_of_who_has_no_address_is_answered_alike():
     answer = browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
 
     assert (answer.status_code, answer.json()["data"]) == (202, None)
+    assert not codes.OneTimeCode.objects.exists()
+
+
+@pytest.fixture
+def typed():
+    """A member whom staff added with an address that nobody has proved yet."""
+
+    def add(**fields):
+        staff = UserFactory(role=Role.RECEPTIONIST)
+        person = {"first_name": "Asha", "last_name": "Otieno", "email": "asha@example.com", "phone_number": None}
+        return UserFactory(
+            **{**person, **fields}, added_by=staff, password=None, email_verified_at=None, phone_verified_at=None
+        )
+
+    return add
+
+
+@pytest.mark.parametrize("names", [("Asha", "Otieno"), ("ASHA", "Wanjiru"), ("Wanjiru", "Asha")])
+def test_who_was_added_at_the_desk_comes_in_by_registering(typed, names):
+    person = typed()
+
+    register(email="asha@example.com", first_name=names[0], last_name=names[1])
+
+    assert proves("asha@example.com") == 200
+    person.refresh_from_db()
+    assert (person.proved("email"), person.first_name, person.last_name) == ("asha@example.com", "Asha", "Otieno")
+    assert signed_in(person).get(f"{AUTH}me/").json()["data"]["member_number"] == person.member_number
+
+
+def test_who_is_not_proved_yet_cannot_log_in_though_they_have_registered(typed):
+    typed()
+    register(email="asha@example.com", first_name="Asha")
+
+    answer = browser().post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": PASSWORD})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "email_not_verified")
+
+
+def test_whose_address_staff_typed_for_somebody_else_has_an_account_of_their_own(typed):
+    person = typed(first_name="Baraka", last_name="Mwangi")
+
+    register(email="asha@example.com")
+
+    assert proves("asha@example.com") == 200
+    person.refresh_from_db()
+    assert (person.email, person.has_usable_password()) == (None, False)
+    assert person.security_events.get().event == "address_lost"
+
+
+def test_a_member_whose_number_staff_mistyped_is_not_taken_over_by_whose_it_is():
+    member = UserFactory(first_name="Baraka", last_name="Mwangi", email="asha@example.com", phone_number=None)
+    CustomUser.objects.update(email_verified_at=None, phone_verified_at=None)  # as the admin does with what it changes
+
+    register(email="asha@example.com")
+
+    assert proves("asha@example.com") == 200
+    member.refresh_from_db()
+    assert (member.email, member.check_password(PASSWORD)) == (None, True)
+    assert CustomUser.objects.exclude(pk=member.pk).get().proved("email") == "asha@example.com"
+
+
+def test_a_stranger_who_registers_a_members_address_first_does_not_keep_them_out(typed):
+    person = typed()
+    register(email="asha@example.com", password="the-strangers-own")
+    register(email="asha@example.com", first_name="Asha", password="the-strangers-own")
+
+    register(email="asha@example.com", first_name="Asha")
+
+    assert proves("asha@example.com") == 200
+    person.refresh_from_db()
+    assert person.proved("email") == "asha@example.com"
+
+
+@pytest.mark.parametrize("fields", [{"role": Role.RECEPTIONIST}, {"is_staff": True}])
+def test_nobody_becomes_staff_by_registering(typed, fields):
+    person = typed(**fields)
+
+    register(email="asha@example.com", first_name="Asha")
+
+    assert proves("asha@example.com") == 400
+    person.refresh_from_db()
+    assert not person.has_usable_password()
+
+
+def test_an_address_that_staff_typed_for_a_colleague_is_nobody_elses_to_register(typed):
+    person = typed(role=Role.RECEPTIONIST, first_name="Baraka", last_name="Mwangi")
+
+    register(email="asha@example.com")
+
+    assert not CustomUser.objects.exclude(pk__in=[person.pk, person.added_by_id]).exists()
