@@ -21,7 +21,7 @@ from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
 from accounts.receivers import AMR, LOGGED_IN_AT
-from accounts.services import enrolment, people, staff
+from accounts.services import enrolment, passwords, staff
 from accounts.views.signing_in import caller_of
 from api.authentication import needs_second_factor
 from api.clock import now
@@ -80,7 +80,7 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):
         if not self.errors:
             old, new = cleaned["old_password"], cleaned["new_password1"]
             try:
-                people.replace_password(user=self.user, current=old, new=new, caller=caller_of(self.request), now=now())
+                passwords.replace(user=self.user, current=old, new=new, caller=caller_of(self.request), now=now())
             except DomainError as refusal:
                 self.add_error("old_password", refusal.message)
         return cleaned

@@ -4,7 +4,7 @@ from django.conf import settings
 from rest_framework.permissions import BasePermission
 
 from accounts.models import Role
-from accounts.services.people import ReauthRequired
+from accounts.services.passwords import ReauthRequired
 from api.clock import now
 from api.permissions import is_at_least
 

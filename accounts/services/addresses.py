@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
-from accounts.services import audit, codes, notices, people, sessions
+from accounts.services import audit, codes, notices, people, registering, sessions
 from accounts.services.audit import Caller
 from api import throttling
 
@@ -51,11 +51,11 @@ def confirm_change(
     used = codes.redeem(user=session.user, purpose=purpose, code=code, now=now)
     field = FIELDS[purpose]
     with transaction.atomic():
-        user = people.lock_for_proof(session.user, field, used.address)
+        user = registering.lock_for_proof(session.user, field, used.address)
         sessions.hold(session)
         told_at = user.proved(field) or user.proved_address
         try:
-            people.prove(user, field, used.address, now=now)
+            registering.prove(user, field, used.address, now=now)
         except IntegrityError as error:
             raise people.AlreadyTaken from error
         # A code on its way to the old address must not open the account again.

@@ -23,6 +23,9 @@ LIFETIME = timedelta(minutes=10)
 TRIES = 5
 # How many codes within how many seconds. Five tries each make fifty guesses a day at a million.
 SENDS_PER_ADDRESS = {60 * 60: 5, 24 * 60 * 60: 10}
+# From one place, whoever they are for: codes asked for, so that no stranger texts every member, and tries at them.
+ASKED_PER_PLACE, ASKED_WINDOW = 30, 60 * 60  # seconds
+TRIES_PER_PLACE, TRIES_WINDOW = 60, 15 * 60  # seconds
 
 TEXTS = {
     CodePurpose.VERIFY: "{code} is your {club} code. It works for 10 minutes. Tell it to nobody.",
@@ -50,6 +53,22 @@ def request(*, user: CustomUser, purpose: CodePurpose, address: str, now: dateti
     )
     # By name: accounts.jobs imports this module.
     app.configure_task("accounts.send_code").defer(code_id=code.pk)
+
+
+def count_asked(ip: str | None, now: datetime) -> None:
+    """Count a code that a place asks for, for whomever.
+
+    :raises TooMany: it has asked for too many
+    """
+    throttling.count(f"codes:{ip}", ASKED_PER_PLACE, ASKED_WINDOW, now)
+
+
+def count_try(ip: str | None, now: datetime) -> None:
+    """Count a code that a place gives, right or wrong.
+
+    :raises TooMany: it has tried too many
+    """
+    throttling.count(f"verify:{ip}", TRIES_PER_PLACE, TRIES_WINDOW, now)
 
 
 def count_send(address: str, now: datetime) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, ProtectedError
 from accounts.models import CustomUser, LoginSession, Notice, OneTimeCode, PendingLogin, SecurityEvent
 from accounts.services import audit
 from accounts.services.audit import Caller
-from accounts.services.people import is_unproved_registration
+from accounts.services.registering import is_unproved_registration
 from api import throttling
 
 # Ended sessions tell for a while where a stolen one was used from; codes and notices hold addresses.

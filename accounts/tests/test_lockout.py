@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import OneTimeCode, SecurityEvent
-from accounts.services import codes, people, sessions
+from accounts.services import codes, sessions
 from accounts.tests.authenticators import AUTH
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -155,7 +155,7 @@ def test_the_current_password_is_no_easier_to_guess_than_at_login():
 
 @pytest.mark.parametrize("path", ["verify/", "password/reset/confirm/"])
 def test_one_place_cannot_try_codes_for_ever(monkeypatch, path):
-    monkeypatch.setattr(people, "VERIFICATIONS_PER_ADDRESS", 3)
+    monkeypatch.setattr(codes, "TRIES_PER_PLACE", 3)
     client = browser()
 
     answers = [

@@ -19,7 +19,7 @@ from accounts.models import (
     PendingLogin,
     SecurityEvent,
 )
-from accounts.services import addresses, codes, enrolment, factors, people, sessions
+from accounts.services import addresses, codes, enrolment, factors, passwords, registering, sessions
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -173,7 +173,7 @@ def test_a_session_that_confirms_a_change_is_not_ended_before_the_change_is_made
 
 
 def change_password(session):
-    people.change_password(session=session, current=PASSWORD, new="another-long-password", caller=Caller(), now=now())
+    passwords.change(session=session, current=PASSWORD, new="another-long-password", caller=Caller(), now=now())
     connection.close()
 
 
@@ -292,12 +292,12 @@ def test_a_thief_who_changes_the_password_while_its_owner_resets_it_changes_noth
     others = while_hashing(
         monkeypatch,
         "check_password",
-        lambda: people.confirm_password_reset(
+        lambda: passwords.confirm_reset(
             identifier=owner.username, code=code, password="the-owners-new-one", caller=Caller(), now=now()
         ),
     )
 
-    with pytest.raises(people.ReauthRequired):
+    with pytest.raises(passwords.ReauthRequired):
         change_password(session)
     others[0].join()
 
@@ -308,7 +308,7 @@ def test_a_thief_who_changes_the_password_while_its_owner_resets_it_changes_noth
 
 def reset_code_of(person):
     """Ask for a reset code, deliver it and read it."""
-    people.request_password_reset(identifier=person.username, caller=Caller(), now=now())
+    passwords.request_reset(identifier=person.username, caller=Caller(), now=now())
     return delivered()
 
 
@@ -319,18 +319,18 @@ def delivered():
 
 def register(password):
     address = {"email": "asha@example.com", "phone_number": None}
-    people.register(**address, password=password, caller=Caller(), now=now(), first_name="A", last_name="B")
+    registering.register(**address, password=password, caller=Caller(), now=now(), first_name="A", last_name="B")
 
 
 def verify(code):
-    people.verify(identifier="asha@example.com", password=PASSWORD, code=code, caller=Caller(), now=now())
+    registering.verify(identifier="asha@example.com", password=PASSWORD, code=code, caller=Caller(), now=now())
 
 
 def test_a_stranger_who_registers_an_address_while_its_owner_proves_it_sets_no_password(monkeypatch):
     register(PASSWORD)
     code = delivered()
     owner = CustomUser.objects.get()
-    original = people.is_unproved_member
+    original = registering.is_unproved_member
 
     def prove():
         with suppress(codes.InvalidOrExpiredKey):
@@ -346,7 +346,7 @@ def test_a_stranger_who_registers_an_address_while_its_owner_proves_it_sets_no_p
             proving.join(timeout=0.5)
         return answer
 
-    monkeypatch.setattr(people, "is_unproved_member", found_unproved)
+    monkeypatch.setattr(registering, "is_unproved_member", found_unproved)
     register("the-strangers-own")
     proving.join()
 

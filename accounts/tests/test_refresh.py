@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from accounts.models import CustomUser, LoginSession, Notice, SecurityEvent
-from accounts.services import people, sessions
+from accounts.services import passwords, sessions
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -233,9 +233,7 @@ def test_a_session_that_ended_since_the_request_began_changes_no_password():
     client.post(f"{AUTH}logout/")
 
     with pytest.raises(SessionRevoked):
-        people.change_password(
-            session=session, current=PASSWORD, new="another-long-password", caller=Caller(), now=now()
-        )
+        passwords.change(session=session, current=PASSWORD, new="another-long-password", caller=Caller(), now=now())
 
     user.refresh_from_db()
     assert user.check_password(PASSWORD)

@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.permissions import HasLoginSession
-from accounts.services import people, sessions
+from accounts.services import passwords, registering, sessions
 from accounts.services.audit import Caller
 from accounts.services.factors import Challenge
 from api import cookies, request_ids
@@ -82,7 +82,7 @@ class RegisterView(OpenView):
 
     @extend_schema(request=serializers.RegisterSerializer, responses={202: serializers.RegisteredSerializer})
     def post(self, request):
-        people.register(**checked(serializers.RegisterSerializer, request), caller=caller_of(request), now=now())
+        registering.register(**checked(serializers.RegisterSerializer, request), caller=caller_of(request), now=now())
         return Response({"next": "verify"}, status=202)
 
 
@@ -91,7 +91,7 @@ class VerifyView(OpenView):
 
     @extend_schema(request=serializers.VerifySerializer, responses={200: None})
     def post(self, request):
-        people.verify(**checked(serializers.VerifySerializer, request), caller=caller_of(request), now=now())
+        registering.verify(**checked(serializers.VerifySerializer, request), caller=caller_of(request), now=now())
         return Response(None)
 
 
@@ -100,7 +100,7 @@ class ResendView(OpenView):
 
     @extend_schema(request=serializers.IdentifierSerializer, responses={202: None})
     def post(self, request):
-        people.resend(**checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now())
+        registering.resend(**checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now())
         return Response(None, status=202)
 
 
@@ -197,7 +197,7 @@ class PasswordChangeView(APIView):
     @extend_schema(request=serializers.PasswordChangeSerializer, responses=serializers.CsrfTokenSerializer)
     def post(self, request):
         at = now()
-        tokens = people.change_password(
+        tokens = passwords.change(
             session=request.auth,
             **checked(serializers.PasswordChangeSerializer, request),
             caller=caller_of(request),
@@ -211,7 +211,7 @@ class PasswordResetView(OpenView):
 
     @extend_schema(request=serializers.IdentifierSerializer, responses={202: None})
     def post(self, request):
-        people.request_password_reset(
+        passwords.request_reset(
             **checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now()
         )
         return Response(None, status=202)
@@ -222,7 +222,7 @@ class PasswordResetConfirmView(OpenView):
 
     @extend_schema(request=serializers.PasswordResetConfirmSerializer, responses={200: None})
     def post(self, request):
-        people.confirm_password_reset(
+        passwords.confirm_reset(
             **checked(serializers.PasswordResetConfirmSerializer, request), caller=caller_of(request), now=now()
         )
         return Response(None)
