@@ -2,8 +2,8 @@
 
 Exact match first, then the oldest payment that is waited for; what is left over is the member's credit. An expired
 payment is paid by money that names it (its reference, its prompt, a claim, staff); of other money only by a sum that
-is exactly what it owes while nothing is waited for, so that a forgotten order swallows no renewal. Callers hold the
-locks (member, then payments, then receipt); payments.services writes what follows for the payments.
+is exactly what it owes while nothing is waited for, and not for long, so that a forgotten order swallows no renewal.
+Callers hold the locks (member, then payments, then receipt); payments.services writes what follows for the payments.
 """
 
 from collections.abc import Sequence
@@ -40,16 +40,17 @@ class Share:
 
 
 def divide(
-    amount: int, *, first: Sequence[Payment], rule: AllocationRule, others: Sequence[Payment] = ()
+    amount: int, *, moved_at: datetime, first: Sequence[Payment], rule: AllocationRule, others: Sequence[Payment] = ()
 ) -> tuple[list[Share], int]:
-    """Return who gets how much of `amount`, and what is left over.
+    """Return who gets how much of `amount`, which moved then, and what is left over.
 
     `first` are the payments the money was meant for, in order; then of `others` (oldest first) the one that
     needs exactly the rest, else each in turn. Payments that take no money are passed over, and of `others` expired
-    ones too, but for the only one that needs exactly the rest when no other takes any.
+    ones too, but for the only one not yet forgotten that needs exactly the rest when no other takes any.
     """
     shares = []
     waited_for = [payment for payment in others if payment.status != PaymentStatus.EXPIRED]
+    remembered = waited_for or [payment for payment in others if moved_at < payment.forgotten_at]
 
     def give(payment: Payment, why: AllocationRule) -> None:
         nonlocal amount
@@ -60,7 +61,7 @@ def divide(
 
     for payment in first:
         give(payment, rule)
-    exact = [payment for payment in waited_for or others if amount and payment.amount_owed == amount]
+    exact = [payment for payment in remembered if amount and payment.amount_owed == amount]
     if exact and (waited_for or len(exact) == 1):
         give(exact[0], AllocationRule.EXACT)
     else:

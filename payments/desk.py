@@ -192,7 +192,7 @@ def record_receipt(
             if earlier.body_fingerprint != body_fingerprint:
                 raise services.IdempotencyKeyReused
             return earlier
-    shares = resolutions.share_out(amount, member_id=member_id, payment_id=payment_id)
+    shares = resolutions.share_out(amount, moved_at=now, member_id=member_id, payment_id=payment_id)
     receipt = Receipt.objects.create(
         channel=channel,
         amount=amount,

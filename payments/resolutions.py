@@ -131,13 +131,13 @@ def give_to_owner(
 
     :raises PaymentTakesNoMoney: the payment named takes none
     """
-    shares = share_out(receipt.amount_held, member_id=member_id, payment_id=payment_id)
+    shares = share_out(receipt.amount_held, moved_at=receipt.paid_at, member_id=member_id, payment_id=payment_id)
     receipt.member_id = member_id
     receipt.save(update_fields=["member"])
     services.take_money(receipt=receipt, taken_from=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
 
 
-def share_out(amount: int, *, member_id: int, payment_id: int | None) -> list[allocation.Share]:
+def share_out(amount: int, *, moved_at: datetime, member_id: int, payment_id: int | None) -> list[allocation.Share]:
     """Return how money that staff hold is shared out: to the payment named, then to the member's other open ones.
 
     :raises PaymentTakesNoMoney: the payment named takes none
@@ -147,7 +147,7 @@ def share_out(amount: int, *, member_id: int, payment_id: int | None) -> list[al
     if payment_id is not None and not named:
         raise PaymentTakesNoMoney
     others = [payment for payment in payments if payment.pk != payment_id]
-    shares, _ = allocation.divide(amount, first=named, rule=AllocationRule.BY_HAND, others=others)
+    shares, _ = allocation.divide(amount, moved_at=moved_at, first=named, rule=AllocationRule.BY_HAND, others=others)
     return shares
 
 

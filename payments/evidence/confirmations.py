@@ -106,10 +106,12 @@ def give(
         rule = AllocationRule.BY_HAND
         CodeClaim.objects.filter(pk=match.claim_id).update(receipt=receipt, ended_at=None, ended_why="")
     payment = next((each for each in candidates.named if each.pk == match.payment_id), None)
-    shares, rest = allocation.divide(receipt.amount_held, first=candidates.named, rule=rule)
+    shares, rest = allocation.divide(receipt.amount_held, moved_at=receipt.paid_at, first=candidates.named, rule=rule)
     if payment is None or payment.status not in CLOSED:
         others = receipts.besides(candidates.others, shares)
-        more, rest = allocation.divide(rest, first=(), rule=AllocationRule.OLDEST, others=others)
+        more, rest = allocation.divide(
+            rest, moved_at=receipt.paid_at, first=(), rule=AllocationRule.OLDEST, others=others
+        )
         shares += more
     services.take_money(receipt=receipt, taken_from=taken_from, shares=shares, by_id=None, now=now)
     if match.member_id is None:

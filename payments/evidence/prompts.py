@@ -238,11 +238,16 @@ def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime
     """Give a receipt's unplaced money to the prompt's payment, its companions, the payer's others, then credit."""
     payment = locked.payment
     shares, rest = allocation.divide(
-        receipt.amount_held, first=[payment, *locked.companions], rule=AllocationRule.PROMPT
+        receipt.amount_held,
+        moved_at=receipt.paid_at,
+        first=[payment, *locked.companions],
+        rule=AllocationRule.PROMPT,
     )
     if rest and payment.status not in CLOSED:
         others = receipts.besides(allocation.lock_open_payments(payment.payer_id), shares)
-        more, rest = allocation.divide(rest, first=(), rule=AllocationRule.OLDEST, others=others)
+        more, rest = allocation.divide(
+            rest, moved_at=receipt.paid_at, first=(), rule=AllocationRule.OLDEST, others=others
+        )
         shares += more
     closed = payment.status in CLOSED
     services.take_money(receipt=receipt, taken_from=taken_from, shares=shares, by_id=None, now=now)

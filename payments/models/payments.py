@@ -1,5 +1,7 @@
 """What is owed."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -91,6 +93,11 @@ class Payment(models.Model):
     def amount_owed(self) -> int:
         """What is still to come, in KES."""
         return self.amount_due - self.amount_paid
+
+    @property
+    def forgotten_at(self) -> datetime:
+        """From when on nobody means it who does not name it: as long again as it was waited for."""
+        return self.expires_at + (self.expires_at - self.created_at)
 
 
 class PaymentEvent(models.Model):

@@ -165,6 +165,41 @@ def test_late_money_of_exactly_what_the_one_expired_order_owes_pays_it(client):
     assert rules() == [(1500, "exact")]
 
 
+@pytest.mark.parametrize(
+    ("long_after", "then"), [(timedelta(0), ("expired", 0)), (-timedelta(seconds=1), ("paid", 1500))]
+)
+def test_exact_money_pays_an_expired_order_for_as_long_again_as_it_was_waited_for(
+    monkeypatch, client, long_after, then
+):
+    order = expired(open_payment(amount=1500))
+    moved_at = NOON + 2 * settings.PAYMENT_LIFETIME + long_after
+    monkeypatch.setattr("payments.views.callbacks.now", lambda: moved_at)
+
+    confirm(client, amount=1500, account=order.payer.member_number, moved_at=moved_at)
+
+    assert statuses(order) == [then]
+
+
+def test_money_that_moved_in_time_pays_an_expired_order_however_late_we_learn_of_it(monkeypatch, client):
+    order = expired(open_payment(amount=1500))
+    monkeypatch.setattr("payments.views.callbacks.now", lambda: NOON + 9 * settings.PAYMENT_LIFETIME)
+
+    confirm(client, amount=1500, account=order.payer.member_number, moved_at=NOON + settings.PAYMENT_LIFETIME)
+
+    assert statuses(order) == [("paid", 1500)]
+
+
+def test_a_forgotten_order_does_not_keep_a_late_one_from_its_money(monkeypatch, client):
+    forgotten = expired(open_payment(amount=1500))
+    long_after = forgotten.forgotten_at
+    late = expired(open_payment(forgotten.payer, amount=1500, now=long_after))
+    monkeypatch.setattr("payments.views.callbacks.now", lambda: late.expires_at)
+
+    confirm(client, amount=1500, account=late.payer.member_number, moved_at=late.expires_at)
+
+    assert statuses(forgotten, late) == [("expired", 0), ("paid", 1500)]
+
+
 def test_late_money_that_fits_two_expired_orders_is_credit(client):
     one = expired(open_payment(amount=1500))
     other = expired(open_payment(one.payer, amount=1500))
