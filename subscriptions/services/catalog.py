@@ -28,7 +28,7 @@ def edit_plan(*, plan_id: int, **fields) -> Plan:
 
 
 def _edit(model, pk: int, fields: dict):
-    row = model.objects.select_for_update(no_key=True).get(pk=pk)
+    row = model.objects.get(pk=pk)
     for name, value in fields.items():
         setattr(row, name, value)
     row.save(update_fields=list(fields))

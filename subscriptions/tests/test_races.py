@@ -7,6 +7,7 @@ import threading
 import pytest
 from django.db import connection, transaction
 
+from api.errors import Conflict
 from payments import evidence
 from payments.daraja.messages import C2bMessage
 from payments.models import Payment, Receipt
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def close(by_id):
-    services.close_club(starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=by_id, now=NOON)
+    return services.close_club(starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=by_id, now=NOON)
 
 
 def in_thread(call):
@@ -83,6 +84,14 @@ def meanwhile(first, second):
         waiting.join(timeout=0.5)
         assert waiting.is_alive()
     waiting.join(timeout=10)
+
+
+def test_a_period_granted_while_a_closure_is_taken_back_gets_none_of_its_days():
+    bought, closure = pending(), close(MemberFactory().pk)
+
+    meanwhile(lambda: services.open_club(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
+
+    assert spans(bought)[0][1:] == (day(30), day(30))
 
 
 def then_meanwhile(call):
@@ -256,6 +265,26 @@ def test_who_enters_and_freezes_the_day_at_once_has_one_of_them(enters_first):
     meanwhile(*(deeds if enters_first else reversed(deeds)))
 
     assert [Visit.objects.get().decision, Freeze.objects.count()] == (["allow", 0] if enters_first else ["deny", 1])
+
+
+@pytest.mark.parametrize(
+    ("say", "refusal"), [(services.cancel, buying.NothingToCancel), (services.undo_changes, changing.NotRunning)]
+)
+def test_what_is_said_of_a_period_whose_money_goes_back_meanwhile_is_refused(say, refusal):
+    period, refused = granted(), []
+
+    def take_back():
+        reverse_receipt(receipt_id=Receipt.objects.get().pk, why="void", by_id=None, now=NOON, went_back=False)
+
+    def speak():
+        try:
+            say(subscription_id=period.pk, by_id=period.member_id, now=NOON)
+        except Conflict as error:
+            refused.append(type(error))
+
+    meanwhile(take_back, speak)
+
+    assert refused == [refusal]
 
 
 def test_one_upgrade_asked_for_twice_at_once_is_one():
