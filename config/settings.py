@@ -540,6 +540,10 @@ LOGGING = {
 # --- Club ----------------------------------------------------------------------------------------
 
 CLUB_NAME = env.str("CLUB_NAME", default="Kilabu Fitness")
+# Where the terms stand that whoever joins agrees to; empty: the words alone.
+CLUB_TERMS_URL = env.str("CLUB_TERMS_URL", default="")
+if CLUB_TERMS_URL and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", CLUB_TERMS_URL):
+    raise ImproperlyConfigured("CLUB_TERMS_URL must be an address such as https://club.example/terms.")
 OTP_TOTP_ISSUER = CLUB_NAME  # the name that authenticator apps show
 
 # --- The looks of the admin ------------------------------------------------------------------------

@@ -305,6 +305,17 @@ class CodeCheckSerializer(ModelSerializer):
         read_only_fields = fields
 
 
+class ClubSerializer(serializers.Serializer):
+    """Who is paid, and where to: one of paybill and till."""
+
+    name = serializers.CharField()
+    terms_url = serializers.URLField(allow_null=True, help_text="The terms that whoever joins agrees to.")
+    paybill = serializers.CharField(
+        allow_null=True, help_text="Its account is a payment's reference, or a member number: that becomes credit."
+    )
+    till = serializers.CharField(allow_null=True, help_text="Buy goods: there is no account; the payer's phone tells.")
+
+
 # --- Asked ----------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from payments.views import callbacks, desk, money, papers
+from payments.views import callbacks, club, desk, money, papers
 
 app_name = "payments"
 
 urlpatterns = [
+    path("club/", club.ClubView.as_view(), name="club"),
     path("payments/", money.PaymentListView.as_view(), name="payment-list"),
     path("payments/credit/", money.CreditView.as_view(), name="credit"),
     path("payments/<str:reference>/", money.PaymentView.as_view(), name="payment"),

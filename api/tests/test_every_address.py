@@ -16,7 +16,7 @@ from api.tests.clients import signed_in
 OPEN = {
     "CsrfView", "LoginView", "LogoutView", "PasswordResetConfirmView", "PasswordResetView", "RefreshView",
     "RegisterView", "ResendView", "VerifyView", "SchemaView", "SpectacularSwaggerSplitView",
-    "MfaRecoveryView", "MfaVerifyView",
+    "MfaRecoveryView", "MfaVerifyView", "ClubView",
 }  # fmt: skip
 PRICE_LIST = {"PlanListView", "PlanDetailView", "PlanGroupListView", "PlanGroupDetailView"}
 UNSAFE = ("post", "put", "patch", "delete")

@@ -50,6 +50,7 @@ def test_only_what_is_for_everybody_is_open_without_a_cookie(operations):
 
     assert {name.removeprefix("get /api/v1/") for name in open_to_all} == {
         "auth/csrf/",
+        "club/",
         "plan-groups/",
         "plans/",
         "plans/{id}/",

@@ -210,6 +210,8 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("C2B_SECRET", "short"),
         ("DARAJA_SHORTCODE", "paybill"),
         ("DARAJA_TILL", "12"),
+        ("CLUB_TERMS_URL", "club.example/terms"),
+        ("CLUB_TERMS_URL", "javascript:alert(1)"),
         ("DATABASE_URL", "mysql://kilabu:hush@db/kilabu"),
         ("DATABASE_URL", "sqlite:///db.sqlite3"),
         ("DATABASE_URL", "postgresql://kilabu:hush@db"),
