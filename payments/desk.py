@@ -4,6 +4,7 @@ Desk receipts are numbered per Nairobi year without a gap: the counter's row is 
 a receipt that does not come to be gives its number back with the transaction.
 """
 
+import re
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -72,9 +73,12 @@ class BankReferenceNeeded(Invalid):
 
 
 class InvalidCode(Invalid):
-    """An M-Pesa code is letters and digits."""
+    """What somebody shows as an M-Pesa code can be none."""
 
-    code, message = "invalid_code", "This is not an M-Pesa code."
+    code, message = (
+        "invalid_code",
+        "An M-Pesa code is ten letters and digits, such as TKN1AB2C3D, and begins with a letter.",
+    )
 
 
 class CodeAlreadyUsed(Conflict):
@@ -269,14 +273,19 @@ def _next_number(now: datetime) -> str:
 # --- Codes shown at the desk ---
 
 
+# Evidence is taken with whatever code it has; of what people type, this keeps words and phone numbers out. Each code
+# that Safaricom has printed so far has ten characters, the first of them the letter of its year.
+SHOWN_CODE = re.compile(r"[A-Z][0-9A-Z]{9}")
+
+
 def code_shown(text: str) -> str:
     """Return an M-Pesa code that somebody typed, spaces and all, as it is kept.
 
     :raises InvalidCode: it is no M-Pesa code
     """
     code = canonical_code("".join(text.split()))
-    if code is None:
-        raise InvalidCode
+    if code is None or not SHOWN_CODE.fullmatch(code):
+        raise InvalidCode(details=[{"field": "code", "code": InvalidCode.code, "message": InvalidCode.message}])
     return code
 
 

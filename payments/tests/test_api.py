@@ -335,6 +335,20 @@ def test_a_typed_code_is_a_claim(member, receptionist):
     assert Payment.objects.get(pk=payment.pk).status == "paid"
 
 
+def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, manager):
+    payment = open_payment(member, amount=1500)
+
+    refused = [
+        as_user(receptionist).post("/api/v1/code-claims/", {"code": "i paid", "payment": payment.reference}),
+        as_user(manager).post("/api/v1/code-checks/", {"code": "0712345678"}),
+    ]
+
+    said = "An M-Pesa code is ten letters and digits, such as TKN1AB2C3D, and begins with a letter."
+    details = [{"field": "code", "code": "invalid_code", "message": said}]
+    assert [(each.status_code, each.json()["error"]["details"]) for each in refused] == [(400, details)] * 2
+    assert not CodeClaim.objects.exists()
+
+
 def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, django_assert_num_queries):
     payment = open_payment(member, amount=1500)
     for code in ("TKN0000001", "TKN0000002"):

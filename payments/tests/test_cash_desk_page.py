@@ -246,7 +246,7 @@ def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(clien
 def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
     payment = open_payment()
 
-    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == ["This is not an M-Pesa code."]
+    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [desk.InvalidCode.message]
     assert do(client, "claim", code="TKN9ZZ9Z9Z", payment="none")["payment"] == ["No payment has this reference."]
 
 

@@ -381,7 +381,9 @@ def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled
     assert ledger.balance(Account.UNMATCHED) == -1500
 
 
-@pytest.mark.parametrize("code", ["TKN-1", "\u017fZABC", ""])
+@pytest.mark.parametrize(
+    "code", ["TKN-1AB2C3", "\u017fKN1AB2C3D", "", "PAID", "TKN1AB2C3", "TKN1AB2C3D4", "0712345678"]
+)
 def test_what_is_no_code_is_refused(cashier, code):
     with pytest.raises(desk.InvalidCode):
         desk.claim_code(code=code, payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
