@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -11,8 +11,8 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from api import idempotency
 from payments.allocation import PAYABLE
-from payments.models import Payment
-from subscriptions.models import Plan
+from payments.models import Payment, Receipt
+from subscriptions.models import Fact, Plan, Subscription
 
 TAKES_MONEY = Q(status__in=PAYABLE, amount_due__gt=F("amount_paid"))
 
@@ -31,12 +31,14 @@ class PlanField(forms.ModelChoiceField):
 
 
 class PaymentField(forms.ModelChoiceField):
-    """A payment with what it still owes."""
+    """A payment with what it still owes, or how it ended."""
 
     widget = UnfoldAdminSelectWidget
 
     def label_from_instance(self, payment):
-        return f"{payment.reference}: KES {payment.amount_owed:,} for {payment.description}"
+        if payment.status in PAYABLE and payment.amount_owed:
+            return f"{payment.reference}: KES {payment.amount_owed:,} for {payment.description}"
+        return f"{payment.reference}: {payment.description}, {payment.get_status_display().lower()}"
 
 
 class MemberAct(forms.Form):
@@ -90,6 +92,32 @@ class ActDoneOnce(MemberAct):
 def day(on: date) -> str:
     """Return a day as people write it: 2 Nov 2026."""
     return f"{on.day} {on:%b %Y}"
+
+
+def runs(period: Any) -> str:
+    """Return the days of a granted period as people say them: from 2 Nov 2026 to 1 Dec 2026."""
+    last = period.ends_on - timedelta(days=1)
+    return f"on {day(last)}" if last == period.starts_on else f"from {day(period.starts_on)} to {day(last)}"
+
+
+def begins(period: Subscription, *, paid_on: date) -> date:
+    """Return the first day from `paid_on` on that nothing of the member's covers: where the period will begin."""
+    standing: Any = Subscription.objects.filter(
+        member=period.member_id, group=period.group_id, fact=Fact.GRANTED, ends_on__gt=paid_on
+    )
+    free = paid_on
+    for each in standing.order_by("starts_on", "pk"):
+        if each.starts_on <= free:
+            free = max(free, each.ends_on)
+    return free
+
+
+def bought_with(receipt: Receipt) -> str:
+    """Return what a receipt's money has bought, and when it runs; empty when that is nothing yet."""
+    granted: Any = Subscription.objects.filter(
+        payment__allocations__receipt=receipt, payment__allocations__undone_at=None, fact=Fact.GRANTED
+    )
+    return "".join(f" {each.plan.name} runs {runs(each)}." for each in granted.select_related("plan").order_by("pk"))
 
 
 def open_payments(payer_id: int) -> Any:

@@ -8,7 +8,18 @@ from django.utils.timezone import localtime
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api.form_fields import PhoneField
-from config.member_acts.acts import ActDoneOnce, MemberAct, PaymentField, PlanField, day, open_payments, payments_for
+from config.member_acts.acts import (
+    ActDoneOnce,
+    MemberAct,
+    PaymentField,
+    PlanField,
+    begins,
+    bought_with,
+    day,
+    open_payments,
+    payments_for,
+    runs,
+)
 from payments import desk, ledger, pushes, refunds
 from payments.desk_forms import told_of_claim
 from payments.forms import PaidFromField
@@ -16,9 +27,13 @@ from payments.models import Account, CashSession, Channel, Payment, Receipt
 from payments.serializers import MOST_SHILLINGS
 from payments.services import PROMPTABLE
 from subscriptions import services
+from subscriptions.models import Fact
+from subscriptions.periods import business_day
 
 # Receipts that a refund may be recorded of, the newest; of older ones over the API.
 REFUNDABLE = 30
+# Payments of who owes nothing that a shown code may be noted for, the newest.
+CLAIMABLE = 5
 
 
 class SellForm(ActDoneOnce):
@@ -41,10 +56,14 @@ class SellForm(ActDoneOnce):
             now=self.now,
             **self.once(),
         ).subscription
-        payment = bought.payment
-        if not payment.amount_owed:
-            return f"{bought.plan.name} is sold and paid."
-        return f"{bought.plan.name} is sold: KES {payment.amount_owed:,} to pay as {payment.reference}."
+        bought.refresh_from_db()  # credit may have paid it
+        payment, today = bought.payment, business_day(self.now)
+        told = f"{bought.plan.name} is sold"
+        told += f": KES {payment.amount_owed:,} to pay as {payment.reference}." if payment.amount_owed else " and paid."
+        if bought.fact == Fact.GRANTED:
+            return f"{told} It runs {runs(bought)}."
+        first = begins(bought, paid_on=today)
+        return f"{told} Paid today, it begins on {day(first)}." if first > today else told
 
 
 class PromptForm(MemberAct):
@@ -120,11 +139,14 @@ class TakeForm(ActDoneOnce):
             now=self.now,
             **self.once(),
         )
-        return f"KES {receipt.amount:,} taken: receipt {receipt.number}."
+        return f"KES {receipt.amount:,} taken: receipt {receipt.number}.{bought_with(receipt)}"
 
 
 class ClaimForm(MemberAct):
-    """Note the M-Pesa code of somebody who says that they have paid. A second sending changes nothing."""
+    """Note the M-Pesa code of somebody who says that they have paid. A second sending changes nothing.
+
+    Who owes nothing names one of their newest payments: money that comes for it later becomes credit.
+    """
 
     name, title, button = "claim", "Member says “I paid”", "Look for the money"
     payment = PaymentField(queryset=Payment.objects.none(), empty_label=None, label="What for")
@@ -136,18 +158,26 @@ class ClaimForm(MemberAct):
     )
 
     def offer(self):
-        self.fields["payment"].queryset = payments_for(self)
+        owed = payments_for(self)
+        newest = Payment.objects.filter(payer=self.member.pk).order_by("-created_at", "-pk")
+        self.is_owed = bool(owed)
+        self.offered = [each.pk for each in (owed if self.is_owed else newest[:CLAIMABLE])]
+        self.fields["payment"].queryset = (owed if self.is_owed else newest).filter(pk__in=self.offered)
 
     @property
     def is_possible(self):
-        return bool(self.fields["payment"].queryset)
+        return bool(self.offered)
+
+    @property
+    def hint(self):
+        return "" if self.is_owed else "Nothing is owed: the money becomes credit when it comes."
 
     def carry_out(self):
         payment = self.cleaned_data["payment"]
         claim = desk.claim_code(
             code=self.cleaned_data["code"], payment_id=payment.pk, by_id=self.caller.pk, now=self.now
         )
-        return told_of_claim(claim, payment)
+        return told_of_claim(claim, payment) + (bought_with(claim.receipt) if claim.receipt else "")
 
 
 class RefundForm(ActDoneOnce):

@@ -6,7 +6,7 @@ from django import forms
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api.form_fields import DayField
-from config.member_acts.acts import ActDoneOnce, MemberAct, PlanField, day
+from config.member_acts.acts import ActDoneOnce, MemberAct, PlanField, day, runs
 from subscriptions import services
 from subscriptions.models import Fact, Freeze, FreezeKind, Subscription
 from subscriptions.periods import business_day
@@ -101,5 +101,4 @@ class GiftForm(ActDoneOnce):
             now=self.now,
             **self.once(),
         )
-        last = given.ends_on - timedelta(days=1)
-        return f"{given.plan.name} is given, until {day(last)}."
+        return f"{given.plan.name} is given. It runs {runs(given)}."

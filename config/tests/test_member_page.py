@@ -322,7 +322,35 @@ def test_without_a_phone_a_plan_is_sold_and_nobody_prompted(client, caller, memb
 def test_what_credit_covers_is_sold_and_paid(client, caller, member, month):
     put_money_down(member, 1500)
 
-    assert do(client, member, "sell", plan="monthly") == ["Monthly is sold and paid."]
+    assert do(client, member, "sell", plan="monthly") == [
+        "Monthly is sold and paid. It runs from 2 Nov 2026 to 1 Dec 2026."
+    ]
+
+
+def test_who_is_frozen_is_told_when_a_day_pass_begins_before_and_after_it_is_paid(client, caller, member, month):
+    running = granted(month, member)
+    freeze_now(running, caller)
+    PlanFactory(code="day", name="Day pass", group=month.group, price=300, interval="days")
+
+    sold = do(client, member, "sell", plan="day", phone_number="")
+    paid = do(client, member, "take", amount=300)
+
+    reference, number = Payment.objects.latest("pk").reference, Receipt.objects.latest("pk").number
+    assert sold == [f"Day pass is sold: KES 300 to pay as {reference}. Paid today, it begins on 9 Dec 2026."]
+    assert paid == [f"KES 300 taken: receipt {number}. Day pass runs on 9 Dec 2026."]
+
+
+def test_a_period_that_begins_after_a_gap_holds_back_nothing_that_is_sold_today(client, caller, member, month):
+    later = granted(month, member)
+    Subscription.objects.filter(pk=later.pk).update(
+        starts_on=TODAY + timedelta(days=30),
+        base_ends_on=TODAY + timedelta(days=60),
+        ends_on=TODAY + timedelta(days=60),
+    )
+
+    told = do(client, member, "sell", plan="monthly", phone_number="")
+
+    assert "it begins on" not in told[0]
 
 
 def test_a_prompt_is_sent_for_an_open_payment_to_any_phone(client, caller, member, month):
@@ -342,7 +370,7 @@ def test_cash_pays_what_is_open_and_the_receipt_is_numbered(client, caller, memb
 
     payment.refresh_from_db()
     receipt = Receipt.objects.get()
-    assert told == [f"KES 2,000 taken: receipt {receipt.number}."]
+    assert told == [f"KES 2,000 taken: receipt {receipt.number}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."]
     assert (payment.status, receipt.member, receipt.recorded_by) == ("paid", member, caller)
     assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 500")]
 
@@ -390,7 +418,7 @@ def test_days_are_given_with_the_reason(client, member, month):
     told = do(client, member, "gift", plan="monthly", reason="our mistake")
 
     given = Subscription.objects.get()
-    assert told == ["Monthly is given, until 1 Dec 2026."]
+    assert told == ["Monthly is given. It runs from 2 Nov 2026 to 1 Dec 2026."]
     assert (given.origin, given.created_by, given.payment.amount_due) == (Origin.GIFT, manager, 0)
     assert given.payment.events.last().evidence == "comp: our mistake"
 
@@ -406,11 +434,31 @@ def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, 
     assert CodeClaim.objects.get().payment == payment
 
 
-def test_a_code_of_who_owes_nothing_is_noted_at_the_cash_desk_and_becomes_credit(client, caller, member, month):
-    paid = granted(month, member).payment
+def test_of_a_shown_code_whose_money_is_here_it_is_told_what_it_bought(client, caller, member, month):
+    payment = pending(month, member, now=AT).payment
+    evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
+    told = do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D")
+
+    assert told == [
+        f"The money of TKN1AB2C3D is here, for {payment.reference}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."
+    ]
+
+
+def test_who_has_bought_nothing_yet_has_no_payment_to_show_a_code_for(client, caller, member):
     assert "claim" not in [each.name for each in see(client, member)["acts"]]
-    client.post("/admin/cash-desk/claim/", {"code": "TKN1AB2C3D", "payment": paid.reference}, secure=True)
+
+
+def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becomes_credit(
+    client, caller, member, month
+):
+    granted(month, member)
+    paid = granted(month, member).payment
+    form = next(each for each in see(client, member)["acts"] if each.name == "claim")
+    assert form.hint == "Nothing is owed: the money becomes credit when it comes."
+    assert next(iter(form["payment"].field.choices))[1] == f"{paid.reference}: {paid.description}, paid"
+
+    do(client, member, "claim", payment=paid.pk, code="TKN1AB2C3D")
     evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
     assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 1,500")]
