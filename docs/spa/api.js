@@ -36,16 +36,17 @@ async function send(method, path, body = undefined) {
 
 async function sendOnce(method, path, body = undefined) {
   const headers = { Accept: "application/json" };
+  const isUpload = body instanceof FormData;
   let query = "";
   if (method === "GET") {
     if (body) query = `?${new URLSearchParams(body)}`;
   } else {
     if (csrf === null) await sendOnce("GET", "auth/csrf/");
     headers["X-CSRFToken"] = csrf;
-    headers["Content-Type"] = "application/json";
+    if (!isUpload) headers["Content-Type"] = "application/json"; // of an upload the browser writes it
   }
   const response = await fetch(API + path + query, {
-    method, headers, credentials: "same-origin", body: method === "GET" ? undefined : JSON.stringify(body ?? {}),
+    method, headers, credentials: "same-origin", body: method === "GET" ? undefined : isUpload ? body : JSON.stringify(body ?? {}),
   }).catch(() => {
     throw new ApiError(0, { code: "offline", message: "The club cannot be reached. Check your connection and try again." });
   });

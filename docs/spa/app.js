@@ -4,20 +4,23 @@ import { h, link, title } from "./dom.js";
 import * as phone from "./phone.js";
 import { forget, whoAmI } from "./session.js";
 import { account } from "./pages/account.js";
+import { address } from "./pages/address.js";
 import { buy } from "./pages/buy.js";
 import { factor } from "./pages/factor.js";
 import { join } from "./pages/join.js";
 import { login } from "./pages/login.js";
 import { membership } from "./pages/membership.js";
+import { password } from "./pages/password.js";
 import { payment } from "./pages/payment.js";
 import { plans } from "./pages/plans.js";
+import { profile } from "./pages/profile.js";
 import { receipts } from "./pages/receipts.js";
 import { reset } from "./pages/reset.js";
 
 // A page gets what follows its name in the address, and a signal that fires when the visitor leaves it. Whoever sends a
 // link chooses the name: without a prototype, "toString" names none.
 const OPEN = { __proto__: null, plans, join, login, reset };
-const MEMBERS = { __proto__: null, membership, buy, payment, receipts, account, factor };
+const MEMBERS = { __proto__: null, membership, buy, payment, receipts, account, profile, address, password, factor };
 
 const main = document.querySelector("main");
 const clubName = document.title;

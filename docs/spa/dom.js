@@ -30,7 +30,7 @@ export function action(text, act, attributes = {}) {
 /**
  * A labelled input. `hint` stands below it; an error of the API for `name` too.
  * @param {string} name
- * @param {string} label
+ * @param {string | (string | Node)[]} label
  * @param {Record<string, any>} [options] the hint, and attributes of the input
  */
 export function field(name, label, { hint = "", ...attributes } = {}) {
@@ -57,7 +57,7 @@ export function form(fields, { button, submit, also = null }) {
     for (const input of inputs) complain(input, input.validity.valid ? "" : input.validationMessage);
     if (focusFirstWrong(made)) return;
     const values = Object.fromEntries(inputs.map((input) => [
-      input.name, input.type === "checkbox" ? input.checked : input.value,
+      input.name, input.type === "checkbox" ? input.checked : input.type === "file" ? input.files[0] : input.value,
     ]));
     busy(send, said, () => submit(values), (error) => {
       const others = error.details.filter(({ field: name, message }) => !complain(made.elements[name], message));

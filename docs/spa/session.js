@@ -34,6 +34,11 @@ function settle(data) {
   return "done";
 }
 
+/** The profile is another now: what a change of it answered. */
+export function know(profile) {
+  me = profile;
+}
+
 /** End this session here and on the server. */
 export async function logOut() {
   await ask("auth/logout/");

@@ -4,6 +4,7 @@
 import type { components, paths } from "openapi";
 
 type Schemas = components["schemas"];
+export type Club = Schemas["Club"];
 export type Me = Schemas["Me"];
 export type Payment = Schemas["PaymentDetail"];
 export type ListedPayment = Schemas["Payment"];
@@ -12,7 +13,7 @@ export type Receipt = Schemas["Receipt"];
 export type Session = Schemas["LoginSession"];
 export type Subscription = Schemas["Subscription"];
 
-type Method = "GET" | "POST" | "PATCH" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 type Has<M extends Method> = { [P in keyof paths]: paths[P] extends Record<Lowercase<M>, object> ? P : never }[keyof paths];
 
 // "/api/v1/payments/{reference}/" is the route of `payments/${string}/`.
@@ -30,7 +31,7 @@ type Json<T> = T extends { content: { "application/json": infer Body } } ? Body 
 type Answer<O> = O extends { responses: infer R } ? Json<R[keyof R & (200 | 201 | 202 | 204)]> : never;
 type Given<M extends Method, O> = M extends "GET"
   ? O extends { parameters: { query?: infer Query } } ? Query : never
-  : O extends { requestBody?: infer Body } ? Json<Body> : never;
+  : O extends { requestBody?: infer Body } ? Body extends { content: { "multipart/form-data": object } } ? FormData : Json<Body> : never;
 // A path that no route has wants an argument that nobody can give.
 type Rest<M extends Method, F extends string> =
   [Route<M, F>] extends [never] ? [noSuchRoute: never] : [body?: Given<M, Operation<M, F>>];

@@ -59,6 +59,7 @@ class Club:
 
     url: str
     simulator: str
+    logs: Path  # of its processes; e-mail is printed there
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +108,7 @@ def club(database, tmp_path_factory):
         with Supervisor(programs, log_dir=folder, say=print) as running:
             running.wait_until_ready()
             product.run_command(places, "register_c2b_urls")
-            yield Club(places.public_url, places.simulator)
+            yield Club(places.public_url, places.simulator, folder)
 
 
 class Person:

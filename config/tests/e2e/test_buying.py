@@ -2,14 +2,17 @@
 
 import re
 import time
+from datetime import date, timedelta
 
 import pytest
 from playwright.sync_api import expect
 
 from config.tests.e2e.conftest import DESKTOP, MOBILE
-from config.walkthrough import PASSWORD
+from config.walkthrough import PASSWORD, eventually
 
 pytestmark = pytest.mark.e2e
+
+MENU = "M-Pesa \u203a Lipa na M-Pesa \u203a "
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,94 @@ def test_what_was_left_unpaid_is_found_again_and_paid(member):
 
     member.click("See my membership", "link")
     expect(member.page.get_by_text("Still to pay")).to_have_count(0)
+
+
+def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
+    member.buy()
+    member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    member.expect_heading("Not paid yet")
+    by_hand = member.main.locator(".by-hand")
+    reference = by_hand.locator("dd").nth(1).inner_text()
+    expect(by_hand).to_contain_text(MENU + "Pay Bill")
+    assert by_hand.locator("dd").all_inner_texts() == ["174379", reference, "KES 2,500"]
+    member.click("I have paid")
+    expect(by_hand.get_by_role("status")).to_contain_text("The money is not here yet.")
+    member.take_picture("light-by-hand")
+
+    member.phone.pay_bill(account=reference, amount=2500)
+    eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+    member.click("I have paid")
+
+    member.expect_heading("Karibu, Wanjiku!")
+
+
+def test_where_the_club_has_a_till_no_account_is_asked_and_the_desk_finds_the_rest(member):
+    answer_as_club(member, paybill=None, till="517000")
+    member.buy()
+    member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    member.expect_heading("Not paid yet")
+
+    by_hand = member.main.locator(".by-hand")
+    expect(by_hand).to_contain_text(MENU + "Buy Goods and Services")
+    assert by_hand.locator("dt").all_inner_texts() == ["Till number", "Amount"]
+    expect(by_hand).to_contain_text("from another, show M-Pesa's message at the desk")
+
+
+def test_who_owes_nothing_reads_how_to_pay_ahead_and_what_to_do_about_money_that_is_missing(member):
+    number = member.run("(await (await load('session.js')).whoAmI()).member_number")
+
+    member.click("Receipts", "link")
+
+    missing = member.main.locator(".missing")
+    expect(missing).to_contain_text(f"Pay Bill 174379 with your member number {number} as account")
+    expect(missing).to_contain_text("Show M-Pesa's message at the desk")
+
+
+def test_who_is_frozen_reads_before_and_after_paying_when_a_day_pass_begins(member):
+    member.buy()
+    member.pay()
+    freeze = "(await load('api.js')).call('POST', `subscriptions/${given.id}/freeze/`, given.days)"
+    mine = member.run("(await load('api.js')).call('GET', 'subscriptions/')")[0]
+    today = date.fromisoformat(mine["starts_on"])
+    days = {"starts_on": str(today), "ends_on": str(today + timedelta(days=7))}
+    begins = in_words(date.fromisoformat(member.run(freeze, {"id": mine["id"], "days": days})["ends_on"]))
+
+    member.click("Plans", "link")
+    member.click("Choose Day pass", "link")
+    expect(member.main.get_by_text(f"frozen now. What you buy here begins after it, on {begins}.")).to_be_visible()
+    member.take_picture("light-buy-while-frozen")
+    member.click("Pay KES 300")
+    member.pay()
+
+    expect(member.main.get_by_text(f"Paid. It begins on {begins} and lasts until {begins}.")).to_be_visible()
+
+
+def in_words(day):
+    return f"{day:%a} {day.day} {day:%b %Y}".replace("Sep", "Sept")
+
+
+def test_the_terms_can_be_read_where_they_are_agreed_to(visitor):
+    visitor.click("Join", "link")
+    visitor.expect_heading("Join the club")
+    expect(visitor.main.get_by_text("I agree to the club's terms.")).to_be_visible()
+    expect(visitor.main.get_by_role("link", name="the club's terms")).to_have_count(0)
+    expect(visitor.main.get_by_text("Has the desk added you already?")).to_be_visible()
+
+    answer_as_club(visitor, terms_url="https://club.example/terms")
+    visitor.page.reload()
+
+    expect(visitor.main.get_by_role("link", name="the club's terms")).to_have_attribute(
+        "href", "https://club.example/terms"
+    )
+    visitor.take_picture("light-join-with-terms")
+
+
+def answer_as_club(visitor, **told):
+    """Let the visitor's browser hear something else of the club than this one tells."""
+    known = {"name": "Kilabu Fitness", "terms_url": None, "paybill": "174379", "till": None, **told}
+    visitor.context.route(
+        "**/api/v1/club/", lambda route: route.fulfill(json={"status": "success", "data": known, "meta": {}})
+    )
 
 
 def test_a_lost_callback_heals_while_the_page_waits(member):

@@ -1,7 +1,7 @@
-// Who I am here, and where I am logged in.
+// Who I am here, what of it I may change, and where I am logged in.
 
 import { call } from "../api.js";
-import { action, h, link, localPhone, moment, title } from "../dom.js";
+import { action, day, h, link, localPhone, moment, title } from "../dom.js";
 import { logOut, whoAmI } from "../session.js";
 
 export async function account() {
@@ -20,13 +20,22 @@ export async function account() {
   }, { class: "plain" });
   await show();
   return h("section", { class: "narrow" },
-    title("Account"),
+    h("div", { class: "person" },
+      me.profile_picture && h("img", { src: me.profile_picture, alt: "You", width: 72, height: 72 }), title("Account")),
     h("dl", { class: "facts" },
       fact("Name", `${me.first_name} ${me.last_name}`),
       fact("Member number", me.member_number),
+      me.dob && fact("Birthday", day(me.dob)),
+      me.emergency_contact && fact("In an emergency", me.emergency_contact),
       me.phone_number && fact("Phone", localPhone(me.phone_number)),
       me.email && fact("E-mail", me.email)),
-    h("p", {}, link("factor", "Second factor: ask for an app's code when I log in")),
+    h("ul", { class: "changes" }, [
+      link("profile", "Change your name, birthday, emergency contact or picture"),
+      link("address/phone", me.phone_number ? "Change your phone number" : "Add a phone number"),
+      link("address/email", me.email ? "Change your e-mail address" : "Add an e-mail address"),
+      link("password", "Change your password"),
+      link("factor", "Second factor: ask for an app's code when I log in"),
+    ].map((each) => h("li", {}, each))),
     action("Log out", async () => {
       await logOut();
       location.hash = "#plans";

@@ -2,21 +2,16 @@
 
 import { call } from "../api.js";
 import { action, field, form, h, link, title } from "../dom.js";
+import { next, proven } from "../proof.js";
 
 export async function factor() {
   const section = h("section", { class: "narrow" });
-
-  function next(...content) {
-    section.replaceChildren(...content);
-    section.querySelector("h1").focus();
-  }
-
-  const begin = () => recently(async () => next(...confirm(await call("POST", "auth/mfa/totp/"), keep)));
-  const remove = () => recently(async () => {
+  const begin = () => proven(section, async () => next(section, ...confirm(await call("POST", "auth/mfa/totp/"), keep)));
+  const remove = () => proven(section, async () => {
     await call("DELETE", "auth/mfa/totp/");
-    next(title("Second factor"), h("p", { class: "lead" }, "Your password alone logs you in again."), back());
+    next(section, title("Second factor"), h("p", { class: "lead" }, "Your password alone logs you in again."), back());
   });
-  const keep = (codes) => next(...recoveryCodes(codes));
+  const keep = (codes) => next(section, ...recoveryCodes(codes));
 
   section.append(
     title("Second factor"),
@@ -25,17 +20,6 @@ export async function factor() {
     action("Remove it", remove, { class: "plain" }),
     back());
   return section;
-}
-
-/** Do what the API allows only soon after a log-in; when that was too long ago, log in and come back. */
-async function recently(act) {
-  try {
-    await act();
-  } catch (error) {
-    if (error.code !== "reauth_required") throw error;
-    sessionStorage.setItem("wanted", "#factor");
-    location.hash = "#login";
-  }
 }
 
 function confirm({ otpauth_uri: uri, secret }, keep) {

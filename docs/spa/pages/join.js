@@ -1,15 +1,17 @@
 // Register, then confirm the phone number by the code sent to it.
 
-import { ask } from "../api.js";
+import { ask, call } from "../api.js";
 import { action, field, form, h, link, localPhone, title } from "../dom.js";
 import * as phone from "../phone.js";
 import { logIn } from "../session.js";
 
 export async function join() {
+  const { terms_url: terms } = await call("GET", "club/");
   const section = h("section", { class: "narrow" });
   section.append(
     title("Join the club"),
     h("p", { class: "lead" }, "First you, then your plan."),
+    h("p", { class: "hint" }, "Has the desk added you already? Join with the name and the number that they know, and you find what you have there."),
     form([
       h("div", { class: "pair" },
         field("first_name", "First name", { autocomplete: "given-name", maxlength: 150, "data-first": true }),
@@ -21,7 +23,7 @@ export async function join() {
       field("password", "Password", {
         type: "password", autocomplete: "new-password", minlength: 10, hint: "Ten characters or more.",
       }),
-      field("consent", "I agree to the club's terms.", { type: "checkbox" }),
+      field("consent", ["I agree to ", terms ? h("a", { href: terms, target: "_blank" }, "the club's terms") : "the club's terms", "."], { type: "checkbox" }),
     ], {
       button: "Join",
       async submit(person) {
@@ -43,7 +45,7 @@ export function confirm({ phone_number: identifier, password }) {
     h("p", { class: "lead" }, `We have sent a code to ${identifier}.`),
     form([
       field("code", "Code", {
-        class: "code", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6,
+        class: "code", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6, "data-first": true,
         hint: "Six digits.",
       }),
     ], {

@@ -91,14 +91,11 @@ function waiting(found) {
 
 /** @param {Payment} found */
 async function paid(found) {
-  const [me, [bought]] = await Promise.all([whoAmI(), call("GET", "subscriptions/", { search: found.reference })]);
-  const until = bought?.ends_on && day(addDays(bought.ends_on, -1));
+  const [me, bought] = await Promise.all([whoAmI(), boughtWith(found)]);
   return [
     h("div", { class: "tick-mark", "aria-hidden": "true" }),
     title(`Karibu, ${me.first_name}!`),
-    h("p", { class: "lead" }, !until ? "Your payment has arrived."
-      : bought.status === "scheduled" ? `Paid. It begins on ${day(bought.starts_on)} and lasts until ${until}.`
-        : `You are in until ${until}.`),
+    h("p", { class: "lead" }, bought?.ends_on ? runs(bought) : "Your payment has arrived."),
     h("dl", { class: "facts" },
       fact("Bought", found.description),
       fact("Paid", money(found.amount_paid)),
@@ -108,18 +105,27 @@ async function paid(found) {
   ];
 }
 
+/** @param {Payment} found */
+const boughtWith = async (found) => (await call("GET", "subscriptions/", { search: found.reference }))[0];
+
+/** @param {import("../types").Subscription} bought */
+function runs({ status, starts_on: starts, ends_on: ends }) {
+  const until = day(addDays(ends, -1));
+  return status === "scheduled" ? `Paid. It begins on ${day(starts)} and lasts until ${until}.` : `You are in until ${until}.`;
+}
+
 /**
  * @param {Payment} found
  * @param {(found: Payment) => Promise<void>} show
  */
 async function toPay(found, show) {
-  const me = await whoAmI();
+  const [me, club, bought] = await Promise.all([whoAmI(), call("GET", "club/"), boughtWith(found)]);
   const prompt = newest(found.pushes);
   const ended = prompt && !prompt.is_open && found.status === "failed";
   return [
     title(found.status === "partially_paid" ? `${money(found.amount_owed)} to go` : ended ? "Not paid yet" : "Pay with M-Pesa"),
     ended && h("p", { class: "lead notice" }, prompt.message),
-    found.status === "partially_paid" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you.`),
+    found.status === "partially_paid" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you. ${bought?.ends_on ? runs(bought) : ""}`),
     summary(found),
     form([
       field("phone_number", "M-Pesa phone number", {
@@ -136,8 +142,32 @@ async function toPay(found, show) {
         await show(await call("POST", `payments/${found.reference}/cancel/`));
       }, { class: "plain" }),
     }),
-    h("p", { class: "hint" }, "Or use Pay bill on your phone, with account number ", h("strong", {}, found.reference), "."),
+    byHand(found, club, show),
   ];
+}
+
+/**
+ * How the money is sent without a prompt. A till takes no account: there the payer's phone tells whose it is, or the code.
+ * @param {Payment} found
+ * @param {import("../types").Club} club
+ * @param {(found: Payment) => Promise<void>} show
+ */
+function byHand(found, { paybill, till }, show) {
+  const told = h("p", { class: "hint", role: "status" });
+  const look = async () => {
+    const seen = await call("GET", `payments/${found.reference}/`);
+    if (seen.status !== found.status || seen.amount_owed !== found.amount_owed) await show(seen);
+    else told.textContent = "The money is not here yet. It takes a minute; after that, show M-Pesa's message at the desk: they find it by its code.";
+  };
+  return h("section", { class: "by-hand" },
+    h("h2", {}, "Or pay by hand"),
+    h("p", {}, `On your phone: M-Pesa › Lipa na M-Pesa › ${till ? "Buy Goods and Services" : "Pay Bill"}`),
+    h("dl", { class: "facts" },
+      till ? fact("Till number", till) : fact("Business number", paybill),
+      !till && fact("Account number", found.reference),
+      fact("Amount", money(found.amount_owed))),
+    till && h("p", { class: "hint" }, "Pay from the phone number that you joined with; from another, show M-Pesa's message at the desk."),
+    action("I have paid", look, { class: "plain" }), told);
 }
 
 /** @param {Payment} found */

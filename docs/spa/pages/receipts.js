@@ -10,7 +10,7 @@ const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cas
 const ON_PAPER = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the others are no money
 
 export async function receipts() {
-  const me = await whoAmI();
+  const [me, club] = await Promise.all([whoAmI(), call("GET", "club/")]);
   const rows = h("tbody");
   const more = h("div");
 
@@ -24,12 +24,21 @@ export async function receipts() {
   await load({ member: me.id });
   if (!rows.hasChildNodes()) {
     return h("section", { class: "narrow" }, title("Receipts"), h("div", { class: "empty" },
-      h("p", { class: "lead" }, "Nothing paid yet."), link("plans", "Choose a plan", { class: "main" })));
+      h("p", { class: "lead" }, "Nothing paid yet."), link("plans", "Choose a plan", { class: "main" })), missing(me, club));
   }
   return h("section", {}, title("Receipts"),
     h("table", {}, h("thead", {}, h("tr", {}, ["When", "Receipt", "How", "For", "Amount"].map((name) => h("th", { scope: "col" }, name)))), rows),
-    more);
+    more, missing(me, club));
 }
+
+/**
+ * What to do when money is not here, also when nothing is owed; and how it is paid ahead.
+ * @param {import("../types").Me} me
+ * @param {import("../types").Club} club
+ */
+const missing = (me, { paybill }) => h("p", { class: "hint missing" },
+  paybill && `What you pay to Pay Bill ${paybill} with your member number ${me.member_number} as account becomes credit for your next purchase. `,
+  "Paid, and it is not here after a minute? Show M-Pesa's message at the desk: they find it by its code.");
 
 /** @param {import("../types").Receipt} receipt */
 function row(receipt) {

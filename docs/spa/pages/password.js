@@ -1,0 +1,36 @@
+// Another password, by the one I have.
+
+import { ApiError, call } from "../api.js";
+import { field, form, h, title } from "../dom.js";
+import { whoAmI } from "../session.js";
+import { back } from "./profile.js";
+
+export async function password() {
+  const me = await whoAmI();
+  const section = h("section", { class: "narrow" });
+  section.append(
+    title("Change your password"),
+    h("p", { class: "lead" }, "Wherever else you are logged in, you will have to log in again."),
+    form([
+      // For the browser's own keeper of passwords.
+      h("input", { type: "text", autocomplete: "username", value: me.phone_number ?? me.email ?? me.username, hidden: true }),
+      field("current", "The password you have", { type: "password", autocomplete: "current-password" }),
+      field("new", "A new one", { type: "password", autocomplete: "new-password", minlength: 10, hint: "Ten characters or more." }),
+    ], {
+      button: "Change it",
+      async submit(passwords) {
+        await call("POST", "auth/password/change/", passwords).catch(notMine);
+        section.replaceChildren(title("Your password is changed"), h("p", { class: "lead" }, "Use the new one from now on."), back());
+        section.querySelector("h1").focus();
+      },
+      also: back(),
+    }));
+  return section;
+}
+
+/** A wrong current password is answered as a log-in that is asked for: say so beside the field. */
+function notMine(error) {
+  if (error.code !== "reauth_required") throw error;
+  const { code } = error;
+  throw new ApiError(error.status, { code, details: [{ field: "current", code, message: "This is not your password." }] });
+}

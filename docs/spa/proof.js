@@ -1,0 +1,62 @@
+// What the API allows only soon after a log-in.
+
+import { call } from "./api.js";
+import { field, form, h, title } from "./dom.js";
+import { logIn, logInWithCode, whoAmI } from "./session.js";
+
+/** Put another step of a page in place of the one before, and the focus into it. */
+export function next(section, ...content) {
+  section.replaceChildren(...content);
+  (section.querySelector("[data-first]") ?? section.querySelector("h1")).focus();
+}
+
+/**
+ * Do it; when the log-in was too long ago, ask for the password in `section` first, and for the second factor of who
+ * has one. The log-in that this makes takes the place of the one before.
+ * @param {HTMLElement} section
+ * @param {() => Promise<void>} act
+ */
+export async function proven(section, act) {
+  try {
+    await act();
+  } catch (error) {
+    if (error.code !== "reauth_required") throw error;
+    const [{ username }, sessions] = await Promise.all([whoAmI(), call("GET", "auth/sessions/")]);
+    const { id, remember } = sessions.find((session) => session.is_current);
+    const goOn = async () => {
+      await call("DELETE", `auth/sessions/${id}/`);
+      await act();
+    };
+    next(section, ...password(async (typed) => {
+      if (await logIn(username, typed, remember) === "done") await goOn();
+      else next(section, ...code(goOn));
+    }));
+  }
+}
+
+function password(submit) {
+  return [
+    title("Your password, please"),
+    h("p", { class: "lead" }, "You logged in a while ago, and this needs to be you."),
+    form([field("password", "Password", { type: "password", autocomplete: "current-password", "data-first": true })], {
+      button: "Continue",
+      submit: ({ password: typed }) => submit(typed),
+    }),
+  ];
+}
+
+/** What a log-in asks of who has a second factor. */
+export function code(goOn, also = null) {
+  return [
+    title("One more step"),
+    h("p", { class: "lead" }, "Type the code that your authenticator app shows, or one of your recovery codes."),
+    form([field("code", "Code", { class: "code", autocomplete: "one-time-code", maxlength: 20, "data-first": true })], {
+      button: "Continue",
+      async submit({ code: typed }) {
+        await logInWithCode(typed.trim());
+        await goOn();
+      },
+      also,
+    }),
+  ];
+}
