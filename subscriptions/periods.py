@@ -113,7 +113,7 @@ def lay_out(periods: Iterable[Period], frozen: Sequence[Frozen]) -> list[Period]
     for period in in_order(periods):
         before = laid[-1] if laid else None
         day = max(period.not_before, before.ends_on) if before else period.not_before
-        if day != period.starts_on or period.base_ends_on <= period.starts_on:
+        if day != period.starts_on:
             period = period.starting(day, after=before)
         laid.append(period.with_frozen_days(frozen))
     return laid

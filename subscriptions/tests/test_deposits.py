@@ -187,10 +187,11 @@ def test_what_expired_is_given_for_all_of_its_money_once_another_is_bought(plan)
     assert (spans(first)[0][0], second.payment.deposit) == ("granted", 1501)
 
 
-def test_what_expired_alone_is_still_given_for_its_deposit(plan):
+def test_what_expired_alone_is_still_given_for_its_deposit_whoever_else_buys_the_plan(plan):
     bought = buy(MemberFactory(), plan)
     later = NOON + timedelta(days=9)
     expire_due(now=later)
+    buy(MemberFactory(), plan, now=later)
 
     pay_some(bought.payment, 1501, at=later)
 
