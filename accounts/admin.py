@@ -1,5 +1,6 @@
 """People in the admin."""
 
+import re
 from contextlib import suppress
 from copy import copy
 
@@ -9,8 +10,8 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
-from django.db.models.functions import Lower
-from django.db.models.lookups import Exact
+from django.db.models.functions import Lower, Reverse
+from django.db.models.lookups import Exact, StartsWith
 from django.shortcuts import redirect
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -26,6 +27,9 @@ from api.clock import now
 from api.exports import Column
 from api.phones import InvalidPhoneNumber, masked, normalise
 from api.roles import sees_phones
+
+# How much of a phone number people say when they do not say all of it: fewer digits fit too many.
+LAST_DIGITS = re.compile("[0-9]{4,9}")
 
 # Roles say what somebody may do here, never groups.
 admin.site.unregister(Group)
@@ -86,11 +90,16 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         ]
 
     def found_by(self, typed, request):
-        """Find by a number however it is written, a username, an e-mail address, or how first and last name begin."""
+        """Find by a number however it is written or the last digits of a phone's, a username, an e-mail address, or how
+        first and last name begin.
+        """
+        found = super().found_by(typed, request) | Q(Exact(Lower("email"), typed.lower()))
         if "phone_number" in self.get_search_fields(request):
             with suppress(InvalidPhoneNumber):
                 return Q(phone_number=normalise(typed))
-        found = super().found_by(typed, request) | Q(Exact(Lower("email"), typed.lower()))
+            digits = "".join(typed.split())
+            if LAST_DIGITS.fullmatch(digits):
+                found |= Q(StartsWith(Reverse("phone_number"), digits[::-1]))
         first, _, last = typed.partition(" ")
         if last:
             return found | Q(first_name__istartswith=first, last_name__istartswith=last.strip())

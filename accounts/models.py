@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Lower, Upper
+from django.db.models.functions import Lower, Reverse, Upper
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -66,6 +66,8 @@ class CustomUser(AbstractUser):
         # Safaricom names some senders by their hash alone; payments.matching looks them up.
         indexes = [
             models.Index(PhoneSha256("phone_number"), name="user_by_phone_sha256"),
+            # How a number ends: the last digits are what people say of it.
+            models.Index(OpClass(Reverse("phone_number"), name="text_pattern_ops"), name="user_by_last_digits"),
             # How a name begins, in any case: `istartswith` asks for UPPER(name) LIKE 'WAN%'.
             models.Index(OpClass(Upper("first_name"), name="text_pattern_ops"), name="user_by_first_name"),
             models.Index(OpClass(Upper("last_name"), name="text_pattern_ops"), name="user_by_last_name"),

@@ -49,6 +49,18 @@ def test_who_alone_is_found_is_opened(as_desk, member, typed):
     assert find(as_desk, typed.format(member=member)) == page_of(member)
 
 
+@pytest.mark.parametrize("typed", ["5678", "345 678", "712345678"])
+def test_the_last_digits_of_a_phone_find_whose_it_is(as_desk, member, typed):
+    MemberFactory(phone_number="254756785679")
+
+    assert find(as_desk, typed) == page_of(member)
+
+
+@pytest.mark.parametrize("typed", ["678", "1234", "7123"])
+def test_fewer_digits_or_others_than_the_last_find_nobody(as_desk, member, typed):
+    assert find(as_desk, typed) == []
+
+
 def test_several_are_listed_with_their_numbers(as_desk, member):
     other = MemberFactory(first_name="Wanjala")
 
@@ -104,6 +116,7 @@ def test_a_trainer_finds_by_name_and_not_by_phone(client, member):
 
     assert find(client, "wanjiru") == page_of(member)
     assert find(client, "0712345678") == []
+    assert find(client, "5678") == []
 
 
 def test_the_box_is_for_who_works_here(client, member):
@@ -119,7 +132,7 @@ def test_what_is_typed_stands_in_no_address(as_desk, member):
     assert as_desk.get("/admin/find/", {"q": "wanjiru"}, secure=True).context["found"] == {}
 
 
-@pytest.mark.parametrize("typed", ["wanj", "Wanjiru Kam", "0712345678", "TKN1AB2C3D", "wanjiru@example.com"])
+@pytest.mark.parametrize("typed", ["wanj", "Wanjiru Kam", "0712345678", "5678", "TKN1AB2C3D", "wanjiru@example.com"])
 def test_every_condition_is_a_lookup_in_an_index(as_desk, member, typed):
     with CaptureQueriesContext(connection) as captured:
         find(as_desk, typed)
