@@ -134,6 +134,7 @@ class LoginSession(models.Model):
     user_agent = models.CharField(max_length=256, blank=True)
 
     class Meta:
+        verbose_name = "log-in"
         indexes = [
             models.Index(fields=["user", "revoked_at"], name="login_session_by_user"),
             models.Index(fields=["absolute_expires_at"], name="login_session_by_end"),

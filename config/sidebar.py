@@ -6,6 +6,9 @@ from django.urls import reverse
 from api.roles import may
 from payments.models import CashSession, ReviewItem, ReviewStatus
 
+# What others than us call theirs, in words of a club's.
+NAMES = {"Procrastinate": "Background jobs", "Procrastinate jobs": "Jobs"}
+
 
 def navigation(request) -> list[dict]:
     """Return the menu as unfold takes it."""
@@ -19,9 +22,14 @@ def navigation(request) -> list[dict]:
         pages.append({"title": "Close the day", "icon": "today", "link": reverse("day")})
     lists = [
         {
-            "title": app["name"],
-            "items": [{"title": model["name"], "link": model["admin_url"]} for model in app["models"]],
+            "title": named(app),
+            "items": [{"title": named(model), "link": model["admin_url"]} for model in app["models"]],
         }
         for app in admin.site.get_app_list(request)
     ]
     return [{"title": "Front desk", "items": pages}, *lists]
+
+
+def named(entry: dict) -> str:
+    """Return the name of an app or a model of the admin's list as the menu says it."""
+    return NAMES.get(entry["name"], entry["name"])

@@ -47,6 +47,8 @@ class Callback(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
+        verbose_name = "message from Safaricom"
+        verbose_name_plural = "messages from Safaricom"
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
         ]

@@ -22,6 +22,8 @@ class CodeClaim(models.Model):
     ended_why = models.CharField(max_length=160, blank=True, help_text="One plain sentence for staff.")
 
     class Meta:
+        verbose_name = "code shown at the desk"
+        verbose_name_plural = "codes shown at the desk"
         constraints = [
             models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="claim_code_is_canonical"),
             models.CheckConstraint(
@@ -69,6 +71,8 @@ class CodeCheck(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = "question about a code"
+        verbose_name_plural = "questions about codes"
         constraints = [
             models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="code_check_code_is_canonical"),
             models.UniqueConstraint(

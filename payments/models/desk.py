@@ -24,6 +24,7 @@ class CashSession(models.Model):
     note = models.CharField(max_length=255, blank=True)
 
     class Meta:
+        verbose_name = "cash drawer"
         constraints = [
             models.UniqueConstraint(
                 fields=["cashier"], condition=Q(closed_at__isnull=True), name="cash_session_open_once_per_cashier"
@@ -55,6 +56,7 @@ class VoidRequest(models.Model):
     is_confirmed = models.BooleanField(null=True, help_text="Whether the receipt was voided; empty while it waits.")
 
     class Meta:
+        verbose_name = "void"
         constraints = [
             models.UniqueConstraint(
                 fields=["receipt"], condition=Q(decided_at__isnull=True), name="void_request_waits_once_per_receipt"

@@ -42,8 +42,8 @@ class StkPush(models.Model):
     checks = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
-        verbose_name = "STK push"
-        verbose_name_plural = "STK pushes"
+        verbose_name = "prompt (STK push)"
+        verbose_name_plural = "prompts (STK push)"
         constraints = [
             models.UniqueConstraint(
                 fields=["payment"], condition=Q(status__in=OPEN_PUSH), name="push_open_once_per_payment"

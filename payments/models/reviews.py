@@ -46,6 +46,7 @@ class ReviewItem(models.Model):
     resolution = models.CharField(max_length=255, blank=True)
 
     class Meta:
+        verbose_name = "inbox item"
         constraints = [
             models.UniqueConstraint(
                 "receipt",

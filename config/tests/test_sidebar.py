@@ -1,0 +1,42 @@
+"""The menu of the admin speaks as a club does."""
+
+import pytest
+from django.urls import reverse
+
+from accounts.tests.factories import UserFactory
+from config.sidebar import navigation
+
+pytestmark = pytest.mark.django_db
+
+
+def menu_of(rf, role):
+    request = rf.get(reverse("admin:index"))
+    request.user = UserFactory(role=role, is_staff=True)
+    return {part["title"]: [item["title"] for item in part["items"]] for part in navigation(request)}
+
+
+def test_an_owner_reads_a_clubs_words(rf):
+    assert menu_of(rf, "Admin") == {
+        "Front desk": ["First page", "Cash desk", "Inbox of money", "Close the day"],
+        "Exports": ["Exports"],
+        "Memberships": ["Closures", "Freezes", "Plan groups", "Plans", "Subscriptions", "Visits"],
+        "Payments": [
+            "Cash drawers",
+            "Codes shown at the desk",
+            "Inbox items",
+            "Ledger entries",
+            "Messages from Safaricom",
+            "Payments",
+            "Prompts (STK push)",
+            "Questions about codes",
+            "Receipts",
+            "Refunds",
+            "Voids",
+        ],
+        "People": ["Log-ins", "People", "Security events"],
+        "Background jobs": ["Jobs"],
+    }
+
+
+def test_a_trainer_sees_what_is_theirs_to_open(rf):
+    assert menu_of(rf, "Trainer")["Front desk"] == ["First page"]
