@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from django.apps import apps
 from django.contrib import admin, messages
+from django.contrib.admin.utils import lookup_field
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
@@ -17,6 +18,8 @@ from api import exports
 from api.clock import now
 from api.models import Export, ExportState
 from api.roles import may, sees_phones
+
+NOTHING: tuple = (None, "", [], {})  # what a field holds that says nothing; 0 and False do
 
 
 class BoundedPaginator(Paginator):
@@ -125,13 +128,20 @@ class ReadOnly(ByRole):
 
 
 class ReadOnlyAdmin(ReadOnly, ClubModelAdmin):
-    """Base of the pages of such rows: a list and a page to read."""
+    """Base of the pages of such rows: a list and a page to read, which shows what there is."""
 
     tells_phones: Sequence[str] = ()  # fields that may hold a whole phone number
 
     def get_fields(self, request, obj=None):
         fields = super().get_fields(request, obj)
-        return fields if sees_phones(request.user) else [name for name in fields if name not in self.tells_phones]
+        if not sees_phones(request.user):
+            fields = [name for name in fields if name not in self.tells_phones]
+        return fields if obj is None else [name for name in fields if self.fact(name, obj) not in NOTHING]
+
+    def fact(self, name, obj):
+        """Return what the page shows of a row under a name: its own field, or what the page makes of it."""
+        _, _, value = lookup_field(name, obj, self)
+        return value
 
 
 class ReadOnlyInline(ReadOnly, TabularInline):

@@ -39,6 +39,24 @@ def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role,
 
 
 @pytest.mark.django_db
+def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
+    payment = open_payment()
+    client.force_login(UserFactory(role="Manager", is_staff=True))
+
+    def shown():
+        page = client.get(f"/admin/payments/payment/{payment.pk}/change/", secure=True)
+        return {name for line in page.context["adminform"] for name in line.fields}
+
+    owed = shown()
+    evidence.apply_c2b(
+        message=C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", payment.reference, "", "JANE", "", ""), now=NOON
+    )
+
+    assert {"reference", "amount_due", "amount_paid"} <= owed  # nothing paid is a fact, too
+    assert shown() - owed == {"paid_at", "deposit_paid_at"}
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", False), ("Manager", True)])
 def test_the_code_of_money_without_an_owner_is_told_to_who_may_assign_it(client, role, is_told):
     payment, manager = open_payment(), UserFactory(role="Manager")
