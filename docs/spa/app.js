@@ -1,5 +1,6 @@
 // Start here: which page is shown for which address, and the bar on top.
 
+import { club } from "./club.js";
 import { h, link, title } from "./dom.js";
 import * as phone from "./phone.js";
 import { forget, whoAmI } from "./session.js";
@@ -23,7 +24,7 @@ const OPEN = { __proto__: null, plans, join, login, reset };
 const MEMBERS = { __proto__: null, membership, buy, payment, receipts, account, profile, address, password, factor };
 
 const main = document.querySelector("main");
-const clubName = document.title;
+let clubName = document.title; // until the club has told its own
 let leaving = new AbortController();
 
 async function show() {
@@ -85,4 +86,8 @@ addEventListener("logged-out", () => {
 });
 
 await phone.setUp();
+await club().then(({ name }) => {
+  clubName = name;
+  for (const each of document.querySelectorAll(".club")) each.textContent = name;
+}).catch(() => {}); // the page that is shown next says what is wrong
 await show();

@@ -132,6 +132,14 @@ class Person:
         """Forget what the browser wrote about refusals that a test has provoked."""
         self.complaints = [each for each in self.complaints if not REFUSED.match(each)]
 
+    def take_pictures(self, name: str) -> None:
+        """Keep a picture of the page on a desk and, for a moment, on a phone."""
+        usual = self.page.viewport_size
+        for size in (DESKTOP, MOBILE):
+            self.page.set_viewport_size(size)
+            self.take_picture(name)
+        self.page.set_viewport_size(usual)
+
     def take_picture(self, name: str) -> Path:
         """Keep a picture of the page for people to look at, and see that nothing hangs out of it sideways."""
         SCREENS.mkdir(parents=True, exist_ok=True)

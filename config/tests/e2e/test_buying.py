@@ -120,7 +120,7 @@ def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
     assert by_hand.locator("dd").all_inner_texts() == ["174379", reference, "KES 2,500"]
     member.click("I have paid")
     expect(by_hand.get_by_role("status")).to_contain_text("The money is not here yet.")
-    member.take_picture("light-by-hand")
+    member.take_pictures("light-by-hand")
 
     member.phone.pay_bill(account=reference, amount=2500)
     eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
@@ -131,6 +131,7 @@ def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
 
 def test_where_the_club_has_a_till_no_account_is_asked_and_the_desk_finds_the_rest(member):
     answer_as_club(member, paybill=None, till="517000")
+    member.page.reload()
     member.buy()
     member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     member.expect_heading("Not paid yet")
@@ -163,7 +164,7 @@ def test_who_is_frozen_reads_before_and_after_paying_when_a_day_pass_begins(memb
     member.click("Plans", "link")
     member.click("Choose Day pass", "link")
     expect(member.main.get_by_text(f"frozen now. What you buy here begins after it, on {begins}.")).to_be_visible()
-    member.take_picture("light-buy-while-frozen")
+    member.take_pictures("light-buy-while-frozen")
     member.click("Pay KES 300")
     member.pay()
 
@@ -181,13 +182,15 @@ def test_the_terms_can_be_read_where_they_are_agreed_to(visitor):
     expect(visitor.main.get_by_role("link", name="the club's terms")).to_have_count(0)
     expect(visitor.main.get_by_text("Has the desk added you already?")).to_be_visible()
 
-    answer_as_club(visitor, terms_url="https://club.example/terms")
+    answer_as_club(visitor, terms_url="https://club.example/terms", name="Simba Gym")
     visitor.page.reload()
 
     expect(visitor.main.get_by_role("link", name="the club's terms")).to_have_attribute(
         "href", "https://club.example/terms"
     )
-    visitor.take_picture("light-join-with-terms")
+    expect(visitor.page.get_by_role("banner")).to_contain_text("Simba Gym")
+    expect(visitor.page).to_have_title("Join the club · Simba Gym")
+    visitor.take_pictures("light-join-with-terms")
 
 
 def answer_as_club(visitor, **told):

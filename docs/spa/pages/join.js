@@ -1,12 +1,13 @@
 // Register, then confirm the phone number by the code sent to it.
 
-import { ask, call } from "../api.js";
+import { ask } from "../api.js";
+import { club } from "../club.js";
 import { action, field, form, h, link, localPhone, title } from "../dom.js";
 import * as phone from "../phone.js";
 import { logIn } from "../session.js";
 
 export async function join() {
-  const { terms_url: terms } = await call("GET", "club/");
+  const { terms_url: terms } = await club();
   const section = h("section", { class: "narrow" });
   section.append(
     title("Join the club"),

@@ -1,6 +1,7 @@
 // One payment, live: while the prompt is on the phone the page asks again and again, and it ends in plain words.
 
 import { call } from "../api.js";
+import { club } from "../club.js";
 import { action, addDays, day, field, form, h, link, localPhone, money, title } from "../dom.js";
 import * as phone from "../phone.js";
 import { whoAmI } from "../session.js";
@@ -119,7 +120,7 @@ function runs({ status, starts_on: starts, ends_on: ends }) {
  * @param {(found: Payment) => Promise<void>} show
  */
 async function toPay(found, show) {
-  const [me, club, bought] = await Promise.all([whoAmI(), call("GET", "club/"), boughtWith(found)]);
+  const [me, payee, bought] = await Promise.all([whoAmI(), club(), boughtWith(found)]);
   const prompt = newest(found.pushes);
   const ended = prompt && !prompt.is_open && found.status === "failed";
   return [
@@ -142,14 +143,14 @@ async function toPay(found, show) {
         await show(await call("POST", `payments/${found.reference}/cancel/`));
       }, { class: "plain" }),
     }),
-    byHand(found, club, show),
+    byHand(found, payee, show),
   ];
 }
 
 /**
  * How the money is sent without a prompt. A till takes no account: there the payer's phone tells whose it is, or the code.
  * @param {Payment} found
- * @param {import("../types").Club} club
+ * @param {import("../types").Club} payee
  * @param {(found: Payment) => Promise<void>} show
  */
 function byHand(found, { paybill, till }, show) {

@@ -1,25 +1,26 @@
 // The price list, and the club's front page for who is not a member yet.
 
 import { call } from "../api.js";
+import { club } from "../club.js";
 import { h, link, money, period, title } from "../dom.js";
 import { whoAmI } from "../session.js";
 
 export async function plans() {
-  const [me, onSale] = await Promise.all([whoAmI(), call("GET", "plans/", { page_size: 100 })]);
+  const [me, onSale, { name }] = await Promise.all([whoAmI(), call("GET", "plans/", { page_size: 100 }), club()]);
   const groups = Map.groupBy
     ? [...Map.groupBy(onSale, (plan) => plan.group.name).values()]
     : [...new Set(onSale.map((plan) => plan.group.name))].map((name) => onSale.filter((plan) => plan.group.name === name));
   groups.sort(([one], [other]) => Number(other.group.opens_gate) - Number(one.group.opens_gate));
   return h("div", {},
-    me ? title("Plans") : hero(),
+    me ? title("Plans") : hero(name),
     groups.map((group) => h("section", { class: "group" },
       h("h2", {}, group[0].group.name),
       h("ul", { class: "plans" }, group.map(card)))));
 }
 
-function hero() {
+function hero(name) {
   return h("section", { class: "hero" },
-    h("p", { class: "over" }, "Kilabu Fitness · Nairobi"),
+    h("p", { class: "over" }, `${name} · Nairobi`),
     title("Strong starts here."),
     h("p", { class: "lead" }, "Choose a plan, pay with M-Pesa, walk in. It takes a minute."));
 }

@@ -1,6 +1,7 @@
 // Money that arrived, newest first.
 
 import { answer, call } from "../api.js";
+import { club } from "../club.js";
 import { action, h, link, moment, money, title } from "../dom.js";
 import { whoAmI } from "../session.js";
 
@@ -10,7 +11,7 @@ const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cas
 const ON_PAPER = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the others are no money
 
 export async function receipts() {
-  const [me, club] = await Promise.all([whoAmI(), call("GET", "club/")]);
+  const [me, payee] = await Promise.all([whoAmI(), club()]);
   const rows = h("tbody");
   const more = h("div");
 
@@ -24,17 +25,17 @@ export async function receipts() {
   await load({ member: me.id });
   if (!rows.hasChildNodes()) {
     return h("section", { class: "narrow" }, title("Receipts"), h("div", { class: "empty" },
-      h("p", { class: "lead" }, "Nothing paid yet."), link("plans", "Choose a plan", { class: "main" })), missing(me, club));
+      h("p", { class: "lead" }, "Nothing paid yet."), link("plans", "Choose a plan", { class: "main" })), missing(me, payee));
   }
   return h("section", {}, title("Receipts"),
     h("table", {}, h("thead", {}, h("tr", {}, ["When", "Receipt", "How", "For", "Amount"].map((name) => h("th", { scope: "col" }, name)))), rows),
-    more, missing(me, club));
+    more, missing(me, payee));
 }
 
 /**
  * What to do when money is not here, also when nothing is owed; and how it is paid ahead.
  * @param {import("../types").Me} me
- * @param {import("../types").Club} club
+ * @param {import("../types").Club} payee
  */
 const missing = (me, { paybill }) => h("p", { class: "hint missing" },
   paybill && `What you pay to Pay Bill ${paybill} with your member number ${me.member_number} as account becomes credit for your next purchase. `,
