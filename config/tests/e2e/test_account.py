@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from config.tests.e2e.conftest import MOBILE
+from config.tests.e2e.test_front_desk_jobs import add_member
 from config.tests.e2e.test_staying_in import code_of_the_app
 from config.walkthrough import PASSWORD, Phone, eventually, new_phone_number
 
@@ -44,6 +45,30 @@ def picture():
 
 def fact(member, name):
     return member.main.locator("dl.facts > div").filter(has_text=name).locator("dd")
+
+
+def test_whom_the_desk_has_added_joins_and_finds_what_they_have_there(staff, arrive):
+    clerk = staff("reception")
+    phone, name = add_member(clerk, "Nyambura")
+    number = re.search(r"Member number (\d{7})", clerk.page.content())[1]
+    visitor = arrive()
+    visitor.number = phone.number
+    visitor.click("Join", "link")
+    expect(visitor.main.get_by_text("Has the desk added you already?")).to_be_visible()
+    visitor.page.get_by_label("First name").fill("Nyambura")
+    visitor.page.get_by_label("Last name").fill(name.split()[1])
+    visitor.page.get_by_label("M-Pesa phone number").fill(phone.number)
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.page.get_by_label("I agree").check()
+    visitor.click("Join")
+    visitor.expect_heading("Check your phone")
+    visitor.page.get_by_label("Code").fill(phone.read_code())
+    visitor.click("Continue")
+    visitor.expect_heading("Habari, Nyambura")
+
+    visitor.click("Account", "link")
+
+    expect(fact(visitor, "Member number")).to_have_text(number)
 
 
 @pytest.mark.parametrize("size", [None, MOBILE], ids=["desktop", "mobile"])
@@ -93,7 +118,7 @@ def test_a_picture_is_put_up_and_taken_away(member):
     member.expect_heading("Account")
     shown = member.main.get_by_role("img", name="You")
     expect(shown).to_have_js_property("naturalWidth", 512)
-    member.take_picture("light-account-with-picture")
+    member.take_pictures("light-account-with-picture")
 
     open_account(member, change)
     member.click("Remove the picture")
@@ -111,7 +136,7 @@ def test_a_password_is_changed_by_who_knows_it(member):
     current = member.page.get_by_label("The password you have")
     expect(current).to_be_focused()
     expect(current).to_have_accessible_description("This is not your password.")
-    member.take_picture("light-password")
+    member.take_pictures("light-password")
     current.fill(PASSWORD)
     member.click("Change it")
     member.expect_heading("Your password is changed")
@@ -140,7 +165,7 @@ def test_another_phone_number_asks_for_the_password_and_for_a_code_sent_to_it(me
     member.page.get_by_label("New phone number").fill(new)
     member.click("Send a code to it")
     member.expect_heading("Your password, please")
-    member.take_picture("light-password-again")
+    member.take_pictures("light-password-again")
     member.page.get_by_label("Password").fill("not this one")
     member.click("Continue")
     expect(member.page.get_by_role("alert").filter(has_text="not right")).to_be_visible()
