@@ -1,14 +1,36 @@
 """After every test that touches the database the books must prove themselves."""
 
-import pytest
+from collections import defaultdict
+from hashlib import sha256
 
-from config.management.commands.audit_books import offending_rows
+import pytest
+from django.db import connection
+
 from payments.invariants import INVARIANTS
 
+AT_EVERY_MOMENT = [each for each in INVARIANTS if not each.quiet]
 
-def broken_invariants():
-    """The codes of the invariants that hold at every moment, and do not now, with their rows."""
-    return {each.code: rows for each in INVARIANTS if not each.quiet and (rows := offending_rows(each))}
+
+def broken_invariants(invariants=AT_EVERY_MOMENT):
+    """The codes of the invariants that do not hold, with their rows.
+
+    Asked after every test and every step of some: in one statement, which each connection plans once. To plan them
+    one by one takes ten times as long as to run them.
+    """
+    statement = " UNION ALL ".join(
+        f"SELECT '{each.code}', broken::text FROM ({each.sql}) broken"  # noqa: S608 (our own SQL)
+        for each in invariants
+    )
+    name = f"broken_{sha256(statement.encode()).hexdigest()[:16]}"
+    broken = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_prepared_statements WHERE name = %s", [name])
+        if cursor.fetchone() is None:
+            cursor.execute(f"PREPARE {name} AS {statement}")
+        cursor.execute(f"EXECUTE {name}")
+        for code, row in cursor.fetchall():
+            broken[code].append(row)
+    return broken
 
 
 @pytest.fixture(autouse=True)

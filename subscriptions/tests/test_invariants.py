@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from payments.models import Payment
+from payments.tests.conftest import broken_invariants
 from subscriptions import services
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription, Visit
@@ -28,12 +29,7 @@ DAY = timedelta(days=1)
 
 def broken():
     """Return the codes of the invariants that do not hold."""
-    codes = []
-    for invariant in INVARIANTS:
-        with connection.cursor() as cursor:
-            cursor.execute(invariant.sql)
-            codes += [invariant.code] * bool(cursor.fetchall())
-    return codes
+    return list(broken_invariants(INVARIANTS))
 
 
 @pytest.fixture
