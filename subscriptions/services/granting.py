@@ -286,8 +286,7 @@ def _give_freezes_back(upgrade: Subscription, replaced: Subscription) -> None:
 def _end_upgrade_of(replaced: Subscription, chain: list[Subscription], *, now: datetime) -> None:
     """Revoke the upgrade that lives off a period of which money went back, or see to it that it waits no more."""
     for each in [each for each in chain if each.replaces_id == replaced.pk]:
-        # A payment that was refunded with the same money tells so itself.
-        if each.fact == Fact.PENDING and each.payment.status in allocation.PAYABLE:
+        if each.fact == Fact.PENDING:
             jobs.configure_task("subscriptions.end_upgrade").defer(subscription_id=each.pk)
         elif each.fact == Fact.GRANTED:
             _tell_of_lost_value(each, now=now)

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from payments import services as payment_services
-from payments.models import Payment, PaymentStatus, ReviewItem
+from payments.models import Payment, PaymentStatus, Receipt, ReviewItem
 from subscriptions import services
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import buying
@@ -93,6 +93,18 @@ def test_an_expired_purchase_makes_room_and_its_late_money_still_grants_it():
 
     old.refresh_from_db()
     assert old.fact == Fact.GRANTED
+
+
+def test_what_was_taken_back_stays_so_when_the_plan_is_bought_again():
+    taken_back = granted()
+    later = taken_back.payment.expires_at
+    receipt = Receipt.objects.get()
+    payment_services.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=later, went_back=False)
+
+    assert subscribe(taken_back.member, plan=taken_back.plan, now=later).is_new
+    taken_back.refresh_from_db()
+
+    assert (taken_back.fact, taken_back.payment.status) == (Fact.REVOKED, "expired")
 
 
 def test_the_same_key_answers_with_what_it_bought():

@@ -304,6 +304,12 @@ def ten():
     return granted(PlanFactory(price=1000, visits=10))
 
 
+def test_what_others_entered_lowers_nobodys_value(ten, gold):
+    enter(granted(ten.plan).member, 5, noon_on(TODAY))
+
+    assert upgrade(ten, gold, TODAY).value_carried == 1000
+
+
 def test_visits_made_while_an_upgrade_waits_are_not_had_twice(ten):
     bought = upgrade(ten, PlanFactory(price=1800, visits=20), TODAY)
     assert bought.payment.amount_due == 800

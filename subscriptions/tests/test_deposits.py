@@ -272,6 +272,15 @@ def test_a_running_upgrade_ends_when_money_it_carries_goes_back():
     assert broken() == []
 
 
+def test_a_running_upgrade_stays_when_the_loss_that_is_told_late_was_made_good():
+    first, _, upgrade = upgraded()
+    pay(upgrade.payment, at=NOON)
+
+    services.revoke_for_payment(payment_id=first.payment_id, now=NOON)
+
+    assert spans(upgrade)[0][0] == "granted"
+
+
 def test_an_upgrade_whose_carried_value_is_gone_is_not_given_again():
     first, second_half, upgrade = upgraded()
     receipt = pay_some(upgrade.payment, 4000, at=NOON)

@@ -110,6 +110,14 @@ def test_a_member_keeps_to_the_limits_of_the_plan(plan, lengths):
         freeze(subscription, begin, begin + too_much)
 
 
+def test_a_freeze_taken_back_before_it_begins_counts_towards_no_limit():
+    subscription = granted(PlanFactory(max_freezes=1, max_freeze_days=10))
+    freeze(subscription, 5, 15)
+    services.unfreeze(subscription_id=subscription.pk, now=NOON)
+
+    assert freeze(subscription, 5, 15).pk
+
+
 def test_staff_may_freeze_beyond_the_limits_and_days_gone_by(plan):
     subscription = granted(plan)
 

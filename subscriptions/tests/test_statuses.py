@@ -81,6 +81,14 @@ def test_grace_lasts_as_many_days_as_the_plan_gave():
     assert [status(subscription, LAST_DAY + timedelta(days=n)) for n in (1, 2, 3)] == ["grace", "grace", "expired"]
 
 
+def test_anothers_longer_grace_is_nobody_elses():
+    short, long = granted(PlanFactory(grace_days=1)), granted(PlanFactory(grace_days=5))
+
+    seen = statuses(LAST_DAY + timedelta(days=3))
+
+    assert (seen[short.pk], seen[long.pk]) == ("expired", "grace")
+
+
 def test_there_is_no_grace_once_the_next_period_runs():
     subscription = granted(PlanFactory(grace_days=2))
     granted(subscription.plan, subscription.member)
