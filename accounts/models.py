@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from datetime import datetime
+from typing import Self
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.indexes import OpClass
@@ -109,6 +110,14 @@ class CustomUser(AbstractUser):
         return (getattr(self, self.PROOFS[field]) and getattr(self, field)) or None
 
 
+class LoginSessionQuerySet(models.QuerySet):
+    """Log-ins."""
+
+    def live(self, now: datetime) -> Self:
+        """Keep those that have neither ended nor run out."""
+        return self.filter(revoked_at=None, idle_expires_at__gt=now, absolute_expires_at__gt=now)
+
+
 class LoginSession(models.Model):
     """One log-in. Its refresh token is good for the current generation only; revoking the row ends it."""
 
@@ -133,6 +142,8 @@ class LoginSession(models.Model):
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=256, blank=True)
 
+    objects = LoginSessionQuerySet.as_manager()
+
     class Meta:
         verbose_name = "log-in"
         indexes = [
@@ -142,15 +153,6 @@ class LoginSession(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}, {date_format(localtime(self.created_at), 'DATETIME_FORMAT')}"
-
-    def is_live(self, now: datetime) -> bool:
-        """Say whether the session still lets its user in."""
-        return (
-            self.revoked_at is None
-            and now < self.idle_expires_at
-            and now < self.absolute_expires_at
-            and self.user.is_active
-        )
 
 
 class PendingLogin(models.Model):

@@ -12,6 +12,8 @@ router = SimpleRouter(use_regex_path=False)
 router.register("users", people.UserViewSet, basename="user")
 
 auth = [
+    # First what is asked most: they are tried in this order.
+    path("me/", people.MeView.as_view(), name="me"),
     path("csrf/", signing_in.CsrfView.as_view(), name="csrf"),
     path("register/", signing_in.RegisterView.as_view(), name="register"),
     path("verify/", signing_in.VerifyView.as_view(), name="verify"),
@@ -20,7 +22,6 @@ auth = [
     path("refresh/", signing_in.RefreshView.as_view(), name="refresh"),
     path("logout/", signing_in.LogoutView.as_view(), name="logout"),
     path("logout-all/", signing_in.LogoutAllView.as_view(), name="logout-all"),
-    path("me/", people.MeView.as_view(), name="me"),
     path("me/picture/", pictures.PictureView.as_view(), name="my-picture"),
     path("sessions/", people.SessionListView.as_view(), name="sessions"),
     path("sessions/<uuid:session_id>/", people.SessionView.as_view(), name="session"),

@@ -1,5 +1,6 @@
 """What every request passes: a request id, and headers that keep answers private."""
 
+from django.contrib.messages.middleware import MessageMiddleware
 from django.core.signals import request_finished
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
@@ -57,6 +58,14 @@ class PlainRequestMiddleware:
         if announced.isdecimal() and int(announced[:12]) > LARGEST_UPLOAD:
             return plain_answer(413, "too_large", "The request is too large.")
         return self.get_response(request)
+
+
+class AdminMessageMiddleware(MessageMiddleware):
+    """Django's, for the only pages that tell something after a redirect; an API call has no use for it."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if request.path.startswith("/admin/"):
+            super().process_request(request)
 
 
 class PrivacyHeadersMiddleware:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -14,8 +14,9 @@ from accounts.models import CustomUser, LoginSession, NoticeKind, PendingLogin
 from accounts.services import audit, factors, notices
 from accounts.services.audit import Caller
 from api import throttling, tokens
-from api.authentication import SessionRevoked, find_sessions
+from api.authentication import SessionRevoked
 from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
+from api.statements import WrittenOnce
 
 # Tries at one name from one place, at one person (by any of their names) from anywhere, and from one place.
 TRIES_PER_PAIR, TRIES_PER_PERSON, TRIES_PER_PLACE = 5, 50, 100
@@ -28,6 +29,17 @@ UPDATE accounts_loginsession
 SET generation = generation + 1, rotated_at = %(now)s, idle_expires_at = %(idle_expires_at)s
 WHERE id = %(id)s AND generation = %(generation)s AND revoked_at IS NULL
 """
+
+# What the next pair of tokens is made of.
+RENEWED = ("user", "generation", "idle_expires_at", "absolute_expires_at", "auth_time", "amr", "remember")
+
+
+def _to_renew(session_id: UUID, now: datetime):
+    live = LoginSession.objects.live(now).filter(pk=session_id, user__is_active=True)
+    return live.select_related("user").only(*RENEWED, "user__username")
+
+
+find_to_renew = WrittenOnce(_to_renew, stand_ins=[UUID(int=0), datetime.max.replace(tzinfo=UTC)])
 
 
 class InvalidCredentials(Unauthenticated):
@@ -239,8 +251,8 @@ def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
         raise RefreshExpired from error
     except tokens.TokenInvalid as error:
         raise RefreshInvalid from error
-    session = next(iter(find_sessions(claims.session_id)), None)
-    if session is None or session.user_id != claims.user_id or not session.is_live(now):
+    session = next(iter(find_to_renew(claims.session_id, now)), None)
+    if session is None or session.user_id != claims.user_id:
         raise SessionRevoked
     if claims.generation == session.generation and rotate(session, now=now):
         audit.record("refresh", user=session.user, caller=caller, now=now, session_id=session.pk)
@@ -328,9 +340,7 @@ def revoke(sessions, *, reason: str, now: datetime) -> int:
 
 def live_sessions(user: CustomUser, now: datetime):
     """Return the sessions that still let the person in."""
-    return LoginSession.objects.filter(
-        user=user, revoked_at__isnull=True, idle_expires_at__gt=now, absolute_expires_at__gt=now
-    )
+    return LoginSession.objects.live(now).filter(user=user)
 
 
 def idle_lifetime(remember: bool) -> timedelta:
