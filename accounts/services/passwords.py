@@ -39,13 +39,7 @@ def confirm_reset(*, identifier: str, code: str, password: str, caller: Caller, 
     """
     codes.count_try(caller.ip, now)
     user = codes.redeem(user=find(identifier), purpose=CodePurpose.RESET, code=code, now=now).user
-    with transaction.atomic():
-        user.set_password(password)
-        user.save(update_fields=["password"])
-        codes.end_open(user=user, now=now)
-        sessions.revoke_all(user=user, reason="password_reset", caller=caller, now=now)
-        audit.record("password_reset", user=user, caller=caller, now=now)
-        notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
+    put(user=user, password=password, event="password_reset", caller=caller, now=now)
 
 
 def change(*, session: LoginSession, current: str, new: str, caller: Caller, now: datetime) -> sessions.Tokens:
@@ -97,9 +91,15 @@ def set_new(*, user: CustomUser, password: str, session: LoginSession | None, ca
         raise ReauthRequired
     if session:
         sessions.hold(session)
+    put(user=user, password=password, event="password_changed", caller=caller, now=now)
+
+
+@transaction.atomic
+def put(*, user: CustomUser, password: str, event: str, caller: Caller, now: datetime) -> None:
+    """Put a password in place of the one before; every session and open code of the person ends, and they are told."""
     user.set_password(password)
     user.save(update_fields=["password"])
     codes.end_open(user=user, now=now)
-    sessions.revoke_all(user=user, reason="password_changed", caller=caller, now=now)
-    audit.record("password_changed", user=user, caller=caller, now=now)
+    sessions.revoke_all(user=user, reason=event, caller=caller, now=now)
+    audit.record(event, user=user, caller=caller, now=now)
     notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)
