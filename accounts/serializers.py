@@ -47,12 +47,12 @@ class PasswordField(serializers.CharField):
         super().__init__(**{"max_length": LONGEST_PASSWORD, "trim_whitespace": False, "write_only": True, **kwargs})
 
 
-def check_new_password(password: str, user=None) -> None:
-    """:raises ValidationError: the password is too weak"""
+def check_new_password(password: str, user=None, *, field: str = "password") -> None:
+    """:raises ValidationError: the password, sent as `field`, is too weak"""
     try:
         validate_password(password, user)
     except DjangoValidationError as error:
-        raise serializers.ValidationError({"password": error.messages}) from error
+        raise serializers.ValidationError({field: error.messages}) from error
 
 
 class AddedBySerializer(ModelSerializer):
@@ -218,9 +218,9 @@ class PasswordChangeSerializer(serializers.Serializer):
     current = PasswordField()
     new = PasswordField()
 
-    def validate_new(self, value):
-        check_new_password(value, self.context["request"].user)
-        return value
+    def validate(self, attrs):
+        check_new_password(attrs["new"], self.context["request"].user, field="new")
+        return attrs
 
 
 class KeepCurrentSerializer(serializers.Serializer):

@@ -217,6 +217,15 @@ def test_a_new_password_is_a_new_session():
     assert LoginSession.objects.get(pk=old).revoke_reason == "password_changed"
 
 
+def test_a_new_password_that_is_too_weak_is_told_beside_its_field():
+    client = signed_in(UserFactory())
+
+    refused = client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "password"})
+
+    assert refused.status_code == 400
+    assert {each["field"] for each in refused.json()["error"]["details"]} == {"new"}
+
+
 def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
     client = signed_in(UserFactory())
 
