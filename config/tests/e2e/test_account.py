@@ -138,6 +138,11 @@ def test_a_password_is_changed_by_who_knows_it(member):
     expect(current).to_have_accessible_description("This is not your password.")
     member.take_pictures("light-password")
     current.fill(PASSWORD)
+    new = member.page.get_by_label("A new one")
+    new.fill("password123")
+    member.click("Change it")
+    expect(new).to_have_accessible_description(re.compile("too common"))
+    new.fill("another-walk-to-the-gym")
     member.click("Change it")
     member.expect_heading("Your password is changed")
 

@@ -168,7 +168,7 @@ def test_who_is_frozen_reads_before_and_after_paying_when_a_day_pass_begins(memb
     member.click("Pay KES 300")
     member.pay()
 
-    expect(member.main.get_by_text(f"Paid. It begins on {begins} and lasts until {begins}.")).to_be_visible()
+    expect(member.main.get_by_text(f"It is for {begins}.")).to_be_visible()
 
 
 def in_words(day):

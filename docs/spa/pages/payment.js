@@ -111,8 +111,9 @@ const boughtWith = async (found) => (await call("GET", "subscriptions/", { searc
 
 /** @param {import("../types").Subscription} bought */
 function runs({ status, starts_on: starts, ends_on: ends }) {
-  const until = day(addDays(ends, -1));
-  return status === "scheduled" ? `Paid. It begins on ${day(starts)} and lasts until ${until}.` : `You are in until ${until}.`;
+  const [from, until] = [day(starts), day(addDays(ends, -1))];
+  if (status !== "scheduled") return `You are in until ${until}.`;
+  return from === until ? `It is for ${from}.` : `It begins on ${from} and lasts until ${until}.`;
 }
 
 /**
