@@ -142,9 +142,10 @@ def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(m
     assert not PendingLogin.objects.filter(used_at=None).exists()
 
 
-def test_who_is_deactivated_while_the_password_is_checked_gets_no_session(monkeypatch):
+@pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another"}], ids=["deactivated", "changed"])
+def test_who_is_deactivated_or_changed_while_the_password_is_checked_gets_no_session(monkeypatch, change):
     user = UserFactory()
-    others = while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(is_active=False))
+    others = while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(**change))
 
     with pytest.raises(sessions.InvalidCredentials):
         sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
