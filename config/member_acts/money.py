@@ -21,6 +21,7 @@ from config.member_acts.acts import (
     runs,
 )
 from payments import desk, ledger, pushes, refunds
+from payments.allocation import PAYABLE
 from payments.desk_forms import told_of_claim
 from payments.forms import PaidFromField
 from payments.models import Account, CashSession, Channel, Payment, Receipt
@@ -160,8 +161,8 @@ class ClaimForm(MemberAct):
     def offer(self):
         owed = payments_for(self)
         newest = Payment.objects.filter(payer=self.member.pk).order_by("-created_at", "-pk")
-        self.is_owed = bool(owed)
-        self.offered = [each.pk for each in (owed if self.is_owed else newest[:CLAIMABLE])]
+        self.is_owed = any(each.amount_owed for each in owed if each.status in PAYABLE)
+        self.offered = {each.pk for each in (owed if self.is_owed else [*owed, *newest[:CLAIMABLE]])}
         self.fields["payment"].queryset = (owed if self.is_owed else newest).filter(pk__in=self.offered)
 
     @property

@@ -458,6 +458,8 @@ def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becom
     assert form.hint == "Nothing is owed: the money becomes credit when it comes."
     assert next(iter(form["payment"].field.choices))[1] == f"{paid.reference}: {paid.description}, paid"
 
+    tried = client.post(f"{page_of(member)}claim/", {"payment": paid.pk, "code": "paid"}, secure=True).context["tried"]
+    assert (tried.hint, len(tried["payment"].field.choices)) == (form.hint, 2)
     do(client, member, "claim", payment=paid.pk, code="TKN1AB2C3D")
     evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
