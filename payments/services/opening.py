@@ -119,7 +119,6 @@ def record_comp(
     body_fingerprint: str = "",
 ) -> Payment:
     """Record something given for nothing as a paid payment of 0, with the reason and who gave it in its history."""
-    lock_members({payer_id})
     payment = Payment.objects.create(
         reference=_free_reference(),
         payer_id=payer_id,
