@@ -177,6 +177,26 @@ def test_a_freeze_booked_in_a_later_period_follows_the_period_that_then_runs(pla
     ]
 
 
+def test_each_of_two_freezes_booked_in_a_later_period_follows_the_period_that_then_runs():
+    plan, member = PlanFactory(max_freezes=3, max_freeze_days=60), MemberFactory()
+    first, second = granted(plan, member), granted(plan, member)
+    booked = [freeze(second, 36, 38), freeze(second, 32, 34)]
+
+    freeze(first, 5, 15)
+
+    assert [Freeze.objects.get(pk=each.pk).subscription for each in booked] == [first, first]
+
+
+def test_a_freeze_booked_on_the_first_day_of_a_later_period_is_that_periods(plan):
+    member = MemberFactory()
+    first, second = granted(plan, member), granted(plan, member)
+
+    booked = freeze(second, 30, 35)
+
+    booked.refresh_from_db()
+    assert (first.ends_on, booked.subscription) == (day(30), second)
+
+
 def test_a_day_on_which_the_member_came_in_is_not_given_back_to_them(plan):
     bought = granted(plan)
     check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON)
