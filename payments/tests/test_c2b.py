@@ -227,6 +227,17 @@ def test_a_phone_typed_as_account_finds_its_member(client, form):
     assert statuses(payment) == [("paid", 100)]
 
 
+def test_a_confirmation_that_comes_again_says_nothing_of_who_has_its_phone_since(client):
+    message = {"amount": 100, "account": "gym", "sender": "254712345678"}
+    confirm(client, **message)
+    MemberFactory(phone_number="254712345678")
+
+    confirm(client, **message)
+
+    assert outcomes() == ["unmatched", "duplicate"]
+    assert Receipt.objects.get().member is None
+
+
 def test_the_senders_hash_finds_the_one_member_who_has_the_phone(client):
     payment = open_payment(MemberFactory(phone_number="254712345678"), amount=100)
 
