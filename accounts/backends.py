@@ -4,7 +4,9 @@ from contextlib import suppress
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 
 from api import phones
 
@@ -28,11 +30,22 @@ def could_be_an_address(username: str) -> bool:
     return not username[0].isalpha() or "@" in username
 
 
+def has_address(field: str, address: str) -> Q:
+    """Return the condition that a field holds the address: an e-mail in any case, a phone number as it is kept.
+
+    In lower case, as the unique index compares; `iexact` compares in upper case, where letters meet that no mail host
+    takes for one another.
+    """
+    if "@" not in address:
+        return Q(**{field: address})
+    return Q(Exact(Lower(field), Lower(Value(address))))
+
+
 def find(identifier: str):
     """Return the one person with this username, e-mail or phone number, or None."""
-    where = Q(username__iexact=identifier)
+    where = Q(Exact(Lower("username"), Lower(Value(identifier))))
     if "@" in identifier:
-        where = Q(email__iexact=identifier) | where
+        where = has_address("email", identifier) | where
     else:
         with suppress(phones.InvalidPhoneNumber):
             where |= Q(phone_number=phones.normalise(identifier))

@@ -22,6 +22,7 @@ from accounts.models import CustomUser, Role
 from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
 from accounts.views.signing_in import caller_of
+from api.emails import plain_email
 from api.form_fields import DayField, PhoneField
 
 
@@ -31,7 +32,9 @@ class AddPersonForm(forms.Form):
     first_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
     last_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
     phone_number = PhoneField(required=False, max_length=30)
-    email = forms.EmailField(required=False, max_length=254, label="E-mail", widget=UnfoldAdminEmailInputWidget)
+    email = forms.EmailField(
+        required=False, max_length=254, label="E-mail", widget=UnfoldAdminEmailInputWidget, validators=[plain_email]
+    )
     role = forms.ChoiceField(widget=UnfoldAdminSelectWidget, initial=Role.MEMBER)
     username = forms.RegexField(
         r"^[A-Za-z][\w.+-]*$",

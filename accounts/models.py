@@ -16,6 +16,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import seals
 from accounts.managers import CustomUserManager
+from api.emails import plain_email
 from api.phones import PhoneSha256
 
 
@@ -37,7 +38,7 @@ def random_picture_name(user: "CustomUser", name: str) -> str:
 class CustomUser(AbstractUser):
     """A person: a member, one of the staff, or both. Children and walk-ins have no password."""
 
-    email = models.EmailField(null=True, blank=True)
+    email = models.EmailField(null=True, blank=True, validators=[plain_email])
     role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
     dob = models.DateField("date of birth", null=True, blank=True)
     profile_picture = models.ImageField(upload_to=random_picture_name, null=True, blank=True)
@@ -192,6 +193,9 @@ class OneTimeCode(models.Model):
     purpose = models.CharField(max_length=8, choices=CodePurpose)
     address = models.CharField(max_length=254, help_text="The e-mail address or the phone number it goes to.")
     code_hash = models.CharField(max_length=64, blank=True, help_text="Empty until the job has drawn the code.")
+    password = models.CharField(
+        max_length=128, blank=True, help_text="Hash of the one that becomes theirs with the code, if any."
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     attempts = models.PositiveSmallIntegerField(default=0)

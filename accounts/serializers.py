@@ -10,6 +10,7 @@ from accounts.models import LoginSession, SecurityEvent
 from accounts.pictures import LARGEST_FILE
 from accounts.services import factors
 from api import phones
+from api.emails import plain_email
 from api.roles import sees_phones
 from api.serializers import ModelSerializer
 
@@ -38,6 +39,13 @@ class OthersPhoneField(PhoneField):
 
     def to_representation(self, value):
         return value if sees_phones(self.context["request"].user) else phones.masked(value)
+
+
+class EmailField(serializers.EmailField):
+    """An e-mail address to be kept."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"max_length": 254, "validators": [plain_email], **kwargs})
 
 
 class PasswordField(serializers.CharField):
@@ -69,7 +77,7 @@ class UserSerializer(ModelSerializer):
 
     password = PasswordField(required=False)
     phone_number = OthersPhoneField(required=False, allow_null=True, help_text="Masked for trainers.")
-    email = serializers.EmailField(max_length=254, required=False, allow_null=True)
+    email = EmailField(required=False, allow_null=True)
     added_by = AddedBySerializer(read_only=True, allow_null=True)
     consent = serializers.BooleanField(
         write_only=True,
@@ -149,7 +157,7 @@ class RegisterSerializer(serializers.Serializer):
 
     first_name = serializers.CharField(max_length=150)
     last_name = serializers.CharField(max_length=150)
-    email = serializers.EmailField(max_length=254, required=False, allow_null=True)
+    email = EmailField(required=False, allow_null=True)
     phone_number = PhoneField(required=False, allow_null=True)
     password = PasswordField()
     consent = serializers.BooleanField(help_text="The club's terms are agreed to.")
@@ -207,7 +215,7 @@ class PasswordResetConfirmSerializer(IdentifierSerializer, CodeSerializer):
 
 
 class EmailSerializer(serializers.Serializer):
-    email = serializers.EmailField(max_length=254, help_text="The new one.")
+    email = EmailField(help_text="The new one.")
 
 
 class PhoneSerializer(serializers.Serializer):

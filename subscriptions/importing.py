@@ -18,6 +18,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
+from api.emails import plain_email
 from api.errors import DomainError, Invalid
 from api.phones import normalise
 from subscriptions.models import Plan, Subscription
@@ -139,6 +140,7 @@ def _person(row: dict[str, str], *, by_id: int, now: datetime):
     if email:
         try:
             validate_email(email)
+            plain_email(email)
         except ValidationError:
             raise BadLine("email is no e-mail address.") from None
     born, agreed_on = _past(row, "dob", now), _past(row, "consented_on", now)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
+from accounts.backends import has_address
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
 from accounts.services import audit, codes, notices, people, registering, sessions
 from accounts.services.audit import Caller
@@ -28,9 +29,9 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, call
     field = FIELDS[purpose]
     with transaction.atomic():
         codes.end_open(user=user, purpose=purpose, now=now)
-        theirs = {f"{field}__iexact": address, f"{user.PROOFS[field]}__isnull": False}
-        if CustomUser.objects.filter(**theirs).exclude(pk=user.pk).exists():
-            codes.count_send(address, now)
+        theirs = CustomUser.objects.filter(has_address(field, address)).exclude(**{user.PROOFS[field]: None})
+        if theirs.exclude(pk=user.pk).exists():
+            codes.count_send(address, purpose, now)
             outcome = "refused"
         else:
             codes.request(user=user, purpose=purpose, address=address, now=now)

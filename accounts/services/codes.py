@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from procrastinate.contrib.django import app
 
 from accounts import messages
+from accounts.backends import has_address
 from accounts.models import CodePurpose, CustomUser, OneTimeCode
 from api import throttling
 from api.errors import Invalid
@@ -41,15 +42,17 @@ class InvalidOrExpiredKey(Invalid):
     code, message = "invalid_or_expired_key", "This code is not right, or no longer."
 
 
-def request(*, user: CustomUser, purpose: CodePurpose, address: str, now: datetime) -> None:
+def request(*, user: CustomUser, purpose: CodePurpose, address: str, now: datetime, password: str = "") -> None:
     """Have a fresh code sent; it replaces any earlier one. Call inside the caller's transaction.
+
+    `password` is the hash of one that becomes theirs with the code, if any.
 
     :raises TooMany: too many codes were sent to this address
     """
-    count_send(address, now)
+    count_send(address, purpose, now)
     end_open(user=user, purpose=purpose, now=now)
     code = OneTimeCode.objects.create(
-        user=user, purpose=purpose, address=address, created_at=now, expires_at=now + LIFETIME
+        user=user, purpose=purpose, address=address, password=password, created_at=now, expires_at=now + LIFETIME
     )
     # By name: accounts.jobs imports this module.
     app.configure_task("accounts.send_code").defer(code_id=code.pk)
@@ -71,13 +74,15 @@ def count_try(ip: str | None, now: datetime) -> None:
     throttling.count(f"verify:{ip}", TRIES_PER_PLACE, TRIES_WINDOW, now)
 
 
-def count_send(address: str, now: datetime) -> None:
+def count_send(address: str, purpose: CodePurpose, now: datetime) -> None:
     """Count a code to an address, also one that is nobody's and gets none: the limit must tell nothing.
+
+    Each purpose by itself: strangers who register somebody's address do not keep them from resetting their password.
 
     :raises TooMany: too many codes were sent to this address
     """
     for window, sends in SENDS_PER_ADDRESS.items():
-        throttling.count(f"code:{window}:{throttling.hashed(address)}", sends, window, now)
+        throttling.count(f"code:{purpose}:{window}:{throttling.hashed(address)}", sends, window, now)
 
 
 def end_open(*, user: CustomUser, now: datetime, purpose: CodePurpose | None = None) -> None:
@@ -104,22 +109,43 @@ def deliver(*, code_id: int, now: datetime) -> None:
 
 
 def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: datetime) -> OneTimeCode:
-    """Use a code up. A wrong try counts even when the caller's answer is a refusal.
+    """Use a person's code up. A wrong try counts even when the caller's answer is a refusal.
 
     :raises InvalidOrExpiredKey: whatever is wrong with it
     """
+    row = open_codes(purpose, now).filter(user=user).first()
+    if row is None:
+        raise InvalidOrExpiredKey
+    return use(row, code=code, now=now)
+
+
+def find_open(
+    *, purpose: CodePurpose, of: CustomUser | None, address: str, code: str, now: datetime
+) -> OneTimeCode | None:
+    """Return the row of a code that waits at an address or for a person: the one that was given, or else the newest."""
+    rows = list(open_codes(purpose, now).filter(Q(user=of) | has_address("address", address)).select_related("user"))
+    given = (row for row in rows if hmac.compare_digest(row.code_hash, hash_of(code)))
+    return next(given, rows[0] if rows else None)
+
+
+def open_codes(purpose: CodePurpose, now: datetime):
+    """Return the codes that may still be given, the newest first."""
+    waiting = OneTimeCode.objects.filter(purpose=purpose, used_at__isnull=True, expires_at__gt=now, attempts__lt=TRIES)
+    return waiting.order_by("-created_at")
+
+
+def use(row: OneTimeCode, *, code: str, now: datetime) -> OneTimeCode:
+    """Use a code up, once. A wrong try counts even when the caller's answer is a refusal.
+
+    :raises InvalidOrExpiredKey: it is wrong, or no longer good
+    """
     with transaction.atomic():
-        row = (
-            OneTimeCode.objects.select_for_update()
-            .filter(user=user, purpose=purpose, used_at__isnull=True, expires_at__gt=now, attempts__lt=TRIES)
-            .order_by("-created_at")
-            .first()
-        )
-        if row and hmac.compare_digest(row.code_hash, hash_of(code)):
-            row.used_at = now
-            row.save(update_fields=["used_at"])
-            return row
-        if row:
+        still_open = open_codes(CodePurpose(row.purpose), now).select_for_update(of=["self"]).filter(pk=row.pk).first()
+        if still_open and hmac.compare_digest(still_open.code_hash, hash_of(code)):
+            still_open.used_at = now
+            still_open.save(update_fields=["used_at"])
+            return still_open
+        if still_open:
             OneTimeCode.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
     raise InvalidOrExpiredKey
 

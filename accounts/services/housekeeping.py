@@ -39,8 +39,10 @@ def forget_unproved(*, now: datetime) -> int:
     They keep somebody's address from that somebody. Whom staff added, imported or sold something to stays.
     """
     registered = SecurityEvent.objects.filter(user=OuterRef("pk"), event="registered", outcome="ok")
+    proved = SecurityEvent.objects.filter(user=OuterRef("pk"), event="address_verified")
     waiting = CustomUser.objects.filter(
         Exists(registered),
+        ~Exists(proved),  # who has a proof no more, since staff corrected the address
         date_joined__lt=now - KEEP_UNPROVED,
         email_verified_at=None,
         phone_verified_at=None,

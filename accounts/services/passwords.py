@@ -24,7 +24,7 @@ def request_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
     user = find(identifier)
     address = user and user.proved_address
     if not address or not user.is_active:
-        codes.count_send(identifier, now)
+        codes.count_send(identifier, CodePurpose.RESET, now)
         return
     with transaction.atomic():
         codes.request(user=user, purpose=CodePurpose.RESET, address=address, now=now)

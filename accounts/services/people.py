@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from accounts.models import CustomUser, NoticeKind, Role
 from accounts.services import audit, codes, notices, sessions
 from accounts.services.audit import Caller
+from accounts.services.registering import is_unproved_registration
 from api.errors import Conflict, Forbidden, NotFound
 from api.permissions import ROLES
 
@@ -123,10 +124,15 @@ def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetim
 
 
 def forget_lost_proofs(person: CustomUser, *, old: CustomUser) -> None:
-    """Hold what somebody else typed for unproved: a slip would send the person's codes to a stranger."""
+    """Hold what somebody else typed for unproved: a slip would send the person's codes to a stranger.
+
+    Nor does a password open the admin that was chosen by whoever registered an address and never proved it.
+    """
     for name, proof in person.PROOFS.items():
         if getattr(person, name) != getattr(old, name):
             setattr(person, proof, None)
+    if person.is_staff and is_unproved_registration(old) and person.password == old.password:
+        person.set_unusable_password()
 
 
 @transaction.atomic

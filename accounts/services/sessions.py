@@ -296,6 +296,7 @@ def log_out(*, refresh_token: str | None, session: LoginSession | None, caller: 
         audit.record("logout", user=session.user, caller=caller, now=now, session_id=session.pk)
 
 
+@transaction.atomic
 def revoke_all(
     *,
     user: CustomUser,
@@ -306,6 +307,8 @@ def revoke_all(
     keep: UUID | None = None,
 ) -> int:
     """End every live session of a person but `keep`, and the log-ins on their way to one; return how many sessions."""
+    # The person first, as whoever holds a session does: two who end the sessions of one wait in one order.
+    factors.lock(user.pk)
     PendingLogin.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
     ended = revoke(live_sessions(user, now).exclude(pk=keep), reason=reason, now=now)
     audit.record("sessions_revoked", user=user, actor=actor, caller=caller, now=now, reason=reason, count=ended)

@@ -141,6 +141,12 @@ def test_who_proved_an_address_or_is_more_than_a_stranger_is_not_forgotten(field
     assert CustomUser.objects.exists()
 
 
+def test_who_was_proved_once_is_not_forgotten_though_staff_have_corrected_the_address():
+    audit.record("address_verified", user=stranger(), caller=Caller(), now=NOW - 30 * DAY)
+
+    assert housekeeping.forget_unproved(now=NOW) == 0
+
+
 def test_whom_staff_added_or_imported_is_not_forgotten():
     UserFactory(
         email_verified_at=None, phone_verified_at=None, date_joined=NOW - 31 * DAY

@@ -269,20 +269,20 @@ def test_beginning_twice_at_once_leaves_one_app():
     assert Authenticator.objects.count() == 1
 
 
-def while_hashing(monkeypatch, method, meanwhile):
+def while_hashing(monkeypatch, method, meanwhile, of=CustomUser):
     """Let the next `method` of a person be followed by what another request does before the first goes on."""
-    original = getattr(CustomUser, method)
+    original = getattr(of, method)
     others = []
 
-    def hash_and_wait(person, *args):
-        answer = original(person, *args)
+    def hash_and_wait(*args):
+        answer = original(*args)
         if not others:
             others.append(threading.Thread(target=lambda: (meanwhile(), connection.close())))
             others[0].start()
             others[0].join(timeout=0.5)
         return answer
 
-    monkeypatch.setattr(CustomUser, method, hash_and_wait)
+    monkeypatch.setattr(of, method, hash_and_wait)
     return others
 
 
@@ -320,50 +320,61 @@ def delivered():
 
 def register(password):
     address = {"email": "asha@example.com", "phone_number": None}
-    registering.register(**address, password=password, caller=Caller(), now=now(), first_name="A", last_name="B")
+    registering.register(
+        **address, password=password, caller=Caller(), now=now(), first_name="Amina", last_name="Bakari"
+    )
 
 
 def verify(code):
     registering.verify(identifier="asha@example.com", password=PASSWORD, code=code, caller=Caller(), now=now())
 
 
-def test_a_stranger_who_registers_an_address_while_its_owner_proves_it_sets_no_password(monkeypatch):
+@pytest.mark.parametrize("change", [{"password": "another"}, {"email": "right@example.com"}, {"role": "Receptionist"}])
+def test_who_was_changed_by_staff_while_the_password_was_checked_proves_no_address(monkeypatch, change):
     register(PASSWORD)
     code = delivered()
-    owner = CustomUser.objects.get()
-    original = registering.is_unproved_member
-
-    def prove():
-        with suppress(codes.InvalidOrExpiredKey):
-            verify(code)
-        connection.close()
-
-    proving = threading.Thread(target=prove)
-
-    def found_unproved(person):
-        answer = original(person)
-        if connection.in_atomic_block:  # after this look the password is set
-            proving.start()
-            proving.join(timeout=0.5)
-        return answer
-
-    monkeypatch.setattr(registering, "is_unproved_member", found_unproved)
-    register("the-strangers-own")
-    proving.join()
-
-    owner.refresh_from_db()
-    assert owner.check_password(PASSWORD) or not owner.is_verified
-
-
-def test_a_password_that_was_replaced_while_it_was_checked_proves_no_address(monkeypatch):
-    register(PASSWORD)
-    code = delivered()
-    while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(password="the-strangers-own"))
+    others = CustomUser.objects.filter(email="asha@example.com")
+    while_hashing(monkeypatch, "check_password", lambda: others.update(**change), of=registering)
 
     with pytest.raises(codes.InvalidOrExpiredKey):
         verify(code)
 
     assert not CustomUser.objects.get().is_verified
+
+
+@pytest.mark.parametrize("act", ["password", "address"])
+def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monkeypatch, act):
+    user, held, hold = UserFactory(), threading.Event(), sessions.hold
+    opened = [
+        sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+        for _ in range(3)
+    ]
+    codes.request(user=user, purpose=CodePurpose.PHONE, address="254799999999", now=now())
+    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+
+    def hold_long(session):
+        hold(session)
+        held.set()
+        time.sleep(0.3)
+
+    def change():
+        if act == "password":
+            return passwords.change(
+                session=opened[2], current=PASSWORD, new="another-long-password", caller=Caller(), now=now()
+            )
+        return addresses.confirm_change(
+            session=opened[2], purpose=CodePurpose.PHONE, code="123456", caller=Caller(), now=now()
+        )
+
+    def log_out_everywhere():
+        held.wait(5)
+        return sessions.revoke_all(user=user, reason="logout_all", caller=Caller(), now=now())
+
+    monkeypatch.setattr(sessions, "hold", hold_long)
+    _, ended = at_once(change, log_out_everywhere)
+
+    assert ended == 1
+    assert not LoginSession.objects.filter(revoked_at=None).exists()
 
 
 def waits_shortly(barrier):

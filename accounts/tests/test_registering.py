@@ -3,7 +3,8 @@
 import pytest
 
 from accounts.models import CustomUser, Role
-from accounts.services import codes
+from accounts.services import codes, people
+from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
 from api.clock import now
@@ -16,7 +17,13 @@ AUTH = "/api/v1/auth/"
 
 def test_registering_a_known_address_answers_alike_and_makes_nobody():
     UserFactory(email="asha@example.com")
-    body = {"first_name": "A", "last_name": "B", "email": "ASHA@example.com", "password": PASSWORD, "consent": True}
+    body = {
+        "first_name": "Amina",
+        "last_name": "Bakari",
+        "email": "ASHA@example.com",
+        "password": PASSWORD,
+        "consent": True,
+    }
 
     answer = browser().post(f"{AUTH}register/", body)
 
@@ -27,7 +34,7 @@ def test_registering_a_known_address_answers_alike_and_makes_nobody():
 
 
 def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
-    person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "consent": True}
+    person = {"first_name": "Amina", "last_name": "Bakari", "email": "asha@example.com", "consent": True}
     browser().post(f"{AUTH}register/", {**person, "password": "the-strangers-own"})
     owner = browser()
 
@@ -51,8 +58,8 @@ def test_registering_anothers_address_never_sets_their_password(fields):
     added_by = UserFactory() if fields.pop("added_by", None) else None
     person = UserFactory(email="asha@example.com", added_by=added_by, **proof, **fields)
     body = {
-        "first_name": "A",
-        "last_name": "B",
+        "first_name": "Amina",
+        "last_name": "Bakari",
         "email": person.email,
         "password": "the-strangers-own",
         "consent": True,
@@ -65,7 +72,7 @@ def test_registering_anothers_address_never_sets_their_password(fields):
 
 
 def register(password=PASSWORD, **addresses):
-    body = {"first_name": "A", "last_name": "B", "password": password, "consent": True, **addresses}
+    body = {"first_name": "Amina", "last_name": "Bakari", "password": password, "consent": True, **addresses}
     return browser().post(f"{AUTH}register/", body)
 
 
@@ -123,13 +130,13 @@ def test_a_code_for_a_squatted_address_is_sent_again_to_who_registered_it(squatt
 
 def test_an_address_that_is_proved_while_another_code_for_it_is_used_stays_with_who_was_first(squatter, monkeypatch):
     register(email="asha@example.com")
-    redeem = codes.redeem
+    use = codes.use
 
-    def meanwhile(**about):
+    def meanwhile(*args, **about):
         CustomUser.objects.filter(pk=squatter.pk).update(email_verified_at=now())
-        return redeem(**about)
+        return use(*args, **about)
 
-    monkeypatch.setattr(codes, "redeem", meanwhile)
+    monkeypatch.setattr(codes, "use", meanwhile)
 
     assert proves("asha@example.com") == 400
     assert CustomUser.objects.get(email="asha@example.com") == squatter
@@ -194,13 +201,150 @@ def test_who_was_added_at_the_desk_comes_in_by_registering(typed, names):
     assert signed_in(person).get(f"{AUTH}me/").json()["data"]["member_number"] == person.member_number
 
 
-def test_who_is_not_proved_yet_cannot_log_in_though_they_have_registered(typed):
-    typed()
-    register(email="asha@example.com", first_name="Asha")
+def test_a_newcomer_who_has_proved_nothing_yet_is_told_so_at_the_log_in():
+    register(email="asha@example.com")
 
     answer = browser().post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": PASSWORD})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "email_not_verified")
+
+
+def test_nothing_of_who_is_known_changes_before_they_give_the_code(typed):
+    person = typed(consented_at=None)
+
+    register(email="asha@example.com", first_name="Asha")
+
+    person.refresh_from_db()
+    assert (person.has_usable_password(), person.consented_at, person.is_verified) == (False, None, False)
+    answer = browser().post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": PASSWORD})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_credentials")
+
+
+def test_who_gives_the_code_has_agreed_to_the_terms(typed):
+    person = typed(consented_at=None)
+    register(email="asha@example.com", first_name="Asha")
+
+    assert proves("asha@example.com") == 200
+    person.refresh_from_db()
+    assert person.consented_at is not None
+
+
+def test_a_code_goes_to_the_address_as_it_stands_with_the_person(typed):
+    typed(email="Asha@example.com")
+
+    register(email="asha@EXAMPLE.com", first_name="Asha")
+
+    assert codes.OneTimeCode.objects.get().address == "Asha@example.com"
+
+
+@pytest.mark.parametrize("email", ["asha@gma\u0131l.com", "a\u017fha@gmail.com", "asha@\u212aenya.com"])
+def test_an_address_that_only_looks_like_anothers_is_refused(email):
+    assert register(email=email).status_code == 400
+
+
+def test_another_code_takes_the_password_along_that_was_chosen(typed):
+    person = typed(phone_number="254711111111")
+    register(email="asha@example.com", first_name="Asha")
+
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+
+    assert list(codes.OneTimeCode.objects.values_list("address", flat=True)) == ["asha@example.com"] * 2
+    assert proves("asha@example.com") == 200
+    person.refresh_from_db()
+    assert person.check_password(PASSWORD)
+
+
+def test_what_was_chosen_with_a_code_that_staff_have_ended_is_forgotten(typed):
+    person = typed()
+    register(email="asha@example.com", first_name="Asha")
+    codes.end_open(user=person, now=now())
+
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+
+    assert proves("asha@example.com") == 400
+
+
+def test_a_stranger_beside_them_does_not_keep_out_whom_the_desk_gave_a_password(typed):
+    person = typed()
+    person.set_password("the-desks-own-words")
+    person.save()
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+    code = code_in_mail()
+    register(email="asha@example.com", password="the-strangers-own")
+
+    proof = {"identifier": "asha@example.com", "password": "the-desks-own-words", "code": code}
+
+    assert browser().post(f"{AUTH}verify/", proof).status_code == 200
+    person.refresh_from_db()
+    assert person.proved("email") == "asha@example.com"
+
+
+def test_once_a_strangers_code_is_over_codes_go_to_the_member_again(typed):
+    person = typed()
+    register(email="asha@example.com")
+    codes.OneTimeCode.objects.update(expires_at=now())
+
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+
+    assert codes.OneTimeCode.objects.latest("id").user == person
+
+
+def test_a_refused_code_leaves_the_one_before_and_its_password(typed):
+    person = typed()
+    for _ in range(5):
+        register(email="asha@example.com", first_name="Asha")
+    code = code_in_mail()
+
+    refused = register(email="asha@example.com", first_name="Asha", password="the-strangers-own")
+
+    assert refused.status_code == 429
+    proof = {"identifier": "asha@example.com", "password": PASSWORD, "code": code}
+    assert browser().post(f"{AUTH}verify/", proof).status_code == 200
+    person.refresh_from_db()
+    assert person.check_password(PASSWORD)
+
+
+def test_strangers_who_register_a_members_address_do_not_keep_them_from_resetting_their_password():
+    UserFactory(email="asha@example.com", phone_number=None)
+    for _ in range(5):
+        register(email="asha@example.com")
+
+    assert browser().post(f"{AUTH}password/reset/", {"identifier": "asha@example.com"}).status_code == 202
+
+
+def test_how_often_a_place_may_ask_is_the_same_for_known_and_unknown_addresses():
+    UserFactory(email="asha@example.com")
+    for n in range(30):
+        browser().post(f"{AUTH}verify/resend/", {"identifier": f"nobody{n}@example.com"})
+
+    assert [register(email=email).status_code for email in ("asha@example.com", "new@example.com")] == [429, 429]
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "said"), [("Ng'ang'a", "Ng\u2019ang\u2019a"), ("O. Mwangi", "Mwangi"), ("Wanj\u0069ku", "WANJIKU")]
+)
+def test_a_name_is_the_same_however_it_is_typed(typed, typed_as, said):
+    person = typed(first_name=typed_as, last_name="")
+
+    register(email="asha@example.com", first_name=said, last_name="Zuberi")
+
+    assert codes.OneTimeCode.objects.get().user == person
+
+
+def test_an_initial_is_no_name(typed):
+    person = typed(first_name="Baraka", last_name="O.")
+
+    register(email="asha@example.com", first_name="Zuberi", last_name="O")
+
+    assert codes.OneTimeCode.objects.get().user != person
+
+
+def test_whom_staff_have_shut_out_is_sent_no_code(typed):
+    typed(is_active=False)
+
+    register(email="asha@example.com", first_name="Asha")
+
+    assert not codes.OneTimeCode.objects.exists()
 
 
 def test_whose_address_staff_typed_for_somebody_else_has_an_account_of_their_own(typed):
@@ -247,6 +391,18 @@ def test_nobody_becomes_staff_by_registering(typed, fields):
     assert proves("asha@example.com") == 400
     person.refresh_from_db()
     assert not person.has_usable_password()
+
+
+def test_a_password_that_a_stranger_chose_opens_no_admin_when_its_person_is_made_staff():
+    register(email="asha@example.com", password="the-strangers-own")
+    person = CustomUser.objects.get()
+
+    people.change_person(
+        person_id=person.pk, by=UserFactory(role=Role.MANAGER), caller=Caller(), now=now(), role=Role.RECEPTIONIST
+    )
+
+    person.refresh_from_db()
+    assert (person.is_staff, person.has_usable_password()) == (True, False)
 
 
 def test_an_address_that_staff_typed_for_a_colleague_is_nobody_elses_to_register(typed):
