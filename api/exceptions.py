@@ -65,8 +65,6 @@ def handle(exception: Exception, context: dict) -> Response:
         response["Retry-After"] = str(retry_after)
     elif error.status == 503:
         response["Retry-After"] = "2"
-    if isinstance(exception, drf.MethodNotAllowed) and "view" in context:
-        response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response
 
 

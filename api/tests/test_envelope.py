@@ -134,8 +134,9 @@ def test_an_unknown_address_elsewhere_answers_a_page(client):
     assert answer["Content-Type"].startswith("text/html")
 
 
-def test_a_nul_in_the_query_is_refused():
-    answer = browser().get("/api/v1/auth/me/?x=%00")
+@pytest.mark.parametrize("path", ["/api/v1/auth/me/?x=%00", "/r/a%00b/", "/admin/members/%00/"])
+def test_a_nul_in_the_address_is_refused(path):
+    answer = browser().get(path)
 
     assert error(answer) == (400, "validation_error", "bad_request")
 
@@ -180,6 +181,7 @@ def test_answers_may_not_be_cached_framed_or_run():
             "X-Frame-Options",
             "X-Content-Type-Options",
             "Referrer-Policy",
+            "Permissions-Policy",
         )
     } == {
         "Cache-Control": "no-store",
@@ -187,6 +189,7 @@ def test_answers_may_not_be_cached_framed_or_run():
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     }
     assert "Cookie" in answer["Vary"]
 

@@ -4,9 +4,10 @@ import json
 import logging
 
 import pytest
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError, connection
 from django.db.models import ProtectedError
 from django.http import Http404
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -168,6 +169,8 @@ def test_what_django_raises_is_told_as_what_rest_framework_raises():
     assert raised_answer(CustomUser.DoesNotExist("CustomUser matching query")) == (404, "not_found", "not_found")
     assert raised_answer(ProtectedError("protected", set())) == (409, "conflict", "conflict")
     assert raised_answer(RecursionError()) == (400, "validation_error", "parse_error")
+    assert raised_answer(RequestDataTooBig()) == (413, "client_error", "too_large")
+    assert raised_answer(SuspiciousOperation("../etc/passwd")) == (400, "validation_error", "bad_request")
 
 
 def test_errors_of_lists_inside_bodies_say_where():
@@ -191,6 +194,29 @@ def test_a_fault_is_logged_with_its_traceback_and_told_to_who_listens(served, mo
     assert answer.json()["meta"]["request_id"] == "a-request-of-mine"
     assert "RuntimeError: the cause" in caplog.text
     assert heard == [ME]
+
+
+def test_whoever_finds_the_database_away_is_told_when_to_come_again(served, monkeypatch):
+    fault(monkeypatch, OperationalError("server closed the connection"))
+
+    answer = served.patch(ME, {"first_name": "Asha"})
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+
+
+def test_what_was_written_before_a_refusal_is_taken_back_where_requests_are_transactions(monkeypatch):
+    member = UserFactory(first_name="Whole")
+
+    def write_and_fail(*, person_id, **kwargs):
+        CustomUser.objects.filter(pk=person_id).update(first_name="Half")
+        raise IntegrityError("a clash")
+
+    monkeypatch.setattr(people, "change_person", write_and_fail)
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    answer = signed_in(UserFactory(role="Manager")).patch(f"/api/v1/users/{member.pk}/", {"first_name": "Asha"})
+
+    member.refresh_from_db()
+    assert (answer.status_code, member.first_name) == (409, "Whole")
 
 
 def test_a_clash_names_no_constraint(served, monkeypatch):
