@@ -35,7 +35,7 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             # What somebody else has is theirs until it is proved: by the code, or later by a change of address.
             kept = {field: value for field, value in said.items() if value and not is_held(field, value)}
             user = CustomUser.objects.create_member(password=password, consented_at=now, **kept, **profile)
-            codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, password=user.password, now=now)
+            codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
             return
         known = registrant(address, **profile, now=now)  # somebody was quicker
@@ -138,14 +138,14 @@ def send_code(user: CustomUser | None, *, to: str, password: str, now: datetime)
     """
     last = user and user.codes.filter(purpose=CodePurpose.VERIFY).order_by("-created_at").first()
     waits = last if last and last.used_at is None else None
-    address = user and (getattr(user, field_of(to)) or (waits and waits.address) or user.proved_address)
+    address = user and (getattr(user, field_of(to)) or (waits and waits.address) or user.email)
     if user is None or not address or user.is_verified or not user.is_active:
         codes.count_send(to, CodePurpose.VERIFY, now)
         return
     if not is_unproved_member(user):
         password = ""  # staff prove an address with the password they were given
     elif waits and not password:
-        password, address = waits.password, waits.address
+        password = waits.password
     codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, password=password, now=now)
 
 

@@ -393,6 +393,24 @@ def test_nobody_becomes_staff_by_registering(typed, fields):
     assert not person.has_usable_password()
 
 
+def test_a_colleague_proves_an_address_by_the_password_they_were_given_whoever_registers_it(typed):
+    person = typed(role=Role.RECEPTIONIST)
+    person.set_password(PASSWORD)
+    person.save()
+
+    register(email="asha@example.com", first_name="Asha", password="the-strangers-own")
+
+    assert proves("asha@example.com") == 200
+
+
+def test_a_code_is_sent_again_to_who_gives_their_username():
+    person = UserFactory(email_verified_at=None, phone_verified_at=None, phone_number=None)
+
+    browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
+
+    assert codes.OneTimeCode.objects.get().address == person.email
+
+
 def test_a_password_that_a_stranger_chose_opens_no_admin_when_its_person_is_made_staff():
     register(email="asha@example.com", password="the-strangers-own")
     person = CustomUser.objects.get()
