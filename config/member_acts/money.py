@@ -171,7 +171,9 @@ class ClaimForm(MemberAct):
 
     @property
     def hint(self):
-        return "" if self.is_owed else "Nothing is owed: the money becomes credit when it comes."
+        if self.is_owed:
+            return ""
+        return "Nothing is owed: when the money comes, it becomes credit. Here already? Inbox items have it."
 
     def carry_out(self):
         payment = self.cleaned_data["payment"]

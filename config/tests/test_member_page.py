@@ -455,7 +455,7 @@ def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becom
     granted(month, member)
     paid = granted(month, member).payment
     form = next(each for each in see(client, member)["acts"] if each.name == "claim")
-    assert form.hint == "Nothing is owed: the money becomes credit when it comes."
+    assert form.hint == "Nothing is owed: when the money comes, it becomes credit. Here already? Inbox items have it."
     assert next(iter(form["payment"].field.choices))[1] == f"{paid.reference}: {paid.description}, paid"
 
     tried = client.post(f"{page_of(member)}claim/", {"payment": paid.pk, "code": "paid"}, secure=True).context["tried"]
