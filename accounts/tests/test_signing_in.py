@@ -1,8 +1,10 @@
 """The journey of a session: register, confirm, log in, refresh, log out."""
 
+from datetime import timedelta
+
 import pytest
 
-from accounts.models import CustomUser, LoginSession
+from accounts.models import CustomUser, LoginSession, OneTimeCode
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
 from api.clock import now
@@ -177,5 +179,18 @@ def test_a_code_dies_after_five_wrong_tries():
     for _ in range(5):
         client.post(f"{AUTH}verify/", {"identifier": user.email, "password": PASSWORD, "code": wrong})
     answer = client.post(f"{AUTH}verify/", {"identifier": user.email, "password": PASSWORD, "code": code})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
+
+
+def test_a_code_is_over_after_ten_minutes():
+    user = UserFactory(email_verified_at=None, phone_verified_at=None, phone_number=None)
+    browser().post(f"{AUTH}verify/resend/", {"identifier": user.email})
+    proof = {"identifier": user.email, "password": PASSWORD, "code": code_in_mail()}
+    sent = OneTimeCode.objects.get()
+    assert sent.expires_at - sent.created_at == timedelta(minutes=10)
+
+    OneTimeCode.objects.update(expires_at=now())
+    answer = browser().post(f"{AUTH}verify/", proof)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
