@@ -411,6 +411,17 @@ def test_a_code_is_sent_again_to_who_gives_their_username():
     assert codes.OneTimeCode.objects.get().address == person.email
 
 
+def test_a_password_that_staff_give_with_the_role_is_the_persons_from_now_on():
+    register(email="asha@example.com", password="the-strangers-own")
+    person, by = CustomUser.objects.get(), UserFactory(role=Role.MANAGER)
+
+    given = {"role": Role.RECEPTIONIST, "password": "the-managers-own-words"}
+    people.change_person(person_id=person.pk, by=by, caller=Caller(), now=now(), **given)
+
+    person.refresh_from_db()
+    assert person.check_password("the-managers-own-words")
+
+
 def test_a_password_that_a_stranger_chose_opens_no_admin_when_its_person_is_made_staff():
     register(email="asha@example.com", password="the-strangers-own")
     person = CustomUser.objects.get()

@@ -5,8 +5,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.tests.factories import UserFactory
-from api.tests.clients import signed_in
+from accounts.models import OneTimeCode
+from accounts.services import codes
+from accounts.tests.factories import PASSWORD, UserFactory
+from api.tests.clients import browser, signed_in
 from config.dashboard import takings
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
@@ -17,8 +19,15 @@ from subscriptions.tests.factories import PlanFactory, granted, pending
 
 pytestmark = pytest.mark.django_db
 
-# A club has some tens of plans; and while few periods are frozen, reading all freezes once beats many lookups.
-SMALL = ("subscriptions_plan ", "subscriptions_plangroup ", "subscriptions_closure ", "subscriptions_freeze ")
+# A club has some tens of plans; while few periods are frozen, reading all freezes once beats many lookups; and codes
+# are kept for a day.
+SMALL = (
+    "subscriptions_plan ",
+    "subscriptions_plangroup ",
+    "subscriptions_closure ",
+    "subscriptions_freeze ",
+    "accounts_onetimecode ",
+)
 
 
 def whole_tables_read(captured) -> list[str]:
@@ -71,6 +80,33 @@ def test_a_purchase():
 
     assert (answer.status_code, again.status_code) == (202, 200)
     assert whole_tables_read(captured) == []
+
+
+@pytest.mark.parametrize("field", ["username", "email", "phone_number"])
+def test_a_log_in(field):
+    person = UserFactory()
+
+    with CaptureQueriesContext(connection) as captured:
+        answer = browser().post(
+            "/api/v1/auth/login/", {"identifier": getattr(person, field), "password": PASSWORD, "remember": True}
+        )
+
+    assert answer.status_code == 200
+    assert whole_tables_read(captured) == []
+
+
+@pytest.mark.parametrize("address", [{"email": "asha@example.com"}, {"phone_number": "0711111111"}], ids=str)
+def test_a_registration_and_its_code(address):
+    someone = {"first_name": "Asha", "last_name": "Otieno", "password": PASSWORD, "consent": True}
+
+    with CaptureQueriesContext(connection) as captured:
+        registered = browser().post("/api/v1/auth/register/", {**someone, **address})
+        OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+        proof = {"identifier": next(iter(address.values())), "password": PASSWORD, "code": "123456"}
+        verified = browser().post("/api/v1/auth/verify/", proof)
+
+    assert (registered.status_code, verified.status_code) == (202, 200)
+    assert whole_tables_read([query for query in captured if "code_hash" not in query["sql"]]) == []
 
 
 def test_the_gate():
