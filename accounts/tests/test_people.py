@@ -142,6 +142,15 @@ def test_people_are_filtered_searched_and_ordered():
     }
 
 
+def test_the_links_of_a_page_are_good_behind_any_proxy():
+    UserFactory()
+    client = signed_in(UserFactory(role=Role.MANAGER))
+
+    told = client.get(f"{USERS}?page_size=1").json()["meta"]["pagination"]
+
+    assert (told["next"], told["previous"]) == (f"{USERS}?page=2&page_size=1", None)
+
+
 @pytest.mark.parametrize("query", ["colour=red", "ordering=password", "dob__lt=2000-01-01"])
 def test_an_unknown_parameter_is_refused(query):
     answer = signed_in(UserFactory(role=Role.MANAGER)).get(f"{USERS}?{query}")

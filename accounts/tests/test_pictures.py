@@ -10,6 +10,7 @@ from threading import Barrier
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.test.client import encode_multipart
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -278,6 +279,15 @@ def test_a_form_that_cannot_be_read_is_refused(kind):
     answer = signed_in(UserFactory()).generic("PUT", PICTURE, b"--x\r\n\r\n", content_type=kind)
 
     assert (answer.status_code, answer.json()["status"]) == (400, "error")
+
+
+def test_a_form_in_another_encoding_is_refused(media):
+    form = encode_multipart("x", {"picture": SimpleUploadedFile("me.jpg", image(), "image/jpeg")})
+    kind = "multipart/form-data; boundary=x; charset=latin-1"
+
+    answer = signed_in(UserFactory()).generic("PUT", PICTURE, form, content_type=kind)
+
+    assert (answer.status_code, answer.json()["error"]["code"], kept(media)) == (400, "parse_error", [])
 
 
 def test_an_upload_needs_the_csrf_token():
