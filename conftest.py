@@ -49,7 +49,7 @@ def chromium():
 @pytest.fixture
 def room_for_all(monkeypatch):
     """Let each callback be applied in its own request, however many come at once: here no worker takes up the rest."""
-    monkeypatch.setattr("payments.inbox.ROOM", threading.BoundedSemaphore(100))
+    monkeypatch.setattr("payments.callbacks.inbox.ROOM", threading.BoundedSemaphore(100))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -21,12 +21,12 @@ from accounts.admin_site import LOG_IN_AGAIN, is_fresh
 from accounts.forms import PersonForm
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import people
-from accounts.views.signing_in import caller_of
-from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin
+from accounts.views.login import caller_of
+from api.admin.base import ClubModelAdmin, Exportable, ReadOnlyAdmin
+from api.admin.exports import Column
+from api.admin.roles import sees_phones
 from api.clock import now
-from api.exports import Column
 from api.phones import InvalidPhoneNumber, masked, normalise
-from api.roles import sees_phones
 
 # How much of a phone number people say when they do not say all of it: fewer digits fit too many.
 LAST_DIGITS = re.compile("[0-9]{4,9}")

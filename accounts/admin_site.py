@@ -21,8 +21,8 @@ from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
 from accounts.receivers import AMR, LOGGED_IN_AT
-from accounts.services import enrolment, passwords, staff
-from accounts.views.signing_in import caller_of
+from accounts.services import passwords, staff, two_factor_setup
+from accounts.views.login import caller_of
 from api.authentication import needs_second_factor
 from api.clock import now
 from api.errors import DomainError
@@ -183,13 +183,13 @@ class ClubAdminSite(UnfoldAdminSite):
 
     def _enrol(self, request, page) -> None:
         if "code" not in request.POST:
-            page["secret"] = _as_typed(enrolment.begin(user=request.user, now=now()))
+            page["secret"] = _as_typed(two_factor_setup.begin(user=request.user, now=now()))
             return
         page["form"] = form = CodeForm(request.POST)
         begun = Authenticator.objects.filter(user=request.user, confirmed=False).first()
         page["secret"] = begun and _as_typed(begun)
         if form.is_valid():
-            page["recovery_codes"] = enrolment.confirm(
+            page["recovery_codes"] = two_factor_setup.confirm(
                 user=request.user, session=None, **form.cleaned_data, caller=caller_of(request), now=now()
             )
             request.session.cycle_key()

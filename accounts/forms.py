@@ -21,9 +21,9 @@ from accounts.backends import could_be_an_address
 from accounts.models import CustomUser, Role
 from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
-from accounts.views.signing_in import caller_of
+from accounts.views.login import caller_of
+from api.admin.form_fields import DayField, PhoneField
 from api.emails import plain_email
-from api.form_fields import DayField, PhoneField
 
 
 class AddPersonForm(forms.Form):

@@ -3,14 +3,14 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from accounts.services import codes, housekeeping, notices
+from accounts.services import cleanup, notices, one_time_codes
 from api.clock import now
 
 
 @app.task(name="accounts.send_code", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
 def send_code(code_id: int) -> None:
     """Send one short code by SMS or e-mail."""
-    codes.deliver(code_id=code_id, now=now())
+    one_time_codes.deliver(code_id=code_id, now=now())
 
 
 @app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=8, exponential_wait=3))
@@ -23,11 +23,11 @@ def send_notice(notice_id: int) -> None:
 @app.task(name="accounts.forget_old", queueing_lock="accounts.forget_old")
 def forget_old(timestamp: int) -> None:
     """Delete what access left behind long ago."""
-    housekeeping.forget_old(now=now())
+    cleanup.forget_old(now=now())
 
 
 @app.periodic(cron="15 3 * * *")
 @app.task(name="accounts.forget_unproved", queueing_lock="accounts.forget_unproved")
 def forget_unproved(timestamp: int) -> None:
     """Delete registrations that nobody proved in time."""
-    housekeeping.forget_unproved(now=now())
+    cleanup.forget_unproved(now=now())

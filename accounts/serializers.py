@@ -8,10 +8,10 @@ from rest_framework import serializers
 from accounts.backends import could_be_an_address
 from accounts.models import LoginSession, SecurityEvent
 from accounts.pictures import LARGEST_FILE
-from accounts.services import factors
+from accounts.services import two_factor
 from api import phones
+from api.admin.roles import sees_phones
 from api.emails import plain_email
-from api.roles import sees_phones
 from api.serializers import ModelSerializer
 
 CustomUser = get_user_model()
@@ -149,7 +149,7 @@ class MeSerializer(UserSerializer):
     def get_has_second_factor(self, user) -> bool:
         """Ask the session, which has proved it if the person has one; the admin's own does not tell."""
         session = self.context.get("session") or self.context["request"].auth
-        return session.has_second_factor if session else factors.has_second_factor(user)
+        return session.has_second_factor if session else two_factor.has_second_factor(user)
 
 
 class RegisterSerializer(serializers.Serializer):

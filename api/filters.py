@@ -4,8 +4,8 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import filters
 from rest_framework.settings import api_settings
 
+from api.admin.roles import sees_phones
 from api.errors import Invalid
-from api.roles import sees_phones
 
 # What pagination and content negotiation read, in any list.
 ALWAYS = {"page", "page_size", "cursor", "format"}

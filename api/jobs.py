@@ -2,7 +2,7 @@
 
 from procrastinate.contrib.django import app
 
-from api import exports
+from api.admin import exports
 from api.clock import now
 
 

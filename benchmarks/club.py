@@ -22,11 +22,11 @@ from benchmarks.measure import request, serve, statements_of
 from benchmarks.rows import gate
 from benchmarks.rows.pages import staff_cookie
 from config.management.commands.audit_books import offending_rows
-from payments import services
+from payments.services import cancellation
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Closure, Subscription
 from subscriptions.periods import business_day
-from subscriptions.services import close_club, open_club
+from subscriptions.services.freezes import close_club, open_club
 from subscriptions.tests.factories import PlanFactory
 
 TAPS, PAGES = 1000, 20
@@ -178,7 +178,7 @@ def lists() -> dict[str, Callable[[], dict]]:
 
 def expire_all() -> None:
     """Do what the job does each minute, until nothing is left."""
-    while services.expire_due(now=timezone.now()):
+    while cancellation.expire_due(now=timezone.now()):
         pass
 
 

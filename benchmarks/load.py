@@ -29,10 +29,11 @@ from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
+from config.dev.processes import Supervisor
+from config.dev.product import Places, programs
 from config.management.commands.audit_books import offending_rows
-from config.processes import Supervisor
-from config.product import Places, programs
-from payments import callback_tokens, spool
+from payments.callbacks import spool
+from payments.daraja import callback_tokens
 from payments.invariants import INVARIANTS
 from payments.models import Callback, Payment, PaymentEvent, Receipt, StkPush
 from payments.tests.bodies import stk_body

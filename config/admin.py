@@ -16,11 +16,11 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 from accounts.admin import CustomUserAdmin
 from accounts.forms import AddPersonForm
 from accounts.models import CustomUser
-from api.admin import ReadOnlyAdmin, ReadOnlyInline
+from api.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from api.clock import now
 from api.errors import DomainError
 
-admin.site.index_template = "config/dashboard.html"
+admin.site.index_template = "desk/dashboard.html"
 admin.site.unregister([CustomUser, ProcrastinateJob])
 
 
@@ -29,7 +29,7 @@ class PersonAdmin(CustomUserAdmin):
     """People, each with the way to their member page."""
 
     list_display = [*CustomUserAdmin.list_display, "member_page"]
-    change_form_outer_before_template = "config/member_link.html"
+    change_form_outer_before_template = "desk/member_link.html"
 
     def add_view(self, request, form_url="", extra_context=None):
         """A form of its own: it adds by the service, and leads to the member page."""
@@ -44,7 +44,7 @@ class PersonAdmin(CustomUserAdmin):
             except DomainError as refusal:
                 form.add_error(None, refusal.message)
         page = {**self.admin_site.each_context(request), "title": "Add a person", "form": form}
-        return TemplateResponse(request, "config/add_person.html", page)
+        return TemplateResponse(request, "desk/add_person.html", page)
 
     @admin.display(description="member page")
     def member_page(self, person):

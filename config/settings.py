@@ -243,7 +243,7 @@ AUTH_USER_MODEL = "accounts.CustomUser"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "config" / "templates"],  # before unfold's own, a few of which it replaces
+        "DIRS": [BASE_DIR / "config" / "desk" / "templates"],  # before unfold's own, a few of which it replaces
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -263,7 +263,7 @@ elif PRODUCTION:
     raise ImproperlyConfigured("DATABASE_URL is not set.")
 else:
     # The embedded PostgreSQL; its engine starts the server when the first connection is wanted.
-    DATABASES = {"default": {"ENGINE": "config.devdb", "NAME": "postgres"}}
+    DATABASES = {"default": {"ENGINE": "config.dev.devdb", "NAME": "postgres"}}
 # A database that is away or stuck is noticed while Safaricom still waits for our answer to a callback.
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 2,  # seconds
@@ -500,6 +500,7 @@ TIME_ZONE = "Africa/Nairobi"
 USE_TZ = True
 FORMAT_MODULE_PATH = "config.formats"
 STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "config" / "desk" / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = not PRODUCTION
 # Outside production files are looked up as they are asked for: STATIC_ROOT need not exist.
@@ -555,9 +556,9 @@ UNFOLD = {
     "SITE_HEADER": CLUB_NAME,
     "SITE_SYMBOL": "fitness_center",
     "SITE_URL": None,
-    "SIDEBAR": {"show_search": True, "navigation": "config.sidebar.navigation"},
-    "DASHBOARD_CALLBACK": "config.dashboard.add_figures",
-    "STYLES": [lambda request: static("config/desk.css")],
+    "SIDEBAR": {"show_search": True, "navigation": "config.desk.sidebar.navigation"},
+    "DASHBOARD_CALLBACK": "config.desk.dashboard.add_figures",
+    "STYLES": [lambda request: static("desk/desk.css")],
     "COLORS": {
         "base": {
             "50": "#faf7f2",

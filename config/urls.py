@@ -8,9 +8,9 @@ from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
 from api.views import SchemaView, no_such_address, uploaded_file
-from config import charts, dashboard, day_page, desk_search, member_page, reference_app
-from payments import cash_desk
-from payments.views.papers import confirm_receipt
+from config.desk import cash_desk, charts, dashboard, day_page, member_page, search
+from config.dev import reference_app
+from payments.views.receipt_pdf import confirm_receipt
 
 handler400 = "api.views.bad_request"
 handler403 = "api.views.permission_denied"
@@ -26,7 +26,7 @@ urlpatterns = [
     path("readyz", readyz),
     path("admin/members-today/", admin.site.admin_view(dashboard.show_members), name="members-today"),
     path("admin/charts/", admin.site.admin_view(charts.show_charts), name="charts"),
-    path("admin/find/", admin.site.admin_view(desk_search.find), name="find"),
+    path("admin/find/", admin.site.admin_view(search.find), name="find"),
     path("admin/members/<int:pk>/", admin.site.admin_view(member_page.show_member), name="member-page"),
     path("admin/members/<int:pk>/<slug:name>/", admin.site.admin_view(member_page.act_for_member), name="member-act"),
     path("admin/day/", admin.site.admin_view(day_page.show_day), name="day"),

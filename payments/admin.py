@@ -13,18 +13,19 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from api.admin import Exportable, ReadOnlyAdmin, ReadOnlyInline, kes
+from api.admin.base import Exportable, ReadOnlyAdmin, ReadOnlyInline, kes
+from api.admin.exports import Column
+from api.admin.roles import may
 from api.clock import now
 from api.errors import DomainError
-from api.exports import Column
 from api.phones import masked
-from api.roles import may
-from payments import desk, models, papers, resolutions
+from payments import models
+from payments.desk import desk_receipts, receipt_pdf, review_decisions
+from payments.desk.suggestions import suggest_owners
 from payments.forms import REVIEW_ACTS, TaxNumberForm
 from payments.permissions import sees_code, without_hidden_code
-from payments.services import ReceiptNotFound
-from payments.suggestions import suggest_owners
-from payments.views.papers import as_pdf
+from payments.services.locks import ReceiptNotFound
+from payments.views.receipt_pdf import as_pdf
 
 # What tells a request sent twice; nothing for people to read.
 SENT_TWICE = ["idempotency_key", "body_fingerprint"]
@@ -188,11 +189,11 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         if not self.may(request, "tax"):
             raise PermissionDenied
         try:
-            papers.note_tax_number(
+            receipt_pdf.note_tax_number(
                 receipt_id=pk, number=request.POST.get("number", ""), by_id=request.user.pk, now=now()
             )
             self.message_user(request, "The tax control number is noted.", messages.SUCCESS)
-        except papers.InvalidTaxNumber as refusal:
+        except receipt_pdf.InvalidTaxNumber as refusal:
             self.message_user(request, refusal.message, messages.ERROR)
         except ReceiptNotFound as error:
             raise Http404 from error
@@ -206,7 +207,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
             "has_paper": has_paper,
             "tax_form": TaxNumberForm() if has_paper and self.may(request, "tax") else None,
             "voidable": bool(receipt)
-            and receipt.channel in desk.DESK
+            and receipt.channel in desk_receipts.DESK
             and receipt.reversed_at is None
             and may(request.user, "ask", models.CashSession),
         }
@@ -313,7 +314,7 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
     def acts_for(self, request, item) -> list[dict]:
         """Return what may be done about the item: each act's name and empty form."""
-        names = ["undo"] if resolutions.is_undoable(item) else []
+        names = ["undo"] if review_decisions.is_undoable(item) else []
         if item.reason == models.ReviewReason.UNMATCHED and item.status != models.ReviewStatus.RESOLVED:
             names = ["assign", "sent_back"]  # whose money was dismissed may still come
         if item.status == models.ReviewStatus.OPEN:

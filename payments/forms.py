@@ -7,7 +7,8 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from payments import references, refunds, resolutions
+from payments.desk import refunds, review_decisions
+from payments.matching import references
 from payments.models import Account, Payment
 
 
@@ -57,7 +58,7 @@ class AssignForm(forms.Form):
     owner = OwnerField()
 
     def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
-        resolutions.assign_money(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data["owner"])
+        review_decisions.assign_money(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data["owner"])
 
 
 class SentBackForm(forms.Form):
@@ -83,7 +84,7 @@ class UndoForm(forms.Form):
     title, done = "Undo the assignment", "The money is nobody's again, and the item is open."
 
     def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
-        resolutions.undo_assignment(item_id=item_id, by_id=by_id, now=now)
+        review_decisions.undo_assignment(item_id=item_id, by_id=by_id, now=now)
 
 
 class DismissForm(forms.Form):
@@ -93,7 +94,7 @@ class DismissForm(forms.Form):
     reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
 
     def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
-        resolutions.dismiss_item(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data)
+        review_decisions.dismiss_item(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data)
 
 
 class TaxNumberForm(forms.Form):

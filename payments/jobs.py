@@ -9,8 +9,12 @@ from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
 from api.clock import now
-from payments import code_checks, healing, inbox, pushes, services
+from payments import recovery
+from payments.callbacks import inbox
 from payments.daraja.errors import Busy
+from payments.desk import code_checks
+from payments.pushes import sending
+from payments.services import cancellation, listeners
 
 KEEP_FINISHED = 7 * 24  # hours
 KEEP_FAILED = 90 * 24  # hours
@@ -39,13 +43,13 @@ PATIENT = Patient()
 @app.task(name="payments.send_push", retry=PATIENT)
 def send_push(push_id: int) -> None:
     """Send a prompt."""
-    pushes.send(push_id=push_id, now=now())
+    sending.send(push_id=push_id, now=now())
 
 
 @app.task(name="payments.confirm_push", retry=PATIENT)
 def confirm_push(push_id: int) -> None:
     """Ask whether Safaricom knows of a success that its callback told."""
-    healing.confirm(push_id=push_id, now=now())
+    recovery.confirm(push_id=push_id, now=now())
 
 
 @app.task(name="payments.ask_about_code", retry=PATIENT)
@@ -57,7 +61,7 @@ def ask_about_code(check_id: int) -> None:
 @app.task(name="payments.retry_listeners", retry=PATIENT)
 def retry_listeners(payment_id: int) -> None:
     """Tell the listeners of a payment again; comes back while one of them fails."""
-    if not services.retry_listeners(payment_id=payment_id, now=now()):
+    if not listeners.retry_listeners(payment_id=payment_id, now=now()):
         raise ListenersFailed(f"payment {payment_id}")
 
 
@@ -87,7 +91,7 @@ class ListenersFailed(Exception):
 @app.task(name="payments.rescue_stalled_jobs", queueing_lock="payments.rescue_stalled_jobs", priority=10)
 def rescue_stalled_jobs(timestamp: int) -> None:
     """Free the jobs of dead workers."""
-    healing.rescue_stalled_jobs()
+    recovery.rescue_stalled_jobs()
 
 
 @app.periodic(cron="* * * * * */10")
@@ -102,22 +106,22 @@ def keep_callbacks_moving(timestamp: int) -> None:
 @app.task(name="payments.check_pushes", queueing_lock="payments.check_pushes")
 def check_pushes(timestamp: int) -> None:
     """Ask about the open prompts whose time has come."""
-    healing.check_due(now=now())
+    recovery.check_due(now=now())
 
 
 @app.periodic(cron="* * * * * */15")
 @app.task(name="payments.find_lost_pushes", queueing_lock="payments.find_lost_pushes")
 def find_lost_pushes(timestamp: int) -> None:
     """Find pushes whose job or worker is gone."""
-    healing.find_lost_sends(now=now())
-    healing.find_lost_calls(now=now())
+    recovery.find_lost_sends(now=now())
+    recovery.find_lost_calls(now=now())
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="payments.expire_due", queueing_lock="payments.expire_due")
 def expire_due(timestamp: int) -> None:
     """Show as expired what waited too long."""
-    services.expire_due(now=now())
+    cancellation.expire_due(now=now())
 
 
 @app.periodic(cron="* * * * *")
@@ -132,14 +136,14 @@ def check_claims(timestamp: int) -> None:
 @app.task(name="payments.retry_listeners_due", queueing_lock="payments.retry_listeners_due")
 def retry_listeners_due(timestamp: int) -> None:
     """Retry what listeners failed to hear, should its own job be gone."""
-    healing.retry_listeners_due(now=now())
+    recovery.retry_listeners_due(now=now())
 
 
 @app.periodic(cron="20 3 * * *")
 @app.task(name="payments.purge_bodies", queueing_lock="payments.purge_bodies")
 def purge_bodies(timestamp: int) -> None:
     """Empty old raw bodies."""
-    healing.purge_bodies(now=now())
+    recovery.purge_bodies(now=now())
 
 
 @app.periodic(cron="40 3 * * *")

@@ -3,8 +3,8 @@
 from django.utils.translation import get_language_from_request
 from rest_framework import serializers
 
+from api.admin.roles import sees_phones
 from api.phones import InvalidPhoneNumber, masked, masked_if_phone, normalise
-from api.roles import sees_phones
 from api.serializers import ModelSerializer
 from payments.daraja import result_codes
 from payments.models import (

@@ -2,20 +2,20 @@
 
 from django.urls import path
 
-from payments.views import callbacks, club, desk, money, papers
+from payments.views import callbacks, club, desk, payments, receipt_pdf
 
 app_name = "payments"
 
 urlpatterns = [
     path("club/", club.ClubView.as_view(), name="club"),
-    path("payments/", money.PaymentListView.as_view(), name="payment-list"),
-    path("payments/credit/", money.CreditView.as_view(), name="credit"),
-    path("payments/<str:reference>/", money.PaymentView.as_view(), name="payment"),
-    path("payments/<str:reference>/push/", money.PaymentPushView.as_view(), name="payment-push"),
-    path("payments/<str:reference>/cancel/", money.PaymentCancelView.as_view(), name="payment-cancel"),
+    path("payments/", payments.PaymentListView.as_view(), name="payment-list"),
+    path("payments/credit/", payments.CreditView.as_view(), name="credit"),
+    path("payments/<str:reference>/", payments.PaymentView.as_view(), name="payment"),
+    path("payments/<str:reference>/push/", payments.PaymentPushView.as_view(), name="payment-push"),
+    path("payments/<str:reference>/cancel/", payments.PaymentCancelView.as_view(), name="payment-cancel"),
     path("receipts/", desk.ReceiptListView.as_view(), name="receipt-list"),
-    path("receipts/<int:pk>/", money.ReceiptView.as_view(), name="receipt"),
-    path("receipts/<int:pk>/pdf/", papers.ReceiptPdfView.as_view(), name="receipt-pdf"),
+    path("receipts/<int:pk>/", payments.ReceiptView.as_view(), name="receipt"),
+    path("receipts/<int:pk>/pdf/", receipt_pdf.ReceiptPdfView.as_view(), name="receipt-pdf"),
     path("receipts/<int:pk>/void/", desk.ReceiptVoidView.as_view(), name="receipt-void"),
     path("refunds/", desk.RefundListView.as_view(), name="refund-list"),
     path("cash-sessions/", desk.CashSessionListView.as_view(), name="cash-session-list"),

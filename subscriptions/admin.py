@@ -5,12 +5,12 @@ from datetime import date, timedelta
 from django import forms
 from django.contrib import admin
 
-from api.admin import ClubModelAdmin, Exportable, ReadOnlyAdmin, kes
+from api.admin.base import ClubModelAdmin, Exportable, ReadOnlyAdmin, kes
+from api.admin.exports import Column
 from api.clock import now
-from api.exports import Column
-from subscriptions import services
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
 from subscriptions.periods import business_day, months_after
+from subscriptions.services import catalog
 
 
 @admin.display(description="last day")
@@ -60,10 +60,10 @@ class PlanGroupAdmin(CatalogAdmin):
     list_display = ["name", "opens_gate"]
 
     def create(self, **fields):
-        return services.create_plan_group(**fields)
+        return catalog.create_plan_group(**fields)
 
     def edit(self, pk, **fields):
-        return services.edit_plan_group(group_id=pk, **fields)
+        return catalog.edit_plan_group(group_id=pk, **fields)
 
 
 @admin.register(Plan)
@@ -74,10 +74,10 @@ class PlanAdmin(CatalogAdmin):
     search_fields = ["name", "code"]
 
     def create(self, **fields):
-        return services.create_plan(**fields)
+        return catalog.create_plan(**fields)
 
     def edit(self, pk, **fields):
-        return services.edit_plan(plan_id=pk, **fields)
+        return catalog.edit_plan(plan_id=pk, **fields)
 
 
 class StandingFilter(admin.SimpleListFilter):

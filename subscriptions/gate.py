@@ -10,7 +10,7 @@ from django.db.models.functions import Cast, Greatest
 
 from api.errors import NotFound
 from api.statements import WrittenOnce
-from payments.allocation import PAYABLE
+from payments.services.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.periods import NAIROBI, business_day
 from subscriptions.querysets import WAITS

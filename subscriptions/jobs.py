@@ -4,10 +4,10 @@ from procrastinate.contrib.django import app
 
 from api.clock import now
 from payments.jobs import PATIENT
-from subscriptions import services
+from subscriptions.services import grants
 
 
 @app.task(name="subscriptions.end_upgrade", retry=PATIENT)
 def end_upgrade(subscription_id: int) -> None:
     """End an upgrade that lives off a period of which money went back."""
-    services.end_upgrade(subscription_id=subscription_id, now=now())
+    grants.end_upgrade(subscription_id=subscription_id, now=now())

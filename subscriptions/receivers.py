@@ -3,19 +3,19 @@
 from django.dispatch import receiver
 
 from payments.signals import payment_cancelled, payment_paid, payment_unpaid
-from subscriptions import services
+from subscriptions.services import grants
 
 
 @receiver(payment_paid, dispatch_uid="subscriptions.grant_paid_subscription")
 def grant_paid_subscription(sender, *, payment_id, now, **kwargs):
-    services.grant_for_payment(payment_id=payment_id, now=now)
+    grants.grant_for_payment(payment_id=payment_id, now=now)
 
 
 @receiver(payment_unpaid, dispatch_uid="subscriptions.revoke_unpaid_subscription")
 def revoke_unpaid_subscription(sender, *, payment_id, now, **kwargs):
-    services.revoke_for_payment(payment_id=payment_id, now=now)
+    grants.revoke_for_payment(payment_id=payment_id, now=now)
 
 
 @receiver(payment_cancelled, dispatch_uid="subscriptions.cancel_withdrawn_subscription")
 def cancel_withdrawn_subscription(sender, *, payment_id, now, **kwargs):
-    services.cancel_for_payment(payment_id=payment_id, now=now)
+    grants.cancel_for_payment(payment_id=payment_id, now=now)

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from api import clock
 from api.idempotency import idempotency
 from api.permissions import IsManager, IsStaff
-from subscriptions import gate, serializers, services
+from subscriptions import gate, serializers
 from subscriptions.filters import SubscriptionFilter
 from subscriptions.models import Closure, Freeze, FreezeKind, Plan, PlanGroup, Subscription
 from subscriptions.periods import business_day
@@ -20,15 +20,16 @@ from subscriptions.permissions import (
     OwnOrReceptionist,
     may_give_days,
 )
+from subscriptions.services import caller_purchases, catalog, free_periods, freezes, plan_changes, purchases
 
 
 def shown(subscriptions):
     """Return the subscriptions with everything an answer shows, in a constant number of queries."""
-    freezes = Prefetch("freezes", queryset=Freeze.objects.order_by("starts_on", "pk"))
+    ordered_freezes = Prefetch("freezes", queryset=Freeze.objects.order_by("starts_on", "pk"))
     return (
         subscriptions.with_status(business_day(clock.now()))
         .select_related("member", "plan__group", "payment", "next_plan")
-        .prefetch_related(freezes)
+        .prefetch_related(ordered_freezes)
     )
 
 
@@ -51,7 +52,7 @@ class PlanGroupListView(generics.ListCreateAPIView):
     ordering_fields = ["name"]
 
     def perform_create(self, serializer):
-        serializer.instance = services.create_plan_group(**serializer.validated_data)
+        serializer.instance = catalog.create_plan_group(**serializer.validated_data)
 
 
 @extend_schema_view(
@@ -73,7 +74,7 @@ class PlanListView(generics.ListCreateAPIView):
         return serializers.PlanWriteSerializer if self.request.method == "POST" else serializers.PlanSerializer
 
     def perform_create(self, serializer):
-        serializer.instance = services.create_plan(**serializer.validated_data)
+        serializer.instance = catalog.create_plan(**serializer.validated_data)
 
     def get_success_headers(self, data):
         return {"Location": reverse("subscriptions:plan-detail", args=[data["id"]])}
@@ -96,7 +97,7 @@ class PlanDetailView(generics.RetrieveUpdateAPIView):
         return serializers.PlanWriteSerializer if self.request.method == "PATCH" else serializers.PlanSerializer
 
     def perform_update(self, serializer):
-        serializer.instance = services.edit_plan(plan_id=serializer.instance.pk, **serializer.validated_data)
+        serializer.instance = catalog.edit_plan(plan_id=serializer.instance.pk, **serializer.validated_data)
 
 
 # --- Subscriptions --------------------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
     @extend_schema(responses={200: BOUGHT_FOR_SOME, 202: BOUGHT_FOR_SOME})
     def post(self, request):
         asked = said(self)
-        purchase = services.subscribe_as(caller=request.user, now=clock.now(), **idempotency(request), **asked)
+        purchase = caller_purchases.subscribe_as(caller=request.user, now=clock.now(), **idempotency(request), **asked)
         return self.answer_purchase(purchase, many="members" in asked)
 
 
@@ -178,7 +179,7 @@ class CancelView(SubscriptionActionView):
     request_serializer = None
 
     def post(self, request, pk):
-        services.cancel(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
+        purchases.cancel(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
         return self.answer()
 
 
@@ -188,7 +189,7 @@ class UndoView(SubscriptionActionView):
     request_serializer = None
 
     def post(self, request, pk):
-        services.undo_changes(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
+        plan_changes.undo_changes(subscription_id=self.get_object().pk, by_id=request.user.pk, now=clock.now())
         return self.answer()
 
 
@@ -199,7 +200,7 @@ class FreezeView(SubscriptionActionView):
 
     def post(self, request, pk):
         subscription, asked, now = self.get_object(), said(self), clock.now()
-        services.freeze(
+        freezes.freeze(
             subscription_id=subscription.pk,
             kind=FreezeKind.STAFF if may_give_days(request.user, subscription) else FreezeKind.MEMBER,
             by_id=request.user.pk,
@@ -215,7 +216,7 @@ class UnfreezeView(SubscriptionActionView):
     request_serializer = None
 
     def post(self, request, pk):
-        services.unfreeze(subscription_id=self.get_object().pk, now=clock.now())
+        freezes.unfreeze(subscription_id=self.get_object().pk, now=clock.now())
         return self.answer()
 
 
@@ -225,7 +226,7 @@ class ChangeView(SubscriptionActionView):
     request_serializer = serializers.PlanChoiceSerializer
 
     def post(self, request, pk):
-        services.change_at_end(subscription_id=self.get_object().pk, plan_code=said(self)["plan"], now=clock.now())
+        plan_changes.change_at_end(subscription_id=self.get_object().pk, plan_code=said(self)["plan"], now=clock.now())
         return self.answer()
 
 
@@ -236,7 +237,7 @@ class UpgradeView(PurchaseMixin, SubscriptionActionView):
 
     @extend_schema(responses=BOUGHT)
     def post(self, request, pk):
-        purchase = services.upgrade_as(
+        purchase = caller_purchases.upgrade_as(
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
@@ -253,7 +254,7 @@ class RenewView(PurchaseMixin, SubscriptionActionView):
 
     @extend_schema(responses=BOUGHT)
     def post(self, request, pk):
-        purchase = services.renew_as(
+        purchase = caller_purchases.renew_as(
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
@@ -274,7 +275,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
     @extend_schema(responses={201: serializers.SubscriptionSerializer})
     def post(self, request):
         asked = said(self)
-        given = services.give(
+        given = free_periods.give(
             member_id=asked["member"],
             plan_code=asked["plan"],
             reason=asked["reason"],
@@ -282,7 +283,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
             now=clock.now(),
             **idempotency(request),
         )
-        response = self.answer_purchase(services.Purchase((given,), is_new=True))
+        response = self.answer_purchase(purchases.Purchase((given,), is_new=True))
         response.status_code = 201
         return response
 
@@ -299,7 +300,7 @@ class ClosureListView(generics.ListCreateAPIView):
     ordering_fields = ["starts_on"]
 
     def perform_create(self, serializer):
-        serializer.instance = services.close_club(
+        serializer.instance = freezes.close_club(
             by_id=self.request.user.pk, now=clock.now(), **serializer.validated_data
         )
 
@@ -312,7 +313,7 @@ class ClosureDetailView(generics.DestroyAPIView):
     queryset = Closure.objects.all()
 
     def perform_destroy(self, instance):
-        services.open_club(closure_id=instance.pk)
+        freezes.open_club(closure_id=instance.pk)
 
 
 class CheckInView(generics.GenericAPIView):

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from accounts.models import CustomUser, Role
-from accounts.services import audit, enrolment, people
+from accounts.services import audit, people, two_factor_setup
 from accounts.services.audit import Caller
 
 
@@ -33,7 +33,7 @@ def secure(
     audit.record("phone_lost", user=person, actor=by, caller=caller, now=now, reason=reason)
     ended = people.end_sessions(person_id=person_id, by=by, caller=caller, now=now)
     if remove_second_factor:
-        enrolment.remove(user=person, session=None, caller=caller, now=now, actor=by)
+        two_factor_setup.remove(user=person, session=None, caller=caller, now=now, actor=by)
     if phone_number:
         people.change_person(person_id=person_id, by=by, caller=caller, now=now, phone_number=phone_number)
     return ended

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from accounts.backends import find
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
-from accounts.services import audit, codes, factors, notices, sessions
+from accounts.services import audit, login_sessions, notices, one_time_codes, two_factor
 from accounts.services.audit import Caller
 from api.errors import Unauthenticated
 
@@ -20,14 +20,14 @@ def request_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
 
     :raises TooMany: too many codes to one address, or asked for from one place
     """
-    codes.count_asked(caller.ip, now)
+    one_time_codes.count_asked(caller.ip, now)
     user = find(identifier)
     address = user and user.proved_address
     if not address or not user.is_active:
-        codes.count_send(identifier, CodePurpose.RESET, now)
+        one_time_codes.count_send(identifier, CodePurpose.RESET, now)
         return
     with transaction.atomic():
-        codes.request(user=user, purpose=CodePurpose.RESET, address=address, now=now)
+        one_time_codes.request(user=user, purpose=CodePurpose.RESET, address=address, now=now)
         audit.record("password_reset_requested", user=user, caller=caller, now=now)
 
 
@@ -37,12 +37,12 @@ def confirm_reset(*, identifier: str, code: str, password: str, caller: Caller, 
     :raises InvalidOrExpiredKey: whatever is wrong with the code
     :raises TooMany: too many tries from one place
     """
-    codes.count_try(caller.ip, now)
-    user = codes.redeem(user=find(identifier), purpose=CodePurpose.RESET, code=code, now=now).user
+    one_time_codes.count_try(caller.ip, now)
+    user = one_time_codes.redeem(user=find(identifier), purpose=CodePurpose.RESET, code=code, now=now).user
     put(user=user, password=password, event="password_reset", caller=caller, now=now)
 
 
-def change(*, session: LoginSession, current: str, new: str, caller: Caller, now: datetime) -> sessions.Tokens:
+def change(*, session: LoginSession, current: str, new: str, caller: Caller, now: datetime) -> login_sessions.Tokens:
     """Change the password; every other session ends, and this one is exchanged for a new one.
 
     :raises ReauthRequired: the current password is not right
@@ -53,7 +53,9 @@ def change(*, session: LoginSession, current: str, new: str, caller: Caller, now
     check_current(user=user, password=current, caller=caller, now=now)
     with transaction.atomic():
         set_new(user=user, password=new, session=session, caller=caller, now=now)
-        return sessions.open_session(user=user, amr=session.amr, remember=session.remember, caller=caller, now=now)
+        return login_sessions.open_session(
+            user=user, amr=session.amr, remember=session.remember, caller=caller, now=now
+        )
 
 
 def replace(*, user: CustomUser, current: str, new: str, caller: Caller, now: datetime) -> None:
@@ -72,11 +74,11 @@ def check_current(*, user: CustomUser, password: str, caller: Caller, now: datet
     :raises ReauthRequired: it is not right
     :raises TooManyAttempts: tries here and at log-in count together
     """
-    sessions.limit_tries(user.username, user, caller, now)
+    login_sessions.limit_tries(user.username, user, caller, now)
     if not user.check_password(password):
         audit.record("password_changed", user=user, caller=caller, now=now, outcome="refused")
         raise ReauthRequired
-    sessions.forget_tries(user.username, caller)
+    login_sessions.forget_tries(user.username, caller)
 
 
 @transaction.atomic
@@ -87,10 +89,10 @@ def set_new(*, user: CustomUser, password: str, session: LoginSession | None, ca
     :raises SessionRevoked: the session has ended since the request began
     """
     # Hashing takes a while: a password that was changed meanwhile changes nothing any more.
-    if factors.lock(user.pk).password != user.password:
+    if two_factor.lock(user.pk).password != user.password:
         raise ReauthRequired
     if session:
-        sessions.hold(session)
+        login_sessions.hold(session)
     put(user=user, password=password, event="password_changed", caller=caller, now=now)
 
 
@@ -99,7 +101,7 @@ def put(*, user: CustomUser, password: str, event: str, caller: Caller, now: dat
     """Put a password in place of the one before; every session and open code of the person ends, and they are told."""
     user.set_password(password)
     user.save(update_fields=["password"])
-    codes.end_open(user=user, now=now)
-    sessions.revoke_all(user=user, reason=event, caller=caller, now=now)
+    one_time_codes.end_open(user=user, now=now)
+    login_sessions.revoke_all(user=user, reason=event, caller=caller, now=now)
     audit.record(event, user=user, caller=caller, now=now)
     notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now)

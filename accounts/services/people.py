@@ -6,9 +6,9 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from accounts.models import CustomUser, NoticeKind, Role
-from accounts.services import audit, codes, notices, sessions
+from accounts.services import audit, login_sessions, notices, one_time_codes
 from accounts.services.audit import Caller
-from accounts.services.registering import is_unproved_registration
+from accounts.services.registration import is_unproved_registration
 from api.errors import Conflict, Forbidden, NotFound
 from api.permissions import ROLES
 
@@ -120,7 +120,7 @@ def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetim
     if person is None:
         raise NotFound
     require_role_within(by, person.role)
-    return sessions.revoke_all(user=person, actor=by, reason="by_staff", caller=caller, now=now)
+    return login_sessions.revoke_all(user=person, actor=by, reason="by_staff", caller=caller, now=now)
 
 
 def forget_lost_proofs(person: CustomUser, *, old: CustomUser) -> None:
@@ -142,8 +142,8 @@ def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, call
     if not changed:
         return
     audit.record("person_changed", user=person, actor=by, caller=caller, now=now, changed=changed)
-    codes.end_open(user=person, now=now)
-    sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now)
+    one_time_codes.end_open(user=person, now=now)
+    login_sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now)
     for name in changed:
         told_at = (old.proved(name) if name in old.PROOFS else None) or old.proved_address
         if name in NOTICES and told_at:

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef
 
 from accounts.models import Authenticator, CustomUser, SecurityEvent
 from accounts.receivers import AMR, LOGGED_IN_AT
-from accounts.services import audit, factors, sessions
+from accounts.services import audit, login_sessions, two_factor
 from accounts.services.audit import Caller
 from api.authentication import needs_second_factor
 from api.errors import Unauthenticated
@@ -31,12 +31,12 @@ def log_in(*, identifier: str, password: str, code: str, caller: Caller, now: da
     :raises MfaInvalid: the code is wrong, or was used before
     :raises TooMany: too many tries, of either
     """
-    user = sessions.check_password(identifier=identifier, password=password, caller=caller, now=now)
+    user = login_sessions.check_password(identifier=identifier, password=password, caller=caller, now=now)
     if not user.is_staff:
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_staff")
-        raise sessions.InvalidCredentials
+        raise login_sessions.InvalidCredentials
     user.amr = ["pwd"]
-    if factors.has_second_factor(user):
+    if two_factor.has_second_factor(user):
         check_code(user=user, code=code, caller=caller, now=now)
         user.amr = ["pwd", "otp"]
     audit.record("login", user=user, caller=caller, now=now, to="admin")
@@ -52,12 +52,12 @@ def check_code(*, user: CustomUser, code: str, caller: Caller, now: datetime) ->
     """
     if not code:
         raise CodeNeeded
-    method = factors.TOTP if len(code) == 6 else factors.RECOVERY
+    method = two_factor.TOTP if len(code) == 6 else two_factor.RECOVERY
     with transaction.atomic():
-        factors.lock(user.pk)
-        is_right = factors.accept(user=user, method=method, code=code, caller=caller, now=now)
+        two_factor.lock(user.pk)
+        is_right = two_factor.accept(user=user, method=method, code=code, caller=caller, now=now)
     if not is_right:
-        raise factors.MfaInvalid
+        raise two_factor.MfaInvalid
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from django.core import mail
 from django.db import connection
 
 from accounts.models import CodePurpose, CustomUser, LoginSession, Notice, OneTimeCode, SecurityEvent
-from accounts.services import addresses, codes
+from accounts.services import contact_details, one_time_codes
 from accounts.services.audit import Caller
 from accounts.services.people import AlreadyTaken
 from accounts.tests.factories import UserFactory
@@ -152,12 +152,14 @@ def test_a_session_that_ended_since_the_request_began_confirms_no_change():
     user = UserFactory()
     client = signed_in(user)
     client.post(EMAIL, {"email": "new@example.com"})
-    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+    OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
     session = LoginSession.objects.select_related("user").get()
     client.post(f"{AUTH}logout/")
 
     with pytest.raises(SessionRevoked):
-        addresses.confirm_change(session=session, purpose=CodePurpose.EMAIL, code="123456", caller=Caller(), now=now())
+        contact_details.confirm_change(
+            session=session, purpose=CodePurpose.EMAIL, code="123456", caller=Caller(), now=now()
+        )
 
     user.refresh_from_db()
     assert user.email != "new@example.com"
@@ -237,9 +239,11 @@ def test_the_audit_keeps_what_was_asked_and_done_without_the_address():
 def test_one_person_may_ask_only_so_often():
     client = signed_in(UserFactory())
 
-    answers = [client.post(EMAIL, {"email": f"new{n}@example.com"}) for n in range(addresses.CHANGES_PER_PERSON + 1)]
+    answers = [
+        client.post(EMAIL, {"email": f"new{n}@example.com"}) for n in range(contact_details.CHANGES_PER_PERSON + 1)
+    ]
 
-    assert [answer.status_code for answer in answers] == [202] * addresses.CHANGES_PER_PERSON + [429]
+    assert [answer.status_code for answer in answers] == [202] * contact_details.CHANGES_PER_PERSON + [429]
 
 
 @pytest.mark.parametrize(
@@ -270,14 +274,14 @@ def test_two_people_who_prove_one_address_at_once_get_it_once():
     people = [UserFactory(), UserFactory()]
     sessions = [signed_in(person) and LoginSession.objects.select_related("user").get(user=person) for person in people]
     for person in people:
-        addresses.request_change(
+        contact_details.request_change(
             user=person, purpose=CodePurpose.EMAIL, address="new@example.com", caller=Caller(), now=now()
         )
-    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+    OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
 
     def confirm(session):
         try:
-            addresses.confirm_change(
+            contact_details.confirm_change(
                 session=session, purpose=CodePurpose.EMAIL, code="123456", caller=Caller(), now=now()
             )
             return "changed"

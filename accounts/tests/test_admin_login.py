@@ -6,7 +6,7 @@ import pytest
 
 from accounts.models import Authenticator, CustomUser, Role, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
-from accounts.services import factors, sessions
+from accounts.services import login_sessions, two_factor
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH, authenticator_of, code_of, wrong_code
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -114,7 +114,7 @@ def test_password_and_code_let_in_and_the_code_is_used_up(client, owner):
 
 def test_a_recovery_code_lets_in_once(client, owner):
     authenticator_of(owner)
-    code, *_ = factors.replace_recovery_codes(owner)
+    code, *_ = two_factor.replace_recovery_codes(owner)
 
     assert log_in(client, owner, code=code).status_code == 302
     client.logout()
@@ -196,7 +196,7 @@ def test_ending_somebodys_sessions_ends_the_admins_too(client, owner):
     log_in(client, owner)
     assert (get(client, INDEX).status_code, get(client, f"{AUTH}me/").status_code) == (200, 200)
 
-    sessions.revoke_all(user=owner, reason="by_staff", caller=Caller(ip="127.0.0.1"), now=now())
+    login_sessions.revoke_all(user=owner, reason="by_staff", caller=Caller(ip="127.0.0.1"), now=now())
 
     assert (get(client, INDEX).status_code, get(client, f"{AUTH}me/").status_code) == (302, 401)
     assert get(client, SECOND_FACTOR).status_code == 302

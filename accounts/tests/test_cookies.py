@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import LoginSession
-from accounts.services.sessions import tokens_for
+from accounts.services.login_sessions import tokens_for
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now

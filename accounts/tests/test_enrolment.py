@@ -10,7 +10,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import seals
 from accounts.models import Authenticator, LoginSession, Notice, SecurityEvent
-from accounts.services import enrolment, factors
+from accounts.services import two_factor, two_factor_setup
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of, wrong_code
 from accounts.tests.factories import UserFactory
@@ -114,13 +114,15 @@ def test_one_sees_of_oneself_whether_a_second_factor_is_on():
 def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(act):
     user = UserFactory()
     client = signed_in(user)
-    device = enrolled(client)[0] if act == "remove" else enrolment.begin(user=user, now=now())
+    device = enrolled(client)[0] if act == "remove" else two_factor_setup.begin(user=user, now=now())
     session = LoginSession.objects.get()
     client.post(f"{AUTH}logout/")
     about = {"user": user, "session": session, "caller": Caller(), "now": now()}
 
     with pytest.raises(SessionRevoked):
-        enrolment.confirm(**about, code=code_of(device)) if act == "confirm" else enrolment.remove(**about)
+        two_factor_setup.confirm(**about, code=code_of(device)) if act == "confirm" else two_factor_setup.remove(
+            **about
+        )
 
     assert Authenticator.objects.get().confirmed == (act == "remove")
 
@@ -132,7 +134,7 @@ def test_a_session_that_ended_since_the_request_began_is_told_no_recovery_codes(
     client.post(f"{AUTH}logout/")
 
     with pytest.raises(SessionRevoked):
-        enrolment.renew_recovery_codes(user=session.user, session=session, caller=Caller(), now=now())
+        two_factor_setup.renew_recovery_codes(user=session.user, session=session, caller=Caller(), now=now())
 
     assert StaticToken.objects.count() == len(codes)
 
@@ -274,9 +276,9 @@ def test_staff_remove_it_for_who_lost_the_phone():
     client = signed_in(user)
     enrolled(client)
 
-    enrolment.remove(user=user, session=None, actor=staff, caller=Caller(), now=now())
+    two_factor_setup.remove(user=user, session=None, actor=staff, caller=Caller(), now=now())
 
     event = SecurityEvent.objects.get(event="mfa_removed")
     assert (event.user, event.actor) == (user, staff)
-    assert not factors.has_second_factor(user)
+    assert not two_factor.has_second_factor(user)
     assert error_of(client.get(f"{AUTH}me/")) == (401, "session_revoked")

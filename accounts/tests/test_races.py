@@ -19,7 +19,15 @@ from accounts.models import (
     PendingLogin,
     SecurityEvent,
 )
-from accounts.services import addresses, codes, enrolment, factors, passwords, registering, sessions
+from accounts.services import (
+    contact_details,
+    login_sessions,
+    one_time_codes,
+    passwords,
+    registration,
+    two_factor,
+    two_factor_setup,
+)
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -58,13 +66,13 @@ def at_once(*calls):
 
 
 def logged_in():
-    return sessions.open_session(user=UserFactory(), amr=["pwd"], remember=True, caller=Caller(), now=now())
+    return login_sessions.open_session(user=UserFactory(), amr=["pwd"], remember=True, caller=Caller(), now=now())
 
 
 def test_twenty_tabs_that_refresh_at_once_rotate_once_and_all_stay_in():
     token = logged_in().refresh
 
-    answers = at_once(*[lambda: sessions.refresh(token=token, caller=Caller(), now=now())] * 20)
+    answers = at_once(*[lambda: login_sessions.refresh(token=token, caller=Caller(), now=now())] * 20)
 
     assert sorted(answer.rotated for answer in answers) == [False] * 19 + [True]
     assert LoginSession.objects.get().generation == 1
@@ -100,9 +108,9 @@ def test_twenty_replays_at_once_after_the_grace_end_the_session_once(atomic_requ
 
     answers = at_once(*[lambda tab=tab: tab.post(REFRESH) for tab in thieves])
 
-    codes = {answer.json()["error"]["code"] for answer in answers}
-    assert codes <= {"refresh_reused", "session_revoked", "csrf_failed"}
-    assert "refresh_reused" in codes
+    errors = {answer.json()["error"]["code"] for answer in answers}
+    assert errors <= {"refresh_reused", "session_revoked", "csrf_failed"}
+    assert "refresh_reused" in errors
     assert SecurityEvent.objects.filter(event="refresh_reused").count() == 1
     assert LoginSession.objects.get().revoke_reason == "refresh_reused"
     assert client.get(ME).status_code == 401
@@ -124,7 +132,7 @@ def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(m
     user = UserFactory()
     if has_app:
         authenticator_of(user)
-    session = sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+    session = login_sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
     changing = []
 
     def meanwhile(person):
@@ -134,8 +142,8 @@ def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(m
         changing[0].join(timeout=0.5)
         return has_app
 
-    monkeypatch.setattr(factors, "has_second_factor", meanwhile)
-    sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
+    monkeypatch.setattr(two_factor, "has_second_factor", meanwhile)
+    login_sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
     changing[0].join()
 
     assert LoginSession.objects.filter(revoked_at=None).count() == 1  # that of who changed it
@@ -147,8 +155,8 @@ def test_who_is_deactivated_or_changed_while_the_password_is_checked_gets_no_ses
     user = UserFactory()
     others = while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(**change))
 
-    with pytest.raises(sessions.InvalidCredentials):
-        sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
+    with pytest.raises(login_sessions.InvalidCredentials):
+        login_sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
 
     others[0].join()
     assert not LoginSession.objects.exists()
@@ -158,13 +166,13 @@ def test_a_session_that_confirms_a_change_is_not_ended_before_the_change_is_made
     session = logged_in().session
     ended = threading.Thread(
         target=lambda: (
-            sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now()),
+            login_sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now()),
             connection.close(),
         )
     )
 
     with transaction.atomic():
-        sessions.hold(session)
+        login_sessions.hold(session)
         ended.start()
         ended.join(timeout=0.3)
         assert ended.is_alive()
@@ -182,44 +190,46 @@ def test_a_logout_during_a_refresh_wins():
     tokens = logged_in()
 
     refreshed, _ = at_once(
-        lambda: sessions.refresh(token=tokens.refresh, caller=Caller(), now=now()),
-        lambda: sessions.log_out(refresh_token=tokens.refresh, session=None, caller=Caller(), now=now()),
+        lambda: login_sessions.refresh(token=tokens.refresh, caller=Caller(), now=now()),
+        lambda: login_sessions.log_out(refresh_token=tokens.refresh, session=None, caller=Caller(), now=now()),
     )
 
     latest = tokens.refresh if isinstance(refreshed, Exception) else refreshed.refresh
     with pytest.raises(SessionRevoked):
-        sessions.refresh(token=latest, caller=Caller(), now=now())
+        login_sessions.refresh(token=latest, caller=Caller(), now=now())
 
 
 def test_a_session_that_ended_since_it_was_read_is_not_rotated():
     session = logged_in().session
-    sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now())
+    login_sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now())
 
-    assert not sessions.rotate(session, now=now())
+    assert not login_sessions.rotate(session, now=now())
     assert LoginSession.objects.get().generation == 0
 
 
 def test_a_refresh_that_a_logout_has_overtaken_is_refused(monkeypatch):
-    tokens, rotate = logged_in(), sessions.rotate
+    tokens, rotate = logged_in(), login_sessions.rotate
 
     def overtaken(session, *, now):
-        sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now)
+        login_sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now)
         return rotate(session, now=now)
 
-    monkeypatch.setattr(sessions, "rotate", overtaken)
+    monkeypatch.setattr(login_sessions, "rotate", overtaken)
 
     with pytest.raises(SessionRevoked):
-        sessions.refresh(token=tokens.refresh, caller=Caller(), now=now())
+        login_sessions.refresh(token=tokens.refresh, caller=Caller(), now=now())
 
 
 def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
-    user, hashed = UserFactory(), codes.hash_of("123456")
-    codes.request(user=user, purpose=CodePurpose.RESET, address=user.phone_number, now=now())
+    user, hashed = UserFactory(), one_time_codes.hash_of("123456")
+    one_time_codes.request(user=user, purpose=CodePurpose.RESET, address=user.phone_number, now=now())
     OneTimeCode.objects.update(code_hash=hashed)
     # Long enough for both to have read the code before either has used it up.
-    monkeypatch.setattr(codes, "hash_of", lambda code: time.sleep(0.3) or hashed)
+    monkeypatch.setattr(one_time_codes, "hash_of", lambda code: time.sleep(0.3) or hashed)
 
-    answers = at_once(*[lambda: codes.redeem(user=user, purpose=CodePurpose.RESET, code="123456", now=now())] * 2)
+    answers = at_once(
+        *[lambda: one_time_codes.redeem(user=user, purpose=CodePurpose.RESET, code="123456", now=now())] * 2
+    )
 
     assert sorted(type(answer).__name__ for answer in answers) == ["InvalidOrExpiredKey", "OneTimeCode"]
 
@@ -227,15 +237,15 @@ def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
 def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at_once():
     user = UserFactory()
     authenticator_of(user)
-    codes = factors.replace_recovery_codes(user)
-    token = factors.challenge(user=user, remember=True, now=now()).token
+    recovery_codes = two_factor.replace_recovery_codes(user)
+    token = two_factor.challenge(user=user, remember=True, now=now()).token
 
     answers = at_once(
         *[
-            lambda code=code: sessions.finish_log_in(
-                token=token, method=factors.RECOVERY, code=code, caller=Caller(), now=now()
+            lambda code=code: login_sessions.finish_log_in(
+                token=token, method=two_factor.RECOVERY, code=code, caller=Caller(), now=now()
             )
-            for code in codes
+            for code in recovery_codes
         ]
     )
 
@@ -246,13 +256,13 @@ def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at
 def test_one_code_finishes_one_of_two_log_ins_at_once():
     user = UserFactory()
     device = authenticator_of(user)
-    tokens = [factors.challenge(user=user, remember=True, now=now()).token for _ in range(4)]
+    tokens = [two_factor.challenge(user=user, remember=True, now=now()).token for _ in range(4)]
     code = code_of(device)
 
     at_once(
         *[
-            lambda token=token: sessions.finish_log_in(
-                token=token, method=factors.TOTP, code=code, caller=Caller(), now=now()
+            lambda token=token: login_sessions.finish_log_in(
+                token=token, method=two_factor.TOTP, code=code, caller=Caller(), now=now()
             )
             for token in tokens
         ]
@@ -264,7 +274,7 @@ def test_one_code_finishes_one_of_two_log_ins_at_once():
 def test_beginning_twice_at_once_leaves_one_app():
     user = UserFactory()
 
-    at_once(*[lambda: enrolment.begin(user=user, now=now())] * 4)
+    at_once(*[lambda: two_factor_setup.begin(user=user, now=now())] * 4)
 
     assert Authenticator.objects.count() == 1
 
@@ -288,7 +298,7 @@ def while_hashing(monkeypatch, method, meanwhile, of=CustomUser):
 
 def test_a_thief_who_changes_the_password_while_its_owner_resets_it_changes_nothing(monkeypatch):
     owner = UserFactory(phone_number=None)
-    session = sessions.open_session(user=owner, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+    session = login_sessions.open_session(user=owner, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
     code = reset_code_of(owner)
     others = while_hashing(
         monkeypatch,
@@ -314,19 +324,19 @@ def reset_code_of(person):
 
 
 def delivered():
-    codes.deliver(code_id=OneTimeCode.objects.latest("id").pk, now=now())
+    one_time_codes.deliver(code_id=OneTimeCode.objects.latest("id").pk, now=now())
     return mail.outbox[-1].body.split()[0]
 
 
 def register(password):
     address = {"email": "asha@example.com", "phone_number": None}
-    registering.register(
+    registration.register(
         **address, password=password, caller=Caller(), now=now(), first_name="Amina", last_name="Bakari"
     )
 
 
 def verify(code):
-    registering.verify(identifier="asha@example.com", password=PASSWORD, code=code, caller=Caller(), now=now())
+    registration.verify(identifier="asha@example.com", password=PASSWORD, code=code, caller=Caller(), now=now())
 
 
 @pytest.mark.parametrize("change", [{"password": "another"}, {"email": "right@example.com"}, {"role": "Receptionist"}])
@@ -335,9 +345,9 @@ def test_who_was_changed_by_staff_while_the_password_was_checked_proves_no_addre
     register(PASSWORD)  # once more: the password waits for the code
     code = delivered()
     others = CustomUser.objects.filter(email="asha@example.com")
-    while_hashing(monkeypatch, "check_password", lambda: others.update(**change), of=registering)
+    while_hashing(monkeypatch, "check_password", lambda: others.update(**change), of=registration)
 
-    with pytest.raises(codes.InvalidOrExpiredKey):
+    with pytest.raises(one_time_codes.InvalidOrExpiredKey):
         verify(code)
 
     assert not CustomUser.objects.get().is_verified
@@ -345,13 +355,13 @@ def test_who_was_changed_by_staff_while_the_password_was_checked_proves_no_addre
 
 @pytest.mark.parametrize("act", ["password", "address"])
 def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monkeypatch, act):
-    user, held, hold = UserFactory(), threading.Event(), sessions.hold
+    user, held, hold = UserFactory(), threading.Event(), login_sessions.hold
     opened = [
-        sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+        login_sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
         for _ in range(3)
     ]
-    codes.request(user=user, purpose=CodePurpose.PHONE, address="254799999999", now=now())
-    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+    one_time_codes.request(user=user, purpose=CodePurpose.PHONE, address="254799999999", now=now())
+    OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
 
     def hold_long(session):
         hold(session)
@@ -363,15 +373,15 @@ def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monke
             return passwords.change(
                 session=opened[2], current=PASSWORD, new="another-long-password", caller=Caller(), now=now()
             )
-        return addresses.confirm_change(
+        return contact_details.confirm_change(
             session=opened[2], purpose=CodePurpose.PHONE, code="123456", caller=Caller(), now=now()
         )
 
     def log_out_everywhere():
         held.wait(5)
-        return sessions.revoke_all(user=user, reason="logout_all", caller=Caller(), now=now())
+        return login_sessions.revoke_all(user=user, reason="logout_all", caller=Caller(), now=now())
 
-    monkeypatch.setattr(sessions, "hold", hold_long)
+    monkeypatch.setattr(login_sessions, "hold", hold_long)
     _, ended = at_once(change, log_out_everywhere)
 
     assert ended == 1
@@ -390,18 +400,18 @@ def test_two_who_prove_each_others_address_at_once_both_succeed(monkeypatch):
     first = UserFactory(email="asha@example.com", phone_number="254711111111", **unproved)
     second = UserFactory(email="baraka@example.com", phone_number="254722222222", **unproved)
     opened = [
-        sessions.open_session(user=person, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
+        login_sessions.open_session(user=person, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
         for person in (first, second)
     ]
     for person, number in ((first, second.phone_number), (second, first.phone_number)):
-        codes.request(user=person, purpose=CodePurpose.PHONE, address=number, now=now())
-    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+        one_time_codes.request(user=person, purpose=CodePurpose.PHONE, address=number, now=now())
+    OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
     both_locked = threading.Barrier(2)
-    monkeypatch.setattr(sessions, "hold", lambda session: waits_shortly(both_locked))
+    monkeypatch.setattr(login_sessions, "hold", lambda session: waits_shortly(both_locked))
 
     outcomes = at_once(
         *[
-            lambda session=session: addresses.confirm_change(
+            lambda session=session: contact_details.confirm_change(
                 session=session, purpose=CodePurpose.PHONE, code="123456", caller=Caller(), now=now()
             )
             for session in opened

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from accounts.models import CustomUser, LoginSession, Notice, SecurityEvent
-from accounts.services import passwords, sessions
+from accounts.services import login_sessions, passwords
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH
 from accounts.tests.factories import PASSWORD, UserFactory
@@ -182,7 +182,7 @@ def test_a_generation_from_the_future_is_a_copy_too():
     client = signed_in(UserFactory())
     session = LoginSession.objects.get()
     session.generation = 5
-    forged = sessions.tokens_for(session, now=now()).refresh
+    forged = login_sessions.tokens_for(session, now=now()).refresh
 
     assert refused(replayed(client, forged)) == "refresh_reused"
 

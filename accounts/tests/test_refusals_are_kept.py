@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import LoginSession, OneTimeCode, PendingLogin, SecurityEvent
-from accounts.services import codes
+from accounts.services import one_time_codes
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, wrong_code
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -54,7 +54,7 @@ def test_wrong_codes_of_a_message_are_counted():
     user = UserFactory(email_verified_at=None, phone_verified_at=None)
     client = browser()
     client.post(f"{AUTH}verify/resend/", {"identifier": user.email})
-    OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+    OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
 
     client.post(f"{AUTH}verify/", {"identifier": user.email, "password": PASSWORD, "code": "654321"})
 

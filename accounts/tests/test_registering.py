@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.models import CustomUser, Role
-from accounts.services import codes, people
+from accounts.services import one_time_codes, people
 from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
@@ -30,7 +30,7 @@ def test_registering_a_known_address_answers_alike_and_makes_nobody():
     assert answer.status_code == 202
     assert answer.json()["data"] == {"next": "verify"}
     assert CustomUser.objects.count() == 1
-    assert not codes.OneTimeCode.objects.exists()
+    assert not one_time_codes.OneTimeCode.objects.exists()
 
 
 def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
@@ -123,20 +123,20 @@ def test_a_code_for_a_squatted_address_is_sent_again_to_who_registered_it(squatt
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
-    sent = codes.OneTimeCode.objects.exclude(user=squatter).filter(address="asha@example.com")
-    assert (sent.count(), codes.OneTimeCode.objects.count()) == (2, 2)
+    sent = one_time_codes.OneTimeCode.objects.exclude(user=squatter).filter(address="asha@example.com")
+    assert (sent.count(), one_time_codes.OneTimeCode.objects.count()) == (2, 2)
     assert proves("asha@example.com") == 200
 
 
 def test_an_address_that_is_proved_while_another_code_for_it_is_used_stays_with_who_was_first(squatter, monkeypatch):
     register(email="asha@example.com")
-    use = codes.use
+    use = one_time_codes.use
 
     def meanwhile(*args, **about):
         CustomUser.objects.filter(pk=squatter.pk).update(email_verified_at=now())
         return use(*args, **about)
 
-    monkeypatch.setattr(codes, "use", meanwhile)
+    monkeypatch.setattr(one_time_codes, "use", meanwhile)
 
     assert proves("asha@example.com") == 400
     assert CustomUser.objects.get(email="asha@example.com") == squatter
@@ -144,7 +144,7 @@ def test_an_address_that_is_proved_while_another_code_for_it_is_used_stays_with_
 
 def test_who_was_sent_a_code_for_an_address_and_has_proved_another_stands_in_nobodys_way(squatter):
     former = UserFactory()
-    codes.OneTimeCode.objects.create(
+    one_time_codes.OneTimeCode.objects.create(
         user=former, purpose="verify", address="asha@example.com", created_at=now(), expires_at=now()
     )
 
@@ -160,7 +160,7 @@ def test_who_has_a_phone_of_their_own_registers_though_the_email_they_give_is_so
 
     person = CustomUser.objects.exclude(pk=owner.pk).get()
     assert (person.phone_number, person.email) == ("254711111111", None)
-    codes.deliver(code_id=codes.OneTimeCode.objects.get().pk, now=now())
+    one_time_codes.deliver(code_id=one_time_codes.OneTimeCode.objects.get().pk, now=now())
     code = texts[-1][1].split()[0]
     proof = {"identifier": "0711111111", "password": PASSWORD, "code": code}
     assert browser().post(f"{AUTH}verify/", proof).status_code == 200
@@ -172,7 +172,7 @@ def test_asking_again_for_a_code_of_who_has_no_address_is_answered_alike():
     answer = browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
 
     assert (answer.status_code, answer.json()["data"]) == (202, None)
-    assert not codes.OneTimeCode.objects.exists()
+    assert not one_time_codes.OneTimeCode.objects.exists()
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_a_code_goes_to_the_address_as_it_stands_with_the_person(typed):
 
     register(email="asha@EXAMPLE.com", first_name="Asha")
 
-    assert codes.OneTimeCode.objects.get().address == "Asha@example.com"
+    assert one_time_codes.OneTimeCode.objects.get().address == "Asha@example.com"
 
 
 @pytest.mark.parametrize("email", ["asha@gma\u0131l.com", "a\u017fha@gmail.com", "asha@\u212aenya.com"])
@@ -248,7 +248,7 @@ def test_another_code_takes_the_password_along_that_was_chosen(typed):
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
-    assert list(codes.OneTimeCode.objects.values_list("address", flat=True)) == ["asha@example.com"] * 2
+    assert list(one_time_codes.OneTimeCode.objects.values_list("address", flat=True)) == ["asha@example.com"] * 2
     assert proves("asha@example.com") == 200
     person.refresh_from_db()
     assert person.check_password(PASSWORD)
@@ -257,7 +257,7 @@ def test_another_code_takes_the_password_along_that_was_chosen(typed):
 def test_what_was_chosen_with_a_code_that_staff_have_ended_is_forgotten(typed):
     person = typed()
     register(email="asha@example.com", first_name="Asha")
-    codes.end_open(user=person, now=now())
+    one_time_codes.end_open(user=person, now=now())
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
@@ -282,11 +282,11 @@ def test_a_stranger_beside_them_does_not_keep_out_whom_the_desk_gave_a_password(
 def test_once_a_strangers_code_is_over_codes_go_to_the_member_again(typed):
     person = typed()
     register(email="asha@example.com")
-    codes.OneTimeCode.objects.update(expires_at=now())
+    one_time_codes.OneTimeCode.objects.update(expires_at=now())
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
-    assert codes.OneTimeCode.objects.latest("id").user == person
+    assert one_time_codes.OneTimeCode.objects.latest("id").user == person
 
 
 def test_a_refused_code_leaves_the_one_before_and_its_password(typed):
@@ -328,7 +328,7 @@ def test_a_name_is_the_same_however_it_is_typed(typed, typed_as, said):
 
     register(email="asha@example.com", first_name=said, last_name="Zuberi")
 
-    assert codes.OneTimeCode.objects.get().user == person
+    assert one_time_codes.OneTimeCode.objects.get().user == person
 
 
 def test_an_initial_is_no_name(typed):
@@ -336,7 +336,7 @@ def test_an_initial_is_no_name(typed):
 
     register(email="asha@example.com", first_name="Zuberi", last_name="O")
 
-    assert codes.OneTimeCode.objects.get().user != person
+    assert one_time_codes.OneTimeCode.objects.get().user != person
 
 
 def test_whom_staff_have_shut_out_is_sent_no_code(typed):
@@ -344,7 +344,7 @@ def test_whom_staff_have_shut_out_is_sent_no_code(typed):
 
     register(email="asha@example.com", first_name="Asha")
 
-    assert not codes.OneTimeCode.objects.exists()
+    assert not one_time_codes.OneTimeCode.objects.exists()
 
 
 def test_whose_address_staff_typed_for_somebody_else_has_an_account_of_their_own(typed):
@@ -408,7 +408,7 @@ def test_a_code_is_sent_again_to_who_gives_their_username():
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
 
-    assert codes.OneTimeCode.objects.get().address == person.email
+    assert one_time_codes.OneTimeCode.objects.get().address == person.email
 
 
 def test_a_password_that_staff_give_with_the_role_is_the_persons_from_now_on():

@@ -7,7 +7,7 @@ from django.core import signing
 from django.test import override_settings
 
 from accounts.models import CustomUser, LoginSession, Notice, PendingLogin, SecurityEvent
-from accounts.services import factors
+from accounts.services import two_factor
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of, wrong_code
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -195,7 +195,7 @@ def test_ending_all_sessions_ends_the_pending_log_ins_too(user, device):
 
 
 def test_a_recovery_code_finishes_a_log_in_once_and_the_person_is_told(user, device):
-    code, *_ = factors.replace_recovery_codes(user)
+    code, *_ = two_factor.replace_recovery_codes(user)
     client = browser()
     asked = client.post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
 
@@ -209,8 +209,8 @@ def test_a_recovery_code_finishes_a_log_in_once_and_the_person_is_told(user, dev
 
 
 def test_somebody_elses_recovery_code_is_wrong(user, device):
-    factors.replace_recovery_codes(user)
-    code, *_ = factors.replace_recovery_codes(UserFactory())
+    two_factor.replace_recovery_codes(user)
+    code, *_ = two_factor.replace_recovery_codes(UserFactory())
 
     answer = asked_for_a_code(user).post(f"{AUTH}mfa/recovery/", {"code": code})
 
@@ -218,17 +218,17 @@ def test_somebody_elses_recovery_code_is_wrong(user, device):
 
 
 def test_recovery_codes_are_not_kept_as_they_are_told(user):
-    codes = factors.replace_recovery_codes(user)
+    codes = two_factor.replace_recovery_codes(user)
 
-    kept = set(factors.StaticToken.objects.values_list("token", flat=True))
+    kept = set(two_factor.StaticToken.objects.values_list("token", flat=True))
     assert len(set(codes)) == len(kept) == 10
     assert not kept & {code.replace("-", "") for code in codes}
 
 
 def test_what_was_made_under_a_former_secret_key_still_works(user, device):
-    code, *_ = factors.replace_recovery_codes(user)
+    code, *_ = two_factor.replace_recovery_codes(user)
 
-    with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[factors.settings.SECRET_KEY]):
+    with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[two_factor.settings.SECRET_KEY]):
         by_app = asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
         by_recovery = asked_for_a_code(user).post(f"{AUTH}mfa/recovery/", {"code": code})
     with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[]):

@@ -3,7 +3,7 @@
 from django.core import mail
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from accounts.services import codes, notices
+from accounts.services import notices, one_time_codes
 from api.clock import now
 
 
@@ -12,12 +12,12 @@ def work() -> None:
     for job in ProcrastinateJob.objects.filter(status="todo").order_by("id"):
         match job.task_name:
             case "accounts.send_code":
-                codes.deliver(**job.args, now=now())
+                one_time_codes.deliver(**job.args, now=now())
             case "accounts.send_notice":
                 notices.deliver(**job.args, now=now())
 
 
 def code_in_mail() -> str:
     """Deliver the newest code and read it."""
-    codes.deliver(code_id=codes.OneTimeCode.objects.latest("id").pk, now=now())
+    one_time_codes.deliver(code_id=one_time_codes.OneTimeCode.objects.latest("id").pk, now=now())
     return mail.outbox[-1].body.split()[0]

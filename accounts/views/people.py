@@ -11,8 +11,8 @@ from rest_framework.views import APIView
 from accounts import serializers
 from accounts.models import LoginSession, SecurityEvent
 from accounts.permissions import HasFreshLoginForWhatOpensDoors, MaySeePeople
-from accounts.services import people, sessions
-from accounts.views.signing_in import caller_of
+from accounts.services import login_sessions, people
+from accounts.views.login import caller_of
 from api.clock import now
 from api.pagination import CursorPagination
 from api.permissions import IsManager
@@ -43,7 +43,7 @@ class SessionListView(generics.ListAPIView):
     queryset = LoginSession.objects.none()
 
     def get_queryset(self):
-        return sessions.live_sessions(self.request.user, now()).order_by("-created_at")
+        return login_sessions.live_sessions(self.request.user, now()).order_by("-created_at")
 
 
 class SessionView(APIView):
@@ -53,7 +53,7 @@ class SessionView(APIView):
 
     @extend_schema(request=None, responses={204: None})
     def delete(self, request, session_id):
-        sessions.revoke_one(user=request.user, session_id=session_id, caller=caller_of(request), now=now())
+        login_sessions.revoke_one(user=request.user, session_id=session_id, caller=caller_of(request), now=now())
         return Response(status=204)
 
 

@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.services import pictures
-from accounts.views.signing_in import checked
+from accounts.views.login import checked
 from api.clock import now
 from api.parsers import UploadParser
 

@@ -3,7 +3,7 @@
 import pytest
 from django.test import RequestFactory
 
-from api.addresses import client_address
+from api.ip_addresses import client_address
 
 PROXY, CLIENT, LIE = "10.0.0.1", "196.201.214.200", "1.2.3.4"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from django.db import IntegrityError, OperationalError
 
-from accounts.services import sessions
+from accounts.services import login_sessions
 from accounts.tests.factories import UserFactory
 from api.parsers import LARGEST_UPLOAD
 from api.tests.clients import browser, signed_in
@@ -160,7 +160,7 @@ def test_what_nobody_foresaw_is_answered_without_its_text(monkeypatch, raised, s
     def fail(**kwargs):
         raise raised
 
-    monkeypatch.setattr(sessions, "log_in", fail)
+    monkeypatch.setattr(login_sessions, "log_in", fail)
     client = browser()
     client.raise_request_exception = False
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
-from api import exports
+from api.admin import exports
 
 TITLES = ["first", "second"]
 # Text that starts as an attack may, and any other.

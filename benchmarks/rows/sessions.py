@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from accounts.services import sessions
+from accounts.services import login_sessions
 from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -29,7 +29,7 @@ def refresh():
     user, proof = UserFactory(), csrf()
 
     def next_refresh():
-        tokens = sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now())
+        tokens = login_sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now())
         cookie = f"{proof['HTTP_COOKIE']}; {settings.AUTH_COOKIE_REFRESH}={tokens.refresh}"
         return request("POST", "/api/v1/auth/refresh/", **{**proof, "HTTP_COOKIE": cookie})
 

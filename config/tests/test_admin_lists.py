@@ -10,7 +10,7 @@ from procrastinate.contrib.django import app
 
 from accounts.models import LoginSession, SecurityEvent
 from accounts.tests.factories import UserFactory
-from api.admin import BoundedPaginator
+from api.admin.base import BoundedPaginator
 from api.models import Export
 from payments import models
 from payments.tests.factories import NOON, make_push

@@ -1,4 +1,4 @@
-"""Which role opens which page of the admin: the table in api/roles.py, spelled out page by page."""
+"""Which role opens which page of the admin: the table in api/admin/roles.py, spelled out page by page."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -9,7 +9,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.models import Role
 from accounts.tests.factories import UserFactory
-from api.roles import PAGES
+from api.admin.roles import PAGES
 
 pytestmark = pytest.mark.django_db
 

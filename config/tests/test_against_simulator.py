@@ -9,12 +9,14 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from config.outside_truth import differences, simulator_debits
-from payments import healing, inbox, pushes
+from config.dev.simulator_comparison import differences, simulator_debits
+from payments import recovery
+from payments.callbacks import inbox
 from payments.daraja import client
 from payments.daraja.errors import DarajaError
 from payments.invariants import INVARIANTS
 from payments.models import PaymentStatus, PushStatus, Receipt, ReviewItem, ReviewReason
+from payments.pushes import push_requests, sending
 from payments.simulator.faults import ANSWER_FAULTS, CALLBACK_FAULTS, MAGIC_PHONES, QUERY_FAULTS, TWIN_FAULTS
 from payments.simulator.options import Options
 from payments.simulator.server import Simulator
@@ -45,9 +47,11 @@ def ask(name, amount=1500):
     """Ask some minutes ago, so that the checks of those minutes can be made at once."""
     then = timezone.now() - AGO
     payment = open_payment(amount=amount, now=then)
-    push = pushes.request_push(payment_id=payment.pk, phone=phone_of(name), created_by_id=payment.payer_id, now=then)
+    push = push_requests.request_push(
+        payment_id=payment.pk, phone=phone_of(name), created_by_id=payment.payer_id, now=then
+    )
     with contextlib.suppress(DarajaError):  # the worker would try again
-        pushes.send(push_id=push.pk, now=then)
+        sending.send(push_id=push.pk, now=then)
     return push
 
 
@@ -63,7 +67,7 @@ def settle(simulator, checks=(25, 70, 210, 420)):
                 quiet_since = time.monotonic()
             time.sleep(0.02)
         inbox.apply_waiting(now=timezone.now())
-        healing.check_due(now=then + timedelta(seconds=seconds))
+        recovery.check_due(now=then + timedelta(seconds=seconds))
 
 
 def books_agree():

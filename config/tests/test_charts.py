@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
-from config import charts
+from config.desk import charts
 from payments.models import Receipt
 from payments.tests.factories import MemberFactory
 from subscriptions.models import Subscription
@@ -24,7 +24,7 @@ MIDNIGHT = datetime(2026, 11, 17, 21, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    for module in ("config.charts", "subscriptions.admin"):
+    for module in ("config.desk.charts", "subscriptions.admin"):
         monkeypatch.setattr(f"{module}.now", lambda: AT)
 
 

@@ -8,9 +8,10 @@ from django.test.utils import CaptureQueriesContext
 from procrastinate.contrib.django import app
 
 from accounts.tests.factories import UserFactory
-from config import dashboard
-from payments import desk, evidence, voids
+from config.desk import dashboard
 from payments.daraja.messages import C2bMessage
+from payments.desk import desk_receipts, voids
+from payments.evidence import c2b_confirmations
 from payments.models import PushStatus, Receipt
 from payments.tests.factories import MemberFactory, make_push, open_payment
 from subscriptions.models import Freeze, Subscription, Visit
@@ -28,7 +29,7 @@ INSTANT = timedelta(seconds=1)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    for module in ("config.dashboard", "config.charts", "subscriptions.admin"):
+    for module in ("config.desk.dashboard", "config.desk.charts", "subscriptions.admin"):
         monkeypatch.setattr(f"{module}.now", lambda: AT)
 
 
@@ -36,11 +37,11 @@ def clock(monkeypatch):
 def money():
     """Money of each channel on both sides of each midnight that counts, some given back, some reversed."""
     member, cashier = MemberFactory(), MemberFactory()
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
     for number, moment in enumerate([MIDNIGHT, MIDNIGHT - INSTANT, MONDAY, MONDAY - INSTANT, FIRST, FIRST - INSTANT]):
         put_money_down(member, 1000 + number, moment)
         for channel in ("cash", "bank"):
-            desk.record_receipt(
+            desk_receipts.record_receipt(
                 channel=channel, amount=10 + number, by_id=cashier.pk, now=moment, note="FT1", member_id=member.pk
             )
     Receipt.objects.filter(channel="bank", amount=10).update(reversed_at=AT, reversed_by=member)
@@ -205,7 +206,7 @@ def test_a_few_who_end_are_named_and_the_link_leads_to_all(client, monkeypatch):
 def test_money_without_an_owner_is_what_the_ledger_holds_for_nobody(client):
     for code, amount in (("TKN1AB2C3D", 1500), ("TKN1AB2C3E", 700)):
         message = C2bMessage(code, AT, amount, "174379", "gym", "", "JANE", "Pay Bill", "")
-        evidence.apply_c2b(message=message, now=AT)
+        c2b_confirmations.apply_c2b(message=message, now=AT)
     with connection.cursor() as cursor:
         cursor.execute("SELECT -sum(amount) FROM payments_ledgerentry WHERE account = 'unmatched'")
         (held,) = cursor.fetchone()
@@ -224,9 +225,9 @@ def test_open_prompts_are_counted_and_led_to(client):
 
 def test_voids_that_wait_are_counted_for_who_may_confirm_them_and_led_to(client):
     cashier, asker, second = (UserFactory(role="Receptionist", is_staff=True) for _ in range(3))
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=AT)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=AT)
     receipts = [
-        desk.record_receipt(channel="cash", amount=100, by_id=cashier.pk, member_id=MemberFactory().pk, now=AT)
+        desk_receipts.record_receipt(channel="cash", amount=100, by_id=cashier.pk, member_id=MemberFactory().pk, now=AT)
         for _ in range(3)
     ]
     waiting = [

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
-from payments import desk, refunds
+from payments.desk import desk_receipts, refunds
 from payments.models import Account
 from subscriptions.tests.factories import MemberFactory, put_money_down
 
@@ -20,7 +20,7 @@ DAY = "/admin/day/"
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    monkeypatch.setattr("config.day_page.now", lambda: AT)
+    monkeypatch.setattr("config.desk.day_page.now", lambda: AT)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def manager(client):
 @pytest.fixture
 def cashier():
     cashier = UserFactory(role="Receptionist", is_staff=True, first_name="Akinyi", last_name="Were")
-    desk.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT - timedelta(hours=4))
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT - timedelta(hours=4))
     return cashier
 
 
@@ -45,7 +45,7 @@ def see(client, query=""):
 
 def take(cashier, amount, channel="cash", at=AT):
     owner = MemberFactory()
-    return desk.record_receipt(
+    return desk_receipts.record_receipt(
         channel=channel, amount=amount, by_id=cashier.pk, member_id=owner.pk, now=at, note="FT2630"
     )
 
@@ -83,7 +83,7 @@ def test_it_tells_what_went_back(client, manager, cashier):
     refunds.record_refund(
         receipt_id=given.pk, amount=200, paid_from=Account.BANK, reason="asked", by_id=manager.pk, now=AT
     )
-    desk.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=manager.pk, now=AT)
+    desk_receipts.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=manager.pk, now=AT)
 
     context = see(client)
 
@@ -97,7 +97,7 @@ def test_it_tells_what_went_back(client, manager, cashier):
 def test_a_drawer_is_told_with_what_its_count_came_to(client, manager, cashier):
     take(cashier, 500)
     before = see(client)["drawers"]
-    desk.close_session(cashier_id=cashier.pk, counted=1400, now=AT)
+    desk_receipts.close_session(cashier_id=cashier.pk, counted=1400, now=AT)
 
     context = see(client)
 
@@ -130,7 +130,7 @@ def test_it_asks_as_often_however_much_there_is(client, manager, cashier):
     for _ in range(2):
         take(cashier, 100)
         somebody = UserFactory()
-        desk.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
+        desk_receipts.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
         take(somebody, 50)
 
     assert asked() == once == 9

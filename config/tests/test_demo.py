@@ -11,10 +11,10 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from config import product
-from config.demo_gym import PASSWORD
-from config.processes import CannotRun
-from config.walkthrough import STAFF_PASSWORD
+from config.dev import product
+from config.dev.demo_gym import PASSWORD
+from config.dev.processes import CannotRun
+from config.dev.walkthrough import STAFF_PASSWORD
 
 
 def test_the_walk_knows_the_demo_gyms_password():
@@ -113,7 +113,7 @@ def test_the_simulator_takes_the_next_port_so_that_copies_run_side_by_side(setti
 
 @pytest.mark.parametrize(
     ("engine", "said"),
-    [("config.devdb", "`manage.py devdb stop` ends it"), ("django.db.backends.postgresql", "nothing is left")],
+    [("config.dev.devdb", "`manage.py devdb stop` ends it"), ("django.db.backends.postgresql", "nothing is left")],
 )
 def test_the_last_words_own_up_to_a_database_that_stays(monkeypatch, engine, said):
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)

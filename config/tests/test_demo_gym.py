@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from config import demo_gym
+from config.dev import demo_gym
 from payments.models import CashSession, Payment, ReviewItem
 from subscriptions.models import Subscription
 from subscriptions.periods import business_day

@@ -22,16 +22,16 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from config import devdb
-from config.devdb import places
-from config.devdb.base import DatabaseWrapper
+from config.dev import devdb
+from config.dev.devdb import places
+from config.dev.devdb.base import DatabaseWrapper
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(settings.BASE_DIR)
 AS_ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not AS_ROOT, reason="is about root")
-LAUNCH = "import sys; from pathlib import Path; from config import devdb; print(devdb.ensure(Path(sys.argv[1])))"
+LAUNCH = "import sys; from pathlib import Path; from config.dev import devdb; print(devdb.ensure(Path(sys.argv[1])))"
 
 
 def remove(checkout):
@@ -500,7 +500,7 @@ def manage(*commands, **environment):
     """Run commands of manage.py one after the other, as a developer would, with devdb.ensure put out of order."""
     broken = (
         "import environ, sys; environ.Env.read_env = lambda *a, **k: None\n"
-        "from config import devdb\n"
+        "from config.dev import devdb\n"
         "def ensure(*a): raise devdb.DevDbError('the embedded server was asked for')\n"
         "devdb.ensure = ensure\n"
         "import manage\n"
@@ -573,7 +573,7 @@ def test_reset_asks_before_it_deletes(used_checkout, monkeypatch):
 
 def test_psql_enters_the_embedded_server(used_checkout):
     program = (
-        "import sys; from pathlib import Path; from config import devdb; devdb.CHECKOUT = Path(sys.argv[1]); "
+        "import sys; from pathlib import Path; from config.dev import devdb; devdb.CHECKOUT = Path(sys.argv[1]); "
         "sys.argv[:] = ['manage.py', 'devdb', 'psql', '--', '-Atc', 'SELECT amount FROM books']; "
         "import manage; manage.main()"
     )

@@ -13,11 +13,11 @@ from openpyxl import load_workbook
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.tests.factories import UserFactory
-from api import exports
+from api.admin import exports
 from api.models import Export
-from payments.desk import record_receipt, void_receipt
+from payments.desk.desk_receipts import record_receipt, void_receipt
 from payments.models import Payment
-from payments.services import cancel_payment
+from payments.services.cancellation import cancel_payment
 from payments.tests.factories import NOON, open_payment
 from subscriptions.models import Subscription, Visit
 from subscriptions.tests.factories import granted, put_money_down

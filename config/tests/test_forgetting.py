@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import CustomUser
-from accounts.services import audit, housekeeping
+from accounts.services import audit, cleanup
 from accounts.services.audit import Caller
 from accounts.tests.factories import UserFactory
 from api.clock import now
@@ -22,7 +22,7 @@ def test_an_unproved_registration_that_was_sold_something_stays_and_the_others_g
         audit.record("registered", user=person, caller=Caller(), now=long_ago)
     open_payment(payer=people[1])
 
-    forgotten = housekeeping.forget_unproved(now=now())
+    forgotten = cleanup.forget_unproved(now=now())
 
     assert forgotten == 2
     assert CustomUser.objects.get() == Payment.objects.get().payer == people[1]

@@ -15,15 +15,19 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from config.tests.killing import preload, run
-from payments import desk, healing, inbox, pushes, resolutions, services, spool
+from payments import recovery
+from payments.callbacks import inbox, spool
 from payments.daraja import client
 from payments.daraja.messages import PushAccepted, StkResult
+from payments.desk import desk_receipts, review_decisions
 from payments.models import Callback, Payment, PushStatus, Receipt, ReviewItem, StkPush
+from payments.pushes import sending
+from payments.services import cancellation
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import MemberFactory, make_push, open_payment
 from subscriptions.models import Subscription
-from subscriptions.services import subscribe
+from subscriptions.services.purchases import subscribe
 from subscriptions.tests.factories import MemberFactory as ConsentingFactory
 from subscriptions.tests.factories import PlanFactory, pending
 
@@ -91,7 +95,7 @@ def send(push_id, phone_screen):
         return PushAccepted(f"29115-{push_id}", f"ws_CO_{push_id}")
 
     client.push_stk = prompt
-    pushes.send(push_id=push_id, now=timezone.now())
+    sending.send(push_id=push_id, now=timezone.now())
 
 
 def ask_safaricom(seconds):
@@ -100,7 +104,7 @@ def ask_safaricom(seconds):
     client.query_stk = lambda *, checkout_request_id, now: StkResult(
         names[checkout_request_id], checkout_request_id, "0", ""
     )
-    healing.check_due(now=timezone.now() + timedelta(seconds=seconds))
+    recovery.check_due(now=timezone.now() + timedelta(seconds=seconds))
 
 
 def drain():
@@ -114,7 +118,7 @@ def heal(monkeypatch):
     """Do what the periodic jobs do in the two minutes after."""
     monkeypatch.setattr(client, "query_stk", client.query_stk)  # put back at the end
     later = timezone.now() + TWO_MINUTES
-    healing.find_lost_calls(now=later)
+    recovery.find_lost_calls(now=later)
     inbox.drain_spool(now=later)
     inbox.apply_waiting(now=later)
     ask_safaricom(seconds=150)
@@ -172,7 +176,7 @@ def test_a_prompt_is_shown_once_at_most_and_its_money_counts(tmp_path, monkeypat
 
         def mend():
             send(push.pk, screen)  # its job, rescued
-            healing.find_lost_calls(now=timezone.now() + TWO_MINUTES)
+            recovery.find_lost_calls(now=timezone.now() + TWO_MINUTES)
             push.refresh_from_db()
             shown = screen.read_text().splitlines()
             if not shown:  # between the claim and the call: nobody knows, so nobody asks again
@@ -273,7 +277,7 @@ def test_money_to_the_paybill_counts_once():
 
 def test_cash_is_taken_whole_or_not_at_all():
     cashier = MemberFactory()
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
 
     def prepare(place):
         payment = open_payment(now=timezone.now())
@@ -290,7 +294,7 @@ def test_cash_is_taken_whole_or_not_at_all():
 
 def take_cash(payment_id, by_id, key):
     now = timezone.now()
-    return desk.record_receipt(
+    return desk_receipts.record_receipt(
         channel="cash", amount=1500, payment_id=payment_id, by_id=by_id, now=now, idempotency_key=key
     )
 
@@ -309,7 +313,7 @@ def test_unmatched_money_is_assigned_whole_or_not_at_all():
             payment.refresh_from_db()
             assert has_owner == (item.status == "resolved") == (payment.status == "paid")
 
-        assign = partial(resolutions.assign_money, item_id=item.pk, payment_id=payment.pk, by_id=manager.pk)
+        assign = partial(review_decisions.assign_money, item_id=item.pk, payment_id=payment.pk, by_id=manager.pk)
         return partial(assign, now=timezone.now()), mend
 
     killed_everywhere(prepare)
@@ -320,10 +324,10 @@ def test_waiting_payments_expire_whole_or_not_at_all():
         payment = open_payment(now=timezone.now() - timedelta(days=30))
 
         def mend():
-            services.expire_due(now=timezone.now())
+            cancellation.expire_due(now=timezone.now())
             payment.refresh_from_db()
             assert [payment.status, payment.events.last().to_status] == ["expired"] * 2
 
-        return partial(services.expire_due, now=timezone.now()), mend
+        return partial(cancellation.expire_due, now=timezone.now()), mend
 
     killed_everywhere(prepare)

@@ -14,13 +14,15 @@ from accounts.models import Authenticator, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
-from payments import desk, evidence, refunds
 from payments.daraja.messages import C2bMessage
 from payments.daraja.result_codes import advice
+from payments.desk import desk_receipts, refunds
+from payments.evidence import c2b_confirmations
 from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, ReviewItem, StkPush
 from payments.tests.factories import make_push
-from subscriptions import gate, services
+from subscriptions import gate
 from subscriptions.models import Freeze, Origin, Subscription
+from subscriptions.services import freezes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, PlanGroupFactory, granted, pending, put_money_down
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +34,7 @@ TODAY = date(2026, 11, 2)
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    monkeypatch.setattr("config.member_page.now", lambda: AT)
+    monkeypatch.setattr("config.desk.member_page.now", lambda: AT)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def caller(client):
 def log_in(client, role):
     person = UserFactory(role=role, is_staff=True)
     client.force_login(person)
-    desk.open_session(cashier_id=person.pk, opening_float=0, now=AT)
+    desk_receipts.open_session(cashier_id=person.pk, opening_float=0, now=AT)
     return person
 
 
@@ -72,7 +74,7 @@ def see(client, member):
 def freeze_now(period, by):
     """Freeze a period for a week from today."""
     days = {"starts_on": TODAY, "ends_on": TODAY + timedelta(days=7)}
-    return services.freeze(subscription_id=period.pk, kind="staff", by_id=by.pk, now=AT, **days)
+    return freezes.freeze(subscription_id=period.pk, kind="staff", by_id=by.pk, now=AT, **days)
 
 
 def lines_of(context, title):
@@ -133,7 +135,7 @@ def test_a_standing_says_until_when(client, caller, member, bought_on, said):
 
 def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month):
     period = granted(month, member)
-    services.freeze(
+    freezes.freeze(
         subscription_id=period.pk,
         starts_on=TODAY,
         ends_on=TODAY + timedelta(days=3),
@@ -146,8 +148,8 @@ def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month)
     context = see(client, member)
 
     assert [each.badge.text for each in context["standings"]] == ["frozen"]
-    (freezes,) = [each for each in context["sections"] if each.title == "Freezes"]
-    assert [(each.when, each.text, each.note) for each in freezes.lines] == [
+    (section,) = [each for each in context["sections"] if each.title == "Freezes"]
+    assert [(each.when, each.text, each.note) for each in section.lines] == [
         ("2 Nov 2026 to 4 Nov 2026", "Monthly", f"travels; by {caller.get_full_name()}")
     ]
 
@@ -161,7 +163,7 @@ def test_what_was_given_up_is_not_owed(client, caller, member, month):
 def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happened(client, caller, member, month):
     payment = pending(month, member).payment
     make_push(payment, status=PushStatus.CANCELLED, amount=1500, phone="254799000111", result_code="1032")
-    receipt = desk.record_receipt(
+    receipt = desk_receipts.record_receipt(
         channel="cash", amount=1500, by_id=caller.pk, now=AT, member_id=member.pk, payment_id=payment.pk
     )
     put_money_down(member, 200, AT + timedelta(minutes=1))
@@ -221,7 +223,7 @@ def test_visits_are_told_with_what_the_gate_said(client, caller, member, month):
 
 def test_a_child_shows_who_paid(client, caller, member, month):
     child = MemberFactory(first_name="Baraka", added_by=member)
-    bought = services.subscribe(
+    bought = purchases.subscribe(
         member_ids=[child.pk], plan_code="monthly", payer_id=member.pk, phone=None, created_by_id=member.pk, now=AT
     )
 
@@ -232,11 +234,11 @@ def test_a_child_shows_who_paid(client, caller, member, month):
 
 
 def test_purchases_given_up_do_not_hide_the_period_that_runs(client, caller, member, month, monkeypatch):
-    monkeypatch.setattr("config.member_page.MOST", 2)
+    monkeypatch.setattr("config.desk.member_page.MOST", 2)
     granted(month, member)
     for _ in range(3):
         bought = pending(month, member)
-        services.cancel(subscription_id=bought.pk, by_id=caller.pk, now=AT)
+        purchases.cancel(subscription_id=bought.pk, by_id=caller.pk, now=AT)
 
     context = see(client, member)
 
@@ -275,7 +277,7 @@ def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, me
         make_push(payment, status=PushStatus.FAILED)
         make_push(payment, status=PushStatus.CANCELLED)
         put_money_down(member, 50)
-        services.freeze(
+        freezes.freeze(
             subscription_id=period.pk,
             starts_on=period.starts_on,
             ends_on=period.starts_on + timedelta(days=1),
@@ -436,7 +438,7 @@ def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, 
 
 def test_of_a_shown_code_whose_money_is_here_it_is_told_what_it_bought(client, caller, member, month):
     payment = pending(month, member, now=AT).payment
-    evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+    c2b_confirmations.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
     told = do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D")
 
@@ -461,14 +463,14 @@ def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becom
     tried = client.post(f"{page_of(member)}claim/", {"payment": paid.pk, "code": "paid"}, secure=True).context["tried"]
     assert (tried.hint, len(tried["payment"].field.choices)) == (form.hint, 2)
     do(client, member, "claim", payment=paid.pk, code="TKN1AB2C3D")
-    evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+    c2b_confirmations.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
     assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 1,500")]
 
 
 def test_a_code_of_who_owes_nothing_whose_money_is_here_is_left_to_the_inbox(client, caller, member, month):
     paid = granted(month, member).payment
-    evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+    c2b_confirmations.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
     answer = client.post("/admin/cash-desk/claim/", {"code": "TKN1AB2C3D", "payment": paid.reference}, secure=True)
 
@@ -500,7 +502,7 @@ def test_a_second_welcome_back_is_refused(client, caller, member, month):
 def test_a_refund_of_a_receipt_unpays_what_it_paid(client, member, month):
     manager = log_in(client, "Manager")
     payment = pending(month, member).payment
-    receipt = desk.record_receipt(
+    receipt = desk_receipts.record_receipt(
         channel="cash", amount=1500, by_id=manager.pk, now=AT, member_id=member.pk, payment_id=payment.pk
     )
     offered = next(each for each in see(client, member)["acts"] if each.name == "refund")
@@ -625,7 +627,9 @@ def test_a_form_sent_twice_counts_once(client, member, month, name, typed, count
 def test_a_form_for_a_payment_that_it_has_paid_counts_once_when_it_is_sent_again(client, caller, member, month, name):
     payment = pending(month, member, now=AT).payment
     if name == "claim":
-        evidence.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
+        c2b_confirmations.apply_c2b(
+            message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT
+        )
     form = next(each for each in see(client, member)["acts"] if each.name == name)
     typed = {"take": {"amount": 1500, "channel": "cash"}, "claim": {"code": "TKN1AB2C3D"}}[name]
     body = {"payment": payment.pk, **typed, **({"key": str(form["key"].value())} if name == "take" else {})}
@@ -685,7 +689,7 @@ def test_a_refusal_shows_the_sentence_and_keeps_what_was_typed(client, caller, m
 
 
 def test_cash_needs_an_open_drawer(client, caller, member):
-    desk.close_session(cashier_id=caller.pk, counted=0, now=AT)
+    desk_receipts.close_session(cashier_id=caller.pk, counted=0, now=AT)
 
     assert do(client, member, "take", amount=500) == {
         "__all__": ["Your drawer is closed. Open it at the cash desk first."]
@@ -698,7 +702,7 @@ def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, 
     )
 
     with_one = client.get(page_of(member), secure=True).content.decode()
-    desk.close_session(cashier_id=caller.pk, counted=0, now=AT)
+    desk_receipts.close_session(cashier_id=caller.pk, counted=0, now=AT)
     without = client.get(page_of(member), secure=True).content.decode()
 
     assert "Your drawer is closed" not in with_one

@@ -7,7 +7,7 @@ import pytest
 import responses
 from django.core.management import CommandError, call_command
 
-from config.outside_truth import differences
+from config.dev.simulator_comparison import differences
 from payments.models import Channel, Receipt
 from payments.tests.factories import NOON, make_push
 

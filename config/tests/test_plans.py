@@ -6,10 +6,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import OneTimeCode
-from accounts.services import codes
+from accounts.services import one_time_codes
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.tests.clients import browser, signed_in
-from config.dashboard import takings
+from config.desk.dashboard import takings
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
 from subscriptions.models import Subscription
@@ -101,7 +101,7 @@ def test_a_registration_and_its_code(address):
 
     with CaptureQueriesContext(connection) as captured:
         registered = browser().post("/api/v1/auth/register/", {**someone, **address})
-        OneTimeCode.objects.update(code_hash=codes.hash_of("123456"))
+        OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
         proof = {"identifier": next(iter(address.values())), "password": PASSWORD, "code": "123456"}
         verified = browser().post("/api/v1/auth/verify/", proof)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from config.processes import CannotRun, Program, Supervisor, require_free_port
+from config.dev import child_guard
+from config.dev.processes import CannotRun, Program, Supervisor, require_free_port
 
 # Starts a child of its own, as a web server does, writes down both ids and sleeps.
 PARENT_AND_CHILD = """
@@ -26,7 +27,7 @@ time.sleep(600)
 SUPERVISING = """
 import sys, time
 from pathlib import Path
-from config.processes import Program, Stopped, Supervisor, ending_on_signals
+from config.dev.processes import Program, Stopped, Supervisor, ending_on_signals
 here = Path(sys.argv[1])
 programs = [Program(name, [sys.executable, "-c", sys.argv[2], str(here / name)]) for name in ("web", "worker")]
 try:
@@ -117,11 +118,11 @@ def test_kill_9_of_the_supervisor_ends_everything_below(supervising, tmp_path):
 
 def test_a_program_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + PARENT_AND_CHILD
-    # The tether is a file of its own; give this one less patience.
-    impatient = tmp_path / "tether.py"
-    tether = Path(__file__).resolve().parents[1] / "tether.py"
-    impatient.write_text(tether.read_text().replace("GRACE = 10", "GRACE = 0.3"))
-    monkeypatch.setattr("config.processes.TETHER", impatient)
+    # The child guard is a file of its own; give this one less patience.
+    impatient = tmp_path / "child_guard.py"
+    guard = Path(child_guard.__file__)
+    impatient.write_text(guard.read_text().replace("GRACE = 10", "GRACE = 0.3"))
+    monkeypatch.setattr("config.dev.processes.CHILD_GUARD", impatient)
 
     with Supervisor(
         [Program("web", [sys.executable, "-c", stubborn, str(tmp_path / "pids")])], log_dir=tmp_path, say=print

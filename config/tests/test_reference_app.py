@@ -8,7 +8,8 @@ import pytest
 import yaml
 from django.urls import clear_url_caches
 
-from config import reference_app, urls
+from config import urls
+from config.dev import reference_app
 
 # types.d.ts is for editors and `make spa`; no browser asks for it.
 SOURCES = sorted(file for file in reference_app.FILES.rglob("*.*") if not file.name.endswith(".d.ts"))

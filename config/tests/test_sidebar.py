@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.tests.factories import UserFactory
-from config.sidebar import navigation
+from config.desk.sidebar import navigation
 
 pytestmark = pytest.mark.django_db
 

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from django.db import connection
 
-from payments import allocation, review
 from payments.models import Payment, Receipt, ReviewReason
+from payments.services import allocation, review_items
 
 
 def insert(receipt: Receipt) -> bool:
@@ -41,7 +41,7 @@ def told_by_confirmation(receipt: Receipt) -> dict[str, str]:
 
 
 def hold_late(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:
-    review.open_item(
+    review_items.open_item(
         reason=ReviewReason.LATE_MONEY,
         detail=f"KES {amount:,} came for a payment that is {payment.status}; it is kept as the member's credit.",
         receipt_id=receipt.pk,

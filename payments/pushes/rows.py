@@ -2,16 +2,16 @@
 
 from datetime import datetime
 
-from payments import services
-from payments.allocation import PAYABLE
 from payments.models import Payment, PushStatus, StkPush
+from payments.services import locks
+from payments.services.allocation import PAYABLE
 
 S = PushStatus
 
 
 def lock(push_id: int) -> StkPush:
     """Lock a push after its payer and payment; `payment` on it is the locked row."""
-    payment = services.lock_payment(StkPush.objects.values_list("payment_id", flat=True).get(pk=push_id))
+    payment = locks.lock_payment(StkPush.objects.values_list("payment_id", flat=True).get(pk=push_id))
     push = StkPush.objects.select_for_update(no_key=True).get(pk=push_id)
     push.payment = payment
     return push
@@ -19,7 +19,7 @@ def lock(push_id: int) -> StkPush:
 
 def owed_with_companions(payment: Payment) -> int:
     """Return what a locked payment and its companions still owe, in whole KES."""
-    companions = [each for each in services.lock_companions(payment.pk) if each.status in PAYABLE]
+    companions = [each for each in locks.lock_companions(payment.pk) if each.status in PAYABLE]
     return sum(each.amount_owed for each in (payment, *companions))
 
 

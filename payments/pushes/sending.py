@@ -9,15 +9,15 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.urls import reverse
 
-from payments import callback_tokens, review, services
-from payments.daraja import client, limits
+from payments.daraja import callback_tokens, client, limits
 from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.messages import PushAccepted
 from payments.failpoints import reach
 from payments.models import PushStatus, ReviewReason, StkPush
-from payments.pushes.checking import CHECK_AFTER, NAMELESS_WAIT, doubt
-from payments.pushes.ending import drop, end_without_money
+from payments.pushes.closing import drop, end_without_money
+from payments.pushes.queries import CHECK_AFTER, NAMELESS_WAIT, doubt
 from payments.pushes.rows import asked_at, lock, owed_with_companions
+from payments.services import review_items, transitions
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _claim(push_id: int, *, now: datetime) -> Claim | None:
     push = lock(push_id)
     if push.status != S.CREATED:
         return None
-    owed = owed_with_companions(push.payment) if push.payment.status in services.PROMPTABLE else 0
+    owed = owed_with_companions(push.payment) if push.payment.status in transitions.PROMPTABLE else 0
     if owed < 1:
         end_without_money(push, status=S.CANCELLED, code="withdrawn", why="There was nothing left to pay.", now=now)
         return None
@@ -148,7 +148,7 @@ def _name(push: StkPush, accepted: PushAccepted, *, now: datetime) -> None:
             push.save(update_fields=fields)
     except IntegrityError:  # Safaricom gave one name twice
         detail = "Safaricom named this prompt as it had named another. Its callback will still find it."
-        review.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, push_id=push.pk, now=now)
+        review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, push_id=push.pk, now=now)
         StkPush.objects.filter(pk=push.pk, status=S.SENDING).update(
             status=S.UNKNOWN, next_check_at=now + NAMELESS_WAIT, result_desc=detail
         )

@@ -5,8 +5,8 @@ from datetime import datetime
 from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
-from payments import review
 from payments.models import Payment, PaymentStatus, ReviewReason
+from payments.services import review_items
 from payments.services.locks import lock_payment
 from payments.signals import payment_cancelled, payment_paid, payment_unpaid
 
@@ -27,7 +27,7 @@ def tell_unpaid(*, payment: Payment, now: datetime) -> None:
 
 def retry_later(payment: Payment, *, now: datetime) -> None:
     """Leave a durable job, and a review item in case the job never succeeds, in the money's own transaction."""
-    review.open_item(
+    review_items.open_item(
         reason=ReviewReason.LISTENER_FAILED,
         detail="The money is in the books; what it buys does not follow it yet. It is being retried.",
         payment_id=payment.pk,
@@ -51,7 +51,7 @@ def retry_listeners(*, payment_id: int, now: datetime) -> bool:
     told = [each.announce(payment_id=payment_id, now=now) for each in news]
     heard = all(told)
     if heard:
-        review.close_for_payment(
+        review_items.close_for_payment(
             payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Done by a later try.", now=now
         )
     return heard

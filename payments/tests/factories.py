@@ -7,8 +7,9 @@ import factory
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from payments import callback_tokens, services
+from payments.daraja import callback_tokens
 from payments.models import Payment, PushStatus, StkPush
+from payments.services import creation, push_progress
 
 NOON = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)  # 12:00 in Nairobi
 phones = (f"2547{n:08d}" for n in itertools.count(10_000_000))
@@ -33,7 +34,7 @@ def open_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
     payer = payer or MemberFactory()
     fields.setdefault("description", "Gym, one month")
     fields.setdefault("created_by_id", payer.pk)
-    return services.open_payment(payer_id=payer.pk, amount=amount, now=now, **fields)
+    return creation.open_payment(payer_id=payer.pk, amount=amount, now=now, **fields)
 
 
 @transaction.atomic
@@ -53,6 +54,6 @@ def make_push(payment=None, *, status=PushStatus.SENT, sent_at=NOON, **fields) -
         fields.setdefault("next_check_at", sent_at + timedelta(seconds=20))
     push = StkPush.objects.create(payment=payment, status=status, created_at=sent_at, **fields)
     payment.refresh_from_db()
-    services.note_prompt(payment, sent_at)
+    push_progress.note_prompt(payment, sent_at)
     push.raw_token = token
     return push

@@ -3,9 +3,11 @@ from django.contrib.admin.sites import site
 from django.contrib.auth import get_user_model
 
 from accounts.tests.factories import UserFactory
-from api.admin import ReadOnlyAdmin
-from payments import evidence, models, resolutions
+from api.admin.base import ReadOnlyAdmin
+from payments import models
 from payments.daraja.messages import C2bMessage
+from payments.desk import review_decisions
+from payments.evidence import c2b_confirmations
 from payments.tests.factories import NOON, make_push, open_payment
 
 
@@ -28,7 +30,7 @@ def test_nobody_changes_money_in_the_admin(rf, model):
 @pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", True)])
 def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role, is_told):
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "0712345678", "254712345678", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     receipt = models.Receipt.objects.get()
     push = make_push(checkout_request_id="ws_CO_25112026120000712345678")
     client.force_login(UserFactory(role=role, is_staff=True))
@@ -48,7 +50,7 @@ def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
         return {name for line in page.context["adminform"] for name in line.fields}
 
     owed = shown()
-    evidence.apply_c2b(
+    c2b_confirmations.apply_c2b(
         message=C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", payment.reference, "", "JANE", "", ""), now=NOON
     )
 
@@ -61,10 +63,10 @@ def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
 def test_the_code_of_money_without_an_owner_is_told_to_who_may_assign_it(client, role, is_told):
     payment, manager = open_payment(), UserFactory(role="Manager")
     message = C2bMessage("TKN9SECRET", NOON, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     item = models.ReviewItem.objects.get()
-    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
-    resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+    review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    review_decisions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
     receipt = item.receipt
     client.force_login(UserFactory(role=role, is_staff=True))
 

@@ -4,8 +4,9 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from payments import desk, evidence
 from payments.daraja.messages import C2bMessage
+from payments.desk import desk_receipts
+from payments.evidence import c2b_confirmations
 from payments.models import CashSession, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -35,7 +36,7 @@ def manager():
 
 def unmatched(amount=1500, code="TKN1AB2C3D"):
     message = C2bMessage(code, NOON, amount, "174379", "gym", "2547 ***** 678", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     return ReviewItem.objects.get(receipt__code=code)
 
 
@@ -112,7 +113,7 @@ def test_nobody_sees_anything_without_logging_in():
 def test_a_payment_tells_of_its_prompts_its_money_and_what_is_owed(member, django_assert_num_queries):
     push = make_push(open_payment(member, amount=1500), phone="254712345678")
     message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", push.payment.reference, "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     client = as_user(member)
 
     with django_assert_num_queries(4):
@@ -219,7 +220,7 @@ def test_a_trainer_sees_anybodys_payment_and_acts_on_none(member, verb):
 def test_ones_credit_is_told(member):
     payment = open_payment(member, amount=100)
     message = C2bMessage("TKN1AB2C3D", NOON, 150, "174379", payment.reference, "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
 
     assert as_user(member).get("/api/v1/payments/credit/").json()["data"] == {"credit": 50}
 
@@ -228,7 +229,7 @@ def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, djan
     unmatched(code="TKN0000001")
     payment = open_payment(member, amount=100)
     message = C2bMessage("TKN0000002", NOON, 150, "174379", payment.reference, "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     client = as_user(member)
 
     with django_assert_num_queries(2):
@@ -265,7 +266,7 @@ def test_the_code_of_money_without_an_owner_is_for_who_may_assign_it(role, told)
 )
 def test_a_phone_typed_as_the_account_is_whole_for_whom_phones_are(member, typed, role, shown):
     message = C2bMessage("TKN0000002", NOON, 150, "174379", typed, "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     client = as_user(member if role == "Member" else MemberFactory(role=role))
 
     [row] = client.get("/api/v1/receipts/").json()["data"]
@@ -330,7 +331,7 @@ def test_a_typed_code_is_a_claim(member, receptionist):
     waiting = client.post("/api/v1/code-claims/", {"code": "tkn1ab2c3d", "payment": payment.reference})
     assert (waiting.status_code, waiting.json()["data"]["receipt"]) == (202, None)
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     assert client.post("/api/v1/code-claims/", {"code": "TKN1AB2C3D", "payment": payment.reference}).status_code == 200
     assert Payment.objects.get(pk=payment.pk).status == "paid"
 
@@ -352,8 +353,8 @@ def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, m
 def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, django_assert_num_queries):
     payment = open_payment(member, amount=1500)
     for code in ("TKN0000001", "TKN0000002"):
-        desk.claim_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
-    desk.end_claim(code="TKN0000001", why="M-Pesa does not know this code.", now=NOON)
+        desk_receipts.claim_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
+    desk_receipts.end_claim(code="TKN0000001", why="M-Pesa does not know this code.", now=NOON)
 
     with django_assert_num_queries(1):
         rows = as_user(receptionist).get("/api/v1/code-claims/").json()["data"]
@@ -447,7 +448,7 @@ def test_review_items_are_for_managers(receptionist, manager):
 def test_a_manager_records_that_money_was_given_back(member, manager, django_assert_num_queries):
     payment = open_payment(member, amount=500, now=timezone.now())
     message = C2bMessage("TKN1AB2C3D", NOON, 700, "174379", payment.reference, "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     receipt = Receipt.objects.get()
     client, key = as_user(manager), {"Idempotency-Key": "a-key"}
     body = {"receipt": receipt.pk, "amount": 600, "paid_from": "mpesa", "reason": "moved away"}
@@ -513,7 +514,7 @@ def test_a_count_of_an_earlier_drawer_does_not_close_the_open_one(receptionist):
 
 
 def test_a_drawer_cannot_be_closed_by_another(receptionist):
-    desk.open_session(cashier_id=receptionist.pk, opening_float=0, now=NOON)
+    desk_receipts.open_session(cashier_id=receptionist.pk, opening_float=0, now=NOON)
     other = MemberFactory(role="Receptionist")
 
     assert code_of(as_user(other).post("/api/v1/cash-sessions/close/", {"counted": 0})) == (409, "no_open_session")

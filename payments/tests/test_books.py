@@ -10,8 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
 from config.management.commands.audit_books import offending_rows
-from payments import evidence, refunds
 from payments.daraja.messages import StkResult
+from payments.desk import refunds
+from payments.evidence import stk_results
 from payments.invariants import INVARIANTS
 from payments.models import Callback, Payment, Receipt
 from payments.tests.conftest import broken_invariants
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.django_db
 def paid_push(amount=1500, code="TKN1AB2C3D", payer=None, now=NOON):
     push = make_push(open_payment(payer, amount=amount, now=now), sent_at=now)
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", amount, code, now)
-    evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=now)
+    stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=now)
     return push
 
 
@@ -260,6 +261,6 @@ def test_the_database_refuses_to_rewrite_a_refund(change):
 def test_a_reference_never_repeats(monkeypatch):
     taken = open_payment(payer=MemberFactory()).reference
     drawn = iter([taken, "K0000000"])
-    monkeypatch.setattr("payments.references.draw", lambda: next(drawn))
+    monkeypatch.setattr("payments.matching.references.draw", lambda: next(drawn))
 
     assert open_payment().reference == "K0000000"

@@ -10,10 +10,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from api.member_numbers import with_check_digit
-from payments import evidence, ledger, matching, resolutions, services
 from payments.daraja.messages import StkResult
+from payments.desk import review_decisions
+from payments.evidence import stk_results
+from payments.matching import owners
+from payments.matching.references import with_check_character
 from payments.models import Account, Allocation, Callback, Payment, PaymentStatus, Receipt, ReviewItem
-from payments.references import with_check_character
+from payments.services import cancellation, ledger
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -45,7 +48,7 @@ def stk(client, push, **result):
 
 def by_query(push, now=LATER):
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
-    return evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=now)
+    return stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=now)
 
 
 def outcomes():
@@ -63,7 +66,7 @@ def statuses(*payments):
 
 
 def expired(payment):
-    services.expire_due(now=payment.expires_at)
+    cancellation.expire_due(now=payment.expires_at)
     return payment
 
 
@@ -263,12 +266,12 @@ def test_a_member_number_with_a_slip_finds_nobody():
     number = MemberFactory().member_number
     slip = number[:3] + str((int(number[3]) + 1) % 10) + number[4:]
 
-    assert matching.find_owner(account=slip, sender="").member_id is None
+    assert owners.find_owner(account=slip, sender="").member_id is None
 
 
 def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client):
     payment = open_payment(amount=100)
-    services.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
     confirm(client, amount=100, account=payment.reference)
 
@@ -408,7 +411,7 @@ def test_a_prompts_money_that_was_given_away_by_hand_pays_what_was_prompted_and_
     confirm(client, amount=1500, account="gym fees", sender="")
     staff = MemberFactory()
     item_id = ReviewItem.objects.get().pk
-    resolutions.assign_money(item_id=item_id, payment_id=other.pk, by_id=staff.pk, now=LATER)
+    review_decisions.assign_money(item_id=item_id, payment_id=other.pk, by_id=staff.pk, now=LATER)
 
     stk(client, push)
 
@@ -597,7 +600,7 @@ def test_what_money_counted_twice_had_paid_is_payable_again(client):
 def test_a_hashed_sender_is_looked_up_by_an_index(client):
     MemberFactory.create_batch(3)
     with connection.cursor() as cursor, CaptureQueriesContext(connection) as captured:
-        matching.member_by_sender(hashed("254712345678"))
+        owners.member_by_sender(hashed("254712345678"))
         [asked] = captured.captured_queries
         cursor.execute("SET LOCAL enable_seqscan = off")  # three rows are read faster without an index
         cursor.execute(f"EXPLAIN {asked['sql']}")
@@ -610,14 +613,14 @@ def test_a_hashed_sender_is_looked_up_by_an_index(client):
 def test_the_hash_in_the_database_is_safaricoms(client):
     members = MemberFactory.create_batch(2)
 
-    assert [matching.member_by_sender(hashed(each.phone_number)) for each in members] == [each.pk for each in members]
-    assert matching.member_by_sender(hashed(members[0].phone_number).upper()) == members[0].pk
+    assert [owners.member_by_sender(hashed(each.phone_number)) for each in members] == [each.pk for each in members]
+    assert owners.member_by_sender(hashed(members[0].phone_number).upper()) == members[0].pk
 
 
 def test_a_hash_of_nobodys_phone_matches_nobody(client):
     MemberFactory(phone_number=None)
 
-    match = matching.find_owner(account="gym", sender=hashed("254712345678"))
+    match = owners.find_owner(account="gym", sender=hashed("254712345678"))
 
     assert (match.member_id, match.suggestions) == (None, [])
 

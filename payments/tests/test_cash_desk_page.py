@@ -8,8 +8,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from payments import desk, evidence, refunds, voids
 from payments.daraja.messages import C2bMessage
+from payments.desk import desk_receipts, refunds, voids
+from payments.evidence import c2b_confirmations
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, VoidRequest
 from payments.tests.factories import MemberFactory, open_payment
 
@@ -22,7 +23,7 @@ DESK = "/admin/cash-desk/"
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    monkeypatch.setattr("payments.cash_desk.now", lambda: AT)
+    monkeypatch.setattr("config.desk.cash_desk.now", lambda: AT)
 
 
 def log_in(client, role="Receptionist"):
@@ -38,7 +39,7 @@ def cashier(client):
 
 @pytest.fixture
 def drawer(cashier):
-    return desk.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
+    return desk_receipts.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
 
 
 def see(client, query=""):
@@ -74,7 +75,9 @@ def do(client, name, **typed):
 
 def take(cashier, amount=1500, channel=Channel.CASH, at=AT, note="FT2630"):
     owner = MemberFactory()
-    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, member_id=owner.pk, note=note, now=at)
+    return desk_receipts.record_receipt(
+        channel=channel, amount=amount, by_id=cashier.pk, member_id=owner.pk, note=note, now=at
+    )
 
 
 def decide(client, request, name):
@@ -108,12 +111,12 @@ def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
 def test_it_shows_what_was_taken_since_the_drawer_was_opened(client, cashier, drawer):
     take(cashier, 100, Channel.BANK, at=AT - timedelta(hours=1))
     first, second, bank = take(cashier, 1500), take(cashier, 500), take(cashier, 700, Channel.BANK)
-    desk.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+    desk_receipts.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
     refunds.record_refund(
         receipt_id=bank.pk, amount=200, paid_from=Account.CASH, reason="asked", by_id=cashier.pk, now=AT
     )
     somebody = MemberFactory()
-    desk.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
+    desk_receipts.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
     take(somebody)
 
     context = see(client)
@@ -232,7 +235,7 @@ def test_nobody_takes_money_of_their_own(client, cashier, drawer):
 def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(client, cashier):
     payment, other = open_payment(amount=1500), open_payment(amount=1500)
     message = C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=AT)
+    c2b_confirmations.apply_c2b(message=message, now=AT)
 
     waits = [do(client, "claim", code="tkn9 zz9 z9z", payment=other.reference) for _ in range(2)]
     here = do(client, "claim", code="TKN1AB2C3D", payment=payment.reference)
@@ -246,7 +249,7 @@ def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(clien
 def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
     payment = open_payment()
 
-    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [desk.InvalidCode.message]
+    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [desk_receipts.InvalidCode.message]
     assert do(client, "claim", code="TKN9ZZ9Z9Z", payment="none")["payment"] == ["No payment has this reference."]
 
 
@@ -295,7 +298,7 @@ def test_the_page_of_a_receipt_leads_to_asking(client, cashier, drawer):
     address = f"/admin/payments/receipt/{receipt.pk}/change/"
     assert link in client.get(address, secure=True).content.decode()
 
-    desk.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
 
     assert link not in client.get(address, secure=True).content.decode()
 

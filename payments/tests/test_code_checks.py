@@ -7,9 +7,12 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from payments import callback_tokens, code_checks, desk, evidence, inbox, ledger, spool
+from payments.callbacks import inbox, spool
+from payments.daraja import callback_tokens
 from payments.daraja.errors import Busy
 from payments.daraja.messages import StkResult
+from payments.desk import code_checks, desk_receipts
+from payments.evidence import stk_results
 from payments.models import (
     Account,
     Callback,
@@ -18,6 +21,7 @@ from payments.models import (
     Receipt,
     ReviewItem,
 )
+from payments.services import ledger
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.daraja_answers import STATUS, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
@@ -72,7 +76,7 @@ def confirm(client, **message):
 
 
 def claimed(payment, by):
-    return desk.claim_code(code=CODE, payment_id=payment.pk, by_id=by.pk, now=NOON)
+    return desk_receipts.claim_code(code=CODE, payment_id=payment.pk, by_id=by.pk, now=NOON)
 
 
 def status(payment):
@@ -117,7 +121,7 @@ def test_without_an_operator_nothing_can_be_asked(manager, settings, missing):
 
 
 def test_what_is_no_code_is_not_asked_about(manager):
-    with pytest.raises(desk.InvalidCode):
+    with pytest.raises(desk_receipts.InvalidCode):
         code_checks.request_check(code="TKN-1", by_id=manager.pk, now=NOON)
 
 
@@ -320,7 +324,7 @@ def test_before_the_prompts_result_an_answer_is_the_prompts_money(wire, manager,
 def test_an_answer_brings_the_code_to_a_prompt_learnt_by_query(wire, manager, client):
     push = make_push(open_payment(amount=1500), phone=PHONE)
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
-    evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON + timedelta(seconds=40))
+    stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON + timedelta(seconds=40))
 
     check = asked(wire, manager)
     answer(client, check, moved_at=NOON + timedelta(seconds=20))

@@ -3,8 +3,9 @@
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from payments import desk, evidence, refunds, voids
 from payments.daraja.messages import C2bMessage, StkResult
+from payments.desk import desk_receipts, refunds, voids
+from payments.evidence import c2b_confirmations, stk_results
 from payments.models import Callback, CodeCheck, CodeClaim, ReviewItem, TaxNumber
 from payments.tests.factories import NOON, MemberFactory, make_push
 
@@ -129,9 +130,9 @@ def world():
     staff, manager = MemberFactory.create_batch(2)
     paying, asked = make_push(), make_push()
     result = StkResult(paying.merchant_request_id, paying.checkout_request_id, "0", "", 1500, "TKN0000001", NOON)
-    evidence.apply_stk_result(push_id=paying.pk, result=result, source="callback", now=NOON)
+    stk_results.apply_stk_result(push_id=paying.pk, result=result, source="callback", now=NOON)
     deposit = C2bMessage("TKN0000002", NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=deposit, now=NOON)
+    c2b_confirmations.apply_c2b(message=deposit, now=NOON)
     item = ReviewItem.objects.get()
     refunds.record_refund(
         receipt_id=item.receipt_id,
@@ -142,8 +143,10 @@ def world():
         now=NOON,
         idempotency_key="once",
     )
-    desk.open_session(cashier_id=staff.pk, opening_float=0, now=NOON)
-    cash = desk.record_receipt(channel="cash", amount=500, by_id=staff.pk, now=NOON, member_id=paying.payment.payer_id)
+    desk_receipts.open_session(cashier_id=staff.pk, opening_float=0, now=NOON)
+    cash = desk_receipts.record_receipt(
+        channel="cash", amount=500, by_id=staff.pk, now=NOON, member_id=paying.payment.payer_id
+    )
     voids.ask_void(receipt_id=cash.pk, reason="typed twice", by_id=staff.pk, now=NOON)
     TaxNumber.objects.create(receipt=cash, number="KRA123", noted_by=staff, noted_at=NOON)
     Callback.objects.create(source="stk", body=b"{}", received_at=NOON)

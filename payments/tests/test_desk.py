@@ -4,9 +4,11 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from payments import desk, evidence, ledger, refunds, resolutions, services
 from payments.daraja.messages import C2bMessage
+from payments.desk import desk_receipts, refunds, review_decisions
+from payments.evidence import c2b_confirmations
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, ReviewItem
+from payments.services import cancellation, creation, ledger, reversals
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -19,17 +21,19 @@ def cashier():
 
 @pytest.fixture
 def drawer(cashier):
-    return desk.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
+    return desk_receipts.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
 
 
 def take(cashier, payment=None, amount=1500, channel=Channel.CASH, **owner):
     owner = owner or {"payment_id": payment.pk}
-    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note="FT2630", **owner)
+    return desk_receipts.record_receipt(
+        channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note="FT2630", **owner
+    )
 
 
 def c2b(amount=1500, code="TKN1AB2C3D", account="gym", sender=""):
     message = C2bMessage(code, NOON, amount, "174379", account, sender, "JANE", "Pay Bill", "")
-    return evidence.apply_c2b(message=message, now=NOON)
+    return c2b_confirmations.apply_c2b(message=message, now=NOON)
 
 
 def status(payment):
@@ -57,7 +61,7 @@ def test_the_same_key_takes_the_money_once(cashier, drawer):
 
     assert take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a") == first
     assert Receipt.objects.count() == 1
-    with pytest.raises(services.IdempotencyKeyReused):
+    with pytest.raises(creation.IdempotencyKeyReused):
         take(cashier, payment_id=payment.pk, amount=5, idempotency_key="k", body_fingerprint="b")
     with pytest.raises(IntegrityError, match="receipt_idempotency_key_once"), transaction.atomic():
         Receipt.objects.create(
@@ -77,7 +81,7 @@ def test_another_person_may_use_the_same_key(cashier, drawer):
 @pytest.mark.django_db(transaction=True)
 def test_one_key_used_many_times_at_once_takes_money_once():
     cashier, members = MemberFactory(), MemberFactory.create_batch(6)
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     start, taken = threading.Barrier(6), []
 
     def record(member):
@@ -98,8 +102,8 @@ def test_one_key_used_many_times_at_once_takes_money_once():
 
 def test_numbers_have_no_gap_when_a_receipt_fails(cashier, drawer):
     take(cashier, open_payment())
-    with pytest.raises(resolutions.OwnerNeeded):
-        desk.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
+    with pytest.raises(review_decisions.OwnerNeeded):
+        desk_receipts.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
 
     assert take(cashier, open_payment()).number == "2026-000002"
 
@@ -115,7 +119,7 @@ def test_cash_for_a_member_pays_what_is_open_and_the_rest_is_credit(cashier, dra
 
 
 def test_cash_needs_an_open_session(cashier):
-    with pytest.raises(desk.NoOpenSession):
+    with pytest.raises(desk_receipts.NoOpenSession):
         take(cashier, open_payment())
 
 
@@ -133,7 +137,7 @@ def test_cash_for_a_payment_that_takes_none_is_refused(cashier, drawer, end):
     payment = close(open_payment(amount=1500), end, cashier)
     other = open_payment(payment.payer, amount=9000)
 
-    with pytest.raises(resolutions.PaymentTakesNoMoney):
+    with pytest.raises(review_decisions.PaymentTakesNoMoney):
         take(cashier, payment)
 
     assert status(other) == ("pending", 0)
@@ -142,15 +146,15 @@ def test_cash_for_a_payment_that_takes_none_is_refused(cashier, drawer, end):
 def close(payment, end, cashier):
     """Cancel a payment, or pay it."""
     if end == "cancelled":
-        return services.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+        return cancellation.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     take(cashier, payment, amount=payment.amount_owed)
     return payment
 
 
 def test_a_bank_transfer_needs_the_banks_reference(cashier):
     for note in ("", "  "):
-        with pytest.raises(desk.BankReferenceNeeded):
-            desk.record_receipt(
+        with pytest.raises(desk_receipts.BankReferenceNeeded):
+            desk_receipts.record_receipt(
                 channel=Channel.BANK, amount=5, by_id=cashier.pk, member_id=MemberFactory().pk, now=NOON, note=note
             )
 
@@ -158,18 +162,18 @@ def test_a_bank_transfer_needs_the_banks_reference(cashier):
 @pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
 def test_nobody_records_money_of_their_own(cashier, drawer, channel):
     for owner in ({"member_id": cashier.pk}, {"payment_id": open_payment(cashier).pk}):
-        with pytest.raises(resolutions.OwnMoney):
+        with pytest.raises(review_decisions.OwnMoney):
             take(cashier, channel=channel, **owner)
 
 
 def test_mpesa_money_is_never_recorded_by_hand(cashier):
-    with pytest.raises(desk.NotDeskMoney):
+    with pytest.raises(desk_receipts.NotDeskMoney):
         take(cashier, open_payment(), channel=Channel.MPESA_C2B)
 
 
 @pytest.mark.parametrize("amount", [0, -5, 1.5, True])
 def test_desk_money_is_whole_shillings(cashier, drawer, amount):
-    with pytest.raises(services.InvalidAmount):
+    with pytest.raises(creation.InvalidAmount):
         take(cashier, open_payment(), amount=amount)
 
 
@@ -177,31 +181,31 @@ def test_desk_money_is_whole_shillings(cashier, drawer, amount):
 
 
 def test_a_cashier_has_one_open_session(cashier, drawer):
-    with pytest.raises(desk.SessionOpen):
-        desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    with pytest.raises(desk_receipts.SessionOpen):
+        desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
 
 @pytest.mark.parametrize(("counted", "difference", "items"), [(2500, 0, 0), (2510, 10, 1), (2400, -100, 1)])
 def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, counted, difference, items):
     take(cashier, open_payment(amount=1500))
     voided = take(cashier, open_payment(amount=1500))
-    desk.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
+    desk_receipts.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
 
-    session = desk.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
+    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
 
     assert (session.expected, session.difference) == (2500, difference)
     assert ReviewItem.objects.filter(reason="cash_differs").count() == items
 
 
 def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     mistyped = take(cashier, open_payment(amount=1500))
     c2b(amount=1000)
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
     refunds.record_refund(receipt_id=mpesa.pk, paid_from=Account.CASH, reason="not ours", by_id=cashier.pk, now=NOON)
-    desk.void_receipt(receipt_id=mistyped.pk, reason="never came", by_id=MemberFactory().pk, now=NOON)
+    desk_receipts.void_receipt(receipt_id=mistyped.pk, reason="never came", by_id=MemberFactory().pk, now=NOON)
 
-    session = desk.close_session(cashier_id=cashier.pk, counted=0, now=NOON)
+    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=0, now=NOON)
 
     assert (session.expected, session.difference) == (-1000, 1000)
 
@@ -213,7 +217,7 @@ def test_a_void_makes_the_payment_payable_again(cashier, drawer):
     payment = open_payment(amount=1500)
     receipt = take(cashier, payment)
 
-    desk.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
+    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
 
     assert status(payment) == ("pending", 0)
     assert ledger.balance(Account.CASH) == 0
@@ -222,32 +226,34 @@ def test_a_void_makes_the_payment_payable_again(cashier, drawer):
 def test_whoever_took_the_money_cannot_void_it(cashier, drawer):
     receipt = take(cashier, open_payment())
 
-    with pytest.raises(desk.SecondPersonNeeded):
-        desk.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
+    with pytest.raises(desk_receipts.SecondPersonNeeded):
+        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
 def test_the_database_refuses_a_void_by_the_same_person(cashier, drawer):
     receipt = take(cashier, open_payment())
 
     with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
-        services.reverse_receipt(receipt_id=receipt.pk, why="oops", by_id=cashier.pk, now=NOON)
+        reversals.reverse_receipt(receipt_id=receipt.pk, why="oops", by_id=cashier.pk, now=NOON)
 
 
 def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
     receipt, other = take(cashier, open_payment()), MemberFactory()
-    with pytest.raises(resolutions.ReasonNeeded):
-        desk.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
-    desk.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+    with pytest.raises(review_decisions.ReasonNeeded):
+        desk_receipts.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
+    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
 
-    with pytest.raises(desk.NotVoidable):
-        desk.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+    with pytest.raises(desk_receipts.NotVoidable):
+        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
 
 
 def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, drawer):
     receipt = take(cashier, open_payment(amount=1500))
-    desk.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
+    desk_receipts.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
 
-    desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON + timedelta(days=1))
+    desk_receipts.void_receipt(
+        receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON + timedelta(days=1)
+    )
 
     assert list(ReviewItem.objects.values_list("reason", "receipt", "detail")) == [
         (
@@ -261,9 +267,9 @@ def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, d
 def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
     """Its clock was read before. The books tell what the count held by the moments (P24)."""
     receipt = take(cashier, open_payment(amount=1500))
-    session = desk.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
+    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
 
-    voided = desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
+    voided = desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
 
     assert voided.reversed_at > session.closed_at
 
@@ -271,9 +277,9 @@ def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
 def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer):
     receipt = take(cashier, open_payment(amount=1500))
     later = NOON + timedelta(seconds=1)
-    voided = desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
+    voided = desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
 
-    session = desk.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
+    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
 
     assert (session.difference, session.closed_at) == (0, voided.reversed_at)
 
@@ -284,7 +290,7 @@ def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, 
     payment = open_payment(member, amount=1000)
     assert status(payment) == ("paid", 1000)
 
-    desk.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
+    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
 
     assert status(payment) == ("pending", 0)
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == 0
@@ -300,7 +306,7 @@ def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, dr
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
 
     for _ in range(2):
-        services.reverse_receipt(receipt_id=mpesa.pk, why="reversed by Safaricom", by_id=None, now=NOON)
+        reversals.reverse_receipt(receipt_id=mpesa.pk, why="reversed by Safaricom", by_id=None, now=NOON)
 
     assert status(payment) == ("partially_paid", 500)
     assert ledger.balance(Account.MPESA) == 0
@@ -312,7 +318,7 @@ def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, dr
 def test_a_typed_code_is_no_money_until_safaricoms_evidence_has_it(cashier):
     payment = open_payment(amount=1500)
 
-    claim = desk.claim_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    claim = desk_receipts.claim_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     assert (claim.code, claim.receipt, status(payment)) == ("TKN1AB2C3D", None, ("pending", 0))
     c2b(account="wrong", code="TKN1AB2C3D")
 
@@ -325,7 +331,7 @@ def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
     payment = open_payment(amount=1500)
 
     for _ in range(2):
-        desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
     assert status(payment) == ("paid", 1500)
     assert ReviewItem.objects.get().status == "resolved"
@@ -334,14 +340,14 @@ def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
 def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
-    resolutions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=cashier.pk, now=NOON)
+    review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=cashier.pk, now=NOON)
     payment = open_payment(amount=1500)
 
-    desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
     item.refresh_from_db()
     assert (status(payment), item.status, item.resolved_by) == (("paid", 1500), "resolved", None)
-    resolutions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
+    review_decisions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
     assert status(payment) == ("pending", 0)
 
 
@@ -349,32 +355,32 @@ def test_a_code_works_once(cashier):
     first, second = open_payment(amount=1500), open_payment(amount=1500)
     c2b(account=first.reference)
 
-    with pytest.raises(desk.CodeAlreadyUsed):
-        desk.claim_code(code="TKN1AB2C3D", payment_id=second.pk, by_id=cashier.pk, now=NOON)
-    desk.claim_code(code="TKN0000009", payment_id=first.pk, by_id=cashier.pk, now=NOON)
-    with pytest.raises(desk.CodeAlreadyUsed):
-        desk.claim_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(desk_receipts.CodeAlreadyUsed):
+        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=second.pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.claim_code(code="TKN0000009", payment_id=first.pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(desk_receipts.CodeAlreadyUsed):
+        desk_receipts.claim_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
 
 
 def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment(cashier):
     wrong, right = open_payment(amount=1500), open_payment(amount=1500)
     c2b(account="wrong")
-    desk.claim_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
-    resolutions.undo_assignment(item_id=ReviewItem.objects.get().pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
+    review_decisions.undo_assignment(item_id=ReviewItem.objects.get().pk, by_id=cashier.pk, now=NOON)
 
-    desk.claim_code(code="TKN1AB2C3D", payment_id=right.pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=right.pk, by_id=cashier.pk, now=NOON)
 
     assert (status(wrong), status(right)) == (("pending", 0), ("paid", 1500))
 
 
 def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled(cashier):
     payment = open_payment(amount=1500)
-    desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
-    services.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    cancellation.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     c2b(account="wrong", code="TKN0000002")
     receipt = Receipt.objects.get()
 
-    desk.settle_claim(code="TKN1AB2C3D", receipt_id=receipt.pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.settle_claim(code="TKN1AB2C3D", receipt_id=receipt.pk, by_id=cashier.pk, now=NOON)
 
     claim = CodeClaim.objects.get()
     assert (claim.receipt, claim.ended_at) == (None, NOON)
@@ -385,15 +391,15 @@ def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled
     "code", ["TKN-1AB2C3", "\u017fKN1AB2C3D", "", "PAID", "TKN1AB2C3", "TKN1AB2C3D4", "0712345678"]
 )
 def test_what_is_no_code_is_refused(cashier, code):
-    with pytest.raises(desk.InvalidCode):
-        desk.claim_code(code=code, payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(desk_receipts.InvalidCode):
+        desk_receipts.claim_code(code=code, payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
 
 
 def test_nobody_claims_a_strangers_code_for_themselves(cashier):
     c2b(amount=1500)
 
-    with pytest.raises(resolutions.OwnMoney):
-        desk.claim_code(code="TKN1AB2C3D", payment_id=open_payment(cashier).pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(review_decisions.OwnMoney):
+        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=open_payment(cashier).pk, by_id=cashier.pk, now=NOON)
 
     assert ledger.balance(Account.UNMATCHED) == -1500
 
@@ -403,7 +409,7 @@ def test_nobody_claims_a_strangers_code_for_themselves(cashier):
 
 def assign(cashier, **owner):
     item = ReviewItem.objects.get(reason="unmatched")
-    return resolutions.assign_money(item_id=item.pk, by_id=cashier.pk, now=NOON, **owner)
+    return review_decisions.assign_money(item_id=item.pk, by_id=cashier.pk, now=NOON, **owner)
 
 
 def test_assigning_pays_the_payment_and_resolves_the_item(cashier):
@@ -433,7 +439,7 @@ def test_undoing_an_assignment_restores_everything_and_it_can_be_assigned_again(
     item = assign(cashier, payment_id=payment.pk)
     spent = open_payment(payment.payer, amount=300)
 
-    resolutions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
+    review_decisions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
 
     assert (status(payment), status(spent)) == (("pending", 0), ("pending", 0))
     assert ledger.balance(Account.UNMATCHED) == -2000
@@ -446,12 +452,12 @@ def test_undoing_an_assignment_restores_everything_and_it_can_be_assigned_again(
 def test_what_was_not_assigned_cannot_be_undone_or_assigned_twice(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
-    with pytest.raises(resolutions.NotUndoable):
-        resolutions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(review_decisions.NotUndoable):
+        review_decisions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
     payment = open_payment(amount=1500)
     assign(cashier, payment_id=payment.pk)
 
-    with pytest.raises(resolutions.NotAssignable):
+    with pytest.raises(review_decisions.NotAssignable):
         assign(cashier, payment_id=payment.pk)
 
 
@@ -459,14 +465,14 @@ def test_an_assignment_names_an_owner(cashier):
     c2b(account="wrong")
 
     for owner in ({}, {"payment_id": 0}, {"member_id": 0}):
-        with pytest.raises(resolutions.OwnerNeeded):
+        with pytest.raises(review_decisions.OwnerNeeded):
             assign(cashier, **owner)
 
 
 def test_nobody_assigns_money_to_themselves(cashier):
     c2b(account="wrong")
 
-    with pytest.raises(resolutions.OwnMoney):
+    with pytest.raises(review_decisions.OwnMoney):
         assign(cashier, member_id=cashier.pk)
 
     assert ReviewItem.objects.get().status == "open"
@@ -478,9 +484,9 @@ def test_another_item_of_the_same_money_assigns_and_sends_back_nothing(cashier):
     c2b(amount=900)
     other = ReviewItem.objects.get(reason="code_used_twice")
 
-    with pytest.raises(resolutions.NotAssignable):
-        resolutions.assign_money(item_id=other.pk, member_id=MemberFactory().pk, by_id=cashier.pk, now=NOON)
-    with pytest.raises(resolutions.NotAssignable):
+    with pytest.raises(review_decisions.NotAssignable):
+        review_decisions.assign_money(item_id=other.pk, member_id=MemberFactory().pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(review_decisions.NotAssignable):
         refunds.send_back(item_id=other.pk, paid_from=Account.BANK, reason="theirs", by_id=cashier.pk, now=NOON)
 
     assert ledger.balance(Account.UNMATCHED) == -2000
@@ -492,7 +498,7 @@ def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end
     other = open_payment(payment.payer, amount=9000)
     c2b(account="wrong")
 
-    with pytest.raises(resolutions.PaymentTakesNoMoney):
+    with pytest.raises(review_decisions.PaymentTakesNoMoney):
         assign(cashier, payment_id=payment.pk)
 
     assert (status(other), ReviewItem.objects.get().status) == (("pending", 0), "open")
@@ -501,19 +507,19 @@ def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end
 def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
-    with pytest.raises(resolutions.ReasonNeeded):
-        resolutions.dismiss_item(item_id=item.pk, reason=" ", by_id=cashier.pk, now=NOON)
+    with pytest.raises(review_decisions.ReasonNeeded):
+        review_decisions.dismiss_item(item_id=item.pk, reason=" ", by_id=cashier.pk, now=NOON)
 
-    resolutions.dismiss_item(item_id=item.pk, reason="sent back by hand", by_id=cashier.pk, now=NOON)
+    review_decisions.dismiss_item(item_id=item.pk, reason="sent back by hand", by_id=cashier.pk, now=NOON)
 
     assert ledger.balance(Account.UNMATCHED) == -1500
-    with pytest.raises(resolutions.AlreadyDecided):
-        resolutions.dismiss_item(item_id=item.pk, reason="again", by_id=cashier.pk, now=NOON)
+    with pytest.raises(review_decisions.AlreadyDecided):
+        review_decisions.dismiss_item(item_id=item.pk, reason="again", by_id=cashier.pk, now=NOON)
 
 
 def test_a_closed_drawer_can_be_opened_again(cashier, drawer):
-    desk.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
+    desk_receipts.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
 
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
     assert CashSession.objects.count() == 2

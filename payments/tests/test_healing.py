@@ -13,10 +13,11 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
-from payments import evidence, healing, pushes
+from payments import recovery
 from payments.daraja import limits
 from payments.daraja.errors import Busy, DarajaError
 from payments.daraja.messages import parse_stk_callback
+from payments.evidence import stk_results
 from payments.models import (
     Callback,
     Payment,
@@ -28,6 +29,7 @@ from payments.models import (
     ReviewReason,
     StkPush,
 )
+from payments.pushes import push_requests, queries, sending
 from payments.signals import payment_paid
 from payments.tests.bodies import stk_body
 from payments.tests.daraja_answers import ACCEPTED, PUSH, QUERY, Wire, refusal
@@ -60,7 +62,7 @@ def told(push, code, **changes):
 
 
 def checked(push, now=NOON + MINUTE):
-    healing.check_due(now=now)
+    recovery.check_due(now=now)
     push.refresh_from_db()
     push.payment.refresh_from_db()
     return push
@@ -73,7 +75,9 @@ def checked(push, now=NOON + MINUTE):
 def overtaken(wire):
     """A prompt of which a callback told the names before Safaricom's own answer did."""
     push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None)
-    evidence.apply_stk_result(push_id=push.pk, result=parse_stk_callback(stk_body(push)), source="callback", now=NOON)
+    stk_results.apply_stk_result(
+        push_id=push.pk, result=parse_stk_callback(stk_body(push)), source="callback", now=NOON
+    )
     push.refresh_from_db()
     return push
 
@@ -96,7 +100,7 @@ def test_a_success_that_names_its_prompt_itself_pays_and_is_confirmed_by_a_job(w
 def test_a_success_of_a_prompt_with_a_name_needs_no_confirming():
     push = make_push()
 
-    evidence.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
+    stk_results.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
 
     assert not ProcrastinateJob.objects.filter(task_name="payments.confirm_push").exists()
 
@@ -104,7 +108,7 @@ def test_a_success_of_a_prompt_with_a_name_needs_no_confirming():
 def test_a_success_that_safaricom_contradicts_is_shown_to_a_person_and_stands(wire, overtaken):
     wire.query(**told(overtaken, "1032"))
 
-    healing.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
+    recovery.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
 
     why = "A callback paid this prompt, and Safaricom says it ended with 1032. Look for the money."
     assert doubts() == [("contradiction", why)]
@@ -118,9 +122,9 @@ def test_a_success_that_safaricom_knows_nothing_of_for_an_hour_is_shown_to_a_per
     wire.query(**answer)
 
     with pytest.raises(DarajaError):
-        healing.confirm(push_id=overtaken.pk, now=NOON + 59 * MINUTE)
+        recovery.confirm(push_id=overtaken.pk, now=NOON + 59 * MINUTE)
     assert doubts() == []
-    healing.confirm(push_id=overtaken.pk, now=NOON + 60 * MINUTE)
+    recovery.confirm(push_id=overtaken.pk, now=NOON + 60 * MINUTE)
 
     assert [reason for reason, _ in doubts()] == ["contradiction"]
 
@@ -129,7 +133,7 @@ def test_a_prompt_that_is_still_open_at_safaricom_is_asked_about_again(wire, ove
     wire.query(**told(overtaken, "4999"))
 
     with pytest.raises(DarajaError):
-        healing.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
+        recovery.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
 
 
 def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_shown_to_a_person(wire):
@@ -138,11 +142,11 @@ def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_show
     def overtake(request):
         push.refresh_from_db()
         result = parse_stk_callback(stk_body(push))
-        evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
+        stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
         return (200, {}, json.dumps(ACCEPTED | {"CheckoutRequestID": "ws_CO_true"}))
 
     wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, overtake)
-    pushes.send(push_id=push.pk, now=NOON)
+    sending.send(push_id=push.pk, now=NOON)
 
     push.refresh_from_db()
     assert push.checkout_request_id == "ws_CO_true"
@@ -167,7 +171,7 @@ def test_the_callback_after_the_query_brings_the_code_and_no_second_money(wire):
     wire.query(**told(push, "0"))
     checked(push)
 
-    evidence.apply_stk_result(
+    stk_results.apply_stk_result(
         push_id=push.pk,
         result=success_of(push),
         source="callback",
@@ -266,7 +270,7 @@ def test_a_query_that_says_failed_never_undoes_money(wire):
     push = make_push()
 
     def pay_first(request):
-        evidence.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
+        stk_results.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
         return 200, {}, json.dumps(told(push, "1032")["json"])
 
     wire.add_callback("POST", settings.DARAJA_BASE_URL + QUERY, callback=pay_first)
@@ -281,7 +285,7 @@ def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
     for push in (older, newer):
         wire.query(**told(push, "1032"))
 
-    assert healing.check_due(now=NOON + MINUTE) == 2
+    assert recovery.check_due(now=NOON + MINUTE) == 2
     assert [body["CheckoutRequestID"] for body in wire.bodies(QUERY)] == [
         older.checkout_request_id,
         newer.checkout_request_id,
@@ -295,7 +299,7 @@ def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, setti
     for push in pushes_due:
         wire.query(**told(push, "1032"))
 
-    assert healing.check_due(now=NOON + MINUTE) == 2
+    assert recovery.check_due(now=NOON + MINUTE) == 2
 
     waiting = StkPush.objects.filter(status=PushStatus.SENT).order_by("pk")
     assert list(waiting.values_list("next_check_at", flat=True)) == [push.next_check_at for push in pushes_due[2:]]
@@ -330,15 +334,15 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
 
     def check(*, push_id, due_at, now):
         if not len(asked) < room:
-            pushes.postpone_check(push_id=push_id, until=due_at)
+            queries.postpone_check(push_id=push_id, until=due_at)
             raise Busy("used up", retry_after=1)
         asked.append(push_id)
         StkPush.objects.filter(pk=push_id).update(next_check_at=now + timedelta(seconds=20))
 
-    monkeypatch.setattr(healing, "check", check)
+    monkeypatch.setattr(recovery, "check", check)
     for pass_ in range(3):
         room += 200
-        healing.check_due(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
+        recovery.check_due(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
 
     assert asked == expected
 
@@ -363,35 +367,35 @@ def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
     for _ in range(2):
         make_push(status=PushStatus.SENDING)
     bad = StkPush.objects.earliest("pk").pk
-    real = pushes.lose_track
+    real = queries.lose_track
 
     def lose_track(*, push_id, now):
         if push_id == bad:
             raise ZeroDivisionError
         return real(push_id=push_id, now=now)
 
-    monkeypatch.setattr(pushes, "lose_track", lose_track)
+    monkeypatch.setattr(queries, "lose_track", lose_track)
 
-    assert healing.find_lost_calls(now=NOON + MINUTE) == 1
+    assert recovery.find_lost_calls(now=NOON + MINUTE) == 1
 
 
 def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
     bad, good = make_push(sent_at=NOON - MINUTE), make_push()
     wire.query(**told(good, "1032"))
-    real = healing.check
+    real = recovery.check
 
     def check(*, push_id, due_at, now):
         if push_id == bad.pk:
             raise ZeroDivisionError
         real(push_id=push_id, due_at=due_at, now=now)
 
-    monkeypatch.setattr(healing, "check", check)
+    monkeypatch.setattr(recovery, "check", check)
 
     checked(good)
 
     assert good.status == PushStatus.CANCELLED
     bad.refresh_from_db()
-    assert bad.next_check_at == NOON + MINUTE + healing.CLAIM
+    assert bad.next_check_at == NOON + MINUTE + recovery.CLAIM
 
 
 @pytest.mark.django_db(transaction=True)
@@ -401,7 +405,7 @@ def test_two_healers_at_once_ask_about_each_push_once(wire):
     wire.query(json={"never": "an end"})
     limits.enter()
 
-    in_parallel(*[lambda: healing.check_due(now=NOON + MINUTE)] * 3)
+    in_parallel(*[lambda: recovery.check_due(now=NOON + MINUTE)] * 3)
 
     asked = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
     assert sorted(asked) == sorted(push.checkout_request_id for push in due)
@@ -436,9 +440,9 @@ def in_parallel(*calls):
 def test_two_workers_on_one_push_send_one_prompt(wire):
     wire.push()
     limits.enter()
-    push = pushes.request_push(payment_id=open_payment().pk, phone="254712345678", created_by_id=None, now=NOON)
+    push = push_requests.request_push(payment_id=open_payment().pk, phone="254712345678", created_by_id=None, now=NOON)
 
-    in_parallel(*[lambda: pushes.send(push_id=push.pk, now=NOON)] * 4)
+    in_parallel(*[lambda: sending.send(push_id=push.pk, now=NOON)] * 4)
 
     push.refresh_from_db()
     assert (push.status, len(wire.sent(PUSH))) == (PushStatus.SENT, 1)
@@ -453,8 +457,8 @@ def test_prompts_asked_for_at_once_leave_one_and_refuse_the_others_in_words(shar
 
     def ask(payment, phone):
         try:
-            pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=None, now=NOON)
-        except pushes.PushOpen:
+            push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=None, now=NOON)
+        except push_requests.PushOpen:
             refused.append(phone)
 
     in_parallel(*[lambda pair=pair: ask(*pair) for pair in zip(payments, phones, strict=True)])
@@ -473,7 +477,7 @@ def waiting_push(**fields):
 def test_a_push_whose_job_was_lost_gets_a_new_one_once():
     push = waiting_push()
 
-    found = [healing.find_lost_sends(now=NOON + healing.LOST_JOB) for _ in range(2)]
+    found = [recovery.find_lost_sends(now=NOON + recovery.LOST_JOB) for _ in range(2)]
 
     assert found == [1, 0]
     assert ProcrastinateJob.objects.get().args == {"push_id": push.pk}
@@ -482,36 +486,36 @@ def test_a_push_whose_job_was_lost_gets_a_new_one_once():
 def test_a_push_that_has_waited_for_seconds_has_lost_nothing():
     waiting_push()
 
-    assert healing.find_lost_sends(now=NOON + timedelta(seconds=29)) == 0
+    assert recovery.find_lost_sends(now=NOON + timedelta(seconds=29)) == 0
 
 
 def test_a_push_whose_worker_died_in_mid_call_is_unknown_and_never_sent_again(wire):
     push = make_push(status=PushStatus.SENDING, checkout_request_id=None, next_check_at=None)
 
-    found = [healing.find_lost_calls(now=NOON + MINUTE) for _ in range(2)]
-    pushes.send(push_id=push.pk, now=NOON + MINUTE)
+    found = [recovery.find_lost_calls(now=NOON + MINUTE) for _ in range(2)]
+    sending.send(push_id=push.pk, now=NOON + MINUTE)
 
     push.refresh_from_db()
     assert (found, push.status, len(wire.calls)) == ([1, 0], PushStatus.UNKNOWN, 0)
-    assert push.next_check_at == NOON + MINUTE + pushes.NAMELESS_WAIT
+    assert push.next_check_at == NOON + MINUTE + queries.NAMELESS_WAIT
 
 
 def test_a_call_under_way_is_not_lost():
     make_push(status=PushStatus.SENDING)
 
-    assert healing.find_lost_calls(now=NOON + timedelta(seconds=59)) == 0
+    assert recovery.find_lost_calls(now=NOON + timedelta(seconds=59)) == 0
 
 
 def test_a_late_answer_names_a_push_already_called_unknown(wire):
     push = waiting_push(phone="254712345678")
 
     def slow(request):
-        healing.find_lost_calls(now=NOON + MINUTE)
+        recovery.find_lost_calls(now=NOON + MINUTE)
         return 200, {}, json.dumps(ACCEPTED)
 
     wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=slow)
 
-    pushes.send(push_id=push.pk, now=NOON)
+    sending.send(push_id=push.pk, now=NOON)
 
     push.refresh_from_db()
     assert (push.status, push.checkout_request_id) == (PushStatus.SENT, ACCEPTED["CheckoutRequestID"])
@@ -533,7 +537,7 @@ def test_news_a_listener_failed_to_hear_is_told_again_until_it_does(wire):
         push = make_push()
         wire.query(**told(push, "0"))
         checked(push)
-        told_all = [healing.retry_listeners_due(now=NOON + MINUTE) for _ in range(3)]
+        told_all = [recovery.retry_listeners_due(now=NOON + MINUTE) for _ in range(3)]
     finally:
         payment_paid.disconnect(listen)
 
@@ -553,7 +557,7 @@ def test_old_bodies_that_were_acted_on_are_emptied_and_their_rows_stay(settings)
     old, young = keep(push, days=101, outcome="duplicate"), keep(push, days=99, outcome="duplicate")
     held = keep(push, days=101, outcome="rejected")
 
-    assert [healing.purge_bodies(now=NOON) for _ in range(2)] == [1, 0]
+    assert [recovery.purge_bodies(now=NOON) for _ in range(2)] == [1, 0]
 
     bodies = dict(Callback.objects.values_list("pk", "body"))
     assert {key: bytes(body) for key, body in bodies.items()} == {old.pk: b"", young.pk: b"{}", held.pk: b"{}"}
@@ -573,7 +577,7 @@ def stalled_job(**fields):
 def test_a_job_of_a_dead_worker_waits_for_another():
     job_id = stalled_job()
 
-    assert [healing.rescue_stalled_jobs() for _ in range(2)] == [1, 0]
+    assert [recovery.rescue_stalled_jobs() for _ in range(2)] == [1, 0]
     assert ProcrastinateJob.objects.get(pk=job_id).status == "todo"
 
 
@@ -583,11 +587,11 @@ def test_a_job_of_a_living_worker_is_left_alone():
         cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
         cursor.execute("UPDATE procrastinate_jobs SET worker_id = %s WHERE id = %s", [cursor.fetchone()[0], job_id])
 
-    assert healing.rescue_stalled_jobs() == 0
+    assert recovery.rescue_stalled_jobs() == 0
 
     with connection.cursor() as cursor:
         cursor.execute("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '21 seconds'")
-    assert healing.rescue_stalled_jobs() == 1
+    assert recovery.rescue_stalled_jobs() == 1
 
 
 def test_the_job_of_a_worker_that_dies_is_rescued_within_half_a_minute():
@@ -595,9 +599,9 @@ def test_the_job_of_a_worker_that_dies_is_rescued_within_half_a_minute():
     every = int(re.fullmatch(r"\* \* \* \* \* \*/([0-9]+)", crons["payments.rescue_stalled_jobs"])[1])
 
     # Silent for so long, then found by the next look; nothing waits for that job, as none has a lock.
-    assert healing.SILENT_HEART + every <= 30
+    assert recovery.SILENT_HEART + every <= 30
     # A heart that beats is never taken for a silent one: one beat may be late.
-    assert 2 * Worker(jobs).update_heartbeat_interval <= healing.SILENT_HEART
+    assert 2 * Worker(jobs).update_heartbeat_interval <= recovery.SILENT_HEART
 
 
 def old_job(status, days):
@@ -630,7 +634,7 @@ def test_a_stalled_job_whose_like_already_waits_goes_away():
     stalled = stalled_job(queueing_lock="payments.check_pushes")
     jobs.configure_task("payments.check_pushes", queueing_lock="payments.check_pushes").defer(timestamp=1)
 
-    healing.rescue_stalled_jobs()
+    recovery.rescue_stalled_jobs()
 
     assert not ProcrastinateJob.objects.filter(pk=stalled).exists()
     assert ProcrastinateJob.objects.get().status == "todo"

@@ -14,8 +14,10 @@ from django.db import connection
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from payments import code_checks, desk, healing, pushes
+from payments import recovery
+from payments.desk import code_checks, desk_receipts
 from payments.models import Callback, CodeCheck, PaymentStatus, PushStatus, Receipt, ReviewItem
+from payments.pushes import push_requests, sending
 from payments.simulator.options import Options
 from payments.simulator.server import Simulator
 from payments.tests.factories import MemberFactory, open_payment
@@ -23,7 +25,7 @@ from payments.tests.factories import MemberFactory, open_payment
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 PHONE = "254712345678"
-SEND = "import django; django.setup(); from django.utils import timezone; from payments import pushes; "
+SEND = "import django; django.setup(); from django.utils import timezone; from payments.pushes import sending; "
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def safaricom(live_server, settings, room_for_all):
 
 def ask(amount=1500):
     payment = open_payment(amount=amount, now=timezone.now())
-    return pushes.request_push(payment_id=payment.pk, phone=PHONE, created_by_id=None, now=timezone.now())
+    return push_requests.request_push(payment_id=payment.pk, phone=PHONE, created_by_id=None, now=timezone.now())
 
 
 def prompts(safaricom):
@@ -76,7 +78,7 @@ PAID = (PushStatus.SUCCEEDED, PaymentStatus.PAID)
 
 def test_a_prompt_answered_with_the_pin_pays(safaricom):
     push = ask()
-    pushes.send(push_id=push.pk, now=timezone.now())
+    sending.send(push_id=push.pk, now=timezone.now())
     assert [(prompt["amount"], prompt["reference"]) for prompt in prompts(safaricom)] == [
         (1500, push.payment.reference)
     ]
@@ -93,7 +95,7 @@ def test_a_prompt_answered_with_the_pin_pays(safaricom):
 )
 def test_a_prompt_that_brings_no_money_frees_the_payment(safaricom, action, status):
     push = ask()
-    pushes.send(push_id=push.pk, now=timezone.now())
+    sending.send(push_id=push.pk, now=timezone.now())
 
     answer(safaricom, action)
 
@@ -106,7 +108,7 @@ def test_a_lost_answer_leaves_one_prompt_whose_callback_pays(safaricom, fault):
     safaricom.faults.enqueue(fault, phone=PHONE)
     push = ask()
     for _ in range(2):
-        pushes.send(push_id=push.pk, now=timezone.now())
+        sending.send(push_id=push.pk, now=timezone.now())
     assert status_of(push) == (PushStatus.UNKNOWN, PaymentStatus.PROCESSING)
 
     answer(safaricom)
@@ -118,11 +120,11 @@ def test_a_lost_answer_leaves_one_prompt_whose_callback_pays(safaricom, fault):
 def test_a_lost_callback_is_healed_by_asking(safaricom):
     safaricom.faults.enqueue("lost_callback", phone=PHONE)
     push = ask()
-    pushes.send(push_id=push.pk, now=timezone.now())
+    sending.send(push_id=push.pk, now=timezone.now())
     answer(safaricom)
     until(lambda: debits(safaricom))
 
-    healing.check_due(now=timezone.now() + timedelta(seconds=25))
+    recovery.check_due(now=timezone.now() + timedelta(seconds=25))
 
     assert status_of(push) == PAID
     assert (Receipt.objects.get().amount, Receipt.objects.get().code, Callback.objects.count()) == (1500, None, 0)
@@ -130,9 +132,9 @@ def test_a_lost_callback_is_healed_by_asking(safaricom):
 
 def test_an_open_prompt_that_is_asked_about_stays_open(safaricom):
     push = ask()
-    pushes.send(push_id=push.pk, now=timezone.now())
+    sending.send(push_id=push.pk, now=timezone.now())
 
-    healing.check_due(now=timezone.now() + timedelta(seconds=25))
+    recovery.check_due(now=timezone.now() + timedelta(seconds=25))
 
     assert status_of(push) == (PushStatus.SENT, PaymentStatus.PROCESSING)
 
@@ -143,20 +145,20 @@ def test_an_answer_that_says_nothing_is_not_asked_twice(safaricom, fault):
     push = ask()
 
     for _ in range(2):
-        pushes.send(push_id=push.pk, now=timezone.now())
+        sending.send(push_id=push.pk, now=timezone.now())
 
     assert (status_of(push)[0], prompts(safaricom)) == (PushStatus.UNKNOWN, [])
 
 
 def test_a_token_that_another_ended_is_renewed(safaricom):
     push = ask()
-    pushes.send(push_id=push.pk, now=timezone.now())
+    sending.send(push_id=push.pk, now=timezone.now())
     answer(safaricom, "cancel")
     until(lambda: status_of(push)[0] == PushStatus.CANCELLED)
     safaricom.faults.enqueue("token_invalid", phone=PHONE)
 
     again = ask(amount=1600)
-    pushes.send(push_id=again.pk, now=timezone.now())
+    sending.send(push_id=again.pk, now=timezone.now())
 
     assert status_of(again)[0] == PushStatus.SENT
 
@@ -182,7 +184,7 @@ def environment(safaricom, **more):
 
 def send_and_die(safaricom, push, *, at):
     """Send a push in a process that is killed at a failpoint."""
-    code = SEND + f"pushes.send(push_id={push.pk}, now=timezone.now())"
+    code = SEND + f"sending.send(push_id={push.pk}, now=timezone.now())"
     done = subprocess.run(  # noqa: S603 - our own interpreter and code
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment(safaricom, FAILPOINT=at),
@@ -197,16 +199,16 @@ def send_and_die(safaricom, push, *, at):
 def heal(minutes):
     """Do what the periodic jobs do, as if so many minutes had passed."""
     later = timezone.now() + timedelta(minutes=minutes)
-    healing.find_lost_sends(now=later)
-    healing.find_lost_calls(now=later)
-    healing.check_due(now=later)
+    recovery.find_lost_sends(now=later)
+    recovery.find_lost_calls(now=later)
+    recovery.check_due(now=later)
 
 
 def test_killed_after_the_claim_no_prompt_was_sent_and_none_will_be(safaricom):
     push = ask()
 
     send_and_die(safaricom, push, at="push claimed")
-    pushes.send(push_id=push.pk, now=timezone.now())  # its job, rescued
+    sending.send(push_id=push.pk, now=timezone.now())  # its job, rescued
     heal(minutes=2)
 
     assert status_of(push) == (PushStatus.UNKNOWN, PaymentStatus.PROCESSING)
@@ -220,7 +222,7 @@ def test_killed_after_the_call_the_one_prompt_still_pays_once(safaricom, place):
     push = ask()
 
     send_and_die(safaricom, push, at=place)
-    pushes.send(push_id=push.pk, now=timezone.now())
+    sending.send(push_id=push.pk, now=timezone.now())
     heal(minutes=2)
     answer(safaricom)
 
@@ -264,8 +266,8 @@ def test_safaricom_is_asked_about_a_code_whose_confirmation_never_came(safaricom
     pay = {"phone": PHONE, "account": "GYM FEES", "amount": 1500, "business": settings.DARAJA_SHORTCODE}
     assert requests.post(f"{safaricom.url}/control/paybill/", json=pay, timeout=5).ok
     [debit] = debits(safaricom)
-    claim = desk.claim_code(code=debit["code"], payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
-    forged = desk.claim_code(code="TKN0000009", payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
+    claim = desk_receipts.claim_code(code=debit["code"], payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
+    forged = desk_receipts.claim_code(code="TKN0000009", payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
 
     for code in (debit["code"], forged.code):
         check = code_checks.request_check(code=code, by_id=cashier.pk, now=timezone.now())

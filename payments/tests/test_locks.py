@@ -16,10 +16,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from api.clock import now
-from payments import desk, evidence, inbox, matching, pushes, refunds, resolutions, services, voids
+from payments.callbacks import inbox
 from payments.daraja.messages import StkResult
-from payments.evidence import receipts, twins
+from payments.desk import desk_receipts, refunds, review_decisions, voids
+from payments.evidence import pairing, receipts, stk_results
+from payments.matching import owners
 from payments.models import Callback, ReviewItem
+from payments.pushes import closing, push_requests
+from payments.services import cancellation, listeners, reversals
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -36,7 +40,7 @@ NAMES = {
     "payments_reviewitem": "item",
     "payments_callback": "callback",
 }
-ADVISORY = {matching.CLAIMS: "code", twins.TWINS: "twins"}
+ADVISORY = {owners.CLAIMS: "code", pairing.TWINS: "twins"}
 
 
 def locks_of(act):
@@ -85,7 +89,7 @@ def confirmation(account, code="TKN1AB2C3D", sender=""):
 
 def query(push):
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
-    return lambda: evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON)
+    return lambda: stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON)
 
 
 @locks("members", "push payments")
@@ -200,31 +204,31 @@ def opening_a_companion():
 @locks("members", "payments")
 def cancelling():
     payment = open_payment()
-    return lambda: services.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    return lambda: cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
 
 @locks("members skip locked", "payments skip locked")
 def expiring():
     payment = open_payment()
-    return lambda: services.expire_due(now=payment.expires_at)
+    return lambda: cancellation.expire_due(now=payment.expires_at)
 
 
 @locks("members", "payments")
 def telling_the_listeners_again():
     payment = open_payment()
-    return lambda: services.retry_listeners(payment_id=payment.pk, now=NOON)
+    return lambda: listeners.retry_listeners(payment_id=payment.pk, now=NOON)
 
 
 @locks("members", "payments", "payments", "payments")  # the companions: their status, then what they owe
 def asking_for_a_prompt():
     payment = open_payment()
-    return lambda: pushes.request_push(payment_id=payment.pk, phone="254712345678", created_by_id=None, now=NOON)
+    return lambda: push_requests.request_push(payment_id=payment.pk, phone="254712345678", created_by_id=None, now=NOON)
 
 
 @locks("members", "payments", "push", "payments")
 def dropping_a_prompt():
     push = make_push(status="created")
-    return lambda: pushes.drop(push_id=push.pk, code="busy", why="", now=NOON)
+    return lambda: closing.drop(push_id=push.pk, code="busy", why="", now=NOON)
 
 
 # --- What staff do --------------------------------------------------------------------------------------
@@ -243,13 +247,15 @@ def assigned():
 
 def assigning_to(payment, item):
     manager = MemberFactory()
-    return lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    return lambda: review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
 def cash():
     cashier, payment = MemberFactory(), open_payment()
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
-    return partial(desk.record_receipt, channel="cash", amount=1500, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    return partial(
+        desk_receipts.record_receipt, channel="cash", amount=1500, payment_id=payment.pk, by_id=cashier.pk, now=NOON
+    )
 
 
 @locks("members", "receipts", "item", "payments")  # nobody's money pays nothing yet
@@ -260,13 +266,13 @@ def assigning():
 @locks("members", "payments", "receipts", "item", "allocations payments")
 def undoing_an_assignment():
     item, manager = assigned(), MemberFactory()
-    return lambda: resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+    return lambda: review_decisions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
 
 
 @locks("item")
 def dismissing():
     item, manager = unmatched(), MemberFactory()
-    return lambda: resolutions.dismiss_item(item_id=item.pk, reason="nobody asks", by_id=manager.pk, now=NOON)
+    return lambda: review_decisions.dismiss_item(item_id=item.pk, reason="nobody asks", by_id=manager.pk, now=NOON)
 
 
 @locks("members", "payments", "receipts", "allocations payments")
@@ -279,7 +285,7 @@ def recording_a_refund():
 @locks("members", "payments", "receipts", "allocations payments")
 def reversing():
     receipt = assigned().receipt
-    return lambda: services.reverse_receipt(receipt_id=receipt.pk, why="sent back", by_id=None, now=NOON)
+    return lambda: reversals.reverse_receipt(receipt_id=receipt.pk, why="sent back", by_id=None, now=NOON)
 
 
 @locks("members", "payments", "drawer")
@@ -290,7 +296,7 @@ def taking_cash():
 @locks("members", "payments", "receipts", "drawer", "allocations payments")
 def voiding_cash():
     receipt, manager = cash()(), MemberFactory()
-    return lambda: desk.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
+    return lambda: desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
 
 
 @locks("members", "payments", "receipts")
@@ -302,13 +308,13 @@ def asking_for_a_void():
 @locks("drawer")
 def counting_a_drawer():
     receipt = cash()()
-    return lambda: desk.close_session(cashier_id=receipt.recorded_by_id, counted=1500, now=NOON)
+    return lambda: desk_receipts.close_session(cashier_id=receipt.recorded_by_id, counted=1500, now=NOON)
 
 
 @locks("code")
 def claiming_a_code():
     payment, cashier = open_payment(), MemberFactory()
-    return lambda: desk.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    return lambda: desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @locks("code", "members", "receipts", "payments")

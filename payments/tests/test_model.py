@@ -9,9 +9,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from payments import desk, evidence, ledger, refunds, resolutions, services
 from payments.daraja.messages import C2bMessage, StkResult
+from payments.desk import desk_receipts, refunds, review_decisions
+from payments.evidence import c2b_confirmations, stk_results
 from payments.models import OPEN_PUSH, Account, Payment, Receipt, ReviewItem, StkPush
+from payments.services import cancellation, ledger, transitions
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -32,7 +34,7 @@ class Club(RuleBasedStateMachine):
         self.payments, self.pushes, self.deposits, self.cash = [], [], [], []
         self.truth, self.moved = {}, {}  # code -> amount; push -> its code
         self.given_back = 0  # KES sent back over M-Pesa
-        desk.open_session(cashier_id=self.cashier.pk, opening_float=0, now=NOON)
+        desk_receipts.open_session(cashier_id=self.cashier.pk, opening_float=0, now=NOON)
 
     def teardown(self):
         try:
@@ -58,26 +60,26 @@ class Club(RuleBasedStateMachine):
     def prompt(self, n):
         payment = Payment.objects.get(pk=self.payments[n % len(self.payments)])
         is_asked = StkPush.objects.filter(payment=payment, status__in=OPEN_PUSH).exists()
-        if payment.status in services.PROMPTABLE and payment.amount_owed and not is_asked:
+        if payment.status in transitions.PROMPTABLE and payment.amount_owed and not is_asked:
             self.pushes.append(make_push(payment, sent_at=self.now).pk)
 
     @precondition(lambda self: self.payments)
     @rule(n=pick)
     def cancel(self, n):
         payment_id = self.payments[n % len(self.payments)]
-        with contextlib.suppress(services.InvalidTransition):
-            services.cancel_payment(payment_id=payment_id, by_id=self.manager.pk, now=self.now)
+        with contextlib.suppress(transitions.InvalidTransition):
+            cancellation.cancel_payment(payment_id=payment_id, by_id=self.manager.pk, now=self.now)
 
     @rule(hours=st.sampled_from([0.01, 1, 80]))
     def wait(self, hours):
         self.now += timedelta(hours=hours)
-        services.expire_due(now=self.now)
+        cancellation.expire_due(now=self.now)
 
     @precondition(lambda self: self.payments)
     @rule(n=pick, amount=AMOUNTS)
     def pay_cash(self, n, amount):
-        with contextlib.suppress(resolutions.PaymentTakesNoMoney):
-            receipt = desk.record_receipt(
+        with contextlib.suppress(review_decisions.PaymentTakesNoMoney):
+            receipt = desk_receipts.record_receipt(
                 channel="cash",
                 amount=amount,
                 payment_id=self.payments[n % len(self.payments)],
@@ -90,7 +92,7 @@ class Club(RuleBasedStateMachine):
     @rule(n=pick)
     def void(self, n):
         receipt_id = self.cash.pop(n % len(self.cash))
-        desk.void_receipt(receipt_id=receipt_id, reason="mistake", by_id=self.manager.pk, now=self.now)
+        desk_receipts.void_receipt(receipt_id=receipt_id, reason="mistake", by_id=self.manager.pk, now=self.now)
 
     # --- What Safaricom tells ---
 
@@ -105,14 +107,14 @@ class Club(RuleBasedStateMachine):
     def callback_of_failure(self, n, code):
         push = StkPush.objects.get(pk=self.pushes[n % len(self.pushes)])
         result = StkResult(push.merchant_request_id, push.checkout_request_id, code, "")
-        evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=self.now)
+        stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=self.now)
 
     @precondition(lambda self: self.pushes)
     @rule(n=pick)
     def query_of_success(self, n):
         push = StkPush.objects.get(pk=self.money_of(n))
         result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
-        evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=self.now)
+        stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=self.now)
 
     @precondition(lambda self: self.pushes)
     @rule(n=pick)
@@ -142,7 +144,7 @@ class Club(RuleBasedStateMachine):
     def assign(self, n, who):
         items = ReviewItem.objects.filter(reason="unmatched", status="open").order_by("pk")
         if items:
-            resolutions.assign_money(
+            review_decisions.assign_money(
                 item_id=items[n % len(items)].pk, member_id=self.members[who].pk, by_id=self.manager.pk, now=self.now
             )
 
@@ -151,8 +153,8 @@ class Club(RuleBasedStateMachine):
     def claim(self, n, which):
         """A payer shows a code at the desk, of money that was told of or not yet."""
         codes = [*(code for code, *_ in self.deposits), *self.moved.values()]
-        with contextlib.suppress(desk.CodeAlreadyUsed, resolutions.PaymentTakesNoMoney):
-            desk.claim_code(
+        with contextlib.suppress(desk_receipts.CodeAlreadyUsed, review_decisions.PaymentTakesNoMoney):
+            desk_receipts.claim_code(
                 code=codes[which % len(codes)],
                 payment_id=self.payments[n % len(self.payments)],
                 by_id=self.cashier.pk,
@@ -178,8 +180,8 @@ class Club(RuleBasedStateMachine):
     def undo(self, n):
         items = ReviewItem.objects.filter(reason="unmatched", status="resolved").order_by("pk")
         if items:
-            with contextlib.suppress(resolutions.NotUndoable):  # it turned out to be a prompt's money
-                resolutions.undo_assignment(item_id=items[n % len(items)].pk, by_id=self.manager.pk, now=self.now)
+            with contextlib.suppress(review_decisions.NotUndoable):  # it turned out to be a prompt's money
+                review_decisions.undo_assignment(item_id=items[n % len(items)].pk, by_id=self.manager.pk, now=self.now)
 
     # --- What must hold at every moment ---
 
@@ -207,11 +209,11 @@ class Club(RuleBasedStateMachine):
     def tell(self, push_id, code):
         push = StkPush.objects.get(pk=push_id)
         result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", push.amount, code, push.sent_at)
-        evidence.apply_stk_result(push_id=push_id, result=result, source="callback", now=self.now)
+        stk_results.apply_stk_result(push_id=push_id, result=result, source="callback", now=self.now)
 
     def confirm(self, code, amount, account, moved_at):
         message = C2bMessage(code, moved_at, amount, "174379", account, "", "JANE", "Pay Bill", "")
-        evidence.apply_c2b(message=message, now=self.now)
+        c2b_confirmations.apply_c2b(message=message, now=self.now)
 
 
 def commit_time_checks():

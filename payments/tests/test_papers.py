@@ -10,11 +10,12 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
-from payments import desk, evidence, papers, refunds
 from payments.daraja.messages import C2bMessage
+from payments.desk import desk_receipts, receipt_pdf, refunds
+from payments.evidence import c2b_confirmations
 from payments.models import Receipt, TaxNumber
 from payments.tests.factories import NOON, open_payment
-from payments.views.papers import CHECKS_PER_ADDRESS
+from payments.views.receipt_pdf import CHECKS_PER_ADDRESS
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def cashier():
     cashier = UserFactory(first_name="Brenda", last_name="Achieng", role="Receptionist")
-    desk.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     return cashier
 
 
@@ -44,18 +45,18 @@ def named(cashier, member):
 
 
 def take(cashier, channel="cash", amount=2000, note="", **owner):
-    return desk.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note=note, **owner)
+    return desk_receipts.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note=note, **owner)
 
 
 def paybill(code="TKN1AB2C3D", **fields):
     """Money to the paybill that nobody is known for."""
     message = C2bMessage(code, NOON, 700, "174379", "gym", "", fields.get("name", "JANE WANJIRU"), "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     return Receipt.objects.get(code=code)
 
 
 def path_of(receipt):
-    return papers.link_of(receipt).removeprefix("http://127.0.0.1:8000")
+    return receipt_pdf.link_of(receipt).removeprefix("http://127.0.0.1:8000")
 
 
 def page_of(receipt):
@@ -67,7 +68,7 @@ def reference_of(receipt):
 
 
 def rows_of(receipt):
-    return list(papers._rows(receipt))
+    return list(receipt_pdf._rows(receipt))
 
 
 class TestPdf:
@@ -80,7 +81,7 @@ class TestPdf:
         assert answer["Content-Disposition"] == 'inline; filename="receipt-2026-000001.pdf"'
         assert answer["Cache-Control"] == "no-store"
         assert answer.content.startswith(b"%PDF-")
-        assert answer.content == papers.pdf_of(receipt)
+        assert answer.content == receipt_pdf.pdf_of(receipt)
 
     @pytest.mark.parametrize("accepted", ["application/pdf", "application/json", "text/html,*/*;q=0.8"])
     def test_it_is_a_pdf_whatever_the_client_accepts(self, member, receipt, accepted):
@@ -130,7 +131,7 @@ class TestPrinting:
         answer = client.get(f"/admin/payments/receipt/{receipt.pk}/pdf/", secure=True)
 
         assert answer.status_code == status
-        assert (answer.content == papers.pdf_of(receipt)) == (status == 200)
+        assert (answer.content == receipt_pdf.pdf_of(receipt)) == (status == 200)
 
     def test_its_page_and_the_members_page_lead_to_it(self, client, receipt, member):
         client.force_login(UserFactory(role="Receptionist", is_staff=True))
@@ -182,17 +183,17 @@ class TestPaper:
         type(member).objects.filter(pk=member.pk).update(first_name=name[:150], last_name=name[150:])
         receipt = take(cashier, member_id=member.pk)
 
-        assert papers.pdf_of(Receipt.objects.get(pk=receipt.pk)).startswith(b"%PDF-")
+        assert receipt_pdf.pdf_of(Receipt.objects.get(pk=receipt.pk)).startswith(b"%PDF-")
 
     def test_the_same_receipt_gives_the_same_bytes(self, receipt):
-        assert papers.pdf_of(receipt) == papers.pdf_of(receipt)
+        assert receipt_pdf.pdf_of(receipt) == receipt_pdf.pdf_of(receipt)
 
     def test_what_is_longer_than_a_page_goes_on_to_the_next(self, cashier, member):
         for _ in range(25):
             open_payment(payer=member, amount=100)
         receipt = take(cashier, amount=2500, member_id=member.pk)
 
-        assert len(re.findall(rb"/Type /Page\b(?!s)", papers.pdf_of(receipt))) == 2
+        assert len(re.findall(rb"/Type /Page\b(?!s)", receipt_pdf.pdf_of(receipt))) == 2
 
 
 class TestTaxNumber:
@@ -201,29 +202,29 @@ class TestTaxNumber:
     @pytest.fixture
     def note(self, receipt, cashier):
         return lambda number: (
-            papers.note_tax_number(receipt_id=receipt.pk, number=number, by_id=cashier.pk, now=NOON).number
+            receipt_pdf.note_tax_number(receipt_id=receipt.pk, number=number, by_id=cashier.pk, now=NOON).number
         )
 
     def test_it_stands_on_the_paper_and_leaves_room_until_it_is_noted(self, receipt, note):
-        assert papers.tax_number_of(receipt) == ""
-        before = papers.pdf_of(receipt)
+        assert receipt_pdf.tax_number_of(receipt) == ""
+        before = receipt_pdf.pdf_of(receipt)
 
         assert note(" kramw017202607000042 ") == "KRAMW017202607000042"
 
-        assert papers.tax_number_of(receipt) == "KRAMW017202607000042"
-        assert papers.pdf_of(receipt) != before
+        assert receipt_pdf.tax_number_of(receipt) == "KRAMW017202607000042"
+        assert receipt_pdf.pdf_of(receipt) != before
 
     def test_a_later_one_corrects_it_and_both_are_kept(self, receipt, note, cashier):
         for number in ("KRA0001", "KRA0002", "KRA0002"):
             note(number)
 
-        assert papers.tax_number_of(receipt) == "KRA0002"
+        assert receipt_pdf.tax_number_of(receipt) == "KRA0002"
         kept = TaxNumber.objects.values_list("number", "noted_by", "noted_at")
         assert list(kept) == [("KRA0001", cashier.pk, NOON), ("KRA0002", cashier.pk, NOON)]
 
     @pytest.mark.parametrize("number", ["", "   ", "KRA", "K" * 41, "KRA 1", "=1+1", "KRA\n0001", "KRA\x00001", "ŨŨŨŨ"])
     def test_what_no_device_prints_is_refused(self, note, number):
-        with pytest.raises(papers.InvalidTaxNumber):
+        with pytest.raises(receipt_pdf.InvalidTaxNumber):
             note(number)
 
     @pytest.mark.parametrize("change", ["DELETE FROM payments_taxnumber", "UPDATE payments_taxnumber SET id = 0"])
@@ -289,7 +290,7 @@ class TestGenuinePage:
         assert "WANJIRU" not in shown
 
     def test_a_voided_receipt_is_no_proof_of_payment(self, receipt):
-        desk.void_receipt(
+        desk_receipts.void_receipt(
             receipt_id=receipt.pk, reason="typed twice", by_id=UserFactory().pk, now=NOON + timedelta(days=1)
         )
 
@@ -332,7 +333,7 @@ class TestGenuinePage:
         assert Client().get(printed, secure=True).status_code == 200
 
     def test_an_address_asks_so_often_a_minute(self, receipt, monkeypatch):
-        monkeypatch.setattr("payments.views.papers.now", lambda: NOON)
+        monkeypatch.setattr("payments.views.receipt_pdf.now", lambda: NOON)
         client = Client()
         answered = {client.get(path_of(receipt), secure=True).status_code for _ in range(CHECKS_PER_ADDRESS)}
 
@@ -362,10 +363,10 @@ class TestGenuinePage:
 
 def test_the_code_on_the_paper_is_the_link(receipt, monkeypatch):
     drawn = []
-    make = papers.segno.make
-    monkeypatch.setattr(papers.segno, "make", lambda text, **how: drawn.append(text) or make(text, **how))
+    make = receipt_pdf.segno.make
+    monkeypatch.setattr(receipt_pdf.segno, "make", lambda text, **how: drawn.append(text) or make(text, **how))
 
-    papers.pdf_of(receipt)
+    receipt_pdf.pdf_of(receipt)
 
-    assert drawn == [papers.link_of(receipt)]
+    assert drawn == [receipt_pdf.link_of(receipt)]
     assert drawn[0].startswith("http://127.0.0.1:8000/r/")

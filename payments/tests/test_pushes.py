@@ -8,10 +8,14 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from payments import callback_tokens, evidence, pushes, resolutions, services
+from payments.daraja import callback_tokens
 from payments.daraja.errors import Busy
 from payments.daraja.messages import StkResult
+from payments.desk import review_decisions
+from payments.evidence import stk_results
 from payments.models import PaymentStatus, PushStatus, ReviewItem, StkPush
+from payments.pushes import closing, push_requests, queries, sending
+from payments.services import cancellation, transitions
 from payments.tests.daraja_answers import ACCEPTED, PUSH, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
@@ -29,13 +33,13 @@ def wire():
 
 def ask(payment=None, *, phone=PHONE, now=NOON):
     payment = payment or open_payment()
-    return pushes.request_push(payment_id=payment.pk, phone=phone, created_by_id=payment.payer_id, now=now)
+    return push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=payment.payer_id, now=now)
 
 
 def sent(push, now=NOON):
     """Send a push and return it as it stands then."""
     try:
-        pushes.send(push_id=push.pk, now=now)
+        sending.send(push_id=push.pk, now=now)
     finally:
         push.refresh_from_db()
     return push
@@ -46,7 +50,7 @@ def pay(push, code="UKN7XK41ZQ"):
     result = StkResult("m", "ws_CO_1", "0", "", amount=push.amount, receipt_code=code, moved_at=NOON)
     if push.checkout_request_id:
         result = replace(result, checkout_request_id=push.checkout_request_id)
-    evidence.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
+    stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
     push.refresh_from_db()
 
 
@@ -68,7 +72,7 @@ def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
     head = open_payment(amount=1500)
     open_payment(head.payer, amount=400, head_id=head.pk)
     gone = open_payment(head.payer, amount=70, head_id=head.pk)
-    services.cancel_payment(payment_id=gone.pk, by_id=head.payer_id, now=NOON)
+    cancellation.cancel_payment(payment_id=gone.pk, by_id=head.payer_id, now=NOON)
 
     assert ask(head).amount == 1900
 
@@ -85,7 +89,7 @@ def test_a_head_that_is_paid_is_prompted_for_what_its_companions_owe(wire):
     pay(push, code="UKN7XK42ZQ")
     companion.refresh_from_db()
     assert companion.status == PaymentStatus.PAID
-    with pytest.raises(services.InvalidTransition):
+    with pytest.raises(transitions.InvalidTransition):
         ask(head)
 
 
@@ -96,7 +100,7 @@ def test_a_head_and_its_companion_are_not_prompted_for_one_after_the_other(first
     earlier, later = (head, companion) if first == "head" else (companion, head)
     ask(earlier, phone="254711000001")
 
-    with pytest.raises(pushes.PushOpen):
+    with pytest.raises(push_requests.PushOpen):
         ask(later, phone="254711000002")
 
 
@@ -109,16 +113,16 @@ def test_two_companions_may_be_paid_by_two_phones():
 
 def buy_and_cancel(payer, by_id, n):
     payment = open_payment(payer)
-    pushes.request_push(payment_id=payment.pk, phone=f"25471100{n:04d}", created_by_id=by_id, now=NOON)
-    services.cancel_payment(payment_id=payment.pk, by_id=by_id, now=NOON)
+    push_requests.request_push(payment_id=payment.pk, phone=f"25471100{n:04d}", created_by_id=by_id, now=NOON)
+    cancellation.cancel_payment(payment_id=payment.pk, by_id=by_id, now=NOON)
 
 
 def test_a_member_may_not_ask_ever_more_phones():
     member = MemberFactory()
-    for n in range(pushes.asking.MOST_OF_OWN):
+    for n in range(push_requests.MOST_OF_OWN):
         buy_and_cancel(member, member.pk, n)
 
-    with pytest.raises(pushes.PushTooSoon) as refused:
+    with pytest.raises(push_requests.PushTooSoon) as refused:
         buy_and_cancel(member, member.pk, n=99)
 
     assert refused.value.retry_after == 3600
@@ -127,34 +131,34 @@ def test_a_member_may_not_ask_ever_more_phones():
 def test_staff_may_ask_many_members_phones():
     staff = MemberFactory()
 
-    for n in range(pushes.asking.MOST_OF_OWN + 1):
+    for n in range(push_requests.MOST_OF_OWN + 1):
         buy_and_cancel(MemberFactory(), staff.pk, n)
 
-    assert StkPush.objects.count() == pushes.asking.MOST_OF_OWN + 1
+    assert StkPush.objects.count() == push_requests.MOST_OF_OWN + 1
 
 
 def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
     payment = ask().payment
 
-    with pytest.raises(pushes.PushOpen):
+    with pytest.raises(push_requests.PushOpen):
         ask(payment, phone="254711111111")
 
 
 def test_a_second_prompt_on_a_phone_is_refused_while_one_is_open():
     ask()
 
-    with pytest.raises(pushes.PushOpen):
+    with pytest.raises(push_requests.PushOpen):
         ask()
     assert StkPush.objects.count() == ProcrastinateJob.objects.count() == 1
 
 
 def test_a_decided_payment_is_not_prompted_for():
-    with pytest.raises(services.InvalidTransition):
+    with pytest.raises(transitions.InvalidTransition):
         ask(open_payment(amount=0))
 
 
 def test_more_than_m_pesa_moves_at_once_is_not_asked_for(settings):
-    with pytest.raises(pushes.AmountOverLimit):
+    with pytest.raises(push_requests.AmountOverLimit):
         ask(open_payment(amount=settings.MPESA_MAX_AMOUNT + 1))
 
 
@@ -162,7 +166,7 @@ def test_more_than_m_pesa_moves_at_once_is_not_asked_for(settings):
 def test_a_phone_rests_as_m_pesa_asks_after_such_an_end(code, seconds):
     make_push(phone=PHONE, status=PushStatus.FAILED, result_code=code, ended_at=NOON)
 
-    with pytest.raises(pushes.PushTooSoon) as refused:
+    with pytest.raises(push_requests.PushTooSoon) as refused:
         ask(now=NOON + timedelta(seconds=seconds - 1))
     assert refused.value.retry_after == 2
     assert ask(now=NOON + timedelta(seconds=seconds)).status == PushStatus.CREATED
@@ -179,7 +183,7 @@ def test_the_fourth_prompt_on_a_phone_in_ten_minutes_is_refused_whoever_asks():
         at = NOON + timedelta(minutes=minute)
         make_push(phone=PHONE, status=PushStatus.CANCELLED, result_code="1032", sent_at=at, ended_at=at)
 
-    with pytest.raises(pushes.PushTooSoon) as refused:
+    with pytest.raises(push_requests.PushTooSoon) as refused:
         ask(now=NOON + timedelta(minutes=5))
     assert refused.value.retry_after == 301
     assert ask(now=NOON + timedelta(minutes=10)).status == PushStatus.CREATED
@@ -223,7 +227,7 @@ def test_a_push_is_sent_once_however_often_its_job_runs(wire):
 
 def test_a_payment_cancelled_meanwhile_is_not_prompted_for(wire):
     push = ask()
-    services.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON)
+    cancellation.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON)
 
     sent(push)
 
@@ -269,7 +273,7 @@ def test_an_unknown_outcome_is_never_sent_again(wire, answer):
 
     push.payment.refresh_from_db()
     assert (push.status, push.payment.status) == (PushStatus.UNKNOWN, PaymentStatus.PROCESSING)
-    assert push.next_check_at == NOON + pushes.NAMELESS_WAIT
+    assert push.next_check_at == NOON + queries.NAMELESS_WAIT
     assert len(wire.sent(PUSH)) == 1
 
 
@@ -304,7 +308,7 @@ def test_a_busy_safaricom_leaves_the_push_waiting_for_the_next_run(wire):
 def test_a_push_that_stayed_busy_too_long_is_dropped_not_sent_late(wire):
     push = ask()
 
-    sent(push, now=NOON + pushes.LATEST_SEND)
+    sent(push, now=NOON + sending.LATEST_SEND)
 
     assert (push.status, push.result_code) == (PushStatus.FAILED, "busy")
     assert len(wire.calls) == 0
@@ -341,7 +345,7 @@ def test_a_push_is_never_sent_inside_a_transaction(wire):
     push = ask()
 
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
-        pushes.send(push_id=push.pk, now=NOON)
+        sending.send(push_id=push.pk, now=NOON)
 
     assert wire.sent(PUSH) == []
 
@@ -363,7 +367,7 @@ def test_no_database_connection_is_held_during_a_call(wire):
 
 def test_a_database_that_blinks_loses_no_answer_and_sends_no_second_prompt(wire, monkeypatch):
     wire.push()
-    push, real, tries = ask(), pushes.sending._write_outcome, []
+    push, real, tries = ask(), sending._write_outcome, []
 
     def blink(*args, **kwargs):
         tries.append(1)
@@ -371,8 +375,8 @@ def test_a_database_that_blinks_loses_no_answer_and_sends_no_second_prompt(wire,
             raise OperationalError
         real(*args, **kwargs)
 
-    monkeypatch.setattr(pushes.sending, "_write_outcome", blink)
-    monkeypatch.setattr(pushes.sending.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sending, "_write_outcome", blink)
+    monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
 
     assert sent(push).status == PushStatus.SENT
     assert (len(tries), len(wire.sent(PUSH))) == (3, 1)
@@ -385,8 +389,8 @@ def test_an_answer_that_cannot_be_recorded_leaves_a_push_for_the_sweep(wire, mon
     def fail(*args, **kwargs):
         raise OperationalError
 
-    monkeypatch.setattr(pushes.sending, "_write_outcome", fail)
-    monkeypatch.setattr(pushes.sending.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sending, "_write_outcome", fail)
+    monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
 
     with pytest.raises(OperationalError):
         sent(push)
@@ -401,7 +405,7 @@ def test_nothing_is_written_over_a_success():
     push = make_push()
     pay(push)
 
-    pushes.end(push, status=PushStatus.FAILED, result_code="1032", result_desc="", now=NOON)
+    closing.end(push, status=PushStatus.FAILED, result_code="1032", result_desc="", now=NOON)
 
     push.refresh_from_db()
     assert (push.status, push.result_code) == (PushStatus.SUCCEEDED, "0")
@@ -410,7 +414,7 @@ def test_nothing_is_written_over_a_success():
 def overdue_push():
     """A push that was asked about in vain for a day, and its review item."""
     push = make_push(checks=5)
-    pushes.note_check(push_id=push.pk, now=NOON + timedelta(days=1))
+    queries.note_check(push_id=push.pk, now=NOON + timedelta(days=1))
     push.refresh_from_db()
     return push, ReviewItem.objects.get(push=push)
 
@@ -419,7 +423,7 @@ def test_dismissing_an_overdue_prompt_lets_go_of_it():
     push, item = overdue_push()
     manager = MemberFactory()
 
-    resolutions.dismiss_item(item_id=item.pk, reason="not in the statement", by_id=manager.pk, now=NOON)
+    review_decisions.dismiss_item(item_id=item.pk, reason="not in the statement", by_id=manager.pk, now=NOON)
 
     push.refresh_from_db()
     push.payment.refresh_from_db()
@@ -438,7 +442,7 @@ def test_money_that_comes_after_all_settles_the_question_itself():
 
 def test_money_still_counts_after_a_person_let_go():
     push, _ = overdue_push()
-    pushes.close_unknown(push_id=push.pk, now=NOON)
+    closing.close_unknown(push_id=push.pk, now=NOON)
 
     pay(push)
 
@@ -449,6 +453,6 @@ def test_money_still_counts_after_a_person_let_go():
 def test_a_push_still_being_asked_about_is_not_let_go():
     push = make_push(status=PushStatus.UNKNOWN)
 
-    assert pushes.close_unknown(push_id=push.pk, now=NOON) is False
+    assert closing.close_unknown(push_id=push.pk, now=NOON) is False
     push.refresh_from_db()
     assert push.status == PushStatus.UNKNOWN

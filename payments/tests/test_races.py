@@ -12,11 +12,15 @@ from django.test import Client
 from django.urls import reverse
 
 from api.clock import now
-from payments import callback_tokens, desk, evidence, inbox, ledger, matching, resolutions, services, spool
+from payments.callbacks import inbox, spool
+from payments.daraja import callback_tokens
 from payments.daraja.messages import C2bMessage, StkResult
-from payments.evidence import receipts
+from payments.desk import desk_receipts, review_decisions
+from payments.evidence import c2b_confirmations, receipts, stk_results
 from payments.jobs import apply_left
+from payments.matching import owners
 from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, PaymentEvent, Receipt, ReviewItem
+from payments.services import cancellation, ledger, locks, transitions
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
@@ -63,7 +67,7 @@ def confirmation(push, code="TKN1AB2C3D"):
 
 def query(push):
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
-    return lambda: evidence.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON).outcome
+    return lambda: stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON).outcome
 
 
 @pytest.fixture(autouse=True)
@@ -115,11 +119,11 @@ def test_one_callback_in_the_hands_of_its_request_and_of_two_workers_counts_once
 
 
 def expire(push):
-    return lambda: services.expire_due(now=push.payment.expires_at)
+    return lambda: cancellation.expire_due(now=push.payment.expires_at)
 
 
 def cancel(push):
-    return lambda: services.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON).status
+    return lambda: cancellation.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON).status
 
 
 @together
@@ -130,8 +134,8 @@ def test_expiry_passes_by_what_is_held_and_comes_back_for_it(held, caplog):
 
     with transaction.atomic():
         list(rows[held].select_for_update(no_key=True))
-        [while_held] = at_once(lambda: services.expire_due(now=busy.expires_at))
-    after = services.expire_due(now=busy.expires_at)
+        [while_held] = at_once(lambda: cancellation.expire_due(now=busy.expires_at))
+    after = cancellation.expire_due(now=busy.expires_at)
 
     assert (while_held, after, caplog.messages) == (1, 1, [])  # it neither waited nor failed
     idle_event, busy_event = PaymentEvent.objects.filter(to_status="expired").order_by("pk")
@@ -173,7 +177,7 @@ def test_any_two_in_either_order_leave_the_books_whole(one, other):
     for each in (one, other):
         try:
             RIVALS[each](push)()
-        except services.InvalidTransition:
+        except transitions.InvalidTransition:
             assert each == "cancel"
 
     assert broken_invariants() == {}
@@ -206,7 +210,7 @@ def test_different_callbacks_of_one_member_at_once_all_settle():
 def test_one_credit_is_spent_once_by_payments_opened_at_once():
     payer = MemberFactory()
     message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", payer.member_number, "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
 
     at_once(*[lambda: open_payment(payer, amount=1000) for _ in range(5)])
 
@@ -251,15 +255,15 @@ def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_on
 def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
     one, other, manager = open_payment(), open_payment(), MemberFactory()
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     item = ReviewItem.objects.get()
 
     def assign(payment):
-        return lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+        return lambda: review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
     results = at_once(assign(one), assign(other))
 
-    assert sum(isinstance(result, resolutions.NotAssignable) for result in results) == 1
+    assert sum(isinstance(result, review_decisions.NotAssignable) for result in results) == 1
     assert sorted(Payment.objects.values_list("status", flat=True)) == ["paid", "pending"]
     assert broken_invariants() == {}
 
@@ -271,7 +275,7 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
 
     def take(cashier, payment):
         return lambda: (
-            desk.record_receipt(
+            desk_receipts.record_receipt(
                 channel="bank",
                 amount=1500,
                 by_id=cashier.pk,
@@ -291,37 +295,37 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
 def test_a_receipt_is_voided_once_by_two_people_at_once():
     cashier, *others = MemberFactory.create_batch(3)
     payment = open_payment(amount=1500)
-    receipt = desk.record_receipt(
+    receipt = desk_receipts.record_receipt(
         channel="bank", amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON, note="FT2630"
     )
 
     results = at_once(
         *[
-            lambda person=person: desk.void_receipt(
+            lambda person=person: desk_receipts.void_receipt(
                 receipt_id=receipt.pk, reason="typed twice", by_id=person.pk, now=NOON
             )
             for person in others
         ]
     )
 
-    assert sum(isinstance(result, desk.NotVoidable) for result in results) == 1
+    assert sum(isinstance(result, desk_receipts.NotVoidable) for result in results) == 1
     assert broken_invariants() == {}
 
 
 def unmatched(code="TKN1AB2C3D"):
     message = C2bMessage(code, NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
-    return lambda: evidence.apply_c2b(message=message, now=NOON)
+    return lambda: c2b_confirmations.apply_c2b(message=message, now=NOON)
 
 
 def claim(payment, code="TKN1AB2C3D"):
     cashier = MemberFactory()
-    return lambda: desk.claim_code(code=code, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    return lambda: desk_receipts.claim_code(code=code, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @together
 def test_a_code_that_is_claimed_while_its_confirmation_looks_for_an_owner_pays(monkeypatch):
     payment, looked, claimed = open_payment(amount=1500), threading.Event(), threading.Event()
-    find_owner = matching.find_owner
+    find_owner = owners.find_owner
 
     def slowly(**message):
         match = find_owner(**message)
@@ -329,7 +333,7 @@ def test_a_code_that_is_claimed_while_its_confirmation_looks_for_an_owner_pays(m
         claimed.wait(timeout=10)
         return match
 
-    monkeypatch.setattr(matching, "find_owner", slowly)
+    monkeypatch.setattr(owners, "find_owner", slowly)
 
     at_once(unmatched(), lambda: (looked.wait(timeout=10), claim(payment)(), claimed.set()))
 
@@ -361,22 +365,24 @@ def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkey
     unmatched()()
     item, receipt, payment = ReviewItem.objects.get(), Receipt.objects.get(), open_payment()
     manager = MemberFactory()
-    lock_members, calls = services.lock_members, []
+    lock_members, calls = locks.lock_members, []
 
     def late(members):
         calls.append(set(members))
         if len(calls) == 1:
-            monkeypatch.setattr(services.locks, "lock_members", lock_members)
+            monkeypatch.setattr(locks, "lock_members", lock_members)
             at_once(
-                lambda: resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+                lambda: review_decisions.assign_money(
+                    item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON
+                )
             )
-            monkeypatch.setattr(services.locks, "lock_members", late)
+            monkeypatch.setattr(locks, "lock_members", late)
         lock_members(members)
 
-    monkeypatch.setattr(services.locks, "lock_members", late)
+    monkeypatch.setattr(locks, "lock_members", late)
 
     with transaction.atomic():
-        locked = services.lock_receipt(receipt.pk)
+        locked = locks.lock_receipt(receipt.pk)
 
     assert calls == [set(), {payment.payer_id}]
     assert locked.member_id == payment.payer_id

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.references import ALPHABET, LENGTH, draw, is_reference, repair, with_check_character
+from payments.matching.references import ALPHABET, LENGTH, draw, is_reference, repair, with_check_character
 
 bodies = st.text(ALPHABET, min_size=LENGTH - 2, max_size=LENGTH - 2)
 

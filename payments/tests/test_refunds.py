@@ -3,9 +3,11 @@ import threading
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from payments import desk, evidence, ledger, refunds, resolutions, services
 from payments.daraja.messages import C2bMessage
+from payments.desk import desk_receipts, refunds, review_decisions
+from payments.evidence import c2b_confirmations
 from payments.models import Account, Channel, LedgerEntry, Receipt, Refund, ReviewItem
+from payments.services import creation, ledger, locks, reversals
 from payments.signals import payment_unpaid
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
@@ -19,7 +21,7 @@ def manager():
 
 @pytest.fixture
 def drawer(manager):
-    return desk.open_session(cashier_id=manager.pk, opening_float=1000, now=NOON)
+    return desk_receipts.open_session(cashier_id=manager.pk, opening_float=1000, now=NOON)
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def unpaid():
 def deposit(payment=None, amount=1500, code="TKN1AB2C3D", account=None):
     account = payment.reference if payment else account or "gym"
     message = C2bMessage(code, NOON, amount, "174379", account, "", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     return Receipt.objects.get(code=code)
 
 
@@ -61,7 +63,7 @@ def credit(member):
 def test_nobody_records_that_their_own_money_was_given_back(manager, of):
     receipt = deposit(account=manager.member_number)
 
-    with pytest.raises(resolutions.OwnMoney):
+    with pytest.raises(review_decisions.OwnMoney):
         give(manager, receipt) if of == "receipt" else give(manager, member_id=manager.pk)
 
     assert credit(manager) == 1500
@@ -131,8 +133,8 @@ def test_unmatched_money_given_back_needs_no_owner_any_more(manager):
     assert ledger.balance(Account.UNMATCHED) == 0
     assert ReviewItem.objects.get().status == "resolved"
     payment = open_payment()
-    with pytest.raises(desk.CodeAlreadyUsed):
-        desk.claim_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    with pytest.raises(desk_receipts.CodeAlreadyUsed):
+        desk_receipts.claim_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
 def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
@@ -140,9 +142,9 @@ def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
     payment = open_payment(amount=1500)
 
     item = ReviewItem.objects.get()
-    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
     assert (status(payment), credit(payment.payer)) == (("paid", 1500), 0)
-    resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+    review_decisions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
 
     assert (status(payment), ledger.balance(Account.UNMATCHED)) == (("pending", 0), -1500)
 
@@ -151,11 +153,11 @@ def test_an_assignment_cannot_be_undone_after_all_of_it_went_back(manager):
     deposit()
     payment = open_payment(amount=1500)
     item = ReviewItem.objects.get()
-    resolutions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
     give(manager, Receipt.objects.get())
 
-    with pytest.raises(resolutions.NotUndoable):
-        resolutions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
+    with pytest.raises(review_decisions.NotUndoable):
+        review_decisions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
 
 
 def test_never_more_than_the_receipt_holds(manager):
@@ -174,7 +176,7 @@ def test_never_more_than_the_receipt_holds(manager):
 
 def test_a_reversed_receipt_holds_nothing(manager):
     receipt = deposit(open_payment(amount=1500))
-    services.reverse_receipt(receipt_id=receipt.pk, why="by Safaricom", by_id=None, now=NOON)
+    reversals.reverse_receipt(receipt_id=receipt.pk, why="by Safaricom", by_id=None, now=NOON)
 
     with pytest.raises(refunds.MoreThanHeld):
         give(manager, receipt)
@@ -185,7 +187,7 @@ def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager
     receipt = deposit(payment)
     give(manager, receipt, amount=400)
 
-    services.reverse_receipt(receipt_id=receipt.pk, why="counted twice", by_id=None, now=NOON, went_back=False)
+    reversals.reverse_receipt(receipt_id=receipt.pk, why="counted twice", by_id=None, now=NOON, went_back=False)
 
     assert status(payment) == ("pending", 0)
     assert (ledger.balance(Account.REFUNDS), ledger.balance(Account.MPESA)) == (400, -400)
@@ -193,16 +195,16 @@ def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, True])
 def test_a_refund_is_whole_shillings(manager, amount):
-    with pytest.raises(services.InvalidAmount):
+    with pytest.raises(creation.InvalidAmount):
         give(manager, deposit(open_payment()), amount=amount)
 
 
 def test_a_refund_has_a_reason_and_a_receipt(manager):
     receipt = deposit(open_payment())
 
-    with pytest.raises(resolutions.ReasonNeeded):
+    with pytest.raises(review_decisions.ReasonNeeded):
         give(manager, receipt, reason=" ")
-    with pytest.raises(services.ReceiptNotFound):
+    with pytest.raises(locks.ReceiptNotFound):
         give(manager, receipt_id=0)
 
 
@@ -230,7 +232,7 @@ def test_never_more_than_the_members_credit(manager):
     for amount in (501, 2000):
         with pytest.raises(refunds.MoreThanHeld):
             give(manager, member_id=member.pk, amount=amount)
-    with pytest.raises(resolutions.OwnerNeeded):
+    with pytest.raises(review_decisions.OwnerNeeded):
         give(manager, member_id=0)
 
     assert (status(payment), Refund.objects.count()) == (("paid", 1500), 0)
@@ -246,7 +248,7 @@ def test_the_same_key_records_once(manager):
 
     assert give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a") == first
     assert Refund.objects.count() == 1
-    with pytest.raises(services.IdempotencyKeyReused):
+    with pytest.raises(creation.IdempotencyKeyReused):
         give(manager, receipt, amount=600, idempotency_key="k", body_fingerprint="b")
     with pytest.raises(IntegrityError, match="refund_idempotency_key_once"), transaction.atomic():
         Refund.objects.create(
@@ -285,7 +287,7 @@ def test_many_at_once_give_back_no_more_than_there_is(keys):
 def test_cash_goes_out_of_ones_own_open_drawer(manager):
     receipt = deposit(open_payment())
 
-    with pytest.raises(desk.NoOpenSession):
+    with pytest.raises(desk_receipts.NoOpenSession):
         give(manager, receipt, paid_from=Account.CASH)
 
 
@@ -296,16 +298,18 @@ def test_a_drawer_gives_no_more_than_it_holds(manager, drawer):
         give(manager, receipt, amount=1001, paid_from=Account.CASH)
     give(manager, receipt, amount=1000, paid_from=Account.CASH)
 
-    assert desk.expected_in(drawer) == 0
+    assert desk_receipts.expected_in(drawer) == 0
 
 
 @pytest.mark.parametrize(("counted", "booked"), [(1300, []), (1310, [("cash", 10), ("over_short", -10)])])
 def test_a_counted_drawer_stands_in_the_books_as_counted(manager, drawer, counted, booked):
     payment = open_payment(amount=500)
-    receipt = desk.record_receipt(channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    receipt = desk_receipts.record_receipt(
+        channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
+    )
     give(manager, receipt, amount=200, paid_from=Account.CASH)
 
-    session = desk.close_session(cashier_id=manager.pk, counted=counted, now=NOON)
+    session = desk_receipts.close_session(cashier_id=manager.pk, counted=counted, now=NOON)
 
     assert (session.expected, session.difference) == (1300, counted - 1300)
     assert ledger.balance(Account.CASH) == counted - session.opening_float
@@ -322,8 +326,10 @@ def test_an_entry_of_the_books_is_of_a_receipt_or_of_a_drawer():
 
 def test_a_receipt_of_which_some_was_given_back_is_not_voided(manager, drawer):
     payment = open_payment(amount=500)
-    receipt = desk.record_receipt(channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    receipt = desk_receipts.record_receipt(
+        channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
+    )
     give(manager, receipt, amount=200, paid_from=Account.CASH)
 
-    with pytest.raises(desk.NotVoidable):
-        desk.void_receipt(receipt_id=receipt.pk, reason="typo", by_id=MemberFactory().pk, now=NOON)
+    with pytest.raises(desk_receipts.NotVoidable):
+        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typo", by_id=MemberFactory().pk, now=NOON)

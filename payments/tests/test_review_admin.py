@@ -6,9 +6,11 @@ import pytest
 from django.contrib.messages import get_messages
 from django.test import Client
 
-from payments import evidence, resolutions, review
 from payments.daraja.messages import C2bMessage
+from payments.desk import review_decisions
+from payments.evidence import c2b_confirmations
 from payments.models import Refund, ReviewItem, ReviewReason
+from payments.services import review_items
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +32,7 @@ def member():
 def item(member):
     """KES 1,500 that nobody can tell the owner of; the masked sender suggests the member."""
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "25471****678", "JANE", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     return ReviewItem.objects.get()
 
 
@@ -95,7 +97,7 @@ def test_an_owner_that_is_not_there_moves_nothing(client, manager, item, typed, 
 
 def test_a_manager_takes_an_assignment_back(client, manager, member, item):
     payment = open_payment(member, amount=1500)
-    resolutions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, payment_id=payment.pk)
+    review_decisions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, payment_id=payment.pk)
 
     assert names_of(client.get(page_of(item), secure=True)) == ["undo"]
     told = do(client, item, "undo")
@@ -115,7 +117,7 @@ def test_a_manager_dismisses_an_item_with_a_reason(client, manager, item):
 
 def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, manager, member, item):
     payment = open_payment(member, amount=1500)
-    resolutions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
+    review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
 
     told = do(client, item, "assign", owner=payment.reference)
 
@@ -126,7 +128,7 @@ def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, ma
 
 
 def test_money_that_was_dismissed_may_still_be_sent_back(client, manager, item):
-    resolutions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
+    review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
 
     do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
 
@@ -148,7 +150,7 @@ def test_nobody_dismisses_without_a_reason(client, manager, item, reason):
 )
 def test_who_comes_second_is_told_so_and_changes_nothing(client, manager, member, item, name, typed, said):
     first = MemberFactory()
-    resolutions.assign_money(item_id=item.pk, by_id=first.pk, now=NOON, member_id=member.pk)
+    review_decisions.assign_money(item_id=item.pk, by_id=first.pk, now=NOON, member_id=member.pk)
 
     told = do(client, item, name, **{field: text.format(member=member) for field, text in typed.items()})
 
@@ -168,7 +170,7 @@ def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, ite
 
 def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manager, member, item):
     payment = open_payment(member, amount=1500)
-    resolutions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, member_id=member.pk)
+    review_decisions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, member_id=member.pk)
 
     told = do(client, item, "sent_back", paid_from="mpesa", reason="x")
 
@@ -179,7 +181,7 @@ def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manag
 
 def test_after_an_item_the_next_open_one_is_a_key_away(client, manager, item):
     older, newer = (
-        review.open_item(reason=ReviewReason.UNREADABLE, detail=detail, now=NOON + timedelta(hours=hours))
+        review_items.open_item(reason=ReviewReason.UNREADABLE, detail=detail, now=NOON + timedelta(hours=hours))
         for detail, hours in (("older", -1), ("newer", 1))
     )
 

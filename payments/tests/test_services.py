@@ -1,7 +1,7 @@
 import pytest
 
-from payments import services
 from payments.models import PaymentEvent, PaymentStatus, PushStatus
+from payments.services import cancellation, creation, push_progress, transitions
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ def test_a_payment_opens_pending_with_its_birth_in_the_history():
 
 @pytest.mark.parametrize("amount", [-1, 1.5, True, "1500", None])
 def test_an_amount_that_is_no_whole_number_of_shillings_is_refused(amount):
-    with pytest.raises(services.InvalidAmount):
+    with pytest.raises(creation.InvalidAmount):
         open_payment(amount=amount)
 
 
@@ -41,14 +41,14 @@ def test_the_same_key_with_another_body_is_refused():
     payer = MemberFactory()
     open_payment(payer, idempotency_key="once", body_fingerprint="a")
 
-    with pytest.raises(services.IdempotencyKeyReused):
+    with pytest.raises(creation.IdempotencyKeyReused):
         open_payment(payer, idempotency_key="once", body_fingerprint="b")
 
 
 def test_a_comp_is_a_paid_payment_of_nothing_with_its_reason():
     member, manager = MemberFactory.create_batch(2)
 
-    payment = services.record_comp(
+    payment = creation.record_comp(
         payer_id=member.pk, description="Guest week", reason="lost a bet", by_id=manager.pk, now=NOON
     )
 
@@ -67,7 +67,7 @@ def test_a_prompt_and_its_end_move_the_payment_and_its_companions():
     head.refresh_from_db()
 
     for _ in range(2):
-        services.note_prompt_ended(head, push, NOON)
+        push_progress.note_prompt_ended(head, push, NOON)
 
     assert history(head) == history(child) == [("", "pending"), ("pending", "processing"), ("processing", "failed")]
 
@@ -76,7 +76,7 @@ def test_cancelling_twice_cancels_once():
     payment = open_payment()
 
     for _ in range(2):
-        services.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+        cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
     assert history(payment) == [("", "pending"), ("pending", "cancelled")]
 
@@ -84,14 +84,14 @@ def test_cancelling_twice_cancels_once():
 def test_a_paid_payment_cannot_be_cancelled():
     payment = open_payment(amount=0)
 
-    with pytest.raises(services.InvalidTransition):
-        services.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
+    with pytest.raises(transitions.InvalidTransition):
+        cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
 
 def test_a_payment_that_waited_too_long_expires_unless_a_prompt_is_open():
     silent, asked = open_payment(), make_push().payment
 
-    expired = services.expire_due(now=silent.expires_at)
+    expired = cancellation.expire_due(now=silent.expires_at)
 
     assert expired == 1
     silent.refresh_from_db()
@@ -103,34 +103,34 @@ def test_expiring_costs_one_statement_a_payment_beside_those_of_its_batch(django
     last = [open_payment() for _ in range(3)][-1]
 
     with django_assert_num_queries(1 + 5 + 3):  # the due; savepoint, three looks, release; each payment
-        assert services.expire_due(now=last.expires_at) == 3
+        assert cancellation.expire_due(now=last.expires_at) == 3
 
 
 def test_more_than_a_batch_expires_in_one_run(monkeypatch):
-    monkeypatch.setattr(services.ending, "EXPIRE_TOGETHER", 2)
+    monkeypatch.setattr(cancellation, "EXPIRE_TOGETHER", 2)
     last = [open_payment() for _ in range(5)][-1]
 
-    assert [services.expire_due(now=last.expires_at, limit=4) for _ in range(3)] == [4, 1, 0]
+    assert [cancellation.expire_due(now=last.expires_at, limit=4) for _ in range(3)] == [4, 1, 0]
 
 
 def test_one_that_cannot_be_expired_does_not_stop_the_others(monkeypatch, caplog):
     one, broken, other = (open_payment() for _ in range(3))
-    move = services.ending.move
+    move = cancellation.move
 
     def breaking_move(payment, **moved):
         if payment.pk == broken.pk:
             raise RuntimeError
         move(payment, **moved)
 
-    monkeypatch.setattr(services.ending, "move", breaking_move)
+    monkeypatch.setattr(cancellation, "move", breaking_move)
 
-    assert services.expire_due(now=one.expires_at) == 2
+    assert cancellation.expire_due(now=one.expires_at) == 2
     assert [history(each)[-1][1] for each in (one, broken, other)] == ["expired", "pending", "expired"]
     assert f"Payment {broken.pk} could not be expired" in caplog.text
 
 
 def test_what_changed_since_it_was_seen_to_be_due_does_not_expire():
     cancelled, asked = open_payment(), make_push().payment
-    services.cancel_payment(payment_id=cancelled.pk, by_id=cancelled.payer_id, now=NOON)
+    cancellation.cancel_payment(payment_id=cancelled.pk, by_id=cancelled.payer_id, now=NOON)
 
-    assert services.ending._expire([cancelled.pk, asked.pk], now=asked.expires_at) == 0
+    assert cancellation._expire([cancelled.pk, asked.pk], now=asked.expires_at) == 0

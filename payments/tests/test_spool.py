@@ -12,8 +12,10 @@ import pytest
 from django.db import DataError, OperationalError, connection
 from django.urls import reverse
 
-from payments import callback_tokens, inbox, services, spool
+from payments.callbacks import inbox, spool
+from payments.daraja import callback_tokens
 from payments.models import Callback, CallbackOutcome, Payment, ReviewItem
+from payments.services import settlement
 from payments.tests.bodies import stk_body
 from payments.tests.factories import NOON, make_push
 
@@ -187,7 +189,7 @@ def test_a_dead_connection_is_replaced_before_the_spool_is_used(client):
 def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(services, "take_money", lambda **kwargs: 1 / 0)
+        patched.setattr(settlement, "take_money", lambda **kwargs: 1 / 0)
         assert deliver(client, push).status_code == 200
     assert Callback.objects.values_list("outcome", "attempts").get() == ("new", 1)
     assert Payment.objects.get().status == "processing"
@@ -200,7 +202,7 @@ def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client,
 def test_one_bad_callback_never_stops_the_others_and_ends_with_a_person(client, monkeypatch):
     bad, good = make_push(), make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(services, "take_money", lambda **kwargs: 1 / 0)
+        patched.setattr(settlement, "take_money", lambda **kwargs: 1 / 0)
         deliver(client, bad)
         url = reverse("payments:stk-callback", args=[good.raw_token])
         client.post(url, stk_body(good, code="TKN0000002"), content_type="application/json")
@@ -217,7 +219,7 @@ ANSWER_AND_DIE = """
     import django
     django.setup()
     from django.test import Client
-    from payments import callback_tokens
+    from payments.daraja import callback_tokens
     address = f"/api/v1/callbacks/stk/{callback_tokens.draw()}/"
     answer = Client().post(address, b'{"Body": 1}', content_type="application/json")
     print(answer.status_code, flush=True)

@@ -4,8 +4,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from payments import evidence, ledger, services
 from payments.daraja.messages import StkResult
+from payments.evidence import stk_results
 from payments.models import (
     Account,
     Allocation,
@@ -17,6 +17,7 @@ from payments.models import (
     Receipt,
     ReviewItem,
 )
+from payments.services import cancellation, ledger, listeners
 from payments.signals import payment_paid, payment_unpaid
 from payments.tests.bodies import stk_body
 from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
@@ -204,7 +205,7 @@ def test_a_success_after_a_failure_pays(client):
 def test_a_late_success_settles_an_expired_payment(client):
     push = make_push()
     deliver(client, push, stk_body(push, result_code=1037))
-    services.expire_due(now=push.payment.expires_at)
+    cancellation.expire_due(now=push.payment.expires_at)
     assert Payment.objects.get().status == PaymentStatus.EXPIRED
 
     deliver(client, push, stk_body(push))
@@ -216,7 +217,7 @@ def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client)
     push = make_push(open_payment(amount=1500))
     payer = push.payment.payer_id
     bystander = open_payment(push.payment.payer, amount=1500)
-    services.cancel_payment(payment_id=push.payment_id, by_id=payer, now=NOON)
+    cancellation.cancel_payment(payment_id=push.payment_id, by_id=payer, now=NOON)
 
     deliver(client, push, stk_body(push))
 
@@ -261,7 +262,7 @@ def test_one_prompt_pays_a_head_and_its_companions(client):
 
 def test_a_success_learnt_by_query_waits_for_its_code(client):
     push = make_push()
-    evidence.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
+    stk_results.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
     assert Payment.objects.get().status == PaymentStatus.PAID
     assert Receipt.objects.get().code is None
 
@@ -275,7 +276,7 @@ def test_a_query_after_the_callback_changes_nothing(client):
     push = make_push()
     deliver(client, push, stk_body(push))
 
-    applied = evidence.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
+    applied = stk_results.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
 
     assert (applied.outcome, Receipt.objects.count()) == ("duplicate", 1)
 
@@ -343,7 +344,7 @@ def test_a_listener_that_raises_is_rolled_back_alone_and_retried(client, listene
     assert retry_jobs() == [{"payment_id": payment.pk}]
 
     broken[0] = False
-    assert services.retry_listeners(payment_id=payment.pk, now=timezone.now())
+    assert listeners.retry_listeners(payment_id=payment.pk, now=timezone.now())
     payment.refresh_from_db()
     assert payment.description == "half done"
     assert ReviewItem.objects.get().status == "resolved"
@@ -358,7 +359,7 @@ def test_what_is_told_again_of_a_deposit_is_that_it_came_and_that_some_of_the_re
     def told_again(amount_paid, **fields):
         Payment.objects.filter(pk=payment.pk).update(amount_paid=amount_paid, **fields)
         heard.clear()
-        assert services.retry_listeners(payment_id=payment.pk, now=NOON)
+        assert listeners.retry_listeners(payment_id=payment.pk, now=NOON)
         Payment.objects.filter(pk=payment.pk).update(amount_paid=0, **nothing)  # the books hold none of it
         return list(heard)
 

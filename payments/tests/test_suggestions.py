@@ -7,10 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from api.member_numbers import with_check_digit
-from payments import evidence, references
 from payments.daraja.messages import C2bMessage
+from payments.desk.suggestions import suggest_owners
+from payments.evidence import c2b_confirmations
+from payments.matching import references
 from payments.models import Payment, ReviewItem
-from payments.suggestions import suggest_owners
 from payments.tests.factories import NOON, MemberFactory, open_payment
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.django_db
 def arrive(account="gym", sender="", payer="JANE", amount=1500, code="TKN1AB2C3D"):
     """Let money come that nobody can tell the owner of; return its item."""
     message = C2bMessage(code, NOON, amount, "174379", account, sender, payer, "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=NOON)
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
     return ReviewItem.objects.latest("pk")
 
 

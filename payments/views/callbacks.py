@@ -9,9 +9,9 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from api.addresses import client_address
 from api.clock import now
-from payments import inbox, spool, validation
+from api.ip_addresses import client_address
+from payments.callbacks import c2b_validation, inbox, spool
 from payments.daraja.messages import MAX_CALLBACK
 from payments.models import CallbackSource
 
@@ -155,6 +155,6 @@ class C2bValidationView(C2bView):
         if not self.knows(secret):
             return unknown_address()
         try:
-            return JsonResponse(validation.answer(body=body_of(request)))
+            return JsonResponse(c2b_validation.answer(body=body_of(request)))
         except BodyRefused as refused:
             return quietly(refused.status)

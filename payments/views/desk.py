@@ -11,10 +11,11 @@ from api.clock import now
 from api.idempotency import idempotency
 from api.pagination import CursorPagination
 from api.permissions import IsManager, IsReceptionist
-from payments import code_checks, desk, refunds, resolutions, serializers
+from payments import serializers
+from payments.desk import code_checks, desk_receipts, refunds, review_decisions
 from payments.models import CashSession, CodeCheck, CodeClaim, Receipt, Refund, ReviewItem
 from payments.permissions import visible_receipts
-from payments.views.money import NewestReceipts, shown_receipts
+from payments.views.payments import NewestReceipts, shown_receipts
 
 
 def validated(serializer_class, request):
@@ -54,7 +55,7 @@ class ReceiptListView(generics.ListAPIView):
     @extend_schema(request=serializers.DeskReceiptSerializer, responses={201: serializers.ReceiptSerializer})
     def post(self, request):
         asked = validated(serializers.DeskReceiptSerializer, request)
-        receipt = desk.record_receipt(
+        receipt = desk_receipts.record_receipt(
             channel=asked.validated_data["channel"],
             amount=asked.validated_data["amount"],
             note=asked.validated_data.get("note", ""),
@@ -75,7 +76,7 @@ class ReceiptVoidView(APIView):
 
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)
-        desk.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        desk_receipts.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
         return receipt_answer(self, pk)
 
 
@@ -121,7 +122,7 @@ class CashSessionListView(generics.ListAPIView):
     @extend_schema(request=serializers.OpenSessionSerializer, responses={201: serializers.CashSessionSerializer})
     def post(self, request):
         asked = validated(serializers.OpenSessionSerializer, request)
-        session = desk.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
+        session = desk_receipts.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
         return Response(serializers.CashSessionSerializer(session).data, status=201)
 
 
@@ -135,7 +136,7 @@ class CashSessionCloseView(APIView):
     def post(self, request):
         asked = validated(serializers.CloseSessionSerializer, request).validated_data
         session_id = asked.pop("session", None)
-        session = desk.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **asked)
+        session = desk_receipts.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **asked)
         return Response(serializers.CashSessionSerializer(session).data)
 
 
@@ -160,7 +161,9 @@ class CodeClaimListView(generics.ListAPIView):
     @extend_schema(request=serializers.ClaimSerializer, responses=CLAIMED)
     def post(self, request):
         asked = validated(serializers.ClaimSerializer, request).validated_data
-        claim = desk.claim_code(code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now())
+        claim = desk_receipts.claim_code(
+            code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now()
+        )
         return Response(serializers.CodeClaimSerializer(claim).data, status=202 if claim.receipt_id is None else 200)
 
 
@@ -218,7 +221,9 @@ class ReviewItemAssignView(APIView):
 
     def post(self, request, pk):
         asked = validated(serializers.OwnerSerializer, request)
-        return item_answer(self, resolutions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **asked.owner))
+        return item_answer(
+            self, review_decisions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **asked.owner)
+        )
 
 
 class ReviewItemUndoView(APIView):
@@ -229,7 +234,7 @@ class ReviewItemUndoView(APIView):
     request_serializer = None
 
     def post(self, request, pk):
-        return item_answer(self, resolutions.undo_assignment(item_id=pk, by_id=request.user.pk, now=now()))
+        return item_answer(self, review_decisions.undo_assignment(item_id=pk, by_id=request.user.pk, now=now()))
 
 
 class ReviewItemDismissView(APIView):
@@ -241,5 +246,5 @@ class ReviewItemDismissView(APIView):
 
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)
-        item = resolutions.dismiss_item(item_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        item = review_decisions.dismiss_item(item_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
         return item_answer(self, item)

@@ -4,7 +4,7 @@ import pytest
 
 from accounts.tests.factories import UserFactory
 from api.tests.clients import browser, signed_in
-from payments import pushes
+from payments.pushes import push_requests
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def prompts(monkeypatch):
     """The prompts that were asked for, as (payment, phone); none is sent."""
     asked = []
     monkeypatch.setattr(
-        pushes,
+        push_requests,
         "request_push",
         lambda *, payment_id, phone, created_by_id, now: asked.append((payment_id, phone)),
     )

@@ -6,9 +6,9 @@ from datetime import date, datetime, time, timedelta
 import factory
 from django.db import transaction
 
-from payments import services as payment_services
-from payments.allocation import Share
 from payments.models import Account, AllocationRule, Channel, Payment, Receipt
+from payments.services import settlement
+from payments.services.allocation import Share
 from payments.tests.factories import NOON, open_payment
 from payments.tests.factories import MemberFactory as PayerFactory
 from subscriptions.models import Interval, Plan, PlanGroup, Subscription
@@ -65,7 +65,7 @@ def put_money_down(member, amount, at: datetime = NOON, *, payments: Sequence[Pa
     """Money to the paybill: for these payments what they owe, the rest is the member's credit."""
     receipt = Receipt.objects.create(channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=member, created_at=at)
     shares = [Share(payment, payment.amount_owed, AllocationRule.BY_HAND) for payment in payments]
-    payment_services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
+    settlement.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
     return receipt
 
 
@@ -84,7 +84,7 @@ def pay_some(payment: Payment, amount: int, *, at: datetime) -> Receipt:
         channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=payment.payer, created_at=at
     )
     shares = [Share(payment, amount, AllocationRule.REFERENCE)]
-    payment_services.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
+    settlement.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
     return receipt
 
 

@@ -10,10 +10,12 @@ from django.core.management import call_command
 from api import clock
 from api.errors import DomainError
 from payments.models import Payment, Receipt
-from payments.services import expire_due, reverse_receipt
-from subscriptions import gate, services
+from payments.services.cancellation import expire_due
+from payments.services.reversals import reverse_receipt
+from subscriptions import gate
 from subscriptions.models import Fact, FreezeKind, Subscription, Visit
 from subscriptions.periods import business_day
+from subscriptions.services import freezes, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -53,7 +55,7 @@ class Club:
                 self.refused += 1
         if day in (100, 358):
             today = business_day(clock.now())
-            services.close_club(
+            freezes.close_club(
                 starts_on=today,
                 ends_on=today + timedelta(days=4),
                 reason="Holidays",
@@ -66,7 +68,7 @@ class Club:
         return Subscription.objects.running_on(business_day(now)).filter(member=member).first()
 
     def renew(self, member, now):
-        purchase = services.subscribe(
+        purchase = purchases.subscribe(
             member_ids=[member.pk],
             plan_code=self.dice.choices(self.plans, [10, 5, 4, 1])[0].code,
             payer_id=member.pk,
@@ -84,7 +86,7 @@ class Club:
     def freeze(self, member, now):
         if running := self.running(member, now):
             begins = business_day(now) + timedelta(days=self.dice.randrange(5))
-            services.freeze(
+            freezes.freeze(
                 subscription_id=running.pk,
                 starts_on=begins,
                 ends_on=begins + timedelta(days=self.dice.randrange(1, 12)),
@@ -95,11 +97,11 @@ class Club:
 
     def unfreeze(self, member, now):
         if running := self.running(member, now):
-            services.unfreeze(subscription_id=running.pk, now=now)
+            freezes.unfreeze(subscription_id=running.pk, now=now)
 
     def upgrade(self, member, now):
         if running := self.running(member, now):
-            bought = services.upgrade(
+            bought = plan_changes.upgrade(
                 subscription_id=running.pk, plan_code=self.plans[3].code, phone=None, by_id=member.pk, now=now
             ).subscription
             if bought.fact == Fact.PENDING:
@@ -107,7 +109,7 @@ class Club:
 
     def leave(self, member, now):
         if running := self.running(member, now):
-            services.cancel(subscription_id=running.pk, by_id=member.pk, now=now)
+            purchases.cancel(subscription_id=running.pk, by_id=member.pk, now=now)
 
     def reverse(self, member, now):
         receipt = Receipt.objects.filter(member=member, reversed_at=None).order_by("pk").last()

@@ -3,8 +3,8 @@
 import pytest
 
 from accounts.tests.factories import UserFactory
-from subscriptions import services
 from subscriptions.models import Plan, PlanGroup
+from subscriptions.services import catalog
 from subscriptions.tests.factories import PlanFactory, PlanGroupFactory
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +37,7 @@ def filled_in(page) -> dict:
 def test_a_form_opened_before_the_price_was_raised_leaves_the_price_alone(manager):
     plan = PlanFactory(price=1500, visits=10, opens_at="06:00", closes_at="14:00")
     typed = filled_in(manager.get(address(plan), secure=True))
-    services.edit_plan(plan_id=plan.pk, price=3000)
+    catalog.edit_plan(plan_id=plan.pk, price=3000)
 
     manager.post(address(plan), typed | {"name": "Monthly, new"}, secure=True)
 
@@ -48,7 +48,7 @@ def test_a_form_opened_before_the_price_was_raised_leaves_the_price_alone(manage
 def test_a_price_that_somebody_else_changed_meanwhile_is_not_overwritten(manager):
     plan = PlanFactory(price=1500)
     typed = filled_in(manager.get(address(plan), secure=True))
-    services.edit_plan(plan_id=plan.pk, price=3000)
+    catalog.edit_plan(plan_id=plan.pk, price=3000)
 
     answer = manager.post(address(plan), typed | {"price": 2000}, secure=True)
 
@@ -59,7 +59,7 @@ def test_a_price_that_somebody_else_changed_meanwhile_is_not_overwritten(manager
 def test_a_form_opened_before_a_group_was_renamed_leaves_its_name_alone(manager):
     group = PlanGroupFactory()
     typed = filled_in(manager.get(address(group), secure=True))
-    services.edit_plan_group(group_id=group.pk, name="Gym and pool")
+    catalog.edit_plan_group(group_id=group.pk, name="Gym and pool")
 
     del typed["opens_gate"]
     manager.post(address(group), typed, secure=True)

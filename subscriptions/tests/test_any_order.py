@@ -10,13 +10,15 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from api.errors import DomainError
 from payments.models import Payment, Receipt, ReviewItem
-from payments.services import cancel_payment, expire_due, retry_listeners, reverse_receipt
+from payments.services.cancellation import cancel_payment, expire_due
+from payments.services.listeners import retry_listeners
+from payments.services.reversals import reverse_receipt
 from payments.tests.conftest import broken_invariants
-from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.periods import business_day
+from subscriptions.services import freezes, grants, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
 from subscriptions.tests.test_statuses import statuses
 
@@ -64,7 +66,7 @@ class Club:
         return rows[pick % len(rows)].pk if rows else None
 
     def buy(self, pick, _, *others):
-        services.subscribe(
+        purchases.subscribe(
             member_ids=[self.by, *others],
             plan_code=self.plans[pick % 5].code,
             payer_id=self.by,
@@ -106,7 +108,7 @@ class Club:
         self.reverse(pick, _, went_back=False)
 
     def upgrade(self, pick, plan):
-        services.upgrade(
+        plan_changes.upgrade(
             subscription_id=self.subscription(pick),
             plan_code=self.plans[plan % 5].code,
             phone=None,
@@ -115,15 +117,15 @@ class Club:
         )
 
     def cancel(self, pick, _):
-        services.cancel(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
+        purchases.cancel(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
 
     def undo(self, pick, _):
-        services.undo_changes(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
+        plan_changes.undo_changes(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
 
     def freeze(self, pick, length):
         today, days = business_day(self.now), 1 + 2 * length
         begins = today + timedelta(days=pick * 5)
-        services.freeze(
+        freezes.freeze(
             subscription_id=self.subscription(pick),
             starts_on=begins,
             ends_on=begins + timedelta(days=days),
@@ -133,11 +135,11 @@ class Club:
         )
 
     def unfreeze(self, pick, _):
-        services.unfreeze(subscription_id=self.subscription(pick), now=self.now)
+        freezes.unfreeze(subscription_id=self.subscription(pick), now=self.now)
 
     def close(self, ahead, length):
         begins = business_day(self.now) + timedelta(days=ahead - 3)
-        services.close_club(
+        freezes.close_club(
             starts_on=begins, ends_on=begins + timedelta(days=length + 1), reason="Repairs", by_id=self.by, now=self.now
         )
 
@@ -156,7 +158,7 @@ def do(club, deed, pick, other):
     else:
         event(f"{deed}: done")
     for job in ProcrastinateJob.objects.filter(task_name="subscriptions.end_upgrade"):
-        services.end_upgrade(**job.args, now=club.now)
+        grants.end_upgrade(**job.args, now=club.now)
     for job in ProcrastinateJob.objects.filter(task_name="payments.retry_listeners"):
         retry_listeners(**job.args, now=club.now)
 
@@ -180,7 +182,7 @@ def live_through(beginning, deeds):
         before = everything()
         expire_due(now=club.now)
         for payment in Payment.objects.all():
-            for job in (services.grant_for_payment, services.revoke_for_payment, services.cancel_for_payment):
+            for job in (grants.grant_for_payment, grants.revoke_for_payment, grants.cancel_for_payment):
                 job(payment_id=payment.pk, now=club.now)
         assert everything() == before
         transaction.set_rollback(True)

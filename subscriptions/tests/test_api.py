@@ -8,12 +8,12 @@ from django.urls import reverse
 
 from accounts.tests.factories import UserFactory
 from api import clock
-from payments import ledger
 from payments.models import Account, Payment
+from payments.services import ledger
 from payments.tests.factories import open_payment
-from subscriptions import services
 from subscriptions.models import Closure, Plan, Subscription
 from subscriptions.periods import business_day
+from subscriptions.services import freezes
 from subscriptions.tests.factories import (
     MemberFactory,
     PlanFactory,
@@ -375,7 +375,7 @@ def test_the_list_costs_the_same_however_long_it_is(as_asha, asha, plan, today, 
     granted(plan, asha, today)
     for _ in range(3):
         last = granted(plan, asha, today)
-    services.freeze(
+    freezes.freeze(
         subscription_id=last.pk,
         starts_on=last.starts_on,
         ends_on=last.ends_on,

@@ -6,11 +6,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from payments import services as payment_services
 from payments.models import Payment, PaymentStatus, Receipt, ReviewItem
-from subscriptions import services
+from payments.services import cancellation, creation, reversals
 from subscriptions.models import Fact, Subscription
-from subscriptions.services import buying
+from subscriptions.services import catalog, plan_changes, purchases
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.django_db
 def subscribe(*members, plan, payer=None, now=NOON, phone=None, **fields):
     payer = payer or members[0]
     fields.setdefault("created_by_id", payer.pk)
-    return services.subscribe(
+    return purchases.subscribe(
         member_ids=[member.pk for member in members],
         plan_code=plan.code,
         payer_id=payer.pk,
@@ -56,7 +55,7 @@ def test_what_was_bought_keeps_the_plan_as_it_was():
     plan = PlanFactory(price=1500, grace_days=3)
     bought = subscribe(MemberFactory(), plan=plan).subscription
 
-    services.edit_plan(plan_id=plan.pk, price=9000, grace_days=0, interval="days")
+    catalog.edit_plan(plan_id=plan.pk, price=9000, grace_days=0, interval="days")
 
     bought.refresh_from_db()
     assert (bought.price, bought.grace_days, bought.interval, bought.payment.amount_due) == (1500, 3, "months", 1500)
@@ -84,7 +83,7 @@ def test_an_expired_purchase_makes_room_and_its_late_money_still_grants_it():
     member, plan = MemberFactory(), PlanFactory()
     old = subscribe(member, plan=plan).subscription
     later = NOON + timedelta(days=5)
-    payment_services.expire_due(now=later)
+    cancellation.expire_due(now=later)
 
     new = subscribe(member, plan=plan, now=later)
     old.refresh_from_db()
@@ -99,7 +98,7 @@ def test_what_was_taken_back_stays_so_when_the_plan_is_bought_again():
     taken_back = granted()
     later = taken_back.payment.expires_at
     receipt = Receipt.objects.get()
-    payment_services.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=later, went_back=False)
+    reversals.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=later, went_back=False)
 
     assert subscribe(taken_back.member, plan=taken_back.plan, now=later).is_new
     taken_back.refresh_from_db()
@@ -128,7 +127,7 @@ def test_a_key_that_was_answered_with_a_waiting_purchase_is_so_again_once_that_i
 
     assert (again.subscription, again.is_new) == (first, False)
     assert Subscription.objects.count() == 1
-    with pytest.raises(payment_services.IdempotencyKeyReused):
+    with pytest.raises(creation.IdempotencyKeyReused):
         subscribe(member, **asked | {"body_fingerprint": "b" * 64})
 
 
@@ -136,7 +135,7 @@ def test_the_same_key_for_another_body_is_refused():
     member = MemberFactory()
     subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)
 
-    with pytest.raises(payment_services.IdempotencyKeyReused):
+    with pytest.raises(creation.IdempotencyKeyReused):
         subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="b" * 64)
 
     assert Subscription.objects.count() == 1
@@ -179,10 +178,10 @@ def test_a_familys_credit_lowers_the_sum_of_its_one_prompt(prompts):
 def test_what_costs_nothing_is_given_once_for_one_key():
     plan, members = PlanFactory(price=0), MemberFactory.create_batch(2)
 
-    purchases = [subscribe(*members, plan=plan, payer=members[0], idempotency_key="k") for _ in range(2)]
+    bought = [subscribe(*members, plan=plan, payer=members[0], idempotency_key="k") for _ in range(2)]
 
-    assert [each.fact for each in purchases[0].subscriptions] == ["granted", "granted"]
-    assert purchases[1].subscriptions == purchases[0].subscriptions
+    assert [each.fact for each in bought[0].subscriptions] == ["granted", "granted"]
+    assert bought[1].subscriptions == bought[0].subscriptions
 
 
 def test_who_owes_the_joining_fee_of_a_free_plan_is_prompted_for_it(prompts):
@@ -204,7 +203,7 @@ def test_a_child_who_is_already_buying_is_not_put_into_another_payment():
     first, second = MemberFactory.create_batch(2)
     subscribe(first, plan=plan)
 
-    with pytest.raises(buying.AlreadyPending):
+    with pytest.raises(purchases.AlreadyPending):
         subscribe(first, second, plan=plan, payer=parent)
 
     assert Subscription.objects.count() == 1
@@ -233,9 +232,9 @@ def test_the_fee_cannot_be_left_behind_in_a_purchase_that_is_cancelled():
     member, gym, gold = MemberFactory(), PlanFactory(joining_fee=500), PlanFactory(joining_fee=500)
     first = subscribe(member, plan=gym).subscription
 
-    with pytest.raises(buying.JoiningFeePending):
+    with pytest.raises(purchases.JoiningFeePending):
         subscribe(member, plan=gold)
-    services.cancel(subscription_id=first.pk, by_id=member.pk, now=NOON)
+    purchases.cancel(subscription_id=first.pk, by_id=member.pk, now=NOON)
 
     assert subscribe(member, plan=gold).subscription.joining_fee == 500
 
@@ -244,7 +243,7 @@ def test_a_fee_that_late_money_pays_a_second_time_is_told_to_staff():
     member, gym, gold = MemberFactory(), PlanFactory(joining_fee=500), PlanFactory(joining_fee=500)
     first = subscribe(member, plan=gym).subscription
     later = NOON + timedelta(days=9)
-    payment_services.expire_due(now=later)
+    cancellation.expire_due(now=later)
     second = subscribe(member, plan=gold, now=later).subscription
     pay(second.payment, at=later)
     assert not ReviewItem.objects.exists()
@@ -275,9 +274,9 @@ def test_a_free_plan_is_granted_at_once_on_a_comp_payment():
 @pytest.mark.parametrize(
     ("plan", "member", "error"),
     [
-        ({"is_on_sale": False}, {}, buying.PlanNotOnSale),
-        ({}, {"consented_at": None}, buying.ConsentMissing),
-        ({}, {"is_active": False}, buying.MemberInactive),
+        ({"is_on_sale": False}, {}, purchases.PlanNotOnSale),
+        ({}, {"consented_at": None}, purchases.ConsentMissing),
+        ({}, {"is_active": False}, purchases.MemberInactive),
     ],
 )
 def test_a_refusal_writes_nothing(plan, member, error):
@@ -290,12 +289,12 @@ def test_a_refusal_writes_nothing(plan, member, error):
 def test_unknown_plans_and_members_are_not_found():
     member, plan = MemberFactory(), PlanFactory()
 
-    with pytest.raises(buying.PlanNotFound):
-        services.subscribe(
+    with pytest.raises(purchases.PlanNotFound):
+        purchases.subscribe(
             member_ids=[member.pk], plan_code="none", payer_id=member.pk, phone=None, created_by_id=member.pk, now=NOON
         )
-    with pytest.raises(buying.MemberNotFound):
-        services.subscribe(
+    with pytest.raises(purchases.MemberNotFound):
+        purchases.subscribe(
             member_ids=[0], plan_code=plan.code, payer_id=member.pk, phone=None, created_by_id=member.pk, now=NOON
         )
 
@@ -306,7 +305,7 @@ def test_no_more_periods_are_bought_ahead_than_the_plan_allows(limit):
     for _ in range(limit + 1):  # the first runs, the others are ahead of it
         pay(subscribe(member, plan=plan).subscription.payment, at=NOON)
 
-    with pytest.raises(buying.StackingLimit):
+    with pytest.raises(purchases.StackingLimit):
         subscribe(member, plan=plan)
 
 
@@ -314,10 +313,10 @@ def test_what_waits_for_money_counts_as_bought_ahead_until_nobody_waits():
     member, plan, other = MemberFactory(), PlanFactory(stacking_limit=0), PlanFactory()
     subscribe(member, plan=other)
 
-    with pytest.raises(buying.StackingLimit):
+    with pytest.raises(purchases.StackingLimit):
         subscribe(member, plan=plan)
     later = NOON + timedelta(days=9)
-    payment_services.expire_due(now=later)
+    cancellation.expire_due(now=later)
 
     assert subscribe(member, plan=plan, now=later).is_new
 
@@ -341,7 +340,7 @@ def test_cancelling_a_pending_period_withdraws_its_payment():
     bought = subscribe(member, plan=PlanFactory()).subscription
 
     for _ in range(2):
-        services.cancel(subscription_id=bought.pk, by_id=member.pk, now=NOON)
+        purchases.cancel(subscription_id=bought.pk, by_id=member.pk, now=NOON)
 
     bought = Subscription.objects.select_related("payment").get()
     assert (bought.fact, bought.payment.status) == ("cancelled", "cancelled")
@@ -351,7 +350,7 @@ def test_cancelling_a_paid_period_lets_it_run_to_its_end():
     bought = granted(PlanFactory(grace_days=3))
 
     for hours in (1, 2):
-        services.cancel(subscription_id=bought.pk, by_id=bought.member_id, now=NOON + timedelta(hours=hours))
+        purchases.cancel(subscription_id=bought.pk, by_id=bought.member_id, now=NOON + timedelta(hours=hours))
 
     bought.refresh_from_db()
     assert (bought.fact, bought.leaving_at) == ("granted", NOON + timedelta(hours=1))
@@ -360,16 +359,16 @@ def test_cancelling_a_paid_period_lets_it_run_to_its_end():
 def test_what_is_over_cannot_be_cancelled():
     bought = granted()
 
-    with pytest.raises(buying.NothingToCancel):
-        services.cancel(subscription_id=bought.pk, by_id=bought.member_id, now=noon_on(bought.ends_on))
+    with pytest.raises(purchases.NothingToCancel):
+        purchases.cancel(subscription_id=bought.pk, by_id=bought.member_id, now=noon_on(bought.ends_on))
 
 
 def test_renewal_buys_the_plan_chosen_for_the_end():
     silver, bronze = PlanFactory(), PlanFactory()
     running = granted(silver)
-    services.change_at_end(subscription_id=running.pk, plan_code=bronze.code, now=NOON)
+    plan_changes.change_at_end(subscription_id=running.pk, plan_code=bronze.code, now=NOON)
 
-    next_one = services.renew(
+    next_one = purchases.renew(
         subscription_id=running.pk, payer_id=running.member_id, phone=None, created_by_id=running.member_id, now=NOON
     ).subscription
 

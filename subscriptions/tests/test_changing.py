@@ -4,15 +4,14 @@ from datetime import date, timedelta
 
 import pytest
 
-from payments import evidence, ledger
-from payments import services as payment_services
 from payments.daraja.messages import C2bMessage
+from payments.evidence import c2b_confirmations
 from payments.models import Account, Receipt, ReviewItem
+from payments.services import cancellation, creation, ledger, reversals
 from payments.tests.conftest import broken_invariants
-from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
-from subscriptions.services import buying, changing
+from subscriptions.services import free_periods, freezes, plan_changes, purchases
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
 from subscriptions.tests.test_invariants import broken
 
@@ -34,7 +33,7 @@ def gold():
 
 
 def upgrade(subscription, plan, on=DAY_TEN, **asked):
-    return services.upgrade(
+    return plan_changes.upgrade(
         subscription_id=subscription.pk,
         plan_code=plan.code,
         phone=None,
@@ -70,12 +69,12 @@ def test_an_upgrade_to_a_plan_with_a_joining_fee_asks_for_it_once(silver):
 def test_an_upgrade_is_sold_to_no_one_who_may_not_buy(silver, gold):
     silver.member.consented_at = None
     silver.member.save()
-    with pytest.raises(buying.ConsentMissing):
+    with pytest.raises(purchases.ConsentMissing):
         upgrade(silver, gold)
 
     silver.member.consented_at, silver.member.is_active = NOON, False
     silver.member.save()
-    with pytest.raises(buying.MemberInactive):
+    with pytest.raises(purchases.MemberInactive):
         upgrade(silver, gold)
 
 
@@ -117,7 +116,7 @@ def test_credit_that_covers_an_upgrade_makes_it_at_once(silver, gold):
 
 
 def test_what_was_given_has_no_value_to_carry(gold, silver):
-    gift = services.give(
+    gift = free_periods.give(
         member_id=granted(PlanFactory(group__name="Locker")).member_id,
         plan_code=silver.plan.code,
         reason="raffle",
@@ -133,13 +132,13 @@ def test_the_same_key_gives_once(silver):
 
     def give(**changed):
         asked = {"member_id": silver.member_id, "plan_code": silver.plan.code, "reason": "raffle"} | changed
-        return services.give(by_id=staff.pk, now=NOON, idempotency_key="k", **asked)
+        return free_periods.give(by_id=staff.pk, now=NOON, idempotency_key="k", **asked)
 
     first = give(body_fingerprint="a")
 
     assert give(body_fingerprint="a") == first
     assert silver.member.subscriptions.count() == 2
-    with pytest.raises(payment_services.IdempotencyKeyReused):
+    with pytest.raises(creation.IdempotencyKeyReused):
         give(body_fingerprint="b", reason="another")
 
 
@@ -165,7 +164,7 @@ def test_a_key_that_was_answered_with_the_pending_upgrade_is_so_again_once_that_
 
 def test_an_upgrade_that_expired_makes_room_for_a_new_reckoning(silver, gold):
     old = upgrade(silver, gold)
-    payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=5)))
+    cancellation.expire_due(now=noon_on(DAY_TEN + timedelta(days=5)))
 
     new = upgrade(silver, gold, DAY_TEN + timedelta(days=5))
 
@@ -174,12 +173,12 @@ def test_an_upgrade_that_expired_makes_room_for_a_new_reckoning(silver, gold):
 
 def test_money_that_comes_late_for_the_upgrade_that_made_room_is_credit(silver, gold):
     old = upgrade(silver, gold)
-    payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=5)))
+    cancellation.expire_due(now=noon_on(DAY_TEN + timedelta(days=5)))
     new = upgrade(silver, gold, DAY_TEN + timedelta(days=5))
     pay(new.payment, at=noon_on(DAY_TEN + timedelta(days=5)))
 
     message = C2bMessage("TKNLATE001", None, 2334, "174379", old.payment.reference, "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=noon_on(DAY_TEN + timedelta(days=6)))
+    c2b_confirmations.apply_c2b(message=message, now=noon_on(DAY_TEN + timedelta(days=6)))
 
     assert -ledger.balance(Account.MEMBER_CREDIT, member_id=silver.member_id) == 2334
     assert [(item.reason, item.receipt.code) for item in ReviewItem.objects.all()] == [("late_money", "TKNLATE001")]
@@ -189,13 +188,11 @@ def test_money_for_an_upgrade_that_was_taken_back_goes_to_the_one_that_followed_
     """A period is replaced once: what paid the first could grant neither."""
     old = upgrade(silver, gold)
     mistyped = put_money_down(silver.member, 2334, noon_on(DAY_TEN), payments=[old.payment])
-    payment_services.reverse_receipt(
-        receipt_id=mistyped.pk, why="void", by_id=None, now=noon_on(DAY_TEN), went_back=False
-    )
+    reversals.reverse_receipt(receipt_id=mistyped.pk, why="void", by_id=None, now=noon_on(DAY_TEN), went_back=False)
     new = upgrade(silver, gold)
 
     message = C2bMessage("TKNLATE001", None, 2334, "174379", silver.member.member_number, "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=noon_on(DAY_TEN))
+    c2b_confirmations.apply_c2b(message=message, now=noon_on(DAY_TEN))
 
     assert [span[0] for span in spans(silver, old, new)] == ["granted", "revoked", "granted"]
     assert not ReviewItem.objects.exists()
@@ -204,8 +201,8 @@ def test_money_for_an_upgrade_that_was_taken_back_goes_to_the_one_that_followed_
 def test_money_for_an_expired_upgrade_that_a_purchase_made_room_for_is_credit_after_a_new_one(silver, gold):
     later = DAY_TEN + timedelta(days=5)
     old = upgrade(silver, gold)
-    payment_services.expire_due(now=noon_on(later))
-    services.subscribe(
+    cancellation.expire_due(now=noon_on(later))
+    purchases.subscribe(
         member_ids=[silver.member_id],
         plan_code=gold.code,
         payer_id=silver.member_id,
@@ -217,7 +214,7 @@ def test_money_for_an_expired_upgrade_that_a_purchase_made_room_for_is_credit_af
     pay(new.payment, at=noon_on(later))
 
     message = C2bMessage("TKNLATE001", None, 2334, "174379", old.payment.reference, "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=noon_on(later))
+    c2b_confirmations.apply_c2b(message=message, now=noon_on(later))
 
     assert [span[0] for span in spans(silver, old, new)] == ["granted", "cancelled", "granted"]
     assert [item.reason for item in ReviewItem.objects.all()] == ["late_money"]
@@ -227,10 +224,10 @@ def test_money_for_an_expired_upgrade_that_a_purchase_made_room_for_is_credit_af
 def test_an_upgrade_paid_when_its_time_is_over_buys_nothing_and_its_money_is_credit(silver, gold, days):
     late = noon_on(TODAY + timedelta(days=days))
     bought = upgrade(silver, gold)
-    payment_services.expire_due(now=late)
+    cancellation.expire_due(now=late)
 
     message = C2bMessage("TKNLATE001", late, 2334, "174379", bought.payment.reference, "", "", "Pay Bill", "")
-    evidence.apply_c2b(message=message, now=late)
+    c2b_confirmations.apply_c2b(message=message, now=late)
 
     assert spans(silver, bought) == [
         ("granted", date(2026, 11, 2), date(2026, 12, 2)),
@@ -239,7 +236,7 @@ def test_an_upgrade_paid_when_its_time_is_over_buys_nothing_and_its_money_is_cre
     assert -ledger.balance(Account.MEMBER_CREDIT, member_id=silver.member_id) == 2334
     assert [(item.reason, item.payment) for item in ReviewItem.objects.all()] == [("late_money", bought.payment)]
     assert (broken_invariants(), broken()) == ({}, [])
-    renewed = services.renew(
+    renewed = purchases.renew(
         subscription_id=silver.pk, payer_id=silver.member_id, phone=None, created_by_id=silver.member_id, now=late
     )
     assert renewed.subscription.fact == "granted"
@@ -258,7 +255,7 @@ def test_an_upgrade_of_one_day_paid_on_the_next_buys_nothing():
 
 def test_an_upgrade_that_expired_still_counts_from_its_reckoning_while_the_replaced_period_runs(silver, gold):
     bought = upgrade(silver, gold)
-    payment_services.expire_due(now=noon_on(DAY_TEN + timedelta(days=9)))
+    cancellation.expire_due(now=noon_on(DAY_TEN + timedelta(days=9)))
 
     pay(bought.payment, at=noon_on(DAY_TEN + timedelta(days=9)))
 
@@ -274,7 +271,7 @@ def test_an_upgrade_of_the_last_day_may_be_paid_on_the_next(silver, gold):
 
 
 def test_an_upgrade_that_was_paid_in_full_begins_when_it_is_paid_although_the_rest_is_over(silver, gold):
-    gift = services.give(
+    gift = free_periods.give(
         member_id=MemberFactory().pk, plan_code=silver.plan.code, reason="raffle", by_id=silver.member_id, now=NOON
     )
     late = TODAY + timedelta(days=60)
@@ -347,7 +344,7 @@ def test_visits_made_in_an_upgrade_that_is_taken_back_count_for_the_replaced_pac
     enter(ten.member, 7, noon_on(TODAY) + HOUR)
 
     receipt = Receipt.objects.get(allocations__payment=bought.payment)
-    payment_services.reverse_receipt(
+    reversals.reverse_receipt(
         receipt_id=receipt.pk, why="void", by_id=None, now=noon_on(TODAY) + 8 * HOUR, went_back=False
     )
 
@@ -355,25 +352,25 @@ def test_visits_made_in_an_upgrade_that_is_taken_back_count_for_the_replaced_pac
 
 
 def test_an_upgrade_is_refused_where_it_makes_no_sense(silver, gold):
-    with pytest.raises(changing.SamePlan):
+    with pytest.raises(plan_changes.SamePlan):
         upgrade(silver, silver.plan)
-    with pytest.raises(changing.OtherGroup):
+    with pytest.raises(plan_changes.OtherGroup):
         upgrade(silver, PlanFactory(group__name="Locker"))
-    with pytest.raises(buying.PlanNotOnSale):
+    with pytest.raises(purchases.PlanNotOnSale):
         upgrade(silver, PlanFactory(is_on_sale=False))
-    with pytest.raises(changing.WorthAsMuch):
+    with pytest.raises(plan_changes.WorthAsMuch):
         upgrade(silver, PlanFactory(price=666))
-    with pytest.raises(changing.NotRunning):
+    with pytest.raises(plan_changes.NotRunning):
         upgrade(silver, gold, silver.ends_on)
     upgrade(silver, gold)
-    with pytest.raises(buying.AlreadyPending):
+    with pytest.raises(purchases.AlreadyPending):
         upgrade(silver, PlanFactory(price=9000))
 
     assert Subscription.objects.pending().count() == 1
 
 
 def test_a_frozen_period_is_not_upgraded(silver, gold):
-    services.freeze(
+    freezes.freeze(
         subscription_id=silver.pk,
         starts_on=DAY_TEN,
         ends_on=DAY_TEN + timedelta(days=3),
@@ -382,32 +379,32 @@ def test_a_frozen_period_is_not_upgraded(silver, gold):
         now=NOON,
     )
 
-    with pytest.raises(changing.FrozenNow):
+    with pytest.raises(plan_changes.FrozenNow):
         upgrade(silver, gold)
 
 
 def test_a_change_at_the_end_leaves_the_running_period_alone(silver):
     bronze = PlanFactory(price=500)
 
-    changed = services.change_at_end(subscription_id=silver.pk, plan_code=bronze.code, now=NOON)
+    changed = plan_changes.change_at_end(subscription_id=silver.pk, plan_code=bronze.code, now=NOON)
 
     assert (changed.next_plan, changed.plan, changed.ends_on) == (bronze, silver.plan, date(2026, 12, 2))
 
 
 def test_everything_that_has_not_taken_effect_can_be_taken_back(silver, gold):
-    services.change_at_end(subscription_id=silver.pk, plan_code=gold.code, now=NOON)
-    services.cancel(subscription_id=silver.pk, by_id=silver.member_id, now=NOON)
+    plan_changes.change_at_end(subscription_id=silver.pk, plan_code=gold.code, now=NOON)
+    purchases.cancel(subscription_id=silver.pk, by_id=silver.member_id, now=NOON)
     bought = upgrade(silver, gold)
 
     for _ in range(2):
-        services.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(DAY_TEN))
+        plan_changes.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(DAY_TEN))
 
     silver.refresh_from_db()
     assert (silver.next_plan, silver.leaving_at, spans(bought)[0][0]) == (None, None, "cancelled")
 
 
 def test_nothing_is_taken_back_after_the_end(silver):
-    with pytest.raises(changing.NotRunning):
-        services.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(silver.ends_on))
-    with pytest.raises(changing.NotRunning):
-        services.change_at_end(subscription_id=silver.pk, plan_code=PlanFactory().code, now=noon_on(silver.ends_on))
+    with pytest.raises(plan_changes.NotRunning):
+        plan_changes.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(silver.ends_on))
+    with pytest.raises(plan_changes.NotRunning):
+        plan_changes.change_at_end(subscription_id=silver.pk, plan_code=PlanFactory().code, now=noon_on(silver.ends_on))

@@ -6,11 +6,14 @@ import pytest
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments.models import Allocation, ReviewItem
-from payments.services import InvalidTransition, cancel_payment, expire_due, retry_listeners, reverse_receipt
+from payments.services.cancellation import cancel_payment, expire_due
+from payments.services.listeners import retry_listeners
+from payments.services.reversals import reverse_receipt
+from payments.services.transitions import InvalidTransition
 from payments.tests.conftest import broken_invariants
-from subscriptions import services
 from subscriptions.gate import check_in
-from subscriptions.services.changing import OwesFirst
+from subscriptions.services import grants, plan_changes, purchases
+from subscriptions.services.plan_changes import OwesFirst
 from subscriptions.tests.factories import (
     NOON,
     TODAY,
@@ -70,7 +73,7 @@ def test_credit_counts_towards_the_share(plan):
     member = MemberFactory()
     put_money_down(member, 1600)
 
-    bought = services.subscribe(
+    bought = purchases.subscribe(
         member_ids=[member.pk], plan_code=plan.code, payer_id=member.pk, phone=None, created_by_id=member.pk, now=NOON
     ).subscription
 
@@ -103,7 +106,7 @@ def test_who_still_owes_pays_before_they_upgrade(plan):
     pay_some(bought.payment, 2000, at=NOON)
 
     with pytest.raises(OwesFirst):
-        services.upgrade(
+        plan_changes.upgrade(
             subscription_id=bought.pk,
             plan_code=PlanFactory(price=9000).code,
             phone=None,
@@ -114,7 +117,7 @@ def test_who_still_owes_pays_before_they_upgrade(plan):
 
 def test_telling_the_listeners_again_gives_for_the_deposit(plan, monkeypatch):
     bought = pending(plan)
-    monkeypatch.setattr(services, "grant_for_payment", lambda **said: 1 / 0)
+    monkeypatch.setattr(grants, "grant_for_payment", lambda **said: 1 / 0)
     pay_some(bought.payment, 2000, at=NOON)
     monkeypatch.undo()
     assert spans(bought)[0][0] == "pending"
@@ -136,7 +139,7 @@ def test_a_plan_that_asks_for_all_gives_nothing_for_most_of_it():
 
 
 def buy(member, plan, now=NOON):
-    return services.subscribe(
+    return purchases.subscribe(
         member_ids=[member.pk], plan_code=plan.code, payer_id=member.pk, phone=None, created_by_id=member.pk, now=now
     ).subscription
 
@@ -205,7 +208,7 @@ def upgraded():
     first = pending(PlanFactory(price=2000, deposit_percent=50))
     pay_some(first.payment, 1000, at=NOON)
     second_half = pay_some(first.payment, 1000, at=NOON)
-    upgrade = services.upgrade(
+    upgrade = plan_changes.upgrade(
         subscription_id=first.pk,
         plan_code=PlanFactory(price=6000).code,
         phone=None,
@@ -222,7 +225,7 @@ def take_back(receipt, **how):
 def end_upgrades():
     """Do as the worker does."""
     for job in ProcrastinateJob.objects.filter(task_name="subscriptions.end_upgrade"):
-        services.end_upgrade(**job.args, now=NOON)
+        grants.end_upgrade(**job.args, now=NOON)
 
 
 WHOLE = ("granted", date(2026, 11, 2), date(2026, 12, 2))
@@ -276,7 +279,7 @@ def test_a_running_upgrade_stays_when_the_loss_that_is_told_late_was_made_good()
     first, _, upgrade = upgraded()
     pay(upgrade.payment, at=NOON)
 
-    services.revoke_for_payment(payment_id=first.payment_id, now=NOON)
+    grants.revoke_for_payment(payment_id=first.payment_id, now=NOON)
 
     assert spans(upgrade)[0][0] == "granted"
 
@@ -296,7 +299,7 @@ def test_an_upgrade_whose_carried_value_is_gone_is_not_given_again():
 def test_one_receipt_in_a_period_and_in_its_waiting_upgrade_goes_back_once():
     first = pending(PlanFactory(price=2000))
     receipt = put_money_down(first.member, 2500, payments=[first.payment])
-    upgrade = services.upgrade(
+    upgrade = plan_changes.upgrade(
         subscription_id=first.pk, plan_code=PlanFactory(price=6000).code, phone=None, by_id=first.member_id, now=NOON
     ).subscription
     assert upgrade.payment.amount_owed == 3500

@@ -6,15 +6,15 @@ import pytest
 from django.conf import settings
 from django.urls import reverse
 
-from payments import ledger, pushes
 from payments.models import Account, Payment, Receipt
-from payments.services import reverse_receipt
+from payments.pushes import push_requests
+from payments.services import ledger
+from payments.services.reversals import reverse_receipt
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
-from subscriptions import services
 from subscriptions.gate import check_in
 from subscriptions.models import Fact, Subscription
-from subscriptions.services import buying
+from subscriptions.services import purchases
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory
 from subscriptions.tests.test_invariants import broken
 
@@ -42,7 +42,7 @@ def bought(parent, children, plan):
 
 
 def ask(parent, children, plan, **fields):
-    return services.subscribe(
+    return purchases.subscribe(
         member_ids=[child.pk for child in children],
         plan_code=plan.code,
         payer_id=parent.pk,
@@ -106,7 +106,7 @@ def test_one_prompt_asks_for_what_is_missing(client, bought):
     head = bought[0].payment
     put_on_the_paybill(client, 1500, head.reference)
 
-    push = pushes.request_push(payment_id=head.pk, phone="254712345678", created_by_id=None, now=NOON)
+    push = push_requests.request_push(payment_id=head.pk, phone="254712345678", created_by_id=None, now=NOON)
 
     assert push.amount == 1500
 
@@ -161,7 +161,7 @@ def test_of_two_receipts_the_one_that_goes_back_takes_what_it_paid_for(client, b
 
 
 def test_one_child_is_withdrawn_and_the_others_are_paid_for(client, bought, parent):
-    services.cancel(subscription_id=bought[0].pk, by_id=parent.pk, now=NOON)
+    purchases.cancel(subscription_id=bought[0].pk, by_id=parent.pk, now=NOON)
 
     put_on_the_paybill(client, 2000, bought[0].payment.reference)
 
@@ -173,7 +173,7 @@ def test_one_child_without_consent_keeps_the_whole_purchase_back(parent, childre
     children[2].consented_at = None
     children[2].save()
 
-    with pytest.raises(buying.ConsentMissing):
+    with pytest.raises(purchases.ConsentMissing):
         ask(parent, children, plan)
 
     assert not Payment.objects.exists()

@@ -6,12 +6,11 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from payments import services as payment_services
 from payments.models import Receipt
-from subscriptions import services
+from payments.services import reversals
 from subscriptions.gate import check_in
 from subscriptions.models import Freeze, FreezeKind, Subscription
-from subscriptions.services import freezing
+from subscriptions.services import free_periods, freezes, plan_changes
 from subscriptions.services.calendars import TooFarAhead
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay
 
@@ -29,7 +28,7 @@ def day(n):
 
 def freeze(subscription, first, last, kind=FreezeKind.MEMBER, now=NOON):
     """Freeze from one day up to, not including, another, counted from today."""
-    return services.freeze(
+    return freezes.freeze(
         subscription_id=subscription.pk,
         starts_on=day(first),
         ends_on=day(last),
@@ -62,7 +61,7 @@ def test_an_early_return_takes_back_what_was_not_used(plan):
     first, second = granted(plan, member), granted(plan, member)
     freeze(first, 0, 10)
 
-    services.unfreeze(subscription_id=first.pk, now=noon_on(day(4)))
+    freezes.unfreeze(subscription_id=first.pk, now=noon_on(day(4)))
 
     assert spans(first, second) == [
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 6)),
@@ -75,7 +74,7 @@ def test_a_freeze_that_has_not_begun_is_taken_back_whole(plan):
     before = spans(first, second)
     freeze(first, 5, 10)
 
-    services.unfreeze(subscription_id=first.pk, now=NOON)
+    freezes.unfreeze(subscription_id=first.pk, now=NOON)
 
     assert spans(first, second) == before
 
@@ -84,14 +83,14 @@ def test_there_is_nothing_to_return_from_without_a_freeze(plan):
     subscription = granted(plan)
     freeze(subscription, 0, 2)
 
-    with pytest.raises(freezing.NotFrozen):
-        services.unfreeze(subscription_id=subscription.pk, now=noon_on(day(2)))
+    with pytest.raises(freezes.NotFrozen):
+        freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(2)))
 
 
 def test_days_given_back_can_be_frozen_again(plan):
     subscription = granted(plan)
     freeze(subscription, 0, 5)
-    services.unfreeze(subscription_id=subscription.pk, now=noon_on(day(1)))
+    freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(1)))
 
     freeze(subscription, 3, 5, now=noon_on(day(1)))
 
@@ -106,14 +105,14 @@ def test_a_member_keeps_to_the_limits_of_the_plan(plan, lengths):
         freeze(subscription, begin, begin + length)
         begin += length
 
-    with pytest.raises(freezing.FreezeLimit):
+    with pytest.raises(freezes.FreezeLimit):
         freeze(subscription, begin, begin + too_much)
 
 
 def test_a_freeze_taken_back_before_it_begins_counts_towards_no_limit():
     subscription = granted(PlanFactory(max_freezes=1, max_freeze_days=10))
     freeze(subscription, 5, 15)
-    services.unfreeze(subscription_id=subscription.pk, now=NOON)
+    freezes.unfreeze(subscription_id=subscription.pk, now=NOON)
 
     assert freeze(subscription, 5, 15).pk
 
@@ -129,11 +128,11 @@ def test_staff_may_freeze_beyond_the_limits_and_days_gone_by(plan):
 @pytest.mark.parametrize(
     ("first", "last", "now", "error"),
     [
-        (3, 3, 0, freezing.FreezeIsEmpty),
-        (4, 3, 0, freezing.FreezeIsEmpty),
-        (0, 3, 1, freezing.FreezeInThePast),
-        (30, 31, 0, freezing.FreezeOutside),
-        (30, 31, 30, freezing.FreezeOutside),
+        (3, 3, 0, freezes.FreezeIsEmpty),
+        (4, 3, 0, freezes.FreezeIsEmpty),
+        (0, 3, 1, freezes.FreezeInThePast),
+        (30, 31, 0, freezes.FreezeOutside),
+        (30, 31, 30, freezes.FreezeOutside),
     ],
 )
 def test_a_freeze_lies_ahead_and_begins_while_the_period_runs(plan, first, last, now, error):
@@ -149,7 +148,7 @@ def test_no_day_is_frozen_twice(plan):
     subscription = granted(plan)
     freeze(subscription, 2, 5)
 
-    with pytest.raises(freezing.FreezesOverlap):
+    with pytest.raises(freezes.FreezesOverlap):
         freeze(subscription, 4, 6)
     with pytest.raises(IntegrityError, match="freezes_do_not_overlap"), transaction.atomic():
         Freeze.objects.create(
@@ -201,7 +200,7 @@ def test_a_day_on_which_the_member_came_in_is_not_given_back_to_them(plan):
     bought = granted(plan)
     check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON)
 
-    with pytest.raises(freezing.FreezeAfterVisit):
+    with pytest.raises(freezes.FreezeAfterVisit):
         freeze(bought, 0, 3)
 
     freeze(bought, 1, 3)
@@ -216,13 +215,13 @@ def test_a_slip_in_the_year_is_refused(plan, act):
     bought, far = granted(plan), date(9999, 12, 31)
     by_id = bought.member_id
     calls = {
-        "freeze": lambda: services.freeze(
+        "freeze": lambda: freezes.freeze(
             subscription_id=bought.pk, starts_on=day(1), ends_on=far, kind=FreezeKind.STAFF, by_id=by_id, now=NOON
         ),
-        "close_club": lambda: services.close_club(
+        "close_club": lambda: freezes.close_club(
             starts_on=day(1), ends_on=far, reason="Repairs", by_id=by_id, now=NOON
         ),
-        "bring_along": lambda: services.bring_along(
+        "bring_along": lambda: free_periods.bring_along(
             member_id=MemberFactory().pk, plan=plan, starts_on=day(1), ends_on=far, by_id=by_id, now=NOON
         ),
     }
@@ -235,7 +234,7 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
     frozen, running, ended = granted(plan), granted(plan), granted(PlanFactory(interval="days"))
     freeze(frozen, 5, 15)
 
-    closure = services.close_club(
+    closure = freezes.close_club(
         starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=running.member_id, now=NOON
     )
     later = granted(plan, on=day(12))
@@ -248,7 +247,7 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
     ]
 
     for _ in range(2):
-        services.open_club(closure_id=closure.pk)
+        freezes.open_club(closure_id=closure.pk)
 
     assert [span[2] for span in spans(frozen, running, later)] == [
         date(2026, 12, 12),
@@ -265,33 +264,33 @@ def test_closing_and_opening_the_club_cost_the_same_however_many_it_has(plan):
             granted(plan, (first := granted(plan)).member)
             freeze(first, 5, 9)
         with CaptureQueriesContext(connection) as closing:
-            closure = services.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
+            closure = freezes.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
         with CaptureQueriesContext(connection) as opening:
-            services.open_club(closure_id=closure.pk)
+            freezes.open_club(closure_id=closure.pk)
         costs.append((len(closing), len(opening)))
 
     assert costs[0] == costs[1]
 
 
 def test_a_closure_reaches_everybody_however_many_are_laid_out_at_a_time(plan, monkeypatch):
-    monkeypatch.setattr(freezing, "BATCH", 2)
+    monkeypatch.setattr(freezes, "BATCH", 2)
     running = [granted(plan) for _ in range(3)]
     running += [granted(PlanFactory(group__name="Locker"), each.member) for each in running]
     ends = [span[2] for span in spans(*running)]
 
-    services.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=running[0].member_id, now=NOON)
+    freezes.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=running[0].member_id, now=NOON)
 
     assert [span[2] for span in spans(*running)] == [end + timedelta(days=2) for end in ends]
 
 
 def test_closures_do_not_overlap(plan):
     by_id = MemberFactory().pk
-    services.close_club(starts_on=day(0), ends_on=day(2), reason="Repairs", by_id=by_id, now=NOON)
+    freezes.close_club(starts_on=day(0), ends_on=day(2), reason="Repairs", by_id=by_id, now=NOON)
 
-    with pytest.raises(freezing.ClosuresOverlap):
-        services.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
-    with pytest.raises(freezing.FreezeIsEmpty):
-        services.close_club(starts_on=day(5), ends_on=day(5), reason="Repairs", by_id=by_id, now=NOON)
+    with pytest.raises(freezes.ClosuresOverlap):
+        freezes.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
+    with pytest.raises(freezes.FreezeIsEmpty):
+        freezes.close_club(starts_on=day(5), ends_on=day(5), reason="Repairs", by_id=by_id, now=NOON)
 
 
 def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
@@ -307,11 +306,13 @@ def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
 
 def take_money_back(subscription, now=NOON):
     receipt = Receipt.objects.filter(allocations__payment=subscription.payment_id).latest("pk")
-    payment_services.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=now, went_back=False)
+    reversals.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=now, went_back=False)
 
 
 def give(member, plan):
-    return services.give(member_id=member.pk, plan_code=plan.code, reason="raffle", by_id=MemberFactory().pk, now=NOON)
+    return free_periods.give(
+        member_id=member.pk, plan_code=plan.code, reason="raffle", by_id=MemberFactory().pk, now=NOON
+    )
 
 
 @pytest.mark.parametrize("has_a_gift", [False, True])
@@ -347,7 +348,7 @@ def test_days_frozen_in_an_upgrade_are_the_replaced_periods_when_it_is_revoked(p
     subscription, now = granted(plan), noon_on(day(10))
     freeze(subscription, 15, 22)
     before = spans(subscription)
-    upgrade = services.upgrade(
+    upgrade = plan_changes.upgrade(
         subscription_id=subscription.pk,
         plan_code=PlanFactory(price=9000).code,
         phone=None,

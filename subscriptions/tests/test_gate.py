@@ -8,11 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from payments.models import Receipt
-from payments.services import expire_due, reverse_receipt
-from subscriptions import services
+from payments.services.cancellation import expire_due
+from payments.services.reversals import reverse_receipt
 from subscriptions.gate import Answer, MemberNotFound, check_in
 from subscriptions.models import FreezeKind, Visit
 from subscriptions.periods import NAIROBI
+from subscriptions.services import catalog, freezes
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay_some, pending
 
 pytestmark = pytest.mark.django_db
@@ -82,7 +83,7 @@ def test_who_has_paid_for_later_is_told_of_the_purchase_that_would_let_them_in_n
 
 
 def freeze(subscription, days):
-    services.freeze(
+    freezes.freeze(
         subscription_id=subscription.pk,
         starts_on=TODAY,
         ends_on=TODAY + timedelta(days=days),
@@ -102,7 +103,7 @@ def test_a_frozen_member_stays_out_until_the_last_frozen_day_and_has_nothing_to_
 def test_a_closed_club_keeps_everybody_out_until_it_opens():
     subscription = granted()
     freeze(subscription, days=2)
-    services.close_club(
+    freezes.close_club(
         starts_on=TODAY, ends_on=TODAY + timedelta(days=5), reason="Repairs", by_id=subscription.member_id, now=NOON
     )
 
@@ -144,7 +145,7 @@ def test_a_purchase_that_nobody_waits_for_any_more_is_not_asked_for():
 
 def test_a_renewal_that_cannot_be_bought_has_no_price():
     subscription = granted(PlanFactory(price=2000))
-    services.edit_plan(plan_id=subscription.plan_id, is_on_sale=False)
+    catalog.edit_plan(plan_id=subscription.plan_id, is_on_sale=False)
 
     assert seen(subscription.member, noon_on(subscription.ends_on))[3:] == (None, subscription.member.member_number)
 
@@ -246,6 +247,6 @@ def test_taps_at_once_spend_one_visit_of_a_pack():
 def test_new_hours_of_a_plan_are_not_those_of_a_period_bought_before():
     bought = granted(PlanFactory())
 
-    services.edit_plan(plan_id=bought.plan_id, opens_at=time(6), closes_at=time(9))
+    catalog.edit_plan(plan_id=bought.plan_id, opens_at=time(6), closes_at=time(9))
 
     assert check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON).reason == "active"

@@ -8,11 +8,12 @@ from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments.models import Allocation, Payment
-from payments.services import retry_listeners, reverse_receipt
+from payments.services.listeners import retry_listeners
+from payments.services.reversals import reverse_receipt
 from payments.tests.bodies import stk_body
 from payments.tests.factories import make_push
 from subscriptions.models import Fact, Subscription
-from subscriptions.services import cancel_for_payment, grant_for_payment, revoke_for_payment
+from subscriptions.services.grants import cancel_for_payment, grant_for_payment, revoke_for_payment
 from subscriptions.tests.factories import (
     NOON,
     TODAY,

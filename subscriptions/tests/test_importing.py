@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from subscriptions.importing import UnreadableFile, import_members, read
+from subscriptions.member_import import UnreadableFile, import_members, read
 from subscriptions.models import Subscription
 from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on
 from subscriptions.tests.test_invariants import broken

@@ -7,9 +7,9 @@ from django.db import connection
 
 from payments.models import Payment
 from payments.tests.conftest import broken_invariants
-from subscriptions import services
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription, Visit
+from subscriptions.services import freezes, plan_changes
 from subscriptions.tests.factories import (
     NOON,
     TODAY,
@@ -37,7 +37,7 @@ def world():
     """Stacked periods, a freeze, a closure, an upgrade, a pack with a visit, a pending purchase."""
     member, plan = MemberFactory(), PlanFactory()
     first, second = granted(plan, member), granted(plan, member)
-    services.freeze(
+    freezes.freeze(
         subscription_id=first.pk,
         starts_on=TODAY,
         ends_on=TODAY + 5 * DAY,
@@ -45,10 +45,10 @@ def world():
         by_id=member.pk,
         now=NOON,
     )
-    services.close_club(starts_on=TODAY + 3 * DAY, ends_on=TODAY + 8 * DAY, reason="Repairs", by_id=member.pk, now=NOON)
+    freezes.close_club(starts_on=TODAY + 3 * DAY, ends_on=TODAY + 8 * DAY, reason="Repairs", by_id=member.pk, now=NOON)
     old = granted(PlanFactory(price=500))
     later = noon_on(TODAY + 10 * DAY)
-    upgrade = services.upgrade(
+    upgrade = plan_changes.upgrade(
         subscription_id=old.pk, plan_code=plan.code, phone=None, by_id=old.member_id, now=later
     ).subscription
     pay(upgrade.payment, at=later)

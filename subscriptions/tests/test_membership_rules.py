@@ -8,13 +8,14 @@ from django.conf import settings
 
 from accounts.services.people import note_consent
 from api.errors import DomainError
-from payments import evidence
 from payments.daraja.messages import C2bMessage
+from payments.evidence import c2b_confirmations
 from payments.models import Payment, Receipt
-from payments.services import reverse_receipt
-from subscriptions import gate, services
+from payments.services.reversals import reverse_receipt
+from subscriptions import gate
 from subscriptions.models import FreezeKind, LateRenewal, Plan, Subscription
 from subscriptions.periods import NAIROBI, business_day
+from subscriptions.services import freezes, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +44,7 @@ def moments(text):
 
 
 def make_plans():
-    for name, price, fee, first, length, grace, late, visits, ahead, freezes, hours in rows(
+    for name, price, fee, first, length, grace, late, visits, ahead, freeze_limits, hours in rows(
         "The plans of the examples"
     ):
         count, interval = length.split()
@@ -60,8 +61,8 @@ def make_plans():
             late_renewal=LATE[late],
             visits=None if visits == "unlimited" else int(visits),
             stacking_limit=int(ahead),
-            max_freezes=int(freezes.split(",")[0]),
-            max_freeze_days=int(freezes.split()[1]),
+            max_freezes=int(freeze_limits.split(",")[0]),
+            max_freeze_days=int(freeze_limits.split()[1]),
             opens_at=opens and time.fromisoformat(opens),
             closes_at=closes and time.fromisoformat(closes),
         )
@@ -78,7 +79,7 @@ class Story:
         return Subscription.objects.filter(fact="granted").latest("pk")
 
     def buys(self, plan, now, members=()):
-        services.subscribe(
+        purchases.subscribe(
             member_ids=[member.pk for member in members or [self.member]],
             plan_code=Plan.objects.get(name=plan).code,
             payer_id=self.member.pk,
@@ -95,7 +96,7 @@ class Story:
         message = C2bMessage(
             f"TKN{now:%d}FAM1LY"[:10], None, int(amount), "174379", head.reference, "", "", "Pay Bill", ""
         )
-        evidence.apply_c2b(message=message, now=now)
+        c2b_confirmations.apply_c2b(message=message, now=now)
 
     def takes_the_consent_back(self, now):
         note_consent(self.member, False, now=now)
@@ -109,9 +110,9 @@ class Story:
     def pays_some(self, amount, now):
         pay_some(Payment.objects.latest("pk"), int(amount), at=now)
 
-    def freezes(self, days, now, kind=FreezeKind.MEMBER):
+    def freezes_days(self, days, now, kind=FreezeKind.MEMBER):
         today = business_day(now)
-        services.freeze(
+        freezes.freeze(
             subscription_id=self.bought_on(today).pk,
             starts_on=today,
             ends_on=today + timedelta(days=int(days)),
@@ -124,14 +125,14 @@ class Story:
         return Subscription.objects.running_on(day).get()
 
     def returns(self, now):
-        services.unfreeze(subscription_id=self.bought_on(business_day(now)).pk, now=now)
+        freezes.unfreeze(subscription_id=self.bought_on(business_day(now)).pk, now=now)
 
     def frozen_by_staff(self, days, now):
-        self.freezes(days, now, kind=FreezeKind.STAFF)
+        self.freezes_days(days, now, kind=FreezeKind.STAFF)
 
     def club_closes(self, days, now):
         today = business_day(now)
-        services.close_club(
+        freezes.close_club(
             starts_on=today,
             ends_on=today + timedelta(days=int(days)),
             reason="Repairs",
@@ -140,7 +141,7 @@ class Story:
         )
 
     def upgrades(self, plan, now):
-        services.upgrade(
+        plan_changes.upgrade(
             subscription_id=self.bought_on(business_day(now)).pk,
             plan_code=Plan.objects.get(name=plan).code,
             phone=None,
@@ -149,13 +150,15 @@ class Story:
         )
 
     def changes(self, plan, now):
-        services.change_at_end(subscription_id=self.bought().pk, plan_code=Plan.objects.get(name=plan).code, now=now)
+        plan_changes.change_at_end(
+            subscription_id=self.bought().pk, plan_code=Plan.objects.get(name=plan).code, now=now
+        )
 
     def leaves(self, now):
-        services.cancel(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
+        purchases.cancel(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
 
     def thinks_again(self, now):
-        services.undo_changes(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
+        plan_changes.undo_changes(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
 
     def takes_back(self, now):
         reverse_receipt(receipt_id=Receipt.objects.latest("pk").pk, why="reversed", by_id=None, now=now)
@@ -170,7 +173,7 @@ class Story:
         (r"takes the consent back", takes_the_consent_back),
         (r"pays KES (\d+)", pays_some),
         (r"pays (.+)", pays),
-        (r"freezes (\d+) days", freezes),
+        (r"freezes (\d+) days", freezes_days),
         (r"returns", returns),
         (r"is frozen by staff for (\d+) days", frozen_by_staff),
         (r"the club closes for (\d+) days", club_closes),

@@ -8,14 +8,14 @@ import pytest
 from django.db import connection, transaction
 
 from api.errors import Conflict
-from payments import evidence
 from payments.daraja.messages import C2bMessage
+from payments.evidence import c2b_confirmations
 from payments.models import Payment, Receipt
-from payments.services import expire_due, reverse_receipt
-from subscriptions import services
+from payments.services.cancellation import expire_due
+from payments.services.reversals import reverse_receipt
 from subscriptions.gate import check_in
 from subscriptions.models import Freeze, Subscription, Visit
-from subscriptions.services import buying, changing, freezing, granting
+from subscriptions.services import free_periods, freezes, grants, plan_changes, purchases
 from subscriptions.tests.factories import (
     NOON,
     MemberFactory,
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def close(by_id):
-    return services.close_club(starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=by_id, now=NOON)
+    return freezes.close_club(starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=by_id, now=NOON)
 
 
 def in_thread(call):
@@ -89,7 +89,7 @@ def meanwhile(first, second):
 def test_a_period_granted_while_a_closure_is_taken_back_gets_none_of_its_days():
     bought, closure = pending(), close(MemberFactory().pk)
 
-    meanwhile(lambda: services.open_club(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
+    meanwhile(lambda: freezes.open_club(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
 
     assert spans(bought)[0][1:] == (day(30), day(30))
 
@@ -133,17 +133,17 @@ def both(*calls):
 def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch):
     silver, gold = granted(PlanFactory(price=1000)), PlanFactory(price=3000)
     uncle = MemberFactory()
-    bought = services.upgrade(
+    bought = plan_changes.upgrade(
         subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=uncle.pk, payer_id=uncle.pk, now=NOON
     ).subscription
     receipt = Receipt.objects.get(member=silver.member)
     message = C2bMessage("TKN1AB2C3D", NOON, 2000, "174379", bought.payment.reference, "", "", "Pay Bill", "")
     # The one has the periods and the other its payer before either goes on.
-    meet_at(monkeypatch, (granting, "lock_bought_periods"), (evidence.confirmations, "lock_candidates"))
+    meet_at(monkeypatch, (grants, "lock_bought_periods"), (c2b_confirmations, "lock_candidates"))
 
     raised = both(
         lambda: reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=NOON, went_back=False),
-        lambda: evidence.apply_c2b(message=message, now=NOON),
+        lambda: c2b_confirmations.apply_c2b(message=message, now=NOON),
     )
 
     assert raised == [None, None]
@@ -158,10 +158,10 @@ def test_two_buy_for_one_another_while_what_each_let_expire_is_in_the_way(monkey
         pending(plan, member, payment=open_payment(payer, amount=1000, deposit=500))
     later = Payment.objects.first().expires_at
     expire_due(now=later)
-    meet_at(monkeypatch, (buying, "bought_under"))
+    meet_at(monkeypatch, (purchases, "bought_under"))
 
     def buy(member):
-        return lambda: services.subscribe(
+        return lambda: purchases.subscribe(
             member_ids=[member.pk],
             plan_code=plan.code,
             payer_id=member.pk,
@@ -178,7 +178,7 @@ def test_two_upgrade_again_while_the_upgrade_each_let_expire_was_the_others_to_p
     periods = [granted(silver), granted(silver)]
 
     def upgrade(period, payer, now):
-        return lambda: services.upgrade(
+        return lambda: plan_changes.upgrade(
             subscription_id=period.pk, plan_code=gold.code, phone=None, by_id=payer.pk, payer_id=payer.pk, now=now
         )
 
@@ -186,7 +186,7 @@ def test_two_upgrade_again_while_the_upgrade_each_let_expire_was_the_others_to_p
         upgrade(period, others.member, NOON)()
     later = Payment.objects.last().expires_at
     expire_due(now=later)
-    meet_at(monkeypatch, (changing, "bought_under"))
+    meet_at(monkeypatch, (plan_changes, "bought_under"))
 
     assert both(*(upgrade(period, period.member, later) for period in periods)) == [None, None]
 
@@ -197,10 +197,10 @@ def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
     later = expired.payment.expires_at
     expire_due(now=later)
     put_money_down(expired.member, 1500, at=later)
-    meet_at(monkeypatch, (buying, "joining_fee_of"), (freezing, "lock_closures"))
+    meet_at(monkeypatch, (purchases, "joining_fee_of"), (freezes, "lock_closures"))
 
     def buy():
-        services.subscribe(
+        purchases.subscribe(
             member_ids=[expired.member_id],
             plan_code=expired.plan.code,
             payer_id=expired.member_id,
@@ -216,7 +216,7 @@ def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
 def upgrade_by_a_parent():
     """A child's upgrade that waits for its parent's money."""
     silver, gold, parent = granted(PlanFactory(price=1000)), PlanFactory(price=3000), MemberFactory()
-    return services.upgrade(
+    return plan_changes.upgrade(
         subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=parent.pk, payer_id=parent.pk, now=NOON
     ).subscription
 
@@ -246,7 +246,9 @@ def test_an_upgrade_asked_for_while_the_member_enters_reckons_the_visit_as_used(
     gold = PlanFactory(price=3000)
 
     def upgrade():
-        services.upgrade(subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=silver.member_id, now=NOON)
+        plan_changes.upgrade(
+            subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=silver.member_id, now=NOON
+        )
 
     meanwhile(lambda: enter(silver.member), upgrade)
 
@@ -258,7 +260,7 @@ def test_who_enters_and_freezes_the_day_at_once_has_one_of_them(enters_first):
     member = granted(PlanFactory(max_freezes=1, max_freeze_days=9)).member
 
     def freeze_today():
-        with contextlib.suppress(freezing.FreezeAfterVisit):
+        with contextlib.suppress(freezes.FreezeAfterVisit):
             freeze(member.subscriptions.get(), 0, 5)
 
     deeds = [lambda: enter(member), freeze_today]
@@ -268,7 +270,8 @@ def test_who_enters_and_freezes_the_day_at_once_has_one_of_them(enters_first):
 
 
 @pytest.mark.parametrize(
-    ("say", "refusal"), [(services.cancel, buying.NothingToCancel), (services.undo_changes, changing.NotRunning)]
+    ("say", "refusal"),
+    [(purchases.cancel, purchases.NothingToCancel), (plan_changes.undo_changes, plan_changes.NotRunning)],
 )
 def test_what_is_said_of_a_period_whose_money_goes_back_meanwhile_is_refused(say, refusal):
     period, refused = granted(), []
@@ -291,7 +294,7 @@ def test_one_upgrade_asked_for_twice_at_once_is_one():
     silver, gold = granted(PlanFactory(price=1000)), PlanFactory(price=3000)
 
     then_meanwhile(
-        lambda: services.upgrade(
+        lambda: plan_changes.upgrade(
             subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=silver.member_id, now=NOON
         )
     )
@@ -303,7 +306,7 @@ def test_one_gift_sent_twice_at_once_is_one():
     member, staff, plan = MemberFactory(), MemberFactory(), PlanFactory()
 
     then_meanwhile(
-        lambda: services.give(
+        lambda: free_periods.give(
             member_id=member.pk,
             plan_code=plan.code,
             reason="raffle",

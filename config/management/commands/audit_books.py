@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.utils.module_loading import module_has_submodule
 
-from config.outside_truth import differences, simulator_debits
+from config.dev.simulator_comparison import differences, simulator_debits
 
 MOST_ROWS = 20
 

@@ -7,9 +7,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from api.clock import now
-from config import demo_gym, product
-from config.processes import CannotRun, Stopped, ending_on_signals
-from config.walkthrough import WalkFailed, walk
+from config.dev import demo_gym, product
+from config.dev.processes import CannotRun, Stopped, ending_on_signals
+from config.dev.walkthrough import WalkFailed, walk
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ import threading
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config import product
-from config.processes import CannotRun, Stopped, ending_on_signals
+from config.dev import product
+from config.dev.processes import CannotRun, Stopped, ending_on_signals
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ import os
 
 from django.core.management.base import BaseCommand, CommandError
 
-from config import devdb
-from config.devdb.places import programs
+from config.dev import devdb
+from config.dev.devdb.places import programs
 
 
 class Command(BaseCommand):

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from config.doctor import findings
+from config.dev.doctor import findings
 
 
 class Command(BaseCommand):

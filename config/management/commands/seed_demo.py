@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from api.clock import now
-from config import demo_gym
+from config.dev import demo_gym
 
 
 class Command(BaseCommand):

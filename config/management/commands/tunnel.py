@@ -3,9 +3,9 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config import product
+from config.dev import product
+from config.dev.processes import CannotRun, Stopped, ending_on_signals
 from config.management.commands.dev import run
-from config.processes import CannotRun, Stopped, ending_on_signals
 
 HOW_TO_GET_ONE = """NGROK_AUTHTOKEN is not set. To get one, free of charge:
     1. Register at https://dashboard.ngrok.com/signup

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import connection
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from config import product
-from config.processes import Supervisor
-from config.walkthrough import PASSWORD, STAFF_PASSWORD, Phone, new_phone_number
+from config.dev import product
+from config.dev.processes import Supervisor
+from config.dev.walkthrough import PASSWORD, STAFF_PASSWORD, Phone, new_phone_number
 
 SCREENS = settings.BASE_DIR / "var" / "screens"
 DESKTOP, MOBILE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

@@ -10,10 +10,10 @@ from django.conf import settings
 from PIL import Image
 from playwright.sync_api import expect
 
+from config.dev.walkthrough import PASSWORD, Phone, eventually, new_phone_number
 from config.tests.e2e.conftest import MOBILE
 from config.tests.e2e.test_front_desk_jobs import add_member
 from config.tests.e2e.test_staying_in import code_of_the_app
-from config.walkthrough import PASSWORD, Phone, eventually, new_phone_number
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import pytest
 from playwright.sync_api import expect
 
+from config.dev.walkthrough import PASSWORD, eventually
 from config.tests.e2e.conftest import DESKTOP, MOBILE
-from config.walkthrough import PASSWORD, eventually
 
 pytestmark = pytest.mark.e2e
 

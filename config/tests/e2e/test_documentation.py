@@ -9,8 +9,8 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import expect
 
+from config.dev.walkthrough import PASSWORD
 from config.tests.e2e.test_staying_in import ACCESS, refreshes
-from config.walkthrough import PASSWORD
 
 pytestmark = pytest.mark.e2e
 

@@ -1,4 +1,4 @@
-"""Every page of the admin as each role in a real browser: opened or refused as api/roles.py says, and no complaint."""
+"""Every page of the admin as each role in a real browser: opened or refused as the roles table says, without errors."""
 
 import re
 
@@ -7,9 +7,9 @@ from django.contrib.admin.sites import site
 from django.urls import reverse
 
 from accounts.models import Role
+from api.admin.roles import PAGES
 from api.permissions import ROLES
-from api.roles import PAGES
-from config.demo_gym import STAFF
+from config.dev.demo_gym import STAFF
 from config.tests.e2e.conftest import DESKTOP, MOBILE
 
 pytestmark = pytest.mark.e2e

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from config.dev.walkthrough import STAFF_PASSWORD
 from config.tests.e2e.conftest import DESKTOP, MOBILE
-from config.walkthrough import STAFF_PASSWORD
 
 pytestmark = pytest.mark.e2e
 

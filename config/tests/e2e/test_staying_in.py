@@ -8,7 +8,7 @@ import pytest
 from django_otp.oath import totp
 from playwright.sync_api import expect
 
-from config.walkthrough import PASSWORD, eventually
+from config.dev.walkthrough import PASSWORD, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -3,7 +3,7 @@
 from django.core.management.base import BaseCommand, CommandError
 
 from api.clock import now
-from payments import inbox
+from payments.callbacks import inbox
 from payments.models import Callback
 
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from api import clock
 from api.errors import DomainError
-from subscriptions.importing import import_members, read, summary
+from subscriptions.member_import import import_members, read, summary
 
 
 class Command(BaseCommand):

@@ -1,0 +1,57 @@
+"""What is done when a member's phone is gone."""
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+
+from accounts.admin_site import LOG_IN_AGAIN, is_fresh
+from accounts.models import Role
+from accounts.services import lost_phones, people
+from accounts.views.login import caller_of
+from api.admin.form_fields import PhoneField
+from config.desk.actions.acts import MemberAct
+
+
+class LostForm(MemberAct):
+    """Lock out whoever found the phone. A second sending finds nothing left to end."""
+
+    name, title, button = "lost", "Phone lost or stolen", "Lock that phone out"
+    reason = forms.CharField(
+        max_length=200,
+        label="How you know it is them",
+        help_text="Say what you looked at: an ID card, the picture. Every session of theirs ends.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+    phone_number = PhoneField(required=False, label="New number", help_text="Empty: they keep the old one.")
+    remove_second_factor = forms.BooleanField(
+        required=False,
+        label="Remove the second factor",
+        help_text="When the authenticator app was on that phone.",
+        widget=UnfoldBooleanWidget,
+    )
+
+    @property
+    def is_possible(self):
+        return self.caller.role == Role.ADMIN or people.is_below(self.member, self.caller)
+
+    def clean(self):
+        if not is_fresh(self.request):
+            raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
+        return super().clean()
+
+    def carry_out(self):
+        ended = lost_phones.secure(
+            person_id=self.member.pk,
+            by=self.caller,
+            reason=self.cleaned_data["reason"],
+            phone_number=self.cleaned_data["phone_number"],
+            remove_second_factor=self.cleaned_data["remove_second_factor"],
+            caller=caller_of(self.request),
+            now=self.now,
+        )
+        done = [
+            f"{ended} session{'' if ended == 1 else 's'} ended",
+            "the number is changed" if self.cleaned_data["phone_number"] else "",
+            "the second factor is removed" if self.cleaned_data["remove_second_factor"] else "",
+        ]
+        return f"The lost phone lets nobody in: {', '.join(filter(None, done))}."

@@ -1,0 +1,195 @@
+"""The charts of the admin's first page, each over a table of its numbers, each number with a link to its rows.
+
+They look back over a year, so the page asks for them once it stands (an address of its own): figures never wait.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.db.models import Count, F, Sum
+from django.db.models.functions import TruncDate, TruncMonth
+from django.template.response import TemplateResponse
+from django.utils.dateformat import format as date_format
+from django.views.decorators.http import require_safe
+
+from api.clock import now
+from api.permissions import is_at_least
+from config.desk.dashboard import MONEY, SEES_TAKINGS, rows_of
+from payments.models import Receipt
+from subscriptions.models import Subscription
+from subscriptions.periods import NAIROBI, business_day, months_after
+
+DAYS, WEEKS, MONTHS = 30, 52, 12
+
+# One member's periods, of whatever groups, joined where they overlap: begun once and ended once each. What has begun
+# less what has ended is who has a period that runs, on any number of days by one reading of the table.
+MEMBERS = """
+WITH periods AS (
+    SELECT GREATEST(starts_on, max(ends_on) OVER earlier) AS begins, ends_on AS ends
+    FROM subscriptions_subscription WHERE fact = 'granted'
+    WINDOW earlier AS (PARTITION BY member_id ORDER BY starts_on, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+), steps AS (
+    SELECT day, sum(step) AS step FROM (
+        SELECT begins AS day, 1 AS step FROM periods WHERE begins < ends
+        UNION ALL SELECT ends, -1 FROM periods WHERE begins < ends
+    ) each GROUP BY day
+)
+SELECT wanted.day, COALESCE(sum(step), 0)::int FROM unnest(%s::date[]) AS wanted (day)
+LEFT JOIN steps ON steps.day <= wanted.day GROUP BY wanted.day ORDER BY wanted.day
+"""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a table, as people read it, and where its rows are."""
+
+    text: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, and the table it is drawn from: of each row a label and its numbers."""
+
+    title: str
+    note: str
+    kind: str  # as Chart.js calls it
+    unit: str
+    points: list[tuple[str, int | None]]
+    columns: list[str]
+    rows: list[tuple[str, list[Number]]]
+
+    @property
+    def data(self) -> str:
+        """The points as Chart.js takes them, with what unfold adds: its colours and axis."""
+        return json.dumps(
+            {
+                "labels": [label for label, _ in self.points],
+                "datasets": [
+                    {
+                        "data": [value for _, value in self.points],
+                        "label": self.unit,
+                        "backgroundColor": "var(--color-primary-600)",
+                        "borderColor": "var(--color-primary-600)",
+                        "displayYAxis": True,
+                        "maxBarThickness": 16,
+                        "borderRadius": 3,
+                        "maxTicksXLimit": 8,
+                        "suffixYAxis": "%" if self.unit == "%" else "",
+                    }
+                ],
+            }
+        )
+
+
+@require_safe
+def show_charts(request) -> TemplateResponse:
+    """Answer with the charts alone, to be put into the first page."""
+    if not is_at_least(request.user, SEES_TAKINGS):
+        raise PermissionDenied
+    return TemplateResponse(request, "desk/charts.html", {"charts": list(charts(now()))})
+
+
+def charts(at: datetime) -> Iterator[Chart]:
+    """Return the charts, each by one question to the database however much there is."""
+    yield daily_takings(at)
+    yield members_over_time(at)
+    yield renewals_by_month(at)
+
+
+def daily_takings(at: datetime) -> Chart:
+    """Return what came in on each of the last days (Nairobi's) and was not given back."""
+    days = [business_day(at) - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+    begin = datetime.combine(days[0], time(), NAIROBI)
+    rows = (
+        Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=begin)
+        .order_by()
+        .values(day=TruncDate("paid_at", tzinfo=NAIROBI))
+        .annotate(total=Sum(F("amount") - F("amount_refunded")))
+    )
+    totals = {row["day"]: row["total"] for row in rows}
+    return Chart(
+        "Takings of each day",
+        f"The last {DAYS} days, KES",
+        "bar",
+        "KES",
+        [(date_format(day, "j M"), totals.get(day, 0)) for day in days],
+        ["Day", "Came in"],
+        [
+            (date_format(day, "D j M"), [Number(f"KES {totals.get(day, 0):,}", receipts_of(day))])
+            for day in reversed(days)
+        ],
+    )
+
+
+def receipts_of(day: date) -> str:
+    begin = datetime.combine(day, time(), NAIROBI)
+    return rows_of(
+        Receipt,
+        channel__in=",".join(channel.value for channel in MONEY),
+        reversed_at__isnull=True,
+        paid_at__gte=begin.isoformat(),
+        paid_at__lt=(begin + timedelta(days=1)).isoformat(),
+    )
+
+
+def members_over_time(at: datetime) -> Chart:
+    """Return how many members had a period that ran, frozen or not, on this day of each of the last weeks."""
+    today = business_day(at)
+    with connection.cursor() as cursor:
+        cursor.execute(MEMBERS, [[today - timedelta(weeks=back) for back in range(WEEKS)]])
+        counts = cursor.fetchall()
+    return Chart(
+        "Members",
+        f"With a period that ran, on each {today:%A} of a year",
+        "line",
+        "members",
+        [(date_format(day, "j M"), count) for day, count in counts],
+        ["Day", "Members"],
+        [(date_format(day, "j M Y"), [Number(f"{count:,}", periods_on(day))]) for day, count in reversed(counts)],
+    )
+
+
+def periods_on(day: date) -> str:
+    return rows_of(Subscription, fact__exact="granted", starts_on__lte=day.isoformat(), ends_on__gt=day.isoformat())
+
+
+def renewals_by_month(at: datetime) -> Chart:
+    """Return, of the members whose first period began in each of the last months, how many went on and how many left.
+
+    Left: the first period of the group is over and none followed. Who is still in it is in neither number.
+    """
+    today = business_day(at)
+    months = [months_after(today.replace(day=1), -back) for back in range(MONTHS)]
+    firsts = Subscription.objects.first_of_members().filter(starts_on__gte=months[-1], starts_on__lte=today)
+    rows = (
+        firsts.with_renewal(today)
+        .order_by()
+        .values("renewal", month=TruncMonth("starts_on"))
+        .annotate(members=Count("member", distinct=True))
+    )
+    counts = {(row["month"], row["renewal"]): row["members"] for row in rows}
+    points, table = [], []
+    for month in reversed(months):
+        renewed, left = (counts.get((month, renewal), 0) for renewal in ("renewed", "left"))
+        rate = round(100 * renewed / (renewed + left)) if renewed + left else None
+        label = date_format(month, "M Y")
+        points.append((label, rate))
+        numbers = [
+            Number(f"{count:,}", rows_of(Subscription, joined=f"{month:%Y-%m}", renewal=renewal))
+            for renewal, count in (("renewed", renewed), ("left", left))
+        ]
+        table.append((label, [*numbers, Number("none" if rate is None else f"{rate} %")]))
+    return Chart(
+        "Renewals by month of joining",
+        "Of the members whose first period is over: how many went on, %",
+        "bar",
+        "%",
+        points,
+        ["Joined in", "Went on", "Left", "Rate"],
+        table[::-1],
+    )

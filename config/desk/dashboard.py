@@ -1,0 +1,230 @@
+"""The first page of the admin: how the club stands, each figure with a link to the rows behind it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, F, Min, Q, Sum
+from django.db.models.functions import Coalesce, Greatest
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from api.admin.roles import may
+from api.clock import now
+from api.permissions import is_at_least
+from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
+from subscriptions.models import Decision, Subscription, Visit
+from subscriptions.periods import NAIROBI, business_day
+
+MONEY = {each: str(each.label) for each in Channel}
+SEES_TAKINGS = "Manager"
+MEMBERS = "Members"
+ENDINGS = 8  # the list behind shows all
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, or an age, with what it counts and where its rows are."""
+
+    label: str
+    value: int | timedelta | None
+    link: str
+    is_money: bool = False  # whole KES
+
+    @property
+    def text(self) -> str:
+        """The value as people read it."""
+        if self.value is None:
+            return "none"
+        if isinstance(self.value, timedelta):
+            return f"{self.value // timedelta(minutes=1):,} min"
+        return f"KES {self.value:,}" if self.is_money else f"{self.value:,}"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Somebody whose period ends soon."""
+
+    name: str
+    link: str
+    plan: str
+    last_day: date
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures that belong together and what they come to, or people and where all of them are."""
+
+    title: str
+    figures: list[Figure] = field(default_factory=list)
+    total: Figure | None = None
+    endings: list[Ending] | None = None
+    link: str = ""
+    is_tall: bool = False  # as tall as two others
+    later: str = ""  # the address that its figures are asked for at, once the page stands
+
+
+def add_figures(request, context: dict) -> dict:
+    """Add what the caller's role may see to the context of the admin's first page."""
+    charts = reverse("charts") if is_at_least(request.user, SEES_TAKINGS) else ""
+    return {**context, "panels": list(panels_for(request.user, now())), "charts": charts}
+
+
+def panels_for(user, at: datetime) -> Iterator[Panel]:
+    """Return the panels of the role, in as many queries however much there is."""
+    if is_at_least(user, SEES_TAKINGS):
+        yield from takings(at)
+    if may(user, "view", Visit):
+        yield visits_today(at)
+    if may(user, "view", Subscription):
+        yield Panel(MEMBERS, is_tall=True, later=reverse("members-today"))
+        yield endings(at)
+    waiting = [
+        *(unmatched_money() if may(user, "view", ReviewItem) else []),
+        *(voids_to_confirm(user) if may(user, "confirm", VoidRequest) else []),
+        *(open_prompts() if may(user, "view", StkPush) else []),
+        *(oldest_job(at) if may(user, "view", ProcrastinateJob) else []),
+    ]
+    if waiting:
+        yield Panel("Waiting", waiting)
+
+
+def takings(at: datetime) -> Iterator[Panel]:
+    """Return what came in today, this week and this month (Nairobi's, weeks from Monday) and was not given back."""
+    today = business_day(at)
+    days = {"today": today, "this week": today - timedelta(days=today.weekday()), "this month": today.replace(day=1)}
+    begins = {span: datetime.combine(day, time(), NAIROBI) for span, day in days.items()}
+    held = F("amount") - F("amount_refunded")
+    rows = (
+        Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=min(begins.values()))
+        .order_by()
+        .values("channel")
+        .annotate(**{span.replace(" ", "_"): Sum(held, filter=Q(paid_at__gte=begins[span])) for span in begins})
+    )
+    sums: dict[str, dict] = {row["channel"]: dict(row) for row in rows}
+    for span, begin in begins.items():
+        since = {"paid_at__gte": begin.isoformat(), "reversed_at__isnull": True}
+        amounts = [sums.get(channel, {}).get(span.replace(" ", "_")) or 0 for channel in MONEY]
+        figures = [
+            Figure(
+                label,
+                amount,
+                rows_of(Receipt, channel__exact=channel.value, **since),
+                is_money=True,
+            )
+            for (channel, label), amount in zip(MONEY.items(), amounts, strict=True)
+        ]
+        every = ",".join(channel.value for channel in MONEY)
+        together = Figure("Together", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)
+        yield Panel(f"Money {span}", figures, together)
+
+
+def visits_today(at: datetime) -> Panel:
+    """Return how often the gate let somebody in today, and turned somebody away."""
+    midnight = datetime.combine(business_day(at), time(), NAIROBI)
+    rows = Visit.objects.filter(at__gte=midnight).order_by().values("decision").annotate(count=Count("pk"))
+    counts = {row["decision"]: row["count"] for row in rows}
+    return Panel(
+        "Visits today",
+        [
+            Figure(
+                label,
+                counts.get(decision, 0),
+                rows_of(Visit, decision__exact=decision.value, at__gte=midnight.isoformat()),
+            )
+            for decision, label in ((Decision.ALLOW, "Let in"), (Decision.DENY, "Turned away"))
+        ],
+    )
+
+
+def endings(at: datetime) -> Panel:
+    """Return the next members whose period ends within a week and who have not renewed, the soonest first."""
+    due = Subscription.objects.standing("due", business_day(at)).select_related("member", "plan")
+    people = [
+        Ending(
+            each.member.get_full_name() or each.member.username,
+            reverse("member-page", args=[each.member_id]),
+            each.plan.name,
+            each.ends_on - timedelta(days=1),
+        )
+        for each in due.order_by("ends_on", "pk")[:ENDINGS]
+    ]
+    return Panel("Ending this week", endings=people, link=rows_of(Subscription, standing="due"), is_tall=True)
+
+
+@require_safe
+def show_members(request) -> TemplateResponse:
+    """Answer with the panel of members alone: counting a hundred thousand takes longer than the rest of the page."""
+    if not may(request.user, "view", Subscription):
+        raise PermissionDenied
+    return TemplateResponse(request, "desk/panel.html", {"panel": memberships(now())})
+
+
+def memberships(at: datetime) -> Panel:
+    """Return how many members have a period that is so today."""
+    labels = {
+        "active": "Active",
+        "grace": "In grace",
+        "frozen": "Frozen",
+        "lapsed": "Expired within 30 days",
+        "due": "To renew within 7 days",
+    }
+    periods = [Subscription.objects.standing(standing, business_day(at)) for standing in labels]
+    counts = [each.order_by().values("member").distinct().count() for each in periods]
+    return Panel(
+        MEMBERS,
+        [
+            Figure(label, count, rows_of(Subscription, standing=standing))
+            for (standing, label), count in zip(labels.items(), counts, strict=True)
+        ],
+        is_tall=True,
+    )
+
+
+def unmatched_money() -> list[Figure]:
+    """Return the money that has no owner yet."""
+    items = ReviewItem.objects.filter(status=ReviewStatus.OPEN, reason=ReviewReason.UNMATCHED)
+    held = F("receipt__amount") - F("receipt__amount_refunded")
+    total = items.filter(receipt__reversed_at__isnull=True).aggregate(total=Sum(held))["total"] or 0
+    link = rows_of(ReviewItem, status__exact="open", reason__exact="unmatched")
+    return [Figure("Money without an owner", total, link, is_money=True)]
+
+
+def voids_to_confirm(user) -> list[Figure]:
+    """Return how many voids wait for this person: those they neither asked for nor took the money of."""
+    waiting = VoidRequest.objects.filter(decided_at=None).exclude(Q(asked_by=user) | Q(receipt__recorded_by=user))
+    return [Figure("Voids to confirm", waiting.count(), reverse("cash-desk"))]
+
+
+def open_prompts() -> list[Figure]:
+    """Return how many prompts are, or may be, on a phone."""
+    opened = StkPush.objects.filter(status__in=OPEN_PUSH).count()
+    return [Figure("Open prompts", opened, rows_of(StkPush, status__in=",".join(status.value for status in OPEN_PUSH)))]
+
+
+def oldest_job(at: datetime) -> list[Figure]:
+    """Return how long the oldest job that is due has been waiting; None when none is."""
+    due = ProcrastinateJob.objects.filter(Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=at), status="todo")
+    since = (
+        due.order_by()
+        .annotate(added=Min("procrastinateevent__at"))
+        .annotate(since=Greatest(Coalesce("scheduled_at", "added"), "added"))
+        .aggregate(oldest=Min("since"))["oldest"]
+    )
+    return [
+        Figure(
+            "Oldest waiting job",
+            since and max(at - since, timedelta()),
+            rows_of(ProcrastinateJob, status__exact="todo"),
+        )
+    ]
+
+
+def rows_of(model, **lookups) -> str:
+    """Return the address of the admin's list of these rows."""
+    meta = model._meta
+    return f"{reverse(f'admin:{meta.app_label}_{meta.model_name}_changelist')}?{urlencode(lookups)}"

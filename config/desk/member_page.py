@@ -1,0 +1,366 @@
+"""The member page of the admin: everything the front desk asks about one member, and what it does for them.
+
+It reads through what the apps offer and acts by their services (config/member_acts). Who may do what stands in
+api/admin/roles.py: a Trainer sees who it is, periods, freezes and visits, but no whole phone number and no money.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Case, F, Prefetch, Q, Sum, When
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.timezone import localtime
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.models import CustomUser, SecurityEvent
+from api.admin.roles import may
+from api.clock import now
+from api.errors import DomainError
+from api.permissions import is_at_least
+from api.phones import masked
+from config.desk.actions import ACTS, MemberAct
+from config.desk.actions.acts import day, open_payments
+from config.desk.cash_desk import SENT_BEFORE
+from config.desk.dashboard import rows_of
+from payments.daraja import result_codes
+from payments.desk.receipt_pdf import PAID_BY
+from payments.models import Account, Allocation, Payment, PaymentStatus, PushStatus, Receipt, StkPush
+from payments.services import ledger
+from payments.services.creation import IdempotencyKeyReused
+from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
+from subscriptions.periods import business_day
+from subscriptions.statuses import Status
+
+# Of each kind of row, the newest; the lists of the admin show the rest.
+MOST = 30
+SEES_MONEY = "Receptionist"
+# The best first: what is said of a group is said of its best period.
+BEST_FIRST = (
+    Status.ACTIVE,
+    Status.GRACE,
+    Status.FROZEN,
+    Status.EXHAUSTED,
+    Status.SCHEDULED,
+    Status.PENDING,
+    Status.EXPIRED,
+    Status.REVOKED,
+    Status.CANCELLED,
+)
+COLOURS: dict[str, str] = {
+    Status.ACTIVE: "success",
+    Status.GRACE: "warning",
+    Status.FROZEN: "info",
+    Status.EXHAUSTED: "warning",
+    Status.SCHEDULED: "info",
+    Status.PENDING: "warning",
+    PaymentStatus.PAID: "success",
+    PaymentStatus.FAILED: "danger",
+    PaymentStatus.PROCESSING: "info",
+    PaymentStatus.PARTIALLY_PAID: "warning",
+    PushStatus.SUCCEEDED: "success",
+    PushStatus.SENT: "info",
+    PushStatus.TIMED_OUT: "warning",
+    Decision.ALLOW: "success",
+    Decision.DENY: "danger",
+}
+
+
+@dataclass(frozen=True)
+class Badge:
+    """One word, in the colour of what it means."""
+
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that is so, or that happened: when, what, and where its row is."""
+
+    when: datetime | str
+    text: str
+    link: str = ""
+    badge: Badge | None = None
+    note: str = ""
+    under: list["Line"] = field(default_factory=list)
+    paper: str = ""  # the address to print it at
+
+
+@dataclass(frozen=True)
+class Section:
+    """The newest lines of one kind, and where all are."""
+
+    title: str
+    lines: list[Line]
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the member stands with one group of plans."""
+
+    group: str
+    badge: Badge
+    text: str
+
+
+@require_safe
+def show_member(request, pk: int) -> TemplateResponse:
+    """Show everything about one member."""
+    return page_of(request, member_for(request, pk))
+
+
+@require_POST
+def act_for_member(request, pk: int, name: str):
+    """Do one act by one call of its service; say what came of it, or show the form again with why not."""
+    member = member_for(request, pk)
+    if name not in ACTS or not may(request.user, name, CustomUser):
+        raise PermissionDenied
+    form = form_of(name, request, member, request.POST)
+    if form.is_valid():
+        try:
+            messages.success(request, form.carry_out())
+            return redirect("member-page", pk)
+        except IdempotencyKeyReused:
+            form.add_error(None, SENT_BEFORE)
+        except DomainError as refusal:
+            form.add_error(None, refusal.message)
+    return page_of(request, member, tried=form)
+
+
+def member_for(request, pk: int) -> CustomUser:
+    """Return the member the page is about.
+
+    :raises PermissionDenied: the caller may see nobody
+    :raises Http404: there is none
+    """
+    if not may(request.user, "view", CustomUser):
+        raise PermissionDenied
+    return get_object_or_404(CustomUser, pk=pk)
+
+
+def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> TemplateResponse:
+    """Return the page; with a form that was tried and refused, that one with its errors."""
+    at = now()
+    names = [name for name in ACTS if may(request.user, name, CustomUser)]
+    forms = [tried if tried and tried.name == name else form_of(name, request, member) for name in names]
+    sees_money = is_at_least(request.user, SEES_MONEY)
+    periods = periods_of(member, business_day(at))
+    context = {
+        **admin.site.each_context(request),
+        "title": member.get_full_name() or member.username,
+        "member": member,
+        "phone": member.phone_number if sees_money or not member.phone_number else masked(member.phone_number),
+        "standings": list(standings(periods)),
+        "figures": money_of(member) if sees_money else [],
+        "sections": list(sections(request.user, member, periods, sees_money=sees_money)),
+        "acts": [form for form in forms if form.is_possible],
+        "tried": tried,
+    }
+    return TemplateResponse(request, "desk/member_page.html", context)
+
+
+def form_of(name: str, request, member: CustomUser, typed=None) -> MemberAct:
+    """Return the form of an act, empty or as it was sent."""
+    address = reverse("member-act", args=[member.pk, name])
+    return ACTS[name](typed, member=member, request=request, address=address, now=now())
+
+
+# --- How the member stands ------------------------------------------------------------------------------------------
+
+
+def periods_of(member: CustomUser, today: date) -> list[Subscription]:
+    """Return the member's periods with how they stand today: what waits for money, then what ends last."""
+    freezes = Freeze.objects.select_related("requested_by").order_by("starts_on", "pk")
+    mine = Subscription.objects.filter(member=member).with_status(today)
+    return list(
+        mine.select_related("plan", "group", "payment__payer")
+        .prefetch_related(Prefetch("freezes", freezes))
+        .order_by(Case(When(fact=Fact.PENDING, then=0), default=1), F("ends_on").desc(nulls_last=True), "-pk")[:MOST]
+    )
+
+
+def standings(periods: list[Subscription]) -> Iterator[Standing]:
+    """Return, for each group of plans, how the member stands by the best of its periods."""
+    best: dict[int, Subscription] = {}
+    for each in sorted(periods, key=lambda period: BEST_FIRST.index(period.status)):
+        best.setdefault(each.group_id, each)
+    for each in best.values():
+        yield Standing(each.group.name, badge_of(each.status), f"{each.plan.name}{until(each)}")
+
+
+def until(period: Subscription) -> str:
+    """Return until when, or from when, the period's status holds."""
+    if period.starts_on is None or period.ends_on is None:
+        return ""
+    last = period.ends_on - timedelta(days=1)
+    if period.status == Status.SCHEDULED:
+        return f", from {day(period.starts_on)}"
+    if period.status == Status.GRACE:
+        return f", let in until {day(last + timedelta(days=period.grace_days))}"
+    return f", until {day(last)}"
+
+
+def money_of(member: CustomUser) -> list[tuple[str, str]]:
+    """Return what the member owes and has to their credit. Nobody owes what they gave up to pay."""
+    asked = open_payments(member.pk).exclude(status=PaymentStatus.EXPIRED).order_by()
+    owed = asked.aggregate(total=Sum(F("amount_due") - F("amount_paid"), default=0))["total"]
+    credit = -ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk)
+    return [("Owes", f"KES {owed:,}"), ("Credit", f"KES {credit:,}")]
+
+
+# --- What happened --------------------------------------------------------------------------------------------------
+
+
+def sections(user, member: CustomUser, periods: list[Subscription], *, sees_money: bool) -> Iterator[Section]:
+    """Return what the caller may see of what happened, each in as many queries however much there is."""
+    found = {"q": member.member_number}
+    if may(user, "view", Subscription):
+        yield Section("Periods", [period_line(each) for each in periods], rows_of(Subscription, **found))
+    if sees_money and may(user, "view", Payment):
+        yield Section("Payments", money_lines(member, periods), rows_of(Payment, **found))
+    if may(user, "view", Visit):
+        visits = Visit.objects.filter(member=member).order_by("-at", "-pk")[:MOST]
+        yield Section("Visits", [visit_line(each) for each in visits], rows_of(Visit, **found))
+    if may(user, "view", Freeze):
+        freezes = [(each, period) for period in periods for each in period.freezes.all()]
+        freezes.sort(key=lambda pair: pair[0].starts_on, reverse=True)
+        yield Section("Freezes", [freeze_line(each, period) for each, period in freezes])
+    if may(user, "view", SecurityEvent):
+        events = SecurityEvent.objects.filter(user=member).select_related("actor").order_by("-at", "-pk")[:MOST]
+        yield Section("Security events", [event_line(each) for each in events])
+
+
+def period_line(period: Subscription) -> Line:
+    days = "not begun"
+    if period.starts_on and period.ends_on:
+        days = f"{day(period.starts_on)} to {day(period.ends_on - timedelta(days=1))}"
+    notes = [
+        f"{period.visits_used} of {period.visits} visits used" if period.visits is not None else "",
+        "given" if period.origin == Origin.GIFT else "",
+        "brought along" if period.origin == Origin.MIGRATED else "",
+        "leaving at its end" if period.leaving_at else "",
+        f"paid by {person(period.payment.payer)}" if period.payment.payer_id != period.member_id else "",
+    ]
+    return Line(
+        days,
+        period.plan.name,
+        row_of(period),
+        badge_of(period.status),
+        "; ".join(filter(None, notes)),
+    )
+
+
+def visit_line(visit: Visit) -> Line:
+    words = "Let in" if visit.decision == Decision.ALLOW else "Turned away"
+    reason = visit.reason.replace("_", " ")
+    return Line(visit.at, visit.gate or "Gate", row_of(visit), Badge(words, COLOURS[Decision(visit.decision)]), reason)
+
+
+def freeze_line(freeze: Freeze, period: Subscription) -> Line:
+    days = f"{day(freeze.starts_on)} to {day((freeze.ended_early_on or freeze.ends_on) - timedelta(days=1))}"
+    if freeze.ended_early_on == freeze.starts_on:
+        days = f"{day(freeze.starts_on)}, taken back"
+    ended = "ended early" if freeze.ended_early_on else ""
+    notes = [freeze.reason, ended, f"by {person(freeze.requested_by)}"]
+    return Line(days, period.plan.name, row_of(freeze), note="; ".join(filter(None, notes)))
+
+
+def event_line(event: SecurityEvent) -> Line:
+    notes = [f"by {person(event.actor)}" if event.actor else "", event.ip or ""]
+    colour = "" if event.outcome == "ok" else "danger"
+    text = event.event.replace("_", " ").capitalize()
+    return Line(event.at, text, row_of(event), Badge(event.outcome, colour), "; ".join(filter(None, notes)))
+
+
+# --- Money ----------------------------------------------------------------------------------------------------------
+
+
+def money_lines(member: CustomUser, periods: list[Subscription]) -> list[Line]:
+    """Return the payments, each over its prompts and receipts, and the receipts no payment shows; newest first."""
+    given = Allocation.objects.select_related("receipt__recorded_by").prefetch_related("receipt__refunds")
+    payments = (
+        Payment.objects.filter(Q(payer=member) | Q(pk__in=[each.payment_id for each in periods]))
+        .select_related("created_by")
+        .prefetch_related("pushes", Prefetch("allocations", given.order_by("pk")))
+        .order_by("-created_at", "-pk")[:MOST]
+    )
+    lines = {payment: (payment.created_at, payment_line(payment)) for payment in payments}
+    shown = {each.receipt_id for payment in lines for each in payment.allocations.all()}
+    others = Receipt.objects.filter(member=member).exclude(pk__in=shown)
+    newest = others.select_related("recorded_by").prefetch_related("refunds").order_by("-paid_at", "-pk")[:MOST]
+    dated = [*lines.values(), *((each.paid_at, receipt_line(each)) for each in newest)]
+    return [line for _, line in sorted(dated, key=lambda pair: pair[0], reverse=True)]
+
+
+def payment_line(payment: Payment) -> Line:
+    happened = [(each.created_at, push_line(each)) for each in payment.pushes.all()]
+    happened += [(each.created_at, given_line(each)) for each in payment.allocations.all()]
+    happened.sort(key=lambda pair: pair[0])
+    owed = f"KES {payment.amount_owed:,} still to come" if payment.amount_owed and payment.amount_paid else ""
+    notes = [owed, f"opened by {person(payment.created_by)}" if payment.created_by_id != payment.payer_id else ""]
+    return Line(
+        payment.created_at,
+        f"{payment.reference}: KES {payment.amount_due:,} for {payment.description}",
+        row_of(payment),
+        badge_of(payment.status),
+        "; ".join(filter(None, notes)),
+        [line for _, line in happened],
+    )
+
+
+def push_line(push: StkPush) -> Line:
+    """What was asked of a phone; once it ended, in the words that the member reads too."""
+    text = f"Prompt of KES {push.amount:,} to {masked(push.phone)}"
+    note = result_codes.advice(push.result_code) if push.result_code else push.result_desc
+    return Line(push.created_at, text, row_of(push), badge_of(push.status), note)
+
+
+def given_line(given: Allocation) -> Line:
+    """What of a receipt is in a payment."""
+    line = receipt_line(given.receipt)
+    part = f"KES {given.amount:,} of it for this" if given.amount != given.receipt.amount else ""
+    undone = f"taken out on {day(localtime(given.undone_at).date())}" if given.undone_at else ""
+    notes = "; ".join(filter(None, [part, undone, line.note]))
+    return replace(line, note=notes)
+
+
+def receipt_line(receipt: Receipt) -> Line:
+    named = " ".join(filter(None, [receipt.get_channel_display(), receipt.number, receipt.code]))
+    notes = [
+        f"from {receipt.payer_name}" if receipt.payer_name else "",
+        f"taken by {person(receipt.recorded_by)}" if receipt.recorded_by else "",
+        *(f"KES {each.amount:,} given back: {each.reason}" for each in receipt.refunds.all()),
+        receipt.reversal_reason,
+    ]
+    badge = Badge("reversed", "danger") if receipt.reversed_at else Badge("received", "success")
+    return Line(
+        receipt.paid_at,
+        f"KES {receipt.amount:,}, {named}",
+        row_of(receipt),
+        badge,
+        "; ".join(filter(None, notes)),
+        paper=reverse("admin:payments_receipt_pdf", args=[receipt.pk]) if receipt.channel in PAID_BY else "",
+    )
+
+
+# --- Words ----------------------------------------------------------------------------------------------------------
+
+
+def badge_of(status: str) -> Badge:
+    return Badge(status.replace("_", " "), COLOURS.get(status, ""))
+
+
+def person(who) -> str:
+    return who.get_full_name() or who.username
+
+
+def row_of(row) -> str:
+    """Return the address of the admin's page of a row."""
+    meta = row._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])

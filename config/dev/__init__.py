@@ -1,0 +1,1 @@
+"""Everything that runs the whole product on one machine: database, processes, demo, walkthrough and checks."""

@@ -1,0 +1,1 @@
+"""Safaricom's callbacks: their bytes are stored first and applied afterwards."""

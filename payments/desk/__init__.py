@@ -1,0 +1,1 @@
+"""Money that staff handle: desk receipts, voids, refunds, reported codes and review items."""

@@ -1,0 +1,150 @@
+"""Payments and receipts for members and staff."""
+
+from django.db.models import Prefetch
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from api.clock import now
+from api.errors import Invalid
+from api.pagination import CursorPagination
+from payments import serializers
+from payments.models import Account, Allocation, Payment, Receipt
+from payments.permissions import OwnOrReceptionist, visible_payments, visible_receipts
+from payments.pushes import push_requests
+from payments.services import cancellation, ledger
+
+LIVE_ALLOCATIONS = Allocation.objects.filter(undone_at__isnull=True).order_by("pk")
+
+
+class NoPhoneNumber(Invalid):
+    """The payer has no phone number of their own, and none was given."""
+
+    code, message = "phone_number_needed", "Give the phone number to prompt."
+
+
+def payment_for(user, reference: str) -> Payment:
+    """Return a payment that the caller may see, with what its detail shows.
+
+    :raises Http404: there is none, or it is not the caller's
+    """
+    shown = Payment.objects.select_related("payer").prefetch_related(
+        "companions",
+        "pushes",
+        Prefetch("allocations", LIVE_ALLOCATIONS.select_related("receipt"), to_attr="live_allocations"),
+    )
+    payment = visible_payments(shown, user).filter(reference=reference.upper()).first()
+    if payment is None:
+        raise Http404
+    return payment
+
+
+class PaymentVerbView(APIView):
+    """Act on a payment that the caller may see and may act on."""
+
+    permission_classes = [OwnOrReceptionist]
+
+    def bare_payment(self, reference: str) -> Payment:
+        """Return the payment, without what its detail shows; 404 as above, 403 for who may only look."""
+        payment = visible_payments(Payment.objects.all(), self.request.user).filter(reference=reference.upper()).first()
+        if payment is None:
+            raise Http404
+        self.check_object_permissions(self.request, payment)
+        return payment
+
+
+def detail(request, reference: str, status: int = 200) -> Response:
+    """Answer with the payment as it is now."""
+    payment = payment_for(request.user, reference)
+    return Response(serializers.PaymentDetailSerializer(payment, context={"request": request}).data, status=status)
+
+
+class PaymentListView(generics.ListAPIView):
+    """The caller's payments, or everyone's for staff; newest first."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.PaymentSerializer
+    pagination_class = CursorPagination
+    queryset = Payment.objects.all()
+    filterset_fields = ["status", "payer"]
+    ordering_fields: list = []
+
+    def get_queryset(self):
+        payments = visible_payments(super().get_queryset(), self.request.user)
+        return payments.values(*serializers.PaymentSerializer.ROW)
+
+
+class PaymentView(APIView):
+    """One payment with its prompts, the money in it and what is still owed."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.PaymentDetailSerializer
+
+    def get(self, request, reference):
+        return detail(request, reference)
+
+
+class PaymentPushView(PaymentVerbView):
+    """Prompt a phone for a payment, again if need be."""
+
+    serializer_class = serializers.PaymentDetailSerializer
+    request_serializer = serializers.PushRequestSerializer
+
+    @extend_schema(responses={202: serializers.PaymentDetailSerializer})
+    def post(self, request, reference):
+        asked = serializers.PushRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        payment = self.bare_payment(reference)
+        phone = asked.validated_data.get("phone_number") or payment.payer.phone_number
+        if not phone:
+            raise NoPhoneNumber
+        push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=request.user.pk, now=now())
+        return detail(request, reference, status=202)
+
+
+class PaymentCancelView(PaymentVerbView):
+    """Withdraw a payment that is not paid."""
+
+    serializer_class = serializers.PaymentDetailSerializer
+    request_serializer = None
+
+    def post(self, request, reference):
+        payment = self.bare_payment(reference)
+        cancellation.cancel_payment(payment_id=payment.pk, by_id=request.user.pk, now=now())
+        return detail(request, reference)
+
+
+class CreditView(APIView):
+    """The caller's credit: money that came and no payment uses yet. It is spent by itself on the next payment."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.CreditSerializer
+
+    def get(self, request):
+        return Response({"credit": -ledger.balance(Account.MEMBER_CREDIT, member_id=request.user.pk)})
+
+
+class NewestReceipts(CursorPagination):
+    ordering = ("-paid_at", "-id")
+
+
+def shown_receipts():
+    """Return receipts with what their serializer reads, in three queries."""
+    return Receipt.objects.select_related("member").prefetch_related(
+        Prefetch("allocations", LIVE_ALLOCATIONS.select_related("payment"), to_attr="live_allocations")
+    )
+
+
+class ReceiptView(generics.RetrieveAPIView):
+    """One receipt of the caller's, or anyone's for staff."""
+
+    permission_classes = [IsAuthenticated]
+    serializer_class = serializers.ReceiptSerializer
+    queryset = Receipt.objects.all()
+    filter_backends: list = []
+
+    def get_queryset(self):
+        return visible_receipts(shown_receipts(), self.request.user)
