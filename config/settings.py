@@ -7,163 +7,37 @@ one line that names it; no secret has a default outside development and tests.
 import os
 import re
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
+from config import theme
+from config.env import (
+    choice,
+    cookie_name,
+    email_server,
+    env,
+    flag,
+    is_testing,
+    networks,
+    number,
+    origins,
+    postgresql,
+    required_in_production,
+    secret,
+    words,
+)
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# pytest says so itself; a developer's .env must not leak into the tests.
-TESTING = "PYTEST_VERSION" in os.environ
-env = environ.Env()
-if not TESTING:
+TESTING = is_testing()
+if not TESTING:  # a developer's .env must not change the tests
     env.read_env(BASE_DIR / ".env")
-
-
-def choice(name: str, allowed: tuple[str, ...], default: str | None = None) -> str:
-    """Read one of a few words.
-
-    :raises ImproperlyConfigured: the variable is missing without a default, or is another word
-    """
-    value = env.str(name, default=default or "")
-    if value not in allowed:
-        raise ImproperlyConfigured(
-            f"{name} must be one of: {', '.join(allowed)}. In development, copy .env.example to .env."
-        )
-    return value
-
 
 ENVIRONMENT = "test" if TESTING else choice("ENVIRONMENT", ("development", "production"))
 PRODUCTION = ENVIRONMENT == "production"
 DEBUG = ENVIRONMENT == "development"
-
-
-def required_in_production(name: str, development: str) -> str:
-    """Read a variable that production must set itself and development may leave out.
-
-    :raises ImproperlyConfigured: it is missing or empty in production
-    """
-    value = env.str(name, default="" if PRODUCTION else development)
-    if not value:
-        raise ImproperlyConfigured(f"{name} is not set.")
-    return value
-
-
-def secret(name: str, development: str, shortest: int = 32) -> str:
-    """Read a secret of at least `shortest` characters.
-
-    :raises ImproperlyConfigured: it is missing in production, or too short
-    """
-    value = required_in_production(name, development)
-    if len(value) < shortest:
-        raise ImproperlyConfigured(f"{name} must have at least {shortest} characters.")
-    return value
-
-
-def number(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
-    """Read a whole number between `least` and `most`.
-
-    :raises ImproperlyConfigured: it is no whole number, or out of bounds
-    """
-    text = env.str(name, default=str(default))
-    if not re.fullmatch(r"\d{1,12}", text) or int(text) < least or (most is not None and int(text) > most):
-        bounds = f"from {least}" + (f" to {most}" if most is not None else " up")
-        raise ImproperlyConfigured(f"{name} must be a whole number {bounds}.")
-    return int(text)
-
-
-def flag(name: str, default: bool) -> bool:
-    """Read True or False.
-
-    :raises ImproperlyConfigured: it is another word; a slip must not switch a protection off
-    """
-    value = env.str(name, default=str(default)).lower()
-    if value not in ("true", "false", "1", "0"):
-        raise ImproperlyConfigured(f"{name} must be True or False.")
-    return value in ("true", "1")
-
-
-def words(name: str, allowed: tuple[str, ...], default: list[str]) -> list[str]:
-    """Read any of a few words, separated by commas; empty means none of them.
-
-    :raises ImproperlyConfigured: one of them is another word; a slip must not switch a protection off
-    """
-    value = env.list(name, default=default)
-    if not set(value) <= set(allowed):
-        raise ImproperlyConfigured(f"{name} must hold some of: {', '.join(allowed)}, separated by commas.")
-    return value
-
-
-def cookie_name(name: str, default: str, *, has_path: bool = False) -> str:
-    """Read the name of a cookie, whose path is / unless it `has_path`.
-
-    :raises ImproperlyConfigured: no browser would keep a cookie of that name (RFC 6265bis, section 4.1.3)
-    """
-    value = env.str(name, default=default)
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-        raise ImproperlyConfigured(f"{name} must be letters, digits, - and _.")
-    if value.startswith("__Host-") and has_path:
-        raise ImproperlyConfigured(f"{name} must not begin with __Host-: that is for cookies of every path.")
-    if value.startswith(("__Host-", "__Secure-")) and not SECURE_COOKIES:
-        raise ImproperlyConfigured(f"{name} must not begin with __Host- or __Secure- while SECURE_COOKIES is off.")
-    return value
-
-
-def origins(name: str) -> list[str]:
-    """Read origins such as https://app.club.example, separated by commas.
-
-    :raises ImproperlyConfigured: one of them is no origin
-    """
-    value = env.list(name, default=[])
-    if not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in value):
-        raise ImproperlyConfigured(f"{name} must hold origins such as https://app.club.example, without a path.")
-    return value
-
-
-def postgresql(name: str) -> dict:
-    """Read the address of a PostgreSQL database. The message shows none of it: it may hold a password.
-
-    :raises ImproperlyConfigured: it is no such address
-    """
-    wrong = ImproperlyConfigured(f"{name} must be an address such as postgresql://user:password@host:5432/name.")
-    if not re.match(r"postgres(ql)?://", env.str(name)):
-        raise wrong
-    try:
-        value = env.db(name, engine="config.postgresql")
-    except ValueError:
-        raise wrong from None
-    if not value["NAME"]:
-        raise wrong
-    return value
-
-
-def email_server(name: str, default: str) -> dict:
-    """Read the address of the server that takes our e-mail. The message shows none of it, as above.
-
-    :raises ImproperlyConfigured: it is no such address
-    """
-    try:
-        return env.email_url(name, default=default)
-    except (ValueError, ImproperlyConfigured):
-        raise ImproperlyConfigured(f"{name} must be an address such as smtp+tls://user:password@host:587.") from None
-
-
-def networks(name: str) -> list[str]:
-    """Read networks such as 10.0.0.0/8, separated by commas.
-
-    :raises ImproperlyConfigured: one of them is no network
-    """
-    value = env.list(name, default=[])
-    try:
-        for network in value:
-            ip_network(network)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must hold networks such as 10.0.0.0/8, separated by commas.") from None
-    return value
-
 
 # --- Where this copy lives -----------------------------------------------------------------------
 
@@ -286,14 +160,14 @@ DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 
 # Plain HTTP is served on the loopback in development only; there, a Secure cookie would never come back.
 SECURE_COOKIES = flag("SECURE_COOKIES", not DEBUG)
-CSRF_COOKIE_NAME = cookie_name("CSRF_COOKIE_NAME", "csrftoken")
+CSRF_COOKIE_NAME = cookie_name("CSRF_COOKIE_NAME", "csrftoken", secure=SECURE_COOKIES)
 CSRF_COOKIE_SECURE = SECURE_COOKIES
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "api.views.csrf_failure"
-AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication")
-AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True)
-AUTH_COOKIE_MFA = cookie_name("AUTH_COOKIE_MFA", "MfaPending", has_path=True)
+AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication", secure=SECURE_COOKIES)
+AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True, secure=SECURE_COOKIES)
+AUTH_COOKIE_MFA = cookie_name("AUTH_COOKIE_MFA", "MfaPending", has_path=True, secure=SECURE_COOKIES)
 AUTH_COOKIE_DOMAIN = None  # this very host; a domain would hand the tokens to every subdomain
 AUTH_COOKIE_SECURE = SECURE_COOKIES
 AUTH_COOKIE_HTTPONLY = True
@@ -547,10 +421,8 @@ if CLUB_TERMS_URL and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", CLUB_TERMS_UR
     raise ImproperlyConfigured("CLUB_TERMS_URL must be an address such as https://club.example/terms.")
 OTP_TOTP_ISSUER = CLUB_NAME  # the name that authenticator apps show
 
-# --- The looks of the admin ------------------------------------------------------------------------
+# --- The admin's theme --------------------------------------------------------------------------------
 
-# Sand, ink and the clay of the reference application (docs/spa/style.css). What stands on what keeps the contrast
-# of WCAG AA, by light and by night: config/tests/test_looks.py.
 UNFOLD = {
     "SITE_TITLE": CLUB_NAME,
     "SITE_HEADER": CLUB_NAME,
@@ -559,32 +431,5 @@ UNFOLD = {
     "SIDEBAR": {"show_search": True, "navigation": "config.desk.sidebar.navigation"},
     "DASHBOARD_CALLBACK": "config.desk.dashboard.add_figures",
     "STYLES": [lambda request: static("desk/desk.css")],
-    "COLORS": {
-        "base": {
-            "50": "#faf7f2",
-            "100": "#f4eee6",
-            "200": "#e6dccf",
-            "300": "#d3c5b5",
-            "400": "#a89888",
-            "500": "#756659",
-            "600": "#5a4e46",
-            "700": "#453b34",
-            "800": "#322a25",
-            "900": "#1f1814",
-            "950": "#15100d",
-        },
-        "primary": {
-            "50": "#fdf3ee",
-            "100": "#fbe3d7",
-            "200": "#f7c6ae",
-            "300": "#f5ab85",
-            "400": "#f2905f",
-            "500": "#ea7340",
-            "600": "#b53f15",
-            "700": "#a33610",
-            "800": "#842d10",
-            "900": "#6a2812",
-            "950": "#3a1207",
-        },
-    },
+    "COLORS": theme.COLORS,
 }

@@ -81,7 +81,12 @@ def refusal(environment):
 def settings_read():
     """Return the names of all variables that settings.py reads from the environment."""
     tree = ast.parse((ROOT / "config" / "settings.py").read_text())
-    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    own = {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "config.env"
+        for alias in node.names
+    }
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):

@@ -1,0 +1,157 @@
+"""Readers of environment variables. Each names the variable in its error and never shows a secret value."""
+
+import os
+import re
+from ipaddress import ip_network
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+
+def is_testing() -> bool:
+    """Return whether pytest runs this process: pytest sets this variable itself."""
+    return "PYTEST_VERSION" in os.environ
+
+
+def is_production() -> bool:
+    """Return whether this process runs in production."""
+    return not is_testing() and env.str("ENVIRONMENT", default="") == "production"
+
+
+def choice(name: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+    """Read one of the `allowed` words.
+
+    :raises ImproperlyConfigured: the variable is missing without a default, or is another word
+    """
+    value = env.str(name, default=default or "")
+    if value not in allowed:
+        raise ImproperlyConfigured(
+            f"{name} must be one of: {', '.join(allowed)}. In development, copy .env.example to .env."
+        )
+    return value
+
+
+def required_in_production(name: str, development: str) -> str:
+    """Read a variable that production must set itself and development may leave out.
+
+    :raises ImproperlyConfigured: it is missing or empty in production
+    """
+    value = env.str(name, default="" if is_production() else development)
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set.")
+    return value
+
+
+def secret(name: str, development: str, shortest: int = 32) -> str:
+    """Read a secret of at least `shortest` characters.
+
+    :raises ImproperlyConfigured: it is missing in production, or too short
+    """
+    value = required_in_production(name, development)
+    if len(value) < shortest:
+        raise ImproperlyConfigured(f"{name} must have at least {shortest} characters.")
+    return value
+
+
+def number(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+    """Read a whole number between `least` and `most`.
+
+    :raises ImproperlyConfigured: it is not a whole number, or it is out of bounds
+    """
+    text = env.str(name, default=str(default))
+    if not re.fullmatch(r"\d{1,12}", text) or int(text) < least or (most is not None and int(text) > most):
+        bounds = f"from {least}" + (f" to {most}" if most is not None else " up")
+        raise ImproperlyConfigured(f"{name} must be a whole number {bounds}.")
+    return int(text)
+
+
+def flag(name: str, default: bool) -> bool:
+    """Read True or False.
+
+    :raises ImproperlyConfigured: it is another word. A typing error must not switch a protection off
+    """
+    value = env.str(name, default=str(default)).lower()
+    if value not in ("true", "false", "1", "0"):
+        raise ImproperlyConfigured(f"{name} must be True or False.")
+    return value in ("true", "1")
+
+
+def words(name: str, allowed: tuple[str, ...], default: list[str]) -> list[str]:
+    """Read any of the `allowed` words, separated by commas. An empty variable means none of them.
+
+    :raises ImproperlyConfigured: one of the words is not allowed. A typing error must not switch a protection off
+    """
+    value = env.list(name, default=default)
+    if not set(value) <= set(allowed):
+        raise ImproperlyConfigured(f"{name} must hold some of: {', '.join(allowed)}, separated by commas.")
+    return value
+
+
+def cookie_name(name: str, default: str, *, secure: bool, has_path: bool = False) -> str:
+    """Read the name of a cookie. `secure`: cookies are sent over HTTPS only. `has_path`: the cookie's path is not /.
+
+    :raises ImproperlyConfigured: browsers reject a cookie of that name (RFC 6265bis, section 4.1.3)
+    """
+    value = env.str(name, default=default)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise ImproperlyConfigured(f"{name} must be letters, digits, - and _.")
+    if value.startswith("__Host-") and has_path:
+        raise ImproperlyConfigured(f"{name} must not begin with __Host-: that is for cookies of every path.")
+    if value.startswith(("__Host-", "__Secure-")) and not secure:
+        raise ImproperlyConfigured(f"{name} must not begin with __Host- or __Secure- while SECURE_COOKIES is off.")
+    return value
+
+
+def origins(name: str) -> list[str]:
+    """Read origins such as https://app.club.example, separated by commas.
+
+    :raises ImproperlyConfigured: one of them is not an origin
+    """
+    value = env.list(name, default=[])
+    if not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in value):
+        raise ImproperlyConfigured(f"{name} must hold origins such as https://app.club.example, without a path.")
+    return value
+
+
+def postgresql(name: str) -> dict:
+    """Read the address of a PostgreSQL database. The error does not show it, because it may hold a password.
+
+    :raises ImproperlyConfigured: it is not such a URL
+    """
+    wrong = ImproperlyConfigured(f"{name} must be an address such as postgresql://user:password@host:5432/name.")
+    if not re.match(r"postgres(ql)?://", env.str(name)):
+        raise wrong
+    try:
+        value = env.db(name, engine="config.postgresql")
+    except ValueError:
+        raise wrong from None
+    if not value["NAME"]:
+        raise wrong
+    return value
+
+
+def email_server(name: str, default: str) -> dict:
+    """Read the address of the server that takes our e-mail. The error does not show it, because it may hold a password.
+
+    :raises ImproperlyConfigured: it is not such a URL
+    """
+    try:
+        return env.email_url(name, default=default)
+    except (ValueError, ImproperlyConfigured):
+        raise ImproperlyConfigured(f"{name} must be an address such as smtp+tls://user:password@host:587.") from None
+
+
+def networks(name: str) -> list[str]:
+    """Read networks such as 10.0.0.0/8, separated by commas.
+
+    :raises ImproperlyConfigured: one of them is not a network
+    """
+    value = env.list(name, default=[])
+    try:
+        for network in value:
+            ip_network(network)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must hold networks such as 10.0.0.0/8, separated by commas.") from None
+    return value
