@@ -1,4 +1,4 @@
-"""The house's walls: who may import whom."""
+"""Which module may import which: between apps, and between the rooms of payments and config."""
 
 import ast
 from pathlib import Path
@@ -14,6 +14,12 @@ ALLOWED = {
     "subscriptions": {"payments", "api"},
 }
 OURS = {*ALLOWED, "config"}
+
+# The rooms of payments, lowest first: a room imports only rooms before it.
+PAYMENT_ROOMS = ["daraja", "models", "matching", "services", "pushes", "evidence", "desk", "callbacks"]
+
+# Modules of payments that no room may import: they stand above all rooms.
+ABOVE_THE_ROOMS = {"admin", "forms", "jobs", "permissions", "recovery", "serializers", "urls", "views", "management"}
 
 
 def product_files(app):
@@ -44,6 +50,44 @@ def test_an_app_imports_only_the_apps_below_it(app):
     }
 
     assert strangers == set()
+
+
+def room_of(module):
+    """Return the part of a module's name below its app: `services` for `payments.services.locks`."""
+    return [*module.split("."), ""][1]
+
+
+@pytest.mark.parametrize("room", PAYMENT_ROOMS)
+def test_a_room_of_payments_imports_only_lower_rooms(room):
+    higher = {*PAYMENT_ROOMS[PAYMENT_ROOMS.index(room) + 1 :], *ABOVE_THE_ROOMS}
+    strangers = {
+        (path.relative_to(settings.BASE_DIR).as_posix(), module)
+        for path in product_files(f"payments/{room}")
+        for module in imported_modules(path)
+        if module.startswith("payments.") and room_of(module) in higher
+    }
+
+    assert strangers == set()
+
+
+def test_the_front_desk_imports_nothing_of_the_development_room():
+    strangers = {
+        (path.relative_to(settings.BASE_DIR).as_posix(), module)
+        for path in product_files("config/desk")
+        for module in imported_modules(path)
+        if module.startswith("config.dev.") or module == "config.dev"
+    }
+
+    assert strangers == set()
+
+
+@pytest.mark.parametrize(
+    "package", ["payments/services", "payments/pushes", "payments/evidence", "subscriptions/services"]
+)
+def test_a_package_of_services_exports_no_names(package):
+    tree = ast.parse((Path(settings.BASE_DIR) / package / "__init__.py").read_text())
+
+    assert [node for node in tree.body if not isinstance(node, ast.Expr)] == []
 
 
 def test_no_product_code_imports_the_simulator():
