@@ -1,7 +1,12 @@
-"""The sequence behind member numbers, and the trigger that keeps the audit."""
+"""The sequence of member numbers, and the trigger that protects the audit."""
 
 from django.db import migrations
 
+# Six digits, to which api/member_numbers.py adds a check digit. After 999999 the sequence goes on at 1.
+MEMBER_NUMBERS = "CREATE SEQUENCE accounts_member_number_seq MINVALUE 1 MAXVALUE 999999 START 100001 CYCLE"
+DROP_MEMBER_NUMBERS = "DROP SEQUENCE accounts_member_number_seq"
+
+# A security event is written once: nobody changes or deletes it, not even through the database.
 APPEND_ONLY = """
 CREATE FUNCTION accounts_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -10,7 +15,7 @@ END $$;
 CREATE TRIGGER securityevent_append_only BEFORE UPDATE OR DELETE ON accounts_securityevent
     FOR EACH ROW EXECUTE FUNCTION accounts_refuse_change();
 """
-APPEND_ONLY_BACK = """
+DROP_APPEND_ONLY = """
 DROP TRIGGER securityevent_append_only ON accounts_securityevent;
 DROP FUNCTION accounts_refuse_change();
 """
@@ -20,10 +25,6 @@ class Migration(migrations.Migration):
     dependencies = [("accounts", "0001_initial")]
 
     operations = [
-        # Six digits: a club runs out after 999,999 people, not before.
-        migrations.RunSQL(
-            "CREATE SEQUENCE accounts_member_number_seq MINVALUE 1 MAXVALUE 999999 START 100001 CYCLE",
-            "DROP SEQUENCE accounts_member_number_seq",
-        ),
-        migrations.RunSQL(APPEND_ONLY, APPEND_ONLY_BACK),
+        migrations.RunSQL(MEMBER_NUMBERS, DROP_MEMBER_NUMBERS),
+        migrations.RunSQL(APPEND_ONLY, DROP_APPEND_ONLY),
     ]

@@ -1,8 +1,10 @@
-"""Who took which rows out as a file stays as it was written; only what became of the file may change."""
+"""Triggers that protect the record of exports."""
 
 from django.db import migrations
 
-KEEP = """
+# Who took out which rows, and when, never changes, and no export is deleted.
+# What became of the file (state, rows, ended_at) may change.
+PROTECT_EXPORTS = """
 CREATE FUNCTION api_keep_export() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
@@ -13,7 +15,7 @@ CREATE TRIGGER export_stays
     BEFORE UPDATE OF id, asked_by_id, asked_at, page, filters, file_format ON api_export
     FOR EACH ROW EXECUTE FUNCTION api_keep_export();
 """
-BACK = """
+DROP_PROTECT_EXPORTS = """
 DROP TRIGGER export_stays ON api_export;
 DROP TRIGGER export_is_kept ON api_export;
 DROP FUNCTION api_keep_export();
@@ -21,6 +23,6 @@ DROP FUNCTION api_keep_export();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0002_exports")]
+    dependencies = [("api", "0001_initial")]
 
-    operations = [migrations.RunSQL(KEEP, BACK)]
+    operations = [migrations.RunSQL(PROTECT_EXPORTS, DROP_PROTECT_EXPORTS)]
