@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
 
 from config.dev.processes import CannotRun, Program, Supervisor, answers, require_free_port
@@ -87,7 +87,7 @@ def choose_places(*, port: int, simulator_port: int | None, public_url: str = ""
 def prepare_database(places: Places, say: Callable[[str], None]) -> Places:
     """Reach the database, make sure that no other copy runs on it, and bring it up to date; return the places with it.
 
-    :raises CannotRun: it cannot be reached, or another copy runs on it
+    :raises CannotRun: it cannot be reached, another copy runs on it, or `migrate` refuses it
     """
     try:
         places = replace(places, database_url=own_database(places.port))
@@ -102,7 +102,12 @@ def prepare_database(places: Places, say: Callable[[str], None]) -> Places:
             "Another copy runs on the same database: stop it, or give this one a database of its own (DATABASE_URL)."
         )
     say("Bringing the database up to date.")
-    call_command("migrate", verbosity=0, interactive=False)
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    except CommandError as error:
+        # A command in another terminal would reach the usual database.
+        where = f"export DATABASE_URL={shlex.quote(places.database_url)}; " if places.database_url else ""
+        raise CannotRun(f"{where}{error}") from None
     return places
 
 
