@@ -9,8 +9,9 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from config import adoption, product
-from config.processes import CannotRun
+from config import adoption
+from config.dev import product
+from config.dev.processes import CannotRun
 from payments.models import ReceiptCounter
 
 EMBEDDED_REFUSAL = (
