@@ -18,6 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
+from api.business_days import business_day
 from benchmarks.measure import request, serve, statements_of
 from benchmarks.rows import gate
 from benchmarks.rows.pages import staff_cookie
@@ -25,7 +26,6 @@ from config.management.commands.audit_books import offending_rows
 from payments.services import cancellation
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Closure, Subscription
-from subscriptions.periods import business_day
 from subscriptions.services.freezes import close_club, open_club
 from subscriptions.tests.factories import PlanFactory
 

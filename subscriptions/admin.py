@@ -7,9 +7,10 @@ from django.contrib import admin
 
 from api.admin.base import ClubModelAdmin, Exportable, ReadOnlyAdmin, kes
 from api.admin.exports import Column
+from api.business_days import business_day
 from api.clock import now
 from subscriptions.models import Closure, Freeze, Plan, PlanGroup, Subscription, Visit
-from subscriptions.periods import business_day, months_after
+from subscriptions.periods import months_after
 from subscriptions.services import catalog
 
 

@@ -3,8 +3,8 @@
 import django_filters
 
 from api import clock
+from api.business_days import business_day
 from subscriptions.models import Subscription
-from subscriptions.periods import business_day
 from subscriptions.statuses import Status
 
 

@@ -8,11 +8,11 @@ from django.db import models, transaction
 from django.db.models import F, Func, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Cast, Greatest
 
+from api.business_days import NAIROBI, business_day
 from api.errors import NotFound
 from api.statements import WrittenOnce
 from payments.services.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
-from subscriptions.periods import NAIROBI, business_day
 from subscriptions.querysets import WAITS
 from subscriptions.services.calendars import VISITS
 from subscriptions.statuses import Status

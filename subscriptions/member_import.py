@@ -18,11 +18,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
+from api.business_days import NAIROBI, business_day
 from api.emails import plain_email
 from api.errors import DomainError, Invalid
 from api.phones import normalise
 from subscriptions.models import Plan, Subscription
-from subscriptions.periods import NAIROBI, business_day
 from subscriptions.services.free_periods import bring_along
 
 REQUIRED = ("first_name", "last_name")

@@ -6,18 +6,11 @@ Dates are Nairobi business days; periods are half-open: starts_on <= day < ends_
 import calendar
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-NAIROBI = ZoneInfo("Africa/Nairobi")
 MONTHS_IN = {"months": 1, "years": 12}
 DAYS_IN = {"days": 1, "weeks": 7}
-
-
-def business_day(instant: datetime) -> date:
-    """Return the Nairobi day on which `instant` falls; at 21:00 UTC the next one begins."""
-    return instant.astimezone(NAIROBI).date()
 
 
 def months_after(anchor: date, months: int) -> date:

@@ -3,9 +3,9 @@
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from api import clock
+from api.business_days import business_day
 from api.permissions import is_at_least
 from subscriptions.models import Subscription
-from subscriptions.periods import business_day
 from subscriptions.statuses import Status
 
 

@@ -8,12 +8,12 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 
 from api import clock
+from api.business_days import business_day
 from api.idempotency import idempotency
 from api.permissions import IsManager, IsStaff
 from subscriptions import gate, serializers
 from subscriptions.filters import SubscriptionFilter
 from subscriptions.models import Closure, Freeze, FreezeKind, Plan, PlanGroup, Subscription
-from subscriptions.periods import business_day
 from subscriptions.permissions import (
     AnyoneReadsManagersWrite,
     MembersReadManagersWrite,

@@ -8,9 +8,9 @@ from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.tests.factories import UserFactory
+from api.business_days import business_day
 from api.tests.clients import ORIGIN, signed_in
 from benchmarks.measure import Row, request
-from subscriptions.periods import business_day
 from subscriptions.tests.factories import granted
 
 

@@ -2,9 +2,9 @@
 
 from django.utils import timezone
 
+from api.business_days import business_day
 from benchmarks.measure import Row, request
 from benchmarks.rows.pages import staff_cookie
-from subscriptions.periods import business_day
 from subscriptions.tests.factories import PlanFactory, granted
 
 

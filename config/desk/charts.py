@@ -6,7 +6,7 @@ They look back over a year, so the page asks for them once it stands (an address
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -16,12 +16,13 @@ from django.template.response import TemplateResponse
 from django.utils.dateformat import format as date_format
 from django.views.decorators.http import require_safe
 
+from api.business_days import NAIROBI, business_day, start_of_day
 from api.clock import now
 from api.permissions import is_at_least
 from config.desk.dashboard import MONEY, SEES_TAKINGS, rows_of
 from payments.models import Receipt
 from subscriptions.models import Subscription
-from subscriptions.periods import NAIROBI, business_day, months_after
+from subscriptions.periods import months_after
 
 DAYS, WEEKS, MONTHS = 30, 52, 12
 
@@ -104,7 +105,7 @@ def charts(at: datetime) -> Iterator[Chart]:
 def daily_takings(at: datetime) -> Chart:
     """Return what came in on each of the last days (Nairobi's) and was not given back."""
     days = [business_day(at) - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    begin = datetime.combine(days[0], time(), NAIROBI)
+    begin = start_of_day(days[0])
     rows = (
         Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=begin)
         .order_by()
@@ -127,7 +128,7 @@ def daily_takings(at: datetime) -> Chart:
 
 
 def receipts_of(day: date) -> str:
-    begin = datetime.combine(day, time(), NAIROBI)
+    begin = start_of_day(day)
     return rows_of(
         Receipt,
         channel__in=",".join(channel.value for channel in MONEY),

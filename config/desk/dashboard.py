@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
@@ -14,11 +14,11 @@ from django.views.decorators.http import require_safe
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from api.admin.roles import may
+from api.business_days import business_day, start_of_day
 from api.clock import now
 from api.permissions import is_at_least
 from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
 from subscriptions.models import Decision, Subscription, Visit
-from subscriptions.periods import NAIROBI, business_day
 
 MONEY = {each: str(each.label) for each in Channel}
 SEES_TAKINGS = "Manager"
@@ -97,7 +97,7 @@ def takings(at: datetime) -> Iterator[Panel]:
     """Return what came in today, this week and this month (Nairobi's, weeks from Monday) and was not given back."""
     today = business_day(at)
     days = {"today": today, "this week": today - timedelta(days=today.weekday()), "this month": today.replace(day=1)}
-    begins = {span: datetime.combine(day, time(), NAIROBI) for span, day in days.items()}
+    begins = {span: start_of_day(day) for span, day in days.items()}
     held = F("amount") - F("amount_refunded")
     rows = (
         Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=min(begins.values()))
@@ -125,7 +125,7 @@ def takings(at: datetime) -> Iterator[Panel]:
 
 def visits_today(at: datetime) -> Panel:
     """Return how often the gate let somebody in today, and turned somebody away."""
-    midnight = datetime.combine(business_day(at), time(), NAIROBI)
+    midnight = start_of_day(business_day(at))
     rows = Visit.objects.filter(at__gte=midnight).order_by().values("decision").annotate(count=Count("pk"))
     counts = {row["decision"]: row["count"] for row in rows}
     return Panel(

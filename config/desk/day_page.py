@@ -4,7 +4,7 @@ It only reads. Each sum leads to the rows behind it, from where they are exporte
 """
 
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from django import forms
 from django.contrib import admin
@@ -15,11 +15,11 @@ from django.views.decorators.http import require_safe
 
 from api.admin.form_fields import DayField
 from api.admin.roles import may
+from api.business_days import business_day, start_of_day
 from api.clock import now
 from config.desk.cash_desk_forms import over_or_short
 from config.desk.dashboard import MONEY, rows_of
 from payments.models import CashSession, Channel, Receipt, Refund, ReviewItem, ReviewStatus, VoidRequest
-from subscriptions.periods import NAIROBI, business_day
 
 PAID_FROM = {"mpesa": "M-Pesa", "cash": "cash", "bank": "bank"}
 # A receipt that is reversed later than this after it came is not looked for among all there ever were.
@@ -40,7 +40,7 @@ def show_day(request) -> TemplateResponse:
     today = business_day(now())
     form = DayForm(request.GET if "on" in request.GET else {"on": today})
     on = form.cleaned_data["on"] if form.is_valid() else today
-    begins = datetime.combine(on, time(), NAIROBI)
+    begins = start_of_day(on)
     ends = begins + timedelta(days=1)
     context = {
         **admin.site.each_context(request),

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import CustomUser, SecurityEvent
 from api.admin.roles import may
+from api.business_days import business_day
 from api.clock import now
 from api.errors import DomainError
 from api.permissions import is_at_least
@@ -33,7 +34,6 @@ from payments.models import Account, Allocation, Payment, PaymentStatus, PushSta
 from payments.services import ledger
 from payments.services.creation import IdempotencyKeyReused
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
-from subscriptions.periods import business_day
 from subscriptions.statuses import Status
 
 # Of each kind of row, the newest; the lists of the admin show the rest.

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils.timezone import localtime
 
 from accounts.models import Role
+from api.business_days import NAIROBI, business_day
 from payments.daraja.messages import C2bMessage
 from payments.desk import desk_receipts
 from payments.evidence import c2b_confirmations
@@ -20,7 +21,6 @@ from payments.models import CashSession, Channel, Payment
 from payments.services.cancellation import expire_due
 from subscriptions import gate
 from subscriptions.models import FreezeKind, Interval, Plan, PlanGroup, Subscription
-from subscriptions.periods import NAIROBI, business_day
 from subscriptions.services.catalog import create_plan, create_plan_group
 from subscriptions.services.free_periods import give
 from subscriptions.services.freezes import freeze

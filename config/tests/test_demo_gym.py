@@ -6,10 +6,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
+from api.business_days import business_day
 from config.dev import demo_gym
 from payments.models import CashSession, Payment, ReviewItem
 from subscriptions.models import Subscription
-from subscriptions.periods import business_day
 
 
 def seed(**options) -> str:

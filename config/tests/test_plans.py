@@ -8,12 +8,12 @@ from django.utils import timezone
 from accounts.models import OneTimeCode
 from accounts.services import one_time_codes
 from accounts.tests.factories import PASSWORD, UserFactory
+from api.business_days import business_day
 from api.tests.clients import browser, signed_in
 from config.desk.dashboard import takings
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
 from subscriptions.models import Subscription
-from subscriptions.periods import business_day
 from subscriptions.statuses import Status
 from subscriptions.tests.factories import PlanFactory, granted, pending
 

@@ -16,11 +16,11 @@ import urllib3.exceptions
 from django.conf import settings
 from django.db import connection, transaction
 
+from api.business_days import NAIROBI
 from payments.daraja import limits, tokens
 from payments.daraja.errors import Busy, DarajaError, NotSent, Refused, TokenRefused, Unknown
 from payments.daraja.messages import (
     MAX_ANSWER,
-    NAIROBI,
     Malformed,
     PushAccepted,
     StkResult,

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
-NAIROBI = ZoneInfo("Africa/Nairobi")  # Safaricom's own times: UTC+3, no daylight saving
+from api.business_days import NAIROBI
 
 MAX_CALLBACK = 16 * 1024  # bytes; the largest documented body is under 2 KB
 MAX_ANSWER = 64 * 1024  # bytes

@@ -6,11 +6,11 @@ a receipt that does not come to be gives its number back with the transaction.
 
 import re
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Sum
 
+from api.business_days import business_day
 from api.errors import Conflict, Forbidden, Invalid
 from payments.daraja.messages import canonical_code
 from payments.desk import review_decisions
@@ -28,7 +28,6 @@ from payments.models import (
 )
 from payments.services import creation, ledger, locks, reversals, review_items, settlement
 
-NAIROBI = ZoneInfo("Africa/Nairobi")  # a business year ends at midnight there
 DESK = (Channel.CASH, Channel.BANK)
 
 
@@ -266,7 +265,7 @@ def require_voidable(receipt: Receipt) -> None:
 
 def _next_number(now: datetime) -> str:
     """Return the next receipt number of the Nairobi year, such as 2026-000042; its row stays locked."""
-    year = now.astimezone(NAIROBI).year
+    year = business_day(now).year
     ReceiptCounter.objects.get_or_create(year=year)
     ReceiptCounter.objects.filter(year=year).update(last=F("last") + 1)
     return f"{year}-{ReceiptCounter.objects.get(year=year).last:06d}"

@@ -1,11 +1,10 @@
 """Bodies as Safaricom sends them (shapes recorded from the Daraja portal and from live paybills)."""
 
 import json
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
-NAIROBI = ZoneInfo("Africa/Nairobi")
+from api.business_days import NAIROBI
 
 
 def stamp(moment):

@@ -1,13 +1,13 @@
 """Freezes and closures: days on which time stands still, given back at the end of the period."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import F
 
+from api.business_days import business_day, start_of_day
 from api.errors import Conflict, Invalid
 from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Subscription, Visit
-from subscriptions.periods import NAIROBI, business_day
 from subscriptions.services.calendars import (
     lock_closures,
     lock_periods,
@@ -196,7 +196,7 @@ def _lock(subscription_id: int) -> tuple[Subscription, list[Subscription]]:
 
 
 def _came_in(subscription: Subscription, day: date) -> bool:
-    began = datetime.combine(day, time.min, NAIROBI)
+    began = start_of_day(day)
     visits = Visit.objects.filter(subscription=subscription, decision=Decision.ALLOW)
     return visits.filter(at__gte=began, at__lt=began + timedelta(days=1)).exists()
 

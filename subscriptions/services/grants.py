@@ -10,10 +10,11 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from procrastinate.contrib.django import app as jobs
 
+from api.business_days import business_day
 from payments.models import PaymentStatus, ReviewReason
 from payments.services import allocation, cancellation, locks, review_items
 from subscriptions.models import Decision, Fact, Freeze, Subscription, Visit
-from subscriptions.periods import add, business_day, new_period
+from subscriptions.periods import add, new_period
 from subscriptions.services.calendars import (
     granted_periods,
     lock_bought_periods,

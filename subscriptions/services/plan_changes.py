@@ -6,12 +6,13 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q
 
+from api.business_days import business_day
 from api.errors import Conflict
 from payments.models import PaymentStatus
 from payments.services import cancellation, locks
 from payments.services.allocation import PAYABLE
 from subscriptions.models import Decision, Fact, Freeze, Origin, Plan, Subscription, Visit
-from subscriptions.periods import business_day, unused_value
+from subscriptions.periods import unused_value
 from subscriptions.services.calendars import as_period, lock_periods, lock_visits, stand_still
 from subscriptions.services.purchases import (
     AlreadyPending,

@@ -8,12 +8,12 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F, Q
 
+from api.business_days import business_day
 from api.errors import Conflict, NotFound
 from payments.models import Payment, PaymentStatus
 from payments.pushes import push_requests
 from payments.services import cancellation, creation, locks
 from subscriptions.models import Fact, KeptKey, Origin, Plan, Subscription
-from subscriptions.periods import business_day
 from subscriptions.querysets import WAITS
 from subscriptions.services.calendars import lock_periods_of
 from subscriptions.services.catalog import snapshot

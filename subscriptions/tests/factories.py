@@ -6,13 +6,13 @@ from datetime import date, datetime, time, timedelta
 import factory
 from django.db import transaction
 
+from api.business_days import NAIROBI
 from payments.models import Account, AllocationRule, Channel, Payment, Receipt
 from payments.services import settlement
 from payments.services.allocation import Share
 from payments.tests.factories import NOON, open_payment
 from payments.tests.factories import MemberFactory as PayerFactory
 from subscriptions.models import Interval, Plan, PlanGroup, Subscription
-from subscriptions.periods import NAIROBI
 from subscriptions.services.catalog import snapshot
 
 TODAY = date(2026, 11, 2)  # NOON's day in Nairobi

@@ -8,13 +8,13 @@ import pytest
 from django.core.management import call_command
 
 from api import clock
+from api.business_days import business_day
 from api.errors import DomainError
 from payments.models import Payment, Receipt
 from payments.services.cancellation import expire_due
 from payments.services.reversals import reverse_receipt
 from subscriptions import gate
 from subscriptions.models import Fact, FreezeKind, Subscription, Visit
-from subscriptions.periods import business_day
 from subscriptions.services import freezes, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay
 

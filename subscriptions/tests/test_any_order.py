@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from api.business_days import business_day
 from api.errors import DomainError
 from payments.models import Payment, Receipt, ReviewItem
 from payments.services.cancellation import cancel_payment, expire_due
@@ -17,7 +18,6 @@ from payments.tests.conftest import broken_invariants
 from subscriptions.gate import check_in
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription
-from subscriptions.periods import business_day
 from subscriptions.services import freezes, grants, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
 from subscriptions.tests.test_statuses import statuses

@@ -8,11 +8,11 @@ from django.urls import reverse
 
 from accounts.tests.factories import UserFactory
 from api import clock
+from api.business_days import business_day
 from payments.models import Account, Payment
 from payments.services import ledger
 from payments.tests.factories import open_payment
 from subscriptions.models import Closure, Plan, Subscription
-from subscriptions.periods import business_day
 from subscriptions.services import freezes
 from subscriptions.tests.factories import (
     MemberFactory,

@@ -7,12 +7,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from api.business_days import NAIROBI
 from payments.models import Receipt
 from payments.services.cancellation import expire_due
 from payments.services.reversals import reverse_receipt
 from subscriptions.gate import Answer, MemberNotFound, check_in
 from subscriptions.models import FreezeKind, Visit
-from subscriptions.periods import NAIROBI
 from subscriptions.services import catalog, freezes
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay_some, pending
 

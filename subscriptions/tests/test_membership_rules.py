@@ -7,6 +7,7 @@ import pytest
 from django.conf import settings
 
 from accounts.services.people import note_consent
+from api.business_days import NAIROBI, business_day
 from api.errors import DomainError
 from payments.daraja.messages import C2bMessage
 from payments.evidence import c2b_confirmations
@@ -14,7 +15,6 @@ from payments.models import Payment, Receipt
 from payments.services.reversals import reverse_receipt
 from subscriptions import gate
 from subscriptions.models import FreezeKind, LateRenewal, Plan, Subscription
-from subscriptions.periods import NAIROBI, business_day
 from subscriptions.services import freezes, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
 

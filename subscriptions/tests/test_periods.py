@@ -1,7 +1,7 @@
 """Prepaid time is always right: the arithmetic, without a database."""
 
 import itertools
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,6 @@ from subscriptions.periods import (
     Frozen,
     Period,
     add,
-    business_day,
     end_of,
     lay_out,
     months_after,
@@ -27,19 +26,6 @@ INTERVALS = st.sampled_from([("days", 1), ("days", 10), ("weeks", 1), ("months",
 
 def placed(period_id, starts_on, interval="months", count=1, **kept):
     return new_period(period_id, interval, count, starts_on=starts_on, not_before=kept.get("not_before", starts_on))
-
-
-@pytest.mark.parametrize(
-    ("instant", "day"),
-    [
-        (datetime(2027, 2, 28, 20, 59, 59, 999999, UTC), date(2027, 2, 28)),
-        (datetime(2027, 2, 28, 21, 0, tzinfo=UTC), date(2027, 3, 1)),
-        (datetime(2028, 2, 28, 21, 0, tzinfo=UTC), date(2028, 2, 29)),
-        (datetime(2027, 12, 31, 21, 0, tzinfo=UTC), date(2028, 1, 1)),
-    ],
-)
-def test_the_day_begins_at_midnight_in_nairobi(instant, day):
-    assert business_day(instant) == day
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 
 from api import clock
-from subscriptions.periods import business_day
+from api.business_days import business_day
 from subscriptions.permissions import HasActiveSubscription, HasRunningSubscription
 from subscriptions.tests.factories import MemberFactory, PlanFactory, granted, pending
 

@@ -8,6 +8,7 @@ from django.utils.timezone import localtime
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api.admin.form_fields import PhoneField
+from api.business_days import business_day
 from config.desk.actions.acts import (
     ActDoneOnce,
     MemberAct,
@@ -30,7 +31,6 @@ from payments.services import ledger
 from payments.services.allocation import PAYABLE
 from payments.services.transitions import PROMPTABLE
 from subscriptions.models import Fact
-from subscriptions.periods import business_day
 from subscriptions.services import caller_purchases
 
 # Receipts that a refund may be recorded of, the newest; of older ones over the API.

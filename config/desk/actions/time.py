@@ -6,9 +6,9 @@ from django import forms
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api.admin.form_fields import DayField
+from api.business_days import business_day
 from config.desk.actions.acts import ActDoneOnce, MemberAct, PlanField, day, runs
 from subscriptions.models import Fact, Freeze, FreezeKind, Subscription
-from subscriptions.periods import business_day
 from subscriptions.permissions import may_give_days
 from subscriptions.services import free_periods, freezes
 
