@@ -18,12 +18,13 @@ from unfold.widgets import (
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
 from accounts.backends import could_be_an_address
-from accounts.models import CustomUser, Role
+from accounts.models import CustomUser
 from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
 from accounts.views.login import caller_of
 from api.admin.form_fields import DayField, PhoneField
 from api.emails import plain_email
+from api.roles import Role
 
 
 class AddPersonForm(forms.Form):

@@ -4,6 +4,7 @@ from django.contrib.auth.models import UserManager
 from django.db import connection
 
 from api.member_numbers import with_check_digit
+from api.roles import Role
 
 
 class CustomUserManager(UserManager):
@@ -17,7 +18,7 @@ class CustomUserManager(UserManager):
 
     def create_superuser(self, username, email=None, password=None, **fields):
         """Create an administrator, who is one in the API too."""
-        return super().create_superuser(username, email, password, **{"role": "Admin", **fields})
+        return super().create_superuser(username, email, password, **{"role": Role.ADMIN, **fields})
 
     def create_member(
         self, *, username: str | None = None, email: str | None = None, password: str | None = None, **fields

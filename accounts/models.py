@@ -18,16 +18,7 @@ from accounts import seals
 from accounts.managers import CustomUserManager
 from api.emails import plain_email
 from api.phones import PhoneSha256
-
-
-class Role(models.TextChoices):
-    """What a person may do; each role may do what the ones below it may."""
-
-    ADMIN = "Admin"
-    MANAGER = "Manager"
-    RECEPTIONIST = "Receptionist"
-    TRAINER = "Trainer"
-    MEMBER = "Member"
+from api.roles import Role
 
 
 def random_picture_name(user: "CustomUser", name: str) -> str:

@@ -16,6 +16,7 @@ from rest_framework.permissions import SAFE_METHODS
 from api import tokens
 from api.clock import now
 from api.errors import Forbidden, Unauthenticated
+from api.roles import Role
 from api.statements import WrittenOnce
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class CookieAuthentication(BaseAuthentication):
 
 def needs_second_factor(user) -> bool:
     """Say whether the person's role is one of MFA_REQUIRED_ROLES; a superuser's counts as Admin."""
-    return user.role in settings.MFA_REQUIRED_ROLES or (user.is_superuser and "Admin" in settings.MFA_REQUIRED_ROLES)
+    return user.role in settings.MFA_REQUIRED_ROLES or (user.is_superuser and Role.ADMIN in settings.MFA_REQUIRED_ROLES)
 
 
 class CookieJWTAuthentication(CookieAuthentication):

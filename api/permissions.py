@@ -1,20 +1,19 @@
-"""Who may: one class per role, each holding for the roles above it as well."""
+"""Permissions by role: one class per role, which also lets in every higher role."""
 
 from rest_framework.permissions import BasePermission
 
-# From the most to the least; the words are those of the user's `role`.
-ROLES = ("Admin", "Manager", "Receptionist", "Trainer", "Member")
+from api.roles import Role, rank
 
 
-def is_at_least(user, role: str) -> bool:
-    """Say whether `user` is logged in and has `role` or one above it."""
-    return bool(user and user.is_authenticated and ROLES.index(user.role) <= ROLES.index(role))
+def is_at_least(user, role: Role) -> bool:
+    """Return whether `user` is logged in and has `role` or a higher one."""
+    return bool(user and user.is_authenticated and rank(user.role) <= rank(role))
 
 
 class RolePermission(BasePermission):
-    """Base of the classes below; `role` is the least that is enough."""
+    """Base of the classes below; `role` is the lowest role that is let in."""
 
-    role = "Admin"
+    role = Role.ADMIN
     code = "permission_denied"
     message = "Your role does not allow this."
 
@@ -23,18 +22,18 @@ class RolePermission(BasePermission):
 
 
 class IsAdmin(RolePermission):
-    role = "Admin"
+    role = Role.ADMIN
 
 
 class IsManager(RolePermission):
-    role = "Manager"
+    role = Role.MANAGER
 
 
 class IsReceptionist(RolePermission):
-    role = "Receptionist"
+    role = Role.RECEPTIONIST
 
 
 class IsStaff(RolePermission):
-    """Anyone who works at the club."""
+    """Every role except Member."""
 
-    role = "Trainer"
+    role = Role.TRAINER

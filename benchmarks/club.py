@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
 from api.business_days import business_day
+from api.roles import Role
 from benchmarks.measure import request, serve, statements_of
 from benchmarks.rows import gate
 from benchmarks.rows.pages import staff_cookie
@@ -151,7 +152,7 @@ def answer_times() -> tuple[list[float], list[float]]:
 def page_times(path: str) -> list[float]:
     """Return the milliseconds of an Administrator's page of the admin."""
     client = Client()
-    client.force_login(UserFactory(role="Admin", is_staff=True))
+    client.force_login(UserFactory(role=Role.ADMIN, is_staff=True))
     cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
     handler = WSGIHandler()
     environs = [request("GET", path, HTTP_COOKIE=cookie) for _ in range(PAGES + 1)]
@@ -189,7 +190,7 @@ def close_for_a_day() -> None:
         starts_on=tomorrow,
         ends_on=tomorrow + timedelta(days=1),
         reason="Repairs",
-        by_id=UserFactory(role="Manager").pk,
+        by_id=UserFactory(role=Role.MANAGER).pk,
         now=timezone.now(),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
+from api.roles import HIGHEST_FIRST, Role
 from config import theme
 from config.env import (
     choice,
@@ -183,8 +184,8 @@ FRESH_LOGIN_LIFETIME = timedelta(minutes=10)
 # Who works with other people's money and data proves who they are twice.
 MFA_REQUIRED_ROLES = words(
     "MFA_REQUIRED_ROLES",
-    ("Admin", "Manager", "Receptionist", "Trainer", "Member"),
-    default=["Admin", "Manager"] if PRODUCTION else [],
+    HIGHEST_FIRST,
+    default=[Role.ADMIN.value, Role.MANAGER.value] if PRODUCTION else [],
 )
 # How long a right password waits for its second factor.
 MFA_PENDING_LIFETIME = timedelta(minutes=5)

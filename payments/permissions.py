@@ -4,9 +4,10 @@ from django.db.models import QuerySet
 from rest_framework.permissions import IsAuthenticated
 
 from api.permissions import is_at_least
+from api.roles import Role
 from payments.models import Receipt
 
-STAFF = "Trainer"  # the least of the roles that work at the club
+STAFF = Role.TRAINER  # the least of the roles that work at the club
 
 
 def visible_payments(payments: QuerySet, user) -> QuerySet:
@@ -24,7 +25,7 @@ def sees_code(receipt: Receipt, user) -> bool:
 
     Whoever shows the code of money without an owner is given it, so it is told to those alone who may assign it.
     """
-    return receipt.member_id is not None or is_at_least(user, "Manager")
+    return receipt.member_id is not None or is_at_least(user, Role.MANAGER)
 
 
 def without_hidden_code(receipt: Receipt, user) -> Receipt:
@@ -40,4 +41,4 @@ class OwnOrReceptionist(IsAuthenticated):
     code, message = "permission_denied", "Your role does not allow this."
 
     def has_object_permission(self, request, view, payment):
-        return payment.payer_id == request.user.pk or is_at_least(request.user, "Receptionist")
+        return payment.payer_id == request.user.pk or is_at_least(request.user, Role.RECEPTIONIST)

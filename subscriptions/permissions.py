@@ -5,13 +5,14 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from api import clock
 from api.business_days import business_day
 from api.permissions import is_at_least
+from api.roles import Role
 from subscriptions.models import Subscription
 from subscriptions.statuses import Status
 
 
 def may_give_days(user, subscription: Subscription) -> bool:
     """Say whether the caller freezes as staff: never what is their own."""
-    return subscription.member_id != user.pk and is_at_least(user, "Receptionist")
+    return subscription.member_id != user.pk and is_at_least(user, Role.RECEPTIONIST)
 
 
 class HasActiveSubscription(BasePermission):
@@ -38,7 +39,7 @@ class AnyoneReadsManagersWrite(BasePermission):
     code, message = "permission_denied", "Your role does not allow this."
 
     def has_permission(self, request, view):
-        return request.method in SAFE_METHODS or is_at_least(request.user, "Manager")
+        return request.method in SAFE_METHODS or is_at_least(request.user, Role.MANAGER)
 
 
 class MembersReadManagersWrite(AnyoneReadsManagersWrite):
@@ -63,4 +64,4 @@ class OwnOrReceptionist(BasePermission):
 
     def has_object_permission(self, request, view, subscription):
         own = request.user.pk in (subscription.member_id, subscription.payment.payer_id)
-        return own or request.method in SAFE_METHODS or is_at_least(request.user, "Receptionist")
+        return own or request.method in SAFE_METHODS or is_at_least(request.user, Role.RECEPTIONIST)

@@ -8,6 +8,7 @@ from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef
 from django.db.models.functions import Cast, Coalesce
 
 from api.permissions import is_at_least
+from api.roles import Role
 from subscriptions.statuses import Status
 
 # Bought, and its money is waited for. Once the payment has expired nobody waits, although late money still grants it.
@@ -34,7 +35,7 @@ class SubscriptionQuerySet(models.QuerySet):
 
     def visible_to(self, user):
         """Return the caller's own and what they pay for, or everybody's for staff."""
-        if is_at_least(user, "Trainer"):
+        if is_at_least(user, Role.TRAINER):
             return self
         # Two lookups by index; an OR over two tables would read every row.
         mine, paid_by_me = self.model.objects.filter(member=user.pk), self.model.objects.filter(payment__payer=user.pk)
@@ -165,7 +166,7 @@ class PlanQuerySet(models.QuerySet):
     """Plans; the price list shows what is on sale, staff see the rest too."""
 
     def visible_to(self, user):
-        return self if is_at_least(user, "Trainer") else self.filter(is_on_sale=True)
+        return self if is_at_least(user, Role.TRAINER) else self.filter(is_on_sale=True)
 
 
 class FreezeQuerySet(models.QuerySet):

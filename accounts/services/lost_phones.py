@@ -4,9 +4,10 @@ from datetime import datetime
 
 from django.db import transaction
 
-from accounts.models import CustomUser, Role
+from accounts.models import CustomUser
 from accounts.services import audit, people, two_factor_setup
 from accounts.services.audit import Caller
+from api.roles import Role
 
 
 @transaction.atomic

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
-from accounts.models import CustomUser, NoticeKind, Role
+from accounts.models import CustomUser, NoticeKind
 from accounts.services import audit, login_sessions, notices, one_time_codes
 from accounts.services.audit import Caller
 from accounts.services.registration import is_unproved_registration
 from api.errors import Conflict, Forbidden, NotFound
-from api.permissions import ROLES
+from api.roles import Role, rank
 
 # What of a person opens doors, and what they are told when staff change it.
 OPENS_DOORS = ("role", "email", "phone_number", "password", "is_active", "is_staff", "is_superuser")
@@ -152,7 +152,7 @@ def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, call
 
 def is_below(person: CustomUser, other: CustomUser) -> bool:
     """Say whether a person's role is below another's; a superuser, whatever their role, is below nobody."""
-    return not person.is_superuser and ROLES.index(person.role) > ROLES.index(other.role)
+    return not person.is_superuser and rank(person.role) > rank(other.role)
 
 
 def require_may_give(by: CustomUser, role: str) -> None:
@@ -160,11 +160,11 @@ def require_may_give(by: CustomUser, role: str) -> None:
 
     :raises RoleAboveOwn: it is a role of staff that is not below that of `by`
     """
-    if role != Role.MEMBER and by.role != Role.ADMIN and ROLES.index(role) <= ROLES.index(by.role):
+    if role != Role.MEMBER and by.role != Role.ADMIN and rank(role) <= rank(by.role):
         raise RoleAboveOwn
 
 
 def require_role_within(by: CustomUser, role: str) -> None:
     """:raises RoleAboveOwn: `role` is above that of `by`"""
-    if ROLES.index(role) < ROLES.index(by.role):
+    if rank(role) < rank(by.role):
         raise RoleAboveOwn

@@ -10,10 +10,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from accounts.backends import find, has_address
-from accounts.models import CodePurpose, CustomUser, OneTimeCode, Role
+from accounts.models import CodePurpose, CustomUser, OneTimeCode
 from accounts.services import audit, one_time_codes
 from accounts.services.audit import Caller
 from api import throttling
+from api.roles import Role
 
 REGISTRATIONS_PER_PLACE, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
 

@@ -3,7 +3,8 @@
 import factory
 from django.utils import timezone
 
-from accounts.models import CustomUser, Role
+from accounts.models import CustomUser
+from api.roles import Role
 
 PASSWORD = "correct-horse-battery"
 

@@ -7,11 +7,12 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import CustomUser, Notice, Role, SecurityEvent
+from accounts.models import CustomUser, Notice, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.member_numbers import is_member_number
+from api.roles import Role
 from api.tests.clients import signed_in
 
 pytestmark = pytest.mark.django_db

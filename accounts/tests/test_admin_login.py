@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from accounts.models import Authenticator, CustomUser, Role, SecurityEvent
+from accounts.models import Authenticator, CustomUser, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.services import login_sessions, two_factor
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import AUTH, authenticator_of, code_of, wrong_code
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
+from api.roles import Role
 from api.tests.clients import browser
 
 pytestmark = pytest.mark.django_db

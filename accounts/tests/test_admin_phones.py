@@ -2,8 +2,8 @@
 
 import pytest
 
-from accounts.models import Role
 from accounts.tests.factories import UserFactory
+from api.roles import Role
 
 pytestmark = pytest.mark.django_db
 

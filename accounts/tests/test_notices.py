@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 
-from accounts.models import LoginSession, Notice, NoticeKind, Role
+from accounts.models import LoginSession, Notice, NoticeKind
 from accounts.services import notices
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import work
 from api.clock import now
+from api.roles import Role
 from api.tests.clients import browser, signed_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts")]

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 
-from accounts.models import CustomUser, LoginSession, Role, SecurityEvent
+from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
+from api.roles import Role
 from api.tests.clients import signed_in
 
 pytestmark = pytest.mark.django_db

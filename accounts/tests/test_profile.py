@@ -5,11 +5,12 @@ import uuid
 import pytest
 from django.conf import settings
 
-from accounts.models import CustomUser, LoginSession, Role, SecurityEvent
+from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import audit
 from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
+from api.roles import Role
 from api.tests.clients import browser, signed_in
 
 pytestmark = pytest.mark.django_db

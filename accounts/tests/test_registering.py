@@ -2,12 +2,13 @@
 
 import pytest
 
-from accounts.models import CustomUser, Role
+from accounts.models import CustomUser
 from accounts.services import one_time_codes, people
 from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
 from api.clock import now
+from api.roles import Role
 from api.tests.clients import browser, signed_in
 
 pytestmark = pytest.mark.django_db

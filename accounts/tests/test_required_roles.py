@@ -2,10 +2,11 @@
 
 import pytest
 
-from accounts.models import Authenticator, LoginSession, Role
+from accounts.models import Authenticator, LoginSession
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
 from accounts.tests.factories import UserFactory
 from api.authentication import CookieJWTAuthentication, EnrolmentAuthentication
+from api.roles import Role
 from api.tests.clients import browser, signed_in
 from api.tests.test_every_address import UNSAFE, VIEWS, address
 

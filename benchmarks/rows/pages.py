@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.tests.factories import UserFactory
+from api.roles import Role
 from api.tests.clients import signed_in
 from benchmarks.measure import Row, request
 
@@ -27,7 +28,9 @@ def fill(first: int, last: int) -> None:
 
 
 def staff_cookie() -> str:
-    return f"{settings.AUTH_COOKIE}={signed_in(UserFactory(role='Receptionist')).cookies[settings.AUTH_COOKIE].value}"
+    return (
+        f"{settings.AUTH_COOKIE}={signed_in(UserFactory(role=Role.RECEPTIONIST)).cookies[settings.AUTH_COOKIE].value}"
+    )
 
 
 def first_page():

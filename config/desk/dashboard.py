@@ -17,11 +17,12 @@ from api.admin.roles import may
 from api.business_days import business_day, start_of_day
 from api.clock import now
 from api.permissions import is_at_least
+from api.roles import Role
 from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
 from subscriptions.models import Decision, Subscription, Visit
 
 MONEY = {each: str(each.label) for each in Channel}
-SEES_TAKINGS = "Manager"
+SEES_TAKINGS = Role.MANAGER
 MEMBERS = "Members"
 ENDINGS = 8  # the list behind shows all
 

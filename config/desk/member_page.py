@@ -24,6 +24,7 @@ from api.clock import now
 from api.errors import DomainError
 from api.permissions import is_at_least
 from api.phones import masked
+from api.roles import Role
 from config.desk.actions import ACTS, MemberAct
 from config.desk.actions.acts import day, open_payments
 from config.desk.cash_desk import SENT_BEFORE
@@ -38,7 +39,7 @@ from subscriptions.statuses import Status
 
 # Of each kind of row, the newest; the lists of the admin show the rest.
 MOST = 30
-SEES_MONEY = "Receptionist"
+SEES_MONEY = Role.RECEPTIONIST
 # The best first: what is said of a group is said of its best period.
 BEST_FIRST = (
     Status.ACTIVE,

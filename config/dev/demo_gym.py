@@ -12,8 +12,8 @@ from django.contrib.auth.hashers import make_password
 from django.db import connection, transaction
 from django.utils.timezone import localtime
 
-from accounts.models import Role
 from api.business_days import NAIROBI, business_day
+from api.roles import Role
 from payments.daraja.messages import C2bMessage
 from payments.desk import desk_receipts
 from payments.evidence import c2b_confirmations

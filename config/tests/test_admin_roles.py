@@ -7,9 +7,9 @@ from django.db import connection
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from accounts.models import Role
 from accounts.tests.factories import UserFactory
 from api.admin.roles import PAGES
+from api.roles import Role
 
 pytestmark = pytest.mark.django_db
 

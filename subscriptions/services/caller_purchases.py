@@ -6,6 +6,7 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 
 from api.permissions import is_at_least
+from api.roles import Role
 from subscriptions.models import Subscription
 from subscriptions.services.plan_changes import upgrade
 from subscriptions.services.purchases import MemberNotFound, Purchase, renew, subscribe
@@ -33,7 +34,7 @@ def subscribe_as(
     :raises: what subscribe raises
     """
     member_ids = list(members or [member or caller.pk])
-    is_staff = is_at_least(caller, "Receptionist")
+    is_staff = is_at_least(caller, Role.RECEPTIONIST)
     people = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
         person = people.get(member_id)

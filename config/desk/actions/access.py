@@ -5,10 +5,10 @@ from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
-from accounts.models import Role
 from accounts.services import lost_phones, people
 from accounts.views.login import caller_of
 from api.admin.form_fields import PhoneField
+from api.roles import Role
 from config.desk.actions.acts import MemberAct
 
 

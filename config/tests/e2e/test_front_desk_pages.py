@@ -6,9 +6,8 @@ import pytest
 from django.contrib.admin.sites import site
 from django.urls import reverse
 
-from accounts.models import Role
 from api.admin.roles import PAGES
-from api.permissions import ROLES
+from api.roles import Role, rank
 from config.dev.demo_gym import STAFF
 from config.tests.e2e.conftest import DESKTOP, MOBILE
 
@@ -36,7 +35,7 @@ def addresses():
 
 
 def is_for(role, least):
-    return least is not None and ROLES.index(role) <= ROLES.index(least)
+    return least is not None and rank(role) <= rank(least)
 
 
 @pytest.mark.parametrize("username", STAFF)
