@@ -32,7 +32,7 @@ class AddPersonForm(forms.Form):
 
     first_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
     last_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
-    phone_number = PhoneField(required=False, max_length=30)
+    phone_number = PhoneField(required=False)
     email = forms.EmailField(
         required=False, max_length=254, label="E-mail", widget=UnfoldAdminEmailInputWidget, validators=[plain_email]
     )

@@ -9,9 +9,10 @@ from accounts.backends import could_be_an_address
 from accounts.models import LoginSession, SecurityEvent
 from accounts.pictures import LARGEST_FILE
 from accounts.services import two_factor
-from api import phones
 from api.admin.roles import sees_phones
 from api.emails import plain_email
+from api.fields import PhoneField
+from api.phones import masked
 from api.serializers import ModelSerializer
 
 CustomUser = get_user_model()
@@ -19,26 +20,11 @@ CustomUser = get_user_model()
 LONGEST_PASSWORD = 512
 
 
-class PhoneField(serializers.CharField):
-    """A Kenyan mobile number, however it is typed; 254XXXXXXXXX inside."""
-
-    default_error_messages = {"invalid_phone_number": phones.InvalidPhoneNumber.message}
-
-    def __init__(self, **kwargs):
-        super().__init__(**{"max_length": 30, **kwargs})
-
-    def to_internal_value(self, data):
-        try:
-            return phones.normalise(super().to_internal_value(data))
-        except phones.InvalidPhoneNumber:
-            self.fail("invalid_phone_number")
-
-
 class OthersPhoneField(PhoneField):
     """Somebody else's number: masked for trainers."""
 
     def to_representation(self, value):
-        return value if sees_phones(self.context["request"].user) else phones.masked(value)
+        return value if sees_phones(self.context["request"].user) else masked(value)
 
 
 class EmailField(serializers.EmailField):

@@ -4,7 +4,8 @@ from django.utils.translation import get_language_from_request
 from rest_framework import serializers
 
 from api.admin.roles import sees_phones
-from api.phones import InvalidPhoneNumber, masked, masked_if_phone, normalise
+from api.fields import PhoneField
+from api.phones import masked, masked_if_phone
 from api.serializers import ModelSerializer
 from payments.daraja import result_codes
 from payments.models import (
@@ -36,16 +37,6 @@ class Shillings(serializers.IntegerField):
         if type(data) is not int:
             self.fail("invalid")
         return super().to_internal_value(data)
-
-
-class PhoneField(serializers.CharField):
-    """A Kenyan mobile number in any usual form; 2547XXXXXXXX inside."""
-
-    def to_internal_value(self, data):
-        try:
-            return normalise(super().to_internal_value(data))
-        except InvalidPhoneNumber as error:
-            raise serializers.ValidationError(error.message, code=error.code) from error
 
 
 # --- Shown ----------------------------------------------------------------------------------------

@@ -3,25 +3,13 @@
 from django.contrib.auth import get_user_model
 from rest_framework import serializers
 
-from api.phones import InvalidPhoneNumber, normalise
+from api.fields import PhoneField
 from api.serializers import ModelSerializer
 from payments.models import Payment
 from subscriptions.gate import Reason
 from subscriptions.models import LONGEST, Closure, Decision, Freeze, Plan, PlanGroup, Subscription
 
 LARGEST_ID = 2**63 - 1
-
-
-class PhoneField(serializers.CharField):
-    """A Kenyan mobile number as people write it; read as 254 and nine digits."""
-
-    default_error_messages = {"invalid_phone_number": InvalidPhoneNumber.message}
-
-    def to_internal_value(self, data):
-        try:
-            return normalise(super().to_internal_value(data))
-        except InvalidPhoneNumber:
-            self.fail("invalid_phone_number")
 
 
 class PlanGroupSerializer(ModelSerializer):
