@@ -49,7 +49,7 @@ def send_push(push_id: int) -> None:
 @app.task(name="payments.confirm_push", retry=PATIENT)
 def confirm_push(push_id: int) -> None:
     """Ask whether Safaricom knows of a success that its callback told."""
-    recovery.confirm(push_id=push_id, now=now())
+    recovery.confirm_success(push_id=push_id, now=now())
 
 
 @app.task(name="payments.ask_about_code", retry=PATIENT)
@@ -106,15 +106,15 @@ def keep_callbacks_moving(timestamp: int) -> None:
 @app.task(name="payments.check_pushes", queueing_lock="payments.check_pushes")
 def check_pushes(timestamp: int) -> None:
     """Ask about the open prompts whose time has come."""
-    recovery.check_due(now=now())
+    recovery.check_due_pushes(now=now())
 
 
 @app.periodic(cron="* * * * * */15")
 @app.task(name="payments.find_lost_pushes", queueing_lock="payments.find_lost_pushes")
 def find_lost_pushes(timestamp: int) -> None:
     """Find pushes whose job or worker is gone."""
-    recovery.find_lost_sends(now=now())
-    recovery.find_lost_calls(now=now())
+    recovery.requeue_lost_pushes(now=now())
+    recovery.mark_lost_calls_unknown(now=now())
 
 
 @app.periodic(cron="* * * * *")

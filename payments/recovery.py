@@ -53,7 +53,7 @@ ORDER BY job.id
 # --- Prompts --------------------------------------------------------------------------------------
 
 
-def check_due(*, now: datetime, seconds: float = PASS) -> int:
+def check_due_pushes(*, now: datetime, seconds: float = PASS) -> int:
     """Ask Safaricom about the open prompts whose time has come, within the rate; return how many were asked about."""
     deadline, asked = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
@@ -63,7 +63,7 @@ def check_due(*, now: datetime, seconds: float = PASS) -> int:
         if claimed is None:
             break
         try:
-            check(push_id=claimed[0], due_at=claimed[1], now=now)
+            check_push(push_id=claimed[0], due_at=claimed[1], now=now)
             asked += 1
         except (Busy, NotSent):
             break
@@ -72,7 +72,7 @@ def check_due(*, now: datetime, seconds: float = PASS) -> int:
     return asked
 
 
-def check(*, push_id: int, due_at: datetime, now: datetime) -> None:
+def check_push(*, push_id: int, due_at: datetime, now: datetime) -> None:
     """Ask Safaricom how one open prompt ended, and act on it as on a callback; what is no end is asked again later.
 
     :raises Busy: too many calls, by our limit or theirs; the push keeps its turn, which was `due_at`
@@ -82,7 +82,7 @@ def check(*, push_id: int, due_at: datetime, now: datetime) -> None:
     if push.status not in (PushStatus.SENT, PushStatus.UNKNOWN):
         return
     if not push.checkout_request_id:
-        queries.note_check(push_id=push_id, now=now)
+        queries.record_check(push_id=push_id, now=now)
         return
     try:
         limits.enter(urgent=False)
@@ -95,13 +95,13 @@ def check(*, push_id: int, due_at: datetime, now: datetime) -> None:
     else:
         said = verdict(result.result_code)
         # Codes of "no answer" have been seen while the prompt was still on the phone.
-        too_soon = said == Verdict.TIMED_OUT and now < rows.asked_at(push) + HANDSET
+        too_soon = said == Verdict.TIMED_OUT and now < rows.requested_at(push) + HANDSET
         if said != Verdict.OPEN and not too_soon:
             stk_results.apply_stk_result(push_id=push_id, result=result, source="query", now=now)
-    queries.note_check(push_id=push_id, now=now)  # changes nothing once it has ended
+    queries.record_check(push_id=push_id, now=now)  # changes nothing once it has ended
 
 
-def confirm(*, push_id: int, now: datetime) -> None:
+def confirm_success(*, push_id: int, now: datetime) -> None:
     """Ask Safaricom about a success that only a callback's secret address vouched for; a person looks at a doubt.
 
     :raises DarajaError: nothing was learnt; ask again later
@@ -115,18 +115,18 @@ def confirm(*, push_id: int, now: datetime) -> None:
     except Busy:
         raise
     except DarajaError as error:
-        if now < rows.asked_at(push) + CONFIRM_UNTIL:
+        if now < rows.requested_at(push) + CONFIRM_UNTIL:
             raise
-        queries.doubt(
+        queries.report_contradiction(
             push_id=push_id, why=f"A callback paid this prompt; Safaricom does not confirm it: {error}", now=now
         )
         return
     if verdict(result.result_code) != Verdict.SUCCEEDED:
         why = f"A callback paid this prompt, and Safaricom says it ended with {result.result_code}. Look for the money."
-        queries.doubt(push_id=push_id, why=why, now=now)
+        queries.report_contradiction(push_id=push_id, why=why, now=now)
 
 
-def find_lost_sends(*, now: datetime) -> int:
+def requeue_lost_pushes(*, now: datetime) -> int:
     """Give pushes that wait without a job a new one; return how many. A push too old to be sent is ended by it."""
     old = StkPush.objects.filter(status=PushStatus.CREATED, created_at__lte=now - LOST_JOB).order_by("created_at")
     waiting = list(old.values_list("pk", flat=True)[:BATCH])
@@ -136,12 +136,12 @@ def find_lost_sends(*, now: datetime) -> int:
     return _each(lost, push_requests.defer_send, what="push that had lost its job")
 
 
-def find_lost_calls(*, now: datetime) -> int:
+def mark_lost_calls_unknown(*, now: datetime) -> int:
     """Call pushes unknown whose worker died in mid-call; return how many. They are never sent again."""
     stuck = StkPush.objects.filter(status=PushStatus.SENDING, sent_at__lte=now - LOST_WORKER).order_by("sent_at")
     ids = list(stuck.values_list("pk", flat=True)[:BATCH])
     return _each(
-        ids, lambda push_id: queries.lose_track(push_id=push_id, now=now), what="push that had lost its worker"
+        ids, lambda push_id: queries.mark_unknown(push_id=push_id, now=now), what="push that had lost its worker"
     )
 
 

@@ -1,4 +1,4 @@
-"""News that payments tells its listeners, inside the money's transaction. Signals carry ids only."""
+"""SavepointSignal that payments tells its listeners, inside the money's transaction. Signals carry ids only."""
 
 import logging
 from datetime import datetime
@@ -9,7 +9,7 @@ from django.dispatch import Signal
 logger = logging.getLogger(__name__)
 
 
-class News(Signal):
+class SavepointSignal(Signal):
     """A signal whose listeners run each in a savepoint of its own."""
 
     def announce(self, *, payment_id: int, now: datetime) -> bool:
@@ -33,9 +33,9 @@ class News(Signal):
 
 
 # (payment_id, now) The payment is covered, or as much of it as was asked for first; what it buys may be given.
-payment_paid = News()
+payment_paid = SavepointSignal()
 # (payment_id, now) Money of the payment went back: a reversal, a refund, a void, an undone assignment. What is left may
 # still be enough.
-payment_unpaid = News()
+payment_unpaid = SavepointSignal()
 # (payment_id, now) The payment was withdrawn before it was paid.
-payment_cancelled = News()
+payment_cancelled = SavepointSignal()

@@ -20,7 +20,7 @@ from payments.pushes import push_requests, sending
 from payments.simulator.faults import ANSWER_FAULTS, CALLBACK_FAULTS, MAGIC_PHONES, QUERY_FAULTS, TWIN_FAULTS
 from payments.simulator.options import Options
 from payments.simulator.server import Simulator
-from payments.tests.factories import open_payment
+from payments.tests.factories import create_payment
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -46,7 +46,7 @@ def phone_of(name):
 def ask(name, amount=1500):
     """Ask some minutes ago, so that the checks of those minutes can be made at once."""
     then = timezone.now() - AGO
-    payment = open_payment(amount=amount, now=then)
+    payment = create_payment(amount=amount, now=then)
     push = push_requests.request_push(
         payment_id=payment.pk, phone=phone_of(name), created_by_id=payment.payer_id, now=then
     )
@@ -67,7 +67,7 @@ def settle(simulator, checks=(25, 70, 210, 420)):
                 quiet_since = time.monotonic()
             time.sleep(0.02)
         inbox.apply_waiting(now=timezone.now())
-        recovery.check_due(now=then + timedelta(seconds=seconds))
+        recovery.check_due_pushes(now=then + timedelta(seconds=seconds))
 
 
 def books_agree():

@@ -13,7 +13,7 @@ from payments.daraja.messages import C2bMessage
 from payments.desk import desk_receipts, voids
 from payments.evidence import c2b_confirmations
 from payments.models import PushStatus, Receipt
-from payments.tests.factories import MemberFactory, make_push, open_payment
+from payments.tests.factories import MemberFactory, create_payment, make_push
 from subscriptions.models import Freeze, Subscription, Visit
 from subscriptions.tests.factories import PlanFactory, granted, put_money_down
 
@@ -281,7 +281,7 @@ def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_
         content = client.get("/admin/", secure=True).content.decode()
     for _ in range(2):
         granted()
-        make_push(open_payment())
+        make_push(create_payment())
 
     with CaptureQueriesContext(connection) as after:
         client.get("/admin/", secure=True)

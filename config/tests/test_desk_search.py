@@ -6,7 +6,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
 from payments.models import Channel, Receipt
-from payments.tests.factories import NOON, MemberFactory, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +71,7 @@ def test_several_are_listed_with_their_numbers(as_desk, member):
 
 
 def test_a_payment_is_opened_by_its_reference_however_it_is_typed(as_desk, member):
-    payment = open_payment(member)
+    payment = create_payment(member)
 
     spaced = f" {payment.reference[:4].lower()} {payment.reference[4:]}"
 
@@ -158,7 +158,7 @@ def test_it_asks_as_often_whatever_there_is(as_desk, member):
     with CaptureQueriesContext(connection) as before:
         find(as_desk, "wanj")
     for _ in range(3):
-        open_payment(MemberFactory(first_name="Wanja"))
+        create_payment(MemberFactory(first_name="Wanja"))
 
     with CaptureQueriesContext(connection) as after:
         assert len(find(as_desk, "wanj")) == 4

@@ -18,7 +18,7 @@ from api.models import Export
 from payments.desk.desk_receipts import record_receipt, void_receipt
 from payments.models import Payment
 from payments.services.cancellation import cancel_payment
-from payments.tests.factories import NOON, open_payment
+from payments.tests.factories import NOON, create_payment
 from subscriptions.models import Subscription, Visit
 from subscriptions.tests.factories import granted, put_money_down
 
@@ -141,7 +141,7 @@ def test_no_other_page_is_taken_out(rf):
 
 def test_the_accountant_gets_each_receipt_whole(client, log_in):
     log_in("Manager")
-    cashier, payment = UserFactory(username="cashier"), open_payment(amount=1500)
+    cashier, payment = UserFactory(username="cashier"), create_payment(amount=1500)
     receipt = record_receipt(
         channel="bank", amount=2000, by_id=cashier.pk, now=NOON, payment_id=payment.pk, note="=1+1"
     )
@@ -171,7 +171,7 @@ def test_the_accountant_gets_each_receipt_whole(client, log_in):
 
 def test_the_accountant_sees_that_a_receipt_was_voided_by_whom_and_why(client, log_in):
     manager = log_in("Manager")
-    payment = open_payment()
+    payment = create_payment()
     receipt = record_receipt(
         channel="bank", amount=1500, by_id=UserFactory().pk, now=NOON, payment_id=payment.pk, note="FT26"
     )
@@ -188,7 +188,7 @@ def test_the_accountant_sees_that_a_receipt_was_voided_by_whom_and_why(client, l
 def test_a_receipt_names_every_payment_that_it_pays(client, log_in):
     log_in("Manager")
     member = UserFactory()
-    first, second = open_payment(member), open_payment(member)
+    first, second = create_payment(member), create_payment(member)
     put_money_down(member, 3000, payments=[first, second])
 
     [line] = lines(ask(client, "payments.receipt"))
@@ -219,7 +219,7 @@ def test_only_ticked_rows_are_taken_out(client, rows, log_in):
 
 def test_only_what_the_list_is_filtered_down_to_is_taken_out(client, rows, log_in):
     log_in("Manager")
-    waiting = open_payment()
+    waiting = create_payment()
 
     found = lines(ask(client, "payments.payment", ticked=None, query="?status__exact=pending"))
 
@@ -342,7 +342,7 @@ class TestLargeExports:
 
     def test_the_job_keeps_to_the_filters(self, client, rows, log_in):
         log_in("Manager")
-        waiting = {open_payment().reference, open_payment().reference}
+        waiting = {create_payment().reference, create_payment().reference}
 
         ask(client, "payments.payment", query="?status__exact=pending")
         export = run_job()
@@ -353,7 +353,7 @@ class TestLargeExports:
     def test_the_page_of_the_list_that_one_stood_on_does_not_matter(self, client, rows, log_in, monkeypatch):
         log_in("Manager")
         monkeypatch.setattr(site.get_model_admin(Payment), "list_per_page", 1)
-        _, _, settled = (open_payment() for _ in range(3))
+        _, _, settled = (create_payment() for _ in range(3))
         ask(client, "payments.payment", query="?status__exact=pending&p=3")
 
         cancel_payment(payment_id=settled.pk, by_id=settled.payer_id, now=NOON)

@@ -10,7 +10,7 @@ from accounts.services.audit import Caller
 from accounts.tests.factories import UserFactory
 from api.clock import now
 from payments.models import Payment
-from payments.tests.factories import open_payment
+from payments.tests.factories import create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ def test_an_unproved_registration_that_was_sold_something_stays_and_the_others_g
     people = UserFactory.create_batch(3, email_verified_at=None, phone_verified_at=None, date_joined=long_ago)
     for person in people:
         audit.record("registered", user=person, caller=Caller(), now=long_ago)
-    open_payment(payer=people[1])
+    create_payment(payer=people[1])
 
     forgotten = cleanup.forget_unproved(now=now())
 

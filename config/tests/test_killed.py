@@ -25,7 +25,7 @@ from payments.pushes import sending
 from payments.services import cancellation
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.conftest import broken_invariants
-from payments.tests.factories import MemberFactory, make_push, open_payment
+from payments.tests.factories import MemberFactory, create_payment, make_push
 from subscriptions.models import Subscription
 from subscriptions.services.purchases import subscribe
 from subscriptions.tests.factories import MemberFactory as ConsentingFactory
@@ -104,7 +104,7 @@ def ask_safaricom(seconds):
     client.query_stk = lambda *, checkout_request_id, now: StkResult(
         names[checkout_request_id], checkout_request_id, "0", ""
     )
-    recovery.check_due(now=timezone.now() + timedelta(seconds=seconds))
+    recovery.check_due_pushes(now=timezone.now() + timedelta(seconds=seconds))
 
 
 def drain():
@@ -118,7 +118,7 @@ def heal(monkeypatch):
     """Do what the periodic jobs do in the two minutes after."""
     monkeypatch.setattr(client, "query_stk", client.query_stk)  # put back at the end
     later = timezone.now() + TWO_MINUTES
-    recovery.find_lost_calls(now=later)
+    recovery.mark_lost_calls_unknown(now=later)
     inbox.drain_spool(now=later)
     inbox.apply_waiting(now=later)
     ask_safaricom(seconds=150)
@@ -176,7 +176,7 @@ def test_a_prompt_is_shown_once_at_most_and_its_money_counts(tmp_path, monkeypat
 
         def mend():
             send(push.pk, screen)  # its job, rescued
-            recovery.find_lost_calls(now=timezone.now() + TWO_MINUTES)
+            recovery.mark_lost_calls_unknown(now=timezone.now() + TWO_MINUTES)
             push.refresh_from_db()
             shown = screen.read_text().splitlines()
             if not shown:  # between the claim and the call: nobody knows, so nobody asks again
@@ -280,7 +280,7 @@ def test_cash_is_taken_whole_or_not_at_all():
     desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
 
     def prepare(place):
-        payment = open_payment(now=timezone.now())
+        payment = create_payment(now=timezone.now())
         take = partial(take_cash, payment.pk, cashier.pk, f"key {place}")
 
         def mend():
@@ -303,7 +303,7 @@ def test_unmatched_money_is_assigned_whole_or_not_at_all():
     manager, path = MemberFactory(), reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
 
     def prepare(place):
-        payment = open_payment(now=timezone.now())
+        payment = create_payment(now=timezone.now())
         deliver(path, c2b_body(amount=1500, account="gym", code=code(place), moved_at=timezone.now(), sender=""))
         item = ReviewItem.objects.get(receipt__code=code(place))
 
@@ -321,7 +321,7 @@ def test_unmatched_money_is_assigned_whole_or_not_at_all():
 
 def test_waiting_payments_expire_whole_or_not_at_all():
     def prepare(place):
-        payment = open_payment(now=timezone.now() - timedelta(days=30))
+        payment = create_payment(now=timezone.now() - timedelta(days=30))
 
         def mend():
             cancellation.expire_due(now=timezone.now())

@@ -127,7 +127,7 @@ def close_session(
         detail = f"Cash session {session.pk} was counted KES {abs(session.difference)} {side}."
         # Told per session: the item names no receipt or payment to be found by.
         review_items.create_item(reason=ReviewReason.CASH_DIFFERS, detail=detail, now=now)
-        ledger.post_difference(session, at=now)
+        ledger.post_drawer_difference(session, at=now)
     return session
 
 
@@ -211,7 +211,9 @@ def record_receipt(
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    settlement.take_money(receipt=receipt, taken_from=ledger.ACCOUNT_OF[channel], shares=shares, by_id=by_id, now=now)
+    settlement.apply_money(
+        receipt=receipt, from_account=ledger.ACCOUNT_OF[channel], shares=shares, by_id=by_id, now=now
+    )
     return receipt
 
 
@@ -243,7 +245,7 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
             now = max(now, session.closed_at + timedelta(microseconds=1))  # as in close_session
     waiting.update(decided_by=by_id, decided_at=now, is_confirmed=True)
     reversals.reverse_receipt_locked(
-        receipt=receipt, why=f"void: {reason.strip()}", by_id=by_id, now=now, went_back=False
+        receipt=receipt, reason=f"void: {reason.strip()}", by_id=by_id, now=now, returned_to_payer=False
     )
     if session is not None and session.closed_at is not None:
         detail = (

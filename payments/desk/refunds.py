@@ -71,17 +71,19 @@ def record_refund(
             raise creation.IdempotencyKeyReused
         if earlier:
             return earlier
-    held = sum(each.rest for each in receipts)
+    held = sum(each.unspent for each in receipts)
     amount = held if amount is None else amount
     if not 0 < amount <= held:
         raise MoreThanHeld
     session = _lock_drawer(by_id, amount) if paid_from == Account.CASH else None
     refunds = []
     for receipt in receipts:
-        part = min(amount, receipt.rest)
+        part = min(amount, receipt.unspent)
         if not part:
             break
-        reversals.give_back(receipt=receipt, amount=part, paid_from=paid_from, why=reason.strip(), by_id=by_id, now=now)
+        reversals.refund_money(
+            receipt=receipt, amount=part, paid_from=paid_from, reason=reason.strip(), by_id=by_id, now=now
+        )
         refunds.append(
             Refund.objects.create(
                 receipt=receipt,
@@ -117,13 +119,13 @@ def send_back(*, item_id: int, paid_from: Account, reason: str, by_id: int, now:
 
 
 def _lock_holders(*, receipt_id: int | None, member_id: int | None, by_id: int) -> list[Receipt]:
-    """Lock and return the receipts that money may come out of, with `rest`: how much each may give.
+    """Lock and return the receipts that money may come out of, with `unspent`: how much each may give.
 
     Whoever records it is locked too: two requests with one key may name different receipts.
     """
     if receipt_id is not None:
         receipt = locks.lock_receipt(receipt_id, also_members={by_id})
-        receipt.rest = receipt.amount_held
+        receipt.unspent = receipt.amount_held
         return [receipt]
     member_id = review_decisions.owner_of(member_id=member_id, payment_id=None)
     locks.lock_members({member_id, by_id})

@@ -135,7 +135,7 @@ def give_to_owner(
     shares = share_out(receipt.amount_held, moved_at=receipt.paid_at, member_id=member_id, payment_id=payment_id)
     receipt.member_id = member_id
     receipt.save(update_fields=["member"])
-    settlement.take_money(receipt=receipt, taken_from=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
+    settlement.apply_money(receipt=receipt, from_account=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
 
 
 def share_out(amount: int, *, moved_at: datetime, member_id: int, payment_id: int | None) -> list[allocation.Share]:
@@ -165,7 +165,7 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     if not is_undoable(item):
         raise NotUndoable
     receipt = item.receipt
-    reversals.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, why=f"assignment {item.pk} undone")
+    reversals.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, reason=f"assignment {item.pk} undone")
     CodeClaim.objects.filter(receipt=receipt).delete()  # it named the wrong payment; the right one may be claimed for
     item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""
     item.save(update_fields=["status", "resolved_at", "resolved_by", "resolution"])

@@ -66,7 +66,7 @@ def apply_c2b(
             return _owner_told_late(known, match, candidates, callback_id=callback_id, now=now)
         return repeated
 
-    return give(receipt, match, candidates, taken_from=Account.MPESA, callback_id=callback_id, now=now)
+    return give(receipt, match, candidates, from_account=Account.MPESA, callback_id=callback_id, now=now)
 
 
 def _match(message: C2bMessage, *, asked_for: bool) -> owners.Match:
@@ -97,7 +97,7 @@ def give(
     match: owners.Match,
     candidates: Candidates,
     *,
-    taken_from: Account,
+    from_account: Account,
     callback_id: int | None,
     now: datetime,
 ) -> Applied:
@@ -114,7 +114,7 @@ def give(
             rest, moved_at=receipt.paid_at, first=(), rule=AllocationRule.OLDEST, others=others
         )
         shares += more
-    settlement.take_money(receipt=receipt, taken_from=taken_from, shares=shares, by_id=None, now=now)
+    settlement.apply_money(receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now)
     if match.member_id is None:
         _hold_unmatched(receipt, match, callback_id=callback_id, now=now)
         return Applied(CallbackOutcome.UNMATCHED, "The money has no known owner.")
@@ -148,7 +148,7 @@ def _owner_told_late(
         )
         return Applied(CallbackOutcome.REVIEW, why)
     receipts.update(known, member_id=match.member_id)
-    given = give(known, match, candidates, taken_from=Account.UNMATCHED, callback_id=callback_id, now=now)
+    given = give(known, match, candidates, from_account=Account.UNMATCHED, callback_id=callback_id, now=now)
     review_items.close_for_receipt(
         receipt_id=known.pk, reason=ReviewReason.UNMATCHED, resolution="Its confirmation named its owner.", now=now
     )

@@ -98,7 +98,7 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
     receipt = _stk_receipt(locked, code=result.receipt_code, moved_at=_believed(result.moved_at, push, now), now=now)
     if receipts.insert(receipt):
         _end(push, result, now=now)
-        _pay(locked, receipt, taken_from=Account.MPESA, now=now)
+        _pay(locked, receipt, from_account=Account.MPESA, now=now)
         return APPLIED
 
     known = list(
@@ -127,7 +127,7 @@ def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) ->
     named = owners.Match()
     if of_push is not None and of_push.push_guessed:
         named = owners.find_owner(account=of_push.account_typed, sender=of_push.sender, code=of_push.code)
-    locks.lock_people_of(known, also_members={named.member_id})
+    locks.lock_members_of(known, also_members={named.member_id})
     if of_push is None:
         _end(push, result, now=now)
         _take(locked, receipt, of_code, now=now)
@@ -170,7 +170,7 @@ def _guess_anew(freed: Receipt, *, now: datetime) -> None:
 def _take_back(twin: Receipt, receipt: Receipt, *, now: datetime) -> None:
     """Undo a receipt that counts a prompt's money again: a confirmation that was not recognised as its twin."""
     reversals.reverse_receipt_locked(
-        receipt=twin, why=f"same money as receipt {receipt.pk}", by_id=None, now=now, went_back=False
+        receipt=twin, reason=f"same money as receipt {receipt.pk}", by_id=None, now=now, returned_to_payer=False
     )
     receipts.update(twin, code=None)
     review_items.close_for_receipt(
@@ -203,7 +203,7 @@ def _take(locked: Locked, receipt: Receipt, of_code: Receipt | None, *, now: dat
         _adopt(locked, of_code, guessed=False, now=now)
         return
     receipts.insert(receipt)
-    _pay(locked, receipt, taken_from=Account.MPESA, now=now)
+    _pay(locked, receipt, from_account=Account.MPESA, now=now)
 
 
 def _apply_success_by_query(locked: Locked, result: StkResult, *, now: datetime) -> Applied:
@@ -215,12 +215,12 @@ def _apply_success_by_query(locked: Locked, result: StkResult, *, now: datetime)
     twin = pairing.confirmation_of(push, now=now)
     _end(push, result, now=now)
     if twin is not None:
-        locks.lock_people_of([twin])
+        locks.lock_members_of([twin])
         _adopt(locked, twin, guessed=True, now=now)
         return APPLIED
     receipt = _stk_receipt(locked, code=None, moved_at=now, now=now)
     receipts.insert(receipt)
-    _pay(locked, receipt, taken_from=Account.MPESA, now=now)
+    _pay(locked, receipt, from_account=Account.MPESA, now=now)
     return APPLIED
 
 
@@ -232,11 +232,11 @@ def _apply_failure(locked: Locked, result: StkResult, decided: Verdict, *, now: 
     if push.status in END_OF.values():
         return DUPLICATE
     _end(push, result, now=now, status=END_OF[decided])
-    push_progress.note_prompt_ended(locked.payment, push, now)
+    push_progress.mark_push_ended(locked.payment, push, now)
     return APPLIED
 
 
-def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime) -> None:
+def _pay(locked: Locked, receipt: Receipt, *, from_account: Account, now: datetime) -> None:
     """Give a receipt's unplaced money to the prompt's payment, its companions, the payer's others, then credit."""
     payment = locked.payment
     shares, rest = allocation.divide(
@@ -252,7 +252,7 @@ def _pay(locked: Locked, receipt: Receipt, *, taken_from: Account, now: datetime
         )
         shares += more
     closed = payment.status in CLOSED
-    settlement.take_money(receipt=receipt, taken_from=taken_from, shares=shares, by_id=None, now=now)
+    settlement.apply_money(receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now)
     if closed and rest:
         receipts.hold_late(receipt, payment, rest, now=now)
 
@@ -266,7 +266,7 @@ def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) ->
     receipts.update(receipt, push_id=locked.push.pk, push_guessed=guessed, channel=Channel.MPESA_STK)
     if receipt.member_id is None:
         receipts.update(receipt, member_id=payer_id)
-        _pay(locked, receipt, taken_from=Account.UNMATCHED, now=now)
+        _pay(locked, receipt, from_account=Account.UNMATCHED, now=now)
         review_items.close_for_receipt(
             receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
         )
@@ -275,7 +275,7 @@ def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) ->
         return
     by_hand = _was_given_by_hand(receipt)
     _move(locked, receipt, member_id=payer_id, why=f"receipt {receipt.pk} is of push {locked.push.pk}", now=now)
-    _pay(locked, receipt, taken_from=Account.MEMBER_CREDIT, now=now)
+    _pay(locked, receipt, from_account=Account.MEMBER_CREDIT, now=now)
     if by_hand:
         detail = f"Receipt {receipt.pk} was given away by hand; it is of the prompt for {locked.payment.reference}."
         review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, receipt_id=receipt.pk, now=now)
@@ -292,7 +292,7 @@ def _release(locked: Locked, receipt: Receipt, named: owners.Match, *, now: date
         receipt,
         named,
         c2b_confirmations.lock_candidates(named),
-        taken_from=Account.UNMATCHED if named.member_id is None else Account.MEMBER_CREDIT,
+        from_account=Account.UNMATCHED if named.member_id is None else Account.MEMBER_CREDIT,
         callback_id=None,
         now=now,
     )
@@ -300,7 +300,7 @@ def _release(locked: Locked, receipt: Receipt, named: owners.Match, *, now: date
 
 def _move(locked: Locked, receipt: Receipt, *, member_id: int | None, why: str, now: datetime) -> None:
     """Take a receipt's money out of what it pays, the prompt's payments among it, and make it somebody's."""
-    reversals.change_owner(receipt=receipt, member_id=member_id, by_id=None, now=now, why=why)
+    reversals.change_owner(receipt=receipt, member_id=member_id, by_id=None, now=now, reason=why)
     for payment in (locked.payment, *locked.companions):
         payment.refresh_from_db()
 
@@ -342,7 +342,7 @@ def _lock(push_id: int) -> Locked:
     """Lock the payers, then the prompt with its payment, then its companions."""
     _lock_payers(push_id)
     [push] = _lock_push(push_id)
-    return Locked(push, push.payment, locks.lock_companions(push.payment_id) if push.has_companions else [])
+    return Locked(push, push.payment, locks.lock_grouped_payments(push.payment_id) if push.has_companions else [])
 
 
 def _is_of_another_push(push: StkPush, result: StkResult) -> bool:
@@ -362,7 +362,7 @@ def _believed(moved_at: datetime | None, push: StkPush, now: datetime) -> dateti
 
 def _end(push: StkPush, result: StkResult, *, now: datetime, status: PushStatus = PushStatus.SUCCEEDED) -> None:
     if status == PushStatus.SUCCEEDED and not push.checkout_request_id:
-        queries.take_names(
+        queries.store_request_ids(
             push, merchant_request_id=result.merchant_request_id, checkout_request_id=result.checkout_request_id
         )
     if push.status != PushStatus.SUCCEEDED:

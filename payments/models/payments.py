@@ -95,7 +95,7 @@ class Payment(models.Model):
         return self.amount_due - self.amount_paid
 
     @property
-    def forgotten_at(self) -> datetime:
+    def matches_until(self) -> datetime:
         """From when on nobody means it who does not name it: as long again as it was waited for."""
         return self.expires_at + (self.expires_at - self.created_at)
 

@@ -27,7 +27,7 @@ class AllocationRule(models.TextChoices):
 class Receipt(models.Model):
     """Money that moved. One M-Pesa code is one receipt, whichever channels report it, in whatever order."""
 
-    rest: int  # KES that no payment uses, where a query annotated it (allocation.with_rest)
+    unspent: int  # KES that no payment uses, where a query annotated it (allocation.with_unspent)
 
     channel = models.CharField(max_length=12, choices=Channel)
     code = models.CharField(max_length=16, null=True, blank=True, unique=True, help_text="M-Pesa's, upper-cased.")

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from payments.models import PushStatus, ReviewReason, StkPush
-from payments.pushes.rows import lock, waits_for_a_person
+from payments.pushes.rows import lock, needs_review
 from payments.services import push_progress, review_items
 
 S = PushStatus
@@ -13,7 +13,7 @@ S = PushStatus
 
 def end(push: StkPush, *, status: PushStatus, result_code: str, result_desc: str, now: datetime) -> None:
     """Write how a locked push ended; it is not asked about again. Nothing is written over a success."""
-    if waits_for_a_person(push):
+    if needs_review(push):
         review_items.close_for_push(
             push_id=push.pk, reason=ReviewReason.OVERDUE_UNKNOWN, resolution="It ended.", now=now
         )
@@ -22,7 +22,7 @@ def end(push: StkPush, *, status: PushStatus, result_code: str, result_desc: str
 
 
 @transaction.atomic
-def drop(*, push_id: int, code: str, why: str, now: datetime) -> bool:
+def fail_unsent(*, push_id: int, code: str, why: str, now: datetime) -> bool:
     """End a push that was never sent; return whether it was one."""
     push = lock(push_id)
     if push.status != S.CREATED:
@@ -38,7 +38,7 @@ def close_unknown(*, push_id: int, now: datetime) -> bool:
     Returns whether it was one that waited for a person. Should its money turn up after all, it still counts.
     """
     push = lock(push_id)
-    if not waits_for_a_person(push):
+    if not needs_review(push):
         return False
     end_without_money(push, status=S.TIMED_OUT, code="closed", why="A person found no money for it.", now=now)
     return True
@@ -46,7 +46,7 @@ def close_unknown(*, push_id: int, now: datetime) -> bool:
 
 def end_without_money(push: StkPush, *, status: PushStatus, code: str, why: str, now: datetime) -> None:
     _write_end(push, status=status, code=code, why=why, now=now)
-    push_progress.note_prompt_ended(push.payment, push, now)
+    push_progress.mark_push_ended(push.payment, push, now)
 
 
 def _write_end(push: StkPush, *, status: PushStatus, code: str, why: str, now: datetime) -> None:

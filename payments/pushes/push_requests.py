@@ -11,7 +11,7 @@ from api import throttling
 from api.errors import Conflict, TooMany
 from payments.daraja import result_codes
 from payments.models import OPEN_PUSH, Payment, PushStatus, StkPush
-from payments.pushes.rows import owed_with_companions
+from payments.pushes.rows import owed_by_group
 from payments.services import locks, push_progress, transitions
 
 S = PushStatus
@@ -56,9 +56,9 @@ def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now:
     :raises services.PaymentNotFound: no such payment
     """
     payment = locks.lock_payment(payment_id)
-    push_progress.note_prompt(payment, now)
+    push_progress.mark_push_requested(payment, now)
     _require_no_prompt_beside(payment)
-    amount = owed_with_companions(payment)
+    amount = owed_by_group(payment)
     if amount < 1:
         raise transitions.InvalidTransition
     if amount > settings.MPESA_MAX_AMOUNT:

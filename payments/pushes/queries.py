@@ -8,7 +8,7 @@ from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
 from payments.models import PushStatus, ReviewReason, StkPush
-from payments.pushes.rows import asked_at, lock
+from payments.pushes.rows import lock, requested_at
 from payments.services import review_items
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ CHECK_AFTER = (
     timedelta(hours=24),
 )
 # A push that Safaricom never named cannot be asked about: only its callback can tell, and comes within minutes.
-NAMELESS_WAIT = timedelta(minutes=15)
+NO_ID_WAIT = timedelta(minutes=15)
 # By then the answer to the push, which the callback overtook, is recorded.
 CONFIRM_AFTER = {"seconds": 20}
 
@@ -38,12 +38,12 @@ def next_check(push: StkPush, *, now: datetime) -> datetime | None:
     if push.checks >= len(CHECK_AFTER):
         return None
     spread = random.uniform(1.0, 1.1)  # noqa: S311 - jitter, no secret
-    planned = asked_at(push) + CHECK_AFTER[push.checks] * spread
+    planned = requested_at(push) + CHECK_AFTER[push.checks] * spread
     return max(planned, now + CHECK_AFTER[0])
 
 
 @transaction.atomic
-def note_check(*, push_id: int, now: datetime) -> None:
+def record_check(*, push_id: int, now: datetime) -> None:
     """Note that a push was asked about without learning its end; after the last time a person looks."""
     push = lock(push_id)
     if push.status not in (S.SENT, S.UNKNOWN):
@@ -69,18 +69,18 @@ def postpone_check(*, push_id: int, until: datetime) -> None:
 
 
 @transaction.atomic
-def lose_track(*, push_id: int, now: datetime) -> bool:
+def mark_unknown(*, push_id: int, now: datetime) -> bool:
     """Call a push unknown whose worker died in mid-call; return whether it was one. It is never sent again."""
     push = lock(push_id)
     if push.status != S.SENDING:
         return False
-    push.status, push.next_check_at = S.UNKNOWN, now + NAMELESS_WAIT
+    push.status, push.next_check_at = S.UNKNOWN, now + NO_ID_WAIT
     push.result_desc = "The worker ended before it could record what Safaricom said."
     push.save(update_fields=["status", "next_check_at", "result_desc"])
     return True
 
 
-def take_names(push: StkPush, *, merchant_request_id: str, checkout_request_id: str) -> None:
+def store_request_ids(push: StkPush, *, merchant_request_id: str, checkout_request_id: str) -> None:
     """Keep the names that a success gives a locked push which Safaricom's own answer has not named.
 
     The secret address alone vouches for such a success (docs/decisions/0013). It counts at once, and Safaricom is
@@ -91,6 +91,6 @@ def take_names(push: StkPush, *, merchant_request_id: str, checkout_request_id: 
     jobs.configure_task("payments.confirm_push", schedule_in=CONFIRM_AFTER).defer(push_id=push.pk)
 
 
-def doubt(*, push_id: int, why: str, now: datetime) -> None:
+def report_contradiction(*, push_id: int, why: str, now: datetime) -> None:
     """Let a person look at a success that Safaricom does not confirm. The money stands until then."""
     review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=why, push_id=push_id, now=now)

@@ -17,17 +17,17 @@ def lock(push_id: int) -> StkPush:
     return push
 
 
-def owed_with_companions(payment: Payment) -> int:
+def owed_by_group(payment: Payment) -> int:
     """Return what a locked payment and its companions still owe, in whole KES."""
-    companions = [each for each in locks.lock_companions(payment.pk) if each.status in PAYABLE]
+    companions = [each for each in locks.lock_grouped_payments(payment.pk) if each.status in PAYABLE]
     return sum(each.amount_owed for each in (payment, *companions))
 
 
-def asked_at(push: StkPush) -> datetime:
+def requested_at(push: StkPush) -> datetime:
     """Return when a phone was asked, or is to be."""
     return push.sent_at or push.created_at
 
 
-def waits_for_a_person(push: StkPush) -> bool:
+def needs_review(push: StkPush) -> bool:
     """Say whether all questions about an open push were asked in vain."""
     return push.status in (S.SENT, S.UNKNOWN) and push.next_check_at is None

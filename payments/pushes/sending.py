@@ -14,9 +14,9 @@ from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.messages import PushAccepted
 from payments.failpoints import reach
 from payments.models import PushStatus, ReviewReason, StkPush
-from payments.pushes.closing import drop, end_without_money
-from payments.pushes.queries import CHECK_AFTER, NAMELESS_WAIT, doubt
-from payments.pushes.rows import asked_at, lock, owed_with_companions
+from payments.pushes.closing import end_without_money, fail_unsent
+from payments.pushes.queries import CHECK_AFTER, NO_ID_WAIT, report_contradiction
+from payments.pushes.rows import lock, owed_by_group, requested_at
 from payments.services import review_items, transitions
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def send(*, push_id: int, now: datetime) -> None:
     if waiting is None:
         return
     if waiting + LATEST_SEND <= now:
-        drop(push_id=push_id, code="busy", why="It could not be sent in time.", now=now)
+        fail_unsent(push_id=push_id, code="busy", why="It could not be sent in time.", now=now)
         return
     limits.enter()
     claim = _claim(push_id, now=now)
@@ -70,7 +70,7 @@ def _claim(push_id: int, *, now: datetime) -> Claim | None:
     push = lock(push_id)
     if push.status != S.CREATED:
         return None
-    owed = owed_with_companions(push.payment) if push.payment.status in transitions.PROMPTABLE else 0
+    owed = owed_by_group(push.payment) if push.payment.status in transitions.ACCEPTS_PUSH else 0
     if owed < 1:
         end_without_money(push, status=S.CANCELLED, code="withdrawn", why="There was nothing left to pay.", now=now)
         return None
@@ -126,7 +126,7 @@ def _write_outcome(push: StkPush, outcome: PushAccepted | DarajaError, *, now: d
         push.save(update_fields=["status", "sent_at", "token_hash", "next_check_at"])
     elif isinstance(outcome, Unknown):
         logger.warning("The outcome of push %s is unknown: %s", push.pk, outcome)
-        push.status, push.result_desc, push.next_check_at = S.UNKNOWN, str(outcome)[:255], now + NAMELESS_WAIT
+        push.status, push.result_desc, push.next_check_at = S.UNKNOWN, str(outcome)[:255], now + NO_ID_WAIT
         push.save(update_fields=["status", "result_desc", "next_check_at"])
     else:
         logger.warning("Push %s was not sent: %s", push.pk, outcome)
@@ -136,12 +136,14 @@ def _write_outcome(push: StkPush, outcome: PushAccepted | DarajaError, *, now: d
 def _name(push: StkPush, accepted: PushAccepted, *, now: datetime) -> None:
     """Write the names Safaricom gave a push; when its callback was quicker, that is all there is to write."""
     if push.checkout_request_id not in (None, accepted.checkout_request_id):
-        doubt(push_id=push.pk, why="Safaricom names this prompt otherwise than the callback that paid it.", now=now)
+        report_contradiction(
+            push_id=push.pk, why="Safaricom names this prompt otherwise than the callback that paid it.", now=now
+        )
     push.merchant_request_id, push.checkout_request_id = accepted.merchant_request_id, accepted.checkout_request_id
     fields = ["merchant_request_id", "checkout_request_id"]
     if push.status in (S.SENDING, S.UNKNOWN):
         push.status, push.result_desc = S.SENT, ""
-        push.next_check_at = asked_at(push) + CHECK_AFTER[0]
+        push.next_check_at = requested_at(push) + CHECK_AFTER[0]
         fields += ["status", "result_desc", "next_check_at"]
     try:
         with transaction.atomic():
@@ -150,5 +152,5 @@ def _name(push: StkPush, accepted: PushAccepted, *, now: datetime) -> None:
         detail = "Safaricom named this prompt as it had named another. Its callback will still find it."
         review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, push_id=push.pk, now=now)
         StkPush.objects.filter(pk=push.pk, status=S.SENDING).update(
-            status=S.UNKNOWN, next_check_at=now + NAMELESS_WAIT, result_desc=detail
+            status=S.UNKNOWN, next_check_at=now + NO_ID_WAIT, result_desc=detail
         )

@@ -50,7 +50,7 @@ def divide(
     """
     shares = []
     waited_for = [payment for payment in others if payment.status != PaymentStatus.EXPIRED]
-    remembered = waited_for or [payment for payment in others if moved_at < payment.forgotten_at]
+    remembered = waited_for or [payment for payment in others if moved_at < payment.matches_until]
 
     def give(payment: Payment, why: AllocationRule) -> None:
         nonlocal amount
@@ -76,22 +76,22 @@ def lock_open_payments(member_id: int) -> list[Payment]:
     return list(payments.order_by("created_at", "pk").select_for_update(no_key=True))
 
 
-def with_rest(receipts: QuerySet) -> QuerySet:
-    """Annotate receipts with `rest`: the part that is here and that no live allocation uses, in whole KES."""
+def with_unspent(receipts: QuerySet) -> QuerySet:
+    """Annotate receipts with `unspent`: the part that is here and that no live allocation uses, in whole KES."""
     used = Coalesce(Sum("allocations__amount", filter=Q(allocations__undone_at__isnull=True)), 0)
-    return receipts.annotate(rest=F("amount") - F("amount_refunded") - used)
+    return receipts.annotate(unspent=F("amount") - F("amount_refunded") - used)
 
 
 def receipts_with_credit(member_id: int) -> list[Receipt]:
-    """Return the member's receipts that hold unspent money (`rest`), oldest first."""
+    """Return the member's receipts that hold unspent money (`unspent`), oldest first."""
     mine = Receipt.objects.filter(member_id=member_id, reversed_at__isnull=True)
-    return list(with_rest(mine).filter(rest__gt=0).order_by("paid_at", "pk"))
+    return list(with_unspent(mine).filter(unspent__gt=0).order_by("paid_at", "pk"))
 
 
-def place(
+def allocate(
     *,
     receipt: Receipt,
-    taken_from: Account,
+    from_account: Account,
     amount: int,
     shares: Sequence[Share],
     by_id: int | None,
@@ -105,12 +105,12 @@ def place(
     if not amount:
         return
     rest = amount - sum(share.amount for share in shares)
-    owner = receipt.member_id if taken_from == Account.MEMBER_CREDIT else None
+    owner = receipt.member_id if from_account == Account.MEMBER_CREDIT else None
     left_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
     statement, values = ledger.insertion(
         receipt_id=receipt.pk,
         legs=[
-            ledger.Leg(taken_from, amount, member_id=owner),
+            ledger.Leg(from_account, amount, member_id=owner),
             *(ledger.Leg(Account.SALES, -share.amount, payment_id=share.payment.pk) for share in shares),
             ledger.Leg(left_on, -rest, member_id=receipt.member_id),
         ],
@@ -126,16 +126,16 @@ def place(
         cursor.execute(statement, values)
 
 
-def take_back(live: Allocation, *, put_on: Account, by_id: int | None, now: datetime) -> None:
-    """End a live allocation; its money leaves the sale and stands on `put_on` (credit of the receipt's member, say)."""
+def release(live: Allocation, *, to_account: Account, by_id: int | None, now: datetime) -> None:
+    """End a live allocation: move its money from sales to `to_account`."""
     live.undone_at, live.undone_by_id = now, by_id
     live.save(update_fields=["undone_at", "undone_by_id"])
-    owner = live.receipt.member_id if put_on == Account.MEMBER_CREDIT else None
+    owner = live.receipt.member_id if to_account == Account.MEMBER_CREDIT else None
     ledger.post(
         receipt_id=live.receipt_id,
         legs=[
             ledger.Leg(Account.SALES, live.amount, payment_id=live.payment_id),
-            ledger.Leg(put_on, -live.amount, member_id=owner),
+            ledger.Leg(to_account, -live.amount, member_id=owner),
         ],
         by_id=by_id,
         at=now,

@@ -10,9 +10,9 @@ from django.db.models import Q
 from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, ReviewReason, StkPush
 from payments.services import allocation, review_items
 from payments.services.allocation import PAYABLE
-from payments.services.listeners import retry_later
+from payments.services.listeners import schedule_retry
 from payments.services.locks import lock_payment, members_to_lock
-from payments.services.transitions import InvalidTransition, move
+from payments.services.transitions import InvalidTransition, change_status
 from payments.signals import payment_cancelled
 
 logger = logging.getLogger(__name__)
@@ -38,32 +38,32 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
     if payment.status not in PAYABLE or payment.deposit_paid_at is not None:
         raise InvalidTransition
     _return_to_credit(payment, by_id=by_id, now=now)
-    move(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
+    change_status(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
     if not payment_cancelled.announce(payment_id=payment.pk, now=now):
-        retry_later(payment, now=now)
+        schedule_retry(payment, now=now)
     return payment
 
 
 @transaction.atomic
-def turn_down(*, payment_id: int, why: str, now: datetime) -> None:
-    """Cancel a paid payment whose money came too late to buy anything: it becomes credit, and a person is told `why`.
+def reject_late_payment(*, payment_id: int, reason: str, now: datetime) -> None:
+    """Cancel a paid payment whose money came too late to buy anything.
 
-    For the listener that finds this out; the payment's locks are held.
+    The money becomes the payer's credit, and a review item states the `reason`. For the receiver that finds this out.
 
     :raises PaymentNotFound: no such payment
     """
     payment = lock_payment(payment_id)
     _return_to_credit(payment, by_id=None, now=now)
     payment.deposit_paid_at = None
-    move(payment, to=S.EXPIRED, evidence=why, by_id=None, now=now)
-    move(payment, to=S.CANCELLED, evidence=why, by_id=None, now=now)
-    review_items.open_item(reason=ReviewReason.LATE_MONEY, detail=why, payment_id=payment.pk, now=now)
+    change_status(payment, to=S.EXPIRED, evidence=reason, by_id=None, now=now)
+    change_status(payment, to=S.CANCELLED, evidence=reason, by_id=None, now=now)
+    review_items.open_item(reason=ReviewReason.LATE_MONEY, detail=reason, payment_id=payment.pk, now=now)
 
 
 def _return_to_credit(payment: Payment, *, by_id: int | None, now: datetime) -> None:
     """Undo a locked payment's live allocations; the money stands as its receipts' members' credit again."""
     for live in payment.allocations.filter(undone_at__isnull=True).select_related("receipt"):
-        allocation.take_back(live, put_on=Account.MEMBER_CREDIT, by_id=by_id, now=now)
+        allocation.release(live, to_account=Account.MEMBER_CREDIT, by_id=by_id, now=now)
     payment.amount_paid = 0
 
 
@@ -104,5 +104,5 @@ def _expire(payment_ids: Sequence[int], *, now: datetime) -> int:
     prompted = set(prompts.values_list("payment_id", flat=True))
     expired = [payment for payment in payments if payment.pk not in prompted]
     for payment in expired:
-        move(payment, to=S.EXPIRED, evidence="waited too long", by_id=None, now=now)
+        change_status(payment, to=S.EXPIRED, evidence="waited too long", by_id=None, now=now)
     return len(expired)

@@ -11,8 +11,8 @@ from payments.models import Account, AllocationRule, Payment, PaymentStatus
 from payments.services import allocation
 from payments.services.allocation import PAYABLE, Share
 from payments.services.locks import lock_members, lock_payment
-from payments.services.settlement import take
-from payments.services.transitions import InvalidTransition, move, record_birth
+from payments.services.settlement import add_money
+from payments.services.transitions import InvalidTransition, change_status, record_creation
 
 S = PaymentStatus
 
@@ -30,17 +30,17 @@ class InvalidAmount(Invalid):
 
 
 @transaction.atomic
-def open_payment(
+def create_payment(
     *,
     payer_id: int,
     amount: int,
     description: str,
     created_by_id: int,
     now: datetime,
-    head_id: int | None = None,
+    group_payment_id: int | None = None,
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
-    spend: bool = True,
+    use_credit: bool = True,
     deposit: int | None = None,
 ) -> Payment:
     """Open a payment of `amount` whole KES and spend the payer's credit on it; it may come back paid.
@@ -58,17 +58,17 @@ def open_payment(
         raise InvalidAmount
     # The creator too: two requests with one key may name different payers.
     lock_members({payer_id, created_by_id} if idempotency_key else {payer_id})
-    earlier = opened_under(idempotency_key, body_fingerprint, created_by_id=created_by_id)
+    earlier = find_payment_by_key(idempotency_key, body_fingerprint, created_by_id=created_by_id)
     if earlier is not None:
         return earlier
-    if head_id is not None:
-        head = Payment.objects.select_for_update(no_key=True).filter(pk=head_id).first()
-        if head is None or head.head_id is not None or head.status not in PAYABLE:
+    if group_payment_id is not None:
+        group = Payment.objects.select_for_update(no_key=True).filter(pk=group_payment_id).first()
+        if group is None or group.head_id is not None or group.status not in PAYABLE:
             raise InvalidTransition("The payment this belongs to takes no more.")
     payment = Payment.objects.create(
         reference=_free_reference(),
         payer_id=payer_id,
-        head_id=head_id,
+        head_id=group_payment_id,
         description=description,
         amount_due=amount,
         deposit=amount if deposit is None else deposit,
@@ -79,15 +79,15 @@ def open_payment(
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    record_birth(payment, evidence="opened", by_id=created_by_id, now=now)
+    record_creation(payment, evidence="opened", by_id=created_by_id, now=now)
     if amount == 0:
-        move(payment, to=S.PAID, evidence="nothing to pay", by_id=created_by_id, now=now, paid_at=now)
-    elif spend:
+        change_status(payment, to=S.PAID, evidence="nothing to pay", by_id=created_by_id, now=now, paid_at=now)
+    elif use_credit:
         spend_credit(payment=payment, by_id=created_by_id, now=now)
     return payment
 
 
-def opened_under(key: str | None, fingerprint: str, *, created_by_id: int) -> Payment | None:
+def find_payment_by_key(key: str | None, fingerprint: str, *, created_by_id: int) -> Payment | None:
     """Return the payment that the same request of the same creator opened the first time.
 
     :raises IdempotencyKeyReused: the key came before with another body
@@ -99,7 +99,7 @@ def opened_under(key: str | None, fingerprint: str, *, created_by_id: int) -> Pa
 
 
 @transaction.atomic
-def ask_for_all(*, payment_id: int) -> None:
+def require_full_payment(*, payment_id: int) -> None:
     """From now on nothing is given for less than the whole payment, unless its deposit has come already."""
     payment = lock_payment(payment_id)
     if payment.deposit_paid_at is None:
@@ -108,14 +108,14 @@ def ask_for_all(*, payment_id: int) -> None:
 
 
 @transaction.atomic
-def record_comp(
+def record_free_payment(
     *,
     payer_id: int,
     description: str,
     reason: str,
     by_id: int,
     now: datetime,
-    head_id: int | None = None,
+    group_payment_id: int | None = None,
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Payment:
@@ -130,12 +130,12 @@ def record_comp(
         created_by_id=by_id,
         created_at=now,
         expires_at=now,
-        head_id=head_id,
+        head_id=group_payment_id,
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    record_birth(payment, evidence="opened", by_id=by_id, now=now)
-    move(payment, to=S.PAID, evidence=f"comp: {reason}", by_id=by_id, now=now, paid_at=now)
+    record_creation(payment, evidence="opened", by_id=by_id, now=now)
+    change_status(payment, to=S.PAID, evidence=f"comp: {reason}", by_id=by_id, now=now, paid_at=now)
     return payment
 
 
@@ -147,11 +147,16 @@ def spend_credit(*, payment: Payment, by_id: int | None, now: datetime) -> None:
     for receipt in allocation.receipts_with_credit(payment.payer_id):
         if not payment.amount_owed:
             break
-        share = Share(payment, min(receipt.rest, payment.amount_owed), AllocationRule.CREDIT)
-        allocation.place(
-            receipt=receipt, taken_from=Account.MEMBER_CREDIT, amount=share.amount, shares=[share], by_id=by_id, now=now
+        share = Share(payment, min(receipt.unspent, payment.amount_owed), AllocationRule.CREDIT)
+        allocation.allocate(
+            receipt=receipt,
+            from_account=Account.MEMBER_CREDIT,
+            amount=share.amount,
+            shares=[share],
+            by_id=by_id,
+            now=now,
         )
-        take(payment, share.amount, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
+        add_money(payment, share.amount, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
 
 
 def _free_reference() -> str:

@@ -44,7 +44,7 @@ def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetim
         cursor.execute(*insertion(receipt_id=receipt_id, legs=legs, by_id=by_id, at=at))
 
 
-def post_difference(session: CashSession, *, at: datetime) -> None:
+def post_drawer_difference(session: CashSession, *, at: datetime) -> None:
     """Write what a closed drawer was over or short, so that the cash account holds what was counted."""
     difference = session.difference
     if not difference:

@@ -1,4 +1,4 @@
-"""News of a payment, for whoever sold what it pays."""
+"""SavepointSignal of a payment, for whoever sold what it pays."""
 
 from datetime import datetime
 
@@ -13,19 +13,19 @@ from payments.signals import payment_cancelled, payment_paid, payment_unpaid
 S = PaymentStatus
 
 
-def tell_paid(*, payment: Payment, now: datetime) -> None:
+def announce_paid(*, payment: Payment, now: datetime) -> None:
     """Tell the listeners that what the payment buys may be given; what fails is retried by a job, committed with it."""
     if not payment_paid.announce(payment_id=payment.pk, now=now):
-        retry_later(payment, now=now)
+        schedule_retry(payment, now=now)
 
 
-def tell_unpaid(*, payment: Payment, now: datetime) -> None:
+def announce_unpaid(*, payment: Payment, now: datetime) -> None:
     """Tell the listeners that money of the payment went back; what fails is retried by a job."""
     if not payment_unpaid.announce(payment_id=payment.pk, now=now):
-        retry_later(payment, now=now)
+        schedule_retry(payment, now=now)
 
 
-def retry_later(payment: Payment, *, now: datetime) -> None:
+def schedule_retry(payment: Payment, *, now: datetime) -> None:
     """Leave a durable job, and a review item in case the job never succeeds, in the money's own transaction."""
     review_items.open_item(
         reason=ReviewReason.LISTENER_FAILED,

@@ -78,7 +78,7 @@ def _touched_by(receipt_id: int) -> tuple[set[int], set[int]]:
     return owner | set(payers.values()), set(payers)
 
 
-def lock_people_of(receipts: Sequence[Receipt], *, also_members: Iterable[int] = ()) -> None:
+def lock_members_of(receipts: Sequence[Receipt], *, also_members: Iterable[int] = ()) -> None:
     """Lock everyone whose money locked receipts are, when other members are locked already.
 
     Late and out of order, so it never waits: who finds one of them busy starts again.
@@ -91,6 +91,6 @@ def lock_people_of(receipts: Sequence[Receipt], *, also_members: Iterable[int] =
     list(members_to_lock(people).select_for_update(no_key=True, nowait=True))
 
 
-def lock_companions(payment_id: int) -> list[Payment]:
+def lock_grouped_payments(payment_id: int) -> list[Payment]:
     """Lock and return the payments that this one's prompt pays too, oldest first."""
     return list(Payment.objects.filter(head_id=payment_id).order_by("pk").select_for_update(no_key=True))

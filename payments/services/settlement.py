@@ -8,16 +8,16 @@ from django.db.models import Max
 from payments.models import Account, AllocationRule, Payment, PaymentStatus, Receipt
 from payments.services import allocation
 from payments.services.allocation import Share
-from payments.services.listeners import tell_paid
-from payments.services.transitions import move
+from payments.services.listeners import announce_paid
+from payments.services.transitions import change_status
 
 S = PaymentStatus
 
 
-def take_money(
+def apply_money(
     *,
     receipt: Receipt,
-    taken_from: Account,
+    from_account: Account,
     shares: Sequence[Share],
     by_id: int | None,
     now: datetime,
@@ -28,9 +28,9 @@ def take_money(
     Runs inside the caller's transaction with member, payments and receipt locked. `amount` is the part of the
     receipt that is being placed, all that is left of it by default. Returns the payments that were told of.
     """
-    allocation.place(
+    allocation.allocate(
         receipt=receipt,
-        taken_from=taken_from,
+        from_account=from_account,
         amount=receipt.amount_held if amount is None else amount,
         shares=shares,
         by_id=by_id,
@@ -39,7 +39,7 @@ def take_money(
     covered = [
         share.payment
         for share in shares
-        if take(
+        if add_money(
             share.payment,
             share.amount,
             evidence=f"receipt {receipt.pk}",
@@ -49,11 +49,13 @@ def take_money(
         )
     ]
     for payment in covered:
-        tell_paid(payment=payment, now=now)
+        announce_paid(payment=payment, now=now)
     return covered
 
 
-def take(payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime) -> bool:
+def add_money(
+    payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime
+) -> bool:
     """Add money to a locked payment; return whether that completed its deposit or the rest."""
     had_money = payment.amount_paid > 0
     payment.amount_paid += amount
@@ -67,7 +69,7 @@ def take(payment: Payment, amount: int, *, evidence: str, by_id: int | None, now
     if completes:
         payment.deposit_paid_at = moved_at
     if payment.amount_owed:
-        move(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
+        change_status(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
     else:
-        move(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
+        change_status(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
     return completes or not payment.amount_owed

@@ -22,7 +22,7 @@ TRANSITIONS = {
     S.REFUNDED: set(),
 }
 # Where a prompt may be shown for a payment: for a paid one, of what its companions still owe.
-PROMPTABLE = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID, S.PAID)
+ACCEPTS_PUSH = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID, S.PAID)
 WRITE_PAYMENT = """
 UPDATE payments_payment SET status = %s, paid_at = %s, amount_paid = %s, deposit_paid_at = %s WHERE id = %s
 """
@@ -38,7 +38,7 @@ class InvalidTransition(Conflict):
     code, message = "invalid_transition", "This payment has already been decided."
 
 
-def move(
+def change_status(
     payment: Payment,
     *,
     to: PaymentStatus,
@@ -67,7 +67,7 @@ def move(
             )
 
 
-def record_birth(payment: Payment, *, evidence: str, by_id: int | None, now: datetime) -> None:
+def record_creation(payment: Payment, *, evidence: str, by_id: int | None, now: datetime) -> None:
     PaymentEvent.objects.create(
         payment=payment, from_status="", to_status=payment.status, evidence=evidence, by_id=by_id, at=now
     )

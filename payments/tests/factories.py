@@ -29,18 +29,18 @@ class MemberFactory(factory.django.DjangoModelFactory):
         return model_class.objects.create_user(*args, **kwargs)
 
 
-def open_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
+def create_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
     """Open a payment through the product's own verb."""
     payer = payer or MemberFactory()
     fields.setdefault("description", "Gym, one month")
     fields.setdefault("created_by_id", payer.pk)
-    return creation.open_payment(payer_id=payer.pk, amount=amount, now=now, **fields)
+    return creation.create_payment(payer_id=payer.pk, amount=amount, now=now, **fields)
 
 
 @transaction.atomic
 def make_push(payment=None, *, status=PushStatus.SENT, sent_at=NOON, **fields) -> StkPush:
     """A prompt that Safaricom accepted, with the token its callback comes to in `raw_token`."""
-    payment = payment or open_payment()
+    payment = payment or create_payment()
     fields.setdefault("phone", next(phones))
     fields.setdefault("amount", payment.amount_owed)
     number = StkPush.objects.count() + 1
@@ -54,6 +54,6 @@ def make_push(payment=None, *, status=PushStatus.SENT, sent_at=NOON, **fields) -
         fields.setdefault("next_check_at", sent_at + timedelta(seconds=20))
     push = StkPush.objects.create(payment=payment, status=status, created_at=sent_at, **fields)
     payment.refresh_from_db()
-    push_progress.note_prompt(payment, sent_at)
+    push_progress.mark_push_requested(payment, sent_at)
     push.raw_token = token
     return push

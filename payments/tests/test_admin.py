@@ -8,7 +8,7 @@ from payments import models
 from payments.daraja.messages import C2bMessage
 from payments.desk import review_decisions
 from payments.evidence import c2b_confirmations
-from payments.tests.factories import NOON, make_push, open_payment
+from payments.tests.factories import NOON, create_payment, make_push
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role,
 
 @pytest.mark.django_db
 def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
-    payment = open_payment()
+    payment = create_payment()
     client.force_login(UserFactory(role="Manager", is_staff=True))
 
     def shown():
@@ -61,7 +61,7 @@ def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
 @pytest.mark.django_db
 @pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", False), ("Manager", True)])
 def test_the_code_of_money_without_an_owner_is_told_to_who_may_assign_it(client, role, is_told):
-    payment, manager = open_payment(), UserFactory(role="Manager")
+    payment, manager = create_payment(), UserFactory(role="Manager")
     message = C2bMessage("TKN9SECRET", NOON, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     item = models.ReviewItem.objects.get()

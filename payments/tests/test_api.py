@@ -8,7 +8,7 @@ from payments.daraja.messages import C2bMessage
 from payments.desk import desk_receipts
 from payments.evidence import c2b_confirmations
 from payments.models import CashSession, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -45,8 +45,8 @@ def code_of(answer):
 
 
 def test_one_sees_ones_own_payments_newest_first(member):
-    first, second = open_payment(member, amount=100), open_payment(member, amount=200)
-    open_payment()
+    first, second = create_payment(member, amount=100), create_payment(member, amount=200)
+    create_payment()
 
     answer = as_user(member).get("/api/v1/payments/").json()
 
@@ -73,7 +73,7 @@ def test_one_sees_ones_own_payments_newest_first(member):
 
 def test_a_list_of_any_length_costs_one_query(member, django_assert_num_queries):
     for _ in range(3):
-        open_payment(member)
+        create_payment(member)
     client = as_user(member)
 
     with django_assert_num_queries(1):
@@ -81,7 +81,7 @@ def test_a_list_of_any_length_costs_one_query(member, django_assert_num_queries)
 
 
 def test_pages_follow_one_another_without_loss(member):
-    references = [open_payment(member).reference for _ in range(5)]
+    references = [create_payment(member).reference for _ in range(5)]
     client, url, seen = as_user(member), "/api/v1/payments/?page_size=2", []
 
     while url:
@@ -93,8 +93,8 @@ def test_pages_follow_one_another_without_loss(member):
 
 
 def test_staff_see_everyones_and_filter(member, receptionist):
-    mine = open_payment(member)
-    open_payment()
+    mine = create_payment(member)
+    create_payment()
     client = as_user(receptionist)
 
     assert len(client.get("/api/v1/payments/").json()["data"]) == 2
@@ -104,14 +104,14 @@ def test_staff_see_everyones_and_filter(member, receptionist):
 
 
 def test_nobody_sees_anything_without_logging_in():
-    payment = open_payment()
+    payment = create_payment()
 
     for path in ("payments/", f"payments/{payment.reference}/", "receipts/", "review-items/", "payments/credit/"):
         assert code_of(APIClient().get(f"/api/v1/{path}")) == (401, "not_authenticated")
 
 
 def test_a_payment_tells_of_its_prompts_its_money_and_what_is_owed(member, django_assert_num_queries):
-    push = make_push(open_payment(member, amount=1500), phone="254712345678")
+    push = make_push(create_payment(member, amount=1500), phone="254712345678")
     message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", push.payment.reference, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     client = as_user(member)
@@ -138,7 +138,7 @@ def test_a_payment_tells_of_its_prompts_its_money_and_what_is_owed(member, djang
 
 
 def test_the_advice_comes_in_swahili_when_asked(member):
-    push = make_push(open_payment(member))
+    push = make_push(create_payment(member))
 
     answer = as_user(member).get(f"/api/v1/payments/{push.payment.reference}/", HTTP_ACCEPT_LANGUAGE="sw")
 
@@ -146,7 +146,7 @@ def test_the_advice_comes_in_swahili_when_asked(member):
 
 
 def test_what_is_not_yours_is_not_there(member):
-    payment = open_payment()
+    payment = create_payment()
     client = as_user(member)
 
     for answer in (
@@ -159,7 +159,7 @@ def test_what_is_not_yours_is_not_there(member):
 
 
 def test_a_prompt_goes_to_the_payers_phone_or_the_one_given(member):
-    payment, other = open_payment(member), open_payment(member)
+    payment, other = create_payment(member), create_payment(member)
     client = as_user(member)
 
     answers = [
@@ -173,7 +173,7 @@ def test_a_prompt_goes_to_the_payers_phone_or_the_one_given(member):
 
 
 def test_a_second_prompt_while_one_is_open_is_refused(member):
-    payment = open_payment(member)
+    payment = create_payment(member)
     client = as_user(member)
     client.post(f"/api/v1/payments/{payment.reference}/push/")
 
@@ -182,7 +182,7 @@ def test_a_second_prompt_while_one_is_open_is_refused(member):
 
 @pytest.mark.parametrize("phone", ["", "123", "+1 202 555 0100", 7, None, "2547123456789012"])
 def test_a_prompt_to_what_is_no_kenyan_phone_is_refused(member, phone):
-    payment = open_payment(member)
+    payment = create_payment(member)
 
     answer = as_user(member).post(f"/api/v1/payments/{payment.reference}/push/", {"phone_number": phone})
 
@@ -192,13 +192,13 @@ def test_a_prompt_to_what_is_no_kenyan_phone_is_refused(member, phone):
 def test_a_prompt_needs_a_phone_from_somewhere():
     payer = MemberFactory(phone_number=None)
 
-    answer = as_user(payer).post(f"/api/v1/payments/{open_payment(payer).reference}/push/")
+    answer = as_user(payer).post(f"/api/v1/payments/{create_payment(payer).reference}/push/")
 
     assert code_of(answer) == (400, "phone_number_needed")
 
 
 def test_cancelling_withdraws_once_and_a_paid_payment_stays(member):
-    payment, paid = open_payment(member), open_payment(member, amount=0)
+    payment, paid = create_payment(member), create_payment(member, amount=0)
     client = as_user(member)
 
     assert client.post(f"/api/v1/payments/{payment.reference}/cancel/").json()["data"]["status"] == "cancelled"
@@ -207,7 +207,7 @@ def test_cancelling_withdraws_once_and_a_paid_payment_stays(member):
 
 @pytest.mark.parametrize("verb", ["push", "cancel"])
 def test_a_trainer_sees_anybodys_payment_and_acts_on_none(member, verb):
-    payment = open_payment(member)
+    payment = create_payment(member)
     client = as_user(MemberFactory(role="Trainer"))
 
     assert client.get(f"/api/v1/payments/{payment.reference}/").status_code == 200
@@ -218,7 +218,7 @@ def test_a_trainer_sees_anybodys_payment_and_acts_on_none(member, verb):
 
 
 def test_ones_credit_is_told(member):
-    payment = open_payment(member, amount=100)
+    payment = create_payment(member, amount=100)
     message = C2bMessage("TKN1AB2C3D", NOON, 150, "174379", payment.reference, "", "", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
 
@@ -227,7 +227,7 @@ def test_ones_credit_is_told(member):
 
 def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, django_assert_num_queries):
     unmatched(code="TKN0000001")
-    payment = open_payment(member, amount=100)
+    payment = create_payment(member, amount=100)
     message = C2bMessage("TKN0000002", NOON, 150, "174379", payment.reference, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     client = as_user(member)
@@ -276,7 +276,7 @@ def test_a_phone_typed_as_the_account_is_whole_for_whom_phones_are(member, typed
 
 
 def test_cash_at_the_desk(member, receptionist, manager):
-    payment = open_payment(member, amount=500, now=timezone.now())
+    payment = create_payment(member, amount=500, now=timezone.now())
     desk_client = as_user(receptionist)
     body = {"channel": "cash", "amount": 500, "payment": payment.reference}
 
@@ -325,7 +325,7 @@ def test_desk_money_for_a_member_who_does_not_exist_is_refused(receptionist):
 
 
 def test_a_typed_code_is_a_claim(member, receptionist):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
     client = as_user(receptionist)
 
     waiting = client.post("/api/v1/code-claims/", {"code": "tkn1ab2c3d", "payment": payment.reference})
@@ -337,7 +337,7 @@ def test_a_typed_code_is_a_claim(member, receptionist):
 
 
 def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, manager):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
 
     refused = [
         as_user(receptionist).post("/api/v1/code-claims/", {"code": "i paid", "payment": payment.reference}),
@@ -351,7 +351,7 @@ def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, m
 
 
 def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, django_assert_num_queries):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
     for code in ("TKN0000001", "TKN0000002"):
         desk_receipts.claim_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
     desk_receipts.end_claim(code="TKN0000001", why="M-Pesa does not know this code.", now=NOON)
@@ -419,7 +419,7 @@ def test_only_managers_ask_safaricom_and_only_the_desk_sees_claims(member, recep
 def test_unmatched_money_is_listed_assigned_and_taken_back(member, manager, django_assert_num_queries):
     unmatched(code="TKN0000002")
     item = unmatched()
-    payment = open_payment(member, amount=1500, now=timezone.now())
+    payment = create_payment(member, amount=1500, now=timezone.now())
     client = as_user(manager)
 
     with django_assert_num_queries(3):
@@ -446,7 +446,7 @@ def test_review_items_are_for_managers(receptionist, manager):
 
 
 def test_a_manager_records_that_money_was_given_back(member, manager, django_assert_num_queries):
-    payment = open_payment(member, amount=500, now=timezone.now())
+    payment = create_payment(member, amount=500, now=timezone.now())
     message = C2bMessage("TKN1AB2C3D", NOON, 700, "174379", payment.reference, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     receipt = Receipt.objects.get()

@@ -16,13 +16,13 @@ from payments.evidence import stk_results
 from payments.invariants import INVARIANTS
 from payments.models import Callback, Payment, Receipt
 from payments.tests.conftest import broken_invariants
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
 
 def paid_push(amount=1500, code="TKN1AB2C3D", payer=None, now=NOON):
-    push = make_push(open_payment(payer, amount=amount, now=now), sent_at=now)
+    push = make_push(create_payment(payer, amount=amount, now=now), sent_at=now)
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "", amount, code, now)
     stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=now)
     return push
@@ -174,7 +174,7 @@ def test_the_database_refuses_a_refund_of_what_a_payment_uses():
 
 def test_the_database_refuses_allocations_over_the_receipt():
     receipt = Receipt.objects.get(push=paid_push())
-    victim = open_payment(amount=10)
+    victim = create_payment(amount=10)
 
     with refused("exceed its money"):
         Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
@@ -182,7 +182,7 @@ def test_the_database_refuses_allocations_over_the_receipt():
 
 
 def test_the_database_refuses_a_payment_that_counts_what_is_not_allocated():
-    victim = open_payment(amount=10)
+    victim = create_payment(amount=10)
 
     with refused("does not count"):
         Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
@@ -259,8 +259,8 @@ def test_the_database_refuses_to_rewrite_a_refund(change):
 
 
 def test_a_reference_never_repeats(monkeypatch):
-    taken = open_payment(payer=MemberFactory()).reference
+    taken = create_payment(payer=MemberFactory()).reference
     drawn = iter([taken, "K0000000"])
     monkeypatch.setattr("payments.matching.references.draw", lambda: next(drawn))
 
-    assert open_payment().reference == "K0000000"
+    assert create_payment().reference == "K0000000"

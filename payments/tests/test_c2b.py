@@ -18,7 +18,7 @@ from payments.matching.references import with_check_character
 from payments.models import Account, Allocation, Callback, Payment, PaymentStatus, Receipt, ReviewItem
 from payments.services import cancellation, ledger
 from payments.tests.bodies import c2b_body, stk_body
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +78,7 @@ def rules():
 
 
 def test_money_with_a_payments_reference_pays_it(client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     answer = confirm(client, amount=1500, account=f" {payment.reference.lower()} ")
 
@@ -90,7 +90,7 @@ def test_money_with_a_payments_reference_pays_it(client):
 
 
 def test_short_money_pays_in_part_and_the_rest_pays_in_full(client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     confirm(client, amount=1000, account=payment.reference, code="TKN0000001")
     assert statuses(payment) == [("partially_paid", 1000)]
@@ -101,7 +101,7 @@ def test_short_money_pays_in_part_and_the_rest_pays_in_full(client):
 
 
 def test_a_payment_is_paid_when_the_last_of_its_money_moved_in_whatever_order_we_learn_of_it(client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     confirm(client, amount=500, account=payment.reference, code="TKN0000002", moved_at=NOON + timedelta(seconds=20))
     confirm(client, amount=1000, account=payment.reference, code="TKN0000001", moved_at=NOON + timedelta(seconds=5))
@@ -111,19 +111,19 @@ def test_a_payment_is_paid_when_the_last_of_its_money_moved_in_whatever_order_we
 
 
 def test_surplus_becomes_credit_and_is_spent_by_itself_on_the_next_payment(client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     confirm(client, amount=2000, account=payment.reference)
 
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -500
-    following = open_payment(payment.payer, amount=400, now=LATER)
+    following = create_payment(payment.payer, amount=400, now=LATER)
     assert (following.status, following.paid_at) == (PaymentStatus.PAID, LATER)
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -100
 
 
 def test_money_with_a_member_number_pays_the_payment_that_needs_exactly_it(client):
     member = MemberFactory()
-    older, exact = open_payment(member, amount=1000), open_payment(member, amount=1500, now=LATER)
+    older, exact = create_payment(member, amount=1000), create_payment(member, amount=1500, now=LATER)
 
     confirm(client, amount=1500, account=member.member_number)
 
@@ -133,7 +133,7 @@ def test_money_with_a_member_number_pays_the_payment_that_needs_exactly_it(clien
 
 def test_money_that_fits_nothing_exactly_pays_the_oldest_first(client):
     member = MemberFactory()
-    older, newer = open_payment(member, amount=1000), open_payment(member, amount=1500, now=LATER)
+    older, newer = create_payment(member, amount=1000), create_payment(member, amount=1500, now=LATER)
 
     confirm(client, amount=1200, account=member.member_number)
 
@@ -142,7 +142,7 @@ def test_money_that_fits_nothing_exactly_pays_the_oldest_first(client):
 
 
 def test_a_forgotten_order_swallows_no_money_that_does_not_name_it(client):
-    forgotten = expired(open_payment(amount=30_000))
+    forgotten = expired(create_payment(amount=30_000))
 
     confirm(client, amount=1500, account=forgotten.payer.member_number)
 
@@ -151,8 +151,8 @@ def test_a_forgotten_order_swallows_no_money_that_does_not_name_it(client):
 
 
 def test_what_is_waited_for_is_paid_before_an_expired_order_that_fits_exactly(client):
-    forgotten = expired(open_payment(amount=1500))
-    waited_for = open_payment(forgotten.payer, amount=1000, now=LATER)
+    forgotten = expired(create_payment(amount=1500))
+    waited_for = create_payment(forgotten.payer, amount=1000, now=LATER)
 
     confirm(client, amount=1500, account=forgotten.payer.member_number)
 
@@ -160,7 +160,7 @@ def test_what_is_waited_for_is_paid_before_an_expired_order_that_fits_exactly(cl
 
 
 def test_late_money_of_exactly_what_the_one_expired_order_owes_pays_it(client):
-    forgotten = expired(open_payment(amount=1500))
+    forgotten = expired(create_payment(amount=1500))
 
     confirm(client, amount=1500, account=forgotten.payer.member_number)
 
@@ -174,7 +174,7 @@ def test_late_money_of_exactly_what_the_one_expired_order_owes_pays_it(client):
 def test_exact_money_pays_an_expired_order_for_as_long_again_as_it_was_waited_for(
     monkeypatch, client, long_after, then
 ):
-    order = expired(open_payment(amount=1500))
+    order = expired(create_payment(amount=1500))
     moved_at = NOON + 2 * settings.PAYMENT_LIFETIME + long_after
     monkeypatch.setattr("payments.views.callbacks.now", lambda: moved_at)
 
@@ -184,7 +184,7 @@ def test_exact_money_pays_an_expired_order_for_as_long_again_as_it_was_waited_fo
 
 
 def test_money_that_moved_in_time_pays_an_expired_order_however_late_we_learn_of_it(monkeypatch, client):
-    order = expired(open_payment(amount=1500))
+    order = expired(create_payment(amount=1500))
     monkeypatch.setattr("payments.views.callbacks.now", lambda: NOON + 9 * settings.PAYMENT_LIFETIME)
 
     confirm(client, amount=1500, account=order.payer.member_number, moved_at=NOON + settings.PAYMENT_LIFETIME)
@@ -193,9 +193,9 @@ def test_money_that_moved_in_time_pays_an_expired_order_however_late_we_learn_of
 
 
 def test_a_forgotten_order_does_not_keep_a_late_one_from_its_money(monkeypatch, client):
-    forgotten = expired(open_payment(amount=1500))
-    long_after = forgotten.forgotten_at
-    late = expired(open_payment(forgotten.payer, amount=1500, now=long_after))
+    forgotten = expired(create_payment(amount=1500))
+    long_after = forgotten.matches_until
+    late = expired(create_payment(forgotten.payer, amount=1500, now=long_after))
     monkeypatch.setattr("payments.views.callbacks.now", lambda: late.expires_at)
 
     confirm(client, amount=1500, account=late.payer.member_number, moved_at=late.expires_at)
@@ -204,8 +204,8 @@ def test_a_forgotten_order_does_not_keep_a_late_one_from_its_money(monkeypatch, 
 
 
 def test_late_money_that_fits_two_expired_orders_is_credit(client):
-    one = expired(open_payment(amount=1500))
-    other = expired(open_payment(one.payer, amount=1500))
+    one = expired(create_payment(amount=1500))
+    other = expired(create_payment(one.payer, amount=1500))
 
     confirm(client, amount=1500, account=one.payer.member_number)
 
@@ -213,7 +213,7 @@ def test_late_money_that_fits_two_expired_orders_is_credit(client):
 
 
 def test_any_amount_pays_an_expired_order_that_is_named(client):
-    forgotten = expired(open_payment(amount=1500))
+    forgotten = expired(create_payment(amount=1500))
 
     confirm(client, amount=400, account=forgotten.reference)
 
@@ -223,7 +223,7 @@ def test_any_amount_pays_an_expired_order_that_is_named(client):
 @pytest.mark.parametrize("form", ["0{}", "254{}", "+254{}", "{}"])
 def test_a_phone_typed_as_account_finds_its_member(client, form):
     member = MemberFactory(phone_number="254712345678")
-    payment = open_payment(member, amount=100)
+    payment = create_payment(member, amount=100)
 
     confirm(client, amount=100, account=form.format("712345678"))
 
@@ -242,7 +242,7 @@ def test_a_confirmation_that_comes_again_says_nothing_of_who_has_its_phone_since
 
 
 def test_the_senders_hash_finds_the_one_member_who_has_the_phone(client):
-    payment = open_payment(MemberFactory(phone_number="254712345678"), amount=100)
+    payment = create_payment(MemberFactory(phone_number="254712345678"), amount=100)
 
     confirm(client, amount=100, account="gym", sender=hashlib.sha256(b"254712345678").hexdigest())
 
@@ -252,7 +252,7 @@ def test_the_senders_hash_finds_the_one_member_who_has_the_phone(client):
 @pytest.mark.parametrize("mask", ["2547 ***** 678", "25471****678"])
 def test_a_masked_sender_only_suggests(client, mask):
     member = MemberFactory(phone_number="254712345678")
-    payment = open_payment(member, amount=100)
+    payment = create_payment(member, amount=100)
 
     confirm(client, amount=100, account="gym", sender=mask)
 
@@ -270,7 +270,7 @@ def test_a_member_number_with_a_slip_finds_nobody():
 
 
 def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client):
-    payment = open_payment(amount=100)
+    payment = create_payment(amount=100)
     cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
     confirm(client, amount=100, account=payment.reference)
@@ -294,7 +294,7 @@ def test_an_unknown_secret_is_404_and_nothing_is_kept(client):
 
 
 def test_the_same_confirmation_twice_counts_once(client):
-    payment = open_payment(amount=100)
+    payment = create_payment(amount=100)
 
     for _ in range(2):
         confirm(client, amount=100, account=payment.reference)
@@ -303,7 +303,7 @@ def test_the_same_confirmation_twice_counts_once(client):
 
 
 def test_the_same_code_with_another_amount_moves_nothing(client):
-    payment = open_payment(amount=100)
+    payment = create_payment(amount=100)
     confirm(client, amount=100, account=payment.reference)
 
     confirm(client, amount=90, account=payment.reference)
@@ -312,7 +312,7 @@ def test_the_same_code_with_another_amount_moves_nothing(client):
 
 
 def test_each_other_amount_that_is_told_of_one_code_is_looked_at(client):
-    payment = open_payment(amount=100)
+    payment = create_payment(amount=100)
     for amount in (100, 90, 80, 80):
         confirm(client, amount=amount, account=payment.reference)
 
@@ -328,7 +328,7 @@ TWIN_ORDERS = ["sc", "cs", "qsc", "qcs", "csq", "cqs", "scq", "sqc", "ccss", "qc
 @pytest.mark.parametrize("order", TWIN_ORDERS)
 @pytest.mark.parametrize("to_till", [False, True], ids=["paybill", "till"])
 def test_callback_query_and_confirmation_of_one_money_count_once_in_any_order(client, order, to_till):
-    push = make_push(open_payment(amount=1500), phone="254712345678")
+    push = make_push(create_payment(amount=1500), phone="254712345678")
     account = "" if to_till else push.payment.reference
 
     for step in order:
@@ -357,8 +357,8 @@ def hashed(phone):
 @pytest.mark.parametrize("teller", ["callback", "query"])
 def test_a_prompts_money_that_a_till_gave_to_the_phones_owner_pays_what_was_prompted(client, teller):
     friend = MemberFactory()
-    waiting = open_payment(friend, amount=1500)
-    push = make_push(open_payment(amount=1500), phone=friend.phone_number)
+    waiting = create_payment(friend, amount=1500)
+    push = make_push(create_payment(amount=1500), phone=friend.phone_number)
     confirm(client, amount=1500, sender=hashed(friend.phone_number))
     assert statuses(waiting) == [("paid", 1500)]
 
@@ -372,8 +372,8 @@ def test_a_prompts_money_that_a_till_gave_to_the_phones_owner_pays_what_was_prom
 @pytest.mark.parametrize("teller", ["callback", "query"])
 def test_a_prompts_money_that_a_till_gave_to_an_older_payment_pays_what_was_prompted(client, teller):
     member = MemberFactory()
-    older = open_payment(member, amount=1500, now=NOON - timedelta(hours=2))
-    push = make_push(open_payment(member, amount=1500), phone=member.phone_number)
+    older = create_payment(member, amount=1500, now=NOON - timedelta(hours=2))
+    push = make_push(create_payment(member, amount=1500), phone=member.phone_number)
     confirm(client, amount=1500, sender=hashed(member.phone_number))
 
     told_by(teller, client, push)
@@ -383,8 +383,8 @@ def test_a_prompts_money_that_a_till_gave_to_an_older_payment_pays_what_was_prom
 
 def test_a_prompts_money_that_paid_it_only_in_part_pays_it_whole(client):
     member = MemberFactory()
-    open_payment(member, amount=700, now=NOON - timedelta(hours=2))
-    push = make_push(open_payment(member, amount=1000), phone=member.phone_number)
+    create_payment(member, amount=700, now=NOON - timedelta(hours=2))
+    push = make_push(create_payment(member, amount=1000), phone=member.phone_number)
     Payment.objects.filter(pk=push.payment_id).update(amount_due=1200)  # so that no amount is exact
     confirm(client, amount=1000, sender=hashed(member.phone_number))
     assert statuses(push.payment) == [("partially_paid", 300)]
@@ -396,9 +396,9 @@ def test_a_prompts_money_that_paid_it_only_in_part_pays_it_whole(client):
 
 def test_a_prompts_money_stays_where_it_is_when_the_payer_owes_nothing_more_for_the_prompt(client):
     member = MemberFactory()
-    push = make_push(open_payment(member, amount=1500), phone=member.phone_number)
+    push = make_push(create_payment(member, amount=1500), phone=member.phone_number)
     confirm(client, amount=1500, account=push.payment.reference, code="TKN0DEPOST")
-    other = open_payment(member, amount=1500)
+    other = create_payment(member, amount=1500)
     confirm(client, amount=1500, sender=hashed(member.phone_number))
 
     stk(client, push)
@@ -407,7 +407,7 @@ def test_a_prompts_money_stays_where_it_is_when_the_payer_owes_nothing_more_for_
 
 
 def test_a_prompts_money_that_was_given_away_by_hand_pays_what_was_prompted_and_a_person_looks(client):
-    push, other = make_push(open_payment(amount=1500)), open_payment(amount=1500)
+    push, other = make_push(create_payment(amount=1500)), create_payment(amount=1500)
     confirm(client, amount=1500, account="gym fees", sender="")
     staff = MemberFactory()
     item_id = ReviewItem.objects.get().pk
@@ -421,7 +421,7 @@ def test_a_prompts_money_that_was_given_away_by_hand_pays_what_was_prompted_and_
 
 def test_a_deposit_that_was_taken_for_the_prompts_money_goes_back_to_who_sent_it(client):
     friend = MemberFactory()
-    push = make_push(open_payment(amount=1500), phone=friend.phone_number)
+    push = make_push(create_payment(amount=1500), phone=friend.phone_number)
     confirm(client, amount=1500, sender=hashed(friend.phone_number), code="TKN0DEPOST")
     by_query(push)
     assert Receipt.objects.get().member_id == push.payment.payer_id
@@ -435,7 +435,7 @@ def test_a_deposit_that_was_taken_for_the_prompts_money_goes_back_to_who_sent_it
 
 
 def test_a_deposit_of_nobody_that_was_taken_for_the_prompts_money_is_unmatched_again(client):
-    push = make_push(open_payment(amount=1500), phone="254712345678")
+    push = make_push(create_payment(amount=1500), phone="254712345678")
     confirm(client, amount=1500, sender="2547 ***** 678", code="TKN0DEPOST")
     by_query(push)
 
@@ -450,7 +450,7 @@ def test_a_deposit_of_nobody_that_was_taken_for_the_prompts_money_is_unmatched_a
 
 
 def test_a_deposit_that_was_taken_for_the_prompts_money_is_money_of_its_own_when_the_code_says_so(client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
     confirm(client, amount=1500, account=push.payment.reference, code="TKN0DEPOST")
     by_query(push)
     assert Receipt.objects.get().push_guessed
@@ -466,7 +466,7 @@ def test_a_deposit_that_was_taken_for_the_prompts_money_is_money_of_its_own_when
 def two_prompts():
     """Two prompts of one phone and amount, one after the other; of the first a query tells that it succeeded."""
     member = MemberFactory(phone_number="254712345678")
-    one, other = open_payment(member), open_payment(member)
+    one, other = create_payment(member), create_payment(member)
     first = make_push(one, phone=member.phone_number)
     by_query(first)
     return first, make_push(other, phone=member.phone_number)
@@ -549,7 +549,7 @@ def test_a_guess_that_was_another_persons_money_is_theirs_when_another_prompt_pr
 
 
 def test_a_confirmation_that_gave_its_code_to_the_wrong_prompt_is_put_right_by_the_callback(client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
     by_query(push)
     confirm(client, amount=1500, account=push.payment.reference, code="TKN0DEPOST")
     assert Receipt.objects.get().push_guessed
@@ -561,7 +561,7 @@ def test_a_confirmation_that_gave_its_code_to_the_wrong_prompt_is_put_right_by_t
 
 
 def test_money_counted_twice_by_query_and_an_unrecognised_confirmation_is_taken_back_by_the_code(client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
     by_query(push)
     confirm(client, amount=1500, account="gym fees", sender="")
     assert ledger.balance(Account.MPESA) == 3000
@@ -576,7 +576,7 @@ def test_money_counted_twice_by_query_and_an_unrecognised_confirmation_is_taken_
 
 @pytest.mark.parametrize("is_confirmed_first", [False, True])
 def test_a_prompts_money_is_called_that_whichever_report_comes_first(client, is_confirmed_first):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
     reports = [lambda: stk(client, push), lambda: confirm(client, amount=1500, account=push.payment.reference)]
 
     for report in reversed(reports) if is_confirmed_first else reports:
@@ -586,7 +586,7 @@ def test_a_prompts_money_is_called_that_whichever_report_comes_first(client, is_
 
 
 def test_what_money_counted_twice_had_paid_is_payable_again(client):
-    push, other = make_push(open_payment(amount=1500)), open_payment(amount=1500)
+    push, other = make_push(create_payment(amount=1500)), create_payment(amount=1500)
     by_query(push)
     confirm(client, amount=1500, account=other.reference)
     assert statuses(other) == [("paid", 1500)]
@@ -653,7 +653,7 @@ def test_validation_accepts_a_right_member_number_and_a_right_reference(client, 
     member = MemberFactory()
 
     assert validate(client, amount=10, account=member.member_number) == ACCEPT
-    assert validate(client, amount=10, account=open_payment(member).reference.lower()) == ACCEPT
+    assert validate(client, amount=10, account=create_payment(member).reference.lower()) == ACCEPT
 
 
 def test_validation_refuses_a_wrong_check_character_a_wrong_amount_and_a_foreign_shortcode(client, validation_on):

@@ -12,7 +12,7 @@ from payments.daraja.messages import C2bMessage
 from payments.desk import desk_receipts, refunds, voids
 from payments.evidence import c2b_confirmations
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, VoidRequest
-from payments.tests.factories import MemberFactory, open_payment
+from payments.tests.factories import MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -161,7 +161,7 @@ def test_closing_twice_counts_once_and_leaves_the_next_drawer_open(client, cashi
 
 
 def test_cash_for_a_payment_is_taken(client, cashier, drawer):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     told = do(client, "take", owner=payment.reference.lower(), amount=1500)
 
@@ -233,7 +233,7 @@ def test_nobody_takes_money_of_their_own(client, cashier, drawer):
 
 
 def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(client, cashier):
-    payment, other = open_payment(amount=1500), open_payment(amount=1500)
+    payment, other = create_payment(amount=1500), create_payment(amount=1500)
     message = C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=AT)
 
@@ -247,7 +247,7 @@ def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(clien
 
 
 def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
-    payment = open_payment()
+    payment = create_payment()
 
     assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [desk_receipts.InvalidCode.message]
     assert do(client, "claim", code="TKN9ZZ9Z9Z", payment="none")["payment"] == ["No payment has this reference."]

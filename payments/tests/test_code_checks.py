@@ -24,7 +24,7 @@ from payments.models import (
 from payments.services import ledger
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.daraja_answers import STATUS, Wire, refusal
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -184,7 +184,7 @@ def test_a_question_of_unknown_outcome_is_still_waited_for(wire, manager, client
 
 
 def test_completed_money_pays_the_claim_that_showed_its_code(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claim = claimed(payment, manager)
     check = asked(wire, manager)
 
@@ -233,7 +233,7 @@ def test_the_till_that_customers_see_is_ours_too(wire, manager, client, settings
 
 
 def test_the_same_answer_twice_is_money_once(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claimed(payment, manager)
     check = asked(wire, manager)
 
@@ -260,7 +260,7 @@ def test_a_late_answer_counts_after_we_stopped_waiting(wire, manager, client):
 
 
 def test_after_its_confirmation_an_answer_changes_nothing(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     confirm(client, amount=1500, account=payment.reference)
     check = asked(wire, manager)
 
@@ -273,7 +273,7 @@ def test_after_its_confirmation_an_answer_changes_nothing(wire, manager, client)
 
 
 def test_before_its_confirmation_an_answer_is_the_only_money(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claimed(payment, manager)
     answer(client, asked(wire, manager))
 
@@ -286,7 +286,7 @@ def test_before_its_confirmation_an_answer_is_the_only_money(wire, manager, clie
 
 
 def test_unclaimed_money_goes_to_whom_its_confirmation_names(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     answer(client, asked(wire, manager))
     assert reviews() == [("unmatched", "open")]
 
@@ -299,7 +299,7 @@ def test_unclaimed_money_goes_to_whom_its_confirmation_names(wire, manager, clie
 
 
 def test_a_confirmation_that_names_another_than_the_claim_is_shown_to_a_person(wire, manager, client):
-    mine, other = open_payment(amount=1500), open_payment(amount=1500)
+    mine, other = create_payment(amount=1500), create_payment(amount=1500)
     claimed(mine, manager)
     answer(client, asked(wire, manager))
 
@@ -310,7 +310,7 @@ def test_a_confirmation_that_names_another_than_the_claim_is_shown_to_a_person(w
 
 
 def test_before_the_prompts_result_an_answer_is_the_prompts_money(wire, manager, client):
-    push = make_push(open_payment(amount=1500), phone=PHONE)
+    push = make_push(create_payment(amount=1500), phone=PHONE)
     answer(client, asked(wire, manager))
 
     url = reverse("payments:stk-callback", args=[push.raw_token])
@@ -322,7 +322,7 @@ def test_before_the_prompts_result_an_answer_is_the_prompts_money(wire, manager,
 
 
 def test_an_answer_brings_the_code_to_a_prompt_learnt_by_query(wire, manager, client):
-    push = make_push(open_payment(amount=1500), phone=PHONE)
+    push = make_push(create_payment(amount=1500), phone=PHONE)
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
     stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON + timedelta(seconds=40))
 
@@ -335,7 +335,7 @@ def test_an_answer_brings_the_code_to_a_prompt_learnt_by_query(wire, manager, cl
 
 
 def test_after_the_prompts_result_a_waiting_claim_of_its_code_is_settled(wire, manager, client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
     claim = claimed(push.payment, manager)
     url = reverse("payments:stk-callback", args=[push.raw_token])
     client.post(url, stk_body(push, code=CODE), content_type="application/json")
@@ -348,8 +348,8 @@ def test_after_the_prompts_result_a_waiting_claim_of_its_code_is_settled(wire, m
 
 
 def test_a_claim_whose_money_paid_something_else_ends(wire, manager, client):
-    other = open_payment(amount=1500)
-    claim = claimed(open_payment(amount=1500), manager)
+    other = create_payment(amount=1500)
+    claim = claimed(create_payment(amount=1500), manager)
     confirm(client, amount=1500, account=other.reference)
 
     answer(client, asked(wire, manager))
@@ -360,7 +360,7 @@ def test_a_claim_whose_money_paid_something_else_ends(wire, manager, client):
 
 
 def test_another_amount_than_in_the_books_is_shown_to_a_person(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     confirm(client, amount=1500, account=payment.reference)
     check = asked(wire, manager)
 
@@ -387,7 +387,7 @@ def test_another_amount_than_in_the_books_is_shown_to_a_person(wire, manager, cl
     ],
 )
 def test_what_is_no_money_of_ours_ends_the_claim_with_a_sentence(wire, manager, client, told, said):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claim = claimed(payment, manager)
     check = asked(wire, manager)
 
@@ -408,7 +408,7 @@ def test_what_is_no_money_of_ours_ends_the_claim_with_a_sentence(wire, manager, 
     ],
 )
 def test_what_decides_nothing_ends_no_claim(wire, manager, client, told, said):
-    claim = claimed(open_payment(amount=1500), manager)
+    claim = claimed(create_payment(amount=1500), manager)
     check = asked(wire, manager)
 
     answer(client, check, **told)
@@ -431,7 +431,7 @@ def test_a_question_that_expired_in_safaricoms_queue_may_be_asked_again(wire, ma
 
 
 def test_no_answer_takes_found_money_away(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claimed(payment, manager)
     check = asked(wire, manager)
     answer(client, check)
@@ -442,7 +442,7 @@ def test_no_answer_takes_found_money_away(wire, manager, client):
 
 
 def test_money_wins_over_an_earlier_no(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claim = claimed(payment, manager)
     check = asked(wire, manager)
     answer(client, check, result_code=25)
@@ -455,7 +455,7 @@ def test_money_wins_over_an_earlier_no(wire, manager, client):
 
 
 def test_a_reversal_of_money_in_the_books_is_shown_to_a_person(wire, manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     confirm(client, amount=1500, account=payment.reference)
 
     answer(client, asked(wire, manager), state="Reversed")
@@ -465,9 +465,9 @@ def test_a_reversal_of_money_in_the_books_is_shown_to_a_person(wire, manager, cl
 
 
 def test_an_ended_claim_can_be_made_anew_for_another_payment(wire, manager, client):
-    claimed(open_payment(), manager)
+    claimed(create_payment(), manager)
     answer(client, asked(wire, manager), result_code=25)
-    right = open_payment()
+    right = create_payment()
 
     claim = claimed(right, manager)
 
@@ -569,7 +569,7 @@ def test_an_answer_while_the_database_is_away_waits_on_the_disk(wire, manager, c
 
 
 def test_a_claim_that_nothing_answers_is_asked_about_by_itself_at_most_three_times(manager):
-    claimed(open_payment(), manager)
+    claimed(create_payment(), manager)
 
     moments = []
     for minute in (4, 5, 6, 30, 60, 61, 24 * 60, 24 * 60 + 1, 72 * 60):
@@ -583,7 +583,7 @@ def test_a_claim_that_nothing_answers_is_asked_about_by_itself_at_most_three_tim
 
 
 def test_a_claim_whose_money_is_here_is_settled_without_asking(manager, client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     claim = claimed(payment, manager)
     confirm(client, amount=1500, account=payment.reference)
 
@@ -595,6 +595,6 @@ def test_a_claim_whose_money_is_here_is_settled_without_asking(manager, client):
 
 def test_without_an_operator_the_job_asks_nothing(manager, settings):
     settings.DARAJA_INITIATOR = ""
-    claimed(open_payment(), manager)
+    claimed(create_payment(), manager)
 
     assert code_checks.check_claims(now=LATER) == 0

@@ -9,7 +9,7 @@ from payments.desk import desk_receipts, refunds, review_decisions
 from payments.evidence import c2b_confirmations
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, ReviewItem
 from payments.services import cancellation, creation, ledger, reversals
-from payments.tests.factories import NOON, MemberFactory, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ def status(payment):
 
 
 def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, drawer):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     receipt = take(cashier, payment)
 
@@ -55,7 +55,7 @@ def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, drawer):
 
 
 def test_the_same_key_takes_the_money_once(cashier, drawer):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     first = take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a")
 
@@ -101,16 +101,16 @@ def test_one_key_used_many_times_at_once_takes_money_once():
 
 
 def test_numbers_have_no_gap_when_a_receipt_fails(cashier, drawer):
-    take(cashier, open_payment())
+    take(cashier, create_payment())
     with pytest.raises(review_decisions.OwnerNeeded):
         desk_receipts.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
 
-    assert take(cashier, open_payment()).number == "2026-000002"
+    assert take(cashier, create_payment()).number == "2026-000002"
 
 
 def test_cash_for_a_member_pays_what_is_open_and_the_rest_is_credit(cashier, drawer):
     member = MemberFactory()
-    payment = open_payment(member, amount=1000)
+    payment = create_payment(member, amount=1000)
 
     take(cashier, member_id=member.pk, amount=1200)
 
@@ -120,11 +120,11 @@ def test_cash_for_a_member_pays_what_is_open_and_the_rest_is_credit(cashier, dra
 
 def test_cash_needs_an_open_session(cashier):
     with pytest.raises(desk_receipts.NoOpenSession):
-        take(cashier, open_payment())
+        take(cashier, create_payment())
 
 
 def test_a_bank_transfer_needs_no_session(cashier):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     take(cashier, payment, channel=Channel.BANK)
 
@@ -134,8 +134,8 @@ def test_a_bank_transfer_needs_no_session(cashier):
 
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
 def test_cash_for_a_payment_that_takes_none_is_refused(cashier, drawer, end):
-    payment = close(open_payment(amount=1500), end, cashier)
-    other = open_payment(payment.payer, amount=9000)
+    payment = close(create_payment(amount=1500), end, cashier)
+    other = create_payment(payment.payer, amount=9000)
 
     with pytest.raises(review_decisions.PaymentTakesNoMoney):
         take(cashier, payment)
@@ -161,20 +161,20 @@ def test_a_bank_transfer_needs_the_banks_reference(cashier):
 
 @pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
 def test_nobody_records_money_of_their_own(cashier, drawer, channel):
-    for owner in ({"member_id": cashier.pk}, {"payment_id": open_payment(cashier).pk}):
+    for owner in ({"member_id": cashier.pk}, {"payment_id": create_payment(cashier).pk}):
         with pytest.raises(review_decisions.OwnMoney):
             take(cashier, channel=channel, **owner)
 
 
 def test_mpesa_money_is_never_recorded_by_hand(cashier):
     with pytest.raises(desk_receipts.NotDeskMoney):
-        take(cashier, open_payment(), channel=Channel.MPESA_C2B)
+        take(cashier, create_payment(), channel=Channel.MPESA_C2B)
 
 
 @pytest.mark.parametrize("amount", [0, -5, 1.5, True])
 def test_desk_money_is_whole_shillings(cashier, drawer, amount):
     with pytest.raises(creation.InvalidAmount):
-        take(cashier, open_payment(), amount=amount)
+        take(cashier, create_payment(), amount=amount)
 
 
 # --- The drawer ---
@@ -187,8 +187,8 @@ def test_a_cashier_has_one_open_session(cashier, drawer):
 
 @pytest.mark.parametrize(("counted", "difference", "items"), [(2500, 0, 0), (2510, 10, 1), (2400, -100, 1)])
 def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, counted, difference, items):
-    take(cashier, open_payment(amount=1500))
-    voided = take(cashier, open_payment(amount=1500))
+    take(cashier, create_payment(amount=1500))
+    voided = take(cashier, create_payment(amount=1500))
     desk_receipts.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
 
     session = desk_receipts.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
@@ -199,7 +199,7 @@ def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, cou
 
 def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
     desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
-    mistyped = take(cashier, open_payment(amount=1500))
+    mistyped = take(cashier, create_payment(amount=1500))
     c2b(amount=1000)
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
     refunds.record_refund(receipt_id=mpesa.pk, paid_from=Account.CASH, reason="not ours", by_id=cashier.pk, now=NOON)
@@ -214,7 +214,7 @@ def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
 
 
 def test_a_void_makes_the_payment_payable_again(cashier, drawer):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     receipt = take(cashier, payment)
 
     desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
@@ -224,21 +224,21 @@ def test_a_void_makes_the_payment_payable_again(cashier, drawer):
 
 
 def test_whoever_took_the_money_cannot_void_it(cashier, drawer):
-    receipt = take(cashier, open_payment())
+    receipt = take(cashier, create_payment())
 
     with pytest.raises(desk_receipts.SecondPersonNeeded):
         desk_receipts.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
 def test_the_database_refuses_a_void_by_the_same_person(cashier, drawer):
-    receipt = take(cashier, open_payment())
+    receipt = take(cashier, create_payment())
 
     with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
-        reversals.reverse_receipt(receipt_id=receipt.pk, why="oops", by_id=cashier.pk, now=NOON)
+        reversals.reverse_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
 def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
-    receipt, other = take(cashier, open_payment()), MemberFactory()
+    receipt, other = take(cashier, create_payment()), MemberFactory()
     with pytest.raises(review_decisions.ReasonNeeded):
         desk_receipts.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
     desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
@@ -248,7 +248,7 @@ def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
 
 
 def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, drawer):
-    receipt = take(cashier, open_payment(amount=1500))
+    receipt = take(cashier, create_payment(amount=1500))
     desk_receipts.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
 
     desk_receipts.void_receipt(
@@ -266,7 +266,7 @@ def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, d
 
 def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
     """Its clock was read before. The books tell what the count held by the moments (P24)."""
-    receipt = take(cashier, open_payment(amount=1500))
+    receipt = take(cashier, create_payment(amount=1500))
     session = desk_receipts.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
 
     voided = desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
@@ -275,7 +275,7 @@ def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
 
 
 def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer):
-    receipt = take(cashier, open_payment(amount=1500))
+    receipt = take(cashier, create_payment(amount=1500))
     later = NOON + timedelta(seconds=1)
     voided = desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
 
@@ -287,7 +287,7 @@ def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer)
 def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, drawer):
     member = MemberFactory()
     receipt = take(cashier, member_id=member.pk, amount=1500)
-    payment = open_payment(member, amount=1000)
+    payment = create_payment(member, amount=1000)
     assert status(payment) == ("paid", 1000)
 
     desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
@@ -300,13 +300,13 @@ def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, 
 
 
 def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, drawer):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     take(cashier, payment, amount=500)
     c2b(amount=1000, account=payment.reference)
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
 
     for _ in range(2):
-        reversals.reverse_receipt(receipt_id=mpesa.pk, why="reversed by Safaricom", by_id=None, now=NOON)
+        reversals.reverse_receipt(receipt_id=mpesa.pk, reason="reversed by Safaricom", by_id=None, now=NOON)
 
     assert status(payment) == ("partially_paid", 500)
     assert ledger.balance(Account.MPESA) == 0
@@ -316,7 +316,7 @@ def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, dr
 
 
 def test_a_typed_code_is_no_money_until_safaricoms_evidence_has_it(cashier):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     claim = desk_receipts.claim_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     assert (claim.code, claim.receipt, status(payment)) == ("TKN1AB2C3D", None, ("pending", 0))
@@ -328,7 +328,7 @@ def test_a_typed_code_is_no_money_until_safaricoms_evidence_has_it(cashier):
 
 def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
     c2b(account="wrong")
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     for _ in range(2):
         desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
@@ -341,7 +341,7 @@ def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cash
     c2b(account="wrong")
     item = ReviewItem.objects.get()
     review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=cashier.pk, now=NOON)
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
@@ -352,7 +352,7 @@ def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cash
 
 
 def test_a_code_works_once(cashier):
-    first, second = open_payment(amount=1500), open_payment(amount=1500)
+    first, second = create_payment(amount=1500), create_payment(amount=1500)
     c2b(account=first.reference)
 
     with pytest.raises(desk_receipts.CodeAlreadyUsed):
@@ -363,7 +363,7 @@ def test_a_code_works_once(cashier):
 
 
 def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment(cashier):
-    wrong, right = open_payment(amount=1500), open_payment(amount=1500)
+    wrong, right = create_payment(amount=1500), create_payment(amount=1500)
     c2b(account="wrong")
     desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
     review_decisions.undo_assignment(item_id=ReviewItem.objects.get().pk, by_id=cashier.pk, now=NOON)
@@ -374,7 +374,7 @@ def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment
 
 
 def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled(cashier):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     cancellation.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     c2b(account="wrong", code="TKN0000002")
@@ -392,14 +392,14 @@ def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled
 )
 def test_what_is_no_code_is_refused(cashier, code):
     with pytest.raises(desk_receipts.InvalidCode):
-        desk_receipts.claim_code(code=code, payment_id=open_payment().pk, by_id=cashier.pk, now=NOON)
+        desk_receipts.claim_code(code=code, payment_id=create_payment().pk, by_id=cashier.pk, now=NOON)
 
 
 def test_nobody_claims_a_strangers_code_for_themselves(cashier):
     c2b(amount=1500)
 
     with pytest.raises(review_decisions.OwnMoney):
-        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=open_payment(cashier).pk, by_id=cashier.pk, now=NOON)
+        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=create_payment(cashier).pk, by_id=cashier.pk, now=NOON)
 
     assert ledger.balance(Account.UNMATCHED) == -1500
 
@@ -414,7 +414,7 @@ def assign(cashier, **owner):
 
 def test_assigning_pays_the_payment_and_resolves_the_item(cashier):
     c2b(amount=2000, account="wrong")
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     item = assign(cashier, payment_id=payment.pk)
 
@@ -435,16 +435,16 @@ def test_assigning_to_a_member_without_open_payments_is_credit(cashier):
 
 def test_undoing_an_assignment_restores_everything_and_it_can_be_assigned_again(cashier):
     c2b(amount=2000, account="wrong")
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     item = assign(cashier, payment_id=payment.pk)
-    spent = open_payment(payment.payer, amount=300)
+    spent = create_payment(payment.payer, amount=300)
 
     review_decisions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
 
     assert (status(payment), status(spent)) == (("pending", 0), ("pending", 0))
     assert ledger.balance(Account.UNMATCHED) == -2000
     assert ReviewItem.objects.get().status == "open"
-    right = open_payment(amount=2000)
+    right = create_payment(amount=2000)
     assign(cashier, payment_id=right.pk)
     assert status(right) == ("paid", 2000)
 
@@ -454,7 +454,7 @@ def test_what_was_not_assigned_cannot_be_undone_or_assigned_twice(cashier):
     item = ReviewItem.objects.get()
     with pytest.raises(review_decisions.NotUndoable):
         review_decisions.undo_assignment(item_id=item.pk, by_id=cashier.pk, now=NOON)
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     assign(cashier, payment_id=payment.pk)
 
     with pytest.raises(review_decisions.NotAssignable):
@@ -494,8 +494,8 @@ def test_another_item_of_the_same_money_assigns_and_sends_back_nothing(cashier):
 
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
 def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end):
-    payment = close(open_payment(amount=1500), end, cashier)
-    other = open_payment(payment.payer, amount=9000)
+    payment = close(create_payment(amount=1500), end, cashier)
+    other = create_payment(payment.payer, amount=9000)
     c2b(account="wrong")
 
     with pytest.raises(review_decisions.PaymentTakesNoMoney):

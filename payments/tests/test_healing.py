@@ -33,7 +33,7 @@ from payments.pushes import push_requests, queries, sending
 from payments.signals import payment_paid
 from payments.tests.bodies import stk_body
 from payments.tests.daraja_answers import ACCEPTED, PUSH, QUERY, Wire, refusal
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def told(push, code, **changes):
 
 
 def checked(push, now=NOON + MINUTE):
-    recovery.check_due(now=now)
+    recovery.check_due_pushes(now=now)
     push.refresh_from_db()
     push.payment.refresh_from_db()
     return push
@@ -108,7 +108,7 @@ def test_a_success_of_a_prompt_with_a_name_needs_no_confirming():
 def test_a_success_that_safaricom_contradicts_is_shown_to_a_person_and_stands(wire, overtaken):
     wire.query(**told(overtaken, "1032"))
 
-    recovery.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
+    recovery.confirm_success(push_id=overtaken.pk, now=NOON + MINUTE)
 
     why = "A callback paid this prompt, and Safaricom says it ended with 1032. Look for the money."
     assert doubts() == [("contradiction", why)]
@@ -122,9 +122,9 @@ def test_a_success_that_safaricom_knows_nothing_of_for_an_hour_is_shown_to_a_per
     wire.query(**answer)
 
     with pytest.raises(DarajaError):
-        recovery.confirm(push_id=overtaken.pk, now=NOON + 59 * MINUTE)
+        recovery.confirm_success(push_id=overtaken.pk, now=NOON + 59 * MINUTE)
     assert doubts() == []
-    recovery.confirm(push_id=overtaken.pk, now=NOON + 60 * MINUTE)
+    recovery.confirm_success(push_id=overtaken.pk, now=NOON + 60 * MINUTE)
 
     assert [reason for reason, _ in doubts()] == ["contradiction"]
 
@@ -133,7 +133,7 @@ def test_a_prompt_that_is_still_open_at_safaricom_is_asked_about_again(wire, ove
     wire.query(**told(overtaken, "4999"))
 
     with pytest.raises(DarajaError):
-        recovery.confirm(push_id=overtaken.pk, now=NOON + MINUTE)
+        recovery.confirm_success(push_id=overtaken.pk, now=NOON + MINUTE)
 
 
 def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_shown_to_a_person(wire):
@@ -285,7 +285,7 @@ def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
     for push in (older, newer):
         wire.query(**told(push, "1032"))
 
-    assert recovery.check_due(now=NOON + MINUTE) == 2
+    assert recovery.check_due_pushes(now=NOON + MINUTE) == 2
     assert [body["CheckoutRequestID"] for body in wire.bodies(QUERY)] == [
         older.checkout_request_id,
         newer.checkout_request_id,
@@ -299,7 +299,7 @@ def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, setti
     for push in pushes_due:
         wire.query(**told(push, "1032"))
 
-    assert recovery.check_due(now=NOON + MINUTE) == 2
+    assert recovery.check_due_pushes(now=NOON + MINUTE) == 2
 
     waiting = StkPush.objects.filter(status=PushStatus.SENT).order_by("pk")
     assert list(waiting.values_list("next_check_at", flat=True)) == [push.next_check_at for push in pushes_due[2:]]
@@ -339,10 +339,10 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
         asked.append(push_id)
         StkPush.objects.filter(pk=push_id).update(next_check_at=now + timedelta(seconds=20))
 
-    monkeypatch.setattr(recovery, "check", check)
+    monkeypatch.setattr(recovery, "check_push", check)
     for pass_ in range(3):
         room += 200
-        recovery.check_due(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
+        recovery.check_due_pushes(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
 
     assert asked == expected
 
@@ -367,29 +367,29 @@ def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
     for _ in range(2):
         make_push(status=PushStatus.SENDING)
     bad = StkPush.objects.earliest("pk").pk
-    real = queries.lose_track
+    real = queries.mark_unknown
 
-    def lose_track(*, push_id, now):
+    def mark_unknown(*, push_id, now):
         if push_id == bad:
             raise ZeroDivisionError
         return real(push_id=push_id, now=now)
 
-    monkeypatch.setattr(queries, "lose_track", lose_track)
+    monkeypatch.setattr(queries, "mark_unknown", mark_unknown)
 
-    assert recovery.find_lost_calls(now=NOON + MINUTE) == 1
+    assert recovery.mark_lost_calls_unknown(now=NOON + MINUTE) == 1
 
 
 def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
     bad, good = make_push(sent_at=NOON - MINUTE), make_push()
     wire.query(**told(good, "1032"))
-    real = recovery.check
+    real = recovery.check_push
 
     def check(*, push_id, due_at, now):
         if push_id == bad.pk:
             raise ZeroDivisionError
         real(push_id=push_id, due_at=due_at, now=now)
 
-    monkeypatch.setattr(recovery, "check", check)
+    monkeypatch.setattr(recovery, "check_push", check)
 
     checked(good)
 
@@ -405,7 +405,7 @@ def test_two_healers_at_once_ask_about_each_push_once(wire):
     wire.query(json={"never": "an end"})
     limits.enter()
 
-    in_parallel(*[lambda: recovery.check_due(now=NOON + MINUTE)] * 3)
+    in_parallel(*[lambda: recovery.check_due_pushes(now=NOON + MINUTE)] * 3)
 
     asked = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
     assert sorted(asked) == sorted(push.checkout_request_id for push in due)
@@ -440,7 +440,9 @@ def in_parallel(*calls):
 def test_two_workers_on_one_push_send_one_prompt(wire):
     wire.push()
     limits.enter()
-    push = push_requests.request_push(payment_id=open_payment().pk, phone="254712345678", created_by_id=None, now=NOON)
+    push = push_requests.request_push(
+        payment_id=create_payment().pk, phone="254712345678", created_by_id=None, now=NOON
+    )
 
     in_parallel(*[lambda: sending.send(push_id=push.pk, now=NOON)] * 4)
 
@@ -451,7 +453,7 @@ def test_two_workers_on_one_push_send_one_prompt(wire):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("shared", ["payment", "phone"])
 def test_prompts_asked_for_at_once_leave_one_and_refuse_the_others_in_words(shared):
-    payments = [open_payment()] * 6 if shared == "payment" else [open_payment() for _ in range(6)]
+    payments = [create_payment()] * 6 if shared == "payment" else [create_payment() for _ in range(6)]
     phones = ["254712345678"] * 6 if shared == "phone" else [f"25471234567{n}" for n in range(6)]
     refused = []
 
@@ -477,7 +479,7 @@ def waiting_push(**fields):
 def test_a_push_whose_job_was_lost_gets_a_new_one_once():
     push = waiting_push()
 
-    found = [recovery.find_lost_sends(now=NOON + recovery.LOST_JOB) for _ in range(2)]
+    found = [recovery.requeue_lost_pushes(now=NOON + recovery.LOST_JOB) for _ in range(2)]
 
     assert found == [1, 0]
     assert ProcrastinateJob.objects.get().args == {"push_id": push.pk}
@@ -486,31 +488,31 @@ def test_a_push_whose_job_was_lost_gets_a_new_one_once():
 def test_a_push_that_has_waited_for_seconds_has_lost_nothing():
     waiting_push()
 
-    assert recovery.find_lost_sends(now=NOON + timedelta(seconds=29)) == 0
+    assert recovery.requeue_lost_pushes(now=NOON + timedelta(seconds=29)) == 0
 
 
 def test_a_push_whose_worker_died_in_mid_call_is_unknown_and_never_sent_again(wire):
     push = make_push(status=PushStatus.SENDING, checkout_request_id=None, next_check_at=None)
 
-    found = [recovery.find_lost_calls(now=NOON + MINUTE) for _ in range(2)]
+    found = [recovery.mark_lost_calls_unknown(now=NOON + MINUTE) for _ in range(2)]
     sending.send(push_id=push.pk, now=NOON + MINUTE)
 
     push.refresh_from_db()
     assert (found, push.status, len(wire.calls)) == ([1, 0], PushStatus.UNKNOWN, 0)
-    assert push.next_check_at == NOON + MINUTE + queries.NAMELESS_WAIT
+    assert push.next_check_at == NOON + MINUTE + queries.NO_ID_WAIT
 
 
 def test_a_call_under_way_is_not_lost():
     make_push(status=PushStatus.SENDING)
 
-    assert recovery.find_lost_calls(now=NOON + timedelta(seconds=59)) == 0
+    assert recovery.mark_lost_calls_unknown(now=NOON + timedelta(seconds=59)) == 0
 
 
 def test_a_late_answer_names_a_push_already_called_unknown(wire):
     push = waiting_push(phone="254712345678")
 
     def slow(request):
-        recovery.find_lost_calls(now=NOON + MINUTE)
+        recovery.mark_lost_calls_unknown(now=NOON + MINUTE)
         return 200, {}, json.dumps(ACCEPTED)
 
     wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=slow)

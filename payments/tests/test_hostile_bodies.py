@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from payments.models import Callback, Payment, Receipt
 from payments.tests.bodies import c2b_body, stk_body
-from payments.tests.factories import NOON, make_push, open_payment
+from payments.tests.factories import NOON, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -58,7 +58,7 @@ def deliver_c2b(name, body):
 
 @pytest.fixture
 def push():
-    return make_push(open_payment(amount=1500))
+    return make_push(create_payment(amount=1500))
 
 
 @quick

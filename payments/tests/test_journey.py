@@ -20,7 +20,7 @@ from payments.models import Callback, CodeCheck, PaymentStatus, PushStatus, Rece
 from payments.pushes import push_requests, sending
 from payments.simulator.options import Options
 from payments.simulator.server import Simulator
-from payments.tests.factories import MemberFactory, open_payment
+from payments.tests.factories import MemberFactory, create_payment
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -40,7 +40,7 @@ def safaricom(live_server, settings, room_for_all):
 
 
 def ask(amount=1500):
-    payment = open_payment(amount=amount, now=timezone.now())
+    payment = create_payment(amount=amount, now=timezone.now())
     return push_requests.request_push(payment_id=payment.pk, phone=PHONE, created_by_id=None, now=timezone.now())
 
 
@@ -124,7 +124,7 @@ def test_a_lost_callback_is_healed_by_asking(safaricom):
     answer(safaricom)
     until(lambda: debits(safaricom))
 
-    recovery.check_due(now=timezone.now() + timedelta(seconds=25))
+    recovery.check_due_pushes(now=timezone.now() + timedelta(seconds=25))
 
     assert status_of(push) == PAID
     assert (Receipt.objects.get().amount, Receipt.objects.get().code, Callback.objects.count()) == (1500, None, 0)
@@ -134,7 +134,7 @@ def test_an_open_prompt_that_is_asked_about_stays_open(safaricom):
     push = ask()
     sending.send(push_id=push.pk, now=timezone.now())
 
-    recovery.check_due(now=timezone.now() + timedelta(seconds=25))
+    recovery.check_due_pushes(now=timezone.now() + timedelta(seconds=25))
 
     assert status_of(push) == (PushStatus.SENT, PaymentStatus.PROCESSING)
 
@@ -199,9 +199,9 @@ def send_and_die(safaricom, push, *, at):
 def heal(minutes):
     """Do what the periodic jobs do, as if so many minutes had passed."""
     later = timezone.now() + timedelta(minutes=minutes)
-    recovery.find_lost_sends(now=later)
-    recovery.find_lost_calls(now=later)
-    recovery.check_due(now=later)
+    recovery.requeue_lost_pushes(now=later)
+    recovery.mark_lost_calls_unknown(now=later)
+    recovery.check_due_pushes(now=later)
 
 
 def test_killed_after_the_claim_no_prompt_was_sent_and_none_will_be(safaricom):
@@ -262,7 +262,7 @@ def test_a_new_worker_frees_the_job_of_one_that_was_killed(safaricom):
 
 
 def test_safaricom_is_asked_about_a_code_whose_confirmation_never_came(safaricom):
-    payment, cashier = open_payment(amount=1500, now=timezone.now()), MemberFactory()
+    payment, cashier = create_payment(amount=1500, now=timezone.now()), MemberFactory()
     pay = {"phone": PHONE, "account": "GYM FEES", "amount": 1500, "business": settings.DARAJA_SHORTCODE}
     assert requests.post(f"{safaricom.url}/control/paybill/", json=pay, timeout=5).ok
     [debit] = debits(safaricom)

@@ -25,7 +25,7 @@ from payments.models import Callback, ReviewItem
 from payments.pushes import closing, push_requests
 from payments.services import cancellation, listeners, reversals
 from payments.tests.bodies import c2b_body, stk_body
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -100,7 +100,7 @@ def a_callback():
 @locks("members", "push payments", "payments")
 def a_callback_for_a_payment_with_companions():
     push = make_push()
-    open_payment(payer=push.payment.payer, head_id=push.payment_id)
+    create_payment(payer=push.payment.payer, group_payment_id=push.payment_id)
     return callback(push)
 
 
@@ -123,7 +123,7 @@ def a_success_by_query():
 
 @locks("twins", "members", "push payments", "receipts", "members nowait", "allocations payments")
 def a_success_by_query_of_money_that_a_till_gave_to_the_phones_owner():
-    owner = open_payment().payer
+    owner = create_payment().payer
     push = make_push(phone=owner.phone_number)
     confirmation("", sender=push.phone)()
     return query(push)
@@ -131,12 +131,12 @@ def a_success_by_query_of_money_that_a_till_gave_to_the_phones_owner():
 
 @locks("members", "payments", "payments", "receipts")
 def a_confirmation_that_names_a_payment():
-    return confirmation(open_payment().reference)
+    return confirmation(create_payment().reference)
 
 
 @locks("members", "payments", "receipts")
 def a_confirmation_that_names_a_member():
-    return confirmation(open_payment().payer.member_number)
+    return confirmation(create_payment().payer.member_number)
 
 
 @locks("code", "receipts")
@@ -146,7 +146,7 @@ def a_confirmation_that_names_nobody():
 
 @locks("twins", "members", "payments", "receipts", "receipts")
 def a_tills_confirmation_of_a_prompt_learnt_by_query():
-    push = make_push(open_payment(MemberFactory(phone_number="254712345678")), phone="254712345678")
+    push = make_push(create_payment(MemberFactory(phone_number="254712345678")), phone="254712345678")
     query(push)()
     return confirmation("", sender=push.phone)
 
@@ -156,7 +156,7 @@ FIRST = ["members", "payments", "payments", "receipts"]
 
 @locks(*FIRST, *FIRST, "receipts")
 def a_confirmation_whose_twin_comes_between_looking_and_writing():
-    again = confirmation(open_payment().reference)
+    again = confirmation(create_payment().reference)
     insert = receipts.insert
 
     def after_the_twin(receipt):
@@ -192,43 +192,43 @@ def a_replay():
 @locks("members")
 def opening_a_payment():
     payer = MemberFactory()
-    return lambda: open_payment(payer)
+    return lambda: create_payment(payer)
 
 
 @locks("members", "payments")
 def opening_a_companion():
-    head = open_payment()
-    return lambda: open_payment(head.payer, head_id=head.pk)
+    head = create_payment()
+    return lambda: create_payment(head.payer, group_payment_id=head.pk)
 
 
 @locks("members", "payments")
 def cancelling():
-    payment = open_payment()
+    payment = create_payment()
     return lambda: cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
 
 @locks("members skip locked", "payments skip locked")
 def expiring():
-    payment = open_payment()
+    payment = create_payment()
     return lambda: cancellation.expire_due(now=payment.expires_at)
 
 
 @locks("members", "payments")
 def telling_the_listeners_again():
-    payment = open_payment()
+    payment = create_payment()
     return lambda: listeners.retry_listeners(payment_id=payment.pk, now=NOON)
 
 
 @locks("members", "payments", "payments", "payments")  # the companions: their status, then what they owe
 def asking_for_a_prompt():
-    payment = open_payment()
+    payment = create_payment()
     return lambda: push_requests.request_push(payment_id=payment.pk, phone="254712345678", created_by_id=None, now=NOON)
 
 
 @locks("members", "payments", "push", "payments")
 def dropping_a_prompt():
     push = make_push(status="created")
-    return lambda: closing.drop(push_id=push.pk, code="busy", why="", now=NOON)
+    return lambda: closing.fail_unsent(push_id=push.pk, code="busy", why="", now=NOON)
 
 
 # --- What staff do --------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def unmatched():
 
 def assigned():
     item = unmatched()
-    assigning_to(open_payment(), item)()
+    assigning_to(create_payment(), item)()
     return item
 
 
@@ -251,7 +251,7 @@ def assigning_to(payment, item):
 
 
 def cash():
-    cashier, payment = MemberFactory(), open_payment()
+    cashier, payment = MemberFactory(), create_payment()
     desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     return partial(
         desk_receipts.record_receipt, channel="cash", amount=1500, payment_id=payment.pk, by_id=cashier.pk, now=NOON
@@ -260,7 +260,7 @@ def cash():
 
 @locks("members", "receipts", "item", "payments")  # nobody's money pays nothing yet
 def assigning():
-    return assigning_to(open_payment(), unmatched())
+    return assigning_to(create_payment(), unmatched())
 
 
 @locks("members", "payments", "receipts", "item", "allocations payments")
@@ -285,7 +285,7 @@ def recording_a_refund():
 @locks("members", "payments", "receipts", "allocations payments")
 def reversing():
     receipt = assigned().receipt
-    return lambda: reversals.reverse_receipt(receipt_id=receipt.pk, why="sent back", by_id=None, now=NOON)
+    return lambda: reversals.reverse_receipt(receipt_id=receipt.pk, reason="sent back", by_id=None, now=NOON)
 
 
 @locks("members", "payments", "drawer")
@@ -313,7 +313,7 @@ def counting_a_drawer():
 
 @locks("code")
 def claiming_a_code():
-    payment, cashier = open_payment(), MemberFactory()
+    payment, cashier = create_payment(), MemberFactory()
     return lambda: desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 

@@ -15,7 +15,7 @@ from payments.evidence import c2b_confirmations, stk_results
 from payments.models import OPEN_PUSH, Account, Payment, Receipt, ReviewItem, StkPush
 from payments.services import cancellation, ledger, transitions
 from payments.tests.conftest import broken_invariants
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 AMOUNTS = st.sampled_from([500, 1000, 1500])
 pick = st.integers(0, 1_000)
@@ -53,14 +53,14 @@ class Club(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), amount=AMOUNTS)
     def open(self, who, amount):
-        self.payments.append(open_payment(self.members[who], amount=amount, now=self.now).pk)
+        self.payments.append(create_payment(self.members[who], amount=amount, now=self.now).pk)
 
     @precondition(lambda self: self.payments)
     @rule(n=pick)
     def prompt(self, n):
         payment = Payment.objects.get(pk=self.payments[n % len(self.payments)])
         is_asked = StkPush.objects.filter(payment=payment, status__in=OPEN_PUSH).exists()
-        if payment.status in transitions.PROMPTABLE and payment.amount_owed and not is_asked:
+        if payment.status in transitions.ACCEPTS_PUSH and payment.amount_owed and not is_asked:
             self.pushes.append(make_push(payment, sent_at=self.now).pk)
 
     @precondition(lambda self: self.payments)
@@ -162,7 +162,7 @@ class Club(RuleBasedStateMachine):
             )
 
     @rule(n=pick, amount=st.sampled_from([100, 500]))
-    def give_back(self, n, amount):
+    def refund_money(self, n, amount):
         receipts = Receipt.objects.filter(channel__in=("mpesa_stk", "mpesa_c2b")).order_by("pk")
         if receipts:
             with contextlib.suppress(refunds.MoreThanHeld):

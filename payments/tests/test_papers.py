@@ -14,7 +14,7 @@ from payments.daraja.messages import C2bMessage
 from payments.desk import desk_receipts, receipt_pdf, refunds
 from payments.evidence import c2b_confirmations
 from payments.models import Receipt, TaxNumber
-from payments.tests.factories import NOON, open_payment
+from payments.tests.factories import NOON, create_payment
 from payments.views.receipt_pdf import CHECKS_PER_ADDRESS
 
 pytestmark = pytest.mark.django_db
@@ -35,13 +35,13 @@ def member():
 @pytest.fixture
 def receipt(cashier, member):
     """KES 2,000 in cash, of which 1,500 pay a month of gym."""
-    return take(cashier, payment_id=open_payment(payer=member).pk)
+    return take(cashier, payment_id=create_payment(payer=member).pk)
 
 
 @pytest.fixture
 def named(cashier, member):
     """Money for a payment whose description names whom it is for."""
-    return take(cashier, payment_id=open_payment(payer=member, description="Monthly for Wanjikũ wa Ngũgĩ").pk)
+    return take(cashier, payment_id=create_payment(payer=member, description="Monthly for Wanjikũ wa Ngũgĩ").pk)
 
 
 def take(cashier, channel="cash", amount=2000, note="", **owner):
@@ -109,7 +109,7 @@ class TestPdf:
 
     def test_it_costs_four_statements_however_many_payments_the_money_paid(self, cashier, member):
         for _ in range(3):
-            open_payment(payer=member)
+            create_payment(payer=member)
         receipt = take(cashier, amount=4500, member_id=member.pk)
         client = signed_in(member)
 
@@ -190,7 +190,7 @@ class TestPaper:
 
     def test_what_is_longer_than_a_page_goes_on_to_the_next(self, cashier, member):
         for _ in range(25):
-            open_payment(payer=member, amount=100)
+            create_payment(payer=member, amount=100)
         receipt = take(cashier, amount=2500, member_id=member.pk)
 
         assert len(re.findall(rb"/Type /Page\b(?!s)", receipt_pdf.pdf_of(receipt))) == 2

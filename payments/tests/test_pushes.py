@@ -17,7 +17,7 @@ from payments.models import PaymentStatus, PushStatus, ReviewItem, StkPush
 from payments.pushes import closing, push_requests, queries, sending
 from payments.services import cancellation, transitions
 from payments.tests.daraja_answers import ACCEPTED, PUSH, Wire, refusal
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def wire():
 
 
 def ask(payment=None, *, phone=PHONE, now=NOON):
-    payment = payment or open_payment()
+    payment = payment or create_payment()
     return push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=payment.payer_id, now=now)
 
 
@@ -58,7 +58,7 @@ def pay(push, code="UKN7XK41ZQ"):
 
 
 def test_asking_leaves_a_push_a_waiting_payment_and_a_job_that_holds_ids_only():
-    push = ask(open_payment(amount=1500))
+    push = ask(create_payment(amount=1500))
 
     assert (push.status, push.amount, push.token_hash) == (PushStatus.CREATED, 1500, None)
     push.payment.refresh_from_db()
@@ -69,9 +69,9 @@ def test_asking_leaves_a_push_a_waiting_payment_and_a_job_that_holds_ids_only():
 
 
 def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
-    head = open_payment(amount=1500)
-    open_payment(head.payer, amount=400, head_id=head.pk)
-    gone = open_payment(head.payer, amount=70, head_id=head.pk)
+    head = create_payment(amount=1500)
+    create_payment(head.payer, amount=400, group_payment_id=head.pk)
+    gone = create_payment(head.payer, amount=70, group_payment_id=head.pk)
     cancellation.cancel_payment(payment_id=gone.pk, by_id=head.payer_id, now=NOON)
 
     assert ask(head).amount == 1900
@@ -79,8 +79,8 @@ def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
 
 def test_a_head_that_is_paid_is_prompted_for_what_its_companions_owe(wire):
     wire.push()
-    head = open_payment(amount=1500)
-    companion = open_payment(head.payer, amount=400, head_id=head.pk)
+    head = create_payment(amount=1500)
+    companion = create_payment(head.payer, amount=400, group_payment_id=head.pk)
     pay(make_push(head, amount=1500))
 
     push = sent(ask(head))
@@ -95,8 +95,8 @@ def test_a_head_that_is_paid_is_prompted_for_what_its_companions_owe(wire):
 
 @pytest.mark.parametrize("first", ["head", "companion"])
 def test_a_head_and_its_companion_are_not_prompted_for_one_after_the_other(first):
-    head = open_payment(amount=1000)
-    companion = open_payment(head.payer, amount=700, head_id=head.pk)
+    head = create_payment(amount=1000)
+    companion = create_payment(head.payer, amount=700, group_payment_id=head.pk)
     earlier, later = (head, companion) if first == "head" else (companion, head)
     ask(earlier, phone="254711000001")
 
@@ -105,14 +105,14 @@ def test_a_head_and_its_companion_are_not_prompted_for_one_after_the_other(first
 
 
 def test_two_companions_may_be_paid_by_two_phones():
-    head = open_payment(amount=1000)
-    one, other = (open_payment(head.payer, amount=700, head_id=head.pk) for _ in range(2))
+    head = create_payment(amount=1000)
+    one, other = (create_payment(head.payer, amount=700, group_payment_id=head.pk) for _ in range(2))
 
     assert [ask(one, phone="254711000001").amount, ask(other, phone="254711000002").amount] == [700, 700]
 
 
 def buy_and_cancel(payer, by_id, n):
-    payment = open_payment(payer)
+    payment = create_payment(payer)
     push_requests.request_push(payment_id=payment.pk, phone=f"25471100{n:04d}", created_by_id=by_id, now=NOON)
     cancellation.cancel_payment(payment_id=payment.pk, by_id=by_id, now=NOON)
 
@@ -154,12 +154,12 @@ def test_a_second_prompt_on_a_phone_is_refused_while_one_is_open():
 
 def test_a_decided_payment_is_not_prompted_for():
     with pytest.raises(transitions.InvalidTransition):
-        ask(open_payment(amount=0))
+        ask(create_payment(amount=0))
 
 
 def test_more_than_m_pesa_moves_at_once_is_not_asked_for(settings):
     with pytest.raises(push_requests.AmountOverLimit):
-        ask(open_payment(amount=settings.MPESA_MAX_AMOUNT + 1))
+        ask(create_payment(amount=settings.MPESA_MAX_AMOUNT + 1))
 
 
 @pytest.mark.parametrize(("code", "seconds"), [("17", 125), ("1001", 60), ("26", 120), ("busy", 120), ("locked", 60)])
@@ -273,7 +273,7 @@ def test_an_unknown_outcome_is_never_sent_again(wire, answer):
 
     push.payment.refresh_from_db()
     assert (push.status, push.payment.status) == (PushStatus.UNKNOWN, PaymentStatus.PROCESSING)
-    assert push.next_check_at == NOON + queries.NAMELESS_WAIT
+    assert push.next_check_at == NOON + queries.NO_ID_WAIT
     assert len(wire.sent(PUSH)) == 1
 
 
@@ -414,7 +414,7 @@ def test_nothing_is_written_over_a_success():
 def overdue_push():
     """A push that was asked about in vain for a day, and its review item."""
     push = make_push(checks=5)
-    queries.note_check(push_id=push.pk, now=NOON + timedelta(days=1))
+    queries.record_check(push_id=push.pk, now=NOON + timedelta(days=1))
     push.refresh_from_db()
     return push, ReviewItem.objects.get(push=push)
 

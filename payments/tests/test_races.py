@@ -23,7 +23,7 @@ from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, Pa
 from payments.services import cancellation, ledger, locks, transitions
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.conftest import broken_invariants
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 
 # Real commits on real connections; emptying every table afterwards is what makes these slow.
@@ -129,7 +129,7 @@ def cancel(push):
 @together
 @pytest.mark.parametrize("held", ["payer", "payment"])
 def test_expiry_passes_by_what_is_held_and_comes_back_for_it(held, caplog):
-    busy, idle = open_payment(), open_payment()
+    busy, idle = create_payment(), create_payment()
     rows = {"payer": type(busy.payer).objects.filter(pk=busy.payer_id), "payment": Payment.objects.filter(pk=busy.pk)}
 
     with transaction.atomic():
@@ -198,7 +198,7 @@ def test_callback_query_and_confirmation_of_one_money_at_once_count_once():
 @together
 def test_different_callbacks_of_one_member_at_once_all_settle():
     payer = MemberFactory()
-    pushes = [make_push(open_payment(payer)) for _ in range(10)]
+    pushes = [make_push(create_payment(payer)) for _ in range(10)]
 
     answers = at_once(*(callback(push, code=f"TKN000000{n}") for n, push in enumerate(pushes)))
 
@@ -212,7 +212,7 @@ def test_one_credit_is_spent_once_by_payments_opened_at_once():
     message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", payer.member_number, "", "", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
 
-    at_once(*[lambda: open_payment(payer, amount=1000) for _ in range(5)])
+    at_once(*[lambda: create_payment(payer, amount=1000) for _ in range(5)])
 
     assert sorted(Payment.objects.values_list("status", flat=True)) == ["paid"] + ["pending"] * 4
     assert broken_invariants() == {}
@@ -222,7 +222,9 @@ def test_one_credit_is_spent_once_by_payments_opened_at_once():
 def test_one_key_opens_one_payment_however_often_it_is_sent_at_once():
     payer = MemberFactory()
 
-    opened = at_once(*[lambda: open_payment(payer, idempotency_key="once", body_fingerprint="a").pk for _ in range(10)])
+    opened = at_once(
+        *[lambda: create_payment(payer, idempotency_key="once", body_fingerprint="a").pk for _ in range(10)]
+    )
 
     assert opened == [Payment.objects.get().pk] * 10
 
@@ -253,7 +255,7 @@ def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_on
 
 @together
 def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
-    one, other, manager = open_payment(), open_payment(), MemberFactory()
+    one, other, manager = create_payment(), create_payment(), MemberFactory()
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     item = ReviewItem.objects.get()
@@ -271,7 +273,7 @@ def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
 @together
 def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
     cashiers = MemberFactory.create_batch(6)
-    payments = [open_payment() for _ in cashiers]
+    payments = [create_payment() for _ in cashiers]
 
     def take(cashier, payment):
         return lambda: (
@@ -294,7 +296,7 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
 @together
 def test_a_receipt_is_voided_once_by_two_people_at_once():
     cashier, *others = MemberFactory.create_batch(3)
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     receipt = desk_receipts.record_receipt(
         channel="bank", amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON, note="FT2630"
     )
@@ -324,7 +326,7 @@ def claim(payment, code="TKN1AB2C3D"):
 
 @together
 def test_a_code_that_is_claimed_while_its_confirmation_looks_for_an_owner_pays(monkeypatch):
-    payment, looked, claimed = open_payment(amount=1500), threading.Event(), threading.Event()
+    payment, looked, claimed = create_payment(amount=1500), threading.Event(), threading.Event()
     find_owner = owners.find_owner
 
     def slowly(**message):
@@ -343,7 +345,7 @@ def test_a_code_that_is_claimed_while_its_confirmation_looks_for_an_owner_pays(m
 
 @together
 def test_a_code_that_is_claimed_while_its_confirmation_is_written_pays(monkeypatch):
-    payment, looked = open_payment(amount=1500), threading.Event()
+    payment, looked = create_payment(amount=1500), threading.Event()
     insert = receipts.insert
 
     def slowly(receipt):
@@ -363,7 +365,7 @@ def test_a_code_that_is_claimed_while_its_confirmation_is_written_pays(monkeypat
 @together
 def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkeypatch):
     unmatched()()
-    item, receipt, payment = ReviewItem.objects.get(), Receipt.objects.get(), open_payment()
+    item, receipt, payment = ReviewItem.objects.get(), Receipt.objects.get(), create_payment()
     manager = MemberFactory()
     lock_members, calls = locks.lock_members, []
 

@@ -9,7 +9,7 @@ from payments.evidence import c2b_confirmations
 from payments.models import Account, Channel, LedgerEntry, Receipt, Refund, ReviewItem
 from payments.services import creation, ledger, locks, reversals
 from payments.signals import payment_unpaid
-from payments.tests.factories import NOON, MemberFactory, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -73,7 +73,7 @@ def test_nobody_records_that_their_own_money_was_given_back(manager, of):
 
 
 def test_a_whole_receipt_given_back_refunds_its_payment_and_tells_the_listeners(manager, unpaid):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     receipt = deposit(payment)
 
     [refund] = give(manager, receipt)
@@ -87,7 +87,7 @@ def test_a_whole_receipt_given_back_refunds_its_payment_and_tells_the_listeners(
 
 
 def test_what_no_payment_uses_is_given_back_first(manager, unpaid):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     receipt = deposit(payment, amount=2000)
 
     give(manager, receipt, amount=500)
@@ -96,7 +96,7 @@ def test_what_no_payment_uses_is_given_back_first(manager, unpaid):
 
 
 def test_a_part_out_of_a_payment_leaves_it_partially_paid_and_unpaid(manager, unpaid):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     receipt = deposit(payment, amount=2000)
 
     give(manager, receipt, amount=700)
@@ -108,9 +108,9 @@ def test_a_part_out_of_a_payment_leaves_it_partially_paid_and_unpaid(manager, un
 
 def test_what_was_paid_last_is_unpaid_first(manager):
     member = MemberFactory()
-    first = open_payment(member, amount=1000)
+    first = create_payment(member, amount=1000)
     receipt = deposit(first, amount=3000)
-    second = open_payment(member, amount=1500)
+    second = create_payment(member, amount=1500)
 
     give(manager, receipt, amount=600)
 
@@ -118,7 +118,7 @@ def test_what_was_paid_last_is_unpaid_first(manager):
 
 
 def test_money_can_go_back_another_way_than_it_came(manager, drawer):
-    receipt = deposit(open_payment(amount=1500))
+    receipt = deposit(create_payment(amount=1500))
 
     give(manager, receipt, amount=1000, paid_from=Account.CASH)
 
@@ -132,14 +132,14 @@ def test_unmatched_money_given_back_needs_no_owner_any_more(manager):
 
     assert ledger.balance(Account.UNMATCHED) == 0
     assert ReviewItem.objects.get().status == "resolved"
-    payment = open_payment()
+    payment = create_payment()
     with pytest.raises(desk_receipts.CodeAlreadyUsed):
         desk_receipts.claim_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
 def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
     give(manager, deposit(amount=2000), amount=500)
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
 
     item = ReviewItem.objects.get()
     review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
@@ -151,7 +151,7 @@ def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
 
 def test_an_assignment_cannot_be_undone_after_all_of_it_went_back(manager):
     deposit()
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     item = ReviewItem.objects.get()
     review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
     give(manager, Receipt.objects.get())
@@ -161,7 +161,7 @@ def test_an_assignment_cannot_be_undone_after_all_of_it_went_back(manager):
 
 
 def test_never_more_than_the_receipt_holds(manager):
-    receipt = deposit(open_payment(amount=1500))
+    receipt = deposit(create_payment(amount=1500))
     give(manager, receipt, amount=1000)
 
     with pytest.raises(refunds.MoreThanHeld):
@@ -175,19 +175,21 @@ def test_never_more_than_the_receipt_holds(manager):
 
 
 def test_a_reversed_receipt_holds_nothing(manager):
-    receipt = deposit(open_payment(amount=1500))
-    reversals.reverse_receipt(receipt_id=receipt.pk, why="by Safaricom", by_id=None, now=NOON)
+    receipt = deposit(create_payment(amount=1500))
+    reversals.reverse_receipt(receipt_id=receipt.pk, reason="by Safaricom", by_id=None, now=NOON)
 
     with pytest.raises(refunds.MoreThanHeld):
         give(manager, receipt)
 
 
 def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     receipt = deposit(payment)
     give(manager, receipt, amount=400)
 
-    reversals.reverse_receipt(receipt_id=receipt.pk, why="counted twice", by_id=None, now=NOON, went_back=False)
+    reversals.reverse_receipt(
+        receipt_id=receipt.pk, reason="counted twice", by_id=None, now=NOON, returned_to_payer=False
+    )
 
     assert status(payment) == ("pending", 0)
     assert (ledger.balance(Account.REFUNDS), ledger.balance(Account.MPESA)) == (400, -400)
@@ -196,11 +198,11 @@ def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager
 @pytest.mark.parametrize("amount", [0, -1, 1.5, True])
 def test_a_refund_is_whole_shillings(manager, amount):
     with pytest.raises(creation.InvalidAmount):
-        give(manager, deposit(open_payment()), amount=amount)
+        give(manager, deposit(create_payment()), amount=amount)
 
 
 def test_a_refund_has_a_reason_and_a_receipt(manager):
-    receipt = deposit(open_payment())
+    receipt = deposit(create_payment())
 
     with pytest.raises(review_decisions.ReasonNeeded):
         give(manager, receipt, reason=" ")
@@ -220,13 +222,13 @@ def test_credit_is_given_back_of_its_oldest_receipts(manager):
 
     assert [(each.receipt.code, each.amount) for each in made] == [("TKN0000000", 500), ("TKN0000001", 300)]
     assert credit(member) == 700
-    payment = open_payment(member, amount=700)
+    payment = create_payment(member, amount=700)
     assert status(payment) == ("paid", 700)
 
 
 def test_never_more_than_the_members_credit(manager):
     member = MemberFactory()
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
     deposit(payment, amount=2000)
 
     for amount in (501, 2000):
@@ -242,7 +244,7 @@ def test_never_more_than_the_members_credit(manager):
 
 
 def test_the_same_key_records_once(manager):
-    receipt = deposit(open_payment(amount=1500))
+    receipt = deposit(create_payment(amount=1500))
 
     first = give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a")
 
@@ -260,7 +262,7 @@ def test_the_same_key_records_once(manager):
 @pytest.mark.parametrize("keys", [["k"] * 6, [None] * 6])
 def test_many_at_once_give_back_no_more_than_there_is(keys):
     manager = MemberFactory(role="Manager")
-    receipt = deposit(open_payment(amount=1500))
+    receipt = deposit(create_payment(amount=1500))
     start = threading.Barrier(len(keys))
 
     def record(key):
@@ -285,14 +287,14 @@ def test_many_at_once_give_back_no_more_than_there_is(keys):
 
 
 def test_cash_goes_out_of_ones_own_open_drawer(manager):
-    receipt = deposit(open_payment())
+    receipt = deposit(create_payment())
 
     with pytest.raises(desk_receipts.NoOpenSession):
         give(manager, receipt, paid_from=Account.CASH)
 
 
 def test_a_drawer_gives_no_more_than_it_holds(manager, drawer):
-    receipt = deposit(open_payment(amount=1500))
+    receipt = deposit(create_payment(amount=1500))
 
     with pytest.raises(refunds.NotEnoughCash):
         give(manager, receipt, amount=1001, paid_from=Account.CASH)
@@ -303,7 +305,7 @@ def test_a_drawer_gives_no_more_than_it_holds(manager, drawer):
 
 @pytest.mark.parametrize(("counted", "booked"), [(1300, []), (1310, [("cash", 10), ("over_short", -10)])])
 def test_a_counted_drawer_stands_in_the_books_as_counted(manager, drawer, counted, booked):
-    payment = open_payment(amount=500)
+    payment = create_payment(amount=500)
     receipt = desk_receipts.record_receipt(
         channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
     )
@@ -325,7 +327,7 @@ def test_an_entry_of_the_books_is_of_a_receipt_or_of_a_drawer():
 
 
 def test_a_receipt_of_which_some_was_given_back_is_not_voided(manager, drawer):
-    payment = open_payment(amount=500)
+    payment = create_payment(amount=500)
     receipt = desk_receipts.record_receipt(
         channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
     )

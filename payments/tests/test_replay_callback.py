@@ -23,7 +23,7 @@ def failed(client, monkeypatch):
     """A callback that could not be applied when it came."""
     push = make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(settlement, "take_money", lambda **kwargs: 1 / 0)
+        patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
         url = reverse("payments:stk-callback", args=[push.raw_token])
         client.post(url, stk_body(push), content_type="application/json")
     return Callback.objects.get()
@@ -39,7 +39,7 @@ def test_a_kept_callback_is_applied_by_hand_and_only_once(failed, outcome):
 
 def test_what_still_fails_leaves_the_row_as_it_was(failed, monkeypatch):
     Callback.objects.update(outcome="review")
-    monkeypatch.setattr(settlement, "take_money", lambda **kwargs: 1 / 0)
+    monkeypatch.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
 
     with pytest.raises(CommandError, match="1 of 1 could not be applied"):
         replay(failed.pk)

@@ -11,7 +11,7 @@ from payments.desk import review_decisions
 from payments.evidence import c2b_confirmations
 from payments.models import Refund, ReviewItem, ReviewReason
 from payments.services import review_items
-from payments.tests.factories import NOON, MemberFactory, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +54,7 @@ def names_of(answer):
 
 
 def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client, manager, member, item):
-    payment = open_payment(member, amount=2000)
+    payment = create_payment(member, amount=2000)
 
     answer = client.get(page_of(item), secure=True)
 
@@ -77,7 +77,7 @@ def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client,
 
 @pytest.mark.parametrize("typed", ["{payment.reference}", " {payment.reference} ", "{member.member_number}"])
 def test_a_manager_gives_the_money_to_a_payment_or_a_member(client, manager, member, item, typed):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
 
     told = do(client, item, "assign", owner=typed.format(payment=payment, member=member).lower())
 
@@ -96,7 +96,7 @@ def test_an_owner_that_is_not_there_moves_nothing(client, manager, item, typed, 
 
 
 def test_a_manager_takes_an_assignment_back(client, manager, member, item):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
     review_decisions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, payment_id=payment.pk)
 
     assert names_of(client.get(page_of(item), secure=True)) == ["undo"]
@@ -116,7 +116,7 @@ def test_a_manager_dismisses_an_item_with_a_reason(client, manager, item):
 
 
 def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, manager, member, item):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
     review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
 
     told = do(client, item, "assign", owner=payment.reference)
@@ -169,7 +169,7 @@ def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, ite
 
 
 def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manager, member, item):
-    payment = open_payment(member, amount=1500)
+    payment = create_payment(member, amount=1500)
     review_decisions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, member_id=member.pk)
 
     told = do(client, item, "sent_back", paid_from="mpesa", reason="x")

@@ -102,13 +102,13 @@ def test_what_was_left_is_applied_by_the_periodic_run_too_should_nobody_come(cli
 
 
 def test_a_callback_that_is_being_applied_is_not_taken_up_by_a_worker(client, room, monkeypatch):
-    taken, take_money = [], settlement.take_money
+    taken, apply_money = [], settlement.apply_money
 
     def meanwhile(**money):
         taken.append(inbox.apply_waiting(now=now()))
-        return take_money(**money)
+        return apply_money(**money)
 
-    monkeypatch.setattr(settlement, "take_money", meanwhile)
+    monkeypatch.setattr(settlement, "apply_money", meanwhile)
 
     deliver(client, make_push())
 
@@ -120,7 +120,7 @@ def fail(**kwargs):
 
 
 def test_the_room_is_given_back_when_a_callback_cannot_be_applied(client, room, monkeypatch):
-    monkeypatch.setattr(settlement, "take_money", fail)
+    monkeypatch.setattr(settlement, "apply_money", fail)
 
     deliver(client, make_push())
 
@@ -152,7 +152,7 @@ def test_a_callback_is_answered_200_although_no_worker_can_be_called(client, ful
 def test_a_callback_that_failed_waits_ten_seconds_for_its_next_turn(client, full, monkeypatch):
     deliver(client, make_push())
     with monkeypatch.context() as patched:
-        patched.setattr(settlement, "take_money", fail)
+        patched.setattr(settlement, "apply_money", fail)
         apply_left()
 
     at_once, later = (inbox.apply_waiting(now=each) for each in (now(), now() + inbox.TURN))

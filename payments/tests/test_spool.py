@@ -189,7 +189,7 @@ def test_a_dead_connection_is_replaced_before_the_spool_is_used(client):
 def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(settlement, "take_money", lambda **kwargs: 1 / 0)
+        patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
         assert deliver(client, push).status_code == 200
     assert Callback.objects.values_list("outcome", "attempts").get() == ("new", 1)
     assert Payment.objects.get().status == "processing"
@@ -202,7 +202,7 @@ def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client,
 def test_one_bad_callback_never_stops_the_others_and_ends_with_a_person(client, monkeypatch):
     bad, good = make_push(), make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(settlement, "take_money", lambda **kwargs: 1 / 0)
+        patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
         deliver(client, bad)
         url = reverse("payments:stk-callback", args=[good.raw_token])
         client.post(url, stk_body(good, code="TKN0000002"), content_type="application/json")

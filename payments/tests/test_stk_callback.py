@@ -20,7 +20,7 @@ from payments.models import (
 from payments.services import cancellation, ledger, listeners
 from payments.signals import payment_paid, payment_unpaid
 from payments.tests.bodies import stk_body
-from payments.tests.factories import NOON, MemberFactory, make_push, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +48,7 @@ def query_success(push):
 
 
 def test_a_success_pays_the_payment_and_the_books_agree(client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
 
     answer = deliver(client, push, stk_body(push, moved_at=NOON + timedelta(seconds=20)))
 
@@ -104,7 +104,7 @@ def test_what_is_not_safaricoms_is_kept_and_a_person_looks(client):
 
 @pytest.mark.parametrize("amount", [1499, 1501])
 def test_another_amount_than_asked_pays_nothing_and_a_person_looks(client, amount):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
 
     deliver(client, push, stk_body(push, amount=amount))
 
@@ -113,7 +113,7 @@ def test_another_amount_than_asked_pays_nothing_and_a_person_looks(client, amoun
 
 
 def test_each_piece_of_evidence_that_says_something_else_is_looked_at(client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
 
     for amount, code in [(1, "TKN1AB2C3D"), (999, "TKN1AB2C3D"), (999, "TKN0000002"), (999, "TKN0000002")]:
         deliver(client, push, stk_body(push, amount=amount, code=code))
@@ -214,9 +214,9 @@ def test_a_late_success_settles_an_expired_payment(client):
 
 
 def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client):
-    push = make_push(open_payment(amount=1500))
+    push = make_push(create_payment(amount=1500))
     payer = push.payment.payer_id
-    bystander = open_payment(push.payment.payer, amount=1500)
+    bystander = create_payment(push.payment.payer, amount=1500)
     cancellation.cancel_payment(payment_id=push.payment_id, by_id=payer, now=NOON)
 
     deliver(client, push, stk_body(push))
@@ -228,7 +228,7 @@ def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client)
 
 
 def test_a_second_prompts_money_becomes_credit_and_pays_the_next_payment(client):
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     first = make_push(payment)
     deliver(client, first, stk_body(first, result_code=1037))
     second = make_push(payment)
@@ -237,15 +237,15 @@ def test_a_second_prompts_money_becomes_credit_and_pays_the_next_payment(client)
     deliver(client, first, stk_body(first, code="TKN0000001"))
 
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == -1500
-    following = open_payment(payment.payer, amount=2000)
+    following = create_payment(payment.payer, amount=2000)
     assert (following.status, following.amount_owed) == (PaymentStatus.PARTIALLY_PAID, 500)
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == 0
 
 
 def test_one_prompt_pays_a_head_and_its_companions(client):
     payer = MemberFactory()
-    head = open_payment(payer, amount=1000)
-    child = open_payment(payer, amount=500, head_id=head.pk)
+    head = create_payment(payer, amount=1000)
+    child = create_payment(payer, amount=500, group_payment_id=head.pk)
     push = make_push(head, amount=1500)
 
     deliver(client, push, stk_body(push))
@@ -354,7 +354,7 @@ def test_what_is_told_again_of_a_deposit_is_that_it_came_and_that_some_of_the_re
     heard = []
     listener(lambda **news: heard.append("paid"))
     listener(lambda **news: heard.append("unpaid"), payment_unpaid)
-    payment = open_payment(amount=3000, deposit=1500)
+    payment = create_payment(amount=3000, deposit=1500)
 
     def told_again(amount_paid, **fields):
         Payment.objects.filter(pk=payment.pk).update(amount_paid=amount_paid, **fields)

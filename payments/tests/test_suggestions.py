@@ -12,7 +12,7 @@ from payments.desk.suggestions import suggest_owners
 from payments.evidence import c2b_confirmations
 from payments.matching import references
 from payments.models import Payment, ReviewItem
-from payments.tests.factories import NOON, MemberFactory, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +46,7 @@ def test_a_member_number_with_one_wrong_digit_or_a_swap_is_a_reason():
 
 
 def test_a_payment_reference_with_one_wrong_character_is_a_reason():
-    payment = open_payment(amount=2000)
+    payment = create_payment(amount=2000)
     wrong = payment.reference[:3] + ("2" if payment.reference[3] != "2" else "3") + payment.reference[4:]
     assert references.repair(wrong) is None
 
@@ -63,9 +63,9 @@ def test_first_and_last_name_are_a_reason_and_a_first_name_alone_is_none():
 
 
 def test_owing_exactly_this_since_the_last_days_is_a_reason():
-    soon = open_payment(amount=1500, now=NOON - timedelta(days=1))
-    open_payment(amount=1600, now=NOON)
-    open_payment(amount=1500, now=NOON - timedelta(days=3))
+    soon = create_payment(amount=1500, now=NOON - timedelta(days=1))
+    create_payment(amount=1600, now=NOON)
+    create_payment(amount=1500, now=NOON - timedelta(days=3))
 
     assert suggested(arrive()) == [(soon.payer, [f"owes exactly KES 1,500 as {soon.reference}"])]
 
@@ -88,7 +88,7 @@ def test_suggestions_cost_the_same_however_many_there_are():
     with CaptureQueriesContext(connection) as none:
         suggest_owners(item)
     for _ in range(9):
-        open_payment(amount=1500, now=NOON)
+        create_payment(amount=1500, now=NOON)
 
     with CaptureQueriesContext(connection) as many:
         found = suggest_owners(item)

@@ -9,7 +9,7 @@ from payments.desk import desk_receipts, refunds, voids
 from payments.desk.review_decisions import OwnMoney, ReasonNeeded
 from payments.models import Account, Channel, ReviewItem, VoidRequest
 from payments.services import ledger
-from payments.tests.factories import NOON, MemberFactory, open_payment
+from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def other():
 def receipt(cashier):
     """KES 1,500 in the cashier's drawer."""
     desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
-    payment = open_payment(amount=1500)
+    payment = create_payment(amount=1500)
     return desk_receipts.record_receipt(
         channel=Channel.CASH, amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON
     )

@@ -88,7 +88,7 @@ def bring_along(
 def _open_comp(
     member_id: int, plan: Plan, origin: Origin, state: dict, *, reason: str, by_id: int, now: datetime, **opening
 ) -> Subscription:
-    payment = creation.record_comp(
+    payment = creation.record_free_payment(
         payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now, **opening
     )
     return Subscription.objects.create(

@@ -153,9 +153,9 @@ def _grant_or_tell(subscription: Subscription, chain: list[Subscription], *, now
     elif _is_over_when_paid(subscription, chain):
         if subscription.fact == Fact.PENDING:
             withdraw(subscription, now=now)
-        cancellation.turn_down(
+        cancellation.reject_late_payment(
             payment_id=subscription.payment_id,
-            why="The upgrade was paid when its time was over; the money is kept as the member's credit.",
+            reason="The upgrade was paid when its time was over; the money is kept as the member's credit.",
             now=now,
         )
     else:

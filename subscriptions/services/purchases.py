@@ -143,7 +143,7 @@ def subscribe(
                 description=f"{plan.name} for {member.get_full_name() or member.member_number}",
                 terms={"joining_fee": fees[member_id]},
                 payer_id=payer_id,
-                head_id=bought[0].payment_id if bought else None,
+                group_payment_id=bought[0].payment_id if bought else None,
                 created_by_id=created_by_id,
                 now=now,
                 # One request has one key: it stands on the head payment.
@@ -209,17 +209,17 @@ def open_period(
 ) -> Subscription:
     """Open the payment of `amount` KES and the pending period, which keeps the `terms` it was bought on."""
     if amount == 0:
-        payment = creation.record_comp(
+        payment = creation.record_free_payment(
             payer_id=payer_id, description=plan.name, reason="free plan", by_id=created_by_id, now=now, **opening
         )
     else:
-        payment = creation.open_payment(
+        payment = creation.create_payment(
             payer_id=payer_id,
             amount=amount,
             description=description[:120],
             created_by_id=created_by_id,
             now=now,
-            spend=False,
+            use_credit=False,
             deposit=deposit,
             **opening,
         )
@@ -311,7 +311,7 @@ def joining_fee_of(member_id: int, plan: Plan) -> int:
 
 def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
     """Return what the same request was answered with the first time."""
-    head = creation.opened_under(key, fingerprint, created_by_id=created_by_id)
+    head = creation.find_payment_by_key(key, fingerprint, created_by_id=created_by_id)
     if head is not None:
         return _fresh(_paid_with(head.pk))
     kept = KeptKey.objects.filter(made_by=created_by_id, idempotency_key=key).first() if key else None
@@ -345,7 +345,7 @@ def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subs
     mine = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
     expired = mine.filter(payment__status=PaymentStatus.EXPIRED, payment__deposit__lt=F("payment__amount_due"))
     for payment_id in expired.order_by("payment_id").values_list("payment_id", flat=True):
-        creation.ask_for_all(payment_id=payment_id)
+        creation.require_full_payment(payment_id=payment_id)
     chains = lock_periods_of(member_ids=member_ids, group_id=plan.group_id)
     waiting = [each for chain in chains for each in chain if each.fact == Fact.PENDING and each.plan_id == plan.pk]
     for each in waiting:

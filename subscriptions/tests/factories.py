@@ -10,7 +10,7 @@ from api.business_days import NAIROBI
 from payments.models import Account, AllocationRule, Channel, Payment, Receipt
 from payments.services import settlement
 from payments.services.allocation import Share
-from payments.tests.factories import NOON, open_payment
+from payments.tests.factories import NOON, create_payment
 from payments.tests.factories import MemberFactory as PayerFactory
 from subscriptions.models import Interval, Plan, PlanGroup, Subscription
 from subscriptions.services.catalog import snapshot
@@ -54,7 +54,7 @@ def pending(plan=None, member=None, now=NOON, **fields) -> Subscription:
     """A period that was bought and not paid."""
     plan, member = plan or PlanFactory(), member or MemberFactory()
     deposit = -(-plan.price * plan.deposit_percent // 100)
-    payment = fields.pop("payment", None) or open_payment(payer=member, amount=plan.price, now=now, deposit=deposit)
+    payment = fields.pop("payment", None) or create_payment(payer=member, amount=plan.price, now=now, deposit=deposit)
     return Subscription.objects.create(
         member=member, payment=payment, created_by=member, created_at=now, **(snapshot(plan) | fields)
     )
@@ -65,7 +65,7 @@ def put_money_down(member, amount, at: datetime = NOON, *, payments: Sequence[Pa
     """Money to the paybill: for these payments what they owe, the rest is the member's credit."""
     receipt = Receipt.objects.create(channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=member, created_at=at)
     shares = [Share(payment, payment.amount_owed, AllocationRule.BY_HAND) for payment in payments]
-    settlement.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
+    settlement.apply_money(receipt=receipt, from_account=Account.MPESA, shares=shares, by_id=None, now=at)
     return receipt
 
 
@@ -84,7 +84,7 @@ def pay_some(payment: Payment, amount: int, *, at: datetime) -> Receipt:
         channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=payment.payer, created_at=at
     )
     shares = [Share(payment, amount, AllocationRule.REFERENCE)]
-    settlement.take_money(receipt=receipt, taken_from=Account.MPESA, shares=shares, by_id=None, now=at)
+    settlement.apply_money(receipt=receipt, from_account=Account.MPESA, shares=shares, by_id=None, now=at)
     return receipt
 
 

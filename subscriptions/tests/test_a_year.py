@@ -114,7 +114,7 @@ class Club:
     def reverse(self, member, now):
         receipt = Receipt.objects.filter(member=member, reversed_at=None).order_by("pk").last()
         if receipt:
-            reverse_receipt(receipt_id=receipt.pk, why="reversed", by_id=None, now=now)
+            reverse_receipt(receipt_id=receipt.pk, reason="reversed", by_id=None, now=now)
 
 
 @pytest.mark.usefixtures("movable_clock")

@@ -82,30 +82,32 @@ class Club:
         person = (self.member, self.child)[pick % 2]
         check_in(member_number=person.member_number, recorded_by_id=None, now=self.now + timedelta(hours=hours))
 
-    def open_payment(self, pick):
+    def create_payment(self, pick):
         rows = list(Payment.objects.filter(status__in=("pending", "expired", "partially_paid")).order_by("pk"))
         return rows[pick % len(rows)] if rows else None
 
     def pay(self, pick, _):
-        if payment := self.open_payment(pick):
+        if payment := self.create_payment(pick):
             pay(payment, at=self.now)
 
     def pay_part(self, pick, part):
-        if payment := self.open_payment(pick):
+        if payment := self.create_payment(pick):
             pay_some(payment, max(1, payment.amount_owed * (part % 4) // 4), at=self.now)
 
     def withdraw(self, pick, _):
-        if payment := self.open_payment(pick):
+        if payment := self.create_payment(pick):
             cancel_payment(payment_id=payment.pk, by_id=self.by, now=self.now)
 
-    def reverse(self, pick, _, went_back=True):
+    def reverse(self, pick, _, returned_to_payer=True):
         receipts = list(Receipt.objects.filter(reversed_at=None).order_by("pk"))
         if receipts:
             receipt_id = receipts[pick % len(receipts)].pk
-            reverse_receipt(receipt_id=receipt_id, why="reversed", by_id=None, now=self.now, went_back=went_back)
+            reverse_receipt(
+                receipt_id=receipt_id, reason="reversed", by_id=None, now=self.now, returned_to_payer=returned_to_payer
+            )
 
     def void(self, pick, _):
-        self.reverse(pick, _, went_back=False)
+        self.reverse(pick, _, returned_to_payer=False)
 
     def upgrade(self, pick, plan):
         plan_changes.upgrade(

@@ -11,7 +11,7 @@ from api import clock
 from api.business_days import business_day
 from payments.models import Account, Payment
 from payments.services import ledger
-from payments.tests.factories import open_payment
+from payments.tests.factories import create_payment
 from subscriptions.models import Closure, Plan, Subscription
 from subscriptions.services import freezes
 from subscriptions.tests.factories import (
@@ -251,7 +251,7 @@ def test_a_renewal_and_an_upgrade_paid_from_credit_happen_once_for_one_key(as_as
 
 def test_who_renews_for_another_pays_from_their_own_credit(as_asha, asha, plan, today):
     child = MemberFactory()
-    paid_by_asha = granted(plan, child, today, payment=open_payment(payer=asha))
+    paid_by_asha = granted(plan, child, today, payment=create_payment(payer=asha))
     put_money_down(asha, 1500, clock.now())
     put_money_down(child, 1500, clock.now())
 

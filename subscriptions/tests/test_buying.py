@@ -98,7 +98,7 @@ def test_what_was_taken_back_stays_so_when_the_plan_is_bought_again():
     taken_back = granted()
     later = taken_back.payment.expires_at
     receipt = Receipt.objects.get()
-    reversals.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=later, went_back=False)
+    reversals.reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=later, returned_to_payer=False)
 
     assert subscribe(taken_back.member, plan=taken_back.plan, now=later).is_new
     taken_back.refresh_from_db()

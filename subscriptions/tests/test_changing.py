@@ -188,7 +188,9 @@ def test_money_for_an_upgrade_that_was_taken_back_goes_to_the_one_that_followed_
     """A period is replaced once: what paid the first could grant neither."""
     old = upgrade(silver, gold)
     mistyped = put_money_down(silver.member, 2334, noon_on(DAY_TEN), payments=[old.payment])
-    reversals.reverse_receipt(receipt_id=mistyped.pk, why="void", by_id=None, now=noon_on(DAY_TEN), went_back=False)
+    reversals.reverse_receipt(
+        receipt_id=mistyped.pk, reason="void", by_id=None, now=noon_on(DAY_TEN), returned_to_payer=False
+    )
     new = upgrade(silver, gold)
 
     message = C2bMessage("TKNLATE001", None, 2334, "174379", silver.member.member_number, "", "", "Pay Bill", "")
@@ -345,7 +347,7 @@ def test_visits_made_in_an_upgrade_that_is_taken_back_count_for_the_replaced_pac
 
     receipt = Receipt.objects.get(allocations__payment=bought.payment)
     reversals.reverse_receipt(
-        receipt_id=receipt.pk, why="void", by_id=None, now=noon_on(TODAY) + 8 * HOUR, went_back=False
+        receipt_id=receipt.pk, reason="void", by_id=None, now=noon_on(TODAY) + 8 * HOUR, returned_to_payer=False
     )
 
     assert enter(ten.member, 5, noon_on(TODAY) + 9 * HOUR) == 3

@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from subscriptions.models import Closure, Freeze, FreezeKind, KeptKey, Plan, Subscription
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, open_payment, pending
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, create_payment, granted, pending
 
 pytestmark = pytest.mark.django_db
 
@@ -80,7 +80,7 @@ def test_a_period_replaced_by_two():
 
 
 def test_one_key_of_one_person_kept_for_two_answers():
-    payment = open_payment(MemberFactory())
+    payment = create_payment(MemberFactory())
     kept = {"made_by": payment.payer, "idempotency_key": "k", "payment": payment, "created_at": NOON}
     KeptKey.objects.create(**kept)
 
@@ -89,7 +89,7 @@ def test_one_key_of_one_person_kept_for_two_answers():
 
 
 def test_one_payment_for_two_periods():
-    payment = open_payment(MemberFactory())
+    payment = create_payment(MemberFactory())
     pending(payment=payment)
 
     with pytest.raises(IntegrityError, match="payment_id"), transaction.atomic():

@@ -84,9 +84,9 @@ def test_money_that_goes_back_below_the_share_takes_the_access_with_it(plan):
     bought = pending(plan)
     first, second = (pay_some(bought.payment, amount, at=NOON) for amount in (1400, 1600))
 
-    reverse_receipt(receipt_id=first.pk, why="reversed", by_id=None, now=NOON)
+    reverse_receipt(receipt_id=first.pk, reason="reversed", by_id=None, now=NOON)
     assert spans(bought)[0][0] == "granted"  # 1,600 are left
-    reverse_receipt(receipt_id=second.pk, why="reversed", by_id=None, now=NOON)
+    reverse_receipt(receipt_id=second.pk, reason="reversed", by_id=None, now=NOON)
 
     assert spans(bought)[0][0] == "revoked"
 
@@ -219,7 +219,7 @@ def upgraded():
 
 
 def take_back(receipt, **how):
-    reverse_receipt(receipt_id=receipt.pk, why="reversed", by_id=None, now=NOON, **how)
+    reverse_receipt(receipt_id=receipt.pk, reason="reversed", by_id=None, now=NOON, **how)
 
 
 def end_upgrades():
@@ -244,7 +244,7 @@ def test_a_waiting_upgrade_ends_when_money_it_carries_goes_back():
 
 def test_a_waiting_upgrade_stays_when_the_money_it_carries_is_there_again():
     first, second_half, upgrade = upgraded()
-    take_back(second_half, went_back=False)
+    take_back(second_half, returned_to_payer=False)
     pay_some(first.payment, 1000, at=NOON)
 
     end_upgrades()
@@ -288,7 +288,7 @@ def test_an_upgrade_whose_carried_value_is_gone_is_not_given_again():
     first, second_half, upgrade = upgraded()
     receipt = pay_some(upgrade.payment, 4000, at=NOON)
     take_back(second_half)
-    take_back(receipt, went_back=False)
+    take_back(receipt, returned_to_payer=False)
 
     pay(upgrade.payment, at=NOON)
 

@@ -140,7 +140,7 @@ def test_money_that_goes_back_takes_all_of_them_with_it_and_nothing_else(client,
     answer_prompt(client, ahead.payment, amount=1000, code="TKN1FAM2LY")
     dates = Subscription.objects.filter(pk=ahead.pk).values("starts_on", "ends_on").get()
 
-    reverse_receipt(receipt_id=earlier.pk, why="reversed", by_id=None, now=NOON)
+    reverse_receipt(receipt_id=earlier.pk, reason="reversed", by_id=None, now=NOON)
 
     assert facts([*bought, ahead]) == ["revoked", "revoked", "revoked", "granted"]
     assert Subscription.objects.filter(pk=ahead.pk).values("starts_on", "ends_on").get() == dates
@@ -153,7 +153,11 @@ def test_of_two_receipts_the_one_that_goes_back_takes_what_it_paid_for(client, b
     put_on_the_paybill(client, 1500, head.reference, code="TKN1FAM2LY")
 
     reverse_receipt(
-        receipt_id=Receipt.objects.get(code="TKN1FAM2LY").pk, why="typed twice", by_id=None, now=NOON, went_back=False
+        receipt_id=Receipt.objects.get(code="TKN1FAM2LY").pk,
+        reason="typed twice",
+        by_id=None,
+        now=NOON,
+        returned_to_payer=False,
     )
 
     assert (facts(bought), owed(bought)) == (["granted", "revoked", "revoked"], [0, 500, 1000])

@@ -306,7 +306,7 @@ def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
 
 def take_money_back(subscription, now=NOON):
     receipt = Receipt.objects.filter(allocations__payment=subscription.payment_id).latest("pk")
-    reversals.reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=now, went_back=False)
+    reversals.reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=now, returned_to_payer=False)
 
 
 def give(member, plan):

@@ -113,7 +113,7 @@ def test_a_closed_club_keeps_everybody_out_until_it_opens():
 
 def test_money_that_went_back_to_its_payer_closes_it_until_the_renewal_is_paid():
     subscription = granted()
-    reverse_receipt(receipt_id=Receipt.objects.get().pk, why="reversed", by_id=None, now=NOON)
+    reverse_receipt(receipt_id=Receipt.objects.get().pk, reason="reversed", by_id=None, now=NOON)
 
     assert seen(subscription.member) == ("deny", "debt", None, 1500, subscription.member.member_number)
 
@@ -121,14 +121,16 @@ def test_money_that_went_back_to_its_payer_closes_it_until_the_renewal_is_paid()
 def test_money_that_had_never_come_is_to_be_paid_to_the_same_payment():
     subscription = pending()
     first, _ = (pay_some(subscription.payment, amount, at=NOON) for amount in (1000, 500))
-    reverse_receipt(receipt_id=first.pk, why="typed twice", by_id=None, now=NOON, went_back=False)
+    reverse_receipt(receipt_id=first.pk, reason="typed twice", by_id=None, now=NOON, returned_to_payer=False)
 
     assert seen(subscription.member) == ("deny", "debt", None, 1000, subscription.payment.reference)
 
 
 def test_a_month_that_was_taken_back_long_ago_is_not_asked_for_again():
     subscription = granted()
-    reverse_receipt(receipt_id=Receipt.objects.get().pk, why="typed twice", by_id=None, now=NOON, went_back=False)
+    reverse_receipt(
+        receipt_id=Receipt.objects.get().pk, reason="typed twice", by_id=None, now=NOON, returned_to_payer=False
+    )
 
     assert seen(subscription.member, noon_on(subscription.ends_on))[1:] == (
         "expired", None, 1500, subscription.member.member_number,

@@ -36,11 +36,13 @@ def dates(*subscriptions):
     return [(each.fact, each.starts_on, each.ends_on) for each in subscriptions]
 
 
-def take_money_back(subscription, now=NOON, went_back=True):
+def take_money_back(subscription, now=NOON, returned_to_payer=True):
     """Reverse the receipts that paid a period; payments tell memberships."""
     live = Allocation.objects.filter(payment_id=subscription.payment_id, undone_at=None)
     for receipt_id in live.values_list("receipt_id", flat=True):
-        reverse_receipt(receipt_id=receipt_id, why="reversed", by_id=None, now=now, went_back=went_back)
+        reverse_receipt(
+            receipt_id=receipt_id, reason="reversed", by_id=None, now=now, returned_to_payer=returned_to_payer
+        )
 
 
 def test_a_paid_payment_grants_what_it_bought():
@@ -154,7 +156,7 @@ def test_stale_news_of_money_gone_back_revokes_nothing_that_is_paid():
 
 def test_a_revoked_period_that_is_paid_again_is_granted_again():
     subscription = granted()
-    take_money_back(subscription, went_back=False)
+    take_money_back(subscription, returned_to_payer=False)
     subscription.payment.refresh_from_db()
 
     pay(subscription.payment, at=noon_on(date(2026, 11, 9)))
@@ -226,7 +228,7 @@ def test_an_upgrade_is_granted_again_when_what_it_was_paid_with_is_there_again()
     first = granted()
     upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
     before = dates(first, upgrade)
-    take_money_back(first, went_back=False)
+    take_money_back(first, returned_to_payer=False)
 
     pay(first.payment, at=NOON)
     do_the_jobs()
@@ -240,7 +242,7 @@ def test_an_upgrade_is_granted_again_when_the_rest_of_what_it_was_paid_with_is_t
     pay_some(first.payment, 600, at=NOON)
     rest = pay_some(first.payment, 900, at=NOON)
     upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
-    reverse_receipt(receipt_id=rest.pk, why="void", by_id=None, now=NOON, went_back=False)
+    reverse_receipt(receipt_id=rest.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False)
     assert [row[0] for row in dates(first, upgrade)] == ["granted", "revoked"]
 
     pay(first.payment, at=NOON)
@@ -252,7 +254,7 @@ def test_an_upgrade_is_granted_again_when_the_rest_of_what_it_was_paid_with_is_t
 def test_an_upgrade_is_not_granted_again_beside_one_that_was_bought_meanwhile():
     first = granted()
     old = granted(PlanFactory(price=3000), first.member, replaces=first)
-    take_money_back(old, went_back=False)
+    take_money_back(old, returned_to_payer=False)
     new = granted(PlanFactory(price=5000), first.member, replaces=first)
 
     pay(old.payment, at=NOON)

@@ -161,7 +161,7 @@ class Story:
         plan_changes.undo_changes(subscription_id=self.bought().pk, by_id=self.member.pk, now=now)
 
     def takes_back(self, now):
-        reverse_receipt(receipt_id=Receipt.objects.latest("pk").pk, why="reversed", by_id=None, now=now)
+        reverse_receipt(receipt_id=Receipt.objects.latest("pk").pk, reason="reversed", by_id=None, now=now)
 
     def enters(self, now):
         gate.check_in(member_number=self.member.member_number, recorded_by_id=None, now=now)

@@ -20,9 +20,9 @@ from subscriptions.tests.factories import (
     NOON,
     MemberFactory,
     PlanFactory,
+    create_payment,
     granted,
     noon_on,
-    open_payment,
     pay,
     pending,
     put_money_down,
@@ -142,7 +142,7 @@ def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch
     meet_at(monkeypatch, (grants, "lock_bought_periods"), (c2b_confirmations, "lock_candidates"))
 
     raised = both(
-        lambda: reverse_receipt(receipt_id=receipt.pk, why="void", by_id=None, now=NOON, went_back=False),
+        lambda: reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False),
         lambda: c2b_confirmations.apply_c2b(message=message, now=NOON),
     )
 
@@ -155,7 +155,7 @@ def test_two_buy_for_one_another_while_what_each_let_expire_is_in_the_way(monkey
     one, other = MemberFactory(), MemberFactory()
     plan = PlanFactory(price=1000, deposit_percent=50)
     for member, payer in ((one, other), (other, one)):
-        pending(plan, member, payment=open_payment(payer, amount=1000, deposit=500))
+        pending(plan, member, payment=create_payment(payer, amount=1000, deposit=500))
     later = Payment.objects.first().expires_at
     expire_due(now=later)
     meet_at(monkeypatch, (purchases, "bought_under"))
@@ -277,7 +277,9 @@ def test_what_is_said_of_a_period_whose_money_goes_back_meanwhile_is_refused(say
     period, refused = granted(), []
 
     def take_back():
-        reverse_receipt(receipt_id=Receipt.objects.get().pk, why="void", by_id=None, now=NOON, went_back=False)
+        reverse_receipt(
+            receipt_id=Receipt.objects.get().pk, reason="void", by_id=None, now=NOON, returned_to_payer=False
+        )
 
     def speak():
         try:
@@ -321,7 +323,7 @@ def test_one_gift_sent_twice_at_once_is_one():
 
 def test_two_people_who_pay_for_one_member_at_once_both_give_their_month():
     member = MemberFactory()
-    mothers, fathers = (pending(member=member, payment=open_payment(MemberFactory())) for _ in range(2))
+    mothers, fathers = (pending(member=member, payment=create_payment(MemberFactory())) for _ in range(2))
 
     with transaction.atomic():
         pay(mothers.payment, at=noon_on(day(0)))

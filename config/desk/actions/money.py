@@ -29,7 +29,7 @@ from payments.pushes import push_requests
 from payments.serializers import MOST_SHILLINGS
 from payments.services import ledger
 from payments.services.allocation import PAYABLE
-from payments.services.transitions import PROMPTABLE
+from payments.services.transitions import ACCEPTS_PUSH
 from subscriptions.models import Fact
 from subscriptions.services import caller_purchases
 
@@ -77,7 +77,7 @@ class PromptForm(MemberAct):
     phone_number = PhoneField(label="Phone to prompt")
 
     def offer(self):
-        self.fields["payment"].queryset = open_payments(self.member.pk).filter(status__in=PROMPTABLE)
+        self.fields["payment"].queryset = open_payments(self.member.pk).filter(status__in=ACCEPTS_PUSH)
         self.fields["phone_number"].initial = self.member.phone_number
 
     @property
