@@ -9,12 +9,13 @@ MANAGE := $(PYTHON) manage.py
 # A copy of the lock that .venv was installed from: another lock, or an install that was cut off, is done again.
 INSTALLED := .venv/installed-requirements.txt
 LOG := .venv/install.log
+APPS := api accounts payments subscriptions config
 COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 
 # Compiled once and kept, also where an image switched that off: each of the many processes here would compile it all anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo walkthrough dev test bench e2e spa pictures lint format type lock schema
+.PHONY: help setup demo walkthrough dev test bench e2e spa pictures coverage lint format type lock schema
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,13 @@ dev: setup ## Run the product and restart it when a file changes
 
 test: setup ## Run the whole test suite
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)
+
+coverage: setup ## Measure which part of each app the test suite runs (ARGS: some tests only); details: .venv/bin/coverage html
+	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 --cov --cov-report= $(ARGS)
+	@for app in $(APPS); do \
+	  printf '%-13s %3d %%\n' $$app $$($(PYTHON) -m coverage report --format=total --include="$$app/*"); \
+	done
+	@printf '%-13s %3d %%\n' total $$($(PYTHON) -m coverage report --format=total)
 
 bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)
