@@ -14,6 +14,11 @@ def main():
         from django.db import OperationalError
     except ImportError:
         sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
+    if sys.argv[1:2] in (["version"], ["--version"]):
+        # Django would show its own version before it looks for a command of ours.
+        from config.management.commands.version import Command
+
+        return Command().run_from_argv([sys.argv[0], "version", *sys.argv[2:]])
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

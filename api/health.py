@@ -1,15 +1,17 @@
-"""Probes: /healthz says the process answers; /readyz that it can do its work."""
+"""Probes: /healthz says the process answers, and its version; /readyz that it can do its work."""
 
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from api.version import VERSION
+
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """The process is up."""
-    return JsonResponse({"status": "ok"})
+    """The process is up, and runs this version."""
+    return JsonResponse({"status": "ok", "version": VERSION})
 
 
 @require_safe

@@ -1,0 +1,34 @@
+"""The probes that monitoring asks."""
+
+import tomllib
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+
+def test_healthz_tells_the_version_of_pyproject():
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
+
+    answer = Client().get("/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": project["version"]})
+
+
+def test_healthz_reads_no_file(monkeypatch):
+    client = Client()
+    client.get("/healthz")  # builds the middleware
+    monkeypatch.setattr("io.open", None)
+    monkeypatch.setattr("builtins.open", None)
+
+    answer = client.get("/healthz")
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.django_db
+def test_readyz_tells_its_checks_and_no_version():
+    answer = Client().get("/readyz")
+
+    checks = {"database": True, "migrations": True, "worker": False}
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": checks})
