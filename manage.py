@@ -4,17 +4,22 @@
 import os
 import sys
 
+try:
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+    from django.db import OperationalError
+except ImportError:
+    sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
+
 
 def main():
-    """Run one management command."""
+    """Run one management command. When the product cannot start, say why in one line."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    try:
-        from django.core.exceptions import ImproperlyConfigured
-        from django.core.management import execute_from_command_line
-        from django.db import OperationalError
-    except ImportError:
-        sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
-    if sys.argv[1:2] in (["version"], ["--version"]):
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if command == "test":
+        # Before a setting is read: the tests have settings of their own.
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])  # noqa: S606
+    if command in ("version", "--version"):
         # Django would show its own version before it looks for a command of ours.
         from config.management.commands.version import Command
 
