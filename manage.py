@@ -13,9 +13,22 @@ except ImportError:
 
 
 def main():
-    """Run one management command. When the product cannot start, say why in one line."""
+    """Run one management command. End quietly when nobody reads its output any longer (`| head`)."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    try:
+        try:
+            run(sys.argv[1] if len(sys.argv) > 1 else "help")
+        finally:
+            print(end="", flush=True)  # left to Python's own end, a failure here prints a traceback
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        sys.exit(141)  # what a shell reports for a program that SIGPIPE ended
+
+
+def run(command):
+    """Run one management command. When the product cannot start, say why in one line."""
     if command == "test":
         # Before a setting is read: the tests have settings of their own.
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])  # noqa: S606

@@ -44,3 +44,19 @@ def test_test_hands_its_arguments_to_pytest_and_no_setting():
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("api/tests/test_phones.py::test_")
+
+
+# --- A reader that has gone ---
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["version", "doctor"])
+def test_output_that_nobody_reads_ends_without_traceback(command, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = run_into(writer, command, ENVIRONMENT="development", DATABASE_URL=NOBODY_THERE, PYTHONUNBUFFERED=unbuffered)
+    os.close(writer)
+
+    assert done.returncode == 141
+    assert done.stderr in ("", "CommandError: 1 thing is missing.\n")
