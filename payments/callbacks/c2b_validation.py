@@ -39,7 +39,7 @@ def judge(message: C2bMessage) -> dict[str, str]:
 
 def account_may_be_right(account: str) -> bool:
     """Say whether this account can be one of ours; only what looks like one and fails its check is refused."""
-    number = owners.member_number_typed(account)
+    number = owners.member_number_in(account)
     if number is not None:
         return is_member_number(number)
-    return not references.looks_like_one(account) or references.repair(account) is not None
+    return not references.resembles_reference(account) or references.repair(account) is not None

@@ -31,7 +31,7 @@ from payments.daraja import callback_tokens
 from payments.daraja.messages import Malformed, parse_c2b, parse_status_result, parse_stk_callback
 from payments.desk import code_checks
 from payments.evidence import c2b_confirmations, stk_results
-from payments.evidence.outcomes import Applied
+from payments.evidence.outcomes import EvidenceOutcome
 from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewReason
 from payments.services import review_items
 
@@ -281,11 +281,11 @@ def _apply(callback: Callback, *, now: datetime) -> CallbackOutcome:
     """Apply a callback and write what became of it, in the caller's transaction."""
     applied = _act_on(callback, now=now)
     with connection.cursor() as cursor:
-        cursor.execute(DECIDE, [str(applied.outcome), applied.why[:255], now, callback.pk])
+        cursor.execute(DECIDE, [str(applied.outcome), applied.detail[:255], now, callback.pk])
     return applied.outcome
 
 
-def _act_on(callback: Callback, *, now: datetime) -> Applied:
+def _act_on(callback: Callback, *, now: datetime) -> EvidenceOutcome:
     body = bytes(callback.body)
     try:
         if callback.source == CallbackSource.STK:
@@ -310,7 +310,7 @@ def _act_on(callback: Callback, *, now: datetime) -> Applied:
         review_items.open_item(
             reason=ReviewReason.UNREADABLE, detail=why, push_id=callback.push_id, callback_id=callback.pk, now=now
         )
-        return Applied(CallbackOutcome.REJECTED, why)
+        return EvidenceOutcome(CallbackOutcome.REJECTED, why)
     raise ValueError(f"Nothing acts on a {callback.source} callback.")
 
 

@@ -20,7 +20,7 @@ from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.messages import C2bMessage, StatusResult
 from payments.desk import desk_receipts
 from payments.evidence import c2b_confirmations
-from payments.evidence.outcomes import Applied, our_shortcodes
+from payments.evidence.outcomes import EvidenceOutcome, our_shortcodes
 from payments.models import (
     OPEN_CHECK,
     CallbackOutcome,
@@ -120,7 +120,9 @@ def ask(*, check_id: int, now: datetime) -> None:
 
 
 @transaction.atomic
-def apply_result(*, check_id: int, result: StatusResult, now: datetime, callback_id: int | None = None) -> Applied:
+def apply_result(
+    *, check_id: int, result: StatusResult, now: datetime, callback_id: int | None = None
+) -> EvidenceOutcome:
     """Act on Safaricom's answer: completed money of ours becomes a receipt, once; anything else ends the claim.
 
     Twice changes nothing. An answer that comes after we stopped waiting still counts, and money that was found is
@@ -131,9 +133,9 @@ def apply_result(*, check_id: int, result: StatusResult, now: datetime, callback
     why = _is_of_another_question(check, result)
     if why:
         review_items.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=why, callback_id=callback_id, now=now)
-        return Applied(CallbackOutcome.REVIEW, why)
+        return EvidenceOutcome(CallbackOutcome.REVIEW, why)
     if check.status == S.FOUND:
-        return Applied(CallbackOutcome.DUPLICATE)
+        return EvidenceOutcome(CallbackOutcome.DUPLICATE)
     state = result.state.lower()
     if result.result_code == "0" and state == COMPLETED and result.paid_to in our_shortcodes():
         return _apply_money(check, result, callback_id=callback_id, now=now)
@@ -147,17 +149,17 @@ def apply_result(*, check_id: int, result: StatusResult, now: datetime, callback
         )
     if changed and status == S.NO_MONEY:
         desk_receipts.end_claim(code=check.code, why=said, now=now)
-    return Applied(CallbackOutcome.APPLIED if changed else CallbackOutcome.DUPLICATE)
+    return EvidenceOutcome(CallbackOutcome.APPLIED if changed else CallbackOutcome.DUPLICATE)
 
 
 @transaction.atomic
-def note_timeout(*, check_id: int, now: datetime) -> Applied:
+def note_timeout(*, check_id: int, now: datetime) -> EvidenceOutcome:
     """Note that the question expired in Safaricom's queue: no answer, and no reason to end a claim."""
     changed = _end_open(Q(pk=check_id), said="Safaricom was too busy to look; ask again.", now=now)
-    return Applied(CallbackOutcome.APPLIED if changed else CallbackOutcome.DUPLICATE)
+    return EvidenceOutcome(CallbackOutcome.APPLIED if changed else CallbackOutcome.DUPLICATE)
 
 
-def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | None, now: datetime) -> Applied:
+def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | None, now: datetime) -> EvidenceOutcome:
     message = C2bMessage(
         code=result.code,
         moved_at=result.moved_at,
@@ -169,7 +171,7 @@ def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | N
         transaction_type=result.kind,
         third_party_id="",
     )
-    applied = c2b_confirmations.apply_c2b(message=message, now=now, callback_id=callback_id, asked_for=True)
+    applied = c2b_confirmations.apply_c2b(message=message, now=now, callback_id=callback_id, from_code_check=True)
     if applied.outcome == CallbackOutcome.REVIEW:
         said = "Its amount is not the one in our books; see the review item."
         _end_open(Q(pk=check.pk), said=said, result_code=result.result_code, now=now)

@@ -310,7 +310,7 @@ def claim_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Code
     if payer_id is None:
         raise locks.PaymentNotFound
     review_decisions.require_anothers(payer_id, by_id=by_id)
-    owners.wait_for_code(code)
+    owners.lock_code(code)
     receipt_id = Receipt.objects.filter(code=code).values_list("pk", flat=True).first()
     receipt = None if receipt_id is None else locks.lock_receipt(receipt_id, also_members={payer_id})
     made = {"payment_id": payment_id, "claimed_by_id": by_id, "claimed_at": now, "ended_at": None, "ended_why": ""}

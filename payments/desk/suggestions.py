@@ -13,7 +13,7 @@ from django.db.models import F, Q
 
 from api.member_numbers import is_member_number
 from payments.matching import references
-from payments.matching.owners import MOST_SUGGESTIONS, member_number_typed
+from payments.matching.owners import MOST_SUGGESTIONS, member_number_in
 from payments.models import Payment, Receipt, ReviewItem
 from payments.services.allocation import PAYABLE
 
@@ -75,13 +75,13 @@ def _is_called(words: str) -> Q:
 
 def _numbers_like(typed: str) -> list[str]:
     """Return the member numbers one wrong digit, or one swap, away from the digits that were typed."""
-    number = member_number_typed(typed)
+    number = member_number_in(typed)
     return [near for near in _slips(number, "0123456789") if is_member_number(near)] if number else []
 
 
 def _references_like(typed: str) -> list[str]:
     """Return the references one wrong character, or one swap, away from what was typed for one."""
-    if not references.looks_like_one(typed):
+    if not references.resembles_reference(typed):
         return []
     return [near for near in _slips(references.plain(typed), references.ALPHABET) if references.is_reference(near)]
 

@@ -1,5 +1,6 @@
-"""Evidence to money: what Safaricom says becomes receipt, allocation, books, status and access in one transaction.
+"""Evidence: a message from Safaricom becomes receipt, allocation, ledger entries and payment status in one transaction.
 
-One M-Pesa code is one receipt, whichever channel tells of it first: the STK callback, an STK query (which knows
-no code) or the C2B confirmation of the same money. Everything may come twice and in any order.
+One M-Pesa code is one receipt, whichever message reports it first: the STK callback, an STK query (which knows no
+code) or the C2B confirmation of the same money. Messages may arrive more than once and in any order. Start with the
+decision tables in stk_results and c2b_confirmations.
 """

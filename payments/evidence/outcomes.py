@@ -1,4 +1,4 @@
-"""What becomes of a piece of evidence, and what all evidence must agree with."""
+"""The outcome of a piece of evidence, and the facts that all evidence is checked against."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,23 +7,24 @@ from django.conf import settings
 
 from payments.models import CallbackOutcome, PaymentStatus
 
-# How far Safaricom's clock and ours may differ before its moment is not believed.
+# The largest difference between Safaricom's clock and ours. A time further off is not used.
 CLOCK_SKEW = timedelta(minutes=10)
+# A payment in one of these takes no money: what arrives for it becomes the member's credit.
 CLOSED = (PaymentStatus.CANCELLED, PaymentStatus.REFUNDED)
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of one piece of evidence; `why` is for the inbox and for staff."""
+class EvidenceOutcome:
+    """The outcome of one piece of evidence. `detail` is stored in the callback inbox, for staff."""
 
     outcome: CallbackOutcome
-    why: str = ""
+    detail: str = ""
 
 
-APPLIED = Applied(CallbackOutcome.APPLIED)
-DUPLICATE = Applied(CallbackOutcome.DUPLICATE)
+APPLIED = EvidenceOutcome(CallbackOutcome.APPLIED)
+DUPLICATE = EvidenceOutcome(CallbackOutcome.DUPLICATE)
 
 
 def our_shortcodes() -> set[str]:
-    """Return the numbers people pay to: the paybill, or the store number and its till."""
+    """Return the numbers that people pay to: the paybill, or the store number and its till."""
     return {settings.DARAJA_SHORTCODE, settings.DARAJA_TILL} - {""}

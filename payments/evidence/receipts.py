@@ -1,4 +1,4 @@
-"""A receipt's row, and money that came for a payment that takes none."""
+"""Receipt rows as evidence writes them, and the review item for money that a closed payment cannot take."""
 
 from datetime import datetime
 
@@ -9,12 +9,12 @@ from payments.services import allocation, review_items
 
 
 def insert(receipt: Receipt) -> bool:
-    """Insert a receipt unless its code or its prompt already has one; return whether it was inserted.
+    """Insert a receipt unless its code or its push already has one. Return whether it was inserted.
 
-    One statement decides: two transactions that bring the same code cannot both see that it is new.
+    This is one statement, so that of two transactions with the same code only one inserts.
     """
     fields = [field for field in Receipt._meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -30,27 +30,29 @@ def insert(receipt: Receipt) -> bool:
 
 
 def update(receipt: Receipt, **changes) -> None:
+    """Set fields of a receipt and save only these."""
     for name, value in changes.items():
         setattr(receipt, name, value)
     receipt.save(update_fields=[name.removesuffix("_id") for name in changes])
 
 
-def told_by_confirmation(receipt: Receipt) -> dict[str, str]:
-    """Return what only the paybill's confirmation tells."""
+def confirmation_details(receipt: Receipt) -> dict[str, str]:
+    """Return the fields of a receipt that only a C2B confirmation reports."""
     return {name: getattr(receipt, name) for name in ("sender", "payer_name", "account_typed")}
 
 
-def hold_late(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:
+def open_late_money_item(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:
+    """Open the review item for money that was paid to a cancelled or refunded payment. `amount` is in whole KES."""
     review_items.open_item(
         reason=ReviewReason.LATE_MONEY,
-        detail=f"KES {amount:,} came for a payment that is {payment.status}; it is kept as the member's credit.",
+        detail=f"KES {amount:,} was paid to a payment that is {payment.status}. It is now the member's credit.",
         receipt_id=receipt.pk,
         payment_id=payment.pk,
         now=now,
     )
 
 
-def besides(payments: list[Payment], shares: list[allocation.Share]) -> list[Payment]:
-    """Return the payments that got nothing yet."""
+def without_share(payments: list[Payment], shares: list[allocation.Share]) -> list[Payment]:
+    """Return the payments that none of the shares is for."""
     served = {share.payment.pk for share in shares}
     return [payment for payment in payments if payment.pk not in served]

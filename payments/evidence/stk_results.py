@@ -1,49 +1,71 @@
-"""A prompt's result, told by its callback or by a query."""
+"""The result of an STK push, from its callback or from a query, and the decision tables for it.
+
+All rows are locked before a decision: payers, push, payments, then receipts. In each table the first row that fits
+applies. "Review" opens a review item with the reason named; it moves no money.
+
+**Any result** (apply_stk_result)
+
+| | Result | Action | Outcome |
+|---|---|---|---|
+| 1 | of a shortcode that is not ours | review: amount_differs | review |
+| 2 | with the checkout request ID of another push | review: amount_differs | review |
+| 3 | final failure, after this push succeeded | review: contradiction | review |
+| 4 | final failure, after this push ended without money | none | duplicate |
+| 5 | final failure | end the push | applied |
+| 6 | a code that is not final, from a query | none | duplicate |
+| 7 | a code that is not final, from a callback | review: unreadable; the push stays open | review |
+| 8 | success from a query; the push has a receipt | end the push | duplicate |
+| 9 | success from a query; a confirmation fits (pairing) | end the push, `link_confirmation` as a guess | applied |
+| 10 | success from a query | end the push, insert a receipt without a code, `pay` | applied |
+| 11 | success from a callback, without amount or M-Pesa code | review: unreadable | review |
+| 12 | success from a callback, of another amount than the push | review: amount_differs | review |
+| 13 | success from a callback | see the next table | |
+
+**A callback's success with amount and code** (_apply_success, _apply_known_success). "Guessed" is a receipt that was
+paired by amount, account and time (`push_guessed`); "proved" is one whose code a callback reported. A "free
+confirmation" is a paybill payment of the same amount, not reversed, that no push has yet.
+
+| | Receipt of this push | Receipt with this code | Action | Outcome |
+|---|---|---|---|---|
+| A | none | none | end the push, insert a receipt, `pay` | applied |
+| B | guessed | the same receipt | mark it as proved | applied |
+| C | proved | the same receipt | none | duplicate |
+| D | guessed, and it names the other push | guessed for another push, same amount | `swap_codes` | applied |
+| E | any | guessed for another push, same amount | `clear_guessed_code`, `rematch_push`; then as "none" below | |
+| F | any | not a free confirmation | review: code_used_twice | review |
+| G | none | none | end the push, insert a receipt, `pay` | applied |
+| H | none | free confirmation | end the push, `link_confirmation` as proved | applied |
+| I | without a code | none | write the code on it | applied |
+| J | without a code | free confirmation | `reverse_duplicate`, write the code on it | applied |
+| K | proved, with another code | none, or free confirmation | review: contradiction | review |
+| L | guessed, with another code | none | `unlink_confirmation`, insert a receipt, `pay` | applied |
+| M | guessed, with another code | free confirmation | `unlink_confirmation`, `link_confirmation` as proved | applied |
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Q
 
-from api.statements import WrittenOnce
 from payments.daraja.messages import CODE, StkResult
 from payments.daraja.result_codes import Verdict, verdict
-from payments.evidence import c2b_confirmations, pairing, receipts
-from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, CLOSED, DUPLICATE, Applied, our_shortcodes
+from payments.evidence import pairing, push_money, receipts
+from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, DUPLICATE, EvidenceOutcome, our_shortcodes
+from payments.evidence.push_money import LockedPush
 from payments.matching import owners
-from payments.models import (
-    Account,
-    AllocationRule,
-    CallbackOutcome,
-    Channel,
-    Payment,
-    PushStatus,
-    Receipt,
-    ReviewReason,
-    ReviewStatus,
-    StkPush,
-)
+from payments.models import Account, CallbackOutcome, PushStatus, Receipt, ReviewReason, StkPush
 from payments.pushes import closing, queries
-from payments.services import allocation, locks, push_progress, reversals, review_items, settlement
+from payments.services import locks, push_progress, review_items
 
-END_OF = {
+END_STATUS = {
     Verdict.FAILED: PushStatus.FAILED,
     Verdict.CANCELLED: PushStatus.CANCELLED,
     Verdict.TIMED_OUT: PushStatus.TIMED_OUT,
 }
 
 
-@dataclass(slots=True)
-class Locked:
-    """A push with its payment and companions, all locked."""
-
-    push: StkPush
-    payment: Payment
-    companions: list[Payment]
-
-
-@transaction.atomic(savepoint=False)  # the inbox's transaction is this one
+@transaction.atomic(savepoint=False)  # the callback inbox has opened this transaction
 def apply_stk_result(
     *,
     push_id: int,
@@ -52,330 +74,212 @@ def apply_stk_result(
     now: datetime,
     callback_id: int | None = None,
     shortcode: str = "",
-) -> Applied:
-    """Apply the result of a prompt, told by `source` ("callback" or "query"). Twice changes nothing.
+) -> EvidenceOutcome:
+    """Apply the result of a push; `source` is "callback" or "query". The same result again changes nothing.
 
-    A success pays whatever state the payment is in; a failure never demotes a success; a code that is not listed
-    as final ends nothing. Evidence that disagrees with the push becomes a review item and moves no money.
+    A success pays the payment in whatever state it is. A failure never replaces a success. A result code that is not
+    listed as final ends nothing. `shortcode` is the one that the callback's header names, if any.
     """
     decided = verdict(result.result_code)
     if source == "query" and decided == Verdict.SUCCEEDED:
-        pairing.wait(StkPush.objects.values_list("amount", flat=True).get(pk=push_id))
-    locked = _lock(push_id)
-    push = locked.push
-
-    def hold(reason: ReviewReason, why: str) -> Applied:
-        review_items.open_item(
-            reason=reason, detail=why, push_id=push.pk, payment_id=push.payment_id, callback_id=callback_id, now=now
-        )
-        return Applied(CallbackOutcome.REVIEW, why)
-
-    if shortcode and shortcode not in our_shortcodes():
-        return hold(ReviewReason.AMOUNT_DIFFERS, f"The result is of shortcode {shortcode[:16]}, which is not ours.")
-    if _is_of_another_push(push, result):
-        told = result.checkout_request_id[:64]
-        return hold(ReviewReason.AMOUNT_DIFFERS, f"The result names another prompt ({told}) than the one it came to.")
-    if decided in END_OF:
-        return _apply_failure(locked, result, decided, now=now, hold=hold)
+        pairing.lock_amount(StkPush.objects.values_list("amount", flat=True).get(pk=push_id))
+    report = _Report(push_money.lock_push(push_id), result, now, callback_id)
+    if problem := _mismatch(report, shortcode):
+        return report.hold(ReviewReason.AMOUNT_DIFFERS, problem)
+    if decided in END_STATUS:
+        return _apply_failure(report, END_STATUS[decided])
     if decided != Verdict.SUCCEEDED:
-        if source == "query":
-            return DUPLICATE
-        return hold(ReviewReason.UNREADABLE, f"Result code {result.result_code[:32]} is not known; the prompt is open.")
+        return _apply_code_that_is_not_final(report, source)
+    return _apply_success_by_query(report) if source == "query" else _apply_success(report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A result with the locked rows that it is about."""
+
+    locked: LockedPush
+    result: StkResult
+    now: datetime
+    callback_id: int | None
+
+    @property
+    def push(self) -> StkPush:
+        return self.locked.push
+
+    def hold(self, reason: ReviewReason, detail: str) -> EvidenceOutcome:
+        """Open a review item and apply nothing."""
+        review_items.open_item(
+            reason=reason,
+            detail=detail,
+            push_id=self.push.pk,
+            payment_id=self.push.payment_id,
+            callback_id=self.callback_id,
+            now=self.now,
+        )
+        return EvidenceOutcome(CallbackOutcome.REVIEW, detail)
+
+    def end_push(self, status: PushStatus = PushStatus.SUCCEEDED) -> None:
+        """Write how the push ended. Nothing is written over a success."""
+        push, result = self.push, self.result
+        if status == PushStatus.SUCCEEDED and not push.checkout_request_id:
+            queries.store_request_ids(
+                push, merchant_request_id=result.merchant_request_id, checkout_request_id=result.checkout_request_id
+            )
+        if push.status != PushStatus.SUCCEEDED:
+            closing.end(
+                push, status=status, result_code=result.result_code, result_desc=result.result_desc, now=self.now
+            )
+
+    def pay_with(self, receipt: Receipt) -> None:
+        """Insert a receipt and allocate its money."""
+        receipts.insert(receipt)
+        push_money.pay(self.locked, receipt, from_account=Account.MPESA, now=self.now)
+
+
+# --- Any result -----------------------------------------------------------------------------------
+
+
+def _mismatch(report: _Report, shortcode: str) -> str:
+    """Return why a result cannot be of this push (rows 1 and 2); empty when it can."""
+    if shortcode and shortcode not in our_shortcodes():
+        return f"The result is of shortcode {shortcode[:16]}, which is not ours."
+    if _names_another_push(report.push, report.result):
+        named = report.result.checkout_request_id[:64]
+        return f"The result names another STK push ({named}) than the one whose callback URL it was sent to."
+    return ""
+
+
+def _names_another_push(push: StkPush, result: StkResult) -> bool:
+    """Return whether a result has the ID of another push. A push without an ID yet may get any that is not taken."""
+    named = result.checkout_request_id
+    if push.checkout_request_id:
+        return named != push.checkout_request_id
+    return bool(named) and StkPush.objects.filter(checkout_request_id=named).exists()
+
+
+def _apply_failure(report: _Report, status: PushStatus) -> EvidenceOutcome:
+    """Apply a final failure (rows 3 to 5)."""
+    push, code = report.push, report.result.result_code[:32]
+    if push.status == PushStatus.SUCCEEDED:
+        detail = f"Result code {code} was reported for an STK push that has succeeded. The success is kept."
+        return report.hold(ReviewReason.CONTRADICTION, detail)
+    if push.status in END_STATUS.values():
+        return DUPLICATE
+    report.end_push(status)
+    push_progress.mark_push_ended(report.locked.payment, push, report.now)
+    return APPLIED
+
+
+def _apply_code_that_is_not_final(report: _Report, source: str) -> EvidenceOutcome:
+    """Apply a result that does not end the push (rows 6 and 7)."""
     if source == "query":
-        return _apply_success_by_query(locked, result, now=now)
+        return DUPLICATE
+    code = report.result.result_code[:32]
+    return report.hold(ReviewReason.UNREADABLE, f"Result code {code} is not known. The STK push stays open.")
+
+
+def _apply_success_by_query(report: _Report) -> EvidenceOutcome:
+    """Apply a success without code and amount (rows 8 to 10). A query answers for the push that it asks about."""
+    locked, now = report.locked, report.now
+    if Receipt.objects.filter(push_id=locked.push.pk).exists():
+        report.end_push()
+        return DUPLICATE
+    confirmation = pairing.find_confirmation(locked.push, now=now)
+    report.end_push()
+    if confirmation is None:
+        report.pay_with(locked.new_receipt(code=None, moved_at=now, now=now))
+    else:
+        locks.lock_members_of([confirmation])
+        push_money.link_confirmation(locked, confirmation, guessed=True, now=now)
+    return APPLIED
+
+
+# --- A callback's success with amount and code ------------------------------------------------------
+
+
+def _apply_success(report: _Report) -> EvidenceOutcome:
+    """Apply a success from a callback (rows 11 and 12, then A; the rest in _apply_known_success)."""
+    push, result, now = report.push, report.result, report.now
     if result.amount is None or not CODE.fullmatch(result.receipt_code or ""):
-        return hold(ReviewReason.UNREADABLE, "A success without its amount or its M-Pesa code.")
+        return report.hold(ReviewReason.UNREADABLE, "The success has no amount or no M-Pesa code.")
     if result.amount != push.amount:
         asked, paid = f"KES {push.amount:,}", f"KES {result.amount:,}"
-        why = f"The prompt asked for {asked}; {result.receipt_code} is reported with {paid}."
-        return hold(ReviewReason.AMOUNT_DIFFERS, why)
-    return _apply_success(locked, result, now=now, hold=hold)
+        detail = f"The STK push asked for {asked}; {result.receipt_code} is reported with {paid}."
+        return report.hold(ReviewReason.AMOUNT_DIFFERS, detail)
+    moved_at = _plausible_time(result.moved_at, push, now)
+    new = report.locked.new_receipt(code=result.receipt_code, moved_at=moved_at, now=now)
+    if not receipts.insert(new):
+        return _apply_known_success(report, new)
+    report.end_push()
+    push_money.pay(report.locked, new, from_account=Account.MPESA, now=now)
+    return APPLIED
 
 
-def _apply_success(locked: Locked, result: StkResult, *, now: datetime, hold) -> Applied:
-    """Apply a success with amount and code."""
-    push = locked.push
-    receipt = _stk_receipt(locked, code=result.receipt_code, moved_at=_believed(result.moved_at, push, now), now=now)
-    if receipts.insert(receipt):
-        _end(push, result, now=now)
-        _pay(locked, receipt, from_account=Account.MPESA, now=now)
-        return APPLIED
-
+def _apply_known_success(report: _Report, new: Receipt) -> EvidenceOutcome:
+    """Apply a success whose push or code has a receipt (rows B to M). `new` is the receipt that was not inserted."""
+    push, now = report.push, report.now
     known = list(
-        Receipt.objects.filter(Q(code=receipt.code) | Q(push_id=push.pk)).order_by("pk").select_for_update(no_key=True)
+        Receipt.objects.filter(Q(code=new.code) | Q(push_id=push.pk)).order_by("pk").select_for_update(no_key=True)
     )
     of_push = next((each for each in known if each.push_id == push.pk), None)
-    of_code = next((each for each in known if each.code == receipt.code), None)
+    of_code = next((each for each in known if each.code == new.code), None)
     if of_push is not None and of_push is of_code:
-        _end(push, result, now=now)
-        if of_push.push_guessed:
-            receipts.update(of_push, push_guessed=False)
+        return _prove_code(report, of_push)
+    if of_code is not None and of_code.push_guessed and of_code.amount == push.amount and of_code.push is not None:
+        if of_push is not None and of_push.push_guessed and pairing.receipt_names_push(of_push, of_code.push):
+            report.end_push()
+            pairing.swap_codes(proved=of_push, guessed=of_code)
             return APPLIED
-        return DUPLICATE
-    if of_code is not None and of_code.push_guessed and of_code.amount == push.amount:
-        # Another prompt's by a guess, and a guess yields to proof.
-        if of_push is not None and of_push.push_guessed and _may_be_of(of_push, of_code.push):
-            _end(push, result, now=now)
-            _uncross(of_push, of_code)
-            return APPLIED
-        _disprove(of_code, receipt)
-        _guess_anew(of_code, now=now)
+        pairing.clear_guessed_code(of_code, new=new)
+        pairing.rematch_push(of_code, of_code.push, now=now)
         of_code = None
-    if of_code is not None and not pairing.may_be_this_push(of_code, push):
-        why = f"M-Pesa code {receipt.code} already stands on receipt {of_code.pk}, which is other money."
-        return hold(ReviewReason.CODE_USED_TWICE, why)
-    named = owners.Match()
-    if of_push is not None and of_push.push_guessed:
-        named = owners.find_owner(account=of_push.account_typed, sender=of_push.sender, code=of_push.code)
-    locks.lock_members_of(known, also_members={named.member_id})
+    if of_code is not None and not pairing.is_free_confirmation(of_code, push):
+        detail = f"M-Pesa code {new.code} is already on receipt {of_code.pk}, which is other money."
+        return report.hold(ReviewReason.CODE_USED_TWICE, detail)
+    owner = _owner_by_confirmation(of_push)
+    locks.lock_members_of(known, also_members=() if owner.member_id is None else {owner.member_id})
     if of_push is None:
-        _end(push, result, now=now)
-        _take(locked, receipt, of_code, now=now)
-        return APPLIED
-    if of_push.code is None:
-        if of_code is not None:
-            _take_back(of_code, of_push, now=now)
-        receipts.update(of_push, code=receipt.code, paid_at=receipt.paid_at, **receipts.told_by_confirmation(receipt))
-        return APPLIED
-    if not of_push.push_guessed:
-        why = f"This prompt was already paid with M-Pesa code {of_push.code}; now it is said to be {receipt.code}."
-        return hold(ReviewReason.CONTRADICTION, why)
-    # The receipt that we took for this prompt's was money of its own; now the prompt's money stands beside it.
-    _release(locked, of_push, named, now=now)
-    _take(locked, receipt, of_code, now=now)
+        report.end_push()
+    elif of_push.code is None:
+        return _write_code(of_push, new, of_code, now=now)
+    elif of_push.push_guessed:
+        push_money.unlink_confirmation(report.locked, of_push, owner, now=now)
+    else:
+        detail = f"This STK push was already paid with M-Pesa code {of_push.code}; now {new.code} is reported for it."
+        return report.hold(ReviewReason.CONTRADICTION, detail)
+    if of_code is None:
+        report.pay_with(new)
+    else:
+        push_money.link_confirmation(report.locked, of_code, guessed=False, now=now)
     return APPLIED
 
 
-def _disprove(guessed: Receipt, receipt: Receipt) -> None:
-    """Take the code from the prompt that it was guessed for, and what its confirmation told, to `receipt`.
-
-    The money of that prompt stays where it is, and waits for its own code again.
-    """
-    told = receipts.told_by_confirmation(guessed)
-    for name, value in told.items():
-        setattr(receipt, name, value)
-    receipts.update(guessed, code=None, push_guessed=False, **dict.fromkeys(told, ""))
+def _prove_code(report: _Report, receipt: Receipt) -> EvidenceOutcome:
+    """Note that the callback reports the code that the push's receipt has already (rows B and C)."""
+    report.end_push()
+    if not receipt.push_guessed:
+        return DUPLICATE
+    receipts.update(receipt, push_guessed=False)
+    return APPLIED
 
 
-def _guess_anew(freed: Receipt, *, now: datetime) -> None:
-    """Give a prompt's money the code of a confirmation that fits and is nobody's: it came while a wrong one stood."""
-    twin = pairing.confirmation_of(freed.push, now=now)
-    if twin is None or twin.member_id is not None:
-        return
-    told = {"code": twin.code, "paid_at": twin.paid_at, **receipts.told_by_confirmation(twin)}
-    _take_back(twin, freed, now=now)
-    receipts.update(freed, push_guessed=True, **told)
-
-
-def _take_back(twin: Receipt, receipt: Receipt, *, now: datetime) -> None:
-    """Undo a receipt that counts a prompt's money again: a confirmation that was not recognised as its twin."""
-    reversals.reverse_receipt_locked(
-        receipt=twin, reason=f"same money as receipt {receipt.pk}", by_id=None, now=now, returned_to_payer=False
-    )
-    receipts.update(twin, code=None)
-    review_items.close_for_receipt(
-        receipt_id=twin.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
-    )
-    review_items.open_item(
-        reason=ReviewReason.CONTRADICTION,
-        detail=f"Receipt {twin.pk} was the same money as receipt {receipt.pk} and was taken back.",
-        receipt_id=twin.pk,
-        now=now,
-    )
-
-
-def _may_be_of(receipt: Receipt, push: StkPush) -> bool:
-    return pairing.names_prompt(account=receipt.account_typed, sender=receipt.sender, push=push)
-
-
-def _uncross(proved: Receipt, guessed: Receipt) -> None:
-    """Exchange the codes of two prompts that were guessed the wrong way round; no money moves."""
-    names = ("code", "paid_at", *receipts.told_by_confirmation(proved))
-    right, left = ({name: getattr(each, name) for name in names} for each in (guessed, proved))
-    receipts.update(guessed, code=None)  # a code stands once
-    receipts.update(proved, push_guessed=False, **right)
-    receipts.update(guessed, **left)
-
-
-def _take(locked: Locked, receipt: Receipt, of_code: Receipt | None, *, now: datetime) -> None:
-    """Pay the prompt's payment: with the paybill's own confirmation, when that came first, else with a new receipt."""
+def _write_code(of_push: Receipt, new: Receipt, of_code: Receipt | None, *, now: datetime) -> EvidenceOutcome:
+    """Write the code on the push's receipt, which had none (rows I and J)."""
     if of_code is not None:
-        _adopt(locked, of_code, guessed=False, now=now)
-        return
-    receipts.insert(receipt)
-    _pay(locked, receipt, from_account=Account.MPESA, now=now)
-
-
-def _apply_success_by_query(locked: Locked, result: StkResult, *, now: datetime) -> Applied:
-    """Apply a success that names neither code nor amount: Safaricom answers for the prompt it was asked about."""
-    push = locked.push
-    if Receipt.objects.filter(push_id=push.pk).exists():
-        _end(push, result, now=now)
-        return DUPLICATE
-    twin = pairing.confirmation_of(push, now=now)
-    _end(push, result, now=now)
-    if twin is not None:
-        locks.lock_members_of([twin])
-        _adopt(locked, twin, guessed=True, now=now)
-        return APPLIED
-    receipt = _stk_receipt(locked, code=None, moved_at=now, now=now)
-    receipts.insert(receipt)
-    _pay(locked, receipt, from_account=Account.MPESA, now=now)
+        pairing.reverse_duplicate(of_code, of=of_push, now=now)
+    receipts.update(of_push, code=new.code, paid_at=new.paid_at, **receipts.confirmation_details(new))
     return APPLIED
 
 
-def _apply_failure(locked: Locked, result: StkResult, decided: Verdict, *, now: datetime, hold) -> Applied:
-    push = locked.push
-    if push.status == PushStatus.SUCCEEDED:
-        why = f"Result code {result.result_code[:32]} came for a prompt that has succeeded. The success stands."
-        return hold(ReviewReason.CONTRADICTION, why)
-    if push.status in END_OF.values():
-        return DUPLICATE
-    _end(push, result, now=now, status=END_OF[decided])
-    push_progress.mark_push_ended(locked.payment, push, now)
-    return APPLIED
+def _owner_by_confirmation(of_push: Receipt | None) -> owners.Match:
+    """Return the owner that a guessed confirmation names, should it turn out to be another payment."""
+    if of_push is None or not of_push.push_guessed:
+        return owners.Match()
+    return owners.find_owner(account=of_push.account_typed, sender=of_push.sender, code=of_push.code or "")
 
 
-def _pay(locked: Locked, receipt: Receipt, *, from_account: Account, now: datetime) -> None:
-    """Give a receipt's unplaced money to the prompt's payment, its companions, the payer's others, then credit."""
-    payment = locked.payment
-    shares, rest = allocation.divide(
-        receipt.amount_held,
-        moved_at=receipt.paid_at,
-        first=[payment, *locked.companions],
-        rule=AllocationRule.PROMPT,
-    )
-    if rest and payment.status not in CLOSED:
-        others = receipts.besides(allocation.lock_open_payments(payment.payer_id), shares)
-        more, rest = allocation.divide(
-            rest, moved_at=receipt.paid_at, first=(), rule=AllocationRule.OLDEST, others=others
-        )
-        shares += more
-    closed = payment.status in CLOSED
-    settlement.apply_money(receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now)
-    if closed and rest:
-        receipts.hold_late(receipt, payment, rest, now=now)
-
-
-def _adopt(locked: Locked, receipt: Receipt, *, guessed: bool, now: datetime) -> None:
-    """Take a confirmation's receipt as this prompt's own, and its money to what the prompt was for.
-
-    Whoever the money was given to before was a guess by phone or by hand; the prompt's own result proves more.
-    """
-    payer_id = locked.payment.payer_id
-    receipts.update(receipt, push_id=locked.push.pk, push_guessed=guessed, channel=Channel.MPESA_STK)
-    if receipt.member_id is None:
-        receipts.update(receipt, member_id=payer_id)
-        _pay(locked, receipt, from_account=Account.UNMATCHED, now=now)
-        review_items.close_for_receipt(
-            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was the money of a prompt.", now=now
-        )
-        return
-    if receipt.member_id == payer_id and _serves(locked, receipt):
-        return
-    by_hand = _was_given_by_hand(receipt)
-    _move(locked, receipt, member_id=payer_id, why=f"receipt {receipt.pk} is of push {locked.push.pk}", now=now)
-    _pay(locked, receipt, from_account=Account.MEMBER_CREDIT, now=now)
-    if by_hand:
-        detail = f"Receipt {receipt.pk} was given away by hand; it is of the prompt for {locked.payment.reference}."
-        review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, receipt_id=receipt.pk, now=now)
-
-
-def _release(locked: Locked, receipt: Receipt, named: owners.Match, *, now: datetime) -> None:
-    """Let a receipt go that was taken for this prompt's, to whom its confirmation names."""
-    receipts.update(receipt, push_id=None, push_guessed=False, channel=Channel.MPESA_C2B)
-    if receipt.member_id == named.member_id:
-        return
-    why = f"receipt {receipt.pk} is not of push {locked.push.pk}"
-    _move(locked, receipt, member_id=named.member_id, why=why, now=now)
-    c2b_confirmations.give(
-        receipt,
-        named,
-        c2b_confirmations.lock_candidates(named),
-        from_account=Account.UNMATCHED if named.member_id is None else Account.MEMBER_CREDIT,
-        callback_id=None,
-        now=now,
-    )
-
-
-def _move(locked: Locked, receipt: Receipt, *, member_id: int | None, why: str, now: datetime) -> None:
-    """Take a receipt's money out of what it pays, the prompt's payments among it, and make it somebody's."""
-    reversals.change_owner(receipt=receipt, member_id=member_id, by_id=None, now=now, reason=why)
-    for payment in (locked.payment, *locked.companions):
-        payment.refresh_from_db()
-
-
-def _was_given_by_hand(receipt: Receipt) -> bool:
-    """Say whether staff decided whose money a receipt is."""
-    given = receipt.allocations.filter(undone_at__isnull=True, rule=AllocationRule.BY_HAND)
-    assigned = receipt.review_items.filter(reason=ReviewReason.UNMATCHED, status=ReviewStatus.RESOLVED)
-    return given.exists() or assigned.exists()
-
-
-def _serves(locked: Locked, receipt: Receipt) -> bool:
-    """Say whether a receipt's money is where its prompt wants it: nothing more is owed there, or all of it is there."""
-    payments = [locked.payment, *locked.companions]
-    if not any(payment.status in allocation.PAYABLE and payment.amount_owed for payment in payments):
-        return True
-    there = receipt.allocations.filter(undone_at__isnull=True, payment__in=payments)
-    return there.aggregate(total=Sum("amount", default=0))["total"] == receipt.amount_held
-
-
-def _payers_of(push_id: int) -> QuerySet:
-    # Two lookups by key; asked as one condition over joins, this would read every payment there is.
-    payment_id = Subquery(StkPush.objects.filter(pk=push_id).values("payment_id"))
-    of_push = Payment.objects.filter(Q(pk=payment_id) | Q(head=payment_id))
-    return locks.members_to_lock(of_push.values("payer_id"))
-
-
-def _push_to_lock(push_id: int) -> QuerySet:
-    companions = Payment.objects.filter(head_id=OuterRef("payment_id"))
-    rows = StkPush.objects.filter(pk=push_id).select_related("payment").annotate(has_companions=Exists(companions))
-    return rows.select_for_update(no_key=True, of=("self", "payment"))
-
-
-_lock_payers = WrittenOnce(_payers_of, stand_ins=[0])
-_lock_push = WrittenOnce(_push_to_lock, stand_ins=[0])
-
-
-def _lock(push_id: int) -> Locked:
-    """Lock the payers, then the prompt with its payment, then its companions."""
-    _lock_payers(push_id)
-    [push] = _lock_push(push_id)
-    return Locked(push, push.payment, locks.lock_grouped_payments(push.payment_id) if push.has_companions else [])
-
-
-def _is_of_another_push(push: StkPush, result: StkResult) -> bool:
-    """Say whether the result's ids are another prompt's. Ids we do not know yet may be any that no other push has."""
-    told = result.checkout_request_id
-    if push.checkout_request_id:
-        return told != push.checkout_request_id
-    return bool(told) and StkPush.objects.filter(checkout_request_id=told).exists()
-
-
-def _believed(moved_at: datetime | None, push: StkPush, now: datetime) -> datetime:
-    """Return Safaricom's moment when it can be true, else ours."""
+def _plausible_time(moved_at: datetime | None, push: StkPush, now: datetime) -> datetime:
+    """Return Safaricom's time of the payment when it is between the push and now, else `now`."""
     if moved_at is not None and push.created_at - CLOCK_SKEW <= moved_at <= now + CLOCK_SKEW:
         return min(moved_at, now)
     return now
-
-
-def _end(push: StkPush, result: StkResult, *, now: datetime, status: PushStatus = PushStatus.SUCCEEDED) -> None:
-    if status == PushStatus.SUCCEEDED and not push.checkout_request_id:
-        queries.store_request_ids(
-            push, merchant_request_id=result.merchant_request_id, checkout_request_id=result.checkout_request_id
-        )
-    if push.status != PushStatus.SUCCEEDED:
-        closing.end(push, status=status, result_code=result.result_code, result_desc=result.result_desc, now=now)
-
-
-def _stk_receipt(locked: Locked, *, code: str | None, moved_at: datetime, now: datetime) -> Receipt:
-    return Receipt(
-        channel=Channel.MPESA_STK,
-        code=code,
-        push_id=locked.push.pk,
-        amount=locked.push.amount,
-        paid_at=moved_at,
-        member_id=locked.payment.payer_id,
-        created_at=now,
-    )

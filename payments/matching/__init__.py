@@ -1,1 +1,1 @@
-"""Matching: whose money it is, from the account typed and the sender's phone."""
+"""Matching: which member owns a payment to the paybill or till, by the account typed and the sender's phone."""

@@ -1,8 +1,8 @@
-"""Who paid: from what the payer typed and what Safaricom tells of the sender.
+"""Owners: the member whose money a paybill or till payment is.
 
-In this order: payment reference, member number, phone typed as account, the sender's phone or its SHA-256
-when exactly one member has it. A masked phone only suggests. Look-alikes are mended only where a check
-character, or a number that exists, proves the repair.
+Tried in this order: a payment reference, a member number or a phone number typed as account; then the sender's phone
+number or its SHA-256, when exactly one member has it; then a reported code. A masked phone number gives suggestions
+only. Look-alike characters are corrected only where a check character, or a number that exists, proves the correction.
 """
 
 import hashlib
@@ -18,88 +18,100 @@ from payments.models import CodeClaim, Payment
 
 LOOK_ALIKE_DIGITS = str.maketrans({"O": "0", "I": "1", "L": "1"})
 MOST_SUGGESTIONS = 5
-CLAIMS = 254_002  # names the advisory locks on codes among any others of this database
+CODE_LOCK = 254_002  # the key of these advisory locks; other locks of this database have other keys
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whose money it is. Without a member it has no owner, and `suggestions` are members it could be of."""
+    """The owner of some money. Without `member_id` the owner is not known; `suggestions` are ids of likely members."""
 
     member_id: int | None = None
     payment_id: int | None = None
     suggestions: list[int] = field(default_factory=list)
-    claim_id: int | None = None
+    reported_code_id: int | None = None
 
 
 def find_owner(*, account: str, sender: str, code: str = "") -> Match:
-    """Return whose money it is: `account` as the payer typed it, `sender` as Safaricom wrote the phone.
+    """Return the owner of a payment: `account` as the payer typed it, `sender` as Safaricom wrote the phone number.
 
-    When neither tells, a payer who showed the M-Pesa `code` at the desk does.
+    When neither names a member, the payer who reported the M-Pesa `code` at the desk is the owner.
     """
-    payment = payment_typed(account)
+    payment = find_payment(account)
     if payment is not None:
         return Match(payment.payer_id, payment.pk)
-    member_id = member_typed(account) or member_by_phone(account) or member_by_sender(sender)
+    member_id = find_by_member_number(account) or find_by_phone(account) or find_by_sender(sender)
     if member_id is not None:
         return Match(member_id)
-    return _claimant(code) or Match(suggestions=members_by_mask(sender))
+    return _find_by_reported_code(code) or Match(suggestions=find_by_masked_phone(sender))
 
 
-def find_claimant(*, code: str, sender: str) -> Match:
-    """Return whose money it is when nobody knows what its payer typed: only who showed the code. A phone suggests."""
-    by_phone = member_by_sender(sender)
-    return _claimant(code) or Match(suggestions=[by_phone] if by_phone is not None else members_by_mask(sender))
+def find_owner_by_code(*, code: str, sender: str) -> Match:
+    """Return the owner when the account typed is not known: who reported the code. A phone gives suggestions only."""
+    by_phone = find_by_sender(sender)
+    reported = _find_by_reported_code(code)
+    if reported is not None:
+        return reported
+    return Match(suggestions=find_by_masked_phone(sender) if by_phone is None else [by_phone])
 
 
-def _claimant(code: str) -> Match | None:
-    claim = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
-    return claim and Match(claim.payment.payer_id, claim.payment_id, claim_id=claim.pk)
+def _find_by_reported_code(code: str) -> Match | None:
+    reported = CodeClaim.objects.filter(code=code, receipt=None).select_related("payment").first()
+    if reported is None:
+        return None
+    return Match(reported.payment.payer_id, reported.payment_id, reported_code_id=reported.pk)
 
 
-def wait_for_code(code: str) -> None:
-    """Let a code's claim and its confirmation see each other, one after the other.
+def lock_code(code: str) -> None:
+    """Make the report of a code at the desk and its confirmation wait for each other.
 
-    Neither has a row that the other could wait for. Taken before rows are locked, until the end of the transaction.
+    Neither has a row yet that the other could lock. Call this before rows are locked. The lock ends with the
+    transaction.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIMS, code])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CODE_LOCK, code])
 
 
-def payment_typed(account: str) -> Payment | None:
+# --- By the account typed -------------------------------------------------------------------------
+
+
+def find_payment(account: str) -> Payment | None:
     """Return the payment whose reference was typed."""
     reference = references.repair(account)
     return Payment.objects.filter(reference=reference).first() if reference else None
 
 
-def member_number_typed(account: str) -> str | None:
-    """Return the seven digits that were typed, look-alikes mended, or None when it is something else."""
+def member_number_in(account: str) -> str | None:
+    """Return the seven digits that were typed, with look-alike letters corrected, or None when it is not a number."""
     digits = re.sub(r"[\s-]", "", account.upper()).translate(LOOK_ALIKE_DIGITS)
     return digits if re.fullmatch(r"[0-9]{7}", digits) else None
 
 
-def member_typed(account: str) -> int | None:
-    """Return the member whose number was typed. Only numbers with a right check digit exist."""
-    number = member_number_typed(account)
-    return number and _only_member(member_number=number)
+def find_by_member_number(account: str) -> int | None:
+    """Return the member whose number was typed. A number with a wrong check digit belongs to no member."""
+    number = member_number_in(account)
+    return _only_member(member_number=number) if number else None
 
 
-def member_by_phone(text: str) -> int | None:
-    """Return the member who has the phone number that was written in full."""
+def find_by_phone(text: str) -> int | None:
+    """Return the member who has a phone number that is written in full."""
     try:
         return _only_member(phone_number=normalise(text))
     except InvalidPhoneNumber:
         return None
 
 
-def member_by_sender(sender: str) -> int | None:
-    """Return the one member who has the sender's phone, written in full or as its SHA-256."""
+# --- By the sender's phone ------------------------------------------------------------------------
+
+
+def find_by_sender(sender: str) -> int | None:
+    """Return the one member who has the sender's phone number, written in full or as its SHA-256."""
     if re.fullmatch(r"[0-9a-fA-F]{64}", sender):
         return _only_member(phone_sha256=sender.lower())
-    return member_by_phone(sender)
+    return find_by_phone(sender)
 
 
-def members_by_mask(sender: str) -> list[int]:
-    """Return members whose phone fits a masked one (`25470****149`, `2547 ***** 126`): suggestions, not proof."""
+def find_by_masked_phone(sender: str) -> list[int]:
+    """Return members whose phone number fits a masked one (`25470****149`, `2547 ***** 126`), at most five."""
     mask = re.sub(r"\s", "", sender)
     if not re.fullmatch(r"254[0-9]+\*+[0-9]+", mask):
         return []
@@ -108,7 +120,7 @@ def members_by_mask(sender: str) -> list[int]:
 
 
 def fits_sender(*, phone: str, sender: str) -> bool:
-    """Say whether a whole phone number may be the sender as Safaricom wrote it: whole, masked or hashed."""
+    """Return whether a phone number can be the sender as Safaricom wrote it: in full, masked or hashed."""
     mask = re.sub(r"\s", "", sender)
     if re.fullmatch(r"[0-9a-fA-F]{64}", mask):
         return sha256_of(phone) == mask.lower()
@@ -116,7 +128,7 @@ def fits_sender(*, phone: str, sender: str) -> bool:
 
 
 def sha256_of(phone: str) -> str:
-    """Return the hash by which Safaricom's older C2B confirmations name a phone."""
+    """Return the hash that Safaricom's older C2B confirmations send in place of a phone number."""
     return hashlib.sha256(phone.encode()).hexdigest()
 
 
@@ -126,7 +138,7 @@ def _mask_pattern(mask: str) -> str:
 
 
 def _only_member(**having: str) -> int | None:
-    """Return the id of the one member that fits, or None when none or several do."""
+    """Return the id of the one member that fits, or None when there is none or more than one."""
     members = get_user_model().objects.all()
     if "phone_sha256" in having:
         members = members.annotate(phone_sha256=PhoneSha256("phone_number"))

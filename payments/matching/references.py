@@ -1,9 +1,9 @@
-"""Payment references: `K`, six random characters and one that proves them, such as `K7F3QW9X`.
+"""Payment references: `K`, six random characters and a check character, such as `K7F3QW9X`.
 
-The payer sees it in the prompt and may type it as the paybill account, so it is short, has no look-alikes
-(no O, I, L, U, Z) and carries a check character: weights are powers of 3 modulo the prime 31 (the pure
-system of ISO 7064, with a smaller modulus), which catches every single wrong character and every swap of
-two, neighbours or not.
+The payer sees the reference on the phone and may type it as the paybill account. So it is short, has no look-alike
+characters (no O, I, L, U, Z), and has a check character. The check uses weights that are powers of 3 modulo the prime
+31 (the pure system of ISO 7064, with a smaller modulus). It finds every single wrong character and every swap of two
+characters, adjacent or not.
 """
 
 import secrets
@@ -11,14 +11,14 @@ import secrets
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXY"
 PREFIX = "K"
 LENGTH = 8
-MODULUS = len(ALPHABET)  # 31: prime, so that no difference of two characters can hide
-RADIX = 3  # its powers are all different for 30 places
-# What people type for a character that looks like it.
+MODULUS = len(ALPHABET)  # 31: a prime, so no difference of two characters is a multiple of it
+RADIX = 3  # its powers modulo 31 are all different for 30 positions
+# Characters that people type in place of one that looks like it.
 LOOK_ALIKES = str.maketrans({"O": "0", "I": "1", "L": "1", "U": "V", "Z": "2"})
 
 
 def checksum(text: str) -> int:
-    """Return the weighted sum of `text` modulo 31; zero for a whole reference.
+    """Return the weighted sum of `text` modulo 31. It is zero for a reference with its check character.
 
     :raises ValueError: a character is not in the alphabet
     """
@@ -33,13 +33,13 @@ def with_check_character(text: str) -> str:
     return text + ALPHABET[-checksum(text) * RADIX % MODULUS]
 
 
-def draw() -> str:
-    """Return a new random reference; one in 887 million, so the caller still asks whether it is taken."""
+def generate() -> str:
+    """Return a new random reference, one of 887 million. The caller checks that it is not taken."""
     return with_check_character(PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - 2)))
 
 
 def is_reference(text: str) -> bool:
-    """Say whether `text` is a reference exactly as we print it."""
+    """Return whether `text` is a reference exactly as we print it."""
     return (
         len(text) == LENGTH
         and text.startswith(PREFIX)
@@ -48,23 +48,23 @@ def is_reference(text: str) -> bool:
     )
 
 
-def looks_like_one(typed: str) -> bool:
-    """Say whether somebody surely meant to type a reference, right or wrong; `Kamau254` is a name with a number."""
+def resembles_reference(typed: str) -> bool:
+    """Return whether `typed` was surely meant as a reference, right or wrong. A name such as `Kamau254` was not."""
     text = plain(typed)
     return len(text) == LENGTH and text.startswith(PREFIX) and any(character.isdigit() for character in text[1:5])
 
 
 def repair(typed: str) -> str | None:
-    """Return the reference that `typed` stands for, or None when its check character does not prove one.
+    """Return the reference that `typed` means, or None when the check character does not prove one.
 
-    Case, spaces, dashes and look-alikes (O for 0, I or L for 1, U for V, Z for 2) are mended.
+    Case, spaces, dashes and look-alikes (O for 0, I or L for 1, U for V, Z for 2) are corrected.
     """
     text = plain(typed)
     return text if is_reference(text) else None
 
 
 def plain(typed: str) -> str:
-    """Return what was typed without case, spaces, dashes and look-alikes; empty when it is not ASCII."""
+    """Return `typed` without case, spaces, dashes and look-alikes, or an empty text when it is not ASCII."""
     if not typed.isascii():
         return ""
     return "".join(character for character in typed.upper() if character.isalnum()).translate(LOOK_ALIKES)

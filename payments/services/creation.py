@@ -161,6 +161,6 @@ def spend_credit(*, payment: Payment, by_id: int | None, now: datetime) -> None:
 
 def _free_reference() -> str:
     while True:
-        reference = references.draw()
+        reference = references.generate()
         if not Payment.objects.filter(reference=reference).exists():
             return reference

@@ -261,6 +261,6 @@ def test_the_database_refuses_to_rewrite_a_refund(change):
 def test_a_reference_never_repeats(monkeypatch):
     taken = create_payment(payer=MemberFactory()).reference
     drawn = iter([taken, "K0000000"])
-    monkeypatch.setattr("payments.matching.references.draw", lambda: next(drawn))
+    monkeypatch.setattr("payments.matching.references.generate", lambda: next(drawn))
 
     assert create_payment().reference == "K0000000"

@@ -600,7 +600,7 @@ def test_what_money_counted_twice_had_paid_is_payable_again(client):
 def test_a_hashed_sender_is_looked_up_by_an_index(client):
     MemberFactory.create_batch(3)
     with connection.cursor() as cursor, CaptureQueriesContext(connection) as captured:
-        owners.member_by_sender(hashed("254712345678"))
+        owners.find_by_sender(hashed("254712345678"))
         [asked] = captured.captured_queries
         cursor.execute("SET LOCAL enable_seqscan = off")  # three rows are read faster without an index
         cursor.execute(f"EXPLAIN {asked['sql']}")
@@ -613,8 +613,8 @@ def test_a_hashed_sender_is_looked_up_by_an_index(client):
 def test_the_hash_in_the_database_is_safaricoms(client):
     members = MemberFactory.create_batch(2)
 
-    assert [owners.member_by_sender(hashed(each.phone_number)) for each in members] == [each.pk for each in members]
-    assert owners.member_by_sender(hashed(members[0].phone_number).upper()) == members[0].pk
+    assert [owners.find_by_sender(hashed(each.phone_number)) for each in members] == [each.pk for each in members]
+    assert owners.find_by_sender(hashed(members[0].phone_number).upper()) == members[0].pk
 
 
 def test_a_hash_of_nobodys_phone_matches_nobody(client):

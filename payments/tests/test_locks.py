@@ -40,7 +40,7 @@ NAMES = {
     "payments_reviewitem": "item",
     "payments_callback": "callback",
 }
-ADVISORY = {owners.CLAIMS: "code", pairing.TWINS: "twins"}
+ADVISORY = {owners.CODE_LOCK: "code", pairing.AMOUNT_LOCK: "amount"}
 
 
 def locks_of(act):
@@ -116,12 +116,12 @@ def a_failure():
     return callback(make_push(), result_code=1032)
 
 
-@locks("twins", "members", "push payments", "receipts")
+@locks("amount", "members", "push payments", "receipts")
 def a_success_by_query():
     return query(make_push())
 
 
-@locks("twins", "members", "push payments", "receipts", "members nowait", "allocations payments")
+@locks("amount", "members", "push payments", "receipts", "members nowait", "allocations payments")
 def a_success_by_query_of_money_that_a_till_gave_to_the_phones_owner():
     owner = create_payment().payer
     push = make_push(phone=owner.phone_number)
@@ -144,7 +144,7 @@ def a_confirmation_that_names_nobody():
     return confirmation("gym")
 
 
-@locks("twins", "members", "payments", "receipts", "receipts")
+@locks("amount", "members", "payments", "receipts", "receipts")
 def a_tills_confirmation_of_a_prompt_learnt_by_query():
     push = make_push(create_payment(MemberFactory(phone_number="254712345678")), phone="254712345678")
     query(push)()

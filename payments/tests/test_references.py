@@ -2,13 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.matching.references import ALPHABET, LENGTH, draw, is_reference, repair, with_check_character
+from payments.matching.references import ALPHABET, LENGTH, generate, is_reference, repair, with_check_character
 
 bodies = st.text(ALPHABET, min_size=LENGTH - 2, max_size=LENGTH - 2)
 
 
 def test_a_drawn_reference_fits_the_prompt_and_proves_itself():
-    reference = draw()
+    reference = generate()
 
     assert len(reference) <= 12
     assert is_reference(reference)

@@ -119,9 +119,9 @@ def test_each_piece_of_evidence_that_says_something_else_is_looked_at(client):
         deliver(client, push, stk_body(push, amount=amount, code=code))
 
     assert list(ReviewItem.objects.order_by("pk").values_list("detail", flat=True)) == [
-        "The prompt asked for KES 1,500; TKN1AB2C3D is reported with KES 1.",
-        "The prompt asked for KES 1,500; TKN1AB2C3D is reported with KES 999.",
-        "The prompt asked for KES 1,500; TKN0000002 is reported with KES 999.",
+        "The STK push asked for KES 1,500; TKN1AB2C3D is reported with KES 1.",
+        "The STK push asked for KES 1,500; TKN1AB2C3D is reported with KES 999.",
+        "The STK push asked for KES 1,500; TKN0000002 is reported with KES 999.",
     ]
 
 
