@@ -1,4 +1,4 @@
-"""Finding a person by what they type into the first field of a log-in."""
+"""Login by identifier: find a person by username, e-mail address or phone number, and check their password."""
 
 from contextlib import suppress
 
@@ -12,43 +12,52 @@ from api import phones
 
 
 class IdentifierBackend(ModelBackend):
-    """Log in by username, e-mail or phone, taking the same time for unknown, wrong and inactive."""
+    """Django's login backend. The product itself calls the two functions below, since it counts attempts in between."""
 
     def authenticate(self, request, username=None, password=None, **kwargs):
-        User = get_user_model()
-        user = find(username or "")
-        if user is None or not user.has_usable_password():
-            User().set_password(password)  # as long as checking one takes
-            return None
-        if user.check_password(password) and self.user_can_authenticate(user):
-            return user
-        return None
+        person = find_by_identifier(username or "")
+        return person if may_log_in(person, password) else None
 
 
-def could_be_an_address(username: str) -> bool:
-    """Say whether a username could be taken for somebody's phone, e-mail or member number at log-in."""
-    return not username[0].isalpha() or "@" in username
+def find_by_identifier(identifier: str):
+    """Return the one person with this username, e-mail address or phone number, or None.
 
-
-def has_address(field: str, address: str) -> Q:
-    """Return the condition that a field holds the address: an e-mail in any case, a phone number as it is kept.
-
-    In lower case, as the unique index compares; `iexact` compares in upper case, where letters meet that no mail host
-    takes for one another.
+    An identifier that matches two people matches none: a username that looks like another person's phone number or
+    e-mail address must not decide which of them logs in.
     """
-    if "@" not in address:
-        return Q(**{field: address})
-    return Q(Exact(Lower(field), Lower(Value(address))))
-
-
-def find(identifier: str):
-    """Return the one person with this username, e-mail or phone number, or None."""
-    where = Q(Exact(Lower("username"), Lower(Value(identifier))))
+    condition = Q(Exact(Lower("username"), Lower(Value(identifier))))
     if "@" in identifier:
-        where = has_address("email", identifier) | where
+        condition = contact_matches("email", identifier) | condition
     else:
         with suppress(phones.InvalidPhoneNumber):
-            where |= Q(phone_number=phones.normalise(identifier))
-    # A username that looks like somebody else's phone or e-mail must not decide who is meant.
-    found = list(get_user_model().objects.filter(where)[:2])
+            condition |= Q(phone_number=phones.normalise(identifier))
+    found = list(get_user_model().objects.filter(condition)[:2])
     return found[0] if len(found) == 1 else None
+
+
+def may_log_in(person, password) -> bool:
+    """Return whether `password` is this person's and the account is active.
+
+    Every call hashes one password, also for None and for a person without a password, so that the response time does
+    not show which accounts exist.
+    """
+    if person is None or not person.has_usable_password():
+        get_user_model()().set_password(password)
+        return False
+    return person.check_password(password) and person.is_active
+
+
+def contact_matches(field: str, contact: str) -> Q:
+    """Return the condition that `field` holds this e-mail address, in any case, or this phone number.
+
+    E-mail addresses are compared in lower case, as the unique index does. `iexact` compares in upper case, where some
+    different letters become equal that mail servers keep apart.
+    """
+    if "@" not in contact:
+        return Q(**{field: contact})
+    return Q(Exact(Lower(field), Lower(Value(contact))))
+
+
+def looks_like_contact(username: str) -> bool:
+    """Return whether a username could be mistaken for a phone number, an e-mail address or a member number."""
+    return not username[0].isalpha() or "@" in username

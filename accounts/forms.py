@@ -17,7 +17,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
-from accounts.backends import could_be_an_address
+from accounts.backends import looks_like_contact
 from accounts.models import CustomUser
 from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
@@ -92,7 +92,7 @@ class PersonForm(UserChangeForm):
     def clean_username(self) -> str:
         """Refuse, of a new one, what would keep somebody from logging in by their phone or e-mail."""
         username = self.cleaned_data["username"]
-        if "username" in self.changed_data and could_be_an_address(username):
+        if "username" in self.changed_data and looks_like_contact(username):
             raise ValidationError("Begin with a letter, and use no @.", code="invalid")
         return username
 

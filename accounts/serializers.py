@@ -5,7 +5,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 
-from accounts.backends import could_be_an_address
+from accounts.backends import looks_like_contact
 from accounts.models import LoginSession, SecurityEvent
 from accounts.pictures import LARGEST_FILE
 from accounts.services import two_factor
@@ -97,7 +97,7 @@ class UserSerializer(ModelSerializer):
     def validate_username(self, value):
         """Refuse what could be taken for somebody's phone, e-mail or member number at log-in, except one's own."""
         is_kept = self.instance is not None and self.instance.username == value
-        if not is_kept and could_be_an_address(value):
+        if not is_kept and looks_like_contact(value):
             raise serializers.ValidationError("Begin with a letter, and use no @.", code="invalid")
         return value
 

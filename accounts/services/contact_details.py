@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
-from accounts.backends import has_address
+from accounts.backends import contact_matches
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
 from accounts.services import audit, login_sessions, notices, one_time_codes, people, registration
 from accounts.services.audit import Caller
@@ -29,7 +29,7 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, call
     field = FIELDS[purpose]
     with transaction.atomic():
         one_time_codes.end_open(user=user, purpose=purpose, now=now)
-        theirs = CustomUser.objects.filter(has_address(field, address)).exclude(**{user.PROOFS[field]: None})
+        theirs = CustomUser.objects.filter(contact_matches(field, address)).exclude(**{user.PROOFS[field]: None})
         if theirs.exclude(pk=user.pk).exists():
             one_time_codes.count_send(address, purpose, now)
             outcome = "refused"

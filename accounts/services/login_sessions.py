@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import authenticate
 from django.db import connection, transaction
 
-from accounts.backends import find
+from accounts.backends import find_by_identifier, may_log_in
 from accounts.models import CustomUser, LoginSession, NoticeKind, PendingLogin
 from accounts.services import audit, notices, two_factor
 from accounts.services.audit import Caller
@@ -120,10 +119,10 @@ def check_password(*, identifier: str, password: str, caller: Caller, now: datet
     :raises InvalidCredentials: unknown, wrong or inactive, told alike
     :raises TooManyAttempts: the same for names that do not exist
     """
-    person = find(identifier)
+    person = find_by_identifier(identifier)
     limit_tries(identifier, person, caller, now)
-    user = authenticate(None, username=identifier, password=password)
-    if user is None:
+    is_right = may_log_in(person, password)  # also for None, so that it takes as long
+    if person is None or not is_right:
         audit.record(
             "login",
             user=person,  # theirs to see, also when it was not them
@@ -134,7 +133,7 @@ def check_password(*, identifier: str, password: str, caller: Caller, now: datet
         )
         raise InvalidCredentials
     forget_tries(identifier, caller)
-    return user
+    return person
 
 
 def finish_log_in(*, token: str | None, method: str, code: str, caller: Caller, now: datetime) -> Tokens:

@@ -15,7 +15,7 @@ from django.db.models import F, Q
 from procrastinate.contrib.django import app
 
 from accounts import messages
-from accounts.backends import has_address
+from accounts.backends import contact_matches
 from accounts.models import CodePurpose, CustomUser, OneTimeCode
 from api import throttling
 from api.errors import Invalid
@@ -123,7 +123,9 @@ def find_open(
     *, purpose: CodePurpose, of: CustomUser | None, address: str, code: str, now: datetime
 ) -> OneTimeCode | None:
     """Return the row of a code that waits at an address or for a person: the one that was given, or else the newest."""
-    rows = list(open_codes(purpose, now).filter(Q(user=of) | has_address("address", address)).select_related("user"))
+    rows = list(
+        open_codes(purpose, now).filter(Q(user=of) | contact_matches("address", address)).select_related("user")
+    )
     given = (row for row in rows if hmac.compare_digest(row.code_hash, hash_of(code)))
     return next(given, rows[0] if rows else None)
 

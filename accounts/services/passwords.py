@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from accounts.backends import find
+from accounts.backends import find_by_identifier
 from accounts.models import CodePurpose, CustomUser, LoginSession, NoticeKind
 from accounts.services import audit, login_sessions, notices, one_time_codes, two_factor
 from accounts.services.audit import Caller
@@ -21,7 +21,7 @@ def request_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
     :raises TooMany: too many codes to one address, or asked for from one place
     """
     one_time_codes.count_asked(caller.ip, now)
-    user = find(identifier)
+    user = find_by_identifier(identifier)
     address = user and user.proved_address
     if not address or not user.is_active:
         one_time_codes.count_send(identifier, CodePurpose.RESET, now)
@@ -38,7 +38,9 @@ def confirm_reset(*, identifier: str, code: str, password: str, caller: Caller, 
     :raises TooMany: too many tries from one place
     """
     one_time_codes.count_try(caller.ip, now)
-    user = one_time_codes.redeem(user=find(identifier), purpose=CodePurpose.RESET, code=code, now=now).user
+    user = one_time_codes.redeem(
+        user=find_by_identifier(identifier), purpose=CodePurpose.RESET, code=code, now=now
+    ).user
     put(user=user, password=password, event="password_reset", caller=caller, now=now)
 
 

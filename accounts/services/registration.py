@@ -9,7 +9,7 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from accounts.backends import find, has_address
+from accounts.backends import contact_matches, find_by_identifier
 from accounts.models import CodePurpose, CustomUser, OneTimeCode
 from accounts.services import audit, one_time_codes
 from accounts.services.audit import Caller
@@ -52,10 +52,10 @@ def registrant(address: str, *, first_name: str, last_name: str, now: datetime) 
     An address that nobody has proved may stand with another person by a slip: a name tells whose it is.
     """
     names = words(f"{first_name} {last_name}")
-    person = find(address)
+    person = find_by_identifier(address)
     if person and is_unproved_member(person) and is_called(person, names):
         return person
-    known = claimant(address, now=now)
+    known = claimant(person, address, now=now)
     is_another = known and is_unproved_member(known) and not is_called(known, names)
     return None if is_another else known
 
@@ -73,21 +73,20 @@ def words(name: str) -> set[str]:
 
 def is_held(field: str, address: str) -> bool:
     """Say whether an e-mail address or phone number stands with anybody, proved or not."""
-    return CustomUser.objects.filter(has_address(field, address)).exists()
+    return CustomUser.objects.filter(contact_matches(field, address)).exists()
 
 
-def claimant(identifier: str, *, now: datetime) -> CustomUser | None:
-    """Return who is to prove the address, or has.
+def claimant(person: CustomUser | None, identifier: str, *, now: datetime) -> CustomUser | None:
+    """Return who is to prove the address, or has; `person` is the one whom the identifier names.
 
     One who only said that it is theirs, or for whom staff did, stands in nobody's way: not in that of who asked for a
     code last, as long as it can be given; and who has proved another address is not waited for at all.
     """
-    person = find(identifier)
     field = field_of(identifier)
     if person is None or not getattr(person, field) or person.proved(field):
         return person
     asked = OneTimeCode.objects.filter(
-        has_address("address", getattr(person, field)),
+        contact_matches("address", getattr(person, field)),
         purpose=CodePurpose.VERIFY,
         user__email_verified_at=None,
         user__phone_verified_at=None,
@@ -126,7 +125,7 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
     """
     one_time_codes.count_asked(caller.ip, now)
     with transaction.atomic():
-        send_code(claimant(identifier, now=now), to=identifier, password="", now=now)
+        send_code(claimant(find_by_identifier(identifier), identifier, now=now), to=identifier, password="", now=now)
 
 
 def send_code(user: CustomUser | None, *, to: str, password: str, now: datetime) -> None:
@@ -161,7 +160,7 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
     """
     one_time_codes.count_try(caller.ip, now)
     row = one_time_codes.find_open(
-        purpose=CodePurpose.VERIFY, of=find(identifier), address=identifier, code=code, now=now
+        purpose=CodePurpose.VERIFY, of=find_by_identifier(identifier), address=identifier, code=code, now=now
     )
     if row is None:
         make_password(password)  # as long as checking one takes
@@ -191,7 +190,7 @@ def lock_for_proof(user: CustomUser, field: str, address: str) -> CustomUser:
     """Return the person, locked with whoever says that the address is theirs: in one order, so that no two who prove
     each other's wait for each other.
     """
-    concerned = CustomUser.objects.filter(Q(pk=user.pk) | has_address(field, address))
+    concerned = CustomUser.objects.filter(Q(pk=user.pk) | contact_matches(field, address))
     return {person.pk: person for person in concerned.order_by("pk").select_for_update(no_key=True)}[user.pk]
 
 
@@ -203,7 +202,9 @@ def prove(user: CustomUser, field: str, address: str, *, now: datetime) -> None:
     :raises IntegrityError: somebody else has proved it
     """
     with transaction.atomic():
-        said = CustomUser.objects.filter(has_address(field, address), **{user.PROOFS[field]: None}).exclude(pk=user.pk)
+        said = CustomUser.objects.filter(contact_matches(field, address), **{user.PROOFS[field]: None}).exclude(
+            pk=user.pk
+        )
         for other in said:
             audit.record("address_lost", user=other, caller=Caller(), now=now, channel=field)
         said.update(**{field: None})

@@ -73,3 +73,34 @@ def test_registering_hashes_alike_for_a_known_address_and_a_new_one(hashed, is_k
     client.post(f"{AUTH}register/", person)
 
     assert hashed == [PASSWORD]
+
+
+def count_identifier_lookups(queries):
+    """Return how many statements look for a person by username, e-mail address or phone number."""
+    return sum('LOWER("accounts_customuser"."username") = ' in query["sql"] for query in queries)
+
+
+@pytest.mark.parametrize(("who", "statements"), [("the right password", 16), ("a wrong password", 5), ("nobody", 5)])
+def test_login_looks_the_identifier_up_once(django_assert_num_queries, who, statements):
+    fields, password = PEOPLE[who]
+    identifier = "nobody" if fields is None else UserFactory(**fields).username
+    client = browser()
+
+    # A refusal: the lookup, three counts of attempts, the audit. A login adds the second factor and the session.
+    with django_assert_num_queries(statements) as asked:
+        client.post(f"{AUTH}login/", {"identifier": identifier, "password": password})
+
+    assert count_identifier_lookups(asked.captured_queries) == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_registration_looks_the_address_up_once(django_assert_max_num_queries, is_known):
+    if is_known:
+        UserFactory(email="asha@example.com", email_verified_at=None)
+    person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "password": PASSWORD, "consent": True}
+    client = browser()
+
+    with django_assert_max_num_queries(30) as asked:
+        client.post(f"{AUTH}register/", person)
+
+    assert count_identifier_lookups(asked.captured_queries) == 1
