@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api import idempotency
-from payments.desk import desk_receipts, voids
+from payments.desk import cash_sessions, desk_receipts, reported_codes, voids
 from payments.forms import OwnerField, payment_called
 from payments.models import CashSession, Channel, CodeClaim, Payment, Receipt
 from payments.serializers import MOST_SHILLINGS
@@ -54,7 +54,7 @@ class OpenForm(DeskAct):
     opening_float = ShillingsField(min_value=0, label="What lies in it, in KES")
 
     def carry_out(self, *, by_id, now):
-        session = desk_receipts.open_session(cashier_id=by_id, now=now, **self.cleaned_data)
+        session = cash_sessions.open_session(cashier_id=by_id, now=now, **self.cleaned_data)
         return f"The drawer is open with KES {session.opening_float:,}."
 
 
@@ -105,7 +105,7 @@ class ClaimForm(DeskAct):
 
     def carry_out(self, *, by_id, now):
         payment = self.cleaned_data["payment"]
-        claim = desk_receipts.claim_code(code=self.cleaned_data["code"], payment_id=payment.pk, by_id=by_id, now=now)
+        claim = reported_codes.report_code(code=self.cleaned_data["code"], payment_id=payment.pk, by_id=by_id, now=now)
         return told_of_claim(claim, payment)
 
 
@@ -137,7 +137,7 @@ class CloseForm(DeskAct):
     note = TextField(max_length=200, required=False)
 
     def carry_out(self, *, by_id, now):
-        session = desk_receipts.close_session(
+        session = cash_sessions.close_session(
             cashier_id=by_id,
             counted=self.cleaned_data["counted"],
             note=self.cleaned_data["note"],

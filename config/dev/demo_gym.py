@@ -15,7 +15,7 @@ from django.utils.timezone import localtime
 from api.business_days import NAIROBI, business_day
 from api.roles import Role
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts
+from payments.desk import cash_sessions, desk_receipts
 from payments.evidence import c2b_confirmations
 from payments.models import CashSession, Channel, Payment
 from payments.services.cancellation import expire_due
@@ -340,7 +340,7 @@ def _open_the_drawer(gym: Gym, at: datetime) -> None:
     _count_the_drawer(gym, today)
     if not CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None).exists():
         opened_at = datetime.combine(today, time(DESK_HOURS.start), NAIROBI)
-        desk_receipts.open_session(cashier_id=gym.staff["reception"], opening_float=2000, now=opened_at)
+        cash_sessions.open_session(cashier_id=gym.staff["reception"], opening_float=2000, now=opened_at)
 
 
 def _count_the_drawer(gym: Gym, today: date) -> None:
@@ -348,8 +348,8 @@ def _count_the_drawer(gym: Gym, today: date) -> None:
     for drawer in CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None):
         if (day := business_day(drawer.opened_at)) < today:
             evening = datetime.combine(day, time(DESK_HOURS.stop), NAIROBI)
-            desk_receipts.close_session(
-                cashier_id=drawer.cashier_id, counted=desk_receipts.expected_in(drawer), now=evening
+            cash_sessions.close_session(
+                cashier_id=drawer.cashier_id, counted=cash_sessions.expected_cash(drawer), now=evening
             )
 
 

@@ -10,7 +10,7 @@ from procrastinate.contrib.django import app
 from accounts.tests.factories import UserFactory
 from config.desk import dashboard
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts, voids
+from payments.desk import cash_sessions, desk_receipts, voids
 from payments.evidence import c2b_confirmations
 from payments.models import PushStatus, Receipt
 from payments.tests.factories import MemberFactory, create_payment, make_push
@@ -37,7 +37,7 @@ def clock(monkeypatch):
 def money():
     """Money of each channel on both sides of each midnight that counts, some given back, some reversed."""
     member, cashier = MemberFactory(), MemberFactory()
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
     for number, moment in enumerate([MIDNIGHT, MIDNIGHT - INSTANT, MONDAY, MONDAY - INSTANT, FIRST, FIRST - INSTANT]):
         put_money_down(member, 1000 + number, moment)
         for channel in ("cash", "bank"):
@@ -225,7 +225,7 @@ def test_open_prompts_are_counted_and_led_to(client):
 
 def test_voids_that_wait_are_counted_for_who_may_confirm_them_and_led_to(client):
     cashier, asker, second = (UserFactory(role="Receptionist", is_staff=True) for _ in range(3))
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=AT)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=AT)
     receipts = [
         desk_receipts.record_receipt(channel="cash", amount=100, by_id=cashier.pk, member_id=MemberFactory().pk, now=AT)
         for _ in range(3)

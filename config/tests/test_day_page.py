@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
-from payments.desk import desk_receipts, refunds
+from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.models import Account
 from subscriptions.tests.factories import MemberFactory, put_money_down
 
@@ -33,7 +33,7 @@ def manager(client):
 @pytest.fixture
 def cashier():
     cashier = UserFactory(role="Receptionist", is_staff=True, first_name="Akinyi", last_name="Were")
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT - timedelta(hours=4))
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT - timedelta(hours=4))
     return cashier
 
 
@@ -83,7 +83,7 @@ def test_it_tells_what_went_back(client, manager, cashier):
     refunds.record_refund(
         receipt_id=given.pk, amount=200, paid_from=Account.BANK, reason="asked", by_id=manager.pk, now=AT
     )
-    desk_receipts.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=manager.pk, now=AT)
+    voids.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=manager.pk, now=AT)
 
     context = see(client)
 
@@ -97,7 +97,7 @@ def test_it_tells_what_went_back(client, manager, cashier):
 def test_a_drawer_is_told_with_what_its_count_came_to(client, manager, cashier):
     take(cashier, 500)
     before = see(client)["drawers"]
-    desk_receipts.close_session(cashier_id=cashier.pk, counted=1400, now=AT)
+    cash_sessions.close_session(cashier_id=cashier.pk, counted=1400, now=AT)
 
     context = see(client)
 
@@ -130,7 +130,7 @@ def test_it_asks_as_often_however_much_there_is(client, manager, cashier):
     for _ in range(2):
         take(cashier, 100)
         somebody = UserFactory()
-        desk_receipts.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
+        cash_sessions.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
         take(somebody, 50)
 
     assert asked() == once == 9

@@ -15,7 +15,8 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from accounts.tests.factories import UserFactory
 from api.admin import exports
 from api.models import Export
-from payments.desk.desk_receipts import record_receipt, void_receipt
+from payments.desk.desk_receipts import record_receipt
+from payments.desk.voids import void_receipt
 from payments.models import Payment
 from payments.services.cancellation import cancel_payment
 from payments.tests.factories import NOON, create_payment

@@ -19,7 +19,7 @@ from payments import recovery
 from payments.callbacks import inbox, spool
 from payments.daraja import client
 from payments.daraja.messages import PushAccepted, StkResult
-from payments.desk import desk_receipts, review_decisions
+from payments.desk import cash_sessions, desk_receipts, review_decisions
 from payments.models import Callback, Payment, PushStatus, Receipt, ReviewItem, StkPush
 from payments.pushes import sending
 from payments.services import cancellation
@@ -277,7 +277,7 @@ def test_money_to_the_paybill_counts_once():
 
 def test_cash_is_taken_whole_or_not_at_all():
     cashier = MemberFactory()
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
 
     def prepare(place):
         payment = create_payment(now=timezone.now())

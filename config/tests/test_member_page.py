@@ -16,7 +16,7 @@ from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
 from payments.daraja.messages import C2bMessage
 from payments.daraja.result_codes import advice
-from payments.desk import desk_receipts, refunds
+from payments.desk import cash_sessions, desk_receipts, refunds
 from payments.evidence import c2b_confirmations
 from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, ReviewItem, StkPush
 from payments.tests.factories import make_push
@@ -56,7 +56,7 @@ def caller(client):
 def log_in(client, role):
     person = UserFactory(role=role, is_staff=True)
     client.force_login(person)
-    desk_receipts.open_session(cashier_id=person.pk, opening_float=0, now=AT)
+    cash_sessions.open_session(cashier_id=person.pk, opening_float=0, now=AT)
     return person
 
 
@@ -689,7 +689,7 @@ def test_a_refusal_shows_the_sentence_and_keeps_what_was_typed(client, caller, m
 
 
 def test_cash_needs_an_open_drawer(client, caller, member):
-    desk_receipts.close_session(cashier_id=caller.pk, counted=0, now=AT)
+    cash_sessions.close_session(cashier_id=caller.pk, counted=0, now=AT)
 
     assert do(client, member, "take", amount=500) == {
         "__all__": ["Your drawer is closed. Open it at the cash desk first."]
@@ -702,7 +702,7 @@ def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, 
     )
 
     with_one = client.get(page_of(member), secure=True).content.decode()
-    desk_receipts.close_session(cashier_id=caller.pk, counted=0, now=AT)
+    cash_sessions.close_session(cashier_id=caller.pk, counted=0, now=AT)
     without = client.get(page_of(member), secure=True).content.decode()
 
     assert "Your drawer is closed" not in with_one

@@ -18,7 +18,7 @@ from api.errors import Conflict
 from payments.daraja import callback_tokens, client, limits
 from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.messages import C2bMessage, StatusResult
-from payments.desk import desk_receipts
+from payments.desk import reported_codes
 from payments.evidence import c2b_confirmations
 from payments.evidence.outcomes import EvidenceOutcome, our_shortcodes
 from payments.models import (
@@ -71,7 +71,7 @@ def request_check(*, code: str, by_id: int | None, now: datetime) -> CodeCheck:
     :raises desk.InvalidCode: it is no M-Pesa code
     :raises NotSetUp: the settings for it are missing
     """
-    code = desk_receipts.code_shown(code)
+    code = reported_codes.normalise_code(code)
     if not is_set_up():
         raise NotSetUp
     try:
@@ -148,7 +148,7 @@ def apply_result(
             status=status, said=said, result_code=result.result_code, ended_at=now
         )
     if changed and status == S.NO_MONEY:
-        desk_receipts.end_claim(code=check.code, why=said, now=now)
+        reported_codes.end_code(code=check.code, why=said, now=now)
     return EvidenceOutcome(CallbackOutcome.APPLIED if changed else CallbackOutcome.DUPLICATE)
 
 
@@ -177,7 +177,7 @@ def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | N
         _end_open(Q(pk=check.pk), said=said, result_code=result.result_code, now=now)
         return applied
     receipt = Receipt.objects.get(code=result.code)
-    desk_receipts.settle_claim(code=result.code, receipt_id=receipt.pk, by_id=check.asked_by_id, now=now)
+    reported_codes.settle_code(code=result.code, receipt_id=receipt.pk, by_id=check.asked_by_id, now=now)
     CodeCheck.objects.filter(pk=check.pk).update(
         status=S.FOUND,
         receipt=receipt,
@@ -258,7 +258,7 @@ def check_claims(*, now: datetime) -> int:
 def _check_claim(claim: CodeClaim, *, now: datetime) -> bool:
     receipt_id = Receipt.objects.filter(code=claim.code).values_list("pk", flat=True).first()
     if receipt_id is not None:
-        desk_receipts.settle_claim(code=claim.code, receipt_id=receipt_id, by_id=claim.claimed_by_id, now=now)
+        reported_codes.settle_code(code=claim.code, receipt_id=receipt_id, by_id=claim.claimed_by_id, now=now)
         return False
     times = CodeCheck.objects.filter(code=claim.code, created_at__gte=claim.claimed_at).count()
     if not is_set_up() or times >= len(ASK_AFTER) or now < claim.claimed_at + ASK_AFTER[times]:

@@ -1,7 +1,7 @@
-"""Money that staff gave back: cash out of a drawer, a bank transfer, M-Pesa sent or reversed by hand.
+"""Refunds: money that staff returned, in cash, by bank transfer, or by an M-Pesa payment or reversal made by hand.
 
-Kilabu sends no money; it records that a person did, of a receipt or of a member's credit, and never more than that
-holds. What the money had paid is unpaid by the same act.
+Kilabu sends no money. It records that staff did, from a receipt or from a member's credit, and never more than that
+holds. What the money had paid is unpaid in the same transaction.
 """
 
 from datetime import datetime
@@ -9,22 +9,22 @@ from datetime import datetime
 from django.db import transaction
 
 from api.errors import Conflict
-from payments.desk import desk_receipts, review_decisions
+from payments.desk import cash_sessions, review_decisions
 from payments.models import Account, CashSession, Receipt, Refund, ReviewItem
-from payments.services import allocation, creation, locks, reversals
+from payments.services import allocation, creation, locks, ownership, reversals
 
-# Accounts that money can leave by.
+# The accounts that a refund can be paid from.
 PAID_FROM = (Account.CASH, Account.BANK, Account.MPESA)
 
 
 class MoreThanHeld(Conflict):
-    """A refund is at most what is there."""
+    """The receipt, or the member's credit, holds less than the refund."""
 
     code, message = "more_than_held", "That is more than this receipt, or the member's credit, holds."
 
 
 class NotEnoughCash(Conflict):
-    """Cash comes out of a drawer that holds it."""
+    """The cashier's drawer holds less than the refund."""
 
     code, message = "not_enough_cash", "Your drawer does not hold that much."
 
@@ -42,29 +42,28 @@ def record_refund(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> list[Refund]:
-    """Record that money (whole KES) of a receipt, or of a member's credit, was given back; all of it without `amount`.
+    """Record that money (whole KES) of a receipt, or of a member's credit, was returned; all of it without `amount`.
 
-    Of a receipt, what no payment uses goes first, then what it paid last: such a payment is told unpaid, and is
-    refunded when nothing is left in it. Credit is taken from its oldest receipts, a refund for each. The same
-    `idempotency_key` of the same person returns what it recorded the first time.
+    Of a receipt, unallocated money goes first, then the newest allocations: such a payment becomes unpaid, and
+    refunded when nothing is left in it. Credit is taken from its oldest receipts, with one refund for each. A repeated
+    call of the same person with the same `idempotency_key` returns the first refunds.
 
-    :raises MoreThanHeld: it is not there, or there is nothing
-    :raises NotEnoughCash: the drawer does not hold it
-    :raises desk.NoOpenSession: cash without an open drawer
-    :raises resolutions.OwnerNeeded: no such member
-    :raises resolutions.OwnMoney: by the member whose money it is
-    :raises resolutions.ReasonNeeded: the reason is empty
-    :raises services.IdempotencyKeyReused: the key came before with another body
-    :raises services.InvalidAmount: not a positive whole number
-    :raises services.ReceiptNotFound: no such receipt
+    :raises MoreThanHeld: there is less than `amount`, or nothing
+    :raises NotEnoughCash: the drawer holds less
+    :raises cash_sessions.NoOpenSession: cash without an open cash session
+    :raises ownership.OwnerNeeded: no such member
+    :raises ownership.OwnMoney: `by_id` is the member whose money it is
+    :raises ownership.ReasonNeeded: the reason is empty
+    :raises creation.IdempotencyKeyReused: the key was used with another body
+    :raises creation.InvalidAmount: not a positive whole number
+    :raises locks.ReceiptNotFound: no such receipt
     """
-    if not reason.strip():
-        raise review_decisions.ReasonNeeded
+    reason = ownership.require_reason(reason)
     if amount is not None and (type(amount) is not int or amount <= 0):
         raise creation.InvalidAmount("The amount must be whole shillings, more than zero.")
     receipts = _lock_holders(receipt_id=receipt_id, member_id=member_id, by_id=by_id)
     for each in receipts:
-        review_decisions.require_anothers(each.member_id, by_id=by_id)
+        ownership.require_not_own(each.member_id, by_id=by_id)
     if idempotency_key is not None:
         earlier = list(Refund.objects.filter(made_by_id=by_id, idempotency_key=idempotency_key).order_by("pk"))
         if any(each.body_fingerprint != body_fingerprint for each in earlier):
@@ -81,15 +80,13 @@ def record_refund(
         part = min(amount, receipt.unspent)
         if not part:
             break
-        reversals.refund_money(
-            receipt=receipt, amount=part, paid_from=paid_from, reason=reason.strip(), by_id=by_id, now=now
-        )
+        reversals.refund_money(receipt=receipt, amount=part, paid_from=paid_from, reason=reason, by_id=by_id, now=now)
         refunds.append(
             Refund.objects.create(
                 receipt=receipt,
                 amount=part,
                 paid_from=paid_from,
-                reason=reason.strip()[:255],
+                reason=reason[:255],
                 cash_session=session,
                 made_by_id=by_id,
                 made_at=now,
@@ -103,11 +100,11 @@ def record_refund(
 
 @transaction.atomic
 def send_back(*, item_id: int, paid_from: Account, reason: str, by_id: int, now: datetime) -> ReviewItem:
-    """Record that the money of an item, which nobody owns, went back to its sender; the item ends with it.
+    """Record that an item's unmatched money was returned to its sender. This resolves the item.
 
-    :raises resolutions.NotAssignable: its money has an owner, or went back
-    :raises resolutions.ReviewItemNotFound: no such item
-    :raises NotEnoughCash, desk.NoOpenSession, resolutions.ReasonNeeded: as a refund
+    :raises review_decisions.NotAssignable: its money has an owner, or was returned
+    :raises review_decisions.ReviewItemNotFound: no such item
+    :raises NotEnoughCash, cash_sessions.NoOpenSession, ownership.ReasonNeeded: as `record_refund`
     """
     item = review_decisions.lock_with_receipt(item_id, also_members={by_id})
     receipt = review_decisions.require_ownerless(item)
@@ -119,22 +116,23 @@ def send_back(*, item_id: int, paid_from: Account, reason: str, by_id: int, now:
 
 
 def _lock_holders(*, receipt_id: int | None, member_id: int | None, by_id: int) -> list[Receipt]:
-    """Lock and return the receipts that money may come out of, with `unspent`: how much each may give.
+    """Lock and return the receipts that the money may come from, each with `unspent`: the KES that it may return.
 
-    Whoever records it is locked too: two requests with one key may name different receipts.
+    The person who records the refund is locked too: two requests with one key may name different receipts.
     """
     if receipt_id is not None:
         receipt = locks.lock_receipt(receipt_id, also_members={by_id})
         receipt.unspent = receipt.amount_held
         return [receipt]
-    member_id = review_decisions.owner_of(member_id=member_id, payment_id=None)
+    member_id = ownership.owner_of(member_id=member_id, payment_id=None)
     locks.lock_members({member_id, by_id})
-    # The member's row is what everyone who spends this credit waits for.
+    # Whoever spends this credit waits for the lock on the member's row.
     return allocation.receipts_with_credit(member_id)
 
 
 def _lock_drawer(by_id: int, amount: int) -> CashSession:
-    session = desk_receipts.lock_session(by_id)
-    if desk_receipts.expected_in(session) < amount:
+    """Lock and return the cashier's open session, after a check that it holds `amount`."""
+    session = cash_sessions.lock_session(by_id)
+    if cash_sessions.expected_cash(session) < amount:
         raise NotEnoughCash
     return session

@@ -5,7 +5,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts
+from payments.desk import cash_sessions, reported_codes
 from payments.evidence import c2b_confirmations
 from payments.models import CashSession, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
@@ -353,8 +353,8 @@ def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, m
 def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, django_assert_num_queries):
     payment = create_payment(member, amount=1500)
     for code in ("TKN0000001", "TKN0000002"):
-        desk_receipts.claim_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
-    desk_receipts.end_claim(code="TKN0000001", why="M-Pesa does not know this code.", now=NOON)
+        reported_codes.report_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
+    reported_codes.end_code(code="TKN0000001", why="M-Pesa does not know this code.", now=NOON)
 
     with django_assert_num_queries(1):
         rows = as_user(receptionist).get("/api/v1/code-claims/").json()["data"]
@@ -514,7 +514,7 @@ def test_a_count_of_an_earlier_drawer_does_not_close_the_open_one(receptionist):
 
 
 def test_a_drawer_cannot_be_closed_by_another(receptionist):
-    desk_receipts.open_session(cashier_id=receptionist.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=receptionist.pk, opening_float=0, now=NOON)
     other = MemberFactory(role="Receptionist")
 
     assert code_of(as_user(other).post("/api/v1/cash-sessions/close/", {"counted": 0})) == (409, "no_open_session")

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts, refunds, voids
+from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, voids
 from payments.evidence import c2b_confirmations
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, VoidRequest
 from payments.tests.factories import MemberFactory, create_payment
@@ -39,7 +39,7 @@ def cashier(client):
 
 @pytest.fixture
 def drawer(cashier):
-    return desk_receipts.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
+    return cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
 
 
 def see(client, query=""):
@@ -111,12 +111,12 @@ def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
 def test_it_shows_what_was_taken_since_the_drawer_was_opened(client, cashier, drawer):
     take(cashier, 100, Channel.BANK, at=AT - timedelta(hours=1))
     first, second, bank = take(cashier, 1500), take(cashier, 500), take(cashier, 700, Channel.BANK)
-    desk_receipts.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+    voids.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
     refunds.record_refund(
         receipt_id=bank.pk, amount=200, paid_from=Account.CASH, reason="asked", by_id=cashier.pk, now=AT
     )
     somebody = MemberFactory()
-    desk_receipts.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
+    cash_sessions.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
     take(somebody)
 
     context = see(client)
@@ -249,7 +249,7 @@ def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(clien
 def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
     payment = create_payment()
 
-    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [desk_receipts.InvalidCode.message]
+    assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [reported_codes.InvalidCode.message]
     assert do(client, "claim", code="TKN9ZZ9Z9Z", payment="none")["payment"] == ["No payment has this reference."]
 
 
@@ -298,7 +298,7 @@ def test_the_page_of_a_receipt_leads_to_asking(client, cashier, drawer):
     address = f"/admin/payments/receipt/{receipt.pk}/change/"
     assert link in client.get(address, secure=True).content.decode()
 
-    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+    voids.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
 
     assert link not in client.get(address, secure=True).content.decode()
 

@@ -11,7 +11,7 @@ from payments.callbacks import inbox, spool
 from payments.daraja import callback_tokens
 from payments.daraja.errors import Busy
 from payments.daraja.messages import StkResult
-from payments.desk import code_checks, desk_receipts
+from payments.desk import code_checks, reported_codes
 from payments.evidence import stk_results
 from payments.models import (
     Account,
@@ -76,7 +76,7 @@ def confirm(client, **message):
 
 
 def claimed(payment, by):
-    return desk_receipts.claim_code(code=CODE, payment_id=payment.pk, by_id=by.pk, now=NOON)
+    return reported_codes.report_code(code=CODE, payment_id=payment.pk, by_id=by.pk, now=NOON)
 
 
 def status(payment):
@@ -121,7 +121,7 @@ def test_without_an_operator_nothing_can_be_asked(manager, settings, missing):
 
 
 def test_what_is_no_code_is_not_asked_about(manager):
-    with pytest.raises(desk_receipts.InvalidCode):
+    with pytest.raises(reported_codes.InvalidCode):
         code_checks.request_check(code="TKN-1", by_id=manager.pk, now=NOON)
 
 

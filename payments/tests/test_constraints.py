@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from payments.daraja.messages import C2bMessage, StkResult
-from payments.desk import desk_receipts, refunds, voids
+from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.evidence import c2b_confirmations, stk_results
 from payments.models import Callback, CodeCheck, CodeClaim, ReviewItem, TaxNumber
 from payments.tests.factories import NOON, MemberFactory, make_push
@@ -143,7 +143,7 @@ def world():
         now=NOON,
         idempotency_key="once",
     )
-    desk_receipts.open_session(cashier_id=staff.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=staff.pk, opening_float=0, now=NOON)
     cash = desk_receipts.record_receipt(
         channel="cash", amount=500, by_id=staff.pk, now=NOON, member_id=paying.payment.payer_id
     )

@@ -5,10 +5,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts, refunds, review_decisions
+from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.evidence import c2b_confirmations
 from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, ReviewItem
-from payments.services import cancellation, creation, ledger, reversals
+from payments.services import cancellation, creation, ledger, ownership, reversals
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ def cashier():
 
 @pytest.fixture
 def drawer(cashier):
-    return desk_receipts.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
+    return cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
 
 
 def take(cashier, payment=None, amount=1500, channel=Channel.CASH, **owner):
@@ -81,7 +81,7 @@ def test_another_person_may_use_the_same_key(cashier, drawer):
 @pytest.mark.django_db(transaction=True)
 def test_one_key_used_many_times_at_once_takes_money_once():
     cashier, members = MemberFactory(), MemberFactory.create_batch(6)
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     start, taken = threading.Barrier(6), []
 
     def record(member):
@@ -102,7 +102,7 @@ def test_one_key_used_many_times_at_once_takes_money_once():
 
 def test_numbers_have_no_gap_when_a_receipt_fails(cashier, drawer):
     take(cashier, create_payment())
-    with pytest.raises(review_decisions.OwnerNeeded):
+    with pytest.raises(ownership.OwnerNeeded):
         desk_receipts.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
 
     assert take(cashier, create_payment()).number == "2026-000002"
@@ -119,7 +119,7 @@ def test_cash_for_a_member_pays_what_is_open_and_the_rest_is_credit(cashier, dra
 
 
 def test_cash_needs_an_open_session(cashier):
-    with pytest.raises(desk_receipts.NoOpenSession):
+    with pytest.raises(cash_sessions.NoOpenSession):
         take(cashier, create_payment())
 
 
@@ -137,7 +137,7 @@ def test_cash_for_a_payment_that_takes_none_is_refused(cashier, drawer, end):
     payment = close(create_payment(amount=1500), end, cashier)
     other = create_payment(payment.payer, amount=9000)
 
-    with pytest.raises(review_decisions.PaymentTakesNoMoney):
+    with pytest.raises(ownership.PaymentTakesNoMoney):
         take(cashier, payment)
 
     assert status(other) == ("pending", 0)
@@ -162,7 +162,7 @@ def test_a_bank_transfer_needs_the_banks_reference(cashier):
 @pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
 def test_nobody_records_money_of_their_own(cashier, drawer, channel):
     for owner in ({"member_id": cashier.pk}, {"payment_id": create_payment(cashier).pk}):
-        with pytest.raises(review_decisions.OwnMoney):
+        with pytest.raises(ownership.OwnMoney):
             take(cashier, channel=channel, **owner)
 
 
@@ -181,31 +181,31 @@ def test_desk_money_is_whole_shillings(cashier, drawer, amount):
 
 
 def test_a_cashier_has_one_open_session(cashier, drawer):
-    with pytest.raises(desk_receipts.SessionOpen):
-        desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    with pytest.raises(cash_sessions.SessionOpen):
+        cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
 
 @pytest.mark.parametrize(("counted", "difference", "items"), [(2500, 0, 0), (2510, 10, 1), (2400, -100, 1)])
 def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, counted, difference, items):
     take(cashier, create_payment(amount=1500))
     voided = take(cashier, create_payment(amount=1500))
-    desk_receipts.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
+    voids.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
 
-    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
+    session = cash_sessions.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
 
     assert (session.expected, session.difference) == (2500, difference)
     assert ReviewItem.objects.filter(reason="cash_differs").count() == items
 
 
 def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     mistyped = take(cashier, create_payment(amount=1500))
     c2b(amount=1000)
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
     refunds.record_refund(receipt_id=mpesa.pk, paid_from=Account.CASH, reason="not ours", by_id=cashier.pk, now=NOON)
-    desk_receipts.void_receipt(receipt_id=mistyped.pk, reason="never came", by_id=MemberFactory().pk, now=NOON)
+    voids.void_receipt(receipt_id=mistyped.pk, reason="never came", by_id=MemberFactory().pk, now=NOON)
 
-    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=0, now=NOON)
+    session = cash_sessions.close_session(cashier_id=cashier.pk, counted=0, now=NOON)
 
     assert (session.expected, session.difference) == (-1000, 1000)
 
@@ -217,7 +217,7 @@ def test_a_void_makes_the_payment_payable_again(cashier, drawer):
     payment = create_payment(amount=1500)
     receipt = take(cashier, payment)
 
-    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
+    voids.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
 
     assert status(payment) == ("pending", 0)
     assert ledger.balance(Account.CASH) == 0
@@ -226,8 +226,8 @@ def test_a_void_makes_the_payment_payable_again(cashier, drawer):
 def test_whoever_took_the_money_cannot_void_it(cashier, drawer):
     receipt = take(cashier, create_payment())
 
-    with pytest.raises(desk_receipts.SecondPersonNeeded):
-        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
+    with pytest.raises(voids.SecondPersonNeeded):
+        voids.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
 def test_the_database_refuses_a_void_by_the_same_person(cashier, drawer):
@@ -239,21 +239,19 @@ def test_the_database_refuses_a_void_by_the_same_person(cashier, drawer):
 
 def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
     receipt, other = take(cashier, create_payment()), MemberFactory()
-    with pytest.raises(review_decisions.ReasonNeeded):
-        desk_receipts.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
-    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+    with pytest.raises(ownership.ReasonNeeded):
+        voids.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
+    voids.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
 
-    with pytest.raises(desk_receipts.NotVoidable):
-        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
+    with pytest.raises(voids.NotVoidable):
+        voids.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
 
 
 def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, drawer):
     receipt = take(cashier, create_payment(amount=1500))
-    desk_receipts.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
+    cash_sessions.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
 
-    desk_receipts.void_receipt(
-        receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON + timedelta(days=1)
-    )
+    voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON + timedelta(days=1))
 
     assert list(ReviewItem.objects.values_list("reason", "receipt", "detail")) == [
         (
@@ -267,9 +265,9 @@ def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, d
 def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
     """Its clock was read before. The books tell what the count held by the moments (P24)."""
     receipt = take(cashier, create_payment(amount=1500))
-    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
+    session = cash_sessions.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
 
-    voided = desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
+    voided = voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
 
     assert voided.reversed_at > session.closed_at
 
@@ -277,9 +275,9 @@ def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
 def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer):
     receipt = take(cashier, create_payment(amount=1500))
     later = NOON + timedelta(seconds=1)
-    voided = desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
+    voided = voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
 
-    session = desk_receipts.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
+    session = cash_sessions.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
 
     assert (session.difference, session.closed_at) == (0, voided.reversed_at)
 
@@ -290,7 +288,7 @@ def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, 
     payment = create_payment(member, amount=1000)
     assert status(payment) == ("paid", 1000)
 
-    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
+    voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
 
     assert status(payment) == ("pending", 0)
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == 0
@@ -318,7 +316,7 @@ def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, dr
 def test_a_typed_code_is_no_money_until_safaricoms_evidence_has_it(cashier):
     payment = create_payment(amount=1500)
 
-    claim = desk_receipts.claim_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    claim = reported_codes.report_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     assert (claim.code, claim.receipt, status(payment)) == ("TKN1AB2C3D", None, ("pending", 0))
     c2b(account="wrong", code="TKN1AB2C3D")
 
@@ -331,7 +329,7 @@ def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
     payment = create_payment(amount=1500)
 
     for _ in range(2):
-        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+        reported_codes.report_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
     assert status(payment) == ("paid", 1500)
     assert ReviewItem.objects.get().status == "resolved"
@@ -343,7 +341,7 @@ def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cash
     review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=cashier.pk, now=NOON)
     payment = create_payment(amount=1500)
 
-    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    reported_codes.report_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
     item.refresh_from_db()
     assert (status(payment), item.status, item.resolved_by) == (("paid", 1500), "resolved", None)
@@ -355,32 +353,32 @@ def test_a_code_works_once(cashier):
     first, second = create_payment(amount=1500), create_payment(amount=1500)
     c2b(account=first.reference)
 
-    with pytest.raises(desk_receipts.CodeAlreadyUsed):
-        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=second.pk, by_id=cashier.pk, now=NOON)
-    desk_receipts.claim_code(code="TKN0000009", payment_id=first.pk, by_id=cashier.pk, now=NOON)
-    with pytest.raises(desk_receipts.CodeAlreadyUsed):
-        desk_receipts.claim_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(reported_codes.CodeAlreadyUsed):
+        reported_codes.report_code(code="TKN1AB2C3D", payment_id=second.pk, by_id=cashier.pk, now=NOON)
+    reported_codes.report_code(code="TKN0000009", payment_id=first.pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(reported_codes.CodeAlreadyUsed):
+        reported_codes.report_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
 
 
 def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment(cashier):
     wrong, right = create_payment(amount=1500), create_payment(amount=1500)
     c2b(account="wrong")
-    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
+    reported_codes.report_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
     review_decisions.undo_assignment(item_id=ReviewItem.objects.get().pk, by_id=cashier.pk, now=NOON)
 
-    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=right.pk, by_id=cashier.pk, now=NOON)
+    reported_codes.report_code(code="TKN1AB2C3D", payment_id=right.pk, by_id=cashier.pk, now=NOON)
 
     assert (status(wrong), status(right)) == (("pending", 0), ("paid", 1500))
 
 
 def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled(cashier):
     payment = create_payment(amount=1500)
-    desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    reported_codes.report_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     cancellation.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     c2b(account="wrong", code="TKN0000002")
     receipt = Receipt.objects.get()
 
-    desk_receipts.settle_claim(code="TKN1AB2C3D", receipt_id=receipt.pk, by_id=cashier.pk, now=NOON)
+    reported_codes.settle_code(code="TKN1AB2C3D", receipt_id=receipt.pk, by_id=cashier.pk, now=NOON)
 
     claim = CodeClaim.objects.get()
     assert (claim.receipt, claim.ended_at) == (None, NOON)
@@ -391,15 +389,15 @@ def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled
     "code", ["TKN-1AB2C3", "\u017fKN1AB2C3D", "", "PAID", "TKN1AB2C3", "TKN1AB2C3D4", "0712345678"]
 )
 def test_what_is_no_code_is_refused(cashier, code):
-    with pytest.raises(desk_receipts.InvalidCode):
-        desk_receipts.claim_code(code=code, payment_id=create_payment().pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(reported_codes.InvalidCode):
+        reported_codes.report_code(code=code, payment_id=create_payment().pk, by_id=cashier.pk, now=NOON)
 
 
 def test_nobody_claims_a_strangers_code_for_themselves(cashier):
     c2b(amount=1500)
 
-    with pytest.raises(review_decisions.OwnMoney):
-        desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=create_payment(cashier).pk, by_id=cashier.pk, now=NOON)
+    with pytest.raises(ownership.OwnMoney):
+        reported_codes.report_code(code="TKN1AB2C3D", payment_id=create_payment(cashier).pk, by_id=cashier.pk, now=NOON)
 
     assert ledger.balance(Account.UNMATCHED) == -1500
 
@@ -465,14 +463,14 @@ def test_an_assignment_names_an_owner(cashier):
     c2b(account="wrong")
 
     for owner in ({}, {"payment_id": 0}, {"member_id": 0}):
-        with pytest.raises(review_decisions.OwnerNeeded):
+        with pytest.raises(ownership.OwnerNeeded):
             assign(cashier, **owner)
 
 
 def test_nobody_assigns_money_to_themselves(cashier):
     c2b(account="wrong")
 
-    with pytest.raises(review_decisions.OwnMoney):
+    with pytest.raises(ownership.OwnMoney):
         assign(cashier, member_id=cashier.pk)
 
     assert ReviewItem.objects.get().status == "open"
@@ -498,7 +496,7 @@ def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end
     other = create_payment(payment.payer, amount=9000)
     c2b(account="wrong")
 
-    with pytest.raises(review_decisions.PaymentTakesNoMoney):
+    with pytest.raises(ownership.PaymentTakesNoMoney):
         assign(cashier, payment_id=payment.pk)
 
     assert (status(other), ReviewItem.objects.get().status) == (("pending", 0), "open")
@@ -507,7 +505,7 @@ def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end
 def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
-    with pytest.raises(review_decisions.ReasonNeeded):
+    with pytest.raises(ownership.ReasonNeeded):
         review_decisions.dismiss_item(item_id=item.pk, reason=" ", by_id=cashier.pk, now=NOON)
 
     review_decisions.dismiss_item(item_id=item.pk, reason="sent back by hand", by_id=cashier.pk, now=NOON)
@@ -518,8 +516,8 @@ def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
 
 
 def test_a_closed_drawer_can_be_opened_again(cashier, drawer):
-    desk_receipts.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
+    cash_sessions.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
 
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
     assert CashSession.objects.count() == 2

@@ -15,7 +15,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments import recovery
-from payments.desk import code_checks, desk_receipts
+from payments.desk import code_checks, reported_codes
 from payments.models import Callback, CodeCheck, PaymentStatus, PushStatus, Receipt, ReviewItem
 from payments.pushes import push_requests, sending
 from payments.simulator.options import Options
@@ -266,8 +266,8 @@ def test_safaricom_is_asked_about_a_code_whose_confirmation_never_came(safaricom
     pay = {"phone": PHONE, "account": "GYM FEES", "amount": 1500, "business": settings.DARAJA_SHORTCODE}
     assert requests.post(f"{safaricom.url}/control/paybill/", json=pay, timeout=5).ok
     [debit] = debits(safaricom)
-    claim = desk_receipts.claim_code(code=debit["code"], payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
-    forged = desk_receipts.claim_code(code="TKN0000009", payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
+    claim = reported_codes.report_code(code=debit["code"], payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
+    forged = reported_codes.report_code(code="TKN0000009", payment_id=payment.pk, by_id=cashier.pk, now=timezone.now())
 
     for code in (debit["code"], forged.code):
         check = code_checks.request_check(code=code, by_id=cashier.pk, now=timezone.now())

@@ -18,7 +18,7 @@ from django.urls import reverse
 from api.clock import now
 from payments.callbacks import inbox
 from payments.daraja.messages import StkResult
-from payments.desk import desk_receipts, refunds, review_decisions, voids
+from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.evidence import pairing, receipts, stk_results
 from payments.matching import owners
 from payments.models import Callback, ReviewItem
@@ -252,7 +252,7 @@ def assigning_to(payment, item):
 
 def cash():
     cashier, payment = MemberFactory(), create_payment()
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     return partial(
         desk_receipts.record_receipt, channel="cash", amount=1500, payment_id=payment.pk, by_id=cashier.pk, now=NOON
     )
@@ -296,7 +296,7 @@ def taking_cash():
 @locks("members", "payments", "receipts", "drawer", "allocations payments")
 def voiding_cash():
     receipt, manager = cash()(), MemberFactory()
-    return lambda: desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
+    return lambda: voids.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
 
 
 @locks("members", "payments", "receipts")
@@ -308,13 +308,13 @@ def asking_for_a_void():
 @locks("drawer")
 def counting_a_drawer():
     receipt = cash()()
-    return lambda: desk_receipts.close_session(cashier_id=receipt.recorded_by_id, counted=1500, now=NOON)
+    return lambda: cash_sessions.close_session(cashier_id=receipt.recorded_by_id, counted=1500, now=NOON)
 
 
 @locks("code")
 def claiming_a_code():
     payment, cashier = create_payment(), MemberFactory()
-    return lambda: desk_receipts.claim_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    return lambda: reported_codes.report_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @locks("code", "members", "receipts", "payments")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from payments.daraja.messages import C2bMessage, StkResult
-from payments.desk import desk_receipts, refunds, review_decisions
+from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.evidence import c2b_confirmations, stk_results
 from payments.models import OPEN_PUSH, Account, Payment, Receipt, ReviewItem, StkPush
-from payments.services import cancellation, ledger, transitions
+from payments.services import cancellation, ledger, ownership, transitions
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
@@ -34,7 +34,7 @@ class Club(RuleBasedStateMachine):
         self.payments, self.pushes, self.deposits, self.cash = [], [], [], []
         self.truth, self.moved = {}, {}  # code -> amount; push -> its code
         self.given_back = 0  # KES sent back over M-Pesa
-        desk_receipts.open_session(cashier_id=self.cashier.pk, opening_float=0, now=NOON)
+        cash_sessions.open_session(cashier_id=self.cashier.pk, opening_float=0, now=NOON)
 
     def teardown(self):
         try:
@@ -78,7 +78,7 @@ class Club(RuleBasedStateMachine):
     @precondition(lambda self: self.payments)
     @rule(n=pick, amount=AMOUNTS)
     def pay_cash(self, n, amount):
-        with contextlib.suppress(review_decisions.PaymentTakesNoMoney):
+        with contextlib.suppress(ownership.PaymentTakesNoMoney):
             receipt = desk_receipts.record_receipt(
                 channel="cash",
                 amount=amount,
@@ -92,7 +92,7 @@ class Club(RuleBasedStateMachine):
     @rule(n=pick)
     def void(self, n):
         receipt_id = self.cash.pop(n % len(self.cash))
-        desk_receipts.void_receipt(receipt_id=receipt_id, reason="mistake", by_id=self.manager.pk, now=self.now)
+        voids.void_receipt(receipt_id=receipt_id, reason="mistake", by_id=self.manager.pk, now=self.now)
 
     # --- What Safaricom tells ---
 
@@ -153,8 +153,8 @@ class Club(RuleBasedStateMachine):
     def claim(self, n, which):
         """A payer shows a code at the desk, of money that was told of or not yet."""
         codes = [*(code for code, *_ in self.deposits), *self.moved.values()]
-        with contextlib.suppress(desk_receipts.CodeAlreadyUsed, review_decisions.PaymentTakesNoMoney):
-            desk_receipts.claim_code(
+        with contextlib.suppress(reported_codes.CodeAlreadyUsed, ownership.PaymentTakesNoMoney):
+            reported_codes.report_code(
                 code=codes[which % len(codes)],
                 payment_id=self.payments[n % len(self.payments)],
                 by_id=self.cashier.pk,

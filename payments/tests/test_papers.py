@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.tests.factories import UserFactory
 from api.tests.clients import signed_in
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts, receipt_pdf, refunds
+from payments.desk import cash_sessions, desk_receipts, receipt_pdf, refunds, voids
 from payments.evidence import c2b_confirmations
 from payments.models import Receipt, TaxNumber
 from payments.tests.factories import NOON, create_payment
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def cashier():
     cashier = UserFactory(first_name="Brenda", last_name="Achieng", role="Receptionist")
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     return cashier
 
 
@@ -290,7 +290,7 @@ class TestGenuinePage:
         assert "WANJIRU" not in shown
 
     def test_a_voided_receipt_is_no_proof_of_payment(self, receipt):
-        desk_receipts.void_receipt(
+        voids.void_receipt(
             receipt_id=receipt.pk, reason="typed twice", by_id=UserFactory().pk, now=NOON + timedelta(days=1)
         )
 

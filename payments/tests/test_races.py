@@ -15,7 +15,7 @@ from api.clock import now
 from payments.callbacks import inbox, spool
 from payments.daraja import callback_tokens
 from payments.daraja.messages import C2bMessage, StkResult
-from payments.desk import desk_receipts, review_decisions
+from payments.desk import desk_receipts, reported_codes, review_decisions, voids
 from payments.evidence import c2b_confirmations, receipts, stk_results
 from payments.jobs import apply_left
 from payments.matching import owners
@@ -303,14 +303,14 @@ def test_a_receipt_is_voided_once_by_two_people_at_once():
 
     results = at_once(
         *[
-            lambda person=person: desk_receipts.void_receipt(
+            lambda person=person: voids.void_receipt(
                 receipt_id=receipt.pk, reason="typed twice", by_id=person.pk, now=NOON
             )
             for person in others
         ]
     )
 
-    assert sum(isinstance(result, desk_receipts.NotVoidable) for result in results) == 1
+    assert sum(isinstance(result, voids.NotVoidable) for result in results) == 1
     assert broken_invariants() == {}
 
 
@@ -321,7 +321,7 @@ def unmatched(code="TKN1AB2C3D"):
 
 def claim(payment, code="TKN1AB2C3D"):
     cashier = MemberFactory()
-    return lambda: desk_receipts.claim_code(code=code, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    return lambda: reported_codes.report_code(code=code, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @together

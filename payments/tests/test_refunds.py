@@ -4,10 +4,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from payments.daraja.messages import C2bMessage
-from payments.desk import desk_receipts, refunds, review_decisions
+from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.evidence import c2b_confirmations
 from payments.models import Account, Channel, LedgerEntry, Receipt, Refund, ReviewItem
-from payments.services import creation, ledger, locks, reversals
+from payments.services import creation, ledger, locks, ownership, reversals
 from payments.signals import payment_unpaid
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
@@ -21,7 +21,7 @@ def manager():
 
 @pytest.fixture
 def drawer(manager):
-    return desk_receipts.open_session(cashier_id=manager.pk, opening_float=1000, now=NOON)
+    return cash_sessions.open_session(cashier_id=manager.pk, opening_float=1000, now=NOON)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def credit(member):
 def test_nobody_records_that_their_own_money_was_given_back(manager, of):
     receipt = deposit(account=manager.member_number)
 
-    with pytest.raises(review_decisions.OwnMoney):
+    with pytest.raises(ownership.OwnMoney):
         give(manager, receipt) if of == "receipt" else give(manager, member_id=manager.pk)
 
     assert credit(manager) == 1500
@@ -133,8 +133,8 @@ def test_unmatched_money_given_back_needs_no_owner_any_more(manager):
     assert ledger.balance(Account.UNMATCHED) == 0
     assert ReviewItem.objects.get().status == "resolved"
     payment = create_payment()
-    with pytest.raises(desk_receipts.CodeAlreadyUsed):
-        desk_receipts.claim_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
+    with pytest.raises(reported_codes.CodeAlreadyUsed):
+        reported_codes.report_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
 def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
@@ -204,7 +204,7 @@ def test_a_refund_is_whole_shillings(manager, amount):
 def test_a_refund_has_a_reason_and_a_receipt(manager):
     receipt = deposit(create_payment())
 
-    with pytest.raises(review_decisions.ReasonNeeded):
+    with pytest.raises(ownership.ReasonNeeded):
         give(manager, receipt, reason=" ")
     with pytest.raises(locks.ReceiptNotFound):
         give(manager, receipt_id=0)
@@ -234,7 +234,7 @@ def test_never_more_than_the_members_credit(manager):
     for amount in (501, 2000):
         with pytest.raises(refunds.MoreThanHeld):
             give(manager, member_id=member.pk, amount=amount)
-    with pytest.raises(review_decisions.OwnerNeeded):
+    with pytest.raises(ownership.OwnerNeeded):
         give(manager, member_id=0)
 
     assert (status(payment), Refund.objects.count()) == (("paid", 1500), 0)
@@ -289,7 +289,7 @@ def test_many_at_once_give_back_no_more_than_there_is(keys):
 def test_cash_goes_out_of_ones_own_open_drawer(manager):
     receipt = deposit(create_payment())
 
-    with pytest.raises(desk_receipts.NoOpenSession):
+    with pytest.raises(cash_sessions.NoOpenSession):
         give(manager, receipt, paid_from=Account.CASH)
 
 
@@ -300,7 +300,7 @@ def test_a_drawer_gives_no_more_than_it_holds(manager, drawer):
         give(manager, receipt, amount=1001, paid_from=Account.CASH)
     give(manager, receipt, amount=1000, paid_from=Account.CASH)
 
-    assert desk_receipts.expected_in(drawer) == 0
+    assert cash_sessions.expected_cash(drawer) == 0
 
 
 @pytest.mark.parametrize(("counted", "booked"), [(1300, []), (1310, [("cash", 10), ("over_short", -10)])])
@@ -311,7 +311,7 @@ def test_a_counted_drawer_stands_in_the_books_as_counted(manager, drawer, counte
     )
     give(manager, receipt, amount=200, paid_from=Account.CASH)
 
-    session = desk_receipts.close_session(cashier_id=manager.pk, counted=counted, now=NOON)
+    session = cash_sessions.close_session(cashier_id=manager.pk, counted=counted, now=NOON)
 
     assert (session.expected, session.difference) == (1300, counted - 1300)
     assert ledger.balance(Account.CASH) == counted - session.opening_float
@@ -333,5 +333,5 @@ def test_a_receipt_of_which_some_was_given_back_is_not_voided(manager, drawer):
     )
     give(manager, receipt, amount=200, paid_from=Account.CASH)
 
-    with pytest.raises(desk_receipts.NotVoidable):
-        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typo", by_id=MemberFactory().pk, now=NOON)
+    with pytest.raises(voids.NotVoidable):
+        voids.void_receipt(receipt_id=receipt.pk, reason="typo", by_id=MemberFactory().pk, now=NOON)

@@ -5,10 +5,10 @@ import threading
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from payments.desk import desk_receipts, refunds, voids
-from payments.desk.review_decisions import OwnMoney, ReasonNeeded
+from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.models import Account, Channel, ReviewItem, VoidRequest
 from payments.services import ledger
+from payments.services.ownership import OwnMoney, ReasonNeeded
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ def other():
 @pytest.fixture
 def receipt(cashier):
     """KES 1,500 in the cashier's drawer."""
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     payment = create_payment(amount=1500)
     return desk_receipts.record_receipt(
         channel=Channel.CASH, amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON
@@ -70,17 +70,17 @@ def test_asking_and_confirming_twice_change_nothing(receipt, cashier, other):
 def test_whoever_took_the_money_cannot_confirm(receipt, cashier, other):
     request = ask(receipt, other)
 
-    with pytest.raises(desk_receipts.SecondPersonNeeded):
+    with pytest.raises(voids.SecondPersonNeeded):
         confirm(request, cashier)
 
 
 def test_whoever_asked_cannot_confirm_nor_void_at_once(receipt, other):
     request = ask(receipt, other)
 
-    with pytest.raises(desk_receipts.SecondPersonNeeded):
+    with pytest.raises(voids.SecondPersonNeeded):
         confirm(request, other)
-    with pytest.raises(desk_receipts.SecondPersonNeeded):
-        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=other.pk, now=NOON)
+    with pytest.raises(voids.SecondPersonNeeded):
+        voids.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=other.pk, now=NOON)
 
 
 def test_nobody_asks_for_confirms_or_declines_a_void_of_their_own_money(receipt, cashier):
@@ -93,7 +93,7 @@ def test_nobody_asks_for_confirms_or_declines_a_void_of_their_own_money(receipt,
         with pytest.raises(OwnMoney):
             decide(request, own)
     with pytest.raises(OwnMoney):
-        desk_receipts.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=own.pk, now=NOON)
+        voids.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=own.pk, now=NOON)
 
     assert ledger.balance(Account.CASH) == 1500
 
@@ -136,7 +136,7 @@ def test_one_void_of_a_receipt_waits_at_a_time(receipt, cashier, other):
 def test_a_void_over_the_api_ends_the_request_that_waits(receipt, cashier, other):
     request = ask(receipt, cashier)
 
-    desk_receipts.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=other.pk, now=NOON)
+    voids.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=other.pk, now=NOON)
 
     request.refresh_from_db()
     assert (request.decided_by, request.is_confirmed) == (other, True)
@@ -148,7 +148,7 @@ def test_a_void_needs_a_reason_and_a_receipt_that_stands(receipt, cashier, other
     refunds.record_refund(
         receipt_id=receipt.pk, amount=100, paid_from=Account.BANK, reason="asked", by_id=other.pk, now=NOON
     )
-    with pytest.raises(desk_receipts.NotVoidable):
+    with pytest.raises(voids.NotVoidable):
         ask(receipt, cashier)
 
 
@@ -161,11 +161,11 @@ def test_a_void_that_is_not_there_is_told(cashier):
 
 def test_a_drawer_is_counted_once(receipt, cashier):
     drawer = receipt.cash_session
-    desk_receipts.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
-    desk_receipts.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
+    cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
+    cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
-    with pytest.raises(desk_receipts.SessionCounted):
-        desk_receipts.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
+    with pytest.raises(cash_sessions.SessionCounted):
+        cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
     assert not ReviewItem.objects.exists()
 
 

@@ -12,7 +12,7 @@ from api.idempotency import idempotency
 from api.pagination import CursorPagination
 from api.permissions import IsManager, IsReceptionist
 from payments import serializers
-from payments.desk import code_checks, desk_receipts, refunds, review_decisions
+from payments.desk import cash_sessions, code_checks, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.models import CashSession, CodeCheck, CodeClaim, Receipt, Refund, ReviewItem
 from payments.permissions import visible_receipts
 from payments.views.payments import NewestReceipts, shown_receipts
@@ -76,7 +76,7 @@ class ReceiptVoidView(APIView):
 
     def post(self, request, pk):
         asked = validated(serializers.ReasonSerializer, request)
-        desk_receipts.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        voids.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
         return receipt_answer(self, pk)
 
 
@@ -122,7 +122,7 @@ class CashSessionListView(generics.ListAPIView):
     @extend_schema(request=serializers.OpenSessionSerializer, responses={201: serializers.CashSessionSerializer})
     def post(self, request):
         asked = validated(serializers.OpenSessionSerializer, request)
-        session = desk_receipts.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
+        session = cash_sessions.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
         return Response(serializers.CashSessionSerializer(session).data, status=201)
 
 
@@ -136,7 +136,7 @@ class CashSessionCloseView(APIView):
     def post(self, request):
         asked = validated(serializers.CloseSessionSerializer, request).validated_data
         session_id = asked.pop("session", None)
-        session = desk_receipts.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **asked)
+        session = cash_sessions.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **asked)
         return Response(serializers.CashSessionSerializer(session).data)
 
 
@@ -161,7 +161,7 @@ class CodeClaimListView(generics.ListAPIView):
     @extend_schema(request=serializers.ClaimSerializer, responses=CLAIMED)
     def post(self, request):
         asked = validated(serializers.ClaimSerializer, request).validated_data
-        claim = desk_receipts.claim_code(
+        claim = reported_codes.report_code(
             code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now()
         )
         return Response(serializers.CodeClaimSerializer(claim).data, status=202 if claim.receipt_id is None else 200)

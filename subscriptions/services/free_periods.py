@@ -6,8 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from api.errors import Conflict
-from payments.desk import review_decisions
-from payments.services import creation, locks
+from payments.services import creation, locks, ownership
 from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.services.calendars import granted_periods, lock_periods, require_within_reach
 from subscriptions.services.catalog import snapshot
@@ -45,7 +44,7 @@ def give(
         raise PlanNotFound
     if not get_user_model().objects.filter(pk=member_id).exists():
         raise MemberNotFound
-    review_decisions.require_anothers(member_id, by_id=by_id)
+    ownership.require_not_own(member_id, by_id=by_id)
     locks.lock_members({member_id, by_id})
     earlier = bought_under(idempotency_key, body_fingerprint, by_id)
     if earlier:

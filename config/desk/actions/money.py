@@ -22,7 +22,7 @@ from config.desk.actions.acts import (
     runs,
 )
 from config.desk.cash_desk_forms import told_of_claim
-from payments.desk import desk_receipts, refunds
+from payments.desk import desk_receipts, refunds, reported_codes
 from payments.forms import PaidFromField
 from payments.models import Account, CashSession, Channel, Payment, Receipt
 from payments.pushes import push_requests
@@ -179,7 +179,7 @@ class ClaimForm(MemberAct):
 
     def carry_out(self):
         payment = self.cleaned_data["payment"]
-        claim = desk_receipts.claim_code(
+        claim = reported_codes.report_code(
             code=self.cleaned_data["code"], payment_id=payment.pk, by_id=self.caller.pk, now=self.now
         )
         return told_of_claim(claim, payment) + (bought_with(claim.receipt) if claim.receipt else "")
