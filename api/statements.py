@@ -1,11 +1,13 @@
 """Statements that are run so often that writing their SQL anew costs more than running it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.db import connection
 from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
+
+Row = TypeVar("Row", bound=Model)
 
 
 class Written(NamedTuple):
@@ -13,10 +15,10 @@ class Written(NamedTuple):
 
     sql: str
     params: list[tuple[Any, int | None]]
-    instance_of: Callable[[tuple], Model]
+    instance_of: Callable[[tuple], Any]
 
 
-class WrittenOnce:
+class WrittenOnce(Generic[Row]):
     """A queryset of model instances that hangs on a few values, its SQL written by the ORM on the first call only.
 
     `build` is called with `stand_ins`, each unlike any other parameter, in place of the values; wherever one ends up
@@ -25,11 +27,11 @@ class WrittenOnce:
     and converters work as in the ORM.
     """
 
-    def __init__(self, build: Callable[..., QuerySet], *, stand_ins: Sequence[Any]) -> None:
+    def __init__(self, build: Callable[..., QuerySet[Row]], *, stand_ins: Sequence[Any]) -> None:
         self._build, self._stand_ins = build, list(stand_ins)
         self._written: Written | None = None
 
-    def __call__(self, *values: Any) -> list[Model]:
+    def __call__(self, *values: Any) -> list[Row]:
         """Run the statement with `values` and return its rows as instances.
 
         :raises TypeError: on the first call, when the stand-ins' SQL is not the one that the ORM writes for the values
