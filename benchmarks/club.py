@@ -27,7 +27,7 @@ from config.management.commands.audit_books import offending_rows
 from payments.services import cancellation
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Closure, Subscription
-from subscriptions.services.freezes import close_club, open_club
+from subscriptions.services.freezes import create_closure, delete_closure
 from subscriptions.tests.factories import PlanFactory
 
 TAPS, PAGES = 1000, 20
@@ -186,7 +186,7 @@ def expire_all() -> None:
 def close_for_a_day() -> None:
     """Close the club tomorrow: everybody who has a period then gets the day back."""
     tomorrow = business_day(timezone.now()) + timedelta(days=1)
-    close_club(
+    create_closure(
         starts_on=tomorrow,
         ends_on=tomorrow + timedelta(days=1),
         reason="Repairs",
@@ -197,7 +197,7 @@ def close_for_a_day() -> None:
 
 def open_again() -> None:
     """Take that closure back."""
-    open_club(closure_id=Closure.objects.get().pk)
+    delete_closure(closure_id=Closure.objects.get().pk)
 
 
 def report(members: int) -> None:

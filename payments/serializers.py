@@ -5,6 +5,7 @@ from rest_framework import serializers
 
 from api.admin.roles import sees_phones
 from api.fields import PhoneField
+from api.money import MAX_KES
 from api.phones import masked, masked_if_phone
 from api.serializers import ModelSerializer
 from payments.daraja import result_codes
@@ -26,8 +27,6 @@ from payments.models import (
     ReviewStatus,
 )
 from payments.permissions import without_hidden_code
-
-MOST_SHILLINGS = 10_000_000  # of one desk receipt or drawer: far over any real one, far under the column
 
 
 class Shillings(serializers.IntegerField):
@@ -344,7 +343,7 @@ class DeskReceiptSerializer(OwnerSerializer):
     """Cash or a bank transfer over the desk."""
 
     channel = serializers.ChoiceField([Channel.CASH, Channel.BANK])
-    amount = Shillings(min_value=1, max_value=MOST_SHILLINGS)
+    amount = Shillings(min_value=1, max_value=MAX_KES)
     note = serializers.CharField(
         required=False, max_length=64, help_text="The bank's reference; required of bank money."
     )
@@ -361,7 +360,7 @@ class RefundRequestSerializer(ReasonSerializer):
 
     receipt = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
     member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
-    amount = Shillings(required=False, min_value=1, max_value=MOST_SHILLINGS)
+    amount = Shillings(required=False, min_value=1, max_value=MAX_KES)
     paid_from = serializers.ChoiceField([Account.CASH, Account.BANK, Account.MPESA])
 
     def validate(self, attrs):
@@ -379,13 +378,13 @@ class RefundRequestSerializer(ReasonSerializer):
 class OpenSessionSerializer(serializers.Serializer):
     """What lies in the drawer at the start."""
 
-    opening_float = Shillings(min_value=0, max_value=MOST_SHILLINGS)
+    opening_float = Shillings(min_value=0, max_value=MAX_KES)
 
 
 class CloseSessionSerializer(serializers.Serializer):
     """What was counted at the end."""
 
-    counted = Shillings(min_value=0, max_value=MOST_SHILLINGS)
+    counted = Shillings(min_value=0, max_value=MAX_KES)
     session = serializers.IntegerField(
         required=False,
         min_value=1,

@@ -96,7 +96,7 @@ class StandingFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request, queryset):
-        return queryset.standing(self.value(), business_day(now())) if self.value() else queryset
+        return queryset.in_renewal_state(self.value(), business_day(now())) if self.value() else queryset
 
 
 class JoinedFilter(admin.SimpleListFilter):

@@ -13,7 +13,7 @@ from api.errors import NotFound
 from api.statements import WrittenOnce
 from payments.services.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
-from subscriptions.querysets import WAITS
+from subscriptions.querysets import AWAITING_PAYMENT
 from subscriptions.services.calendars import VISITS
 from subscriptions.statuses import Status
 
@@ -114,7 +114,7 @@ def _periods(
     taps = Visit.objects.filter(
         subscription=OuterRef("pk"), decision=Decision.ALLOW, at__gt=tapped_after, at__lte=tapped_until
     )
-    matters = WAITS | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=forgotten_until)
+    matters = AWAITING_PAYMENT | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=forgotten_until)
     # Of each kind one at most covers a day.
     freeze = Freeze.objects.covering(today).filter(subscription=OuterRef("pk")).values("until")
     closure = Closure.objects.filter(starts_on__lte=today, ends_on__gt=today).values("ends_on")

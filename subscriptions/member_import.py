@@ -23,7 +23,7 @@ from api.emails import plain_email
 from api.errors import DomainError, Invalid
 from api.phones import normalise
 from subscriptions.models import Plan, Subscription
-from subscriptions.services.free_periods import bring_along
+from subscriptions.services.free_periods import import_period
 
 REQUIRED = ("first_name", "last_name")
 COLUMNS = (*REQUIRED, "phone_number", "email", "dob", "consented_on", "plan", "starts_on", "ends_on")
@@ -198,7 +198,7 @@ def _period(person, row: dict[str, str], plans: dict[str, Plan], *, by_id: int, 
     same = Subscription.objects.granted().filter(member=person, plan=plan, starts_on=starts_on, base_ends_on=ends_on)
     if same.exists():
         return False
-    bring_along(member_id=person.pk, plan=plan, starts_on=starts_on, ends_on=ends_on, by_id=by_id, now=now)
+    import_period(member_id=person.pk, plan=plan, starts_on=starts_on, ends_on=ends_on, by_id=by_id, now=now)
     return True
 
 

@@ -17,11 +17,8 @@ from django.db.models.functions import Cast
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
+from api.money import MAX_KES
 from subscriptions.querysets import FreezeQuerySet, PlanQuerySet, SubscriptionQuerySet
-
-MOST_SHILLINGS = (
-    10_000_000  # of a price or a fee: far over any real one; what one prompt asks for stays within a column
-)
 
 
 class DateRange(Func):
@@ -38,7 +35,7 @@ class SingleIdRange(Func):
     template = "%(function)s(%(expressions)s, %(expressions)s, '[]')"
 
 
-def in_words(starts_on: date, ends_on: date) -> str:
+def format_days(starts_on: date, ends_on: date) -> str:
     """Return half-open days as people say them, with the last: 1 Nov 2026 to 30 Nov 2026."""
     if ends_on <= starts_on:
         return f"{date_format(starts_on)}, taken back"
@@ -94,11 +91,9 @@ class Plan(models.Model):
     code = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=80)
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="plans")
-    price = models.PositiveIntegerField(
-        validators=[MaxValueValidator(MOST_SHILLINGS)], help_text="Whole Kenyan shillings."
-    )
+    price = models.PositiveIntegerField(validators=[MaxValueValidator(MAX_KES)], help_text="Whole Kenyan shillings.")
     joining_fee = models.PositiveIntegerField(
-        default=0, validators=[MaxValueValidator(MOST_SHILLINGS)], help_text="Whole KES, once per member and group."
+        default=0, validators=[MaxValueValidator(MAX_KES)], help_text="Whole KES, once per member and group."
     )
     deposit_percent = models.PositiveSmallIntegerField(
         default=100, help_text="Share of the amount that must have come before access is given; 100: all of it."
@@ -255,7 +250,7 @@ class Subscription(models.Model):
     def __str__(self) -> str:
         if self.starts_on is None or self.ends_on is None:
             return f"{self.plan}, not begun"
-        return f"{self.plan}, {in_words(self.starts_on, self.ends_on)}"
+        return f"{self.plan}, {format_days(self.starts_on, self.ends_on)}"
 
 
 class KeptKey(models.Model):
@@ -327,7 +322,7 @@ class Freeze(models.Model):
         ]
 
     def __str__(self) -> str:
-        return in_words(self.starts_on, self.ended_early_on or self.ends_on)
+        return format_days(self.starts_on, self.ended_early_on or self.ends_on)
 
 
 class Closure(models.Model):
@@ -349,7 +344,7 @@ class Closure(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.reason}, {in_words(self.starts_on, self.ends_on)}"
+        return f"{self.reason}, {format_days(self.starts_on, self.ends_on)}"
 
 
 class Decision(models.TextChoices):

@@ -24,7 +24,7 @@ def months_between(anchor: date, day: date) -> int:
     return (day.year - anchor.year) * 12 + day.month - anchor.month
 
 
-def end_of(*, anchor_on: date, starts_on: date, interval: str, count: int) -> date:
+def period_end(*, anchor_on: date, starts_on: date, interval: str, count: int) -> date:
     """Return the day on which a period of `count` intervals ends that starts on `starts_on`.
 
     Months and years are counted from the anchor: 31 January, 28 February, 31 March.
@@ -34,7 +34,7 @@ def end_of(*, anchor_on: date, starts_on: date, interval: str, count: int) -> da
     return months_after(anchor_on, months_between(anchor_on, starts_on) + count * MONTHS_IN[interval])
 
 
-class Frozen(NamedTuple):
+class FrozenDays(NamedTuple):
     """Days on which time stands still, half-open. Those of one member and group never overlap."""
 
     starts_on: date
@@ -54,11 +54,11 @@ class Period:
     base_ends_on: date
     ends_on: date
     cut_on: date | None = None
-    keeps_days: bool = False  # dates brought along from former books: it moves as so many days
+    has_fixed_length: bool = False  # dates brought along from former books: it moves as so many days
 
-    def starting(self, day: date, *, after: "Period | None") -> "Period":
+    def moved_to(self, day: date, *, after: "Period | None") -> "Period":
         """Return the same length from `day` on, counting months from the anchor of the period it follows."""
-        if self.keeps_days:
+        if self.has_fixed_length:
             end = day + (self.base_ends_on - self.starts_on)
             return replace(self, anchor_on=day, starts_on=day, base_ends_on=end, ends_on=end)
         follows = (
@@ -70,10 +70,10 @@ class Period:
             and day == months_after(after.anchor_on, months_between(after.anchor_on, day))
         )
         anchor = after.anchor_on if follows else day
-        end = end_of(anchor_on=anchor, starts_on=day, interval=self.interval, count=self.interval_count)
+        end = period_end(anchor_on=anchor, starts_on=day, interval=self.interval, count=self.interval_count)
         return replace(self, anchor_on=anchor, starts_on=day, base_ends_on=end, ends_on=end)
 
-    def with_frozen_days(self, frozen: Sequence[Frozen]) -> "Period":
+    def with_frozen_days(self, frozen: Sequence[FrozenDays]) -> "Period":
         """Return it with every frozen day given back at the end, unless an upgrade cut it."""
         if self.cut_on is not None:
             return replace(self, ends_on=self.cut_on)
@@ -87,33 +87,33 @@ class Period:
 
 def new_period(id: int, interval: str, count: int, *, starts_on: date, not_before: date) -> Period:
     """Return a period that was not laid out yet, to stand where `starts_on` says."""
-    return Period(id, interval, count, not_before, starts_on, starts_on, starts_on, starts_on).starting(
+    return Period(id, interval, count, not_before, starts_on, starts_on, starts_on, starts_on).moved_to(
         starts_on, after=None
     )
 
 
-def in_order(periods: Iterable[Period]) -> list[Period]:
+def sort_periods(periods: Iterable[Period]) -> list[Period]:
     """Return the periods by their first day; one that was cut on its first day stands before what took over."""
     return sorted(periods, key=lambda period: (period.starts_on, period.ends_on, period.id))
 
 
-def lay_out(periods: Iterable[Period], frozen: Sequence[Frozen]) -> list[Period]:
+def arrange(periods: Iterable[Period], frozen: Sequence[FrozenDays]) -> list[Period]:
     """Return the periods of one member and group in order, none overlapping, frozen days given back.
 
     Each starts on its `not_before`, or where the one before it ends. What need not move is not touched.
     """
     laid: list[Period] = []
-    for period in in_order(periods):
+    for period in sort_periods(periods):
         before = laid[-1] if laid else None
         day = max(period.not_before, before.ends_on) if before else period.not_before
         if day != period.starts_on:
-            period = period.starting(day, after=before)
+            period = period.moved_to(day, after=before)
         laid.append(period.with_frozen_days(frozen))
     return laid
 
 
-def add(
-    period: Period, *, to: Sequence[Period], frozen: Sequence[Frozen], paid_on: date, grace_days: int, late: str
+def insert_period(
+    period: Period, *, to: Sequence[Period], frozen: Sequence[FrozenDays], paid_on: date, grace_days: int, late: str
 ) -> list[Period]:
     """Place a newly paid period among those that stand, and return them all laid out.
 
@@ -122,7 +122,7 @@ def add(
     that one ended, unless nothing would then be left of it. Later periods move on if it needs their days.
     """
     day, before = paid_on, None
-    for other in in_order(to):
+    for other in sort_periods(to):
         if other.starts_on > day:
             break
         before = other
@@ -134,35 +134,35 @@ def add(
         and before.cut_on is None
         and before.ends_on < paid_on < before.ends_on + timedelta(days=grace_days)
     ):
-        backdated = period.starting(before.ends_on, after=before).with_frozen_days(frozen)
+        backdated = period.moved_to(before.ends_on, after=before).with_frozen_days(frozen)
         if backdated.ends_on > paid_on:
             day = not_before = before.ends_on
-    placed = replace(period.starting(day, after=before), not_before=not_before)
-    return lay_out([*to, placed], frozen)
+    placed = replace(period.moved_to(day, after=before), not_before=not_before)
+    return arrange([*to, placed], frozen)
 
 
-def uncovered(starts_on: date, ends_on: date, frozen: Iterable[Frozen]) -> list[Frozen]:
+def unfrozen_parts(starts_on: date, ends_on: date, frozen: Iterable[FrozenDays]) -> list[FrozenDays]:
     """Return the parts of starts_on <= day < ends_on that no freeze covers yet."""
     parts = []
     for freeze in sorted(frozen):
         if starts_on < min(freeze.starts_on, ends_on):
-            parts.append(Frozen(starts_on, min(freeze.starts_on, ends_on)))
+            parts.append(FrozenDays(starts_on, min(freeze.starts_on, ends_on)))
         starts_on = max(starts_on, freeze.ends_on)
     if starts_on < ends_on:
-        parts.append(Frozen(starts_on, ends_on))
+        parts.append(FrozenDays(starts_on, ends_on))
     return parts
 
 
-def running_days(starts_on: date, ends_on: date, frozen: Iterable[Frozen]) -> int:
+def count_unfrozen_days(starts_on: date, ends_on: date, frozen: Iterable[FrozenDays]) -> int:
     """Return how many days of starts_on <= day < ends_on are not frozen."""
-    return sum((part.ends_on - part.starts_on).days for part in uncovered(starts_on, ends_on, frozen))
+    return sum((part.ends_on - part.starts_on).days for part in unfrozen_parts(starts_on, ends_on, frozen))
 
 
 def unused_value(
     period: Period,
     *,
     paid: int,
-    frozen: Sequence[Frozen],
+    frozen: Sequence[FrozenDays],
     today: date,
     visits: int | None = None,
     visits_used: int = 0,
@@ -172,7 +172,7 @@ def unused_value(
     Of a pack (`visits`), no more than its visits that are left are worth.
     """
     length = (period.base_ends_on - period.starts_on).days
-    used = running_days(period.starts_on, min(max(today, period.starts_on), period.ends_on), frozen)
+    used = count_unfrozen_days(period.starts_on, min(max(today, period.starts_on), period.ends_on), frozen)
     by_days = paid * max(length - used, 0) // length
     if visits is None:
         return by_days

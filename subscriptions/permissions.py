@@ -10,7 +10,7 @@ from subscriptions.models import Subscription
 from subscriptions.statuses import Status
 
 
-def may_give_days(user, subscription: Subscription) -> bool:
+def may_freeze_as_staff(user, subscription: Subscription) -> bool:
     """Say whether the caller freezes as staff: never what is their own."""
     return subscription.member_id != user.pk and is_at_least(user, Role.RECEPTIONIST)
 
@@ -19,17 +19,17 @@ class HasActiveSubscription(BasePermission):
     """The caller has a period that lets them in now, of any group that opens the gate."""
 
     code, message = "subscription_required", "This needs an active subscription."
-    entering = (Status.ACTIVE, Status.GRACE)
+    statuses_with_access = (Status.ACTIVE, Status.GRACE)
 
     def has_permission(self, request, view):
         mine = Subscription.objects.filter(member=request.user.pk, group__opens_gate=True)
-        return mine.with_status(business_day(clock.now())).filter(status__in=self.entering).exists()
+        return mine.with_status(business_day(clock.now())).filter(status__in=self.statuses_with_access).exists()
 
 
 class HasRunningSubscription(HasActiveSubscription):
     """As HasActiveSubscription; days of grace do not count."""
 
-    entering = (Status.ACTIVE,)
+    statuses_with_access = (Status.ACTIVE,)
 
 
 class AnyoneReadsManagersWrite(BasePermission):

@@ -12,12 +12,12 @@ from api.roles import Role
 from subscriptions.statuses import Status
 
 # Bought, and its money is waited for. Once the payment has expired nobody waits, although late money still grants it.
-WAITS = Q(fact="pending") & ~Q(payment__status="expired")
+AWAITING_PAYMENT = Q(fact="pending") & ~Q(payment__status="expired")
 
-USED_UP = Q(visits__isnull=False, visits_used__gte=F("visits"))
-NOT_USED_UP = Q(visits__isnull=True) | Q(visits_used__lt=F("visits"))
-LEFT = Q(leaving_at__isnull=False) | Q(cut_on__isnull=False) | USED_UP
-NO_GRACE = LEFT | Q(is_followed=True)
+VISITS_USED_UP = Q(visits__isnull=False, visits_used__gte=F("visits"))
+HAS_VISITS_LEFT = Q(visits__isnull=True) | Q(visits_used__lt=F("visits"))
+ENDS_WITHOUT_GRACE = Q(leaving_at__isnull=False) | Q(cut_on__isnull=False) | VISITS_USED_UP
+NO_GRACE = ENDS_WITHOUT_GRACE | Q(is_followed=True)
 
 
 def freezes_on(day: date):
@@ -51,7 +51,7 @@ class SubscriptionQuerySet(models.QuerySet):
         """Return the granted periods that cover the day, frozen or not."""
         return self.granted().filter(starts_on__lte=day, ends_on__gt=day)
 
-    def with_facts(self, today: date):
+    def with_status_inputs(self, today: date):
         """Annotate what status_on needs besides the row: is_frozen, is_followed, visits_used."""
         visits = apps.get_model("subscriptions", "Visit").objects.filter(decision="allow")
         later = self.model.objects.granted().filter(
@@ -73,12 +73,12 @@ class SubscriptionQuerySet(models.QuerySet):
 
     def with_status(self, today: date):
         """Annotate `status` as `statuses.status_on` computes it, in SQL."""
-        return self.with_facts(today).annotate(
+        return self.with_status_inputs(today).annotate(
             status=Case(
                 When(~Q(fact="granted"), then=F("fact")),
                 When(starts_on__gt=today, then=Value(Status.SCHEDULED)),
                 When(Q(ends_on__gt=today, is_frozen=True), then=Value(Status.FROZEN)),
-                When(Q(ends_on__gt=today) & USED_UP, then=Value(Status.EXHAUSTED)),
+                When(Q(ends_on__gt=today) & VISITS_USED_UP, then=Value(Status.EXHAUSTED)),
                 When(ends_on__gt=today, then=Value(Status.ACTIVE)),
                 When(NO_GRACE, then=Value(Status.EXPIRED)),
                 When(grace_ends_on__gt=today, then=Value(Status.GRACE)),
@@ -103,12 +103,12 @@ class SubscriptionQuerySet(models.QuerySet):
                     return self.filter(running)
                 return self.filter(running, pk__in=freezes_on(today).values("subscription"))
             case Status.EXHAUSTED:
-                return self.filter(running, USED_UP, is_frozen=False)
+                return self.filter(running, VISITS_USED_UP, is_frozen=False)
             case Status.ACTIVE:
-                return self.filter(running, NOT_USED_UP, is_frozen=False)
+                return self.filter(running, HAS_VISITS_LEFT, is_frozen=False)
             case Status.GRACE:
                 return self.filter(ended, ends_on__gt=self._longest_grace_before(today)).filter(
-                    NOT_USED_UP, grace_ends_on__gt=today, is_followed=False, leaving_at=None, cut_on=None
+                    HAS_VISITS_LEFT, grace_ends_on__gt=today, is_followed=False, leaving_at=None, cut_on=None
                 )
             case Status.EXPIRED:
                 return self.filter(ended).filter(Q(grace_ends_on__lte=today) | NO_GRACE)
@@ -120,7 +120,7 @@ class SubscriptionQuerySet(models.QuerySet):
         longest = self.model.objects.granted().order_by("-grace_days").values("grace_days")[:1]
         return ExpressionWrapper(Cast(Value(today), models.DateField()) - Subquery(longest), models.DateField())
 
-    def standing(self, standing: str, today: date):
+    def in_renewal_state(self, state: str, today: date):
         """Return the periods that are so today, for staff who look after renewals.
 
         `standing` is a status, or `lapsed` (over within 30 days), or `due` (over within 7); of the last two only those
@@ -129,14 +129,16 @@ class SubscriptionQuerySet(models.QuerySet):
         later = self.model.objects.granted().filter(
             member=OuterRef("member"), group=OuterRef("group"), ends_on__gt=OuterRef("ends_on")
         )
-        if standing == "due":
+        if state == "due":
             soon = today + timedelta(days=7)
             return self.running_on(today).filter(~Exists(later), ends_on__lte=soon, leaving_at__isnull=True)
-        if standing != "lapsed":
-            return self.with_facts(today).having_status(standing, today)
+        if state != "lapsed":
+            return self.with_status_inputs(today).having_status(state, today)
         # Expired; that none followed is asked once, of whatever begins when.
-        ended = self.with_facts(today).granted().filter(ends_on__lte=today, ends_on__gt=today - timedelta(days=30))
-        return ended.filter(Q(grace_ends_on__lte=today) | LEFT, ~Exists(later))
+        ended = (
+            self.with_status_inputs(today).granted().filter(ends_on__lte=today, ends_on__gt=today - timedelta(days=30))
+        )
+        return ended.filter(Q(grace_ends_on__lte=today) | ENDS_WITHOUT_GRACE, ~Exists(later))
 
     def first_of_members(self):
         """Return each member's first granted period: when they joined."""

@@ -138,7 +138,7 @@ class SubscriptionSerializer(ModelSerializer):
         extra_kwargs = {"ends_on": {"help_text": "The day after its last."}}
 
 
-class PromptSerializer(serializers.Serializer):
+class PushPhoneSerializer(serializers.Serializer):
     """Whose phone is asked for the money."""
 
     phone_number = PhoneField(
@@ -146,7 +146,7 @@ class PromptSerializer(serializers.Serializer):
     )
 
 
-class SubscribeSerializer(PromptSerializer):
+class SubscribeSerializer(PushPhoneSerializer):
     """What a purchase may say. The amount is the plan's, never the client's."""
 
     plan = serializers.SlugField(help_text="The plan's code.")
@@ -172,7 +172,7 @@ class SubscribeSerializer(PromptSerializer):
         return attrs
 
 
-class GiveSerializer(serializers.Serializer):
+class GiftSerializer(serializers.Serializer):
     plan = serializers.SlugField(help_text="The plan's code.")
     member = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
     reason = serializers.CharField(max_length=50)
@@ -182,7 +182,7 @@ class PlanChoiceSerializer(serializers.Serializer):
     plan = serializers.SlugField(help_text="The code of a plan of the same group.")
 
 
-class UpgradeSerializer(PromptSerializer, PlanChoiceSerializer):
+class UpgradeSerializer(PushPhoneSerializer, PlanChoiceSerializer):
     pass
 
 
@@ -205,7 +205,7 @@ class CheckInSerializer(serializers.Serializer):
     gate = serializers.CharField(max_length=40, required=False, default="")
 
 
-class AnswerSerializer(serializers.Serializer):
+class GateAnswerSerializer(serializers.Serializer):
     """What the gate shows."""
 
     decision = serializers.ChoiceField(choices=Decision.choices)

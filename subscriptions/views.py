@@ -18,9 +18,9 @@ from subscriptions.permissions import (
     AnyoneReadsManagersWrite,
     MembersReadManagersWrite,
     OwnOrReceptionist,
-    may_give_days,
+    may_freeze_as_staff,
 )
-from subscriptions.services import caller_purchases, catalog, free_periods, freezes, plan_changes, purchases
+from subscriptions.services import catalog, free_periods, freezes, plan_changes, purchase_requests, purchases
 
 
 def shown(subscriptions):
@@ -147,7 +147,9 @@ class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
     @extend_schema(responses={200: BOUGHT_FOR_SOME, 202: BOUGHT_FOR_SOME})
     def post(self, request):
         asked = said(self)
-        purchase = caller_purchases.subscribe_as(caller=request.user, now=clock.now(), **idempotency(request), **asked)
+        purchase = purchase_requests.request_purchase(
+            caller=request.user, now=clock.now(), **idempotency(request), **asked
+        )
         return self.answer_purchase(purchase, many="members" in asked)
 
 
@@ -202,7 +204,7 @@ class FreezeView(SubscriptionActionView):
         subscription, asked, now = self.get_object(), said(self), clock.now()
         freezes.freeze(
             subscription_id=subscription.pk,
-            kind=FreezeKind.STAFF if may_give_days(request.user, subscription) else FreezeKind.MEMBER,
+            kind=FreezeKind.STAFF if may_freeze_as_staff(request.user, subscription) else FreezeKind.MEMBER,
             by_id=request.user.pk,
             now=now,
             **{"starts_on": business_day(now), **asked},
@@ -237,7 +239,7 @@ class UpgradeView(PurchaseMixin, SubscriptionActionView):
 
     @extend_schema(responses=BOUGHT)
     def post(self, request, pk):
-        purchase = caller_purchases.upgrade_as(
+        purchase = purchase_requests.request_upgrade(
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
@@ -250,11 +252,11 @@ class UpgradeView(PurchaseMixin, SubscriptionActionView):
 class RenewView(PurchaseMixin, SubscriptionActionView):
     """Buy the period that follows this one."""
 
-    request_serializer = serializers.PromptSerializer
+    request_serializer = serializers.PushPhoneSerializer
 
     @extend_schema(responses=BOUGHT)
     def post(self, request, pk):
-        purchase = caller_purchases.renew_as(
+        purchase = purchase_requests.request_renewal(
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
@@ -270,12 +272,12 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
     permission_classes = [IsManager]
     queryset = Subscription.objects.none()
     serializer_class = serializers.SubscriptionSerializer
-    request_serializer = serializers.GiveSerializer
+    request_serializer = serializers.GiftSerializer
 
     @extend_schema(responses={201: serializers.SubscriptionSerializer})
     def post(self, request):
         asked = said(self)
-        given = free_periods.give(
+        given = free_periods.grant_free_period(
             member_id=asked["member"],
             plan_code=asked["plan"],
             reason=asked["reason"],
@@ -300,7 +302,7 @@ class ClosureListView(generics.ListCreateAPIView):
     ordering_fields = ["starts_on"]
 
     def perform_create(self, serializer):
-        serializer.instance = freezes.close_club(
+        serializer.instance = freezes.create_closure(
             by_id=self.request.user.pk, now=clock.now(), **serializer.validated_data
         )
 
@@ -313,14 +315,14 @@ class ClosureDetailView(generics.DestroyAPIView):
     queryset = Closure.objects.all()
 
     def perform_destroy(self, instance):
-        freezes.open_club(closure_id=instance.pk)
+        freezes.delete_closure(closure_id=instance.pk)
 
 
 class CheckInView(generics.GenericAPIView):
     """Somebody stands at the gate: may they come in?"""
 
     permission_classes = [IsStaff]
-    serializer_class = serializers.AnswerSerializer
+    serializer_class = serializers.GateAnswerSerializer
     request_serializer = serializers.CheckInSerializer
     refuses = {"post": [404]}
 

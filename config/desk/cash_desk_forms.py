@@ -8,10 +8,10 @@ from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from api import idempotency
+from api.money import MAX_KES
 from payments.desk import cash_sessions, desk_receipts, reported_codes, voids
 from payments.forms import OwnerField, payment_called
 from payments.models import CashSession, Channel, CodeClaim, Payment, Receipt
-from payments.serializers import MOST_SHILLINGS
 
 
 class ShillingsField(forms.IntegerField):
@@ -20,7 +20,7 @@ class ShillingsField(forms.IntegerField):
     widget = UnfoldAdminIntegerFieldWidget(attrs={"inputmode": "numeric", "autocomplete": "off"})
 
     def __init__(self, *, min_value: int, **kwargs):
-        super().__init__(min_value=min_value, max_value=MOST_SHILLINGS, **kwargs)
+        super().__init__(min_value=min_value, max_value=MAX_KES, **kwargs)
 
 
 class TextField(forms.CharField):

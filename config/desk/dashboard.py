@@ -144,7 +144,7 @@ def visits_today(at: datetime) -> Panel:
 
 def endings(at: datetime) -> Panel:
     """Return the next members whose period ends within a week and who have not renewed, the soonest first."""
-    due = Subscription.objects.standing("due", business_day(at)).select_related("member", "plan")
+    due = Subscription.objects.in_renewal_state("due", business_day(at)).select_related("member", "plan")
     people = [
         Ending(
             each.member.get_full_name() or each.member.username,
@@ -174,7 +174,7 @@ def memberships(at: datetime) -> Panel:
         "lapsed": "Expired within 30 days",
         "due": "To renew within 7 days",
     }
-    periods = [Subscription.objects.standing(standing, business_day(at)) for standing in labels]
+    periods = [Subscription.objects.in_renewal_state(standing, business_day(at)) for standing in labels]
     counts = [each.order_by().values("member").distinct().count() for each in periods]
     return Panel(
         MEMBERS,

@@ -22,7 +22,7 @@ from payments.services.cancellation import expire_due
 from subscriptions import gate
 from subscriptions.models import FreezeKind, Interval, Plan, PlanGroup, Subscription
 from subscriptions.services.catalog import create_plan, create_plan_group
-from subscriptions.services.free_periods import give
+from subscriptions.services.free_periods import grant_free_period
 from subscriptions.services.freezes import freeze
 from subscriptions.services.purchases import subscribe
 
@@ -216,7 +216,9 @@ def _live(number: int, person, gym: Gym) -> Iterator[datetime]:
     at = person.date_joined + timedelta(minutes=20)
     if number % 40 == 7:
         yield at
-        give(member_id=person.pk, plan_code="month", reason="Prize draw", by_id=gym.staff["manager"], now=at)
+        grant_free_period(
+            member_id=person.pk, plan_code="month", reason="Prize draw", by_id=gym.staff["manager"], now=at
+        )
         return
     keeps_coming = number == 0 or chance.random() < 0.85
     while at < gym.now:

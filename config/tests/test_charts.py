@@ -12,7 +12,7 @@ from config.desk import charts
 from payments.models import Receipt
 from payments.tests.factories import MemberFactory
 from subscriptions.models import Subscription
-from subscriptions.tests.factories import PlanFactory, PlanGroupFactory, granted, put_money_down
+from subscriptions.tests.factories import PlanFactory, PlanGroupFactory, granted, record_paybill_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +68,7 @@ class TestTakings:
             (4, MIDNIGHT - timedelta(days=29, seconds=1)),
             (5000, MIDNIGHT),
         ):
-            put_money_down(member, amount, at)
+            record_paybill_payment(member, amount, at)
         Receipt.objects.filter(amount=1000).update(amount_refunded=400)
         Receipt.objects.filter(amount=5000).update(reversed_at=AT, reversed_by=member)
 

@@ -15,7 +15,7 @@ from payments.evidence import c2b_confirmations
 from payments.models import PushStatus, Receipt
 from payments.tests.factories import MemberFactory, create_payment, make_push
 from subscriptions.models import Freeze, Subscription, Visit
-from subscriptions.tests.factories import PlanFactory, granted, put_money_down
+from subscriptions.tests.factories import PlanFactory, granted, record_paybill_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def money():
     member, cashier = MemberFactory(), MemberFactory()
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
     for number, moment in enumerate([MIDNIGHT, MIDNIGHT - INSTANT, MONDAY, MONDAY - INSTANT, FIRST, FIRST - INSTANT]):
-        put_money_down(member, 1000 + number, moment)
+        record_paybill_payment(member, 1000 + number, moment)
         for channel in ("cash", "bank"):
             desk_receipts.record_receipt(
                 channel=channel, amount=10 + number, by_id=cashier.pk, now=moment, note="FT1", member_id=member.pk

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.tests.factories import UserFactory
 from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.models import Account
-from subscriptions.tests.factories import MemberFactory, put_money_down
+from subscriptions.tests.factories import MemberFactory, record_paybill_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +56,7 @@ def test_it_sums_what_came_that_day_in_nairobi_by_how_it_came(client, manager, c
     take(cashier, 200, at=midnight)
     take(cashier, 400, "bank")
     take(cashier, 800, at=midnight - timedelta(seconds=1))
-    put_money_down(MemberFactory(), 1600, AT)
+    record_paybill_payment(MemberFactory(), 1600, AT)
 
     context = see(client)
 

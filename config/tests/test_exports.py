@@ -21,7 +21,7 @@ from payments.models import Payment
 from payments.services.cancellation import cancel_payment
 from payments.tests.factories import NOON, create_payment
 from subscriptions.models import Subscription, Visit
-from subscriptions.tests.factories import granted, put_money_down
+from subscriptions.tests.factories import granted, record_paybill_payment
 
 pytestmark = pytest.mark.django_db
 
@@ -190,7 +190,7 @@ def test_a_receipt_names_every_payment_that_it_pays(client, log_in):
     log_in("Manager")
     member = UserFactory()
     first, second = create_payment(member), create_payment(member)
-    put_money_down(member, 3000, payments=[first, second])
+    record_paybill_payment(member, 3000, payments=[first, second])
 
     [line] = lines(ask(client, "payments.receipt"))
 

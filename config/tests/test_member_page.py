@@ -23,7 +23,14 @@ from payments.tests.factories import make_push
 from subscriptions import gate
 from subscriptions.models import Freeze, Origin, Subscription
 from subscriptions.services import freezes, purchases
-from subscriptions.tests.factories import MemberFactory, PlanFactory, PlanGroupFactory, granted, pending, put_money_down
+from subscriptions.tests.factories import (
+    MemberFactory,
+    PlanFactory,
+    PlanGroupFactory,
+    granted,
+    pending,
+    record_paybill_payment,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -105,7 +112,7 @@ def send(client, member, name, body):
 def test_it_says_who_it_is_how_they_stand_and_what_they_owe(client, caller, member, month):
     granted(month, member)
     pending(PlanFactory(code="locker", name="Locker", group=PlanGroupFactory(name="Lockers"), price=300), member)
-    put_money_down(member, 200)
+    record_paybill_payment(member, 200)
 
     context = see(client, member)
 
@@ -166,7 +173,7 @@ def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happen
     receipt = desk_receipts.record_receipt(
         channel="cash", amount=1500, by_id=caller.pk, now=AT, member_id=member.pk, payment_id=payment.pk
     )
-    put_money_down(member, 200, AT + timedelta(minutes=1))
+    record_paybill_payment(member, 200, AT + timedelta(minutes=1))
 
     (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
 
@@ -203,7 +210,7 @@ def test_of_how_a_prompt_ended_the_members_own_sentence_is_told(
 
 
 def test_money_given_back_is_told_with_the_reason(client, caller, member):
-    receipt = put_money_down(member, 500)
+    receipt = record_paybill_payment(member, 500)
     refunds.record_refund(
         receipt_id=receipt.pk, paid_from=Account.BANK, reason="moved away", amount=200, by_id=caller.pk, now=AT
     )
@@ -276,7 +283,7 @@ def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, me
         payment = pending(PlanFactory(), member).payment
         make_push(payment, status=PushStatus.FAILED)
         make_push(payment, status=PushStatus.CANCELLED)
-        put_money_down(member, 50)
+        record_paybill_payment(member, 50)
         freezes.freeze(
             subscription_id=period.pk,
             starts_on=period.starts_on,
@@ -322,7 +329,7 @@ def test_without_a_phone_a_plan_is_sold_and_nobody_prompted(client, caller, memb
 
 
 def test_what_credit_covers_is_sold_and_paid(client, caller, member, month):
-    put_money_down(member, 1500)
+    record_paybill_payment(member, 1500)
 
     assert do(client, member, "sell", plan="monthly") == [
         "Monthly is sold and paid. It runs from 2 Nov 2026 to 1 Dec 2026."
@@ -519,8 +526,8 @@ def test_a_refund_of_a_receipt_unpays_what_it_paid(client, member, month):
 
 def test_a_refund_of_credit_names_no_receipt(client, member):
     log_in(client, "Manager")
-    put_money_down(member, 300)
-    put_money_down(member, 400)
+    record_paybill_payment(member, 300)
+    record_paybill_payment(member, 400)
 
     told = do(client, member, "refund", given_of="credit", amount=500, paid_from="mpesa", reason="asked for it")
 
@@ -530,7 +537,7 @@ def test_a_refund_of_credit_names_no_receipt(client, member):
 
 def test_a_refund_of_more_than_there_is_is_refused(client, member):
     log_in(client, "Manager")
-    receipt = put_money_down(member, 300)
+    receipt = record_paybill_payment(member, 300)
 
     told = do(client, member, "refund", given_of=receipt.pk, amount=301, paid_from="bank", reason="x")
 
@@ -540,8 +547,8 @@ def test_a_refund_of_more_than_there_is_is_refused(client, member):
 
 def test_money_of_another_member_is_not_offered_for_a_refund(client, member):
     log_in(client, "Manager")
-    put_money_down(member, 300)
-    theirs = put_money_down(MemberFactory(), 300)
+    record_paybill_payment(member, 300)
+    theirs = record_paybill_payment(MemberFactory(), 300)
 
     assert list(do(client, member, "refund", given_of=theirs.pk, paid_from="bank", reason="x")) == ["given_of"]
 
@@ -613,7 +620,7 @@ def test_of_whoever_is_not_below_no_phone_is_lost(client, role):
 def test_a_form_sent_twice_counts_once(client, member, month, name, typed, counted):
     log_in(client, "Manager")
     if name == "refund":
-        put_money_down(member, 300)
+        record_paybill_payment(member, 300)
     form = next(each for each in see(client, member)["acts"] if each.name == name)
     body = {**typed, "key": str(form["key"].value())}
 
@@ -775,7 +782,7 @@ SECTIONS = ["Periods", "Payments", "Visits", "Freezes"]
 def test_each_role_sees_its_sections_and_acts(client, member, month, role, acts, titles):
     period = granted(month, member)
     pending(PlanFactory(), member)
-    put_money_down(member, 50)
+    record_paybill_payment(member, 50)
     freeze_now(period, member)
     log_in(client, role)
 
@@ -788,7 +795,7 @@ def test_each_role_sees_its_sections_and_acts(client, member, month, role, acts,
 def test_a_trainer_sees_no_whole_phone_number_and_no_money(client, member, month):
     log_in(client, "Trainer")
     reference = granted(month, member).payment.reference
-    put_money_down(member, 777)
+    record_paybill_payment(member, 777)
 
     content = client.get(page_of(member), secure=True).content.decode()
 

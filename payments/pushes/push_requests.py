@@ -96,7 +96,7 @@ def _require_no_prompt_beside(payment: Payment) -> None:
 def _count_asking(payment: Payment, by_id: int | None, now: datetime) -> None:
     """Let a person ask a few phones, staff many; what is rolled back does not count.
 
-    Who asks for another's payment is staff: see PaymentVerbView and subscribe_as.
+    Who asks for another's payment is staff: see PaymentVerbView and request_purchase.
 
     :raises PushTooSoon: with the seconds to wait
     """

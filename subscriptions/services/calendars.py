@@ -11,7 +11,7 @@ from django.db.models import Func, QuerySet, TextField, Value
 from api.errors import Invalid
 from api.statements import WrittenOnce
 from subscriptions.models import Fact, Freeze, Origin, Subscription
-from subscriptions.periods import Frozen, Period, lay_out, uncovered
+from subscriptions.periods import FrozenDays, Period, arrange, unfrozen_parts
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
 CLOSURES = 254_002  # names the advisory lock among any others of this database
@@ -42,7 +42,7 @@ class TooFarAhead(Invalid):
     code, message = "too_far_ahead", "This date is too far ahead."
 
 
-def require_within_reach(ends_on: date) -> None:
+def require_supported_date(ends_on: date) -> None:
     """:raises TooFarAhead: the day is past LAST_DAY"""
     if ends_on > LAST_DAY:
         raise TooFarAhead
@@ -103,7 +103,7 @@ def as_period(subscription: Subscription) -> Period:
         id=subscription.pk,
         interval=subscription.interval,
         interval_count=subscription.interval_count,
-        keeps_days=subscription.origin == Origin.MIGRATED,
+        has_fixed_length=subscription.origin == Origin.MIGRATED,
         **{name: getattr(subscription, name) for name in DATES},
     )
 
@@ -113,22 +113,22 @@ def granted_periods(chain: Iterable[Subscription]) -> list[Period]:
 
 
 @dataclass(frozen=True)
-class StandStill:
+class FreezesAndClosures:
     """When time stands still: each freeze's id with the days that are frozen by period, and the club's closures."""
 
-    freezes: dict[int, list[tuple[int, Frozen]]]
-    closures: list[Frozen]
+    freezes: dict[int, list[tuple[int, FrozenDays]]]
+    closures: list[FrozenDays]
 
-    def days_of(self, chain: Iterable[Subscription]) -> list[Frozen]:
+    def frozen_days_of(self, chain: Iterable[Subscription]) -> list[FrozenDays]:
         """Return the days on which these periods of one member and group stand still; none is told twice."""
-        told: list[Frozen] = []
+        told: list[FrozenDays] = []
         # A period that is granted again may have been frozen on days on which another was frozen meanwhile.
         for days in [*(days for each in chain for _, days in self.freezes.get(each.pk, ())), *self.closures]:
-            told += uncovered(*days, told)
+            told += unfrozen_parts(*days, told)
         return sorted(told)
 
 
-def stand_still(chains: Iterable[Sequence[Subscription]]) -> StandStill:
+def read_freezes_and_closures(chains: Iterable[Sequence[Subscription]]) -> FreezesAndClosures:
     """Return the freezes of the chains' granted periods, and the closures."""
     granted = [subscription.pk for chain in chains for subscription in chain if subscription.fact == Fact.GRANTED]
     freezes, closures = defaultdict(list), []
@@ -136,10 +136,10 @@ def stand_still(chains: Iterable[Sequence[Subscription]]) -> StandStill:
         cursor.execute(FREEZES_AND_CLOSURES, [granted])
         for freeze_id, subscription_id, starts_on, until in cursor.fetchall():
             if freeze_id is None:
-                closures.append(Frozen(starts_on, until))
+                closures.append(FrozenDays(starts_on, until))
             else:
-                freezes[subscription_id].append((freeze_id, Frozen(starts_on, until)))
-    return StandStill(freezes, closures)
+                freezes[subscription_id].append((freeze_id, FrozenDays(starts_on, until)))
+    return FreezesAndClosures(freezes, closures)
 
 
 def rearrange(chain: Sequence[Subscription], *, changed: Collection[Subscription] = ()) -> None:
@@ -149,15 +149,15 @@ def rearrange(chain: Sequence[Subscription], *, changed: Collection[Subscription
 
 def rearrange_all(chains: Sequence[Sequence[Subscription]], *, changed: Collection[Subscription] = ()) -> None:
     """Lay out locked chains, each of one member and group, in a number of statements that does not hang on theirs."""
-    still = stand_still(chains)
-    laid = [lay_out(granted_periods(chain), still.days_of(chain)) for chain in chains]
+    still = read_freezes_and_closures(chains)
+    laid = [arrange(granted_periods(chain), still.frozen_days_of(chain)) for chain in chains]
     save(chains, laid, still, changed=changed)
 
 
 def save(
     chains: Sequence[Sequence[Subscription]],
     laid: Sequence[Sequence[Period]],
-    still: StandStill,
+    still: FreezesAndClosures,
     *,
     changed: Collection[Subscription] = (),
 ) -> None:
@@ -179,7 +179,7 @@ def save(
         _hand_over_freezes(periods, still)
 
 
-def _hand_over_freezes(laid: Sequence[Period], still: StandStill) -> None:
+def _hand_over_freezes(laid: Sequence[Period], still: FreezesAndClosures) -> None:
     """Point each freeze at the period that stands on its first day: a period may have moved from under it."""
     for period in laid:
         for freeze_id, days in list(still.freezes.get(period.id, ())):
@@ -190,7 +190,7 @@ def _hand_over_freezes(laid: Sequence[Period], still: StandStill) -> None:
             still.freezes.setdefault(owner.id, []).append((freeze_id, days))
 
 
-def _is_frozen(days: Frozen, freezes: Iterable[tuple[int, Frozen]]) -> bool:
+def _is_frozen(days: FrozenDays, freezes: Iterable[tuple[int, FrozenDays]]) -> bool:
     return any(days.starts_on < other.ends_on and other.starts_on < days.ends_on for _, other in freezes)
 
 

@@ -8,10 +8,10 @@ from django.db import transaction
 from api.errors import Conflict
 from payments.services import creation, locks, ownership
 from subscriptions.models import Fact, Origin, Plan, Subscription
-from subscriptions.services.calendars import granted_periods, lock_periods, require_within_reach
+from subscriptions.services.calendars import granted_periods, lock_periods, require_supported_date
 from subscriptions.services.catalog import snapshot
 from subscriptions.services.grants import grant_for_payment
-from subscriptions.services.purchases import MemberNotFound, PlanNotFound, bought_under
+from subscriptions.services.purchases import MemberNotFound, PlanNotFound, find_repeated_purchase
 
 
 class PeriodsOverlap(Conflict):
@@ -21,7 +21,7 @@ class PeriodsOverlap(Conflict):
 
 
 @transaction.atomic
-def give(
+def grant_free_period(
     *,
     member_id: int,
     plan_code: str,
@@ -46,7 +46,7 @@ def give(
         raise MemberNotFound
     ownership.require_not_own(member_id, by_id=by_id)
     locks.lock_members({member_id, by_id})
-    earlier = bought_under(idempotency_key, body_fingerprint, by_id)
+    earlier = find_repeated_purchase(idempotency_key, body_fingerprint, by_id)
     if earlier:
         return earlier[0]
     subscription = _open_comp(
@@ -65,7 +65,7 @@ def give(
 
 
 @transaction.atomic
-def bring_along(
+def import_period(
     *, member_id: int, plan: Plan, starts_on: date, ends_on: date, by_id: int, now: datetime
 ) -> Subscription:
     """Keep a period that the club sold before it used Kilabu, with the dates its old books say.
@@ -73,7 +73,7 @@ def bring_along(
     :raises PeriodsOverlap: a granted period of the group covers some of these days
     :raises TooFarAhead: it ends after any day we reckon with
     """
-    require_within_reach(ends_on)
+    require_supported_date(ends_on)
     locks.lock_members({member_id})
     chain = lock_periods(member_id=member_id, group_id=plan.group_id)
     if any(each.starts_on < ends_on and starts_on < each.ends_on for each in granted_periods(chain)):

@@ -15,7 +15,7 @@ from subscriptions.services.calendars import (
     lock_visits,
     rearrange,
     rearrange_all,
-    require_within_reach,
+    require_supported_date,
 )
 
 # Of how many members a closure lays out the periods at a time.
@@ -28,7 +28,7 @@ class FreezeAfterVisit(Conflict):
     code, message = "freeze_after_visit", "You came in today; a freeze can begin tomorrow."
 
 
-class FreezeOutside(Conflict):
+class FreezeOutsidePeriod(Conflict):
     """The freeze does not begin while the period runs."""
 
     code, message = "freeze_outside_period", "A freeze must begin while the subscription runs."
@@ -86,12 +86,12 @@ def freeze(
     A member's own freeze begins today or later and keeps to the plan's limits as they were when it was bought;
     staff may freeze any days that begin while the period runs.
 
-    :raises FreezeIsEmpty, FreezeInThePast, FreezeOutside, FreezeLimit, FreezesOverlap, FreezeAfterVisit: see each
+    :raises FreezeIsEmpty, FreezeInThePast, FreezeOutsidePeriod, FreezeLimit, FreezesOverlap, FreezeAfterVisit: see each
     :raises TooFarAhead: it ends after any day we reckon with
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
-    require_within_reach(ends_on)
+    require_supported_date(ends_on)
     subscription, chain = _lock(subscription_id)
     today = business_day(now)
     if kind == FreezeKind.MEMBER and starts_on < today:
@@ -102,7 +102,7 @@ def freeze(
         or not subscription.starts_on <= starts_on < subscription.ends_on
         or subscription.ends_on <= today
     ):
-        raise FreezeOutside
+        raise FreezeOutsidePeriod
     granted = [each.pk for each in chain if each.fact == Fact.GRANTED]
     standing = Freeze.objects.filter(subscription__in=granted).with_last_day()
     if standing.filter(starts_on__lt=ends_on, until__gt=starts_on).filter(until__gt=F("starts_on")).exists():
@@ -146,7 +146,7 @@ def unfreeze(*, subscription_id: int, now: datetime) -> Freeze:
 
 
 @transaction.atomic
-def close_club(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: datetime) -> Closure:
+def create_closure(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: datetime) -> Closure:
     """Close the whole club on starts_on <= day < ends_on and give every running period these days back.
 
     Periods granted later get them too. Days that a period was frozen anyway count once.
@@ -157,7 +157,7 @@ def close_club(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: 
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
-    require_within_reach(ends_on)
+    require_supported_date(ends_on)
     lock_closures()
     if Closure.objects.filter(starts_on__lt=ends_on, ends_on__gt=starts_on).exists():
         raise ClosuresOverlap
@@ -169,7 +169,7 @@ def close_club(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: 
 
 
 @transaction.atomic
-def open_club(*, closure_id: int) -> None:
+def delete_closure(*, closure_id: int) -> None:
     """Take a closure back; every period is again as if the club had been open. Twice is harmless."""
     lock_closures()
     closure = Closure.objects.filter(pk=closure_id).first()

@@ -14,14 +14,14 @@ from api.business_days import business_day
 from payments.models import PaymentStatus, ReviewReason
 from payments.services import allocation, cancellation, locks, review_items
 from subscriptions.models import Decision, Fact, Freeze, Subscription, Visit
-from subscriptions.periods import add, new_period
+from subscriptions.periods import insert_period, new_period
 from subscriptions.services.calendars import (
     granted_periods,
     lock_bought_periods,
     lock_visits,
+    read_freezes_and_closures,
     rearrange,
     save,
-    stand_still,
 )
 
 STANDING = (Fact.PENDING, Fact.GRANTED)
@@ -64,7 +64,7 @@ def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
     subscription, chain = found
     payment = subscription.payment
     if subscription.fact == Fact.PENDING and payment.status == PaymentStatus.REFUNDED:
-        withdraw(subscription, now=now)
+        mark_cancelled(subscription, now=now)
     elif subscription.fact == Fact.GRANTED and payment.deposit_paid_at is None:
         _revoke(subscription, chain, now=now)
     elif subscription.fact == Fact.GRANTED and payment.amount_owed:
@@ -80,7 +80,7 @@ def cancel_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
         return None
     subscription, _ = found
     if subscription.payment.status == PaymentStatus.CANCELLED and subscription.fact == Fact.PENDING:
-        withdraw(subscription, now=now)
+        mark_cancelled(subscription, now=now)
     return subscription
 
 
@@ -100,7 +100,7 @@ def end_upgrade(*, subscription_id: int, now: datetime) -> None:
         cancellation.cancel_payment(payment_id=payment.pk, by_id=upgrade.created_by_id, now=now)
 
 
-def withdraw(subscription: Subscription, *, now: datetime) -> None:
+def mark_cancelled(subscription: Subscription, *, now: datetime) -> None:
     """Mark a locked pending subscription as cancelled."""
     subscription.fact, subscription.ended_at = Fact.CANCELLED, now
     subscription.save(update_fields=["fact", "ended_at"])
@@ -152,7 +152,7 @@ def _grant_or_tell(subscription: Subscription, chain: list[Subscription], *, now
         _tell_of_lost_value(subscription, now=now)
     elif _is_over_when_paid(subscription, chain):
         if subscription.fact == Fact.PENDING:
-            withdraw(subscription, now=now)
+            mark_cancelled(subscription, now=now)
         cancellation.reject_late_payment(
             payment_id=subscription.payment_id,
             reason="The upgrade was paid when its time was over; the money is kept as the member's credit.",
@@ -188,7 +188,7 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
         default=None,
     )
     subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
-    still = stand_still([chain])  # of one granted before, the days it was frozen too
+    still = read_freezes_and_closures([chain])  # of one granted before, the days it was frozen too
     period = new_period(
         subscription.pk,
         subscription.interval,
@@ -196,10 +196,10 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
         starts_on=first_day,
         not_before=first_day,
     )
-    laid = add(
+    laid = insert_period(
         period,
         to=standing,
-        frozen=still.days_of(chain),
+        frozen=still.frozen_days_of(chain),
         paid_on=first_day,
         grace_days=before.grace_days if before and before.leaving_at is None else 0,
         late=subscription.late_renewal,

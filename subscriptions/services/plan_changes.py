@@ -13,18 +13,18 @@ from payments.services import cancellation, locks
 from payments.services.allocation import PAYABLE
 from subscriptions.models import Decision, Fact, Freeze, Origin, Plan, Subscription, Visit
 from subscriptions.periods import unused_value
-from subscriptions.services.calendars import as_period, lock_periods, lock_visits, stand_still
+from subscriptions.services.calendars import as_period, lock_periods, lock_visits, read_freezes_and_closures
 from subscriptions.services.purchases import (
     AlreadyPending,
     PlanNotFound,
     PlanNotOnSale,
     Purchase,
-    bought_under,
-    joining_fee_of,
-    keep_key,
-    open_period,
+    create_pending_period,
+    find_repeated_purchase,
+    joining_fee_due,
     require_may_buy,
-    settle,
+    settle_purchase,
+    store_idempotency_key,
 )
 
 
@@ -94,7 +94,7 @@ def upgrade(
     upgrades = Subscription.objects.filter(replaces=subscription_id)  # those to let go of may have other payers
     payers = upgrades.values_list("payment__payer_id", flat=True)
     locks.lock_members({asked.member_id, payer_id, by_id, *payers})
-    earlier = bought_under(idempotency_key, body_fingerprint, by_id)
+    earlier = find_repeated_purchase(idempotency_key, body_fingerprint, by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
     _let_go_of_old_upgrades(subscription_id, by_id=by_id, now=now)
@@ -108,7 +108,7 @@ def upgrade(
         raise NotRunning
     pending = next((each for each in chain if each.replaces_id == running.pk and each.fact == Fact.PENDING), None)
     if pending is not None and pending.plan_id == plan.pk:
-        keep_key(idempotency_key, body_fingerprint, pending.payment, by_id=by_id, now=now)
+        store_idempotency_key(idempotency_key, body_fingerprint, pending.payment, by_id=by_id, now=now)
         return Purchase((pending,), is_new=False)
     if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
         raise AlreadyPending("Another purchase is waiting for its payment; pay it or cancel it first.")
@@ -121,16 +121,16 @@ def upgrade(
     value = unused_value(
         as_period(running),
         paid=paid,
-        frozen=stand_still([chain]).days_of(chain),
+        frozen=read_freezes_and_closures([chain]).frozen_days_of(chain),
         today=today,
         visits=running.visits,
         visits_used=Visit.objects.filter(subscription=running, decision=Decision.ALLOW).count(),
     )
     if value >= plan.price:
         raise WorthAsMuch
-    joining_fee = joining_fee_of(running.member_id, plan)
+    joining_fee = joining_fee_due(running.member_id, plan)
     amount = plan.price + joining_fee - value
-    bought = open_period(
+    bought = create_pending_period(
         plan,
         member,
         amount=amount,
@@ -143,7 +143,7 @@ def upgrade(
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    return settle([bought], phone=phone, by_id=by_id, now=now)
+    return settle_purchase([bought], phone=phone, by_id=by_id, now=now)
 
 
 @transaction.atomic

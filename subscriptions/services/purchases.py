@@ -14,10 +14,10 @@ from payments.models import Payment, PaymentStatus
 from payments.pushes import push_requests
 from payments.services import cancellation, creation, locks
 from subscriptions.models import Fact, KeptKey, Origin, Plan, Subscription
-from subscriptions.querysets import WAITS
+from subscriptions.querysets import AWAITING_PAYMENT
 from subscriptions.services.calendars import lock_periods_of
 from subscriptions.services.catalog import snapshot
-from subscriptions.services.grants import grant_for_payment, withdraw
+from subscriptions.services.grants import grant_for_payment, mark_cancelled
 
 
 class PlanNotFound(NotFound):
@@ -118,24 +118,24 @@ def subscribe(
     waiting = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
     payers = waiting.values_list("payment__payer_id", flat=True)  # of what this may make room for
     locks.lock_members({*member_ids, payer_id, created_by_id, *payers})
-    earlier = bought_under(idempotency_key, body_fingerprint, created_by_id)
+    earlier = find_repeated_purchase(idempotency_key, body_fingerprint, created_by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
     pending = _pending(plan, member_ids, now)
     if pending:
-        keep_key(idempotency_key, body_fingerprint, pending[0].payment, by_id=created_by_id, now=now)
+        store_idempotency_key(idempotency_key, body_fingerprint, pending[0].payment, by_id=created_by_id, now=now)
         return Purchase(pending, is_new=False)
     members = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
         require_may_buy(members.get(member_id), plan)
         _require_room_ahead(member_id, plan, now)
-    fees = {member_id: joining_fee_of(member_id, plan) for member_id in member_ids}
+    fees = {member_id: joining_fee_due(member_id, plan) for member_id in member_ids}
     bought: list[Subscription] = []
     # Of a plan that costs nothing, who owes the joining fee comes first: the head payment must take money.
     for member_id in sorted(member_ids, key=lambda each: not fees[each]):
         member, amount = members[member_id], plan.price + fees[member_id]
         bought.append(
-            open_period(
+            create_pending_period(
                 plan,
                 member,
                 amount=amount,
@@ -151,7 +151,7 @@ def subscribe(
                 body_fingerprint="" if bought else body_fingerprint,
             )
         )
-    return settle(bought, phone=phone, by_id=created_by_id, now=now)
+    return settle_purchase(bought, phone=phone, by_id=created_by_id, now=now)
 
 
 def renew(*, subscription_id: int, **buying) -> Purchase:
@@ -194,7 +194,7 @@ def cancel(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
     return subscription
 
 
-def open_period(
+def create_pending_period(
     plan: Plan,
     member,
     *,
@@ -234,7 +234,7 @@ def open_period(
     )
 
 
-def settle(bought: Sequence[Subscription], *, phone: str | None, by_id: int, now: datetime) -> Purchase:
+def settle_purchase(bought: Sequence[Subscription], *, phone: str | None, by_id: int, now: datetime) -> Purchase:
     """Spend the payer's credit on what was just opened, grant what it covers, and prompt `phone` for the rest."""
     _spend_and_grant(bought, by_id=by_id, now=now)
     head = bought[0].payment
@@ -249,7 +249,7 @@ def _deposit(member_id: int, plan: Plan, amount: int) -> int:
     All of it next to another purchase of the group that waits or is owed for: nobody lives on deposits.
     """
     owed = Q(fact=Fact.GRANTED, payment__amount_due__gt=F("payment__amount_paid"))
-    if Subscription.objects.filter(WAITS | owed, member=member_id, group=plan.group_id).exists():
+    if Subscription.objects.filter(AWAITING_PAYMENT | owed, member=member_id, group=plan.group_id).exists():
         return amount
     return -(-amount * plan.deposit_percent // 100)
 
@@ -286,12 +286,12 @@ def require_may_buy(member, plan: Plan) -> None:
 
 def _require_room_ahead(member_id: int, plan: Plan, now: datetime) -> None:
     # Those that are not over. The first of all that run or wait is not ahead of anything, so of n + 1 periods n are.
-    unfinished = WAITS | Q(fact=Fact.GRANTED, ends_on__gt=business_day(now))
+    unfinished = AWAITING_PAYMENT | Q(fact=Fact.GRANTED, ends_on__gt=business_day(now))
     if Subscription.objects.filter(unfinished, member=member_id, group=plan.group_id).count() > plan.stacking_limit:
         raise StackingLimit
 
 
-def joining_fee_of(member_id: int, plan: Plan) -> int:
+def joining_fee_due(member_id: int, plan: Plan) -> int:
     """Return what the member owes for joining the plan's group: nothing once they had a period of a plan with the fee.
 
     A period without one (a day pass) is no membership; one that was brought along is.
@@ -304,12 +304,12 @@ def joining_fee_of(member_id: int, plan: Plan) -> int:
     paid = Q(joining_fee__gt=0) | Q(plan__joining_fee__gt=0) | Q(origin=Origin.MIGRATED)
     if mine.filter(paid, fact=Fact.GRANTED).exists():
         return 0
-    if mine.filter(WAITS, joining_fee__gt=0).exists():
+    if mine.filter(AWAITING_PAYMENT, joining_fee__gt=0).exists():
         raise JoiningFeePending
     return plan.joining_fee
 
 
-def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
+def find_repeated_purchase(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
     """Return what the same request was answered with the first time."""
     head = creation.find_payment_by_key(key, fingerprint, created_by_id=created_by_id)
     if head is not None:
@@ -322,7 +322,7 @@ def bought_under(key: str | None, fingerprint: str, created_by_id: int) -> tuple
     return _fresh(_paid_with(kept.payment_id))
 
 
-def keep_key(key: str | None, fingerprint: str, payment: Payment, *, by_id: int, now: datetime) -> None:
+def store_idempotency_key(key: str | None, fingerprint: str, payment: Payment, *, by_id: int, now: datetime) -> None:
     """Answer the same request again with what this payment, or its head, bought, also once that is paid or over."""
     if key:
         head_id = payment.head_id or payment.pk
@@ -350,7 +350,7 @@ def _pending(plan: Plan, member_ids: Sequence[int], now: datetime) -> tuple[Subs
     waiting = [each for chain in chains for each in chain if each.fact == Fact.PENDING and each.plan_id == plan.pk]
     for each in waiting:
         if each.payment.status == PaymentStatus.EXPIRED:
-            withdraw(each, now=now)
+            mark_cancelled(each, now=now)
     waiting = [each for each in waiting if each.fact == Fact.PENDING]
     if not waiting:
         return ()

@@ -61,7 +61,7 @@ def pending(plan=None, member=None, now=NOON, **fields) -> Subscription:
 
 
 @transaction.atomic
-def put_money_down(member, amount, at: datetime = NOON, *, payments: Sequence[Payment] = ()) -> Receipt:
+def record_paybill_payment(member, amount, at: datetime = NOON, *, payments: Sequence[Payment] = ()) -> Receipt:
     """Money to the paybill: for these payments what they owe, the rest is the member's credit."""
     receipt = Receipt.objects.create(channel=Channel.MPESA_C2B, amount=amount, paid_at=at, member=member, created_at=at)
     shares = [Share(payment, payment.amount_owed, AllocationRule.BY_HAND) for payment in payments]
@@ -72,12 +72,12 @@ def put_money_down(member, amount, at: datetime = NOON, *, payments: Sequence[Pa
 def pay(payment: Payment, *, at: datetime) -> Payment:
     """Money to the paybill of what the payment owes."""
     payment.refresh_from_db()
-    put_money_down(payment.payer, payment.amount_owed, at, payments=[payment])
+    record_paybill_payment(payment.payer, payment.amount_owed, at, payments=[payment])
     return payment
 
 
 @transaction.atomic
-def pay_some(payment: Payment, amount: int, *, at: datetime) -> Receipt:
+def pay_part(payment: Payment, amount: int, *, at: datetime) -> Receipt:
     """Money to the paybill: so much of what the payment owes."""
     payment.refresh_from_db()
     receipt = Receipt.objects.create(

@@ -55,7 +55,7 @@ class Club:
                 self.refused += 1
         if day in (100, 358):
             today = business_day(clock.now())
-            freezes.close_club(
+            freezes.create_closure(
                 starts_on=today,
                 ends_on=today + timedelta(days=4),
                 reason="Holidays",

@@ -19,7 +19,7 @@ from subscriptions.gate import check_in
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.services import freezes, grants, plan_changes, purchases
-from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
+from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_part
 from subscriptions.tests.test_statuses import statuses
 
 pytestmark = pytest.mark.django_db
@@ -92,7 +92,7 @@ class Club:
 
     def pay_part(self, pick, part):
         if payment := self.create_payment(pick):
-            pay_some(payment, max(1, payment.amount_owed * (part % 4) // 4), at=self.now)
+            pay_part(payment, max(1, payment.amount_owed * (part % 4) // 4), at=self.now)
 
     def withdraw(self, pick, _):
         if payment := self.create_payment(pick):
@@ -141,7 +141,7 @@ class Club:
 
     def close(self, ahead, length):
         begins = business_day(self.now) + timedelta(days=ahead - 3)
-        freezes.close_club(
+        freezes.create_closure(
             starts_on=begins, ends_on=begins + timedelta(days=length + 1), reason="Repairs", by_id=self.by, now=self.now
         )
 

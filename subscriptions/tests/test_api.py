@@ -21,7 +21,7 @@ from subscriptions.tests.factories import (
     granted,
     pay,
     pending,
-    put_money_down,
+    record_paybill_payment,
 )
 
 pytestmark = pytest.mark.django_db
@@ -237,7 +237,7 @@ def test_the_same_key_with_another_body_is_a_conflict(as_asha, plan, prompts):
 
 def test_a_renewal_and_an_upgrade_paid_from_credit_happen_once_for_one_key(as_asha, asha, running, prompts):
     PlanFactory(code="gold", price=3000)
-    put_money_down(asha, 20_000, clock.now())
+    record_paybill_payment(asha, 20_000, clock.now())
 
     for act, body in (("renew/", {}), ("upgrade/", {"plan": "gold"})):
         answers = [as_asha.post(url(running, act), body, HTTP_IDEMPOTENCY_KEY=act) for _ in range(2)]
@@ -252,8 +252,8 @@ def test_a_renewal_and_an_upgrade_paid_from_credit_happen_once_for_one_key(as_as
 def test_who_renews_for_another_pays_from_their_own_credit(as_asha, asha, plan, today):
     child = MemberFactory()
     paid_by_asha = granted(plan, child, today, payment=create_payment(payer=asha))
-    put_money_down(asha, 1500, clock.now())
-    put_money_down(child, 1500, clock.now())
+    record_paybill_payment(asha, 1500, clock.now())
+    record_paybill_payment(child, 1500, clock.now())
 
     renewed = as_asha.post(url(paid_by_asha, "renew/"), {"phone_number": None})
 

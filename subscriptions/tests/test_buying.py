@@ -10,7 +10,16 @@ from payments.models import Payment, PaymentStatus, Receipt, ReviewItem
 from payments.services import cancellation, creation, reversals
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import catalog, plan_changes, purchases
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
+from subscriptions.tests.factories import (
+    NOON,
+    TODAY,
+    MemberFactory,
+    PlanFactory,
+    granted,
+    noon_on,
+    pay,
+    record_paybill_payment,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -158,7 +167,7 @@ def test_a_parent_pays_for_three_children_with_one_prompt(prompts):
 def test_a_familys_credit_lowers_the_sum_of_its_one_prompt(prompts):
     parent, plan = MemberFactory(), PlanFactory(price=1000)
     children = MemberFactory.create_batch(3, phone_number=None)
-    put_money_down(parent, 1500)
+    record_paybill_payment(parent, 1500)
     asked = {"plan": plan, "payer": parent, "idempotency_key": "k"}
 
     purchase = subscribe(*children, **asked, phone="254712345678")
@@ -256,7 +265,7 @@ def test_a_fee_that_late_money_pays_a_second_time_is_told_to_staff():
 
 def test_credit_is_spent_first_and_what_it_covers_is_granted_at_once(prompts):
     member, plan = MemberFactory(), PlanFactory(price=1000)
-    put_money_down(member, 1000)
+    record_paybill_payment(member, 1000)
 
     bought = subscribe(member, plan=plan, phone="254712345678").subscription
 

@@ -12,7 +12,16 @@ from payments.tests.conftest import broken_invariants
 from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
 from subscriptions.services import free_periods, freezes, plan_changes, purchases
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay, put_money_down
+from subscriptions.tests.factories import (
+    NOON,
+    TODAY,
+    MemberFactory,
+    PlanFactory,
+    granted,
+    noon_on,
+    pay,
+    record_paybill_payment,
+)
 from subscriptions.tests.test_invariants import broken
 
 pytestmark = pytest.mark.django_db
@@ -108,7 +117,7 @@ def test_an_upgrade_on_the_first_day_carries_all_that_was_paid(silver, gold):
 
 
 def test_credit_that_covers_an_upgrade_makes_it_at_once(silver, gold):
-    put_money_down(silver.member, 5000)
+    record_paybill_payment(silver.member, 5000)
 
     bought = upgrade(silver, gold)
 
@@ -116,7 +125,7 @@ def test_credit_that_covers_an_upgrade_makes_it_at_once(silver, gold):
 
 
 def test_what_was_given_has_no_value_to_carry(gold, silver):
-    gift = free_periods.give(
+    gift = free_periods.grant_free_period(
         member_id=granted(PlanFactory(group__name="Locker")).member_id,
         plan_code=silver.plan.code,
         reason="raffle",
@@ -132,7 +141,7 @@ def test_the_same_key_gives_once(silver):
 
     def give(**changed):
         asked = {"member_id": silver.member_id, "plan_code": silver.plan.code, "reason": "raffle"} | changed
-        return free_periods.give(by_id=staff.pk, now=NOON, idempotency_key="k", **asked)
+        return free_periods.grant_free_period(by_id=staff.pk, now=NOON, idempotency_key="k", **asked)
 
     first = give(body_fingerprint="a")
 
@@ -187,7 +196,7 @@ def test_money_that_comes_late_for_the_upgrade_that_made_room_is_credit(silver, 
 def test_money_for_an_upgrade_that_was_taken_back_goes_to_the_one_that_followed_it(silver, gold):
     """A period is replaced once: what paid the first could grant neither."""
     old = upgrade(silver, gold)
-    mistyped = put_money_down(silver.member, 2334, noon_on(DAY_TEN), payments=[old.payment])
+    mistyped = record_paybill_payment(silver.member, 2334, noon_on(DAY_TEN), payments=[old.payment])
     reversals.reverse_receipt(
         receipt_id=mistyped.pk, reason="void", by_id=None, now=noon_on(DAY_TEN), returned_to_payer=False
     )
@@ -273,7 +282,7 @@ def test_an_upgrade_of_the_last_day_may_be_paid_on_the_next(silver, gold):
 
 
 def test_an_upgrade_that_was_paid_in_full_begins_when_it_is_paid_although_the_rest_is_over(silver, gold):
-    gift = free_periods.give(
+    gift = free_periods.grant_free_period(
         member_id=MemberFactory().pk, plan_code=silver.plan.code, reason="raffle", by_id=silver.member_id, now=NOON
     )
     late = TODAY + timedelta(days=60)

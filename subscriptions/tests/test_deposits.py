@@ -22,9 +22,9 @@ from subscriptions.tests.factories import (
     granted,
     noon_on,
     pay,
-    pay_some,
+    pay_part,
     pending,
-    put_money_down,
+    record_paybill_payment,
 )
 from subscriptions.tests.test_invariants import broken
 
@@ -51,9 +51,9 @@ def tap(member, now=NOON):
 def test_access_is_given_on_the_day_the_share_was_reached_and_later_money_moves_no_date(plan):
     bought = pending(plan)
 
-    pay_some(bought.payment, 1500, at=NOON)
+    pay_part(bought.payment, 1500, at=NOON)
     assert spans(bought) == [("pending", None, None)]
-    pay_some(bought.payment, 1, at=NOON + timedelta(days=2))
+    pay_part(bought.payment, 1, at=NOON + timedelta(days=2))
     half = spans(bought)
     pay(bought.payment, at=NOON + timedelta(days=9))
 
@@ -63,7 +63,7 @@ def test_access_is_given_on_the_day_the_share_was_reached_and_later_money_moves_
 
 def test_the_gate_lets_in_who_owes_the_rest_and_tells_what_to_pay(plan):
     bought = pending(plan)
-    pay_some(bought.payment, 2000, at=NOON)
+    pay_part(bought.payment, 2000, at=NOON)
 
     assert tap(bought.member) == ("allow", "active", 1001, bought.payment.reference)
     assert tap(bought.member, NOON + timedelta(days=60)) == ("deny", "expired", 1001, bought.payment.reference)
@@ -71,7 +71,7 @@ def test_the_gate_lets_in_who_owes_the_rest_and_tells_what_to_pay(plan):
 
 def test_credit_counts_towards_the_share(plan):
     member = MemberFactory()
-    put_money_down(member, 1600)
+    record_paybill_payment(member, 1600)
 
     bought = purchases.subscribe(
         member_ids=[member.pk], plan_code=plan.code, payer_id=member.pk, phone=None, created_by_id=member.pk, now=NOON
@@ -82,7 +82,7 @@ def test_credit_counts_towards_the_share(plan):
 
 def test_money_that_goes_back_below_the_share_takes_the_access_with_it(plan):
     bought = pending(plan)
-    first, second = (pay_some(bought.payment, amount, at=NOON) for amount in (1400, 1600))
+    first, second = (pay_part(bought.payment, amount, at=NOON) for amount in (1400, 1600))
 
     reverse_receipt(receipt_id=first.pk, reason="reversed", by_id=None, now=NOON)
     assert spans(bought)[0][0] == "granted"  # 1,600 are left
@@ -93,7 +93,7 @@ def test_money_that_goes_back_below_the_share_takes_the_access_with_it(plan):
 
 def test_what_was_given_for_a_deposit_cannot_be_cancelled_for_the_money(plan):
     bought = pending(plan)
-    pay_some(bought.payment, 2000, at=NOON)
+    pay_part(bought.payment, 2000, at=NOON)
 
     with pytest.raises(InvalidTransition):
         cancel_payment(payment_id=bought.payment_id, by_id=bought.member_id, now=NOON)
@@ -103,7 +103,7 @@ def test_what_was_given_for_a_deposit_cannot_be_cancelled_for_the_money(plan):
 
 def test_who_still_owes_pays_before_they_upgrade(plan):
     bought = pending(plan)
-    pay_some(bought.payment, 2000, at=NOON)
+    pay_part(bought.payment, 2000, at=NOON)
 
     with pytest.raises(OwesFirst):
         plan_changes.upgrade(
@@ -118,7 +118,7 @@ def test_who_still_owes_pays_before_they_upgrade(plan):
 def test_telling_the_listeners_again_gives_for_the_deposit(plan, monkeypatch):
     bought = pending(plan)
     monkeypatch.setattr(grants, "grant_for_payment", lambda **said: 1 / 0)
-    pay_some(bought.payment, 2000, at=NOON)
+    pay_part(bought.payment, 2000, at=NOON)
     monkeypatch.undo()
     assert spans(bought)[0][0] == "pending"
 
@@ -129,7 +129,7 @@ def test_telling_the_listeners_again_gives_for_the_deposit(plan, monkeypatch):
 
 def test_a_plan_that_asks_for_all_gives_nothing_for_most_of_it():
     bought = pending(PlanFactory(price=1000))
-    pay_some(bought.payment, 999, at=NOON)
+    pay_part(bought.payment, 999, at=NOON)
 
     assert spans(bought) == [("pending", None, None)]
     assert spans(granted(PlanFactory(price=1000)))[0][0] == "granted"
@@ -146,10 +146,10 @@ def buy(member, plan, now=NOON):
 
 def test_next_to_a_debt_the_next_period_is_given_for_all_of_its_money(plan):
     first = buy(MemberFactory(), plan)
-    pay_some(first.payment, 1501, at=NOON)
+    pay_part(first.payment, 1501, at=NOON)
 
     second = buy(first.member, plan)
-    pay_some(second.payment, 3000, at=NOON)
+    pay_part(second.payment, 3000, at=NOON)
     assert spans(second)[0][0] == "pending"
     pay(second.payment, at=NOON)
 
@@ -161,7 +161,7 @@ def test_next_to_a_debt_the_next_period_is_given_for_all_of_its_money(plan):
 
 def test_once_the_debt_is_paid_a_deposit_is_enough_again(plan):
     first = buy(MemberFactory(), plan)
-    pay_some(first.payment, 1501, at=NOON)
+    pay_part(first.payment, 1501, at=NOON)
     pay(first.payment, at=NOON)
 
     assert buy(first.member, plan).payment.deposit == 1501
@@ -182,7 +182,7 @@ def test_what_expired_is_given_for_all_of_its_money_once_another_is_bought(plan)
     expire_due(now=later)
     second = buy(first.member, plan, now=later)
 
-    pay_some(first.payment, 3000, at=later)
+    pay_part(first.payment, 3000, at=later)
     assert spans(first)[0][0] == "cancelled"
     pay(first.payment, at=later)
 
@@ -195,7 +195,7 @@ def test_what_expired_alone_is_still_given_for_its_deposit_whoever_else_buys_the
     expire_due(now=later)
     buy(MemberFactory(), plan, now=later)
 
-    pay_some(bought.payment, 1501, at=later)
+    pay_part(bought.payment, 1501, at=later)
 
     assert spans(bought) == [("granted", date(2026, 11, 11), date(2026, 12, 11))]
 
@@ -206,8 +206,8 @@ def test_what_expired_alone_is_still_given_for_its_deposit_whoever_else_buys_the
 def upgraded():
     """A period paid by two halves, the second receipt, and an upgrade from it that asks for KES 4,000 more."""
     first = pending(PlanFactory(price=2000, deposit_percent=50))
-    pay_some(first.payment, 1000, at=NOON)
-    second_half = pay_some(first.payment, 1000, at=NOON)
+    pay_part(first.payment, 1000, at=NOON)
+    second_half = pay_part(first.payment, 1000, at=NOON)
     upgrade = plan_changes.upgrade(
         subscription_id=first.pk,
         plan_code=PlanFactory(price=6000).code,
@@ -245,7 +245,7 @@ def test_a_waiting_upgrade_ends_when_money_it_carries_goes_back():
 def test_a_waiting_upgrade_stays_when_the_money_it_carries_is_there_again():
     first, second_half, upgrade = upgraded()
     take_back(second_half, returned_to_payer=False)
-    pay_some(first.payment, 1000, at=NOON)
+    pay_part(first.payment, 1000, at=NOON)
 
     end_upgrades()
 
@@ -286,7 +286,7 @@ def test_a_running_upgrade_stays_when_the_loss_that_is_told_late_was_made_good()
 
 def test_an_upgrade_whose_carried_value_is_gone_is_not_given_again():
     first, second_half, upgrade = upgraded()
-    receipt = pay_some(upgrade.payment, 4000, at=NOON)
+    receipt = pay_part(upgrade.payment, 4000, at=NOON)
     take_back(second_half)
     take_back(receipt, returned_to_payer=False)
 
@@ -298,7 +298,7 @@ def test_an_upgrade_whose_carried_value_is_gone_is_not_given_again():
 
 def test_one_receipt_in_a_period_and_in_its_waiting_upgrade_goes_back_once():
     first = pending(PlanFactory(price=2000))
-    receipt = put_money_down(first.member, 2500, payments=[first.payment])
+    receipt = record_paybill_payment(first.member, 2500, payments=[first.payment])
     upgrade = plan_changes.upgrade(
         subscription_id=first.pk, plan_code=PlanFactory(price=6000).code, phone=None, by_id=first.member_id, now=NOON
     ).subscription
@@ -314,7 +314,7 @@ def test_one_receipt_in_a_period_and_in_its_waiting_upgrade_goes_back_once():
 
 def test_what_waited_for_money_that_was_refunded_waits_no_more():
     bought = pending()
-    receipt = pay_some(bought.payment, 100, at=NOON)
+    receipt = pay_part(bought.payment, 100, at=NOON)
 
     take_back(receipt)
 

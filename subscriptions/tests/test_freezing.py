@@ -131,8 +131,8 @@ def test_staff_may_freeze_beyond_the_limits_and_days_gone_by(plan):
         (3, 3, 0, freezes.FreezeIsEmpty),
         (4, 3, 0, freezes.FreezeIsEmpty),
         (0, 3, 1, freezes.FreezeInThePast),
-        (30, 31, 0, freezes.FreezeOutside),
-        (30, 31, 30, freezes.FreezeOutside),
+        (30, 31, 0, freezes.FreezeOutsidePeriod),
+        (30, 31, 30, freezes.FreezeOutsidePeriod),
     ],
 )
 def test_a_freeze_lies_ahead_and_begins_while_the_period_runs(plan, first, last, now, error):
@@ -210,7 +210,7 @@ def test_a_day_on_which_the_member_came_in_is_not_given_back_to_them(plan):
     freeze(other, 0, 3, kind=FreezeKind.STAFF)
 
 
-@pytest.mark.parametrize("act", ["freeze", "close_club", "bring_along"])
+@pytest.mark.parametrize("act", ["freeze", "create_closure", "import_period"])
 def test_a_slip_in_the_year_is_refused(plan, act):
     bought, far = granted(plan), date(9999, 12, 31)
     by_id = bought.member_id
@@ -218,10 +218,10 @@ def test_a_slip_in_the_year_is_refused(plan, act):
         "freeze": lambda: freezes.freeze(
             subscription_id=bought.pk, starts_on=day(1), ends_on=far, kind=FreezeKind.STAFF, by_id=by_id, now=NOON
         ),
-        "close_club": lambda: freezes.close_club(
+        "create_closure": lambda: freezes.create_closure(
             starts_on=day(1), ends_on=far, reason="Repairs", by_id=by_id, now=NOON
         ),
-        "bring_along": lambda: free_periods.bring_along(
+        "import_period": lambda: free_periods.import_period(
             member_id=MemberFactory().pk, plan=plan, starts_on=day(1), ends_on=far, by_id=by_id, now=NOON
         ),
     }
@@ -234,7 +234,7 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
     frozen, running, ended = granted(plan), granted(plan), granted(PlanFactory(interval="days"))
     freeze(frozen, 5, 15)
 
-    closure = freezes.close_club(
+    closure = freezes.create_closure(
         starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=running.member_id, now=NOON
     )
     later = granted(plan, on=day(12))
@@ -247,7 +247,7 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
     ]
 
     for _ in range(2):
-        freezes.open_club(closure_id=closure.pk)
+        freezes.delete_closure(closure_id=closure.pk)
 
     assert [span[2] for span in spans(frozen, running, later)] == [
         date(2026, 12, 12),
@@ -264,9 +264,9 @@ def test_closing_and_opening_the_club_cost_the_same_however_many_it_has(plan):
             granted(plan, (first := granted(plan)).member)
             freeze(first, 5, 9)
         with CaptureQueriesContext(connection) as closing:
-            closure = freezes.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
+            closure = freezes.create_closure(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
         with CaptureQueriesContext(connection) as opening:
-            freezes.open_club(closure_id=closure.pk)
+            freezes.delete_closure(closure_id=closure.pk)
         costs.append((len(closing), len(opening)))
 
     assert costs[0] == costs[1]
@@ -278,19 +278,19 @@ def test_a_closure_reaches_everybody_however_many_are_laid_out_at_a_time(plan, m
     running += [granted(PlanFactory(group__name="Locker"), each.member) for each in running]
     ends = [span[2] for span in spans(*running)]
 
-    freezes.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=running[0].member_id, now=NOON)
+    freezes.create_closure(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=running[0].member_id, now=NOON)
 
     assert [span[2] for span in spans(*running)] == [end + timedelta(days=2) for end in ends]
 
 
 def test_closures_do_not_overlap(plan):
     by_id = MemberFactory().pk
-    freezes.close_club(starts_on=day(0), ends_on=day(2), reason="Repairs", by_id=by_id, now=NOON)
+    freezes.create_closure(starts_on=day(0), ends_on=day(2), reason="Repairs", by_id=by_id, now=NOON)
 
     with pytest.raises(freezes.ClosuresOverlap):
-        freezes.close_club(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
+        freezes.create_closure(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
     with pytest.raises(freezes.FreezeIsEmpty):
-        freezes.close_club(starts_on=day(5), ends_on=day(5), reason="Repairs", by_id=by_id, now=NOON)
+        freezes.create_closure(starts_on=day(5), ends_on=day(5), reason="Repairs", by_id=by_id, now=NOON)
 
 
 def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
@@ -310,7 +310,7 @@ def take_money_back(subscription, now=NOON):
 
 
 def give(member, plan):
-    return free_periods.give(
+    return free_periods.grant_free_period(
         member_id=member.pk, plan_code=plan.code, reason="raffle", by_id=MemberFactory().pk, now=NOON
     )
 

@@ -14,7 +14,7 @@ from payments.services.reversals import reverse_receipt
 from subscriptions.gate import Answer, MemberNotFound, check_in
 from subscriptions.models import FreezeKind, Visit
 from subscriptions.services import catalog, freezes
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay_some, pending
+from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay_part, pending
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +103,7 @@ def test_a_frozen_member_stays_out_until_the_last_frozen_day_and_has_nothing_to_
 def test_a_closed_club_keeps_everybody_out_until_it_opens():
     subscription = granted()
     freeze(subscription, days=2)
-    freezes.close_club(
+    freezes.create_closure(
         starts_on=TODAY, ends_on=TODAY + timedelta(days=5), reason="Repairs", by_id=subscription.member_id, now=NOON
     )
 
@@ -120,7 +120,7 @@ def test_money_that_went_back_to_its_payer_closes_it_until_the_renewal_is_paid()
 
 def test_money_that_had_never_come_is_to_be_paid_to_the_same_payment():
     subscription = pending()
-    first, _ = (pay_some(subscription.payment, amount, at=NOON) for amount in (1000, 500))
+    first, _ = (pay_part(subscription.payment, amount, at=NOON) for amount in (1000, 500))
     reverse_receipt(receipt_id=first.pk, reason="typed twice", by_id=None, now=NOON, returned_to_payer=False)
 
     assert seen(subscription.member) == ("deny", "debt", None, 1000, subscription.payment.reference)

@@ -22,7 +22,7 @@ from subscriptions.tests.factories import (
     granted,
     noon_on,
     pay,
-    pay_some,
+    pay_part,
     pending,
 )
 
@@ -239,8 +239,8 @@ def test_an_upgrade_is_granted_again_when_what_it_was_paid_with_is_there_again()
 
 def test_an_upgrade_is_granted_again_when_the_rest_of_what_it_was_paid_with_is_there_again():
     first = pending(PlanFactory(deposit_percent=40))
-    pay_some(first.payment, 600, at=NOON)
-    rest = pay_some(first.payment, 900, at=NOON)
+    pay_part(first.payment, 600, at=NOON)
+    rest = pay_part(first.payment, 900, at=NOON)
     upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
     reverse_receipt(receipt_id=rest.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False)
     assert [row[0] for row in dates(first, upgrade)] == ["granted", "revoked"]

@@ -18,7 +18,7 @@ from subscriptions.tests.factories import (
     granted,
     noon_on,
     pay,
-    pay_some,
+    pay_part,
     pending,
 )
 
@@ -45,7 +45,9 @@ def world():
         by_id=member.pk,
         now=NOON,
     )
-    freezes.close_club(starts_on=TODAY + 3 * DAY, ends_on=TODAY + 8 * DAY, reason="Repairs", by_id=member.pk, now=NOON)
+    freezes.create_closure(
+        starts_on=TODAY + 3 * DAY, ends_on=TODAY + 8 * DAY, reason="Repairs", by_id=member.pk, now=NOON
+    )
     old = granted(PlanFactory(price=500))
     later = noon_on(TODAY + 10 * DAY)
     upgrade = plan_changes.upgrade(
@@ -55,7 +57,7 @@ def world():
     pack = granted(PlanFactory(visits=1))
     Visit.objects.create(member=pack.member, subscription=pack, at=NOON, decision="allow", reason="active")
     owing = pending(PlanFactory(price=1000, deposit_percent=50))
-    pay_some(owing.payment, 500, at=NOON)
+    pay_part(owing.payment, 500, at=NOON)
     return {
         "first": first,
         "second": second,

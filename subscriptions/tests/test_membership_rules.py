@@ -16,7 +16,7 @@ from payments.services.reversals import reverse_receipt
 from subscriptions import gate
 from subscriptions.models import FreezeKind, LateRenewal, Plan, Subscription
 from subscriptions.services import freezes, plan_changes, purchases
-from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_some
+from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_part
 
 pytestmark = pytest.mark.django_db
 
@@ -108,7 +108,7 @@ class Story:
         pay(Payment.objects.latest("pk"), at=now)
 
     def pays_some(self, amount, now):
-        pay_some(Payment.objects.latest("pk"), int(amount), at=now)
+        pay_part(Payment.objects.latest("pk"), int(amount), at=now)
 
     def freezes_days(self, days, now, kind=FreezeKind.MEMBER):
         today = business_day(now)
@@ -132,7 +132,7 @@ class Story:
 
     def club_closes(self, days, now):
         today = business_day(now)
-        freezes.close_club(
+        freezes.create_closure(
             starts_on=today,
             ends_on=today + timedelta(days=int(days)),
             reason="Repairs",

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subscriptions.periods import (
-    Frozen,
+    FrozenDays,
     Period,
-    add,
-    end_of,
-    lay_out,
+    arrange,
+    count_unfrozen_days,
+    insert_period,
     months_after,
     new_period,
-    running_days,
-    uncovered,
+    period_end,
+    unfrozen_parts,
     unused_value,
 )
 
@@ -55,14 +55,16 @@ def test_months_clamp_from_the_anchor_and_never_drift(months, day):
 def test_a_period_from_the_leap_day_ends_where_its_interval_says(interval, count, end):
     leap_day = date(2028, 2, 29)
 
-    assert end_of(anchor_on=leap_day, starts_on=leap_day, interval=interval, count=count) == end
+    assert period_end(anchor_on=leap_day, starts_on=leap_day, interval=interval, count=count) == end
 
 
 def test_months_bought_one_by_one_end_where_a_year_would():
     periods = []
     for n in range(12):
         period = new_period(n, "months", 1, starts_on=date(2027, 1, 31), not_before=date(2027, 1, 31))
-        periods = add(period, to=periods, frozen=[], paid_on=date(2027, 1, 31), grace_days=0, late="from_payment")
+        periods = insert_period(
+            period, to=periods, frozen=[], paid_on=date(2027, 1, 31), grace_days=0, late="from_payment"
+        )
 
     assert [period.ends_on.day for period in periods] == [28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 31]
     assert periods[-1].ends_on == date(2028, 1, 31)
@@ -71,7 +73,7 @@ def test_months_bought_one_by_one_end_where_a_year_would():
 def test_a_period_bought_early_starts_where_the_running_one_ends():
     running = placed(1, date(2027, 1, 10))
 
-    _, bought = add(
+    _, bought = insert_period(
         placed(2, date(2027, 1, 20)),
         to=[running],
         frozen=[],
@@ -86,7 +88,7 @@ def test_a_period_bought_early_starts_where_the_running_one_ends():
 def late(paid_on, rule, grace_days=7, interval="months"):
     ended = placed(1, date(2027, 1, 10))
     new = placed(2, paid_on, interval)
-    return add(new, to=[ended], frozen=[], paid_on=paid_on, grace_days=grace_days, late=rule)[-1].starts_on
+    return insert_period(new, to=[ended], frozen=[], paid_on=paid_on, grace_days=grace_days, late=rule)[-1].starts_on
 
 
 def test_paid_within_grace_it_starts_where_the_old_one_ended_if_the_plan_says_so():
@@ -105,7 +107,7 @@ def test_a_day_pass_is_never_sold_into_the_past():
 def test_a_period_fills_the_days_that_a_revoked_one_left_and_moves_the_next_one_on():
     next_one = placed(2, date(2027, 2, 10))
 
-    first, second = add(
+    first, second = insert_period(
         placed(3, date(2027, 1, 20)),
         to=[next_one],
         frozen=[],
@@ -121,17 +123,17 @@ def test_a_period_fills_the_days_that_a_revoked_one_left_and_moves_the_next_one_
 def test_frozen_days_come_back_at_the_end_and_move_what_is_stacked():
     running, stacked = placed(1, date(2027, 1, 10)), placed(2, date(2027, 2, 10), not_before=date(2027, 1, 15))
 
-    first, second = lay_out([running, stacked], [Frozen(date(2027, 1, 20), date(2027, 1, 27))])
+    first, second = arrange([running, stacked], [FrozenDays(date(2027, 1, 20), date(2027, 1, 27))])
 
     assert (first.base_ends_on, first.ends_on) == (date(2027, 2, 10), date(2027, 2, 17))
     assert (second.starts_on, second.ends_on) == (date(2027, 2, 17), date(2027, 3, 17))
 
 
 def test_a_freeze_that_is_taken_back_puts_everything_where_it_was():
-    before = lay_out([placed(1, date(2027, 1, 31)), placed(2, date(2027, 2, 28), not_before=date(2027, 2, 1))], [])
+    before = arrange([placed(1, date(2027, 1, 31)), placed(2, date(2027, 2, 28), not_before=date(2027, 2, 1))], [])
 
-    frozen = lay_out(before, [Frozen(date(2027, 2, 3), date(2027, 2, 13))])
-    after = lay_out(frozen, [])
+    frozen = arrange(before, [FrozenDays(date(2027, 2, 3), date(2027, 2, 13))])
+    after = arrange(frozen, [])
 
     assert frozen != before
     assert [(p.starts_on, p.base_ends_on, p.ends_on) for p in after] == [
@@ -143,10 +145,10 @@ def test_a_freeze_that_is_taken_back_puts_everything_where_it_was():
 def test_dates_brought_along_move_as_so_many_days():
     brought = Period(
         2, "months", 1, date(2027, 1, 1), date(2027, 2, 10), date(2027, 2, 10), date(2027, 2, 21), date(2027, 2, 21),
-        keeps_days=True,
+        has_fixed_length=True,
     )  # fmt: skip
 
-    _, moved = lay_out([placed(1, date(2027, 1, 10)), brought], [Frozen(date(2027, 1, 20), date(2027, 1, 25))])
+    _, moved = arrange([placed(1, date(2027, 1, 10)), brought], [FrozenDays(date(2027, 1, 20), date(2027, 1, 25))])
 
     assert (moved.starts_on, moved.ends_on) == (date(2027, 2, 15), date(2027, 2, 26))
 
@@ -179,7 +181,7 @@ def histories(draw):
     frozen = []
     for starts_on, length in sorted(draw(st.lists(st.tuples(DAYS, st.integers(1, 40)), max_size=5))):
         if not frozen or frozen[-1].ends_on <= starts_on:
-            frozen.append(Frozen(starts_on, starts_on + timedelta(days=length)))
+            frozen.append(FrozenDays(starts_on, starts_on + timedelta(days=length)))
     return purchases, frozen
 
 
@@ -187,7 +189,7 @@ def bought(purchases, frozen):
     periods = []
     for n, (paid_on, (interval, count), grace_days, rule) in enumerate(purchases):
         new = new_period(n, interval, count, starts_on=paid_on, not_before=paid_on)
-        periods = add(new, to=periods, frozen=frozen, paid_on=paid_on, grace_days=grace_days, late=rule)
+        periods = insert_period(new, to=periods, frozen=frozen, paid_on=paid_on, grace_days=grace_days, late=rule)
     return periods
 
 
@@ -202,14 +204,15 @@ def test_periods_never_overlap_and_none_is_lost(history):
 @given(histories())
 def test_length_bought_is_length_given(history):
     for period in bought(*history):
-        assert period.base_ends_on == end_of(
+        assert period.base_ends_on == period_end(
             anchor_on=period.anchor_on,
             starts_on=period.starts_on,
             interval=period.interval,
             count=period.interval_count,
         )
         assert (
-            running_days(period.starts_on, period.ends_on, history[1]) == (period.base_ends_on - period.starts_on).days
+            count_unfrozen_days(period.starts_on, period.ends_on, history[1])
+            == (period.base_ends_on - period.starts_on).days
         )
 
 
@@ -217,7 +220,7 @@ def test_length_bought_is_length_given(history):
 def test_laying_out_twice_changes_nothing(history):
     periods = bought(*history)
 
-    assert lay_out(periods, history[1]) == periods
+    assert arrange(periods, history[1]) == periods
 
 
 @given(histories())
@@ -241,12 +244,12 @@ def test_unused_value_never_exceeds_what_was_paid_and_only_falls(starts_on, inte
 
 @given(DAYS, st.integers(1, 60), st.lists(st.tuples(DAYS, st.integers(1, 30)), max_size=5))
 def test_uncovered_days_are_those_that_no_freeze_covers(starts_on, length, freezes):
-    frozen = [Frozen(day, day + timedelta(days=n)) for day, n in freezes]
+    frozen = [FrozenDays(day, day + timedelta(days=n)) for day, n in freezes]
     days = {starts_on + timedelta(days=n) for n in range(length)}
 
     free = {
         part.starts_on + timedelta(days=n)
-        for part in uncovered(starts_on, starts_on + timedelta(days=length), frozen)
+        for part in unfrozen_parts(starts_on, starts_on + timedelta(days=length), frozen)
         for n in range((part.ends_on - part.starts_on).days)
     }
 

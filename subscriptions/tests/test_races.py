@@ -25,7 +25,7 @@ from subscriptions.tests.factories import (
     noon_on,
     pay,
     pending,
-    put_money_down,
+    record_paybill_payment,
 )
 from subscriptions.tests.test_freezing import day, freeze, spans
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def close(by_id):
-    return freezes.close_club(starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=by_id, now=NOON)
+    return freezes.create_closure(starts_on=day(10), ends_on=day(20), reason="Repairs", by_id=by_id, now=NOON)
 
 
 def in_thread(call):
@@ -89,7 +89,7 @@ def meanwhile(first, second):
 def test_a_period_granted_while_a_closure_is_taken_back_gets_none_of_its_days():
     bought, closure = pending(), close(MemberFactory().pk)
 
-    meanwhile(lambda: freezes.open_club(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
+    meanwhile(lambda: freezes.delete_closure(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
 
     assert spans(bought)[0][1:] == (day(30), day(30))
 
@@ -158,7 +158,7 @@ def test_two_buy_for_one_another_while_what_each_let_expire_is_in_the_way(monkey
         pending(plan, member, payment=create_payment(payer, amount=1000, deposit=500))
     later = Payment.objects.first().expires_at
     expire_due(now=later)
-    meet_at(monkeypatch, (purchases, "bought_under"))
+    meet_at(monkeypatch, (purchases, "find_repeated_purchase"))
 
     def buy(member):
         return lambda: purchases.subscribe(
@@ -186,7 +186,7 @@ def test_two_upgrade_again_while_the_upgrade_each_let_expire_was_the_others_to_p
         upgrade(period, others.member, NOON)()
     later = Payment.objects.last().expires_at
     expire_due(now=later)
-    meet_at(monkeypatch, (plan_changes, "bought_under"))
+    meet_at(monkeypatch, (plan_changes, "find_repeated_purchase"))
 
     assert both(*(upgrade(period, period.member, later) for period in periods)) == [None, None]
 
@@ -196,8 +196,8 @@ def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
     granted(PlanFactory(), expired.member)  # to be laid out, so the closing locks what the member ever bought
     later = expired.payment.expires_at
     expire_due(now=later)
-    put_money_down(expired.member, 1500, at=later)
-    meet_at(monkeypatch, (purchases, "joining_fee_of"), (freezes, "lock_closures"))
+    record_paybill_payment(expired.member, 1500, at=later)
+    meet_at(monkeypatch, (purchases, "joining_fee_due"), (freezes, "lock_closures"))
 
     def buy():
         purchases.subscribe(
@@ -308,7 +308,7 @@ def test_one_gift_sent_twice_at_once_is_one():
     member, staff, plan = MemberFactory(), MemberFactory(), PlanFactory()
 
     then_meanwhile(
-        lambda: free_periods.give(
+        lambda: free_periods.grant_free_period(
             member_id=member.pk,
             plan_code=plan.code,
             reason="raffle",

@@ -32,11 +32,11 @@ def statuses(today):
         )
         for row in rows
     }
-    with_facts = Subscription.objects.with_facts(today)  # made once: that takes longer than to ask
+    with_status_inputs = Subscription.objects.with_status_inputs(today)  # made once: that takes longer than to ask
     for each in {*found.values(), Status.ACTIVE, Status.GRACE, Status.FROZEN}:
-        listed = ids(with_facts.having_status(each, today))
+        listed = ids(with_status_inputs.having_status(each, today))
         assert listed == {pk for pk, status in found.items() if status == each}
-    assert ids(Subscription.objects.standing("lapsed", today)) == {
+    assert ids(Subscription.objects.in_renewal_state("lapsed", today)) == {
         row.pk for row in rows if row.status == Status.EXPIRED and is_last(row, rows) and is_recent(row, today)
     }
     return found

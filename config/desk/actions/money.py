@@ -9,6 +9,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 
 from api.admin.form_fields import PhoneField
 from api.business_days import business_day
+from api.money import MAX_KES
 from config.desk.actions.acts import (
     ActDoneOnce,
     MemberAct,
@@ -26,12 +27,11 @@ from payments.desk import desk_receipts, refunds, reported_codes
 from payments.forms import PaidFromField
 from payments.models import Account, CashSession, Channel, Payment, Receipt
 from payments.pushes import push_requests
-from payments.serializers import MOST_SHILLINGS
 from payments.services import ledger
 from payments.services.allocation import PAYABLE
 from payments.services.transitions import ACCEPTS_PUSH
 from subscriptions.models import Fact
-from subscriptions.services import caller_purchases
+from subscriptions.services import purchase_requests
 
 # Receipts that a refund may be recorded of, the newest; of older ones over the API.
 REFUNDABLE = 30
@@ -51,7 +51,7 @@ class SellForm(ActDoneOnce):
         self.fields["phone_number"].initial = self.member.phone_number
 
     def carry_out(self):
-        bought = caller_purchases.subscribe_as(
+        bought = purchase_requests.request_purchase(
             caller=self.caller,
             member=self.member.pk,
             plan=self.cleaned_data["plan"].code,
@@ -99,7 +99,7 @@ class TakeForm(ActDoneOnce):
 
     name, title = "take", "Take cash"
     amount = forms.IntegerField(
-        min_value=1, max_value=MOST_SHILLINGS, label="Amount in KES", widget=UnfoldAdminIntegerFieldWidget
+        min_value=1, max_value=MAX_KES, label="Amount in KES", widget=UnfoldAdminIntegerFieldWidget
     )
     channel = forms.ChoiceField(
         choices=[(Channel.CASH.value, "Cash"), (Channel.BANK.value, "Bank transfer")],
@@ -194,7 +194,7 @@ class RefundForm(ActDoneOnce):
     amount = forms.IntegerField(
         required=False,
         min_value=1,
-        max_value=MOST_SHILLINGS,
+        max_value=MAX_KES,
         label="Amount in KES",
         help_text="Empty: all of it.",
         widget=UnfoldAdminIntegerFieldWidget,

@@ -9,7 +9,7 @@ from api.admin.form_fields import DayField
 from api.business_days import business_day
 from config.desk.actions.acts import ActDoneOnce, MemberAct, PlanField, day, runs
 from subscriptions.models import Fact, Freeze, FreezeKind, Subscription
-from subscriptions.permissions import may_give_days
+from subscriptions.permissions import may_freeze_as_staff
 from subscriptions.services import free_periods, freezes
 
 
@@ -52,7 +52,7 @@ class FreezeForm(MemberAct):
             starts_on=self.cleaned_data["starts_on"],
             ends_on=self.cleaned_data["ends_on"],
             reason=self.cleaned_data["reason"],
-            kind=FreezeKind.STAFF if may_give_days(self.caller, period) else FreezeKind.MEMBER,
+            kind=FreezeKind.STAFF if may_freeze_as_staff(self.caller, period) else FreezeKind.MEMBER,
             by_id=self.caller.pk,
             now=self.now,
         )
@@ -93,7 +93,7 @@ class GiftForm(ActDoneOnce):
     reason = forms.CharField(max_length=50, widget=UnfoldAdminTextInputWidget)
 
     def carry_out(self):
-        given = free_periods.give(
+        given = free_periods.grant_free_period(
             member_id=self.member.pk,
             plan_code=self.cleaned_data["plan"].code,
             reason=self.cleaned_data["reason"],

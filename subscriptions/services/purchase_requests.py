@@ -12,17 +12,17 @@ from subscriptions.services.plan_changes import upgrade
 from subscriptions.services.purchases import MemberNotFound, Purchase, renew, subscribe
 
 # The phone number was not sent at all; null means that no phone is to be asked.
-OWN_PHONE = object()
+PAYERS_PHONE = object()
 
 
-def subscribe_as(
+def request_purchase(
     *,
     caller,
     plan: str,
     now: datetime,
     member: int | None = None,
     members: Sequence[int] | None = None,
-    phone_number=OWN_PHONE,
+    phone_number=PAYERS_PHONE,
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Purchase:
@@ -45,7 +45,7 @@ def subscribe_as(
         member_ids=member_ids,
         plan_code=plan,
         payer_id=payer.pk,
-        phone=payer.phone_number if phone_number is OWN_PHONE else phone_number,
+        phone=payer.phone_number if phone_number is PAYERS_PHONE else phone_number,
         created_by_id=caller.pk,
         now=now,
         idempotency_key=idempotency_key,
@@ -53,7 +53,7 @@ def subscribe_as(
     )
 
 
-def renew_as(*, caller, subscription: Subscription, phone_number=OWN_PHONE, **asked) -> Purchase:
+def request_renewal(*, caller, subscription: Subscription, phone_number=PAYERS_PHONE, **asked) -> Purchase:
     """Renew as `caller`, who may act on this subscription.
 
     :raises: what subscribe raises
@@ -62,13 +62,13 @@ def renew_as(*, caller, subscription: Subscription, phone_number=OWN_PHONE, **as
     return renew(
         subscription_id=subscription.pk,
         payer_id=payer.pk,
-        phone=payer.phone_number if phone_number is OWN_PHONE else phone_number,
+        phone=payer.phone_number if phone_number is PAYERS_PHONE else phone_number,
         created_by_id=caller.pk,
         **asked,
     )
 
 
-def upgrade_as(*, caller, subscription: Subscription, plan: str, phone_number=OWN_PHONE, **asked) -> Purchase:
+def request_upgrade(*, caller, subscription: Subscription, plan: str, phone_number=PAYERS_PHONE, **asked) -> Purchase:
     """Upgrade as `caller`, who may act on this subscription.
 
     :raises: what upgrade raises
@@ -78,7 +78,7 @@ def upgrade_as(*, caller, subscription: Subscription, plan: str, phone_number=OW
         subscription_id=subscription.pk,
         plan_code=plan,
         payer_id=payer.pk,
-        phone=payer.phone_number if phone_number is OWN_PHONE else phone_number,
+        phone=payer.phone_number if phone_number is PAYERS_PHONE else phone_number,
         by_id=caller.pk,
         **asked,
     )
