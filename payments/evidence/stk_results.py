@@ -31,7 +31,7 @@ confirmation" is a paybill payment of the same amount, not reversed, that no pus
 | B | guessed | the same receipt | mark it as proved | applied |
 | C | proved | the same receipt | none | duplicate |
 | D | guessed, and it names the other push | guessed for another push, same amount | `swap_codes` | applied |
-| E | any | guessed for another push, same amount | `clear_guessed_code`, `rematch_push`; then as "none" below | |
+| E | not proved | guessed for another push, same amount | `clear_guessed_code`, `rematch_push`; then as "none" | |
 | F | any | not a free confirmation | review: code_used_twice | review |
 | G | none | none | end the push, insert a receipt, `pay` | applied |
 | H | none | free confirmation | end the push, `link_confirmation` as proved | applied |
@@ -225,33 +225,51 @@ def _apply_known_success(report: _Report, new: Receipt) -> EvidenceOutcome:
     of_code = next((each for each in known if each.code == new.code), None)
     if of_push is not None and of_push is of_code:
         return _prove_code(report, of_push)
-    if of_code is not None and of_code.push_guessed and of_code.amount == push.amount and of_code.push is not None:
-        if of_push is not None and of_push.push_guessed and pairing.receipt_names_push(of_push, of_code.push):
+    other_push = None if of_code is None or _is_proved(of_push) else _guessed_push(of_code, push)
+    if of_code is not None and other_push is not None:
+        if of_push is not None and of_push.push_guessed and pairing.receipt_names_push(of_push, other_push):
             report.end_push()
             pairing.swap_codes(proved=of_push, guessed=of_code)
             return APPLIED
         pairing.clear_guessed_code(of_code, new=new)
-        pairing.rematch_push(of_code, of_code.push, now=now)
+        pairing.rematch_push(of_code, other_push, now=now)
         of_code = None
     if of_code is not None and not pairing.is_free_confirmation(of_code, push):
         detail = f"M-Pesa code {new.code} is already on receipt {of_code.pk}, which is other money."
         return report.hold(ReviewReason.CODE_USED_TWICE, detail)
     owner = _owner_by_confirmation(of_push)
     locks.lock_members_of(known, also_members=() if owner.member_id is None else {owner.member_id})
+    return _apply_free_code(report, new, of_push, of_code, owner)
+
+
+def _apply_free_code(
+    report: _Report, new: Receipt, of_push: Receipt | None, of_code: Receipt | None, owner: owners.Match
+) -> EvidenceOutcome:
+    """Apply a success whose code no other push has (rows G to M)."""
     if of_push is None:
         report.end_push()
     elif of_push.code is None:
-        return _write_code(of_push, new, of_code, now=now)
+        return _write_code(of_push, new, of_code, now=report.now)
     elif of_push.push_guessed:
-        push_money.unlink_confirmation(report.locked, of_push, owner, now=now)
+        push_money.unlink_confirmation(report.locked, of_push, owner, now=report.now)
     else:
         detail = f"This STK push was already paid with M-Pesa code {of_push.code}; now {new.code} is reported for it."
         return report.hold(ReviewReason.CONTRADICTION, detail)
     if of_code is None:
         report.pay_with(new)
     else:
-        push_money.link_confirmation(report.locked, of_code, guessed=False, now=now)
+        push_money.link_confirmation(report.locked, of_code, guessed=False, now=report.now)
     return APPLIED
+
+
+def _is_proved(receipt: Receipt | None) -> bool:
+    """Return whether there is a receipt of the push and a callback has reported its code."""
+    return receipt is not None and receipt.code is not None and not receipt.push_guessed
+
+
+def _guessed_push(of_code: Receipt, push: StkPush) -> StkPush | None:
+    """Return the other push that the code was guessed for, when its amount allows that it is of this push."""
+    return of_code.push if of_code.push_guessed and of_code.amount == push.amount else None
 
 
 def _prove_code(report: _Report, receipt: Receipt) -> EvidenceOutcome:

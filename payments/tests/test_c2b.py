@@ -548,6 +548,23 @@ def test_a_guess_that_was_another_persons_money_is_theirs_when_another_prompt_pr
     assert ledger.balance(Account.MPESA) == 4500
 
 
+def test_second_code_of_a_proved_push_moves_no_money(client, two_prompts):
+    _, second = two_prompts
+    till(client, "TKN0GUESSED")
+    till(client, "TKN00OTHER")
+    stk(client, second, code="TKN0PROVED")
+    before = codes()
+
+    stk(client, second, code="TKN0GUESSED")
+
+    assert codes() == before
+    assert (ledger.balance(Account.MPESA), outcomes()[-1]) == (4500, "review")
+    assert list(ReviewItem.objects.values_list("reason", "status")) == [
+        ("unmatched", "open"),
+        ("code_used_twice", "open"),
+    ]
+
+
 def test_a_confirmation_that_gave_its_code_to_the_wrong_prompt_is_put_right_by_the_callback(client):
     push = make_push(create_payment(amount=1500))
     by_query(push)
