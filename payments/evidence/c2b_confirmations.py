@@ -19,8 +19,9 @@ The first row that fits applies. "Review" opens a review item with the reason na
 | 10 | code has an owned receipt, from a code check | another member | review: contradiction | review |
 | 11 | code has a receipt | any | as 8 | duplicate |
 
-In rows 9 to 11, too, the receipt's empty fields are completed. A code check never gets to rows 9 and 10. A payment that
-is named by a reported code gets its money by the rule BY_HAND, one that is named by its reference by REFERENCE.
+In rows 9 to 11, too, the receipt's empty fields are completed. Rows 9 and 10 are for a confirmation and a receipt that
+was not reversed. A payment that is named by a reported code gets its money by the rule BY_HAND, one that is named by
+its reference by REFERENCE.
 """
 
 from dataclasses import dataclass

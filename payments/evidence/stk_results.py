@@ -1,7 +1,8 @@
 """The result of an STK push, from its callback or from a query, and the decision tables for it.
 
 All rows are locked before a decision: payers, push, payments, then receipts. In each table the first row that fits
-applies. "Review" opens a review item with the reason named; it moves no money.
+applies. "Review" opens a review item with the reason named; it moves no money. Each row has a case in
+tests/test_evidence_decisions or is shown by a test in test_stk_callback.
 
 **Any result** (apply_stk_result)
 
