@@ -8,4 +8,4 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self):
-        from accounts import receivers  # noqa: F401  the receivers are connected by being imported
+        from accounts import receivers, schema  # noqa: F401  both are registered by being imported

@@ -1,6 +1,7 @@
 """The HTTP edge that every app shares; imports no other app."""
 
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class ApiConfig(AppConfig):
@@ -9,3 +10,5 @@ class ApiConfig(AppConfig):
 
     def ready(self):
         from api import checks  # noqa: F401  a check is registered by being imported
+
+        autodiscover_modules("admin_roles")

@@ -106,16 +106,6 @@ class CookieScheme(OpenApiAuthenticationExtension):
         return {"type": "apiKey", "in": "cookie", "name": settings.AUTH_COOKIE}
 
 
-class AdminSessionScheme(OpenApiAuthenticationExtension):
-    """The admin's session, for staff who are logged in there."""
-
-    target_class = "accounts.authentication.AdminSessionAuthentication"
-    name = "adminSession"
-
-    def get_security_definition(self, auto_schema):
-        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
-
-
 class EnrolmentScheme(CookieScheme):
     """The same cookie, also of who has yet to add the second factor that their role needs."""
 

@@ -29,7 +29,7 @@ def secure(
     :raises people.AlreadyTaken: the number is somebody's
     """
     person = CustomUser.objects.select_for_update().get(pk=person_id)
-    if by.role != Role.ADMIN and not people.is_below(person, by):
+    if not may_secure(person, by=by):
         raise people.RoleAboveOwn("You can do this for people below your own role only.")
     audit.record("phone_lost", user=person, actor=by, caller=caller, now=now, reason=reason)
     ended = people.end_sessions(person_id=person_id, by=by, caller=caller, now=now)
@@ -38,3 +38,8 @@ def secure(
     if phone_number:
         people.change_person(person_id=person_id, by=by, caller=caller, now=now, phone_number=phone_number)
     return ended
+
+
+def may_secure(person: CustomUser, *, by: CustomUser) -> bool:
+    """Return whether `by` may lock a lost phone out of the person's account: an Admin, or a higher role."""
+    return by.role == Role.ADMIN or people.is_below(person, by)

@@ -1,10 +1,13 @@
-"""Which role may do what in the admin: one table, from the user's `role` alone.
+"""The roles table of the admin: which role may do which action on which page.
 
-Neither `is_superuser` nor Django's permissions and groups count: what is no role's is nobody's.
-The admin follows the API: a role that may not do a thing over HTTP may not do it here.
+Each app declares its own pages in a module named `admin_roles`, which is found as `admin` modules are. The user's role
+alone decides: `is_superuser` and Django's permissions and groups do not count, and an action that no app declares is
+refused to everybody. The admin follows the API: it lets no role do more than the API does.
 """
 
 from dataclasses import dataclass, field
+
+from django.db.models import Model
 
 from api.permissions import is_at_least
 from api.roles import Role
@@ -12,99 +15,55 @@ from api.roles import Role
 
 @dataclass(frozen=True)
 class Page:
-    """The least role for each thing done with a model's rows; None is nobody. Nothing is ever deleted."""
+    """The lowest role for each action on one page. None refuses everybody; no page deletes rows."""
 
     view: Role
     add: Role | None = None
     change: Role | None = None
-    acts: dict[str, Role] = field(default_factory=dict)  # what the page's own buttons do
+    actions: dict[str, Role] = field(default_factory=dict)  # the buttons and forms of the page, by name
+
+    def lowest_role(self, action: str) -> Role | None:
+        """Return the lowest role that may do an action, or None."""
+        return {"view": self.view, "add": self.add, "change": self.change, **self.actions}.get(action)
+
+
+_pages: dict[str, Page] = {}
+
+
+def register(pages: dict[str, Page]) -> None:
+    """Add pages to the table.
+
+    The key is the label of a model in lower case, or a name without a dot for a page that shows no single model.
+
+    :raises ValueError: the table has the page already
+    """
+    if known := _pages.keys() & pages.keys():
+        raise ValueError(f"Pages registered twice: {', '.join(sorted(known))}")
+    _pages.update(pages)
+
+
+def page_for(page: str | Model | type[Model]) -> Page:
+    """Return the line of the table for a page, by its name or its model.
+
+    :raises KeyError: no app has declared the page
+    """
+    return _pages[page if isinstance(page, str) else page._meta.label_lower]
+
+
+def may(user, action: str, page: str | Model | type[Model]) -> bool:
+    """Return whether `user` may do an action on a page: view, add, change, or one of the page's own.
+
+    :raises KeyError: no app has declared the page
+    """
+    lowest = page_for(page).lowest_role(action)
+    return bool(lowest and user.is_active and is_at_least(user, lowest))
 
 
 def exported_by(role: Role) -> dict[str, Role]:
-    """Return the acts that take a list's rows out as a file (api/admin/exports.py)."""
+    """Return the actions that export the rows of a list (api/admin/exports.py)."""
     return {"export_csv": role, "export_xlsx": role}
 
 
-PAGES = {
-    # People, and what happened to their access. Who is below whom is asked besides (accounts/admin.py).
-    # The acts are those of the member page (config/desk/member_page.py).
-    "accounts.customuser": Page(
-        view=Role.TRAINER,
-        add=Role.RECEPTIONIST,
-        change=Role.RECEPTIONIST,
-        acts={
-            "sell": Role.RECEPTIONIST,
-            "prompt": Role.RECEPTIONIST,
-            "take": Role.RECEPTIONIST,
-            "claim": Role.RECEPTIONIST,
-            "freeze": Role.RECEPTIONIST,
-            "unfreeze": Role.RECEPTIONIST,
-            "gift": Role.MANAGER,
-            "refund": Role.MANAGER,
-            "lost": Role.MANAGER,
-            **exported_by(Role.MANAGER),
-        },
-    ),
-    "accounts.loginsession": Page(view=Role.MANAGER),
-    "accounts.securityevent": Page(view=Role.MANAGER),
-    # Money is only read: services write it.
-    "payments.payment": Page(view=Role.TRAINER, acts=exported_by(Role.MANAGER)),
-    "payments.paymentevent": Page(view=Role.TRAINER),
-    "payments.stkpush": Page(view=Role.TRAINER),
-    "payments.receipt": Page(view=Role.TRAINER, acts={"tax": Role.RECEPTIONIST, **exported_by(Role.MANAGER)}),
-    "payments.taxnumber": Page(view=Role.TRAINER),
-    "payments.allocation": Page(view=Role.TRAINER),
-    "payments.ledgerentry": Page(view=Role.MANAGER, acts=exported_by(Role.MANAGER)),
-    "payments.refund": Page(view=Role.MANAGER),
-    # The acts are those of the cash desk (config/desk/cash_desk.py).
-    "payments.cashsession": Page(
-        view=Role.RECEPTIONIST,
-        acts={
-            "open": Role.RECEPTIONIST,
-            "take": Role.RECEPTIONIST,
-            "claim": Role.RECEPTIONIST,
-            "ask": Role.RECEPTIONIST,
-            "close": Role.RECEPTIONIST,
-            "day": Role.MANAGER,  # everybody's drawers and all that came in (config/desk/day_page.py)
-        },
-    ),
-    "payments.voidrequest": Page(
-        view=Role.RECEPTIONIST, acts={"confirm": Role.RECEPTIONIST, "decline": Role.RECEPTIONIST}
-    ),
-    "payments.codeclaim": Page(view=Role.RECEPTIONIST),
-    "payments.codecheck": Page(view=Role.MANAGER),
-    "payments.callback": Page(view=Role.MANAGER),
-    "payments.reviewitem": Page(
-        view=Role.MANAGER,
-        acts={"assign": Role.MANAGER, "undo": Role.MANAGER, "sent_back": Role.MANAGER, "dismiss": Role.MANAGER},
-    ),
-    # The price list is edited, what was sold is only read.
-    "subscriptions.plangroup": Page(view=Role.TRAINER, add=Role.MANAGER, change=Role.MANAGER),
-    "subscriptions.plan": Page(view=Role.TRAINER, add=Role.MANAGER, change=Role.MANAGER),
-    "subscriptions.subscription": Page(view=Role.TRAINER, acts=exported_by(Role.RECEPTIONIST)),
-    "subscriptions.freeze": Page(view=Role.TRAINER),
-    "subscriptions.closure": Page(view=Role.TRAINER),
-    "subscriptions.visit": Page(view=Role.TRAINER, acts=exported_by(Role.RECEPTIONIST)),
-    # Files of exports: one's own, and everybody's for an Administrator.
-    "api.export": Page(view=Role.RECEPTIONIST),
-    # Jobs.
-    "procrastinate.procrastinatejob": Page(
-        view=Role.ADMIN, acts={"retry": Role.ADMIN, "cancel": Role.ADMIN, "abort": Role.ADMIN}
-    ),
-    "procrastinate.procrastinateevent": Page(view=Role.ADMIN),
-}
-
-
-def may(user, act: str, model) -> bool:
-    """Say whether `user` may view, add, change or do another act with the rows of `model`.
-
-    :raises KeyError: the model stands in no line of the table
-    """
-    page = PAGES[model._meta.label_lower]
-    least = page.acts.get(act) or getattr(page, act, None)
-    return bool(least and user.is_active and is_at_least(user, least))
-
-
 def sees_phones(user) -> bool:
-    """Say whether `user` is shown whole phone numbers; to everybody else they are masked."""
+    """Return whether `user` sees whole phone numbers. Everybody else sees them masked."""
     return is_at_least(user, Role.RECEPTIONIST)

@@ -1,6 +1,7 @@
 """Which module may import which: between apps, and between the rooms of payments and config."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,37 @@ def test_an_app_imports_only_the_apps_below_it(app):
     }
 
     assert strangers == set()
+
+
+def text_of(path):
+    """Yield each string of the file, docstrings too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_api_names_no_upper_app_in_a_string():
+    upper = re.compile(rf"(^|[^\w./])({'|'.join(sorted(OURS - {'api'}))})[._]\w+(?!/)")
+    named = {
+        (path.relative_to(settings.BASE_DIR).as_posix(), text)
+        for path in product_files("api")
+        for text in text_of(path)
+        if upper.search(text)
+    }
+
+    assert named == set()
+
+
+def test_no_page_of_the_front_desk_compares_roles():
+    """The roles table decides (api/admin/roles.py)."""
+    comparing = {
+        (path.name, module)
+        for path in product_files("config/desk")
+        for module in imported_modules(path)
+        if module.startswith(("api.roles", "api.permissions", "accounts.models.Role"))
+    }
+
+    assert comparing == set()
 
 
 def room_of(module):

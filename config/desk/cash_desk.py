@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from api.admin.pages import admin_page
 from api.admin.roles import may
 from api.clock import now
 from api.errors import DomainError
@@ -25,19 +26,17 @@ SENT_BEFORE = "This form was sent before with something else. Open the page anew
 NEEDS_NO_DRAWER = ("take", "claim", "ask")
 
 
+@admin_page(CashSession, "view")
 @require_safe
 def show_desk(request) -> TemplateResponse:
     """Show the caller's desk; `?receipt=` fills in the number of a receipt to void."""
-    if not may(request.user, "view", CashSession):
-        raise PermissionDenied
     return page_of(request)
 
 
+@admin_page(CashSession)
 @require_POST
 def act_at_desk(request, name: str):
     """Do one act by one call of its service; say what came of it, or show the form again with why not."""
-    if name not in ACTS or not may(request.user, name, CashSession):
-        raise PermissionDenied
     form = form_of(name, request.POST)
     if form.is_valid():
         try:
@@ -50,10 +49,11 @@ def act_at_desk(request, name: str):
     return page_of(request, tried=form)
 
 
+@admin_page(VoidRequest)
 @require_POST
 def decide_void(request, pk: int, name: str):
     """Confirm or decline a void that another person asked for."""
-    if name not in DECISIONS or not may(request.user, name, VoidRequest):
+    if name not in DECISIONS:
         raise PermissionDenied
     try:
         messages.success(request, DECISIONS[name](request_id=pk, by_id=request.user.pk, now=now()))
@@ -94,7 +94,12 @@ def page_of(request, tried: DeskAct | None = None) -> TemplateResponse:
 
 
 def form_of(name: str, typed=None, initial=None) -> DeskAct:
-    """Return the form of an act, empty or as it was sent."""
+    """Return the form of an act, empty or as it was sent.
+
+    :raises PermissionDenied: there is no such act
+    """
+    if name not in ACTS:
+        raise PermissionDenied
     return ACTS[name](typed, address=reverse("cash-desk-act", args=[name]), initial=initial)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate, TruncMonth
@@ -16,10 +15,11 @@ from django.template.response import TemplateResponse
 from django.utils.dateformat import format as date_format
 from django.views.decorators.http import require_safe
 
+from api.admin.pages import admin_page
 from api.business_days import NAIROBI, business_day, start_of_day
 from api.clock import now
-from api.permissions import is_at_least
-from config.desk.dashboard import MONEY, SEES_TAKINGS, rows_of
+from config.admin_roles import TAKINGS
+from config.desk.dashboard import MONEY, rows_of
 from payments.models import Receipt
 from subscriptions.models import Subscription
 from subscriptions.periods import months_after
@@ -87,11 +87,10 @@ class Chart:
         )
 
 
+@admin_page(TAKINGS, "view")
 @require_safe
 def show_charts(request) -> TemplateResponse:
     """Answer with the charts alone, to be put into the first page."""
-    if not is_at_least(request.user, SEES_TAKINGS):
-        raise PermissionDenied
     return TemplateResponse(request, "desk/charts.html", {"charts": list(charts(now()))})
 
 

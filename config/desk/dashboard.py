@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
 
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, Min, Q, Sum
 from django.db.models.functions import Coalesce, Greatest
 from django.template.response import TemplateResponse
@@ -13,16 +12,15 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from api.admin.pages import admin_page
 from api.admin.roles import may
 from api.business_days import business_day, start_of_day
 from api.clock import now
-from api.permissions import is_at_least
-from api.roles import Role
+from config.admin_roles import TAKINGS
 from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
 from subscriptions.models import Decision, Subscription, Visit
 
 MONEY = {each: str(each.label) for each in Channel}
-SEES_TAKINGS = Role.MANAGER
 MEMBERS = "Members"
 ENDINGS = 8  # the list behind shows all
 
@@ -71,13 +69,13 @@ class Panel:
 
 def add_figures(request, context: dict) -> dict:
     """Add what the caller's role may see to the context of the admin's first page."""
-    charts = reverse("charts") if is_at_least(request.user, SEES_TAKINGS) else ""
+    charts = reverse("charts") if may(request.user, "view", TAKINGS) else ""
     return {**context, "panels": list(panels_for(request.user, now())), "charts": charts}
 
 
 def panels_for(user, at: datetime) -> Iterator[Panel]:
     """Return the panels of the role, in as many queries however much there is."""
-    if is_at_least(user, SEES_TAKINGS):
+    if may(user, "view", TAKINGS):
         yield from takings(at)
     if may(user, "view", Visit):
         yield visits_today(at)
@@ -157,11 +155,10 @@ def endings(at: datetime) -> Panel:
     return Panel("Ending this week", endings=people, link=rows_of(Subscription, standing="due"), is_tall=True)
 
 
+@admin_page(Subscription, "view")
 @require_safe
 def show_members(request) -> TemplateResponse:
     """Answer with the panel of members alone: counting a hundred thousand takes longer than the rest of the page."""
-    if not may(request.user, "view", Subscription):
-        raise PermissionDenied
     return TemplateResponse(request, "desk/panel.html", {"panel": memberships(now())})
 
 

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, Sum
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from api.admin.form_fields import DayField
-from api.admin.roles import may
+from api.admin.pages import admin_page
 from api.business_days import business_day, start_of_day
 from api.clock import now
+from config.admin_roles import DAY
 from config.desk.cash_desk_forms import over_or_short
 from config.desk.dashboard import MONEY, rows_of
 from payments.models import CashSession, Channel, Receipt, Refund, ReviewItem, ReviewStatus, VoidRequest
@@ -32,11 +32,10 @@ class DayForm(forms.Form):
     on = DayField(label="Day")
 
 
+@admin_page(DAY, "view")
 @require_safe
 def show_day(request) -> TemplateResponse:
     """Show a day's money, `?on=2026-11-25`."""
-    if not may(request.user, "day", CashSession):
-        raise PermissionDenied
     today = business_day(now())
     form = DayForm(request.GET if "on" in request.GET else {"on": today})
     on = form.cleaned_data["on"] if form.is_valid() else today

@@ -18,13 +18,13 @@ from django.utils.timezone import localtime
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import CustomUser, SecurityEvent
-from api.admin.roles import may
+from api.admin.pages import admin_page
+from api.admin.roles import may, sees_phones
 from api.business_days import business_day
 from api.clock import now
 from api.errors import DomainError
-from api.permissions import is_at_least
 from api.phones import masked
-from api.roles import Role
+from config.admin_roles import MEMBER_PAGE
 from config.desk.actions import ACTS, MemberAct
 from config.desk.actions.acts import day, open_payments
 from config.desk.cash_desk import SENT_BEFORE
@@ -39,7 +39,6 @@ from subscriptions.statuses import Status
 
 # Of each kind of row, the newest; the lists of the admin show the rest.
 MOST = 30
-SEES_MONEY = Role.RECEPTIONIST
 # The best first: what is said of a group is said of its best period.
 BEST_FIRST = (
     Status.ACTIVE,
@@ -110,18 +109,18 @@ class Standing:
     text: str
 
 
+@admin_page(MEMBER_PAGE, "view")
 @require_safe
 def show_member(request, pk: int) -> TemplateResponse:
     """Show everything about one member."""
-    return page_of(request, member_for(request, pk))
+    return page_of(request, get_object_or_404(CustomUser, pk=pk))
 
 
+@admin_page(MEMBER_PAGE)
 @require_POST
 def act_for_member(request, pk: int, name: str):
     """Do one act by one call of its service; say what came of it, or show the form again with why not."""
-    member = member_for(request, pk)
-    if name not in ACTS or not may(request.user, name, CustomUser):
-        raise PermissionDenied
+    member = get_object_or_404(CustomUser, pk=pk)
     form = form_of(name, request, member, request.POST)
     if form.is_valid():
         try:
@@ -134,29 +133,20 @@ def act_for_member(request, pk: int, name: str):
     return page_of(request, member, tried=form)
 
 
-def member_for(request, pk: int) -> CustomUser:
-    """Return the member the page is about.
-
-    :raises PermissionDenied: the caller may see nobody
-    :raises Http404: there is none
-    """
-    if not may(request.user, "view", CustomUser):
-        raise PermissionDenied
-    return get_object_or_404(CustomUser, pk=pk)
-
-
 def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> TemplateResponse:
     """Return the page; with a form that was tried and refused, that one with its errors."""
     at = now()
-    names = [name for name in ACTS if may(request.user, name, CustomUser)]
+    names = [name for name in ACTS if may(request.user, name, MEMBER_PAGE)]
     forms = [tried if tried and tried.name == name else form_of(name, request, member) for name in names]
-    sees_money = is_at_least(request.user, SEES_MONEY)
+    sees_money = may(request.user, "see_money", MEMBER_PAGE)
     periods = periods_of(member, business_day(at))
     context = {
         **admin.site.each_context(request),
         "title": member.get_full_name() or member.username,
         "member": member,
-        "phone": member.phone_number if sees_money or not member.phone_number else masked(member.phone_number),
+        "phone": member.phone_number
+        if sees_phones(request.user) or not member.phone_number
+        else masked(member.phone_number),
         "standings": list(standings(periods)),
         "figures": money_of(member) if sees_money else [],
         "sections": list(sections(request.user, member, periods, sees_money=sees_money)),
@@ -167,7 +157,12 @@ def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> Temp
 
 
 def form_of(name: str, request, member: CustomUser, typed=None) -> MemberAct:
-    """Return the form of an act, empty or as it was sent."""
+    """Return the form of an act, empty or as it was sent.
+
+    :raises PermissionDenied: there is no such act
+    """
+    if name not in ACTS:
+        raise PermissionDenied
     address = reverse("member-act", args=[member.pk, name])
     return ACTS[name](typed, member=member, request=request, address=address, now=now())
 

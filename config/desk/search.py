@@ -6,27 +6,27 @@ Every condition is a lookup in an index, so that no table is read through.
 from collections.abc import Iterator
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from accounts.models import CustomUser
+from api.admin.pages import admin_page
 from api.admin.roles import may
+from config.admin_roles import MEMBER_PAGE
 from config.desk.member_page import MOST, row_of
 from payments.daraja.messages import canonical_code
 from payments.matching import references
 from payments.models import Payment, Receipt
 
 
+@admin_page(MEMBER_PAGE, "view")
 def find(request):
     """Show who and what was found; the one thing found is opened at once.
 
     What is typed is sent as a form's body: a phone number stands in no address and no log.
     """
-    if not may(request.user, "view", CustomUser):
-        raise PermissionDenied
     typed = " ".join(request.POST.get("q", "").split())[:100]
     found = dict(places(request, typed)) if typed else {}
     if len(found) == 1:

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import reverse
 
 from api.admin.roles import may
+from config.admin_roles import DAY
 from payments.models import CashSession, ReviewItem, ReviewStatus
 
 # What others than us call theirs, in words of a club's.
@@ -18,7 +19,7 @@ def navigation(request) -> list[dict]:
     if may(request.user, "view", ReviewItem):
         address = f"{reverse('admin:payments_reviewitem_changelist')}?status__exact={ReviewStatus.OPEN.value}"
         pages.append({"title": "Inbox of money", "icon": "inbox", "link": address})
-    if may(request.user, "day", CashSession):
+    if may(request.user, "view", DAY):
         pages.append({"title": "Close the day", "icon": "today", "link": reverse("day")})
     lists = [
         {

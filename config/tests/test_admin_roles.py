@@ -1,4 +1,4 @@
-"""Which role opens which page of the admin: the table in api/admin/roles.py, spelled out page by page."""
+"""Which role opens which page of the admin: the roles table of each app, spelled out page by page."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -8,8 +8,9 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.tests.factories import UserFactory
-from api.admin.roles import PAGES
+from api.admin import roles
 from api.roles import Role
+from payments.models import Payment
 
 pytestmark = pytest.mark.django_db
 
@@ -63,7 +64,14 @@ def test_every_page_is_in_the_table():
     registered = {model._meta.label_lower for model in site._registry}
 
     assert registered == set(EXPECTED)
-    assert registered <= set(PAGES)
+    assert all(roles.page_for(model) for model in site._registry)
+
+
+def test_a_page_is_declared_once():
+    with pytest.raises(ValueError, match=r"payments\.payment"):
+        roles.register({"payments.payment": roles.Page(view=Role.MEMBER)})
+
+    assert roles.page_for(Payment).view == Role.TRAINER
 
 
 @pytest.mark.parametrize("is_superuser", [False, True])

@@ -5,10 +5,9 @@ from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
-from accounts.services import lost_phones, people
+from accounts.services import lost_phones
 from accounts.views.login import caller_of
 from api.admin.form_fields import PhoneField
-from api.roles import Role
 from config.desk.actions.acts import MemberAct
 
 
@@ -32,7 +31,7 @@ class LostForm(MemberAct):
 
     @property
     def is_possible(self):
-        return self.caller.role == Role.ADMIN or people.is_below(self.member, self.caller)
+        return lost_phones.may_secure(self.member, by=self.caller)
 
     def clean(self):
         if not is_fresh(self.request):

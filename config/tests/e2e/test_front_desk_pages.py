@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.sites import site
 from django.urls import reverse
 
-from api.admin.roles import PAGES
+from api.admin.roles import page_for
 from api.roles import Role, rank
 from config.dev.demo_gym import STAFF
 from config.tests.e2e.conftest import DESKTOP, MOBILE
@@ -29,9 +29,9 @@ def addresses():
     """Every list and form of the admin, each with the least role that opens it; None is nobody's."""
     yield from OWN_PAGES.items()
     for model in site._registry:
-        label, name = model._meta.label_lower, f"admin:{model._meta.app_label}_{model._meta.model_name}"
-        yield reverse(f"{name}_changelist").removeprefix("/admin/"), PAGES[label].view
-        yield reverse(f"{name}_add").removeprefix("/admin/"), PAGES[label].add
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        yield reverse(f"{name}_changelist").removeprefix("/admin/"), page_for(model).view
+        yield reverse(f"{name}_add").removeprefix("/admin/"), page_for(model).add
 
 
 def is_for(role, least):
