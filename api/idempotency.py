@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 
-from api.errors import Invalid
+from api.errors import Conflict, Invalid
 
 KEY = re.compile(r"\A[\x21-\x7e]{1,64}\Z")  # whole: a form's field searches
 
@@ -13,6 +13,12 @@ class InvalidIdempotencyKey(Invalid):
     """A key is 1 to 64 printable characters."""
 
     code, message = "invalid_idempotency_key", "Idempotency-Key must be 1 to 64 printable characters."
+
+
+class IdempotencyKeyReused(Conflict):
+    """A key stands for one request: the same caller sent it before with another body."""
+
+    code, message = "idempotency_key_reused", "This Idempotency-Key was used for another request."
 
 
 def idempotency(request) -> dict[str, str | None]:

@@ -16,9 +16,9 @@ from api.admin.pages import admin_page
 from api.admin.roles import may
 from api.clock import now
 from api.errors import DomainError
+from api.idempotency import IdempotencyKeyReused
 from config.desk.cash_desk_forms import ACTS, DECISIONS, DeskAct, over_or_short
 from payments.models import CashSession, Channel, Receipt, Refund, VoidRequest
-from payments.services.creation import IdempotencyKeyReused
 
 # Of each kind of row the page shows, and the lists of the admin the rest.
 MOST = 50

@@ -23,6 +23,7 @@ from api.admin.roles import may, sees_phones
 from api.business_days import business_day
 from api.clock import now
 from api.errors import DomainError
+from api.idempotency import IdempotencyKeyReused
 from api.phones import masked
 from config.admin_roles import MEMBER_PAGE
 from config.desk.actions import ACTS, MemberAct
@@ -33,7 +34,6 @@ from payments.daraja import result_codes
 from payments.desk.receipt_pdf import PAID_BY
 from payments.models import Account, Allocation, Payment, PaymentStatus, PushStatus, Receipt, StkPush
 from payments.services import ledger
-from payments.services.creation import IdempotencyKeyReused
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
 from subscriptions.statuses import Status
 

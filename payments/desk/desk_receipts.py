@@ -11,6 +11,7 @@ from django.db.models import F
 
 from api.business_days import business_day
 from api.errors import Invalid
+from api.idempotency import IdempotencyKeyReused
 from payments.desk import cash_sessions
 from payments.models import Channel, Receipt, ReceiptCounter
 from payments.services import creation, ledger, locks, ownership, settlement
@@ -54,7 +55,7 @@ def record_receipt(
     :raises ownership.OwnerNeeded: neither a member nor a payment was named, or it does not exist
     :raises ownership.PaymentTakesNoMoney: the named payment is closed or fully paid
     :raises cash_sessions.NoOpenSession: cash without an open cash session
-    :raises creation.IdempotencyKeyReused: the key was used with another body
+    :raises IdempotencyKeyReused: the key was used with another body
     :raises creation.InvalidAmount: not a positive whole number
     """
     if channel not in DESK:
@@ -71,7 +72,7 @@ def record_receipt(
         earlier = Receipt.objects.filter(recorded_by_id=by_id, idempotency_key=idempotency_key).first()
         if earlier is not None:
             if earlier.body_fingerprint != body_fingerprint:
-                raise creation.IdempotencyKeyReused
+                raise IdempotencyKeyReused
             return earlier
     shares = ownership.divide_by_hand(amount, moved_at=now, member_id=member_id, payment_id=payment_id)
     receipt = Receipt.objects.create(

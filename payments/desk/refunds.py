@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db import transaction
 
 from api.errors import Conflict
+from api.idempotency import IdempotencyKeyReused
 from payments.desk import cash_sessions, review_decisions
 from payments.models import Account, CashSession, Receipt, Refund, ReviewItem
 from payments.services import allocation, creation, locks, ownership, reversals
@@ -54,7 +55,7 @@ def record_refund(
     :raises ownership.OwnerNeeded: no such member
     :raises ownership.OwnMoney: `by_id` is the member whose money it is
     :raises ownership.ReasonNeeded: the reason is empty
-    :raises creation.IdempotencyKeyReused: the key was used with another body
+    :raises IdempotencyKeyReused: the key was used with another body
     :raises creation.InvalidAmount: not a positive whole number
     :raises locks.ReceiptNotFound: no such receipt
     """
@@ -67,7 +68,7 @@ def record_refund(
     if idempotency_key is not None:
         earlier = list(Refund.objects.filter(made_by_id=by_id, idempotency_key=idempotency_key).order_by("pk"))
         if any(each.body_fingerprint != body_fingerprint for each in earlier):
-            raise creation.IdempotencyKeyReused
+            raise IdempotencyKeyReused
         if earlier:
             return earlier
     held = sum(each.unspent for each in receipts)

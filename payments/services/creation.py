@@ -5,7 +5,8 @@ from datetime import datetime
 from django.conf import settings
 from django.db import transaction
 
-from api.errors import Conflict, Invalid
+from api.errors import Invalid
+from api.idempotency import IdempotencyKeyReused
 from payments.matching import references
 from payments.models import Account, AllocationRule, Payment, PaymentStatus
 from payments.services import allocation
@@ -15,12 +16,6 @@ from payments.services.settlement import add_money
 from payments.services.transitions import InvalidTransition, change_status, record_creation
 
 S = PaymentStatus
-
-
-class IdempotencyKeyReused(Conflict):
-    """The key was used for another request."""
-
-    code, message = "idempotency_key_reused", "This Idempotency-Key was used for another request."
 
 
 class InvalidAmount(Invalid):

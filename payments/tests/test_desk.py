@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from api.idempotency import IdempotencyKeyReused
 from payments.daraja.messages import C2bMessage
 from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.evidence import c2b_confirmations
@@ -61,7 +62,7 @@ def test_the_same_key_takes_the_money_once(cashier, drawer):
 
     assert take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a") == first
     assert Receipt.objects.count() == 1
-    with pytest.raises(creation.IdempotencyKeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         take(cashier, payment_id=payment.pk, amount=5, idempotency_key="k", body_fingerprint="b")
     with pytest.raises(IntegrityError, match="receipt_idempotency_key_once"), transaction.atomic():
         Receipt.objects.create(

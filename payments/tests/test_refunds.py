@@ -3,6 +3,7 @@ import threading
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from api.idempotency import IdempotencyKeyReused
 from payments.daraja.messages import C2bMessage
 from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
 from payments.evidence import c2b_confirmations
@@ -250,7 +251,7 @@ def test_the_same_key_records_once(manager):
 
     assert give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a") == first
     assert Refund.objects.count() == 1
-    with pytest.raises(creation.IdempotencyKeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         give(manager, receipt, amount=600, idempotency_key="k", body_fingerprint="b")
     with pytest.raises(IntegrityError, match="refund_idempotency_key_once"), transaction.atomic():
         Refund.objects.create(

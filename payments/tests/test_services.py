@@ -1,5 +1,6 @@
 import pytest
 
+from api.idempotency import IdempotencyKeyReused
 from payments.models import PaymentEvent, PaymentStatus, PushStatus
 from payments.services import cancellation, creation, push_progress, transitions
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
@@ -41,7 +42,7 @@ def test_the_same_key_with_another_body_is_refused():
     payer = MemberFactory()
     create_payment(payer, idempotency_key="once", body_fingerprint="a")
 
-    with pytest.raises(creation.IdempotencyKeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         create_payment(payer, idempotency_key="once", body_fingerprint="b")
 
 

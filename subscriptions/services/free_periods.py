@@ -37,7 +37,7 @@ def grant_free_period(
 
     :raises PlanNotFound, MemberNotFound: there is none
     :raises payments.resolutions.OwnMoney: to oneself
-    :raises payments.services.IdempotencyKeyReused: the key came before with another body
+    :raises IdempotencyKeyReused: the key came before with another body
     """
     plan = Plan.objects.filter(code=plan_code).first()
     if plan is None:

@@ -10,6 +10,7 @@ from django.db.models import F, Q
 
 from api.business_days import business_day
 from api.errors import Conflict, NotFound
+from api.idempotency import IdempotencyKeyReused
 from payments.models import Payment, PaymentStatus
 from payments.pushes import push_requests
 from payments.services import cancellation, creation, locks
@@ -109,7 +110,7 @@ def subscribe(
 
     :raises PlanNotFound, MemberNotFound: there is none
     :raises PlanNotOnSale, StackingLimit, ConsentMissing, MemberInactive, AlreadyPending, JoiningFeePending: see each
-    :raises payments.services.IdempotencyKeyReused: the key came before with another body
+    :raises IdempotencyKeyReused: the key came before with another body
     :raises payments.pushes.PushOpen: the phone is being asked for another payment
     """
     plan = Plan.objects.select_related("group").filter(code=plan_code).first()
@@ -318,7 +319,7 @@ def find_repeated_purchase(key: str | None, fingerprint: str, created_by_id: int
     if kept is None:
         return ()
     if kept.body_fingerprint != fingerprint:
-        raise creation.IdempotencyKeyReused
+        raise IdempotencyKeyReused
     return _fresh(_paid_with(kept.payment_id))
 
 

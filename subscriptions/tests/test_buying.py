@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from api.idempotency import IdempotencyKeyReused
 from payments.models import Payment, PaymentStatus, Receipt, ReviewItem
-from payments.services import cancellation, creation, reversals
+from payments.services import cancellation, reversals
 from subscriptions.models import Fact, Subscription
 from subscriptions.services import catalog, plan_changes, purchases
 from subscriptions.tests.factories import (
@@ -136,7 +137,7 @@ def test_a_key_that_was_answered_with_a_waiting_purchase_is_so_again_once_that_i
 
     assert (again.subscription, again.is_new) == (first, False)
     assert Subscription.objects.count() == 1
-    with pytest.raises(creation.IdempotencyKeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         subscribe(member, **asked | {"body_fingerprint": "b" * 64})
 
 
@@ -144,7 +145,7 @@ def test_the_same_key_for_another_body_is_refused():
     member = MemberFactory()
     subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)
 
-    with pytest.raises(creation.IdempotencyKeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="b" * 64)
 
     assert Subscription.objects.count() == 1

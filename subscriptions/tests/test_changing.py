@@ -4,10 +4,11 @@ from datetime import date, timedelta
 
 import pytest
 
+from api.idempotency import IdempotencyKeyReused
 from payments.daraja.messages import C2bMessage
 from payments.evidence import c2b_confirmations
 from payments.models import Account, Receipt, ReviewItem
-from payments.services import cancellation, creation, ledger, reversals
+from payments.services import cancellation, ledger, reversals
 from payments.tests.conftest import broken_invariants
 from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
@@ -147,7 +148,7 @@ def test_the_same_key_gives_once(silver):
 
     assert give(body_fingerprint="a") == first
     assert silver.member.subscriptions.count() == 2
-    with pytest.raises(creation.IdempotencyKeyReused):
+    with pytest.raises(IdempotencyKeyReused):
         give(body_fingerprint="b", reason="another")
 
 
