@@ -1,4 +1,4 @@
-"""The jobs of payments. They take ids only, may run twice, and leave the deciding to the services they call."""
+"""The background jobs of payments. They carry ids only, may run twice, and leave all decisions to services."""
 
 import random
 import time
@@ -18,86 +18,86 @@ from payments.services import cancellation, listeners
 
 KEEP_FINISHED = 7 * 24  # hours
 KEEP_FAILED = 90 * 24  # hours
-AT_MOST = 10.0  # seconds one job applies callbacks; a worker that is asked to stop waits for its jobs
+MAX_RUN = 10.0  # seconds that one job applies callbacks; a worker that is told to stop waits for its jobs
 
 
-class Patient(BaseRetryStrategy):
-    """Try again for ever, ever more slowly up to ten minutes; after Busy, when Safaricom asks us to.
+class RetryForever(BaseRetryStrategy):
+    """Retry without end, with growing delays of up to ten minutes; after Busy, when Safaricom says so.
 
-    A payment job never ends in silence: what it works on ends it, by success, refusal or a review item.
+    A payment job never gives up silently. Its subject ends it: by success, by refusal or by a review item.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
-        """Return when to try again."""
+        """Return when to run the job again."""
         seconds = exception.retry_after if isinstance(exception, Busy) else min(600, 5 * 2 ** min(job.attempts, 10))
-        spread = random.uniform(1.0, 1.25)  # noqa: S311 - so that many do not come back at once
+        spread = random.uniform(1.0, 1.25)  # noqa: S311 - jitter, so that many jobs do not come back at once
         return RetryDecision(retry_in={"seconds": round(seconds * spread)})
 
 
-PATIENT = Patient()
+RETRY_FOREVER = RetryForever()
 
 
-# --- One thing each -------------------------------------------------------------------------------
+class ListenersFailed(Exception):
+    """A listener failed again. Its review item stays open, and the job is retried."""
 
 
-@app.task(name="payments.send_push", retry=PATIENT)
+# --- Jobs about one row ---------------------------------------------------------------------------
+
+
+@app.task(name="payments.send_push", retry=RETRY_FOREVER)
 def send_push(push_id: int) -> None:
-    """Send a prompt."""
+    """Send an STK push."""
     sending.send(push_id=push_id, now=now())
 
 
-@app.task(name="payments.confirm_push", retry=PATIENT)
+@app.task(name="payments.confirm_push", retry=RETRY_FOREVER)
 def confirm_push(push_id: int) -> None:
-    """Ask whether Safaricom knows of a success that its callback told."""
+    """Ask Safaricom to confirm a success that only a callback reported."""
     recovery.confirm_success(push_id=push_id, now=now())
 
 
-@app.task(name="payments.ask_about_code", retry=PATIENT)
+@app.task(name="payments.ask_about_code", retry=RETRY_FOREVER)
 def ask_about_code(check_id: int) -> None:
-    """Ask Safaricom what became of an M-Pesa code."""
+    """Ask Safaricom for the status of an M-Pesa code."""
     code_checks.ask(check_id=check_id, now=now())
 
 
-@app.task(name="payments.retry_listeners", retry=PATIENT)
+@app.task(name="payments.retry_listeners", retry=RETRY_FOREVER)
 def retry_listeners(payment_id: int) -> None:
-    """Tell the listeners of a payment again; comes back while one of them fails."""
+    """Send a payment's signals again; the job is retried while a listener fails."""
     if not listeners.retry_listeners(payment_id=payment_id, now=now()):
         raise ListenersFailed(f"payment {payment_id}")
 
 
 @app.task(name=inbox.APPLY_LEFT, queueing_lock=inbox.APPLY_LEFT, lock=inbox.APPLY_LEFT, priority=5)
 def apply_left() -> None:
-    """Apply what came while the web server had no room for it.
+    """Apply the callbacks that the web server had no room to apply.
 
-    One runs at a time, so that a crowd of callbacks does not keep prompts from being sent. Should its worker die and
-    the lock stay, what waits is applied by keep_callbacks_moving.
+    Only one such job runs at a time, so that many callbacks do not stop pushes from being sent. If its worker dies and
+    the lock stays, keep_callbacks_moving applies the callbacks.
     """
-    deadline = time.monotonic() + AT_MOST
+    deadline = time.monotonic() + MAX_RUN
     while inbox.apply_waiting(now=now(), limit=100):
         if time.monotonic() > deadline:
             inbox.call_worker()
             break
 
 
-class ListenersFailed(Exception):
-    """A listener still fails; its review item is open, and the job comes again."""
-
-
-# --- From time to time ----------------------------------------------------------------------------
-# A queueing lock keeps one run waiting at most. None has a lock: the holder of one may be dead.
+# --- Periodic jobs --------------------------------------------------------------------------------
+# A queueing lock keeps at most one run in the queue. None has a lock: the worker that holds it may be dead.
 
 
 @app.periodic(cron="* * * * * */10")
 @app.task(name="payments.rescue_stalled_jobs", queueing_lock="payments.rescue_stalled_jobs", priority=10)
 def rescue_stalled_jobs(timestamp: int) -> None:
-    """Free the jobs of dead workers."""
+    """Put the jobs of dead workers back into the queue."""
     recovery.rescue_stalled_jobs()
 
 
 @app.periodic(cron="* * * * * */10")
 @app.task(name="payments.keep_callbacks_moving", queueing_lock="payments.keep_callbacks_moving", priority=5)
 def keep_callbacks_moving(timestamp: int) -> None:
-    """Drain the spool, then apply what waits in the inbox."""
+    """Move spooled callbacks into the callback inbox, then apply the new ones."""
     inbox.drain_spool(now=now())
     inbox.apply_waiting(now=now())
 
@@ -105,14 +105,14 @@ def keep_callbacks_moving(timestamp: int) -> None:
 @app.periodic(cron="* * * * * */10")
 @app.task(name="payments.check_pushes", queueing_lock="payments.check_pushes")
 def check_pushes(timestamp: int) -> None:
-    """Ask about the open prompts whose time has come."""
-    recovery.check_due_pushes(now=now())
+    """Query the open pushes that are due."""
+    recovery.query_due_pushes(now=now())
 
 
 @app.periodic(cron="* * * * * */15")
 @app.task(name="payments.find_lost_pushes", queueing_lock="payments.find_lost_pushes")
 def find_lost_pushes(timestamp: int) -> None:
-    """Find pushes whose job or worker is gone."""
+    """Recover pushes that have lost their job or their worker."""
     recovery.requeue_lost_pushes(now=now())
     recovery.mark_lost_calls_unknown(now=now())
 
@@ -120,14 +120,14 @@ def find_lost_pushes(timestamp: int) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(name="payments.expire_due", queueing_lock="payments.expire_due")
 def expire_due(timestamp: int) -> None:
-    """Show as expired what waited too long."""
+    """Expire the payments that were not paid in time."""
     cancellation.expire_due(now=now())
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="payments.check_claims", queueing_lock="payments.check_claims")
 def check_claims(timestamp: int) -> None:
-    """Stop waiting for answers that do not come, then look into the claims that nothing has answered."""
+    """End code checks that got no answer, then check the reported codes that have no evidence yet."""
     code_checks.end_silent(now=now())
     code_checks.check_claims(now=now())
 
@@ -135,21 +135,21 @@ def check_claims(timestamp: int) -> None:
 @app.periodic(cron="*/10 * * * *")
 @app.task(name="payments.retry_listeners_due", queueing_lock="payments.retry_listeners_due")
 def retry_listeners_due(timestamp: int) -> None:
-    """Retry what listeners failed to hear, should its own job be gone."""
-    recovery.retry_listeners_due(now=now())
+    """Retry failed listeners, in case their own job is gone."""
+    recovery.retry_failed_listeners(now=now())
 
 
 @app.periodic(cron="20 3 * * *")
 @app.task(name="payments.purge_bodies", queueing_lock="payments.purge_bodies")
 def purge_bodies(timestamp: int) -> None:
-    """Empty old raw bodies."""
+    """Empty old raw callback bodies."""
     recovery.purge_bodies(now=now())
 
 
 @app.periodic(cron="40 3 * * *")
 @app.task(name="payments.remove_old_jobs", queueing_lock="payments.remove_old_jobs", pass_context=True)
 async def remove_old_jobs(context: JobContext, timestamp: int) -> None:
-    """Remove finished jobs after a week, and failed ones after three months."""
+    """Delete finished jobs after a week, and failed ones after three months."""
     await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_FINISHED)
     await builtin_tasks.remove_old_jobs(
         context, max_hours=KEEP_FAILED, remove_failed=True, remove_cancelled=True, remove_aborted=True

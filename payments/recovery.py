@@ -1,6 +1,7 @@
-"""Silence heals itself: what the periodic jobs do. Each verb may run twice, at once, and after hours of standstill.
+"""Recovery: the work of the periodic jobs, which finishes what callbacks, workers and listeners left open.
 
-One transaction per row; one bad row never stops the rest.
+Each function may run twice, at the same time, and after hours without any run. One transaction per row: one bad row
+never stops the others.
 """
 
 import logging
@@ -22,17 +23,17 @@ from payments.services import listeners
 
 logger = logging.getLogger(__name__)
 
-PASS = 45.0  # seconds one pass of checks may take; the next begins before that, and they share the work
-HANDSET = timedelta(minutes=3)  # "no answer" before this is not the last word: a prompt may still be on the phone
-CLAIM = timedelta(minutes=2)  # how long one process keeps a push to itself while it asks about it
-CONFIRM_UNTIL = timedelta(hours=1)  # how long Safaricom may know nothing of a prompt that its callback paid
-LOST_JOB = timedelta(seconds=30)
-LOST_WORKER = timedelta(seconds=60)
-SILENT_HEART = 20  # seconds; workers beat every ten, and are looked for every ten: within half a minute in all
+MAX_RUN = 45.0  # seconds that one run of queries may take; the next run starts earlier, and they share the work
+TIMEOUT_TRUSTED_AFTER = timedelta(minutes=3)  # before this, a push with "no answer" may still be on the phone
+CLAIM_FOR = timedelta(minutes=2)  # how long a process claims a push while it queries it
+CONFIRM_FOR = timedelta(hours=1)  # how long Safaricom may not know a push that its callback paid
+LOST_JOB_AFTER = timedelta(seconds=30)
+LOST_WORKER_AFTER = timedelta(seconds=60)
+DEAD_AFTER = 20  # seconds without a heartbeat; workers send one, and are checked, every ten seconds
 BATCH = 500
 
-# Oldest first; what another process is asking about right now is passed over.
-CLAIM_CHECK = """
+# Oldest first; a push that another process is claiming is skipped.
+CLAIM_DUE_PUSH = """
 WITH due AS (
     SELECT id, next_check_at FROM payments_stkpush
     WHERE next_check_at <= %(now)s AND status IN ('sent', 'unknown')
@@ -41,8 +42,8 @@ WITH due AS (
 UPDATE payments_stkpush push SET next_check_at = %(until)s FROM due WHERE push.id = due.id
 RETURNING push.id, due.next_check_at
 """
-# A job of a worker that is gone, or whose heart stopped.
-STALLED = """
+# Running jobs whose worker is gone or has stopped sending heartbeats.
+STALLED_JOBS = """
 SELECT job.id FROM procrastinate_jobs job LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
 WHERE job.status = 'doing'
     AND (worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => %s))
@@ -50,63 +51,71 @@ ORDER BY job.id
 """
 
 
-# --- Prompts --------------------------------------------------------------------------------------
+# --- Pushes ---------------------------------------------------------------------------------------
 
 
-def check_due_pushes(*, now: datetime, seconds: float = PASS) -> int:
-    """Ask Safaricom about the open prompts whose time has come, within the rate; return how many were asked about."""
-    deadline, asked = time.monotonic() + seconds, 0
+def query_due_pushes(*, now: datetime, seconds: float = MAX_RUN) -> int:
+    """Query the open pushes whose `next_check_at` has passed, oldest first; return how many were queried.
+
+    It stops after `seconds`, and when Safaricom is busy or cannot be reached.
+    """
+    deadline, queried = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
-            cursor.execute(CLAIM_CHECK, {"now": now, "until": now + CLAIM})
+            cursor.execute(CLAIM_DUE_PUSH, {"now": now, "until": now + CLAIM_FOR})
             claimed = cursor.fetchone()
         if claimed is None:
             break
         try:
-            check_push(push_id=claimed[0], due_at=claimed[1], now=now)
-            asked += 1
+            query_push(push_id=claimed[0], due_at=claimed[1], now=now)
+            queried += 1
         except (Busy, NotSent):
             break
         except Exception:
-            logger.exception("Push %s could not be checked; it is tried again.", claimed[0])
-    return asked
+            logger.exception("Push %s could not be queried; a later run tries again.", claimed[0])
+    return queried
 
 
-def check_push(*, push_id: int, due_at: datetime, now: datetime) -> None:
-    """Ask Safaricom how one open prompt ended, and act on it as on a callback; what is no end is asked again later.
+def query_push(*, push_id: int, due_at: datetime, now: datetime) -> None:
+    """Query how one open push ended, and apply the answer like a callback's. Without an end, plan the next query.
 
-    :raises Busy: too many calls, by our limit or theirs; the push keeps its turn, which was `due_at`
-    :raises NotSent: Safaricom cannot be reached; the push keeps its turn
+    :raises Busy: our limit or Safaricom's is reached; the push keeps its place in the queue, `due_at`
+    :raises NotSent: Safaricom cannot be reached; the push keeps its place in the queue
     """
     push = StkPush.objects.get(pk=push_id)
     if push.status not in (PushStatus.SENT, PushStatus.UNKNOWN):
         return
     if not push.checkout_request_id:
-        queries.record_check(push_id=push_id, now=now)
+        queries.record_query(push_id=push_id, now=now)
         return
     try:
         limits.enter(urgent=False)
         result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
     except (Busy, NotSent):
-        queries.postpone_check(push_id=push_id, until=due_at)
+        queries.postpone_query(push_id=push_id, until=due_at)
         raise
     except DarajaError as error:
-        logger.info("Push %s: nothing learnt: %s", push_id, error)
+        logger.info("Push %s: the query failed: %s", push_id, error)
     else:
-        said = verdict(result.result_code)
-        # Codes of "no answer" have been seen while the prompt was still on the phone.
-        too_soon = said == Verdict.TIMED_OUT and now < rows.requested_at(push) + HANDSET
-        if said != Verdict.OPEN and not too_soon:
+        result_verdict = verdict(result.result_code)
+        # Safaricom has answered "no answer" while the push was still on the phone.
+        trusted_at = rows.sent_or_created_at(push) + TIMEOUT_TRUSTED_AFTER
+        is_early_timeout = result_verdict == Verdict.TIMED_OUT and now < trusted_at
+        if result_verdict != Verdict.OPEN and not is_early_timeout:
             stk_results.apply_stk_result(push_id=push_id, result=result, source="query", now=now)
-    queries.record_check(push_id=push_id, now=now)  # changes nothing once it has ended
+    queries.record_query(push_id=push_id, now=now)  # changes nothing if the push has ended
 
 
 def confirm_success(*, push_id: int, now: datetime) -> None:
-    """Ask Safaricom about a success that only a callback's secret address vouched for; a person looks at a doubt.
+    """Ask Safaricom to confirm a success that only the secret callback URL vouches for.
 
-    :raises DarajaError: nothing was learnt; ask again later
+    If Safaricom denies it, or does not know it for an hour, a review item is opened. The money stays.
+
+    :raises DarajaError: the query gave no answer; ask again later
     """
     push = StkPush.objects.get(pk=push_id)
+    if push.checkout_request_id is None:
+        return  # queries.store_request_ids queues this job together with the ID
     limits.enter(urgent=False)
     try:
         result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
@@ -115,32 +124,34 @@ def confirm_success(*, push_id: int, now: datetime) -> None:
     except Busy:
         raise
     except DarajaError as error:
-        if now < rows.requested_at(push) + CONFIRM_UNTIL:
+        if now < rows.sent_or_created_at(push) + CONFIRM_FOR:
             raise
-        queries.report_contradiction(
-            push_id=push_id, why=f"A callback paid this prompt; Safaricom does not confirm it: {error}", now=now
-        )
+        detail = f"A callback paid this push, but Safaricom does not confirm it: {error}"
+        queries.report_contradiction(push_id=push_id, detail=detail, now=now)
         return
     if verdict(result.result_code) != Verdict.SUCCEEDED:
-        why = f"A callback paid this prompt, and Safaricom says it ended with {result.result_code}. Look for the money."
-        queries.report_contradiction(push_id=push_id, why=why, now=now)
+        detail = (
+            f"A callback paid this push, but Safaricom says that it ended with {result.result_code}."
+            " Look for the money in the M-Pesa statement."
+        )
+        queries.report_contradiction(push_id=push_id, detail=detail, now=now)
 
 
 def requeue_lost_pushes(*, now: datetime) -> int:
-    """Give pushes that wait without a job a new one; return how many. A push too old to be sent is ended by it."""
-    old = StkPush.objects.filter(status=PushStatus.CREATED, created_at__lte=now - LOST_JOB).order_by("created_at")
-    waiting = list(old.values_list("pk", flat=True)[:BATCH])
+    """Queue a new job for each created push that has lost its job; return how many. The job fails a push too old."""
+    old = StkPush.objects.filter(status=PushStatus.CREATED, created_at__lte=now - LOST_JOB_AFTER).order_by("created_at")
+    created = list(old.values_list("pk", flat=True)[:BATCH])
     live = ProcrastinateJob.objects.filter(task_name="payments.send_push", status__in=("todo", "doing"))
-    known = set(live.filter(args__push_id__in=waiting).values_list("args__push_id", flat=True))
-    lost = [push_id for push_id in waiting if push_id not in known]
-    return _each(lost, push_requests.defer_send, what="push that had lost its job")
+    queued = set(live.filter(args__push_id__in=created).values_list("args__push_id", flat=True))
+    lost = [push_id for push_id in created if push_id not in queued]
+    return _recover_each(lost, push_requests.queue_send, what="push that had lost its job")
 
 
 def mark_lost_calls_unknown(*, now: datetime) -> int:
-    """Call pushes unknown whose worker died in mid-call; return how many. They are never sent again."""
-    stuck = StkPush.objects.filter(status=PushStatus.SENDING, sent_at__lte=now - LOST_WORKER).order_by("sent_at")
-    ids = list(stuck.values_list("pk", flat=True)[:BATCH])
-    return _each(
+    """Set pushes whose worker died during the call to `unknown`; return how many. They are never sent again."""
+    lost = StkPush.objects.filter(status=PushStatus.SENDING, sent_at__lte=now - LOST_WORKER_AFTER).order_by("sent_at")
+    ids = list(lost.values_list("pk", flat=True)[:BATCH])
+    return _recover_each(
         ids, lambda push_id: queries.mark_unknown(push_id=push_id, now=now), what="push that had lost its worker"
     )
 
@@ -148,23 +159,23 @@ def mark_lost_calls_unknown(*, now: datetime) -> int:
 # --- Payments and callbacks -----------------------------------------------------------------------
 
 
-def retry_listeners_due(*, now: datetime) -> int:
-    """Tell again the news that a listener failed to hear; return for how many payments all was heard."""
+def retry_failed_listeners(*, now: datetime) -> int:
+    """Send the signals of payments with a failed listener again; return for how many payments all succeeded."""
     failed = ReviewItem.objects.filter(
         reason=ReviewReason.LISTENER_FAILED, status=ReviewStatus.OPEN, payment__isnull=False
     )
     ids = list(failed.order_by("created_at").values_list("payment_id", flat=True)[:BATCH])
-    return _each(
+    return _recover_each(
         ids,
         lambda payment_id: listeners.retry_listeners(payment_id=payment_id, now=now),
-        what="payment with untold news",
+        what="payment with a failed listener",
     )
 
 
 def purge_bodies(*, now: datetime) -> int:
-    """Empty the raw bodies of callbacks that were acted on long ago; return how many. The rows stay.
+    """Empty the raw bodies of callbacks that were applied more than `CALLBACK_BODY_DAYS` ago; return how many.
 
-    What still waits, or was refused, keeps its bytes: they may be evidence.
+    The rows stay. Callbacks that were not applied keep their bodies, which may be evidence.
     """
     before = now - timedelta(days=settings.CALLBACK_BODY_DAYS)
     done = (CallbackOutcome.APPLIED, CallbackOutcome.DUPLICATE)
@@ -175,33 +186,30 @@ def purge_bodies(*, now: datetime) -> int:
 
 
 def rescue_stalled_jobs() -> int:
-    """Put jobs of dead workers back into the queue; return how many. procrastinate does not do it by itself."""
+    """Put the jobs of dead workers back into the queue; return how many. procrastinate does not do it by itself."""
     with connection.cursor() as cursor:
-        cursor.execute(STALLED, [SILENT_HEART])
+        cursor.execute(STALLED_JOBS, [DEAD_AFTER])
         stalled = [row[0] for row in cursor.fetchall()]
-    return _each(stalled, _rescue, what="job of a dead worker")
+    return _recover_each(stalled, _rescue, what="job of a dead worker")
 
 
 def _rescue(job_id: int) -> None:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT procrastinate_retry_job_v2(%s, now(), NULL, NULL, NULL)", [job_id])
-    except IntegrityError:  # its like waits already, under the same queueing lock
+    except IntegrityError:  # another job with the same queueing lock is already queued
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM procrastinate_jobs WHERE id = %s AND status = 'doing'", [job_id])
 
 
-# --- One at a time -------------------------------------------------------------------------------
-
-
-def _each(ids: list[int], heal: Callable[[int], bool | None], *, what: str) -> int:
-    """Heal each; return how many were. What fails is logged, and the next run tries it again."""
-    healed = 0
+def _recover_each(ids: list[int], recover: Callable[[int], bool | None], *, what: str) -> int:
+    """Call `recover` for each id; return how many did not return False. Errors are logged, and the next run retries."""
+    recovered = 0
     for each in ids:
         try:
-            if heal(each) is not False:
-                healed += 1
-                logger.warning("Healed: %s (%s).", what, each)
+            if recover(each) is not False:
+                recovered += 1
+                logger.warning("Recovered: %s (%s).", what, each)
         except Exception:
-            logger.exception("Not healed: %s (%s).", what, each)
-    return healed
+            logger.exception("Not recovered: %s (%s).", what, each)
+    return recovered

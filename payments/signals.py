@@ -1,4 +1,4 @@
-"""SavepointSignal that payments tells its listeners, inside the money's transaction. Signals carry ids only."""
+"""Signals of a payment, sent inside the transaction that writes its money. They carry ids only."""
 
 import logging
 from datetime import datetime
@@ -10,16 +10,17 @@ logger = logging.getLogger(__name__)
 
 
 class SavepointSignal(Signal):
-    """A signal whose listeners run each in a savepoint of its own."""
+    """A signal whose listeners each run in a savepoint of their own."""
 
     def announce(self, *, payment_id: int, now: datetime) -> bool:
-        """Tell every listener; return whether all of them heard it.
+        """Call every listener; return whether all of them succeeded.
 
-        A listener that raises is rolled back alone and logged: a bug in access never loses money. When even its
-        savepoint cannot be rolled back (the connection is gone), the error is raised: the money is not in either.
+        A listener that raises is logged, and only its own writes are rolled back: a bug in access control never loses
+        money. If its savepoint cannot be rolled back (the connection is lost), the error is raised, and the whole
+        transaction fails with it.
         """
-        heard = True
-        listeners, _ = self._live_receivers(None)  # send() cannot put a savepoint around each
+        succeeded = True
+        listeners, _ = self._live_receivers(None)  # send() cannot put a savepoint around each listener
         for listener in listeners:
             try:
                 with transaction.atomic():
@@ -28,14 +29,14 @@ class SavepointSignal(Signal):
                 if transaction.get_connection().needs_rollback:
                     raise
                 logger.exception("A listener failed for payment %s; it will be retried.", payment_id)
-                heard = False
-        return heard
+                succeeded = False
+        return succeeded
 
 
-# (payment_id, now) The payment is covered, or as much of it as was asked for first; what it buys may be given.
+# (payment_id, now) The payment reached its minimum payment, or was paid in full.
 payment_paid = SavepointSignal()
-# (payment_id, now) Money of the payment went back: a reversal, a refund, a void, an undone assignment. What is left may
-# still be enough.
+# (payment_id, now) Money left the payment: a reversal, a refund, a void or an undone assignment. The money that is
+# left may still reach the minimum payment.
 payment_unpaid = SavepointSignal()
-# (payment_id, now) The payment was withdrawn before it was paid.
+# (payment_id, now) The payment was cancelled before it was paid.
 payment_cancelled = SavepointSignal()

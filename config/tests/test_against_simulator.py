@@ -67,7 +67,7 @@ def settle(simulator, checks=(25, 70, 210, 420)):
                 quiet_since = time.monotonic()
             time.sleep(0.02)
         inbox.apply_waiting(now=timezone.now())
-        recovery.check_due_pushes(now=then + timedelta(seconds=seconds))
+        recovery.query_due_pushes(now=then + timedelta(seconds=seconds))
 
 
 def books_agree():

@@ -104,7 +104,7 @@ def ask_safaricom(seconds):
     client.query_stk = lambda *, checkout_request_id, now: StkResult(
         names[checkout_request_id], checkout_request_id, "0", ""
     )
-    recovery.check_due_pushes(now=timezone.now() + timedelta(seconds=seconds))
+    recovery.query_due_pushes(now=timezone.now() + timedelta(seconds=seconds))
 
 
 def drain():

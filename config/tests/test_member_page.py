@@ -429,7 +429,7 @@ def test_days_are_given_with_the_reason(client, member, month):
     given = Subscription.objects.get()
     assert told == ["Monthly is given. It runs from 2 Nov 2026 to 1 Dec 2026."]
     assert (given.origin, given.created_by, given.payment.amount_due) == (Origin.GIFT, manager, 0)
-    assert given.payment.events.last().evidence == "comp: our mistake"
+    assert given.payment.events.last().evidence == "free: our mistake"
 
 
 def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, month):

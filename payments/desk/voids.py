@@ -130,7 +130,7 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
         if session.closed_at is not None:
             now = max(now, session.closed_at + timedelta(microseconds=1))  # as in cash_sessions.close_session
     waiting.update(decided_by=by_id, decided_at=now, is_confirmed=True)
-    reversals.reverse_receipt_locked(
+    reversals.reverse_locked_receipt(
         receipt=receipt, reason=f"void: {reason}", by_id=by_id, now=now, returned_to_payer=False
     )
     if session is not None and session.closed_at is not None:

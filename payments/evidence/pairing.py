@@ -126,7 +126,7 @@ def rematch_push(receipt: Receipt, push: StkPush, *, now: datetime) -> None:
 
 def reverse_duplicate(confirmation: Receipt, *, of: Receipt, now: datetime) -> None:
     """Reverse a confirmation's receipt that counts the money of another receipt again. A review item reports it."""
-    reversals.reverse_receipt_locked(
+    reversals.reverse_locked_receipt(
         receipt=confirmation, reason=f"same money as receipt {of.pk}", by_id=None, now=now, returned_to_payer=False
     )
     receipts.update(confirmation, code=None)

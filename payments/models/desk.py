@@ -40,8 +40,8 @@ class CashSession(models.Model):
 
     @property
     def difference(self) -> int | None:
-        """Over (positive) or short (negative) in KES; None while the session is open."""
-        return None if self.closed_at is None else self.counted - self.expected
+        """Return how much the counted cash is over (positive) or short (negative), in KES; None until it is counted."""
+        return None if self.counted is None or self.expected is None else self.counted - self.expected
 
 
 class VoidRequest(models.Model):

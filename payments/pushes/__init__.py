@@ -1,5 +1,6 @@
-"""The life of a prompt: asked for, claimed by a worker, sent, ended. The one place that writes a push's status.
+"""STK pushes: a push is requested, claimed by one worker, sent, queried and ended. Only this package writes its status.
 
-Claiming, calling and recording are separate commits. Whoever claims a push alone calls Safaricom, so a job that runs
-twice, or on two workers, sends one prompt; a call whose outcome is unknown is never made again.
+Claiming a push, calling Safaricom and recording the answer are separate commits. Only the worker that has claimed a
+push calls Safaricom, so a job that runs twice, or on two workers, sends one push. A call with an unknown outcome is
+never repeated.
 """

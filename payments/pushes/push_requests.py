@@ -1,4 +1,4 @@
-"""A prompt is asked for: may this phone be asked now?"""
+"""Requests for an STK push: may a push be sent to this phone now?"""
 
 from datetime import datetime, timedelta
 
@@ -16,54 +16,56 @@ from payments.services import locks, push_progress, transitions
 
 S = PushStatus
 
-# Prompts on one phone, whoever asks: more is harassment.
-MOST_PER_PHONE = 3
+# Unanswered pushes to one phone, whoever requests them: more would be harassment.
+MAX_PER_PHONE = 3
 PHONE_WINDOW = timedelta(minutes=10)
-# Prompts one person asks for, on whatever phones: strangers' phones are not to be played with.
-MOST_OF_OWN = 10
-MOST_BY_STAFF = 200
-ASKER_WINDOW = 60 * 60  # seconds
+# Pushes that one person requests, to any phones: nobody may annoy strangers.
+MAX_PER_PAYER = 10
+MAX_PER_STAFF = 200
+REQUESTER_WINDOW = 60 * 60  # seconds
 
 
 class PushOpen(Conflict):
-    """A prompt is open for this payment, or on this phone."""
+    """A push is open for this payment, or on this phone."""
 
     code, message = "push_open", "A payment request is already on this phone. Answer it first, or wait a minute."
 
 
 class PushTooSoon(TooMany):
-    """M-Pesa asks for a pause before this phone is prompted again, or it was prompted too often."""
+    """M-Pesa requires a pause before the next push to this phone, or too many pushes were requested."""
 
-    code, message = "push_too_soon", "This phone was asked too often. Please wait a few minutes."
+    code = "push_too_soon"
+    message = "This phone got too many payment requests. Please wait a few minutes."
 
 
 class AmountOverLimit(Conflict):
-    """M-Pesa moves no such amount in one payment."""
+    """The amount is more than M-Pesa moves in one payment."""
 
-    code, message = "amount_over_limit", "M-Pesa does not allow this amount in one payment."
+    code = "amount_over_limit"
+    message = "M-Pesa does not allow this amount in one payment. Please ask the front desk."
 
 
 @transaction.atomic
 def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now: datetime) -> StkPush:
-    """Leave a prompt for the worker to send; the payment waits for its answer. `phone` is 2547XXXXXXXX.
+    """Create a push for the worker to send, and set the payment to `processing`. `phone` is 2547XXXXXXXX.
 
-    It asks for what the payment and its companions still owe, in whole KES.
+    The push asks for what the payment and the other payments of its group still owe, in whole KES.
 
-    :raises PushOpen: one is open for the payment, for one it is paid together with, or on the phone
-    :raises PushTooSoon: M-Pesa asks this phone to wait, or it was prompted, or its asker asked, too often
-    :raises AmountOverLimit: more than M-Pesa moves at once
-    :raises services.InvalidTransition: the payment takes no prompt
-    :raises services.PaymentNotFound: no such payment
+    :raises PushOpen: a push is open for the payment, for its group, or on the phone
+    :raises PushTooSoon: M-Pesa requires a pause, or the phone or the requester has reached a limit
+    :raises AmountOverLimit: the amount is more than M-Pesa moves in one payment
+    :raises InvalidTransition: no push may be sent for the payment, or nothing is owed
+    :raises PaymentNotFound: no such payment
     """
     payment = locks.lock_payment(payment_id)
     push_progress.mark_push_requested(payment, now)
-    _require_no_prompt_beside(payment)
+    _require_no_open_push_in_group(payment)
     amount = owed_by_group(payment)
     if amount < 1:
         raise transitions.InvalidTransition
     if amount > settings.MPESA_MAX_AMOUNT:
         raise AmountOverLimit
-    _require_a_pause(phone, now)
+    _require_pause(phone, now)
     try:
         with transaction.atomic():
             push = StkPush.objects.create(
@@ -73,58 +75,60 @@ def request_push(*, payment_id: int, phone: str, created_by_id: int | None, now:
         if "push_open_once_per" in str(error):  # the names of the two constraints
             raise PushOpen from None
         raise
-    _count_asking(payment, created_by_id, now)
-    defer_send(push.pk)
+    _count_request(payment, created_by_id, now)
+    queue_send(push.pk)
     return push
 
 
-def defer_send(push_id: int) -> None:
-    """Leave the job that sends a push, in the caller's transaction."""
+def queue_send(push_id: int) -> None:
+    """Queue the job that sends a push; it commits with the caller's transaction."""
     jobs.configure_task("payments.send_push").defer(push_id=push_id)
 
 
-def _require_no_prompt_beside(payment: Payment) -> None:
-    """Ask nobody twice: a head's prompt asks for its companions too. Both lock the companion first.
+def _require_no_open_push_in_group(payment: Payment) -> None:
+    """Check that no push asks for this payment already: the push of a group payment asks for the whole group.
 
-    :raises PushOpen: one is open for the payment's head, or for a companion
+    Two requests at once cannot both pass, because both lock the payment that they share.
+
+    :raises PushOpen: a push is open for the group payment, or for another payment of the group
     """
-    beside = Q(payment=payment.head_id) if payment.head_id else Q(payment__head=payment.pk)
-    if StkPush.objects.filter(beside, status__in=OPEN_PUSH).exists():
-        raise PushOpen("A payment request that asks for this too is already on a phone. Answer it first, or wait.")
+    in_group = Q(payment=payment.head_id) if payment.head_id else Q(payment__head=payment.pk)
+    if StkPush.objects.filter(in_group, status__in=OPEN_PUSH).exists():
+        raise PushOpen("A payment request for this is already on a phone. Answer it first, or wait a minute.")
 
 
-def _count_asking(payment: Payment, by_id: int | None, now: datetime) -> None:
-    """Let a person ask a few phones, staff many; what is rolled back does not count.
+def _count_request(payment: Payment, requester_id: int | None, now: datetime) -> None:
+    """Count a request of a person, with a higher limit for staff. A transaction that is rolled back does not count.
 
-    Who asks for another's payment is staff: see PaymentVerbView and request_purchase.
+    Whoever requests a push for another person's payment is staff: PaymentPushView and request_purchase check it.
 
-    :raises PushTooSoon: with the seconds to wait
+    :raises PushTooSoon: the limit is reached; it carries the seconds to wait
     """
-    if by_id is None:
+    if requester_id is None:
         return
-    most = MOST_OF_OWN if by_id == payment.payer_id else MOST_BY_STAFF
+    limit = MAX_PER_PAYER if requester_id == payment.payer_id else MAX_PER_STAFF
     try:
-        throttling.count(f"push:{by_id}", most, ASKER_WINDOW, now)
+        throttling.count(f"push:{requester_id}", limit, REQUESTER_WINDOW, now)
     except TooMany as error:
         message = "You sent too many payment requests. Please wait a while."
         raise PushTooSoon(message, retry_after=error.retry_after) from None
 
 
-def _require_a_pause(phone: str, now: datetime) -> None:
-    """Let a phone rest. Two requests at once cannot both pass: only one push may be open on a phone.
+def _require_pause(phone: str, now: datetime) -> None:
+    """Check that this phone may get a push now. Two requests at once cannot both pass: one push is open on a phone.
 
-    :raises PushTooSoon: with the seconds to wait
+    :raises PushTooSoon: the phone must rest; it carries the seconds to wait
     """
     recent = list(
         StkPush.objects.filter(phone=phone, created_at__gt=now - PHONE_WINDOW).exclude(status=S.SUCCEEDED)
-        .order_by("-created_at").values_list("created_at", "ended_at", "result_code", "status")[:MOST_PER_PHONE]
+        .order_by("-created_at").values_list("created_at", "ended_at", "result_code", "status")[:MAX_PER_PHONE]
     )  # fmt: skip
     if not recent or recent[0][3] in OPEN_PUSH:
-        return  # the constraint says it better
+        return  # an open push breaks the constraint, whose error has the better message
     _, ended_at, code, _ = recent[0]
     if ended_at and (rested_at := ended_at + result_codes.wait(code)) > now:
         raise PushTooSoon(result_codes.advice(code), retry_after=_seconds(rested_at - now))
-    if len(recent) == MOST_PER_PHONE:
+    if len(recent) == MAX_PER_PHONE:
         raise PushTooSoon(retry_after=_seconds(recent[-1][0] + PHONE_WINDOW - now))
 
 

@@ -1,4 +1,4 @@
-"""An open prompt is asked about until its end is known, or a person must look."""
+"""Queries about an open STK push: when Safaricom is asked about it, until its end is known or staff must look."""
 
 import logging
 import random
@@ -8,15 +8,15 @@ from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
 from payments.models import PushStatus, ReviewReason, StkPush
-from payments.pushes.rows import lock, requested_at
+from payments.pushes.rows import lock, sent_or_created_at
 from payments.services import review_items
 
 logger = logging.getLogger(__name__)
 
 S = PushStatus
 
-# When an open push is asked about, counted from the moment it was sent; after the last one a person looks.
-CHECK_AFTER = (
+# When an open push is queried, counted from the moment it was sent. After the last query staff must look.
+QUERY_AFTER = (
     timedelta(seconds=20),
     timedelta(seconds=60),
     timedelta(minutes=3),
@@ -24,44 +24,48 @@ CHECK_AFTER = (
     timedelta(hours=1),
     timedelta(hours=24),
 )
-# A push that Safaricom never named cannot be asked about: only its callback can tell, and comes within minutes.
+# A push without a checkout request ID cannot be queried. Only its callback reports its end, within minutes.
 NO_ID_WAIT = timedelta(minutes=15)
-# By then the answer to the push, which the callback overtook, is recorded.
+# Long enough for Safaricom's answer to a push, which its callback has overtaken, to be recorded.
 CONFIRM_AFTER = {"seconds": 20}
 
 
-def next_check(push: StkPush, *, now: datetime) -> datetime | None:
-    """Return when to ask about a sent push next, a little after its plan so that many do not come at once.
+def next_query_at(push: StkPush, *, now: datetime) -> datetime | None:
+    """Return when to query a sent push next, or None after the last query.
 
-    A plan that was missed is caught up at the pace of the first check.
+    A random delay is added, so that many queries are not due at once. Missed queries are made up at the pace of the
+    first one.
     """
-    if push.checks >= len(CHECK_AFTER):
+    if push.checks >= len(QUERY_AFTER):
         return None
     spread = random.uniform(1.0, 1.1)  # noqa: S311 - jitter, no secret
-    planned = requested_at(push) + CHECK_AFTER[push.checks] * spread
-    return max(planned, now + CHECK_AFTER[0])
+    planned = sent_or_created_at(push) + QUERY_AFTER[push.checks] * spread
+    return max(planned, now + QUERY_AFTER[0])
 
 
 @transaction.atomic
-def record_check(*, push_id: int, now: datetime) -> None:
-    """Note that a push was asked about without learning its end; after the last time a person looks."""
+def record_query(*, push_id: int, now: datetime) -> None:
+    """Count a query that did not show the end of an open push. After the last one open a review item.
+
+    A push that has ended is not changed.
+    """
     push = lock(push_id)
     if push.status not in (S.SENT, S.UNKNOWN):
         return
     push.checks += 1
-    push.next_check_at = next_check(push, now=now) if push.checkout_request_id else None
+    push.next_check_at = next_query_at(push, now=now) if push.checkout_request_id else None
     push.save(update_fields=["checks", "next_check_at"])
     if push.next_check_at is None:
-        logger.warning("Push %s: nobody could tell its end; a person must look.", push.pk)
-        detail = "Nobody could tell how this prompt ended. Look for the money in the M-Pesa statement."
+        logger.warning("Push %s: its end is not known after the last query; staff must review it.", push.pk)
+        detail = "Safaricom did not report how this push ended. Look for the money in the M-Pesa statement."
         review_items.open_item(
             reason=ReviewReason.OVERDUE_UNKNOWN, detail=detail, push_id=push.pk, payment_id=push.payment_id, now=now
         )
 
 
 @transaction.atomic
-def postpone_check(*, push_id: int, until: datetime) -> None:
-    """Ask about an open push later: this time it could not be asked at all."""
+def postpone_query(*, push_id: int, until: datetime) -> None:
+    """Set the time of an open push's next query to `until`: this time Safaricom could not be asked."""
     push = lock(push_id)
     if push.status in (S.SENT, S.UNKNOWN) and push.next_check_at is not None:
         push.next_check_at = until
@@ -70,27 +74,27 @@ def postpone_check(*, push_id: int, until: datetime) -> None:
 
 @transaction.atomic
 def mark_unknown(*, push_id: int, now: datetime) -> bool:
-    """Call a push unknown whose worker died in mid-call; return whether it was one. It is never sent again."""
+    """Set a push whose worker died during the call to `unknown`; return whether it was one. It is never sent again."""
     push = lock(push_id)
     if push.status != S.SENDING:
         return False
     push.status, push.next_check_at = S.UNKNOWN, now + NO_ID_WAIT
-    push.result_desc = "The worker ended before it could record what Safaricom said."
+    push.result_desc = "The worker stopped before it could record Safaricom's answer."
     push.save(update_fields=["status", "next_check_at", "result_desc"])
     return True
 
 
 def store_request_ids(push: StkPush, *, merchant_request_id: str, checkout_request_id: str) -> None:
-    """Keep the names that a success gives a locked push which Safaricom's own answer has not named.
+    """Store the request IDs from a successful callback on a locked push that has none from Safaricom's own answer.
 
-    The secret address alone vouches for such a success (docs/decisions/0013). It counts at once, and Safaricom is
-    asked about the name soon after, by a job that commits with the money.
+    Only the secret callback URL vouches for such a success (docs/decisions/0013). It counts at once. A job that
+    commits with the money asks Safaricom about the ID soon after.
     """
     push.merchant_request_id, push.checkout_request_id = merchant_request_id, checkout_request_id
     push.save(update_fields=["merchant_request_id", "checkout_request_id"])
     jobs.configure_task("payments.confirm_push", schedule_in=CONFIRM_AFTER).defer(push_id=push.pk)
 
 
-def report_contradiction(*, push_id: int, why: str, now: datetime) -> None:
-    """Let a person look at a success that Safaricom does not confirm. The money stands until then."""
-    review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=why, push_id=push_id, now=now)
+def report_contradiction(*, push_id: int, detail: str, now: datetime) -> None:
+    """Open a review item for evidence that contradicts a push. The money stays where it is until staff decide."""
+    review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, push_id=push_id, now=now)

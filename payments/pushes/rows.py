@@ -1,4 +1,4 @@
-"""A push's row under lock, and what its payment owes."""
+"""The row of an STK push: its lock, and facts that are read from it."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ S = PushStatus
 
 
 def lock(push_id: int) -> StkPush:
-    """Lock a push after its payer and payment; `payment` on it is the locked row."""
+    """Lock a push's payer, its payment, then the push, and return the push; its `payment` is the locked row."""
     payment = locks.lock_payment(StkPush.objects.values_list("payment_id", flat=True).get(pk=push_id))
     push = StkPush.objects.select_for_update(no_key=True).get(pk=push_id)
     push.payment = payment
@@ -18,16 +18,16 @@ def lock(push_id: int) -> StkPush:
 
 
 def owed_by_group(payment: Payment) -> int:
-    """Return what a locked payment and its companions still owe, in whole KES."""
-    companions = [each for each in locks.lock_grouped_payments(payment.pk) if each.status in PAYABLE]
-    return sum(each.amount_owed for each in (payment, *companions))
+    """Return how much a locked payment and the other payments of its group still owe, in whole KES."""
+    others = [each for each in locks.lock_grouped_payments(payment.pk) if each.status in PAYABLE]
+    return sum(each.amount_owed for each in (payment, *others))
 
 
-def requested_at(push: StkPush) -> datetime:
-    """Return when a phone was asked, or is to be."""
+def sent_or_created_at(push: StkPush) -> datetime:
+    """Return when the push was sent to the phone, or when it was requested if it has not been sent."""
     return push.sent_at or push.created_at
 
 
 def needs_review(push: StkPush) -> bool:
-    """Say whether all questions about an open push were asked in vain."""
+    """Return whether the push is open after its last query, so that only staff can tell how it ended."""
     return push.status in (S.SENT, S.UNKNOWN) and push.next_check_at is None

@@ -1,4 +1,4 @@
-"""A prompt is sent by one worker alone, and what Safaricom answers is recorded. It is never sent twice."""
+"""Sending an STK push: one worker claims it, calls Safaricom, and records the answer. No push is sent twice."""
 
 import logging
 import time
@@ -13,24 +13,24 @@ from payments.daraja import callback_tokens, client, limits
 from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.messages import PushAccepted
 from payments.failpoints import reach
-from payments.models import PushStatus, ReviewReason, StkPush
+from payments.models import PushStatus, StkPush
 from payments.pushes.closing import end_without_money, fail_unsent
-from payments.pushes.queries import CHECK_AFTER, NO_ID_WAIT, report_contradiction
-from payments.pushes.rows import lock, owed_by_group, requested_at
-from payments.services import review_items, transitions
+from payments.pushes.queries import NO_ID_WAIT, QUERY_AFTER, report_contradiction
+from payments.pushes.rows import lock, owed_by_group, sent_or_created_at
+from payments.services import transitions
 
 logger = logging.getLogger(__name__)
 
 S = PushStatus
 
-# A prompt that comes later than this after it was asked for would surprise the person.
-LATEST_SEND = timedelta(minutes=2)
-RECORD_TRIES = 5  # seconds apart: 0.5, 1, 2, 4
+# A push that arrives later than this after its request would surprise the person.
+MAX_SEND_DELAY = timedelta(minutes=2)
+RECORD_ATTEMPTS = 5  # seconds between them: 0.5, 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What one worker alone may now ask Safaricom."""
+class ClaimedPush:
+    """The content of a push that one worker has claimed, and that only this worker may send."""
 
     push_id: int
     phone: str
@@ -41,22 +41,24 @@ class Claim:
 
 
 def send(*, push_id: int, now: datetime) -> None:
-    """Send a push that waits, and record what became of it; a push that another has claimed is left alone.
+    """Send a created push and record the outcome. A push that another worker has claimed is not changed.
 
-    :raises Busy: nothing was sent; the push waits, and the job is to come again
+    A push that is too old to be sent fails.
+
+    :raises Busy: nothing was sent; the push stays created, and the job must run again
     """
-    waiting = StkPush.objects.filter(pk=push_id, status=S.CREATED).values_list("created_at", flat=True).first()
-    if waiting is None:
+    created_at = StkPush.objects.filter(pk=push_id, status=S.CREATED).values_list("created_at", flat=True).first()
+    if created_at is None:
         return
-    if waiting + LATEST_SEND <= now:
-        fail_unsent(push_id=push_id, code="busy", why="It could not be sent in time.", now=now)
+    if created_at + MAX_SEND_DELAY <= now:
+        fail_unsent(push_id=push_id, result_code="busy", result_desc="It could not be sent in time.", now=now)
         return
     limits.enter()
-    claim = _claim(push_id, now=now)
-    if claim is None:
+    claimed = _claim(push_id, now=now)
+    if claimed is None:
         return
     reach("push claimed")
-    outcome = _ask(claim, now=now)
+    outcome = _call_safaricom(claimed, now=now)
     reach("push answered")
     _record(push_id, outcome, now=now)
     reach("push recorded")
@@ -65,31 +67,33 @@ def send(*, push_id: int, now: datetime) -> None:
 
 
 @transaction.atomic
-def _claim(push_id: int, *, now: datetime) -> Claim | None:
-    """Take a push for this worker alone, with a new callback token; None when there is nothing to send any more."""
+def _claim(push_id: int, *, now: datetime) -> ClaimedPush | None:
+    """Claim a push for this worker, with a new callback token; return None if there is nothing to send any more."""
     push = lock(push_id)
     if push.status != S.CREATED:
         return None
     owed = owed_by_group(push.payment) if push.payment.status in transitions.ACCEPTS_PUSH else 0
     if owed < 1:
-        end_without_money(push, status=S.CANCELLED, code="withdrawn", why="There was nothing left to pay.", now=now)
+        end_without_money(
+            push, status=S.CANCELLED, result_code="withdrawn", result_desc="There was nothing left to pay.", now=now
+        )
         return None
     token = callback_tokens.draw()
     push.status, push.amount, push.sent_at, push.token_hash = S.SENDING, owed, now, callback_tokens.hash_of(token)
     push.save(update_fields=["status", "amount", "sent_at", "token_hash"])
-    return Claim(push.pk, push.phone, push.amount, push.payment.reference, push.payment.description, token)
+    return ClaimedPush(push.pk, push.phone, push.amount, push.payment.reference, push.payment.description, token)
 
 
-def _ask(claim: Claim, *, now: datetime) -> PushAccepted | DarajaError:
-    """Call Safaricom; once more when the first call provably never reached it."""
-    callback_url = settings.PUBLIC_URL + reverse("payments:stk-callback", args=[claim.token])
+def _call_safaricom(claimed: ClaimedPush, *, now: datetime) -> PushAccepted | DarajaError:
+    """Call Safaricom and return its answer or the error; call again once if the first call certainly was not sent."""
+    callback_url = settings.PUBLIC_URL + reverse("payments:stk-callback", args=[claimed.token])
     for is_last in (False, True):
         try:
             return client.push_stk(
-                phone=claim.phone,
-                amount=claim.amount,
-                reference=claim.reference,
-                description=claim.description,
+                phone=claimed.phone,
+                amount=claimed.amount,
+                reference=claimed.reference,
+                description=claimed.description,
                 callback_url=callback_url,
                 now=now,
             )
@@ -102,15 +106,18 @@ def _ask(claim: Claim, *, now: datetime) -> PushAccepted | DarajaError:
 
 
 def _record(push_id: int, outcome: PushAccepted | DarajaError, *, now: datetime) -> None:
-    """Write what became of the call. The database may blink: the record is tried again, the call never is."""
-    for attempt in range(RECORD_TRIES):
+    """Record the outcome of the call. If the database fails, the record is tried again, but never the call.
+
+    :raises OperationalError: every attempt failed; the push stays `sending` until a periodic job makes it `unknown`
+    """
+    for attempt in range(RECORD_ATTEMPTS):
         try:
             with transaction.atomic():
                 _write_outcome(lock(push_id), outcome, now=now)
             return
         except OperationalError:
-            if attempt == RECORD_TRIES - 1:
-                raise  # the push stays `sending`, and the sweep makes it unknown
+            if attempt == RECORD_ATTEMPTS - 1:
+                raise
             if not connection.in_atomic_block:
                 connection.close()
             time.sleep(0.5 * 2**attempt)
@@ -118,10 +125,10 @@ def _record(push_id: int, outcome: PushAccepted | DarajaError, *, now: datetime)
 
 def _write_outcome(push: StkPush, outcome: PushAccepted | DarajaError, *, now: datetime) -> None:
     if isinstance(outcome, PushAccepted):
-        _name(push, outcome, now=now)
+        _write_accepted(push, outcome, now=now)
     elif push.status not in (S.SENDING, S.UNKNOWN):
-        return  # its callback was quicker
-    elif isinstance(outcome, Busy) and push.created_at + LATEST_SEND > now:
+        return  # the callback came before this answer
+    elif isinstance(outcome, Busy) and push.created_at + MAX_SEND_DELAY > now:
         push.status, push.sent_at, push.token_hash, push.next_check_at = S.CREATED, None, None, None
         push.save(update_fields=["status", "sent_at", "token_hash", "next_check_at"])
     elif isinstance(outcome, Unknown):
@@ -130,27 +137,26 @@ def _write_outcome(push: StkPush, outcome: PushAccepted | DarajaError, *, now: d
         push.save(update_fields=["status", "result_desc", "next_check_at"])
     else:
         logger.warning("Push %s was not sent: %s", push.pk, outcome)
-        end_without_money(push, status=S.FAILED, code=outcome.code, why=str(outcome), now=now)
+        end_without_money(push, status=S.FAILED, result_code=outcome.code, result_desc=str(outcome), now=now)
 
 
-def _name(push: StkPush, accepted: PushAccepted, *, now: datetime) -> None:
-    """Write the names Safaricom gave a push; when its callback was quicker, that is all there is to write."""
+def _write_accepted(push: StkPush, accepted: PushAccepted, *, now: datetime) -> None:
+    """Store Safaricom's request IDs, and set the push to `sent` unless its callback has already ended it."""
     if push.checkout_request_id not in (None, accepted.checkout_request_id):
-        report_contradiction(
-            push_id=push.pk, why="Safaricom names this prompt otherwise than the callback that paid it.", now=now
-        )
+        detail = "Safaricom's answer to this push and the callback that paid it have different checkout request IDs."
+        report_contradiction(push_id=push.pk, detail=detail, now=now)
     push.merchant_request_id, push.checkout_request_id = accepted.merchant_request_id, accepted.checkout_request_id
     fields = ["merchant_request_id", "checkout_request_id"]
     if push.status in (S.SENDING, S.UNKNOWN):
         push.status, push.result_desc = S.SENT, ""
-        push.next_check_at = requested_at(push) + CHECK_AFTER[0]
+        push.next_check_at = sent_or_created_at(push) + QUERY_AFTER[0]
         fields += ["status", "result_desc", "next_check_at"]
     try:
         with transaction.atomic():
             push.save(update_fields=fields)
-    except IntegrityError:  # Safaricom gave one name twice
-        detail = "Safaricom named this prompt as it had named another. Its callback will still find it."
-        review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=detail, push_id=push.pk, now=now)
+    except IntegrityError:  # another push has this checkout request ID
+        detail = "Safaricom gave this push the checkout request ID of another push. Its callback still finds it."
+        report_contradiction(push_id=push.pk, detail=detail, now=now)
         StkPush.objects.filter(pk=push.pk, status=S.SENDING).update(
             status=S.UNKNOWN, next_check_at=now + NO_ID_WAIT, result_desc=detail
         )

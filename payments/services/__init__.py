@@ -1,5 +1,5 @@
-"""The verbs of a payment: open, prompt, settle, cancel, expire. The one place that writes a payment's status.
+"""The services of a payment: create, settle, release, cancel, expire. Only this package writes a payment's status.
 
-Money wins: a failed or expired payment becomes paid when its money turns out to have moved; money for a
-cancelled or refunded one becomes member credit. Locks are always taken in the order member, payment, receipt.
+A failed or expired payment becomes paid when its money arrives late. Money for a cancelled or refunded payment becomes
+the member's credit. Rows are always locked in the order member, payment, receipt.
 """

@@ -1,4 +1,4 @@
-"""A payment opens, and the payer's credit is spent on it."""
+"""New payments, and the member credit that is spent on them."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ S = PaymentStatus
 
 
 class InvalidAmount(Invalid):
-    """Payments are whole shillings, zero or more."""
+    """An amount that is negative or not a whole number."""
 
     code, message = "invalid_amount", "The amount must be whole shillings, zero or more."
 
@@ -38,30 +38,33 @@ def create_payment(
     use_credit: bool = True,
     deposit: int | None = None,
 ) -> Payment:
-    """Open a payment of `amount` whole KES and spend the payer's credit on it; it may come back paid.
+    """Create a payment of `amount` whole KES, and spend the payer's credit on it. The returned payment may be paid.
 
-    What it buys is given once `deposit` KES of it have come: all of it, unless said otherwise. A payment that comes
-    back with its deposit paid is not announced: the thing it buys does not point at it yet, so the caller grants it.
-    The same `idempotency_key` of the same creator returns the payment it opened the first time. Who opens several for
-    one prompt opens all of them without spending (`spend`), and calls `spend_credit` after.
+    `deposit` is the minimum payment in whole KES: `payment_paid` is sent when it is reached. By default it is the whole
+    amount. No signal is sent for a payment that is returned with its minimum payment reached, because the row that
+    buys it does not exist yet: the caller grants it. With `group_payment_id` the payment becomes a member of that
+    group, and one push asks for all of the group. Whoever creates a group passes `use_credit=False` for each payment,
+    and calls `spend_credit` afterwards.
 
-    :raises InvalidAmount: the amount is negative or no whole number
-    :raises IdempotencyKeyReused: the key came before with another body
-    :raises InvalidTransition: the head payment takes no more money
+    A repeated call with the same `created_by_id` and `idempotency_key` returns the first payment.
+
+    :raises InvalidAmount: the amount is negative or not a whole number
+    :raises IdempotencyKeyReused: the key was used with another body
+    :raises InvalidTransition: the group payment accepts no money
     """
     if type(amount) is not int or amount < 0:
         raise InvalidAmount
-    # The creator too: two requests with one key may name different payers.
+    # Lock the creator too: two requests with one key may name different payers.
     lock_members({payer_id, created_by_id} if idempotency_key else {payer_id})
-    earlier = find_payment_by_key(idempotency_key, body_fingerprint, created_by_id=created_by_id)
-    if earlier is not None:
-        return earlier
+    existing = find_payment_by_key(idempotency_key, body_fingerprint, created_by_id=created_by_id)
+    if existing is not None:
+        return existing
     if group_payment_id is not None:
-        group = Payment.objects.select_for_update(no_key=True).filter(pk=group_payment_id).first()
-        if group is None or group.head_id is not None or group.status not in PAYABLE:
-            raise InvalidTransition("The payment this belongs to takes no more.")
+        group_payment = Payment.objects.select_for_update(no_key=True).filter(pk=group_payment_id).first()
+        if group_payment is None or group_payment.head_id is not None or group_payment.status not in PAYABLE:
+            raise InvalidTransition("This group payment accepts no more payments. Create a new one.")
     payment = Payment.objects.create(
-        reference=_free_reference(),
+        reference=_unused_reference(),
         payer_id=payer_id,
         head_id=group_payment_id,
         description=description,
@@ -74,7 +77,7 @@ def create_payment(
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    record_creation(payment, evidence="opened", by_id=created_by_id, now=now)
+    record_creation(payment, evidence="created", by_id=created_by_id, now=now)
     if amount == 0:
         change_status(payment, to=S.PAID, evidence="nothing to pay", by_id=created_by_id, now=now, paid_at=now)
     elif use_credit:
@@ -83,19 +86,22 @@ def create_payment(
 
 
 def find_payment_by_key(key: str | None, fingerprint: str, *, created_by_id: int) -> Payment | None:
-    """Return the payment that the same request of the same creator opened the first time.
+    """Return the payment that this creator's earlier request with the same key created, or None.
 
-    :raises IdempotencyKeyReused: the key came before with another body
+    :raises IdempotencyKeyReused: the key was used with another body
     """
-    earlier = Payment.objects.filter(created_by=created_by_id, idempotency_key=key).first() if key else None
-    if earlier is not None and earlier.body_fingerprint != fingerprint:
+    existing = Payment.objects.filter(created_by=created_by_id, idempotency_key=key).first() if key else None
+    if existing is not None and existing.body_fingerprint != fingerprint:
         raise IdempotencyKeyReused
-    return earlier
+    return existing
 
 
 @transaction.atomic
 def require_full_payment(*, payment_id: int) -> None:
-    """From now on nothing is given for less than the whole payment, unless its deposit has come already."""
+    """Raise the minimum payment to the whole amount due. If it was already reached, change nothing.
+
+    :raises PaymentNotFound: no such payment
+    """
     payment = lock_payment(payment_id)
     if payment.deposit_paid_at is None:
         payment.deposit = payment.amount_due
@@ -114,9 +120,9 @@ def record_free_payment(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Payment:
-    """Record something given for nothing as a paid payment of 0, with the reason and who gave it in its history."""
+    """Create a paid payment of KES 0 for a free sale. Its history names the reason and the person who gave it."""
     payment = Payment.objects.create(
-        reference=_free_reference(),
+        reference=_unused_reference(),
         payer_id=payer_id,
         description=description,
         amount_due=0,
@@ -129,32 +135,32 @@ def record_free_payment(
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    record_creation(payment, evidence="opened", by_id=by_id, now=now)
-    change_status(payment, to=S.PAID, evidence=f"comp: {reason}", by_id=by_id, now=now, paid_at=now)
+    record_creation(payment, evidence="created", by_id=by_id, now=now)
+    change_status(payment, to=S.PAID, evidence=f"free: {reason}", by_id=by_id, now=now, paid_at=now)
     return payment
 
 
 def spend_credit(*, payment: Payment, by_id: int | None, now: datetime) -> None:
-    """Put the payer's credit to work on a payment just opened, oldest money first. The payer is locked.
+    """Allocate the payer's credit to a new payment, oldest receipt first. The caller has locked the payer.
 
-    The payment is covered now, not when the credit was paid in: a period that starts with its money starts today.
+    The payment counts as paid now, not at the receipt's `paid_at`: a period that is bought with credit starts today.
     """
     for receipt in allocation.receipts_with_credit(payment.payer_id):
         if not payment.amount_owed:
             break
-        share = Share(payment, min(receipt.unspent, payment.amount_owed), AllocationRule.CREDIT)
+        part = min(receipt.unspent, payment.amount_owed)
         allocation.allocate(
             receipt=receipt,
             from_account=Account.MEMBER_CREDIT,
-            amount=share.amount,
-            shares=[share],
+            amount=part,
+            shares=[Share(payment, part, AllocationRule.CREDIT)],
             by_id=by_id,
             now=now,
         )
-        add_money(payment, share.amount, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
+        add_money(payment, part, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
 
 
-def _free_reference() -> str:
+def _unused_reference() -> str:
     while True:
         reference = references.generate()
         if not Payment.objects.filter(reference=reference).exists():

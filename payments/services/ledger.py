@@ -1,4 +1,4 @@
-"""The books: double entry in whole Kenyan shillings, append-only, every posting sums to zero."""
+"""The ledger: double-entry postings in whole Kenyan shillings. Entries are never changed or deleted."""
 
 import uuid
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from django.db.models import Sum
 
 from payments.models import Account, CashSession, Channel, LedgerEntry
 
-# Where money of a channel stands in the books.
-ACCOUNT_OF = {
+# The account that holds the money of each channel.
+ACCOUNT_OF: dict[str, Account] = {
     Channel.MPESA_STK: Account.MPESA,
     Channel.MPESA_C2B: Account.MPESA,
     Channel.CASH: Account.CASH,
@@ -27,7 +27,7 @@ ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One side of a posting. `amount` is whole KES: debit positive, credit negative."""
+    """One side of a posting. `amount` is whole KES: a debit is positive, a credit negative."""
 
     account: Account
     amount: int
@@ -36,16 +36,19 @@ class Leg:
 
 
 def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> None:
-    """Write one posting. Legs of zero are left out; the database refuses legs that do not sum to zero."""
+    """Write one posting. Legs of 0 are left out; without any other leg nothing is written.
+
+    :raises IntegrityError: at commit, if the legs do not sum to zero
+    """
     legs = [leg for leg in legs if leg.amount]
     if not legs:
         return
     with connection.cursor() as cursor:
-        cursor.execute(*insertion(receipt_id=receipt_id, legs=legs, by_id=by_id, at=at))
+        cursor.execute(*insert_statement(receipt_id=receipt_id, legs=legs, by_id=by_id, at=at))
 
 
 def post_drawer_difference(session: CashSession, *, at: datetime) -> None:
-    """Write what a closed drawer was over or short, so that the cash account holds what was counted."""
+    """Post how much a closed drawer was over or short, so that the cash account holds the counted cash."""
     difference = session.difference
     if not difference:
         return
@@ -63,8 +66,8 @@ def post_drawer_difference(session: CashSession, *, at: datetime) -> None:
     )
 
 
-def insertion(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> tuple[str, list]:
-    """Return the statement that writes one posting, and its parameters, for callers that write more with it."""
+def insert_statement(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> tuple[str, list]:
+    """Return the SQL statement for one posting, and its parameters, for callers that combine it with other writes."""
     transaction = uuid.uuid4()
     rows = [
         (transaction, leg.account, leg.member_id, leg.amount, receipt_id, leg.payment_id, by_id, at)
@@ -74,8 +77,13 @@ def insertion(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: da
     return INSERT + ", ".join([ROW] * len(rows)), [value for row in rows for value in row]
 
 
+def unspent_account(member_id: int | None) -> Account:
+    """Return the account for money that pays nothing yet: the member's credit, or unmatched money without a member."""
+    return Account.UNMATCHED if member_id is None else Account.MEMBER_CREDIT
+
+
 def balance(account: Account, *, member_id: int | None = None) -> int:
-    """Return what stands on an account in whole KES, debit positive; of one member when named."""
+    """Return an account's balance in whole KES (debit positive), of one member if given."""
     entries = LedgerEntry.objects.filter(account=account)
     if member_id is not None:
         entries = entries.filter(member_id=member_id)

@@ -1,4 +1,4 @@
-"""SavepointSignal of a payment, for whoever sold what it pays."""
+"""Payment signals and their listeners: the code that sells things, and must follow what happens to the payment."""
 
 from datetime import datetime
 
@@ -14,22 +14,25 @@ S = PaymentStatus
 
 
 def announce_paid(*, payment: Payment, now: datetime) -> None:
-    """Tell the listeners that what the payment buys may be given; what fails is retried by a job, committed with it."""
+    """Send `payment_paid`. If a listener fails, schedule a retry in the same transaction."""
     if not payment_paid.announce(payment_id=payment.pk, now=now):
         schedule_retry(payment, now=now)
 
 
 def announce_unpaid(*, payment: Payment, now: datetime) -> None:
-    """Tell the listeners that money of the payment went back; what fails is retried by a job."""
+    """Send `payment_unpaid`. If a listener fails, schedule a retry in the same transaction."""
     if not payment_unpaid.announce(payment_id=payment.pk, now=now):
         schedule_retry(payment, now=now)
 
 
 def schedule_retry(payment: Payment, *, now: datetime) -> None:
-    """Leave a durable job, and a review item in case the job never succeeds, in the money's own transaction."""
+    """Queue a job that sends the payment's signal again, and open a review item that the job closes on success.
+
+    Both commit together with the money.
+    """
     review_items.open_item(
         reason=ReviewReason.LISTENER_FAILED,
-        detail="The money is in the books; what it buys does not follow it yet. It is being retried.",
+        detail="The money is recorded, but the purchase was not updated. The system retries this by itself.",
         payment_id=payment.pk,
         now=now,
     )
@@ -38,20 +41,26 @@ def schedule_retry(payment: Payment, *, now: datetime) -> None:
 
 @transaction.atomic
 def retry_listeners(*, payment_id: int, now: datetime) -> bool:
-    """Tell the listeners again what the payment is now; return whether all of them heard it. Twice is harmless."""
+    """Send the signals that fit the payment's state now; return whether all listeners succeeded.
+
+    Success closes the review item. Listeners accept repeated signals.
+
+    :raises PaymentNotFound: no such payment
+    """
     payment = lock_payment(payment_id)
     if payment.status == S.CANCELLED:
-        news = [payment_cancelled]
+        signals = [payment_cancelled]
     elif payment.deposit_paid_at is None:
-        news = [payment_unpaid]
+        signals = [payment_unpaid]
     elif payment.amount_owed:
-        news = [payment_paid, payment_unpaid]  # its deposit came, or some of the rest went back: either was not heard
+        # Either the minimum payment was reached or a part of the money left: the failed signal may be either.
+        signals = [payment_paid, payment_unpaid]
     else:
-        news = [payment_paid]
-    told = [each.announce(payment_id=payment_id, now=now) for each in news]
-    heard = all(told)
-    if heard:
+        signals = [payment_paid]
+    results = [signal.announce(payment_id=payment_id, now=now) for signal in signals]
+    succeeded = all(results)
+    if succeeded:
         review_items.close_for_payment(
-            payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="Done by a later try.", now=now
+            payment_id=payment_id, reason=ReviewReason.LISTENER_FAILED, resolution="A retry succeeded.", now=now
         )
-    return heard
+    return succeeded

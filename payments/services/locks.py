@@ -1,4 +1,4 @@
-"""Who and what is locked, always in the order member, payment, receipt."""
+"""Row locks, always taken in the order member, payment, receipt."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,30 +11,30 @@ from payments.models import Allocation, Payment, Receipt
 
 
 class PaymentNotFound(NotFound):
-    """No such payment, or not the caller's."""
+    """The payment does not exist, or the caller may not see it."""
 
     code, message = "not_found", "Not found."
 
 
 class ReceiptNotFound(NotFound):
-    """No such receipt, or not the caller's."""
+    """The receipt does not exist, or the caller may not see it."""
 
     code, message = "not_found", "Not found."
 
 
 def lock_members(member_ids: Iterable[int]) -> None:
-    """Lock the members' rows in the order of their ids; inserts that point at them need not wait."""
+    """Lock the members' rows in the order of their ids. Inserts that reference a member do not wait for this lock."""
     list(members_to_lock(member_ids))
 
 
 def members_to_lock(member_ids: Iterable[int] | QuerySet) -> QuerySet:
-    """Return the query that locks members when it is run."""
+    """Return the query that locks the members when it is evaluated."""
     members = get_user_model().objects.filter(pk__in=member_ids).order_by("pk").only("pk")
     return members.select_for_update(no_key=True)
 
 
 def lock_payment(payment_id: int) -> Payment:
-    """Lock a payment's payer, then the payment, and return it.
+    """Lock a payment's payer, then the payment, and return the payment.
 
     :raises PaymentNotFound: no such payment
     """
@@ -46,51 +46,52 @@ def lock_payment(payment_id: int) -> Payment:
 
 
 def lock_receipt(receipt_id: int, *, also_members: Iterable[int] = ()) -> Receipt:
-    """Lock everyone a receipt's money touches (its member, the payers of its payments), its payments, then it.
+    """Lock a receipt's member and the payers of its payments, then its payments, then the receipt; return it.
 
-    Whose money it is may change before all are locked; then they are let go, and locked anew in the right order.
-    Called before other rows are locked.
+    Call it before any other row is locked. The owner of the money may change before all rows are locked. Then the
+    locks are released, and taken again in the right order.
 
     :raises ReceiptNotFound: no such receipt
     """
     if not Receipt.objects.filter(pk=receipt_id).exists():
         raise ReceiptNotFound
     members = set(also_members)
-    people, payments = _touched_by(receipt_id)
+    affected, payments = _affected_rows(receipt_id)
     while True:
-        members |= people
-        before = transaction.savepoint()
+        members |= affected
+        savepoint = transaction.savepoint()
         lock_members(members)
         list(Payment.objects.filter(pk__in=payments).order_by("pk").select_for_update(no_key=True))
         receipt = Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
-        people, payments = _touched_by(receipt_id)
-        if people <= members:
-            transaction.savepoint_commit(before)
+        affected, payments = _affected_rows(receipt_id)
+        if affected <= members:
+            transaction.savepoint_commit(savepoint)
             return receipt
-        transaction.savepoint_rollback(before)
+        transaction.savepoint_rollback(savepoint)
 
 
-def _touched_by(receipt_id: int) -> tuple[set[int], set[int]]:
-    """Return the members and the payments that a receipt's money touches."""
+def _affected_rows(receipt_id: int) -> tuple[set[int], set[int]]:
+    """Return the ids of the members, and of the payments, that a receipt's money belongs to."""
     owner = set(Receipt.objects.filter(pk=receipt_id, member__isnull=False).values_list("member_id", flat=True))
     live = Allocation.objects.filter(receipt_id=receipt_id, undone_at__isnull=True)
     payers = dict(live.values_list("payment_id", "payment__payer_id"))
     return owner | set(payers.values()), set(payers)
 
 
-def lock_members_of(receipts: Sequence[Receipt], *, also_members: Iterable[int] = ()) -> None:
-    """Lock everyone whose money locked receipts are, when other members are locked already.
+def lock_members_of(receipts: Sequence[Receipt], *, also_members: Iterable[int | None] = ()) -> None:
+    """Lock the members of locked receipts, and the payers of their payments, when other members are locked already.
 
-    Late and out of order, so it never waits: who finds one of them busy starts again.
+    This breaks the lock order, so it never waits: a deadlock is impossible, and the caller's transaction is retried.
 
-    :raises OperationalError: another transaction has one of them
+    :raises OperationalError: another transaction has locked one of the members
     """
     live = Allocation.objects.filter(receipt__in=receipts, undone_at__isnull=True)
     payers = live.values_list("payment__payer_id", flat=True)
-    people = {*payers, *also_members, *(receipt.member_id for receipt in receipts)} - {None}
-    list(members_to_lock(people).select_for_update(no_key=True, nowait=True))
+    candidates = (*payers, *also_members, *(receipt.member_id for receipt in receipts))
+    members = {member_id for member_id in candidates if member_id is not None}
+    list(members_to_lock(members).select_for_update(no_key=True, nowait=True))
 
 
 def lock_grouped_payments(payment_id: int) -> list[Payment]:
-    """Lock and return the payments that this one's prompt pays too, oldest first."""
+    """Lock and return the other payments of a group payment, which its push asks for too, oldest first."""
     return list(Payment.objects.filter(head_id=payment_id).order_by("pk").select_for_update(no_key=True))

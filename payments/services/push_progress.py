@@ -1,4 +1,4 @@
-"""What a prompt changes in its payment. payments.pushes calls these, under its own locks."""
+"""The effect of an STK push on the status of its payment. payments.pushes calls this under its own locks."""
 
 from datetime import datetime
 
@@ -10,23 +10,23 @@ S = PaymentStatus
 
 
 def mark_push_requested(payment: Payment, now: datetime) -> None:
-    """Note that a phone is being asked for this payment and its companions. The payment is locked.
+    """Set a locked payment, and the other payments of its group, to `processing` because of a new push.
 
-    A partially paid payment stays so: that money came says more than that a prompt is out.
+    A partially paid payment keeps its status: that money has come matters more than that a push is open.
 
-    :raises InvalidTransition: the payment takes no prompt any more
+    :raises InvalidTransition: no push may be sent for the payment
     """
     if payment.status not in ACCEPTS_PUSH:
         raise InvalidTransition
     for each in [payment, *lock_grouped_payments(payment.pk)]:
         if each.status in (S.PENDING, S.FAILED):
-            change_status(each, to=S.PROCESSING, evidence="prompt asked for", by_id=None, now=now)
+            change_status(each, to=S.PROCESSING, evidence="push requested", by_id=None, now=now)
 
 
 def mark_push_ended(payment: Payment, push: StkPush, now: datetime) -> None:
-    """Note that a prompt ended without money, for the payment and its companions. Twice changes nothing.
+    """Set a locked payment, and the other payments of its group, to `failed`: the push ended without money.
 
-    The payment is locked. It stays `processing` while another prompt of it is open.
+    While another push of the payment is open, it stays `processing`. A repeated call changes nothing.
     """
     if StkPush.objects.filter(payment_id=payment.pk, status__in=OPEN_PUSH).exclude(pk=push.pk).exists():
         return

@@ -1,4 +1,4 @@
-"""Money leaves payments: taken back, given back, reversed, or another member's."""
+"""Reversals: money leaves payments, because it is released, refunded, reversed or given to another owner."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,14 +24,14 @@ def release_money(
     reason: str,
     returned_to_payer: bool = False,
 ) -> None:
-    """Take a locked receipt's money out of every payment it covers and put it on `to_account`.
+    """Release a locked receipt's money from all its payments to `to_account`, and send `payment_unpaid` for each.
 
-    A payment left with nothing becomes refunded when the money was `returned_to_payer`, else payable again.
-    Locks the payments; the caller holds their payers' rows.
+    A payment that is left without money becomes refunded if the money was `returned_to_payer`, else payable again.
+    Locks the payments; the caller has locked their payers.
     """
-    allocations = _lock_live(receipt)
+    allocations = _lock_live_allocations(receipt)
     for live in allocations:
-        _take_out(
+        _release_part(
             live,
             live.amount,
             to_account=to_account,
@@ -40,61 +40,62 @@ def release_money(
             reason=reason,
             returned_to_payer=returned_to_payer,
         )
-    _tell_of_losses(allocations, now=now)
+    _announce_losses(allocations, now=now)
 
 
 def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, now: datetime, reason: str) -> None:
-    """Take whole KES of a locked receipt out of the books by `paid_from`, the account that paid them back.
+    """Post a refund of `amount` whole KES of a locked receipt, paid from the account `paid_from`.
 
-    What no payment uses goes first, then what it paid last. At most what the receipt holds; payments.refunds checks.
+    Unspent money is refunded first, then the money of the newest allocations. `amount` is at most what the receipt
+    holds: payments.desk.refunds checks it.
     """
-    stands_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
-    allocations = _lock_live(receipt)
+    unspent_account = ledger.unspent_account(receipt.member_id)
+    allocations = _lock_live_allocations(receipt)
     missing = amount - (receipt.amount_held - sum(live.amount for live in allocations))
-    touched = []
+    released = []
     for live in reversed(allocations):
         part = min(live.amount, missing)
         if part > 0:
-            _take_out(
+            _release_part(
                 live,
                 part,
-                to_account=stands_on,
+                to_account=unspent_account,
                 by_id=by_id,
                 now=now,
                 reason=f"refund: {reason}",
                 returned_to_payer=True,
             )
             missing -= part
-            touched.append(live)
+            released.append(live)
     ledger.post(
         receipt_id=receipt.pk,
-        legs=[ledger.Leg(stands_on, amount, member_id=receipt.member_id), ledger.Leg(paid_from, -amount)],
+        legs=[ledger.Leg(unspent_account, amount, member_id=receipt.member_id), ledger.Leg(paid_from, -amount)],
         by_id=by_id,
         at=now,
     )
     receipt.amount_refunded += amount
     receipt.save(update_fields=["amount_refunded"])
-    if stands_on == Account.UNMATCHED and not receipt.amount_held:
+    if receipt.member_id is None and not receipt.amount_held:
         review_items.close_for_receipt(
-            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was given back.", now=now
+            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was refunded.", now=now
         )
-    _tell_of_losses(touched, now=now)
+    _announce_losses(released, now=now)
 
 
 def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, now: datetime, reason: str) -> None:
-    """Take a locked receipt's money out of every payment it covers and make it another member's credit.
+    """Release a locked receipt's money from all its payments and make it another member's credit.
 
-    Without a member it is unmatched money. The caller holds the rows of everyone concerned, and places the money.
+    Without a `member_id` it becomes unmatched money. The caller has locked both members and the payers of the
+    payments, and then allocates the money again.
     """
     release_money(receipt=receipt, to_account=Account.MEMBER_CREDIT, by_id=by_id, now=now, reason=reason)
     if receipt.member_id == member_id:
         return
-    to_account = Account.UNMATCHED if member_id is None else Account.MEMBER_CREDIT
     ledger.post(
         receipt_id=receipt.pk,
         legs=[
             ledger.Leg(Account.MEMBER_CREDIT, receipt.amount_held, member_id=receipt.member_id),
-            ledger.Leg(to_account, -receipt.amount_held, member_id=member_id),
+            ledger.Leg(ledger.unspent_account(member_id), -receipt.amount_held, member_id=member_id),
         ],
         by_id=by_id,
         at=now,
@@ -107,33 +108,39 @@ def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, 
 def reverse_receipt(
     *, receipt_id: int, reason: str, by_id: int | None, now: datetime, returned_to_payer: bool = True
 ) -> Receipt:
-    """Record that a receipt's money went back to where it came from. Again changes nothing.
+    """Reverse a receipt: its money went back to its source, or never came. Reversing it again changes nothing.
 
-    Payments that still have other money become partially paid. Others become refunded, or payable again when the
-    money never came (`returned_to_payer` is false).
+    Its payments become partially paid if other money is left in them. Else they become refunded, or payable again if
+    the money never came (`returned_to_payer` is false).
+
+    :raises ReceiptNotFound: no such receipt
     """
     receipt = lock_receipt(receipt_id)
     if receipt.reversed_at is None:
-        reverse_receipt_locked(
+        reverse_locked_receipt(
             receipt=receipt, reason=reason, by_id=by_id, now=now, returned_to_payer=returned_to_payer
         )
     return receipt
 
 
-def reverse_receipt_locked(
+def reverse_locked_receipt(
     *, receipt: Receipt, reason: str, by_id: int | None, now: datetime, returned_to_payer: bool = True
 ) -> None:
-    """Reverse a locked receipt: out of its payments, then out of the books the way it came in."""
-    stands_on = Account.UNMATCHED if receipt.member_id is None else Account.MEMBER_CREDIT
+    """Reverse a receipt that the caller has locked: release it from its payments, then post it out of the books."""
+    unspent_account = ledger.unspent_account(receipt.member_id)
     release_money(
-        receipt=receipt, to_account=stands_on, by_id=by_id, now=now, reason=reason, returned_to_payer=returned_to_payer
+        receipt=receipt,
+        to_account=unspent_account,
+        by_id=by_id,
+        now=now,
+        reason=reason,
+        returned_to_payer=returned_to_payer,
     )
-    owner = receipt.member_id if stands_on == Account.MEMBER_CREDIT else None
     ledger.post(
         receipt_id=receipt.pk,
         legs=[
-            ledger.Leg(stands_on, receipt.amount_held, member_id=owner),
-            ledger.Leg(Account.REFUNDS, receipt.amount_refunded),  # given back of money that is not there
+            ledger.Leg(unspent_account, receipt.amount_held, member_id=receipt.member_id),
+            ledger.Leg(Account.REFUNDS, receipt.amount_refunded),  # refunded before, of money that is not there
             ledger.Leg(ledger.ACCOUNT_OF[receipt.channel], -receipt.amount),
         ],
         by_id=by_id,
@@ -143,8 +150,11 @@ def reverse_receipt_locked(
     receipt.save(update_fields=["reversed_at", "reversed_by", "reversal_reason"])
 
 
-def _lock_live(receipt: Receipt) -> list[Allocation]:
-    """Lock and return a locked receipt's live allocations, oldest first, with their payments, each only once."""
+def _lock_live_allocations(receipt: Receipt) -> list[Allocation]:
+    """Lock and return a locked receipt's live allocations with their payments, oldest first.
+
+    Allocations of one payment share one `payment` object, so that its changes add up.
+    """
     live = receipt.allocations.filter(undone_at__isnull=True).select_related("payment").order_by("pk")
     allocations = list(live.select_for_update(no_key=True, of=("self", "payment")))
     payments: dict[int, Payment] = {}
@@ -153,7 +163,7 @@ def _lock_live(receipt: Receipt) -> list[Allocation]:
     return allocations
 
 
-def _take_out(
+def _release_part(
     live: Allocation,
     part: int,
     *,
@@ -163,7 +173,7 @@ def _take_out(
     reason: str,
     returned_to_payer: bool,
 ) -> None:
-    """Take a part of a locked allocation out of its locked payment and put it on `to_account`."""
+    """Release `part` (whole KES) of a locked allocation from its locked payment to `to_account`."""
     payment = live.payment
     allocation.release(live, to_account=to_account, by_id=by_id, now=now)
     if part < live.amount:
@@ -174,17 +184,12 @@ def _take_out(
     payment.amount_paid -= part
     if payment.amount_paid < payment.deposit:
         payment.deposit_paid_at = None
-    change_status(
-        payment,
-        to=_after_loss(payment, returned_to_payer=returned_to_payer, now=now),
-        evidence=reason,
-        by_id=by_id,
-        now=now,
-    )
+    status = _status_after_loss(payment, returned_to_payer=returned_to_payer, now=now)
+    change_status(payment, to=status, evidence=reason, by_id=by_id, now=now)
 
 
-def _after_loss(payment: Payment, *, returned_to_payer: bool, now: datetime) -> PaymentStatus:
-    """Return what a payment is after it lost money: still partly paid, refunded, or payable again."""
+def _status_after_loss(payment: Payment, *, returned_to_payer: bool, now: datetime) -> PaymentStatus:
+    """Return the status of a payment that has lost money: partially paid, refunded, or payable again."""
     if payment.amount_paid:
         return S.PARTIALLY_PAID
     if returned_to_payer:
@@ -192,7 +197,7 @@ def _after_loss(payment: Payment, *, returned_to_payer: bool, now: datetime) -> 
     return S.EXPIRED if payment.expires_at <= now else S.PENDING
 
 
-def _tell_of_losses(allocations: Sequence[Allocation], *, now: datetime) -> None:
-    """Tell of each payment that lost money, after all of them have: a listener may cancel another of them."""
+def _announce_losses(allocations: Sequence[Allocation], *, now: datetime) -> None:
+    """Send `payment_unpaid` once per payment, after all payments have changed: a listener may cancel one of them."""
     for payment in {live.payment_id: live.payment for live in allocations}.values():
         announce_unpaid(payment=payment, now=now)

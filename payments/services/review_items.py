@@ -1,4 +1,4 @@
-"""What a person must look at: opening review items and ending them."""
+"""Review items: open one when staff must decide something, close it when the system has settled it."""
 
 from datetime import datetime
 
@@ -16,10 +16,10 @@ def open_item(
     callback_id: int | None = None,
     suggested_members: list[int] | None = None,
 ) -> ReviewItem:
-    """Open a review item, or return the open one that already says this of the same receipt, push or payment.
+    """Open a review item, or return the open item of the same reason, detail and receipt (or push, or payment).
 
-    `detail` is one plain sentence for staff, without secrets or whole phone numbers. What differs between two pieces
-    of evidence stands in it: what says something else is an item of its own.
+    `detail` is one plain sentence for staff, without secrets or whole phone numbers. It contains what differs between
+    two pieces of evidence, so that different evidence opens different items.
     """
     same = ReviewItem.objects.filter(reason=reason, status=ReviewStatus.OPEN, detail=detail[:255])
     if receipt_id is not None:
@@ -28,8 +28,10 @@ def open_item(
         same = same.filter(push_id=push_id)
     elif payment_id is not None:
         same = same.filter(payment_id=payment_id)
-    else:
+    elif callback_id is not None:
         same = same.filter(callback_id=callback_id)
+    else:
+        same = same.filter(callback__isnull=True)
     return same.first() or create_item(
         reason=reason,
         detail=detail,
@@ -42,29 +44,28 @@ def open_item(
     )
 
 
-def create_item(*, reason: ReviewReason, detail: str, now: datetime, **about) -> ReviewItem:
-    """Open a review item of its own."""
-    return ReviewItem.objects.create(reason=reason, detail=detail[:255], created_at=now, **about)
+def create_item(*, reason: ReviewReason, detail: str, now: datetime, **fields) -> ReviewItem:
+    """Open a review item without looking for an equal one."""
+    return ReviewItem.objects.create(reason=reason, detail=detail[:255], created_at=now, **fields)
 
 
 def close_for_payment(
     *, payment_id: int, reason: ReviewReason, resolution: str, now: datetime, detail: str | None = None
 ) -> None:
-    """Resolve the open items of a payment that the product itself has dealt with; those that say `detail`, if given."""
-    found = ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN)
+    """Resolve a payment's open items of this reason, and of this `detail` if given."""
+    items = ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN)
     if detail is not None:
-        found = found.filter(detail=detail)
-    found.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now)
+        items = items.filter(detail=detail)
+    items.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now)
 
 
 def close_for_receipt(*, receipt_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:
-    """Resolve the item of a receipt that the product itself has dealt with, also one that was dismissed before."""
-    found = ReviewItem.objects.filter(receipt_id=receipt_id, reason=reason).exclude(status=ReviewStatus.RESOLVED)
-    found.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now, resolved_by=None)
+    """Resolve a receipt's items of this reason, open or dismissed."""
+    items = ReviewItem.objects.filter(receipt_id=receipt_id, reason=reason).exclude(status=ReviewStatus.RESOLVED)
+    items.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now, resolved_by=None)
 
 
 def close_for_push(*, push_id: int, reason: ReviewReason, resolution: str, now: datetime) -> None:
-    """Resolve the open item of a push that the product itself has dealt with."""
-    ReviewItem.objects.filter(push_id=push_id, reason=reason, status=ReviewStatus.OPEN).update(
-        status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now
-    )
+    """Resolve a push's open items of this reason."""
+    items = ReviewItem.objects.filter(push_id=push_id, reason=reason, status=ReviewStatus.OPEN)
+    items.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now)

@@ -1,4 +1,4 @@
-"""Money comes into payments."""
+"""Settlement: the money of a receipt goes to payments."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,61 +15,44 @@ S = PaymentStatus
 
 
 def apply_money(
-    *,
-    receipt: Receipt,
-    from_account: Account,
-    shares: Sequence[Share],
-    by_id: int | None,
-    now: datetime,
-    amount: int | None = None,
-) -> list[Payment]:
-    """Put a receipt's money where it belongs and tell the listeners of each payment whose deposit or rest it completes.
+    *, receipt: Receipt, from_account: Account, shares: Sequence[Share], by_id: int | None, now: datetime
+) -> None:
+    """Allocate all the money that a receipt holds, and send `payment_paid` for each payment that it completes.
 
-    Runs inside the caller's transaction with member, payments and receipt locked. `amount` is the part of the
-    receipt that is being placed, all that is left of it by default. Returns the payments that were told of.
+    It completes a payment by reaching the minimum payment or the amount due. Money that is not in `shares` becomes
+    credit of the receipt's member, or unmatched money. Runs in the caller's transaction with the member, payments and
+    receipt locked.
     """
     allocation.allocate(
-        receipt=receipt,
-        from_account=from_account,
-        amount=receipt.amount_held if amount is None else amount,
-        shares=shares,
-        by_id=by_id,
-        now=now,
+        receipt=receipt, from_account=from_account, amount=receipt.amount_held, shares=shares, by_id=by_id, now=now
     )
-    covered = [
+    evidence = f"receipt {receipt.pk}"
+    completed = [
         share.payment
         for share in shares
-        if add_money(
-            share.payment,
-            share.amount,
-            evidence=f"receipt {receipt.pk}",
-            by_id=by_id,
-            now=now,
-            moved_at=receipt.paid_at,
-        )
+        if add_money(share.payment, share.amount, evidence=evidence, by_id=by_id, now=now, moved_at=receipt.paid_at)
     ]
-    for payment in covered:
+    for payment in completed:
         announce_paid(payment=payment, now=now)
-    return covered
 
 
 def add_money(
     payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime
 ) -> bool:
-    """Add money to a locked payment; return whether that completed its deposit or the rest."""
+    """Add `amount` (whole KES) to a locked payment; return whether it reached the minimum payment or the amount due."""
     had_money = payment.amount_paid > 0
     payment.amount_paid += amount
     if had_money and payment.amount_paid >= payment.deposit:
-        # The money that reaches it is the one that moved last, in whatever order we learnt of them.
+        # The date of completion is the date of the money that moved last, in whatever order the reports came.
         earlier = payment.allocations.filter(undone_at__isnull=True).exclude(rule=AllocationRule.CREDIT)
         moved_at = max(moved_at, earlier.aggregate(last=Max("receipt__paid_at"))["last"] or moved_at)
-    # Money from before the payment existed (credit, a deposit found later) covers it from its first moment.
+    # Money may be older than the payment (credit, a paybill payment that was matched later): it counts from then on.
     moved_at = max(moved_at, payment.created_at)
-    completes = payment.deposit_paid_at is None and payment.amount_paid >= payment.deposit
-    if completes:
+    reached_minimum = payment.deposit_paid_at is None and payment.amount_paid >= payment.deposit
+    if reached_minimum:
         payment.deposit_paid_at = moved_at
     if payment.amount_owed:
         change_status(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
     else:
         change_status(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
-    return completes or not payment.amount_owed
+    return reached_minimum or not payment.amount_owed

@@ -1,4 +1,4 @@
-"""What a payment may become, and the one writer of its status."""
+"""The transitions of a payment's status, and the only code that writes it."""
 
 from datetime import datetime
 
@@ -9,9 +9,9 @@ from payments.models import Payment, PaymentEvent, PaymentStatus
 
 S = PaymentStatus
 
-# From what, to what. Paid money leaves only by a reversal or a refund; `pending` and `expired` are what a payment
-# falls back to when the money that covered it is taken away as if it had never come.
-TRANSITIONS = {
+# From each status to the statuses it may change to. A payment leaves `paid` only by a reversal or a refund. It goes
+# back to `pending` or `expired` when its money turns out never to have come.
+TRANSITIONS: dict[PaymentStatus, set[PaymentStatus]] = {
     S.PENDING: {S.PROCESSING, S.PARTIALLY_PAID, S.PAID, S.FAILED, S.EXPIRED, S.CANCELLED},
     S.PROCESSING: {S.PARTIALLY_PAID, S.PAID, S.FAILED, S.EXPIRED, S.CANCELLED},
     S.FAILED: {S.PROCESSING, S.PARTIALLY_PAID, S.PAID, S.EXPIRED, S.CANCELLED},
@@ -21,21 +21,22 @@ TRANSITIONS = {
     S.CANCELLED: set(),
     S.REFUNDED: set(),
 }
-# Where a prompt may be shown for a payment: for a paid one, of what its companions still owe.
+# A push may be sent for a payment with one of these statuses. `paid` is one of them, because the push of a group
+# payment also asks for what the other payments of the group owe.
 ACCEPTS_PUSH = (S.PENDING, S.PROCESSING, S.FAILED, S.PARTIALLY_PAID, S.PAID)
-WRITE_PAYMENT = """
+UPDATE_PAYMENT = """
 UPDATE payments_payment SET status = %s, paid_at = %s, amount_paid = %s, deposit_paid_at = %s WHERE id = %s
 """
-WRITE_EVENT = """
+INSERT_EVENT = """
 INSERT INTO payments_paymentevent (payment_id, from_status, to_status, evidence, by_id, at)
-SELECT id, %s, %s, %s, %s, %s FROM moved
+SELECT id, %s, %s, %s, %s, %s FROM updated
 """
 
 
 class InvalidTransition(Conflict):
-    """The payment's state does not allow what was asked."""
+    """The payment's status does not allow the action."""
 
-    code, message = "invalid_transition", "This payment has already been decided."
+    code, message = "invalid_transition", "The payment's status no longer allows this. Load the payment again."
 
 
 def change_status(
@@ -47,27 +48,28 @@ def change_status(
     now: datetime,
     paid_at: datetime | None = None,
 ) -> None:
-    """Change a locked payment's status and amount paid, and write its history.
+    """Write a locked payment's status, amount paid and moments, and a history row if the status changed.
 
-    :raises InvalidTransition: the table above does not allow it
+    :raises InvalidTransition: `TRANSITIONS` does not allow the change
     """
-    came_from = PaymentStatus(payment.status)
-    if to != came_from and to not in TRANSITIONS[came_from]:
+    old = PaymentStatus(payment.status)
+    if to != old and to not in TRANSITIONS[old]:
         raise InvalidTransition
     payment.status, payment.paid_at = to, paid_at
     row = [to, paid_at, payment.amount_paid, payment.deposit_paid_at, payment.pk]
     with connection.cursor() as cursor:
-        if to == came_from:
-            cursor.execute(WRITE_PAYMENT, row)
+        if to == old:
+            cursor.execute(UPDATE_PAYMENT, row)
         else:
-            # One statement: a status never changes without its history.
+            # One statement, so that no status changes without its history row.
             cursor.execute(
-                f"WITH moved AS ({WRITE_PAYMENT} RETURNING id) {WRITE_EVENT}",
-                [*row, came_from, to, evidence[:160], by_id, now],
+                f"WITH updated AS ({UPDATE_PAYMENT} RETURNING id) {INSERT_EVENT}",
+                [*row, old, to, evidence[:160], by_id, now],
             )
 
 
 def record_creation(payment: Payment, *, evidence: str, by_id: int | None, now: datetime) -> None:
+    """Write the first history row of a new payment."""
     PaymentEvent.objects.create(
         payment=payment, from_status="", to_status=payment.status, evidence=evidence, by_id=by_id, at=now
     )

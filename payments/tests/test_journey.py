@@ -124,7 +124,7 @@ def test_a_lost_callback_is_healed_by_asking(safaricom):
     answer(safaricom)
     until(lambda: debits(safaricom))
 
-    recovery.check_due_pushes(now=timezone.now() + timedelta(seconds=25))
+    recovery.query_due_pushes(now=timezone.now() + timedelta(seconds=25))
 
     assert status_of(push) == PAID
     assert (Receipt.objects.get().amount, Receipt.objects.get().code, Callback.objects.count()) == (1500, None, 0)
@@ -134,7 +134,7 @@ def test_an_open_prompt_that_is_asked_about_stays_open(safaricom):
     push = ask()
     sending.send(push_id=push.pk, now=timezone.now())
 
-    recovery.check_due_pushes(now=timezone.now() + timedelta(seconds=25))
+    recovery.query_due_pushes(now=timezone.now() + timedelta(seconds=25))
 
     assert status_of(push) == (PushStatus.SENT, PaymentStatus.PROCESSING)
 
@@ -201,7 +201,7 @@ def heal(minutes):
     later = timezone.now() + timedelta(minutes=minutes)
     recovery.requeue_lost_pushes(now=later)
     recovery.mark_lost_calls_unknown(now=later)
-    recovery.check_due_pushes(now=later)
+    recovery.query_due_pushes(now=later)
 
 
 def test_killed_after_the_claim_no_prompt_was_sent_and_none_will_be(safaricom):

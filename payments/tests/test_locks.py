@@ -228,7 +228,7 @@ def asking_for_a_prompt():
 @locks("members", "payments", "push", "payments")
 def dropping_a_prompt():
     push = make_push(status="created")
-    return lambda: closing.fail_unsent(push_id=push.pk, code="busy", why="", now=NOON)
+    return lambda: closing.fail_unsent(push_id=push.pk, result_code="busy", result_desc="", now=NOON)
 
 
 # --- What staff do --------------------------------------------------------------------------------------

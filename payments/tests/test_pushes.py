@@ -119,7 +119,7 @@ def buy_and_cancel(payer, by_id, n):
 
 def test_a_member_may_not_ask_ever_more_phones():
     member = MemberFactory()
-    for n in range(push_requests.MOST_OF_OWN):
+    for n in range(push_requests.MAX_PER_PAYER):
         buy_and_cancel(member, member.pk, n)
 
     with pytest.raises(push_requests.PushTooSoon) as refused:
@@ -131,10 +131,10 @@ def test_a_member_may_not_ask_ever_more_phones():
 def test_staff_may_ask_many_members_phones():
     staff = MemberFactory()
 
-    for n in range(push_requests.MOST_OF_OWN + 1):
+    for n in range(push_requests.MAX_PER_PAYER + 1):
         buy_and_cancel(MemberFactory(), staff.pk, n)
 
-    assert StkPush.objects.count() == push_requests.MOST_OF_OWN + 1
+    assert StkPush.objects.count() == push_requests.MAX_PER_PAYER + 1
 
 
 def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
@@ -308,7 +308,7 @@ def test_a_busy_safaricom_leaves_the_push_waiting_for_the_next_run(wire):
 def test_a_push_that_stayed_busy_too_long_is_dropped_not_sent_late(wire):
     push = ask()
 
-    sent(push, now=NOON + sending.LATEST_SEND)
+    sent(push, now=NOON + sending.MAX_SEND_DELAY)
 
     assert (push.status, push.result_code) == (PushStatus.FAILED, "busy")
     assert len(wire.calls) == 0
@@ -414,7 +414,7 @@ def test_nothing_is_written_over_a_success():
 def overdue_push():
     """A push that was asked about in vain for a day, and its review item."""
     push = make_push(checks=5)
-    queries.record_check(push_id=push.pk, now=NOON + timedelta(days=1))
+    queries.record_query(push_id=push.pk, now=NOON + timedelta(days=1))
     push.refresh_from_db()
     return push, ReviewItem.objects.get(push=push)
 
@@ -437,7 +437,7 @@ def test_money_that_comes_after_all_settles_the_question_itself():
     pay(push)
 
     item.refresh_from_db()
-    assert (push.status, item.status, item.resolution) == (PushStatus.SUCCEEDED, "resolved", "It ended.")
+    assert (push.status, item.status, item.resolution) == (PushStatus.SUCCEEDED, "resolved", "The push has ended.")
 
 
 def test_money_still_counts_after_a_person_let_go():

@@ -132,7 +132,7 @@ def test_money_that_was_dismissed_may_still_be_sent_back(client, manager, item):
 
     do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
 
-    assert (item.status, item.resolution, item.resolved_by) == ("resolved", "It was given back.", manager)
+    assert (item.status, item.resolution, item.resolved_by) == ("resolved", "It was refunded.", manager)
 
 
 @pytest.mark.parametrize("reason", ["", "   "])

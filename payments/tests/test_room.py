@@ -162,7 +162,7 @@ def test_a_callback_that_failed_waits_ten_seconds_for_its_next_turn(client, full
 
 def test_a_worker_that_is_at_it_for_long_hands_over_to_another_job(monkeypatch):
     monkeypatch.setattr(inbox, "apply_waiting", lambda **kwargs: 100)
-    monkeypatch.setattr("payments.jobs.AT_MOST", -1.0)
+    monkeypatch.setattr("payments.jobs.MAX_RUN", -1.0)
 
     apply_left()
 

@@ -54,7 +54,7 @@ def test_a_comp_is_a_paid_payment_of_nothing_with_its_reason():
     )
 
     assert (payment.status, payment.amount_due, payment.paid_at) == (PaymentStatus.PAID, 0, NOON)
-    assert payment.events.last().evidence == "comp: lost a bet"
+    assert payment.events.last().evidence == "free: lost a bet"
     assert payment.events.last().by == manager
 
 
@@ -108,7 +108,7 @@ def test_expiring_costs_one_statement_a_payment_beside_those_of_its_batch(django
 
 
 def test_more_than_a_batch_expires_in_one_run(monkeypatch):
-    monkeypatch.setattr(cancellation, "EXPIRE_TOGETHER", 2)
+    monkeypatch.setattr(cancellation, "EXPIRY_BATCH", 2)
     last = [create_payment() for _ in range(5)][-1]
 
     assert [cancellation.expire_due(now=last.expires_at, limit=4) for _ in range(3)] == [4, 1, 0]

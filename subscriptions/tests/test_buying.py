@@ -278,7 +278,7 @@ def test_a_free_plan_is_granted_at_once_on_a_comp_payment():
     bought = subscribe(MemberFactory(), plan=PlanFactory(price=0)).subscription
 
     assert (bought.fact, bought.payment.amount_due, bought.payment.status) == ("granted", 0, "paid")
-    assert bought.payment.events.last().evidence == "comp: free plan"
+    assert bought.payment.events.last().evidence == "free: free plan"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_line_brings_a_person_and_the_period_that_runs(author):
     assert (person.added_by, person.has_usable_password(), person.consented_at) == (author, False, None)
     assert (period.origin, period.starts_on, period.ends_on) == ("migrated", date(2026, 10, 20), date(2026, 11, 20))
     assert (period.payment.amount_due, period.payment.created_by) == (0, author)
-    assert period.payment.events.last().evidence == "comp: former books"
+    assert period.payment.events.last().evidence == "free: former books"
     assert broken() == []
 
 

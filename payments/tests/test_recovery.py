@@ -62,7 +62,7 @@ def told(push, code, **changes):
 
 
 def checked(push, now=NOON + MINUTE):
-    recovery.check_due_pushes(now=now)
+    recovery.query_due_pushes(now=now)
     push.refresh_from_db()
     push.payment.refresh_from_db()
     return push
@@ -110,8 +110,11 @@ def test_a_success_that_safaricom_contradicts_is_shown_to_a_person_and_stands(wi
 
     recovery.confirm_success(push_id=overtaken.pk, now=NOON + MINUTE)
 
-    why = "A callback paid this prompt, and Safaricom says it ended with 1032. Look for the money."
-    assert doubts() == [("contradiction", why)]
+    detail = (
+        "A callback paid this push, but Safaricom says that it ended with 1032."
+        " Look for the money in the M-Pesa statement."
+    )
+    assert doubts() == [("contradiction", detail)]
     assert Receipt.objects.get().reversed_at is None
 
 
@@ -150,7 +153,12 @@ def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_show
 
     push.refresh_from_db()
     assert push.checkout_request_id == "ws_CO_true"
-    assert doubts() == [("contradiction", "Safaricom names this prompt otherwise than the callback that paid it.")]
+    assert doubts() == [
+        (
+            "contradiction",
+            "Safaricom's answer to this push and the callback that paid it have different checkout request IDs.",
+        )
+    ]
 
 
 # --- Asking about open prompts -----------------------------------------------------------------------
@@ -285,7 +293,7 @@ def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
     for push in (older, newer):
         wire.query(**told(push, "1032"))
 
-    assert recovery.check_due_pushes(now=NOON + MINUTE) == 2
+    assert recovery.query_due_pushes(now=NOON + MINUTE) == 2
     assert [body["CheckoutRequestID"] for body in wire.bodies(QUERY)] == [
         older.checkout_request_id,
         newer.checkout_request_id,
@@ -299,7 +307,7 @@ def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, setti
     for push in pushes_due:
         wire.query(**told(push, "1032"))
 
-    assert recovery.check_due_pushes(now=NOON + MINUTE) == 2
+    assert recovery.query_due_pushes(now=NOON + MINUTE) == 2
 
     waiting = StkPush.objects.filter(status=PushStatus.SENT).order_by("pk")
     assert list(waiting.values_list("next_check_at", flat=True)) == [push.next_check_at for push in pushes_due[2:]]
@@ -334,15 +342,15 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
 
     def check(*, push_id, due_at, now):
         if not len(asked) < room:
-            queries.postpone_check(push_id=push_id, until=due_at)
+            queries.postpone_query(push_id=push_id, until=due_at)
             raise Busy("used up", retry_after=1)
         asked.append(push_id)
         StkPush.objects.filter(pk=push_id).update(next_check_at=now + timedelta(seconds=20))
 
-    monkeypatch.setattr(recovery, "check_push", check)
+    monkeypatch.setattr(recovery, "query_push", check)
     for pass_ in range(3):
         room += 200
-        recovery.check_due_pushes(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
+        recovery.query_due_pushes(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
 
     assert asked == expected
 
@@ -382,20 +390,20 @@ def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
 def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
     bad, good = make_push(sent_at=NOON - MINUTE), make_push()
     wire.query(**told(good, "1032"))
-    real = recovery.check_push
+    real = recovery.query_push
 
     def check(*, push_id, due_at, now):
         if push_id == bad.pk:
             raise ZeroDivisionError
         real(push_id=push_id, due_at=due_at, now=now)
 
-    monkeypatch.setattr(recovery, "check_push", check)
+    monkeypatch.setattr(recovery, "query_push", check)
 
     checked(good)
 
     assert good.status == PushStatus.CANCELLED
     bad.refresh_from_db()
-    assert bad.next_check_at == NOON + MINUTE + recovery.CLAIM
+    assert bad.next_check_at == NOON + MINUTE + recovery.CLAIM_FOR
 
 
 @pytest.mark.django_db(transaction=True)
@@ -405,7 +413,7 @@ def test_two_healers_at_once_ask_about_each_push_once(wire):
     wire.query(json={"never": "an end"})
     limits.enter()
 
-    in_parallel(*[lambda: recovery.check_due_pushes(now=NOON + MINUTE)] * 3)
+    in_parallel(*[lambda: recovery.query_due_pushes(now=NOON + MINUTE)] * 3)
 
     asked = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
     assert sorted(asked) == sorted(push.checkout_request_id for push in due)
@@ -479,7 +487,7 @@ def waiting_push(**fields):
 def test_a_push_whose_job_was_lost_gets_a_new_one_once():
     push = waiting_push()
 
-    found = [recovery.requeue_lost_pushes(now=NOON + recovery.LOST_JOB) for _ in range(2)]
+    found = [recovery.requeue_lost_pushes(now=NOON + recovery.LOST_JOB_AFTER) for _ in range(2)]
 
     assert found == [1, 0]
     assert ProcrastinateJob.objects.get().args == {"push_id": push.pk}
@@ -539,7 +547,7 @@ def test_news_a_listener_failed_to_hear_is_told_again_until_it_does(wire):
         push = make_push()
         wire.query(**told(push, "0"))
         checked(push)
-        told_all = [recovery.retry_listeners_due(now=NOON + MINUTE) for _ in range(3)]
+        told_all = [recovery.retry_failed_listeners(now=NOON + MINUTE) for _ in range(3)]
     finally:
         payment_paid.disconnect(listen)
 
@@ -601,9 +609,9 @@ def test_the_job_of_a_worker_that_dies_is_rescued_within_half_a_minute():
     every = int(re.fullmatch(r"\* \* \* \* \* \*/([0-9]+)", crons["payments.rescue_stalled_jobs"])[1])
 
     # Silent for so long, then found by the next look; nothing waits for that job, as none has a lock.
-    assert recovery.SILENT_HEART + every <= 30
+    assert recovery.DEAD_AFTER + every <= 30
     # A heart that beats is never taken for a silent one: one beat may be late.
-    assert 2 * Worker(jobs).update_heartbeat_interval <= recovery.SILENT_HEART
+    assert 2 * Worker(jobs).update_heartbeat_interval <= recovery.DEAD_AFTER
 
 
 def old_job(status, days):
