@@ -47,9 +47,9 @@ def chromium():
 
 
 @pytest.fixture
-def room_for_all(monkeypatch):
-    """Let each callback be applied in its own request, however many come at once: here no worker takes up the rest."""
-    monkeypatch.setattr("payments.callbacks.inbox.ROOM", threading.BoundedSemaphore(100))
+def free_apply_slots(monkeypatch):
+    """Apply each callback in its own request, however many arrive at once: no worker runs to apply the others."""
+    monkeypatch.setattr("payments.callbacks.inbox.APPLY_SLOT", threading.BoundedSemaphore(100))
 
 
 @pytest.fixture(autouse=True, scope="session")

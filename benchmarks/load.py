@@ -130,7 +130,7 @@ def callbacks(how_many: int) -> list[Request]:
         Subscription(member=each.payer, payment=each, created_by=each.payer, created_at=now, **snapshot(plan))
         for each in payments
     )
-    tokens = [callback_tokens.draw() for _ in payments]
+    tokens = [callback_tokens.generate() for _ in payments]
     pushes = StkPush.objects.bulk_create(
         StkPush(
             payment=payment,
@@ -211,7 +211,9 @@ def hashes_of(posts: Sequence[Request]) -> list[str]:
 
 def lost(posts: Sequence[Request], sent: Sequence[Sent]) -> int:
     """Return how many callbacks were answered 200 and are neither in the inbox nor in the spool."""
-    kept = Callback.objects.filter(push__token_hash__in=hashes_of(posts)).count() + sum(1 for _ in spool.waiting())
+    kept = Callback.objects.filter(push__token_hash__in=hashes_of(posts)).count() + sum(
+        1 for _ in spool.stored_messages()
+    )
     return max(0, sum(each.status == 200 for each in sent) - kept)
 
 
@@ -372,6 +374,6 @@ def measure(port: int, *, seconds: int) -> None:
     crowd(port, rate=150, seconds=seconds, answered=250)
     crowd(port, rate=500, seconds=min(seconds, 10))
 
-    waiting = Callback.objects.filter(outcome="new").count() + sum(1 for _ in spool.waiting())
+    waiting = Callback.objects.filter(outcome="new").count() + sum(1 for _ in spool.stored_messages())
     broken = [each.code for each in INVARIANTS if not each.quiet and offending_rows(each)]
     print(f"{'the books after all this':<46}{waiting} callbacks wait, broken invariants: {broken or 'none'}")

@@ -1,4 +1,4 @@
-"""Places where a test may kill the process, to show that no commit point loses or doubles money."""
+"""Failpoints: places where a test can kill the process, to show that no commit point loses or doubles money."""
 
 import os
 import signal
@@ -7,6 +7,6 @@ from django.conf import settings
 
 
 def reach(name: str) -> None:
-    """Die at once, as by power loss, when a test asked for it here (setting FAILPOINT; tests only)."""
+    """Kill this process at once, as a power loss would, when the setting FAILPOINT has this name. In tests only."""
     if settings.TESTING and name == settings.FAILPOINT:
         os.kill(os.getpid(), signal.SIGKILL)

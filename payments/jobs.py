@@ -59,7 +59,7 @@ def confirm_push(push_id: int) -> None:
 @app.task(name="payments.ask_about_code", retry=RETRY_FOREVER)
 def ask_about_code(check_id: int) -> None:
     """Ask Safaricom for the status of an M-Pesa code."""
-    code_checks.ask(check_id=check_id, now=now())
+    code_checks.send(check_id=check_id, now=now())
 
 
 @app.task(name="payments.retry_listeners", retry=RETRY_FOREVER)
@@ -69,7 +69,7 @@ def retry_listeners(payment_id: int) -> None:
         raise ListenersFailed(f"payment {payment_id}")
 
 
-@app.task(name=inbox.APPLY_LEFT, queueing_lock=inbox.APPLY_LEFT, lock=inbox.APPLY_LEFT, priority=5)
+@app.task(name=inbox.APPLY_JOB, queueing_lock=inbox.APPLY_JOB, lock=inbox.APPLY_JOB, priority=5)
 def apply_left() -> None:
     """Apply the callbacks that the web server had no room to apply.
 
@@ -79,7 +79,7 @@ def apply_left() -> None:
     deadline = time.monotonic() + MAX_RUN
     while inbox.apply_waiting(now=now(), limit=100):
         if time.monotonic() > deadline:
-            inbox.call_worker()
+            inbox.defer_apply_job()
             break
 
 
@@ -128,8 +128,8 @@ def expire_due(timestamp: int) -> None:
 @app.task(name="payments.check_claims", queueing_lock="payments.check_claims")
 def check_claims(timestamp: int) -> None:
     """End code checks that got no answer, then check the reported codes that have no evidence yet."""
-    code_checks.end_silent(now=now())
-    code_checks.check_claims(now=now())
+    code_checks.end_unanswered(now=now())
+    code_checks.check_reported_codes(now=now())
 
 
 @app.periodic(cron="*/10 * * * *")

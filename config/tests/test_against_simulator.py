@@ -30,7 +30,7 @@ BELIEVED = {"forged"}
 
 
 @pytest.fixture
-def simulator(settings, live_server, room_for_all):
+def simulator(settings, live_server, free_apply_slots):
     simulator = Simulator(Options(speed=200, seed=5, rule_17="off"), poll=0.01)
     simulator.start()
     settings.DARAJA_SIMULATOR_URL = settings.DARAJA_BASE_URL = simulator.url

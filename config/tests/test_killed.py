@@ -232,7 +232,7 @@ def test_a_spooled_callback_pays_once(monkeypatch):
         def mend():
             heal(monkeypatch)
             require_paid_once(push, code=code(place))
-            assert list(spool.waiting()) == []
+            assert list(spool.stored_messages()) == []
 
         return drain, mend
 

@@ -1,1 +1,1 @@
-"""Safaricom's callbacks: their bytes are stored first and applied afterwards."""
+"""Callbacks from Safaricom: their bytes are stored first and applied afterwards."""

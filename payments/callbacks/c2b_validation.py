@@ -1,8 +1,8 @@
-"""C2B validation: may a payment to the paybill proceed? Refuses only what is surely wrong; any doubt is a yes.
+"""C2B validation: the answer to Safaricom's question whether a payment to the paybill may proceed.
 
-Safaricom waits about 8 seconds (Daraja portal, "Customer To Business Register URL") and a refusal also fails a
-prompt of ours. So the answer is arithmetic on the message alone: check characters prove what was mistyped, and no
-database that is away or busy can hold it up.
+Only a payment that is surely wrong is refused. Safaricom waits about 8 seconds (Daraja portal, "Customer To Business
+Register URL"), and a refusal also fails an STK push of ours. So the answer is computed from the message alone, with
+check characters, and needs no database.
 """
 
 from django.conf import settings
@@ -19,26 +19,26 @@ INVALID_SHORTCODE = {"ResultCode": "C2B00015", "ResultDesc": "Rejected"}
 
 
 def answer(*, body: bytes) -> dict[str, str]:
-    """Return the body that tells M-Pesa to accept or refuse the payment it asks about."""
+    """Return the body that makes M-Pesa accept or refuse a payment. A body that cannot be read is accepted."""
     if not settings.C2B_VALIDATION:
         return ACCEPT
     try:
-        return judge(parse_c2b(body))
+        return answer_to(parse_c2b(body))
     except Malformed:
         return ACCEPT
 
 
-def judge(message: C2bMessage) -> dict[str, str]:
-    """Return the answer to one message."""
+def answer_to(message: C2bMessage) -> dict[str, str]:
+    """Return the answer to a message that could be read."""
     if message.shortcode not in our_shortcodes():
         return INVALID_SHORTCODE
     if message.amount > settings.MPESA_MAX_AMOUNT:
         return INVALID_AMOUNT
-    return ACCEPT if account_may_be_right(message.account) else INVALID_ACCOUNT
+    return ACCEPT if is_possible_account(message.account) else INVALID_ACCOUNT
 
 
-def account_may_be_right(account: str) -> bool:
-    """Say whether this account can be one of ours; only what looks like one and fails its check is refused."""
+def is_possible_account(account: str) -> bool:
+    """Return False for a member number or payment reference whose check character is wrong, True for all else."""
     number = owners.member_number_in(account)
     if number is not None:
         return is_member_number(number)

@@ -1,7 +1,7 @@
-"""The inbox: keep the bytes Safaricom sent, then act on them.
+"""The callback inbox: store the bytes that Safaricom sent, then apply them.
 
-Safaricom delivers once and signs nothing. What arrives is committed (or, when the database is away, written to the
-spool and fsynced) before it is parsed, and answered 200 only then.
+Safaricom sends a callback once and signs nothing. Its bytes are committed before they are parsed, and the request is
+answered 200 only after that. While the database is not available, the bytes are written to the spool and fsynced.
 """
 
 import logging
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import (
@@ -36,45 +36,46 @@ from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewRea
 from payments.services import review_items
 
 logger = logging.getLogger(__name__)
-Found = TypeVar("Found")
+Returned = TypeVar("Returned")
 
-TRIES = 3  # of one callback at once, when locks clash
-MOST_ATTEMPTS = 10  # of one callback in all, before a person looks
-# How long whoever received a callback, or failed to apply it, keeps it from the workers.
-TURN = timedelta(seconds=10)
-# How many callbacks this process applies at once while Safaricom waits for the answer: Python runs one thing at a time,
-# and who only wants their bytes kept waits for it. What finds no room is kept, answered, and left to a worker.
-ROOM = threading.BoundedSemaphore(1)
-APPLY_LEFT = "payments.apply_left"  # the job
+LOCK_TRIES = 3  # times that one attempt is made when the locks of another transaction are in its way
+MOST_ATTEMPTS = 10  # attempts to apply a callback before it becomes a review item
+# For this long after a callback was received, or could not be applied, the workers leave it alone.
+RETRY_DELAY = timedelta(seconds=10)
+# How many callbacks this process applies at once while Safaricom waits for the answer. Python runs one thread at a
+# time, so a second one would delay requests that only need their bytes stored. A callback that finds no free slot is
+# stored and answered, and a worker applies it (docs/decisions/0025).
+APPLY_SLOT = threading.BoundedSemaphore(1)
+APPLY_JOB = "payments.apply_left"
 CODE_CHECKS = (CallbackSource.CODE_CHECK, CallbackSource.CODE_CHECK_TIMEOUT)
-HEADERS_KEPT = ("Content-Type", "Businessshortcode", "User-Agent")
-# Away, read-only after a failover, in the midst of a migration: whatever it is, Safaricom does not send again.
-DATABASE_FAILS = (DatabaseError, InterfaceError)
+STORED_HEADERS = ("Content-Type", "Businessshortcode", "User-Agent")
+# Not available, read-only after a failover, or in a migration: in each case Safaricom does not send again.
+DATABASE_ERRORS = (DatabaseError, InterfaceError)
 
-KEEP_STK = """
+INSERT_STK = """
 INSERT INTO payments_callback
     (source, push_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
 SELECT %s, id, %s, %s, %s, %s, %s, 'new', '', 0 FROM payments_stkpush WHERE token_hash = %s
 RETURNING id, push_id, code_check_id
 """
-KEEP_CODE_CHECK = """
+INSERT_CODE_CHECK = """
 INSERT INTO payments_callback
     (source, code_check_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
 SELECT %s, id, %s, %s, %s, %s, %s, 'new', '', 0 FROM payments_codecheck WHERE token_hash = %s
 RETURNING id, NULL, code_check_id
 """
-KEEP_C2B = """
+INSERT_C2B = """
 INSERT INTO payments_callback
     (source, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
 VALUES (%s, %s, %s, %s, %s, %s, 'new', '', 0)
 RETURNING id, push_id, code_check_id
 """
-DECIDE = """
+WRITE_OUTCOME = """
 UPDATE payments_callback SET outcome = %s, error = %s, processed_at = %s, attempts = attempts + 1
 WHERE id = %s AND outcome = 'new'
 """
 
-IS_CALLED = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %s AND status = 'todo')"
+JOB_IS_QUEUED = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %s AND status = 'todo')"
 
 
 def receive(
@@ -86,135 +87,138 @@ def receive(
     now: datetime,
     token: str | None = None,
 ) -> bool:
-    """Keep a callback and act on it; return False when its token is nobody's (nothing is kept then).
+    """Store a callback and apply it. Return False, with nothing stored, when no push or code check has its token.
 
-    When this returns True, the bytes are committed or fsynced, whatever happens to this process next. What cannot be
-    applied now, for want of room or because it failed, waits in the inbox for a worker.
+    When this returns True, the bytes are committed or fsynced and survive this process. A callback that cannot be
+    applied now, because there is no free slot or because it failed, is applied later by a worker.
 
-    :raises spool.SpoolFull: neither the database nor the disk can keep it
+    :raises spool.SpoolFull: neither the database nor the disk can store it
     """
     message = spool.Message(
         source=source,
         body=body,
-        headers={name: headers[name][:200] for name in HEADERS_KEPT if name in headers},
+        headers={name: headers[name][:200] for name in STORED_HEADERS if name in headers},
         peer=peer,
         received_at=now,
         token_hash=token and callback_tokens.hash_of(token),
     )
-    has_room = ROOM.acquire(blocking=False)
+    has_slot = APPLY_SLOT.acquire(blocking=False)
     try:
         try:
-            kept = _keep_over_any_connection(message, next_try_at=now + TURN if has_room else now)
-        except DATABASE_FAILS as error:
+            stored = _store_or_reconnect(message, next_try_at=now + RETRY_DELAY if has_slot else now)
+        except DATABASE_ERRORS as error:
             if token is not None and not callback_tokens.is_ours(token):
                 return False
-            logger.warning("The database fails (%s); a %s callback goes to the spool.", type(error).__name__, source)
+            logger.warning("Database error %s: a %s callback goes to the spool.", type(error).__name__, source)
             spool.append(message)
             return True
-        if kept is None:
+        if stored is None:
             return False
-        if has_room:
-            _apply_or_leave(kept, now=now)
+        if has_slot:
+            _try_to_apply(stored, now=now)
         else:
-            call_worker()
+            defer_apply_job()
         return True
     finally:
-        if has_room:
-            ROOM.release()
+        if has_slot:
+            APPLY_SLOT.release()
 
 
-def call_worker() -> None:
-    """Let a worker apply at once what waits, unless a job that will see it waits too: one waits and one runs at most.
+def defer_apply_job() -> None:
+    """Queue the job that applies stored callbacks, unless one is queued already. At most one waits and one runs.
 
-    Called after the commit of what waits. Should it fail, the next periodic run finds all the same.
+    Call this after the callback is committed. When it fails, the periodic job finds the callback.
     """
     try:
         with connection.cursor() as cursor:
-            cursor.execute(IS_CALLED, [APPLY_LEFT])
-            [is_called] = cursor.fetchone()
-        if not is_called:
-            jobs.configure_task(APPLY_LEFT).defer()
+            cursor.execute(JOB_IS_QUEUED, [APPLY_JOB])
+            [is_queued] = cursor.fetchone()
+        if not is_queued:
+            jobs.configure_task(APPLY_JOB).defer()
     except AlreadyEnqueued:
-        return  # another process was quicker
+        return  # another process has queued it since
     except Exception:
-        logger.exception("No worker could be called to what waits in the inbox.")
+        logger.exception("The job that applies callbacks could not be queued.")
 
 
 def replay(*, callback_id: int, now: datetime) -> CallbackOutcome:
-    """Apply a kept callback again whose first outcome was no success; raises what went wrong.
+    """Apply a stored callback again and return its outcome. An applied or duplicate callback is left as it is.
 
-    What was applied, or was a duplicate, is left as it is. When it fails, the row stays as it was.
+    When it fails, the exception is raised and the row stays as it was.
 
-    :raises Callback.DoesNotExist: no such row
+    :raises Callback.DoesNotExist: there is no such callback
     """
     with transaction.atomic():
         callback = Callback.objects.select_for_update(no_key=True).get(pk=callback_id)
         if callback.outcome in (CallbackOutcome.APPLIED, CallbackOutcome.DUPLICATE):
             return CallbackOutcome(callback.outcome)
         Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.NEW)
-        return _despite_clashes(partial(_apply, callback, now=now))
+        return _with_lock_retries(partial(_apply, callback, now=now))
 
 
 def apply_waiting(*, now: datetime, limit: int = 500) -> int:
-    """Apply the callbacks whose turn it is, oldest first; one bad row never stops the rest.
+    """Apply the new callbacks that are due, oldest first, and return how many were decided.
 
-    What another worker has in hand is passed over, so any number may do this at once. After ten attempts a callback
-    becomes a review item. Returns how many were dealt with.
+    Each has a transaction of its own, so one that fails does not stop the others. Callbacks that another worker has
+    locked are skipped, so workers may run this at the same time. After ten attempts a callback becomes a review item.
     """
     waiting = Callback.objects.filter(outcome=CallbackOutcome.NEW, next_try_at__lte=now)
     done = 0
     for callback_id in list(waiting.order_by("next_try_at", "pk").values_list("pk", flat=True)[:limit]):
         try:
-            done += _despite_clashes(partial(_apply_unclaimed, callback_id, now=now))
+            done += _with_lock_retries(partial(_apply_if_free, callback_id, now=now))
         except Exception:
-            logger.exception("Callback %s could not be applied; a later run tries again.", callback_id)
-            _note_failure(callback_id, now=now)
+            logger.exception("Callback %s could not be applied. A later run tries again.", callback_id)
+            _record_failure(callback_id, now=now)
     return done
 
 
 def drain_spool(*, now: datetime) -> int:
-    """Move what the spool holds into the inbox and act on it; return how many messages were moved.
+    """Move the spooled callbacks into the inbox and apply them. Return how many were moved.
 
-    A message is removed from the disk only after its row is committed, so a crash in between keeps it twice, and the
-    second counts as a duplicate. One that the database refuses is set aside; while the database fails, all wait.
+    A file is removed only after its row is committed. A crash in between stores the callback twice, and the second row
+    is a duplicate. A message that the database refuses is set aside; on any other database error all of them stay.
     """
     moved = 0
-    for path, message in spool.waiting():
+    for path, message in spool.stored_messages():
         try:
-            kept = _keep(message, next_try_at=now + TURN)
-        except (DataError, IntegrityError):  # about this message alone
-            logger.exception("Spool file %s cannot be kept.", path.name)
+            stored = _store(message, next_try_at=now + RETRY_DELAY)
+        except (DataError, IntegrityError):  # an error of this message alone
+            logger.exception("The callback in spool file %s cannot be stored.", path.name)
             spool.set_aside(path)
             continue
-        except DATABASE_FAILS:
-            logger.warning("The database fails; the spool waits.")
+        except DATABASE_ERRORS:
+            logger.warning("Database error: the spool is kept for a later run.")
             break
         spool.remove(path)
         moved += 1
-        if kept is None:
-            logger.warning("A spooled callback's token is nobody's; it was dropped.")
+        if stored is None:
+            logger.warning("A spooled callback was dropped: no push or code check has its token.")
             continue
-        _apply_or_leave(kept, now=now)
+        _try_to_apply(stored, now=now)
     return moved
 
 
-def _keep_over_any_connection(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
-    """Keep a callback, over a new connection when the one at hand turns out to be dead, or to lead to a standby.
+# --- Storing --------------------------------------------------------------------------------------
 
-    Kept twice when the first commit's answer was what got lost; the second then counts as a duplicate.
+
+def _store_or_reconnect(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
+    """Store a callback. When the connection turns out to be dead or read-only, store it over a new one.
+
+    When only the answer to the first commit was lost, it is stored twice, and the second row is a duplicate.
     """
     try:
-        return _keep(message, next_try_at=next_try_at)
-    except DATABASE_FAILS:
+        return _store(message, next_try_at=next_try_at)
+    except DATABASE_ERRORS:
         if connection.in_atomic_block:
             raise
         connection.close()
-        return _keep(message, next_try_at=next_try_at)
+        return _store(message, next_try_at=next_try_at)
 
 
-def _keep(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
-    """Commit a callback's bytes: one statement, which also finds the prompt or the question its token belongs to."""
-    values = [
+def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
+    """Commit a callback's bytes, in one statement that also finds the push or code check of its token."""
+    values: list[Any] = [
         str(message.source),
         message.body,
         Jsonb(message.headers),
@@ -224,11 +228,11 @@ def _keep(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
     ]
     with connection.cursor() as cursor:
         if message.source == CallbackSource.STK:
-            cursor.execute(KEEP_STK, [*values, message.token_hash])
+            cursor.execute(INSERT_STK, [*values, message.token_hash])
         elif message.source in CODE_CHECKS:
-            cursor.execute(KEEP_CODE_CHECK, [*values, message.token_hash])
+            cursor.execute(INSERT_CODE_CHECK, [*values, message.token_hash])
         else:
-            cursor.execute(KEEP_C2B, values)
+            cursor.execute(INSERT_C2B, values)
         row = cursor.fetchone()
     if row is None:
         return None
@@ -243,52 +247,56 @@ def _keep(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
     )
 
 
-def _apply_or_leave(kept: Callback, *, now: datetime) -> None:
-    """Apply a callback just kept; when that fails, a worker tries again."""
+# --- Applying -------------------------------------------------------------------------------------
+
+
+def _try_to_apply(stored: Callback, *, now: datetime) -> None:
+    """Apply a callback that was just stored. When that fails, a worker tries again."""
     try:
-        _despite_clashes(partial(_apply, kept, now=now))
+        _with_lock_retries(partial(_apply, stored, now=now))
     except Exception:
-        logger.exception("Callback %s could not be applied now; a worker tries again.", kept.pk)
-        _note_failure(kept.pk, now=now)
+        logger.exception("Callback %s could not be applied now. A worker tries again.", stored.pk)
+        _record_failure(stored.pk, now=now)
 
 
-def _apply_unclaimed(callback_id: int, *, now: datetime) -> bool:
-    """Apply a callback that is still new and that nobody else has in hand; return whether it was dealt with."""
+def _apply_if_free(callback_id: int, *, now: datetime) -> bool:
+    """Apply a callback that is still new and that no other worker has locked. Return whether it was decided."""
     new = Callback.objects.filter(pk=callback_id, outcome=CallbackOutcome.NEW)
     callback = new.select_for_update(no_key=True, skip_locked=True).first()
     if callback is None:
         return False
     if callback.attempts >= MOST_ATTEMPTS:
-        _give_up(callback_id, now=now)
+        _hold_for_review(callback_id, now=now)
     else:
         _apply(callback, now=now)
     return True
 
 
-def _despite_clashes(act: Callable[[], Found]) -> Found:
-    """Act in a transaction; when another's locks were in the way, again in a new one."""
-    for tries_left in reversed(range(TRIES)):
+def _with_lock_retries(action: Callable[[], Returned]) -> Returned:
+    """Run `action` in a transaction, and again in a new one when the locks of another transaction were in its way."""
+    for tries_left in reversed(range(LOCK_TRIES)):
         try:
             with transaction.atomic():
-                return act()
+                return action()
         except OperationalError as error:
-            if not tries_left or not _is_clash(error):
+            if not tries_left or not _is_lock_conflict(error):
                 raise
     raise AssertionError("unreachable")
 
 
 def _apply(callback: Callback, *, now: datetime) -> CallbackOutcome:
-    """Apply a callback and write what became of it, in the caller's transaction."""
-    applied = _act_on(callback, now=now)
+    """Apply a callback and write its outcome, in the caller's transaction."""
+    applied = _apply_message(callback, now=now)
     with connection.cursor() as cursor:
-        cursor.execute(DECIDE, [str(applied.outcome), applied.detail[:255], now, callback.pk])
+        cursor.execute(WRITE_OUTCOME, [str(applied.outcome), applied.detail[:255], now, callback.pk])
     return applied.outcome
 
 
-def _act_on(callback: Callback, *, now: datetime) -> EvidenceOutcome:
+def _apply_message(callback: Callback, *, now: datetime) -> EvidenceOutcome:
+    """Parse a callback's bytes and hand the message to the module that applies its kind."""
     body = bytes(callback.body)
     try:
-        if callback.source == CallbackSource.STK:
+        if callback.source == CallbackSource.STK and callback.push_id is not None:
             return stk_results.apply_stk_result(
                 push_id=callback.push_id,
                 result=parse_stk_callback(body),
@@ -299,37 +307,39 @@ def _act_on(callback: Callback, *, now: datetime) -> EvidenceOutcome:
             )
         if callback.source == CallbackSource.C2B_CONFIRMATION:
             return c2b_confirmations.apply_c2b(message=parse_c2b(body), now=now, callback_id=callback.pk)
-        if callback.source == CallbackSource.CODE_CHECK:
+        if callback.source == CallbackSource.CODE_CHECK and callback.code_check_id is not None:
             return code_checks.apply_result(
                 check_id=callback.code_check_id, result=parse_status_result(body), now=now, callback_id=callback.pk
             )
-        if callback.source == CallbackSource.CODE_CHECK_TIMEOUT:
-            return code_checks.note_timeout(check_id=callback.code_check_id, now=now)
+        if callback.source == CallbackSource.CODE_CHECK_TIMEOUT and callback.code_check_id is not None:
+            return code_checks.apply_timeout(check_id=callback.code_check_id, now=now)
     except Malformed as error:
-        why = f"Not a message Safaricom sends: {error}"
+        detail = f"This is not a message that Safaricom sends: {error}."
         review_items.open_item(
-            reason=ReviewReason.UNREADABLE, detail=why, push_id=callback.push_id, callback_id=callback.pk, now=now
+            reason=ReviewReason.UNREADABLE, detail=detail, push_id=callback.push_id, callback_id=callback.pk, now=now
         )
-        return EvidenceOutcome(CallbackOutcome.REJECTED, why)
-    raise ValueError(f"Nothing acts on a {callback.source} callback.")
+        return EvidenceOutcome(CallbackOutcome.REJECTED, detail)
+    raise ValueError(f"A {callback.source} callback without a push or code check cannot be applied.")
 
 
-def _is_clash(error: OperationalError) -> bool:
-    """Say whether another transaction's locks were in the way: worth trying again at once."""
-    clashes = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
-    return isinstance(error.__cause__, clashes)
+def _is_lock_conflict(error: OperationalError) -> bool:
+    """Return whether the locks of another transaction were in the way, so that it is worth trying again at once."""
+    conflicts = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable)
+    return isinstance(error.__cause__, conflicts)
 
 
-def _give_up(callback_id: int, *, now: datetime) -> None:
-    why = f"It could not be applied in {MOST_ATTEMPTS} attempts; see the log, then replay it."
-    review_items.open_item(reason=ReviewReason.UNREADABLE, detail=why, callback_id=callback_id, now=now)
-    Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.REVIEW, error=why, processed_at=now)
+def _hold_for_review(callback_id: int, *, now: datetime) -> None:
+    """Make a callback a review item after too many attempts."""
+    detail = f"It could not be applied in {MOST_ATTEMPTS} attempts. Read the log, repair the cause, then replay it."
+    review_items.open_item(reason=ReviewReason.UNREADABLE, detail=detail, callback_id=callback_id, now=now)
+    Callback.objects.filter(pk=callback_id).update(outcome=CallbackOutcome.REVIEW, error=detail, processed_at=now)
 
 
-def _note_failure(callback_id: int, *, now: datetime) -> None:
+def _record_failure(callback_id: int, *, now: datetime) -> None:
+    """Count a failed attempt and set the time of the next one."""
     try:
         Callback.objects.filter(pk=callback_id).update(
-            attempts=F("attempts") + 1, error="could not be applied", next_try_at=now + TURN
+            attempts=F("attempts") + 1, error="could not be applied", next_try_at=now + RETRY_DELAY
         )
     except DatabaseError:
-        logger.warning("Callback %s: the failed attempt could not be noted.", callback_id)
+        logger.warning("Callback %s: the failed attempt could not be recorded.", callback_id)

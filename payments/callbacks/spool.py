@@ -1,4 +1,4 @@
-"""Where callbacks wait when the database is away: one fsynced file each, under STATE_DIR/spool."""
+"""The spool: callbacks that came while the database was not available, one fsynced file each in STATE_DIR/spool."""
 
 import base64
 import json
@@ -17,18 +17,18 @@ from payments.models import CallbackSource
 
 logger = logging.getLogger(__name__)
 
-MOST_FILES = 50_000  # at 16 KB each: under 1.2 GB, base64 and all
+MOST_FILES = 50_000  # of 16 KB each, in base64: under 1.2 GB
 
 
 class SpoolFull(Unavailable):
-    """Neither the database nor the disk can keep a callback."""
+    """Neither the database nor the disk can store a callback."""
 
-    code, message = "spool_full", "This cannot be kept right now."
+    code, message = "spool_full", "The callback cannot be stored now. Send it again later."
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A callback as it arrived. Of its token only the hash is kept."""
+    """A callback as it arrived, with the hash of its token."""
 
     source: CallbackSource
     body: bytes
@@ -44,9 +44,9 @@ def folder() -> Path:
 
 
 def append(message: Message) -> None:
-    """Write a message so that it survives this process and a crash of the machine.
+    """Write a message to the disk, so that it survives this process and a crash of the machine.
 
-    :raises SpoolFull: the disk refused, or too many wait already
+    :raises SpoolFull: the disk cannot store it, or the spool has its most files already
     """
     text = json.dumps(
         {
@@ -68,51 +68,51 @@ def append(message: Message) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        half.rename(whole)  # a reader never sees half a message
+        half.rename(whole)  # so that no reader finds half a message
         _fsync_folder()
     except OSError as error:
         raise SpoolFull from error
 
 
-def waiting() -> Iterator[tuple[Path, Message]]:
-    """Yield the spooled messages, oldest first. A file that is no message is set aside."""
+def stored_messages() -> Iterator[tuple[Path, Message]]:
+    """Yield the spooled messages with their files, oldest first. A file that cannot be read is set aside."""
     if not folder().is_dir():
         return
     for path in sorted(folder().glob("*.json")):
         try:
             message = _read(path)
-        except FileNotFoundError:  # another worker moved it
+        except FileNotFoundError:  # another worker has moved it
             continue
         except Exception:
-            logger.exception("Spool file %s is no message.", path.name)
+            logger.exception("Spool file %s cannot be read.", path.name)
             set_aside(path)
             continue
         yield path, message
 
 
 def _read(path: Path) -> Message:
-    kept = json.loads(path.read_text())
+    stored = json.loads(path.read_text())
     return Message(
-        source=CallbackSource(kept["source"]),
-        body=base64.b64decode(kept["body"]),
-        headers=kept["headers"],
-        peer=kept["peer"],
-        received_at=datetime.fromisoformat(kept["received_at"]),
-        token_hash=kept["token_hash"],
+        source=CallbackSource(stored["source"]),
+        body=base64.b64decode(stored["body"]),
+        headers=stored["headers"],
+        peer=stored["peer"],
+        received_at=datetime.fromisoformat(stored["received_at"]),
+        token_hash=stored["token_hash"],
     )
 
 
 def set_aside(path: Path) -> None:
-    """Rename a file to `.bad`, out of the way of the others, for a person to look at. Twice is harmless."""
+    """Rename a file to `.bad`, so that it is not read again. A second call changes nothing."""
     try:
         path.rename(path.with_suffix(".bad"))
-    except FileNotFoundError:  # another worker did it
+    except FileNotFoundError:  # another worker has done it
         return
-    logger.error("Spool file %s is set aside as .bad; look at it, mend it, and rename it back.", path.name)
+    logger.error("Spool file %s is set aside as .bad. Correct it and rename it back to .json.", path.name)
 
 
 def remove(path: Path) -> None:
-    """Remove a message whose row is committed."""
+    """Remove the file of a message whose row is committed."""
     path.unlink(missing_ok=True)
 
 

@@ -1,8 +1,8 @@
-"""Asking Safaricom what became of an M-Pesa code (Transaction Status). The one place that writes a CodeCheck.
+"""Code checks: questions to Safaricom about an M-Pesa code (Transaction Status). Only this module writes a CodeCheck.
 
-A member claims a code, its confirmation never came, and staff (or a job) ask. Row, call and record are separate
-commits, as with a prompt; but the question moves no money, so it may be asked again at any time. The answer comes
-later, to an address with a secret token, and passes the inbox like every callback.
+A payer reported a code at the desk, and its confirmation has not arrived. Then staff, or a job, ask Safaricom. Row,
+call and record are separate commits, as with an STK push. But the question moves no money, so it may be asked again at
+any time. The answer arrives later, at a URL with a secret token, and goes through the callback inbox.
 """
 
 import logging
@@ -35,45 +35,45 @@ from payments.services import review_items
 logger = logging.getLogger(__name__)
 
 S = CodeCheckStatus
-UNKNOWN_CODE = "25"  # of Transaction Status: no such transaction, or a malformed parameter
+UNKNOWN_CODE = "25"  # result code of Transaction Status: no such transaction, or a malformed parameter
 COMPLETED = "completed"
-# States of M-Pesa after which no money of the transaction is left with us. Any other word decides nothing.
+# States in which M-Pesa left none of the money with us. A state that is not listed decides nothing.
 WITHOUT_MONEY = {"cancelled", "canceled", "declined", "expired", "failed", "reversed"}
-# How long an answer is waited for; one that comes later still counts.
-PATIENCE = timedelta(minutes=15)
-# When a claim that nothing has answered is asked about by itself, counted from the claim.
+# A check without an answer ends after this time. An answer that arrives later is still applied.
+ANSWER_TIMEOUT = timedelta(minutes=15)
+# When the job asks about a reported code that no money has arrived for, counted from the report.
 ASK_AFTER = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24))
-OLDEST_CLAIM = timedelta(days=7)
+OLDEST_REPORT = timedelta(days=7)
 BATCH = 500
 
 
-class NotSetUp(Conflict):
-    """Transaction Status needs an API operator of the shortcode."""
+class NotConfigured(Conflict):
+    """The settings for Transaction Status, which needs an API operator of the shortcode, are missing."""
 
     code = "code_checks_not_set_up"
-    message = "M-Pesa cannot be asked about codes here: set DARAJA_INITIATOR and DARAJA_SECURITY_CREDENTIAL."
+    message = "Code checks are not set up. Set DARAJA_INITIATOR and DARAJA_SECURITY_CREDENTIAL."
 
 
-# --- Asked ----------------------------------------------------------------------------------------
+# --- Asking ---------------------------------------------------------------------------------------
 
 
-def is_set_up() -> bool:
-    """Say whether Safaricom would know who asks."""
+def is_configured() -> bool:
+    """Return whether the settings name the API operator that asks."""
     return bool(settings.DARAJA_INITIATOR and settings.DARAJA_SECURITY_CREDENTIAL)
 
 
 @transaction.atomic
 def request_check(*, code: str, by_id: int | None, now: datetime) -> CodeCheck:
-    """Leave a question about an M-Pesa code for the worker to ask. While one is open, this is the one.
+    """Create a check of an M-Pesa code, which the worker sends. While one is open for the code, return that one.
 
-    A code that stands in the books may be asked about too: that tells of a reversal.
+    A code that has a receipt may be checked too; the answer reports a reversal. `by_id` is None for a job.
 
-    :raises desk.InvalidCode: it is no M-Pesa code
-    :raises NotSetUp: the settings for it are missing
+    :raises reported_codes.InvalidCode: it is not an M-Pesa code
+    :raises NotConfigured: the settings for it are missing
     """
     code = reported_codes.normalise_code(code)
-    if not is_set_up():
-        raise NotSetUp
+    if not is_configured():
+        raise NotConfigured
     try:
         with transaction.atomic():
             check = CodeCheck.objects.create(code=code, asked_by_id=by_id, created_at=now)
@@ -83,18 +83,18 @@ def request_check(*, code: str, by_id: int | None, now: datetime) -> CodeCheck:
     return check
 
 
-def ask(*, check_id: int, now: datetime) -> None:
-    """Ask Safaricom, when the question still waits. Twice asks twice at worst, which moves nothing.
+def send(*, check_id: int, now: datetime) -> None:
+    """Send an open check to Safaricom. Sent again, it asks again, which moves no money.
 
-    :raises Busy: too many calls; the job is to come again
-    :raises NotSent: Safaricom cannot be reached; the job is to come again
+    :raises Busy: too many calls; the job tries again
+    :raises NotSent: Safaricom cannot be reached; the job tries again
     """
     check = CodeCheck.objects.filter(pk=check_id, status__in=OPEN_CHECK).first()
     if check is None:
         return
     limits.enter(urgent=False)
-    token = callback_tokens.draw()
-    # Committed before the call: the answer may overtake it.
+    token = callback_tokens.generate()
+    # Committed before the call, because the answer may arrive before the call returns.
     CodeCheck.objects.filter(pk=check_id, status__in=OPEN_CHECK).update(
         status=S.ASKED, token_hash=callback_tokens.hash_of(token), conversation_id=""
     )
@@ -108,32 +108,32 @@ def ask(*, check_id: int, now: datetime) -> None:
         CodeCheck.objects.filter(pk=check_id, status=S.ASKED).update(status=S.WAITING)
         raise
     except Unknown as error:
-        logger.warning("Check %s: it is not known whether Safaricom took the question: %s", check_id, error)
+        logger.warning("Code check %s: it is not known whether Safaricom accepted it: %s", check_id, error)
     except DarajaError as error:
-        logger.warning("Check %s was refused: %s", check_id, error)
-        _end_open(Q(pk=check_id), said="Safaricom refused the question; tell the operator.", now=now)
+        logger.warning("Code check %s was refused: %s", check_id, error)
+        _end_open(Q(pk=check_id), said="Safaricom refused the code check. Tell the operator.", now=now)
     else:
         CodeCheck.objects.filter(pk=check_id, status__in=OPEN_CHECK).update(conversation_id=conversation[:64])
 
 
-# --- Answered -------------------------------------------------------------------------------------
+# --- Answers --------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def apply_result(
     *, check_id: int, result: StatusResult, now: datetime, callback_id: int | None = None
 ) -> EvidenceOutcome:
-    """Act on Safaricom's answer: completed money of ours becomes a receipt, once; anything else ends the claim.
+    """Apply Safaricom's answer. Completed money of ours becomes a receipt; without money the reported code ends.
 
-    Twice changes nothing. An answer that comes after we stopped waiting still counts, and money that was found is
-    never lost again.
+    The same answer again changes nothing. An answer after the timeout still counts. Money that a check has found is
+    not undone by a later answer.
     """
-    # Money first: members, payments and receipts are locked before the check, which only this module locks.
+    # The row of the check is not locked: apply_c2b locks members, payments and receipts first.
     check = CodeCheck.objects.get(pk=check_id)
-    why = _is_of_another_question(check, result)
-    if why:
-        review_items.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=why, callback_id=callback_id, now=now)
-        return EvidenceOutcome(CallbackOutcome.REVIEW, why)
+    problem = _mismatch(check, result)
+    if problem:
+        review_items.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=problem, callback_id=callback_id, now=now)
+        return EvidenceOutcome(CallbackOutcome.REVIEW, problem)
     if check.status == S.FOUND:
         return EvidenceOutcome(CallbackOutcome.DUPLICATE)
     state = result.state.lower()
@@ -141,7 +141,7 @@ def apply_result(
         return _apply_money(check, result, callback_id=callback_id, now=now)
     status, said = _meaning(result, state)
     if state == "reversed":
-        _tell_of_reversal(check.code, callback_id=callback_id, now=now)
+        _report_reversal(check.code, callback_id=callback_id, now=now)
     changed = _end_open(Q(pk=check_id), status=status, said=said, result_code=result.result_code, now=now)
     if not changed and check.status == S.UNCLEAR and status == S.NO_MONEY:
         changed = CodeCheck.objects.filter(pk=check_id, status=S.UNCLEAR).update(
@@ -153,13 +153,14 @@ def apply_result(
 
 
 @transaction.atomic
-def note_timeout(*, check_id: int, now: datetime) -> EvidenceOutcome:
-    """Note that the question expired in Safaricom's queue: no answer, and no reason to end a claim."""
-    changed = _end_open(Q(pk=check_id), said="Safaricom was too busy to look; ask again.", now=now)
+def apply_timeout(*, check_id: int, now: datetime) -> EvidenceOutcome:
+    """End a check that expired in Safaricom's queue. That is no answer, so the reported code stays open."""
+    changed = _end_open(Q(pk=check_id), said="Safaricom was too busy to check the code. Ask again.", now=now)
     return EvidenceOutcome(CallbackOutcome.APPLIED if changed else CallbackOutcome.DUPLICATE)
 
 
 def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | None, now: datetime) -> EvidenceOutcome:
+    """Apply completed money as a C2B confirmation without an account, then settle the reported code."""
     message = C2bMessage(
         code=result.code,
         moved_at=result.moved_at,
@@ -173,7 +174,7 @@ def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | N
     )
     applied = c2b_confirmations.apply_c2b(message=message, now=now, callback_id=callback_id, from_code_check=True)
     if applied.outcome == CallbackOutcome.REVIEW:
-        said = "Its amount is not the one in our books; see the review item."
+        said = "The amount differs from the one in our books. See the review item."
         _end_open(Q(pk=check.pk), said=said, result_code=result.result_code, now=now)
         return applied
     receipt = Receipt.objects.get(code=result.code)
@@ -181,40 +182,40 @@ def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | N
     CodeCheck.objects.filter(pk=check.pk).update(
         status=S.FOUND,
         receipt=receipt,
-        said=f"KES {receipt.amount:,} came with this code; it is in the books.",
+        said=f"KES {receipt.amount:,} was paid with this code. It is in the books.",
         result_code=result.result_code,
         ended_at=now,
     )
     return applied
 
 
-def _is_of_another_question(check: CodeCheck, result: StatusResult) -> str:
-    """Say why a result does not belong to the check whose address it came to; empty when it does."""
+def _mismatch(check: CodeCheck, result: StatusResult) -> str:
+    """Return why a result does not belong to the check that its token found; empty when it does."""
     if check.conversation_id and result.conversation_id != check.conversation_id:
-        return "The result names another question than the one it was sent to."
+        return "The result names another code check than the one that it was sent to."
     if result.result_code == "0" and result.code != check.code:
-        return f"The result of a question about {check.code} tells of another code."
+        return f"The result of a check of {check.code} is about another code."
     return ""
 
 
 def _meaning(result: StatusResult, state: str) -> tuple[CodeCheckStatus, str]:
-    """Return what a result without money for us means, and its sentence for staff."""
+    """Return the status for a result without money for us, and a sentence for staff."""
     if result.result_code == UNKNOWN_CODE:
         return S.NO_MONEY, "M-Pesa does not know this code."
     if result.result_code != "0":
-        return S.UNCLEAR, f"Safaricom did not look it up (result {result.result_code}); tell the operator."
+        return S.UNCLEAR, f"Safaricom did not check the code (result {result.result_code}). Tell the operator."
     if state in WITHOUT_MONEY:
         return S.NO_MONEY, f"M-Pesa says this payment was {state}."
     if state == COMPLETED:
-        return S.NO_MONEY, "This code is a payment to somebody else."
-    return S.UNCLEAR, f"M-Pesa calls this payment {result.state[:40]}: not finished; ask again later."
+        return S.NO_MONEY, "This code is of a payment to another receiver."
+    return S.UNCLEAR, f"M-Pesa says this payment is {result.state[:40]}, so it is not finished. Ask again later."
 
 
-def _tell_of_reversal(code: str, *, callback_id: int | None, now: datetime) -> None:
-    """Let a person record that money which stands in our books went back."""
+def _report_reversal(code: str, *, callback_id: int | None, now: datetime) -> None:
+    """Open a review item when M-Pesa has reversed money that is in our books."""
     receipt = Receipt.objects.filter(code=code, reversed_at__isnull=True).first()
     if receipt is not None:
-        detail = f"M-Pesa says that code {code} was reversed, and it stands in the books. Record the reversal."
+        detail = f"M-Pesa says that code {code} was reversed, but it is in the books. Record the reversal."
         review_items.open_item(
             reason=ReviewReason.CONTRADICTION, detail=detail, receipt_id=receipt.pk, callback_id=callback_id, now=now
         )
@@ -223,45 +224,46 @@ def _tell_of_reversal(code: str, *, callback_id: int | None, now: datetime) -> N
 def _end_open(
     which: Q, *, said: str, now: datetime, status: CodeCheckStatus = CodeCheckStatus.UNCLEAR, result_code: str = ""
 ) -> int:
-    """End checks that are open; return how many were."""
+    """End the open ones of some checks. Return how many were open."""
     return CodeCheck.objects.filter(which, status__in=OPEN_CHECK).update(
         status=status, said=said[:160], result_code=result_code, ended_at=now
     )
 
 
-# --- From time to time ----------------------------------------------------------------------------
+# --- The periodic job -----------------------------------------------------------------------------
 
 
-def end_silent(*, now: datetime) -> int:
-    """Stop waiting for answers that do not come; return for how many."""
-    said = "Safaricom did not answer; ask again."
-    return _end_open(Q(created_at__lte=now - PATIENCE), said=said, now=now)
+def end_unanswered(*, now: datetime) -> int:
+    """End the checks that got no answer in time. Return how many."""
+    said = "Safaricom did not answer. Ask again."
+    return _end_open(Q(created_at__lte=now - ANSWER_TIMEOUT), said=said, now=now)
 
 
-def check_claims(*, now: datetime) -> int:
-    """Settle claims whose money is here, and ask about those that nothing answers; return how many were asked about.
+def check_reported_codes(*, now: datetime) -> int:
+    """Settle reported codes whose money has arrived, and check those without. Return how many checks were requested.
 
-    A claim is asked about three times at most, ever more slowly; staff may ask at any time.
+    The job checks a code three times at most, after longer and longer times. Staff may check it at any time.
     """
     waiting = CodeClaim.objects.filter(
-        receipt=None, ended_at=None, claimed_at__lte=now - ASK_AFTER[0], claimed_at__gt=now - OLDEST_CLAIM
+        receipt=None, ended_at=None, claimed_at__lte=now - ASK_AFTER[0], claimed_at__gt=now - OLDEST_REPORT
     )
-    asked = 0
-    for claim in waiting.order_by("claimed_at")[:BATCH]:
+    requested = 0
+    for reported in waiting.order_by("claimed_at")[:BATCH]:
         try:
-            asked += _check_claim(claim, now=now)
+            requested += _check_reported_code(reported, now=now)
         except Exception:
-            logger.exception("Claim %s could not be looked into; the next run tries again.", claim.pk)
-    return asked
+            logger.exception("Reported code %s could not be checked. The next run tries again.", reported.pk)
+    return requested
 
 
-def _check_claim(claim: CodeClaim, *, now: datetime) -> bool:
-    receipt_id = Receipt.objects.filter(code=claim.code).values_list("pk", flat=True).first()
+def _check_reported_code(reported: CodeClaim, *, now: datetime) -> bool:
+    """Settle a reported code, or request its check when it is due. Return whether a check was requested."""
+    receipt_id = Receipt.objects.filter(code=reported.code).values_list("pk", flat=True).first()
     if receipt_id is not None:
-        reported_codes.settle_code(code=claim.code, receipt_id=receipt_id, by_id=claim.claimed_by_id, now=now)
+        reported_codes.settle_code(code=reported.code, receipt_id=receipt_id, by_id=reported.claimed_by_id, now=now)
         return False
-    times = CodeCheck.objects.filter(code=claim.code, created_at__gte=claim.claimed_at).count()
-    if not is_set_up() or times >= len(ASK_AFTER) or now < claim.claimed_at + ASK_AFTER[times]:
+    times = CodeCheck.objects.filter(code=reported.code, created_at__gte=reported.claimed_at).count()
+    if not is_configured() or times >= len(ASK_AFTER) or now < reported.claimed_at + ASK_AFTER[times]:
         return False
-    request_check(code=claim.code, by_id=None, now=now)
+    request_check(code=reported.code, by_id=None, now=now)
     return True

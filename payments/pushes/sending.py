@@ -78,7 +78,7 @@ def _claim(push_id: int, *, now: datetime) -> ClaimedPush | None:
             push, status=S.CANCELLED, result_code="withdrawn", result_desc="There was nothing left to pay.", now=now
         )
         return None
-    token = callback_tokens.draw()
+    token = callback_tokens.generate()
     push.status, push.amount, push.sent_at, push.token_hash = S.SENDING, owed, now, callback_tokens.hash_of(token)
     push.save(update_fields=["status", "amount", "sent_at", "token_hash"])
     return ClaimedPush(push.pk, push.phone, push.amount, push.payment.reference, push.payment.description, token)

@@ -46,7 +46,7 @@ def make_push(payment=None, *, status=PushStatus.SENT, sent_at=NOON, **fields) -
     number = StkPush.objects.count() + 1
     token = None
     if status != PushStatus.CREATED:
-        token = callback_tokens.draw()
+        token = callback_tokens.generate()
         fields.setdefault("token_hash", callback_tokens.hash_of(token))
         fields.setdefault("sent_at", sent_at)
         fields.setdefault("checkout_request_id", f"ws_CO_{payment.pk}_{number}")

@@ -55,7 +55,7 @@ def asked(wire, manager, code=CODE):
     """A check that Safaricom has taken; `result` and `timeout` are the paths its answers come to."""
     wire.status()
     check = code_checks.request_check(code=code, by_id=manager.pk, now=LATER)
-    code_checks.ask(check_id=check.pk, now=LATER)
+    code_checks.send(check_id=check.pk, now=LATER)
     body = wire.bodies(STATUS)[-1]
     check.refresh_from_db()
     check.result, check.timeout = urlsplit(body["ResultURL"]).path, urlsplit(body["QueueTimeOutURL"]).path
@@ -116,7 +116,7 @@ def test_while_one_is_open_a_code_is_asked_about_once(manager):
 def test_without_an_operator_nothing_can_be_asked(manager, settings, missing):
     setattr(settings, missing, "")
 
-    with pytest.raises(code_checks.NotSetUp):
+    with pytest.raises(code_checks.NotConfigured):
         code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON)
 
 
@@ -144,7 +144,7 @@ def test_a_check_that_has_ended_is_not_asked_again(wire, manager, client):
     check = asked(wire, manager)
     answer(client, check)
 
-    code_checks.ask(check_id=check.pk, now=LATER)
+    code_checks.send(check_id=check.pk, now=LATER)
 
     assert len(wire.bodies(STATUS)) == 1
 
@@ -154,7 +154,7 @@ def test_a_question_that_safaricom_is_too_busy_for_waits_for_its_job_to_come_aga
     wire.status(**refusal("500.003.02", "System is busy. Please try again in few minutes.", 500))
 
     with pytest.raises(Busy):
-        code_checks.ask(check_id=check.pk, now=NOON)
+        code_checks.send(check_id=check.pk, now=NOON)
 
     check.refresh_from_db()
     assert check.status == CodeCheckStatus.WAITING
@@ -164,16 +164,16 @@ def test_a_question_that_safaricom_refuses_ends(wire, manager):
     check = code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON)
     wire.status(**refusal("400.002.02", "Bad Request - Invalid Initiator", 400))
 
-    code_checks.ask(check_id=check.pk, now=NOON)
+    code_checks.send(check_id=check.pk, now=NOON)
 
     check.refresh_from_db()
-    assert (check.status, check.said) == ("unclear", "Safaricom refused the question; tell the operator.")
+    assert (check.status, check.said) == ("unclear", "Safaricom refused the code check. Tell the operator.")
 
 
 def test_a_question_of_unknown_outcome_is_still_waited_for(wire, manager, client):
     wire.status(body="<html>", status=502)
     check = code_checks.request_check(code=CODE, by_id=manager.pk, now=LATER)
-    code_checks.ask(check_id=check.pk, now=LATER)
+    code_checks.send(check_id=check.pk, now=LATER)
 
     answer(client, check, path=urlsplit(wire.bodies(STATUS)[0]["ResultURL"]).path)
 
@@ -198,7 +198,7 @@ def test_completed_money_pays_the_claim_that_showed_its_code(wire, manager, clie
     claim.refresh_from_db()
     assert claim.receipt == receipt
     assert (check.status, check.receipt) == (CodeCheckStatus.FOUND, receipt)
-    assert check.said == "KES 1,500 came with this code; it is in the books."
+    assert check.said == "KES 1,500 was paid with this code. It is in the books."
     assert outcomes() == ["applied"]
 
 
@@ -247,9 +247,9 @@ def test_the_same_answer_twice_is_money_once(wire, manager, client):
 
 def test_a_late_answer_counts_after_we_stopped_waiting(wire, manager, client):
     check = asked(wire, manager)
-    code_checks.end_silent(now=LATER + timedelta(minutes=15))
+    code_checks.end_unanswered(now=LATER + timedelta(minutes=15))
     check.refresh_from_db()
-    assert (check.status, check.said) == ("unclear", "Safaricom did not answer; ask again.")
+    assert (check.status, check.said) == ("unclear", "Safaricom did not answer. Ask again.")
 
     answer(client, check)
 
@@ -382,8 +382,8 @@ def test_another_amount_than_in_the_books_is_shown_to_a_person(wire, manager, cl
         ({"state": "Reversed"}, "M-Pesa says this payment was reversed."),
         ({"state": "FAILED"}, "M-Pesa says this payment was failed."),
         ({"state": "Cancelled"}, "M-Pesa says this payment was cancelled."),
-        ({"paid_to": "600999"}, "This code is a payment to somebody else."),
-        ({"paid_to": "254712345678"}, "This code is a payment to somebody else."),
+        ({"paid_to": "600999"}, "This code is of a payment to another receiver."),
+        ({"paid_to": "254712345678"}, "This code is of a payment to another receiver."),
     ],
 )
 def test_what_is_no_money_of_ours_ends_the_claim_with_a_sentence(wire, manager, client, told, said):
@@ -402,9 +402,9 @@ def test_what_is_no_money_of_ours_ends_the_claim_with_a_sentence(wire, manager, 
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"result_code": 2001}, "Safaricom did not look it up (result 2001); tell the operator."),
-        ({"result_code": "SFC_IC0003"}, "Safaricom did not look it up (result SFC_IC0003); tell the operator."),
-        ({"state": "Pending"}, "M-Pesa calls this payment Pending: not finished; ask again later."),
+        ({"result_code": 2001}, "Safaricom did not check the code (result 2001). Tell the operator."),
+        ({"result_code": "SFC_IC0003"}, "Safaricom did not check the code (result SFC_IC0003). Tell the operator."),
+        ({"state": "Pending"}, "M-Pesa says this payment is Pending, so it is not finished. Ask again later."),
     ],
 )
 def test_what_decides_nothing_ends_no_claim(wire, manager, client, told, said):
@@ -423,7 +423,7 @@ def test_a_question_that_expired_in_safaricoms_queue_may_be_asked_again(wire, ma
 
     answer(client, check, path=check.timeout, body=b"{}")
 
-    assert (check.status, check.said) == ("unclear", "Safaricom was too busy to look; ask again.")
+    assert (check.status, check.said) == ("unclear", "Safaricom was too busy to check the code. Ask again.")
     answer(client, check, path=check.timeout, body=b"{}")
     answer(client, check)
     assert check.status == CodeCheckStatus.FOUND
@@ -574,9 +574,9 @@ def test_a_claim_that_nothing_answers_is_asked_about_by_itself_at_most_three_tim
     moments = []
     for minute in (4, 5, 6, 30, 60, 61, 24 * 60, 24 * 60 + 1, 72 * 60):
         now = NOON + timedelta(minutes=minute)
-        if code_checks.check_claims(now=now):
+        if code_checks.check_reported_codes(now=now):
             moments.append(minute)
-            code_checks.end_silent(now=now + code_checks.PATIENCE)
+            code_checks.end_unanswered(now=now + code_checks.ANSWER_TIMEOUT)
 
     assert moments == [5, 60, 24 * 60]
     assert list(CodeCheck.objects.values_list("asked_by", flat=True)) == [None] * 3
@@ -587,7 +587,7 @@ def test_a_claim_whose_money_is_here_is_settled_without_asking(manager, client):
     claim = claimed(payment, manager)
     confirm(client, amount=1500, account=payment.reference)
 
-    assert code_checks.check_claims(now=LATER) == 0
+    assert code_checks.check_reported_codes(now=LATER) == 0
 
     claim.refresh_from_db()
     assert claim.receipt == Receipt.objects.get()
@@ -597,4 +597,4 @@ def test_without_an_operator_the_job_asks_nothing(manager, settings):
     settings.DARAJA_INITIATOR = ""
     claimed(create_payment(), manager)
 
-    assert code_checks.check_claims(now=LATER) == 0
+    assert code_checks.check_reported_codes(now=LATER) == 0

@@ -29,7 +29,7 @@ SEND = "import django; django.setup(); from django.utils import timezone; from p
 
 
 @pytest.fixture
-def safaricom(live_server, settings, room_for_all):
+def safaricom(live_server, settings, free_apply_slots):
     """A simulated Safaricom that reports to our live server."""
     simulator = Simulator(Options(expires_in="string"))
     simulator.start()
@@ -271,7 +271,7 @@ def test_safaricom_is_asked_about_a_code_whose_confirmation_never_came(safaricom
 
     for code in (debit["code"], forged.code):
         check = code_checks.request_check(code=code, by_id=cashier.pk, now=timezone.now())
-        code_checks.ask(check_id=check.pk, now=timezone.now())
+        code_checks.send(check_id=check.pk, now=timezone.now())
 
     until(lambda: sorted(CodeCheck.objects.values_list("status", flat=True)) == ["found", "no_money"])
     claim.refresh_from_db()

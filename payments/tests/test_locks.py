@@ -166,7 +166,10 @@ def a_confirmation_whose_twin_comes_between_looking_and_writing():
 
     def act():
         # The twin comes within the other's request.
-        with patch.object(receipts, "insert", after_the_twin), patch.object(inbox, "ROOM", threading.Semaphore(2)):
+        with (
+            patch.object(receipts, "insert", after_the_twin),
+            patch.object(inbox, "APPLY_SLOT", threading.Semaphore(2)),
+        ):
             again()
 
     return act
@@ -174,7 +177,7 @@ def a_confirmation_whose_twin_comes_between_looking_and_writing():
 
 @locks("callback skip locked", "code", "receipts")
 def a_callback_that_was_left():
-    with patch.object(inbox, "ROOM", threading.Semaphore(0)):
+    with patch.object(inbox, "APPLY_SLOT", threading.Semaphore(0)):
         confirmation("gym")()
     return lambda: inbox.apply_waiting(now=now())
 

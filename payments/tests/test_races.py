@@ -71,14 +71,14 @@ def query(push):
 
 
 @pytest.fixture(autouse=True)
-def everybody_has_room(room_for_all):
+def everybody_has_room(free_apply_slots):
     """Rivals meet in their own requests; else most would wait for a worker, which takes one after another."""
 
 
 @together
 @pytest.mark.parametrize("room", [2, 100])
 def test_a_hundred_identical_callbacks_apply_once_and_are_all_answered_200(room, monkeypatch):
-    monkeypatch.setattr(inbox, "ROOM", threading.BoundedSemaphore(room))
+    monkeypatch.setattr(inbox, "APPLY_SLOT", threading.BoundedSemaphore(room))
     push = make_push()
     jobs = [callback(push) for _ in range(100)]
 
@@ -110,9 +110,9 @@ def test_a_query_and_a_tills_confirmation_at_once_count_once():
 def test_one_callback_in_the_hands_of_its_request_and_of_two_workers_counts_once():
     push = make_push()
     message = spool.Message("stk", stk_body(push), {}, None, NOON, push.token_hash)
-    kept = inbox._keep(message, next_try_at=NOON)  # as after a request so slow that its turn is over
+    kept = inbox._store(message, next_try_at=NOON)  # as after a request so slow that its turn is over
 
-    at_once(lambda: inbox._apply_or_leave(kept, now=NOON), *[lambda: inbox.apply_waiting(now=NOON) for _ in range(2)])
+    at_once(lambda: inbox._try_to_apply(kept, now=NOON), *[lambda: inbox.apply_waiting(now=NOON) for _ in range(2)])
 
     assert Callback.objects.get().outcome == "applied"
     assert Receipt.objects.count() == 1
@@ -245,7 +245,7 @@ def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_on
     answers = at_once(answer, answer, confirmation(push), callback(push), query(push))
 
     assert answers[:4] == [200] * 4
-    inbox.apply_waiting(now=now() + inbox.TURN)  # those whose locks clashed too often
+    inbox.apply_waiting(now=now() + inbox.RETRY_DELAY)  # those whose locks clashed too often
     receipt = Receipt.objects.get(reversed_at=None)
     assert (receipt.code, receipt.push) == ("TKN1AB2C3D", push)
     assert (Payment.objects.get().status, CodeCheck.objects.get().status) == ("paid", "found")

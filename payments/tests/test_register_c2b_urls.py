@@ -63,16 +63,16 @@ def test_the_addresses_hold_no_word_that_safaricom_bars(wire, word):
     [
         (
             refusal("500.003.1001", "Urls are already registered.", 500),
-            "Addresses are registered already; delete them in Safaricom's portal first.",
+            "URLs are already registered. Delete them in Safaricom's portal first.",
         ),
         (
             refusal("400.002.02", "Bad Request - Invalid ConfirmationURL", 400),
-            "Not registered. Safaricom answered 400 400.002.02 Bad Request - Invalid ConfirmationURL.",
+            "The URLs were not registered. Safaricom answered 400 400.002.02 Bad Request - Invalid ConfirmationURL.",
         ),
-        ({"json": {"ResponseCode": "0"}}, "Not registered. Safaricom did not confirm the registration."),
+        ({"json": {"ResponseCode": "0"}}, "The URLs were not registered. Safaricom did not confirm the registration."),
         (
             {"json": {"OriginatorCoversationID": "7", "ResponseCode": "1"}},
-            "Not registered. Safaricom did not confirm the registration.",
+            "The URLs were not registered. Safaricom did not confirm the registration.",
         ),
     ],
 )

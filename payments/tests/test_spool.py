@@ -32,7 +32,7 @@ def database_away(monkeypatch):
     def away(message, **when):
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(inbox, "_keep", away)
+    monkeypatch.setattr(inbox, "_store", away)
     yield
     monkeypatch.undo()
 
@@ -48,7 +48,7 @@ def test_while_the_database_is_away_callbacks_are_spooled_and_answered_200(clien
     answer = deliver(client, push)
 
     assert (answer.status_code, answer.json()["ResultCode"]) == (200, 0)
-    assert [message.body for _, message in spool.waiting()] == [stk_body(push)]
+    assert [message.body for _, message in spool.stored_messages()] == [stk_body(push)]
     assert push.raw_token not in next(spool.folder().iterdir()).read_text()
 
 
@@ -66,24 +66,24 @@ def test_a_database_that_only_reads_is_a_database_away(client):
         connection.close()
 
     assert answer.status_code == 200
-    assert [message.body for _, message in spool.waiting()] == [stk_body(push)]
+    assert [message.body for _, message in spool.stored_messages()] == [stk_body(push)]
 
 
 @pytest.mark.parametrize(
     "token", ["any-token", "t" * 52, "é" * 52, ""], ids=["short", "long", "not ASCII", "proof only"]
 )
 def test_while_the_database_is_away_a_token_that_we_never_drew_is_refused(client, database_away, token):
-    proof = callback_tokens.draw()[callback_tokens.DRAWN :]
+    proof = callback_tokens.generate()[callback_tokens.RANDOM_LENGTH :]
 
     answer = client.post(
         reverse("payments:stk-callback", args=[token or proof]), b"{}", content_type="application/json"
     )
 
-    assert (answer.status_code, list(spool.waiting())) == (404, [])
+    assert (answer.status_code, list(spool.stored_messages())) == (404, [])
 
 
 def test_a_token_of_the_last_key_is_still_ours(settings):
-    token, earlier = callback_tokens.draw(), settings.SECRET_KEY
+    token, earlier = callback_tokens.generate(), settings.SECRET_KEY
     settings.SECRET_KEY = "k" * 50
     assert not callback_tokens.is_ours(token)
 
@@ -95,7 +95,7 @@ def test_a_token_of_the_last_key_is_still_ours(settings):
 def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
-        patched.setattr(inbox, "_keep", lambda message, **when: (_ for _ in ()).throw(OperationalError("away")))
+        patched.setattr(inbox, "_store", lambda message, **when: (_ for _ in ()).throw(OperationalError("away")))
         deliver(client, push)
     assert Callback.objects.count() == 0
 
@@ -142,14 +142,14 @@ def test_a_spool_file_that_is_no_message_is_set_aside_and_the_others_are_moved(t
 
 
 def test_a_spooled_message_that_the_database_refuses_is_set_aside_and_the_others_are_moved(monkeypatch):
-    keep, refused = inbox._keep, make_push()
+    keep, refused = inbox._store, make_push()
 
     def refusing(message, **when):
         if message.token_hash == refused.token_hash:
             raise DataError("invalid byte sequence")
         return keep(message, **when)
 
-    monkeypatch.setattr(inbox, "_keep", refusing)
+    monkeypatch.setattr(inbox, "_store", refusing)
     spooled(refused)
     spooled(make_push())
 
@@ -161,7 +161,7 @@ def test_while_the_database_fails_all_of_the_spool_waits(database_away):
     spooled(make_push())
 
     assert inbox.drain_spool(now=NOON) == 0
-    assert len(list(spool.waiting())) == 1
+    assert len(list(spool.stored_messages())) == 1
 
 
 def test_when_the_disk_is_full_too_safaricom_is_told(client, database_away, monkeypatch):
@@ -182,7 +182,7 @@ def test_a_dead_connection_is_replaced_before_the_spool_is_used(client):
     other.close()
 
     assert deliver(client, push).status_code == 200
-    assert list(spool.waiting()) == []
+    assert list(spool.stored_messages()) == []
     assert Payment.objects.get().status == "paid"
 
 
@@ -220,7 +220,7 @@ ANSWER_AND_DIE = """
     django.setup()
     from django.test import Client
     from payments.daraja import callback_tokens
-    address = f"/api/v1/callbacks/stk/{callback_tokens.draw()}/"
+    address = f"/api/v1/callbacks/stk/{callback_tokens.generate()}/"
     answer = Client().post(address, b'{"Body": 1}', content_type="application/json")
     print(answer.status_code, flush=True)
     time.sleep(0.005)
@@ -250,4 +250,4 @@ def test_an_answered_callback_survives_kill_minus_nine_five_milliseconds_later(t
     )
 
     assert (died.returncode, died.stdout.strip()) == (-signal.SIGKILL, "200"), died.stderr
-    assert [message.body for _, message in spool.waiting()] == [b'{"Body": 1}']
+    assert [message.body for _, message in spool.stored_messages()] == [b'{"Body": 1}']

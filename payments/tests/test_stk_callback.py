@@ -82,7 +82,7 @@ def test_an_unknown_token_is_404_and_nothing_is_kept(client, caplog):
     answer = client.post(reverse("payments:stk-callback", args=["guess"]), b"{}", content_type="application/json")
 
     assert (answer.status_code, answer.content, Callback.objects.count()) == (404, b"", 0)
-    assert [record.message for record in caplog.records] == ["A callback came to an unknown address."]
+    assert [record.message for record in caplog.records] == ["A callback came to an unknown URL."]
 
 
 def test_a_body_over_sixteen_kilobytes_is_refused_unread(client):

@@ -1,4 +1,4 @@
-"""Safaricom's callbacks over HTTP: bytes in, 200 out, nothing in between."""
+"""The views for Safaricom's callbacks: they hand the bytes to the callback inbox and answer 200."""
 
 import logging
 import secrets
@@ -17,12 +17,12 @@ from payments.models import CallbackSource
 
 logger = logging.getLogger(__name__)
 
-# Safaricom reads a bare body, and anything with 200 as accepted.
+# Safaricom expects this body without our envelope, and takes any answer with 200 as accepted.
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
 class BodyRefused(Exception):
-    """A body that is not taken, with the HTTP status that says why."""
+    """A request body that is refused with an HTTP status."""
 
     def __init__(self, status: int):
         super().__init__(status)
@@ -30,14 +30,14 @@ class BodyRefused(Exception):
 
 
 def body_of(request: HttpRequest) -> bytes:
-    """Return the bytes of a callback, whether they came with their length or in chunks.
+    """Return the bytes of a callback, sent with a length or in chunks.
 
-    :raises BodyRefused: 400 not whole, 411 chunks that the web server cannot read, 413 too long
+    :raises BodyRefused: 400 incomplete, 411 chunks that the web server cannot read, 413 too long
     """
     try:
         return _body_in_chunks(request) if "Transfer-Encoding" in request.headers else _body_with_length(request)
     except UnreadablePostError:
-        raise BodyRefused(400) from None  # the sender hung up; there is nothing whole to keep
+        raise BodyRefused(400) from None  # the sender closed the connection
 
 
 def _body_with_length(request: HttpRequest) -> bytes:
@@ -50,111 +50,110 @@ def _body_with_length(request: HttpRequest) -> bytes:
 
 
 def _body_in_chunks(request: HttpRequest) -> bytes:
-    """Read what Django takes for an empty body, because it goes by Content-Length alone."""
+    """Read a chunked body. Django itself reads by Content-Length alone and would return an empty one."""
     if not request.META.get("wsgi.input_terminated"):  # the server cannot tell where the body ends
         raise BodyRefused(411)
     try:
         body = request.META["wsgi.input"].read(MAX_CALLBACK + 1)
-    except Exception as error:  # each web server has its own for chunks that are none
+    except Exception as error:  # each web server raises its own for bytes that are not chunks
         raise UnreadablePostError from error
     if len(body) > MAX_CALLBACK:
         raise BodyRefused(413)
     return body
 
 
-def quietly(status: int) -> HttpResponse:
-    """Return an empty answer that Django does not log: the path holds the token."""
-    response = HttpResponse(status=status)
-    response._has_been_logged = True  # as django.utils.log.log_response marks it
-    return response
+class UnloggedResponse(HttpResponse):
+    """An empty response that Django does not log, because the path holds the token."""
+
+    _has_been_logged = True  # the mark that django.utils.log.log_response sets and reads
 
 
-def unknown_address() -> HttpResponse:
-    """Answer a callback whose secret is nobody's; counted by its log line, not kept."""
-    logger.warning("A callback came to an unknown address.")
-    return quietly(404)
+def unknown_url() -> HttpResponse:
+    """Answer a callback whose token or secret is unknown. It is logged, without its path, and not stored."""
+    logger.warning("A callback came to an unknown URL.")
+    return UnloggedResponse(status=404)
 
 
 @method_decorator(csrf_exempt, name="dispatch")
 class CallbackView(View):
-    """What Safaricom's callbacks share: no log-in, no cookies, no envelope; the secret stands in the path.
+    """The base of the callback views: no login, no cookies, no envelope. The secret is in the path.
 
-    A plain Django view, because nothing of REST framework (parsing, negotiation, log-in) may stand between the bytes
-    and the inbox. The address is never logged.
+    It is a plain Django view, so that no part of REST framework (parsing, negotiation, authentication) can refuse a
+    callback before it is stored. The URL is never logged.
     """
 
     http_method_names = ["post"]
     source: CallbackSource
 
     def http_method_not_allowed(self, request: HttpRequest, *args, **kwargs) -> HttpResponse:
-        return quietly(405)
+        return UnloggedResponse(status=405)
 
-    def keep(self, request: HttpRequest, **where) -> HttpResponse:
-        """Hand the bytes to the inbox and answer; 404 for an address that is nobody's, with nothing kept."""
+    def store(self, request: HttpRequest, token: str | None = None) -> HttpResponse:
+        """Hand the bytes to the callback inbox and answer; 404, with nothing stored, when the token is unknown."""
         try:
-            kept = inbox.receive(
+            is_stored = inbox.receive(
                 source=self.source,
                 body=body_of(request),
                 headers=request.headers,
                 peer=client_address(request),
                 now=now(),
-                **where,
+                token=token,
             )
         except BodyRefused as refused:
-            return quietly(refused.status)
+            return UnloggedResponse(status=refused.status)
         except spool.SpoolFull:
-            return quietly(503)
-        return JsonResponse(ACCEPTED) if kept else unknown_address()
+            return UnloggedResponse(status=503)
+        return JsonResponse(ACCEPTED) if is_stored else unknown_url()
 
 
 class StkCallbackView(CallbackView):
-    """Where Safaricom reports the result of an STK push; the token in the path finds the push."""
+    """Receives the result of an STK push. The token in the path finds the push."""
 
     source = CallbackSource.STK
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.keep(request, token=token)
+        return self.store(request, token=token)
 
 
 class CodeCheckResultView(CallbackView):
-    """Where Safaricom tells what became of a code it was asked about; the token in the path finds the question."""
+    """Receives the result of a code check (Transaction Status). The token in the path finds the check."""
 
     source = CallbackSource.CODE_CHECK
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        return self.keep(request, token=token)
+        return self.store(request, token=token)
 
 
 class CodeCheckTimeoutView(CodeCheckResultView):
-    """Where Safaricom tells that such a question expired in its queue."""
+    """Receives the notice that a code check expired in Safaricom's queue."""
 
     source = CallbackSource.CODE_CHECK_TIMEOUT
 
 
 class C2bView(CallbackView):
-    """What the paybill's two addresses share: a secret of the installation in the path."""
+    """The base of the paybill's two views: the path holds a secret of this installation."""
 
-    def knows(self, secret: str) -> bool:
-        """Say whether the path's secret is ours, in a time that does not tell how much of it is right."""
+    def is_our_secret(self, secret: str) -> bool:
+        """Compare the path's secret with ours, in a time that does not depend on how much of it is right."""
         return secrets.compare_digest(secret.encode(), settings.C2B_SECRET.encode())
 
 
 class C2bConfirmationView(C2bView):
-    """Where Safaricom reports money that somebody paid to the paybill or till."""
+    """Receives the confirmation of money that was paid to the paybill or till."""
 
     source = CallbackSource.C2B_CONFIRMATION
 
     def post(self, request: HttpRequest, secret: str) -> HttpResponse:
-        return self.keep(request) if self.knows(secret) else unknown_address()
+        return self.store(request) if self.is_our_secret(secret) else unknown_url()
 
 
 class C2bValidationView(C2bView):
-    """Where Safaricom asks whether a payment to the paybill may proceed; any doubt is a yes."""
+    """Answers whether a payment to the paybill may proceed; see payments.callbacks.c2b_validation."""
 
     def post(self, request: HttpRequest, secret: str) -> HttpResponse:
-        if not self.knows(secret):
-            return unknown_address()
+        if not self.is_our_secret(secret):
+            return unknown_url()
         try:
             return JsonResponse(c2b_validation.answer(body=body_of(request)))
         except BodyRefused as refused:
-            return quietly(refused.status)
+            return UnloggedResponse(status=refused.status)

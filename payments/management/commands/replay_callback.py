@@ -1,4 +1,4 @@
-"""Apply a kept callback again by hand, after a fault was mended; what it has already done is not done twice."""
+"""Apply a stored callback again, after the cause of its failure was repaired. What it has done is not done twice."""
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -8,12 +8,12 @@ from payments.models import Callback
 
 
 class Command(BaseCommand):
-    """Prints what became of each callback; exits non-zero when one could not be applied."""
+    """Print the outcome of each callback; exit non-zero when one could not be applied."""
 
     help = __doc__
 
     def add_arguments(self, parser):
-        parser.add_argument("ids", nargs="+", type=int, metavar="ID", help="of the inbox row (callback)")
+        parser.add_argument("ids", nargs="+", type=int, metavar="ID", help="id of the callback")
 
     def handle(self, *args, ids: list[int], **options):
         failed = 0

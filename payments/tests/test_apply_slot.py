@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 def room(monkeypatch):
     """Room for one, to be taken and given back."""
     found = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(inbox, "ROOM", found)
+    monkeypatch.setattr(inbox, "APPLY_SLOT", found)
     return found
 
 
@@ -134,7 +134,7 @@ def test_the_room_is_given_back_when_a_callback_is_nobodys(client, room):
 
 
 def test_the_room_is_given_back_when_neither_database_nor_disk_keeps_a_callback(client, room, monkeypatch):
-    monkeypatch.setattr(inbox, "_keep_over_any_connection", fail)
+    monkeypatch.setattr(inbox, "_store_or_reconnect", fail)
     client.raise_request_exception = False
 
     deliver(client, make_push())
@@ -155,7 +155,7 @@ def test_a_callback_that_failed_waits_ten_seconds_for_its_next_turn(client, full
         patched.setattr(settlement, "apply_money", fail)
         apply_left()
 
-    at_once, later = (inbox.apply_waiting(now=each) for each in (now(), now() + inbox.TURN))
+    at_once, later = (inbox.apply_waiting(now=each) for each in (now(), now() + inbox.RETRY_DELAY))
 
     assert (at_once, later, outcomes()) == (0, 1, [CallbackOutcome.APPLIED])
 
