@@ -3,13 +3,19 @@
 
 import os
 import sys
+import time
 
 try:
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
-    from django.db import OperationalError
+    from django.db import OperationalError, ProgrammingError, connection
+    from django.db.migrations.executor import MigrationExecutor
 except ImportError:
     sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
+
+# These connect in a thread or a pool of their own, so that their errors do not reach run().
+CONNECT_FIRST = {"runserver", "procrastinate"}
 
 
 def main():
@@ -38,13 +44,42 @@ def run(command):
 
         return Command().run_from_argv([sys.argv[0], "version", *sys.argv[2:]])
     try:
+        if command in CONNECT_FIRST and not {"-h", "--help"} & set(sys.argv):
+            connect()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Kilabu cannot start: {error}")
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None):
             raise  # a statement that PostgreSQL refused; without a code there was no connection at all
-        sys.exit(f"Kilabu cannot reach its database: {' '.join(str(error).split())}")
+        what_to_do = " (start it, or correct DATABASE_URL)" if os.environ.get("DATABASE_URL") else ""
+        sys.exit(f"Kilabu cannot reach its database{what_to_do}: {' '.join(str(error).split())}")
+    except ProgrammingError as error:
+        if command == "migrate" or not migrations_wait():
+            raise
+        sys.exit(f"The database is not up to date ({str(error).splitlines()[0]}): run `manage.py migrate` first.")
+
+
+def connect():
+    """Connect to the database once.
+
+    In production, try for half a minute: systemd does not restart a service that failed five times in ten seconds.
+    """
+    deadline = time.monotonic() + (30 if settings.PRODUCTION else 0)
+    while True:
+        try:
+            connection.ensure_connection()
+            return connection.close()
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+def migrations_wait():
+    """Return whether the database lacks a migration."""
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 
 import django
 import pytest
 from django.conf import settings
+from django.db import OperationalError, connection
 
+import manage
 from api.version import VERSION
 
 NO_DOT_ENV = "import environ; environ.Env.read_env = lambda *a, **k: None; import manage; manage.main()"
@@ -60,3 +63,76 @@ def test_output_that_nobody_reads_ends_without_traceback(command, unbuffered):
 
     assert done.returncode == 141
     assert done.stderr in ("", "CommandError: 1 thing is missing.\n")
+
+
+# --- A database that is away, or behind ---
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["runserver", "--noreload", "127.0.0.1:1"], ["runserver", "127.0.0.1:1"], ["procrastinate", "worker"]],
+    ids=" ".join,
+)
+def test_servers_name_a_missing_database_in_one_line(words):
+    done = run(*words, ENVIRONMENT="development", DATABASE_URL=NOBODY_THERE)
+
+    begin = re.escape("Kilabu cannot reach its database (start it, or correct DATABASE_URL): ")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"{begin}[^\n]+ refused[^\n]*\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("command", ["runserver", "procrastinate"])
+def test_help_of_servers_asks_for_no_database(command):
+    done = run(command, "--help", ENVIRONMENT="development", DATABASE_URL=NOBODY_THERE)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """The pauses that were made, without making them; the database answers after three."""
+    made = []
+
+    def ensure_connection():
+        if len(made) < 3:
+            raise OperationalError("connection refused")
+
+    monkeypatch.setattr(connection, "ensure_connection", ensure_connection)
+    monkeypatch.setattr(manage.time, "sleep", made.append)
+    return made
+
+
+def test_production_waits_for_a_slow_database(naps, settings):
+    settings.PRODUCTION = True
+
+    manage.connect()
+
+    assert naps == [1, 1, 1]
+
+
+def test_development_does_not_wait_for_the_database(naps):
+    with pytest.raises(OperationalError):
+        manage.connect()
+
+    assert naps == []
+
+
+@pytest.fixture
+def without_tables(transactional_db):
+    """The address of a database in which no migration ran."""
+    place = connection.get_connection_params()
+    name = f"{place['dbname']}_without_tables"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield f"postgresql://{place['user']}@/{name}?host={place['host']}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
+
+
+def test_database_without_tables_is_named_in_one_line(without_tables):
+    done = run("audit_books", ENVIRONMENT="development", DATABASE_URL=without_tables)
+
+    said = r'The database is not up to date \(relation "\w+" does not exist\): run `manage.py migrate` first.\n'
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(said, done.stderr), done.stderr
