@@ -9,6 +9,7 @@ MANAGE := $(PYTHON) manage.py
 # A copy of the lock that .venv was installed from: another lock, or an install that was cut off, is done again.
 INSTALLED := .venv/installed-requirements.txt
 LOG := .venv/install.log
+AT_PORT = $(if $(PORT),--port $(PORT))
 APPS := api accounts payments subscriptions config
 COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
 
@@ -46,14 +47,14 @@ setup: ## Install what is missing into .venv, and make .env
 	  || { echo "Installing failed; the last lines of $(LOG):" >&2; tail -n 15 $(LOG) >&2; exit 1; }; \
 	cp requirements-dev.txt $(INSTALLED)
 
-demo: setup ## Run the whole product here, buy a membership before your eyes, and stay up for the browser
-	@$(MANAGE) demo
+demo: setup ## Run the whole product here, buy a membership before your eyes, and stay up for the browser (PORT=8710: on another port)
+	@$(MANAGE) demo $(AT_PORT) $(ARGS)
 
-walkthrough: setup ## The same purchase, then stop: succeeds only when the membership is active and the books balance
-	@$(MANAGE) demo --once
+walkthrough: setup ## The same purchase, then stop: succeeds only when the membership is active and the books balance (PORT=8710)
+	@$(MANAGE) demo --once $(AT_PORT) $(ARGS)
 
-dev: setup ## Run the product and restart it when a file changes
-	@$(MANAGE) dev
+dev: setup ## Run the product and restart it when a file changes (PORT=8710)
+	@$(MANAGE) dev $(AT_PORT) $(ARGS)
 
 test: setup ## Run the whole test suite
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)

@@ -73,7 +73,7 @@ def choose_places(*, port: int, simulator_port: int | None, public_url: str = ""
         raise CannotRun(
             "This starts everything on one machine, for development; docs/operations.md says how to run on a server."
         )
-    require_free_port(port, flag="--port")
+    require_free_port(port, flag="--port (make: PORT=8710)")
     if not settings.SIMULATED:
         # Safaricom calls back over the internet: the address is the one that .env or the tunnel says.
         return Places(port, None, public_url or settings.PUBLIC_URL)

@@ -28,7 +28,8 @@ def test_a_port_in_use_is_told_before_anything_starts():
         with pytest.raises(CommandError) as raised:
             call_command("demo", port=port)
 
-    assert str(raised.value) == f"Port {port} is in use by another program: stop it, or give another with --port."
+    said = f"Port {port} is in use by another program: stop it, or give another with --port (make: PORT=8710)."
+    assert str(raised.value) == said
 
 
 def free_port() -> int:
