@@ -24,3 +24,10 @@ def test_pages_of_the_admin_alone_may_evaluate_and_style_inline(rf, path, policy
     answer = PrivacyHeadersMiddleware(lambda request: HttpResponse("<p>"))(rf.get(path))
 
     assert answer["Content-Security-Policy"] == policy
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/auth/csrf/", "/admin/login/"])
+def test_no_answer_asks_for_the_browsers_xss_filter(client, path):
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.has_header("X-XSS-Protection")) == (200, False)
