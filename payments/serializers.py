@@ -163,7 +163,7 @@ class PaymentDetailSerializer(PaymentSerializer):
         request = self.context.get("request")
         language = {"language": get_language_from_request(request) if request else "en"}
         return super().to_representation(row) | {
-            "companions": [each.reference for each in payment.companions.all()],
+            "companions": [each.reference for each in payment.grouped_payments.all()],
             "pushes": PushSerializer(payment.pushes.all(), many=True, context=language).data,
             "receipts": PaidWithSerializer(payment.live_allocations, many=True).data,
         }

@@ -99,7 +99,7 @@ def test_takings_are_the_sums_of_what_came_in_and_stayed(money, title, since):
     shown = panels()[title]
 
     expected = {
-        "M-Pesa prompt": summed("mpesa_stk", since),
+        "M-Pesa STK push": summed("mpesa_stk", since),
         "M-Pesa paybill": summed("mpesa_c2b", since),
         "Cash": summed("cash", since),
         "Bank": summed("bank", since),
@@ -109,7 +109,7 @@ def test_takings_are_the_sums_of_what_came_in_and_stayed(money, title, since):
 
 def test_takings_of_today_begin_at_midnight_in_nairobi(money):
     assert panels()["Money today"] == {
-        "M-Pesa prompt": 0,
+        "M-Pesa STK push": 0,
         "M-Pesa paybill": 600,
         "Cash": 10,
         "Bank": 0,

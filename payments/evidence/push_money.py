@@ -64,7 +64,7 @@ def pay(locked: LockedPush, receipt: Receipt, *, from_account: Account, now: dat
     """Allocate a receipt's free money: to the push's payments, then the payer's other open ones; the rest is credit."""
     payment = locked.payment
     shares, rest = allocation.divide(
-        receipt.amount_held, moved_at=receipt.paid_at, first=locked.payments, rule=AllocationRule.PROMPT
+        receipt.amount_held, moved_at=receipt.paid_at, first=locked.payments, rule=AllocationRule.PUSH
     )
     if rest and payment.status not in CLOSED:
         others = receipts.without_share(allocation.lock_open_payments(payment.payer_id), shares)

@@ -1,6 +1,7 @@
-"""What is owed, what was asked of a phone, what Safaricom said, what money came, and the books.
+"""The models of payments: payments, STK pushes, callbacks, receipts, allocations, the ledger and review items.
 
-All money is whole Kenyan shillings (KES) in integers. Only payments.services writes a status.
+All money is whole Kenyan shillings (KES) in integers. Only payments.services writes a payment's status, and only
+payments.pushes a push's.
 """
 
 from payments.daraja.models import DarajaGate, DarajaToken

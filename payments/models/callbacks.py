@@ -1,4 +1,4 @@
-"""What Safaricom said."""
+"""The callback inbox: each message from Safaricom, stored before it is parsed."""
 
 from django.db import models
 from django.db.models import Q
@@ -13,25 +13,25 @@ class CallbackSource(models.TextChoices):
     STK = "stk"
     C2B_CONFIRMATION = "c2b_confirmation"
     C2B_VALIDATION = "c2b_validation"
-    CODE_CHECK = "code_check"  # the Result of a Transaction Status question
-    CODE_CHECK_TIMEOUT = "code_check_timeout"  # the question expired in Safaricom's queue
+    CODE_CHECK = "code_check"  # the result of a Transaction Status query
+    CODE_CHECK_TIMEOUT = "code_check_timeout"  # the query expired in Safaricom's queue
 
 
 class CallbackOutcome(models.TextChoices):
-    NEW = "new"  # kept, not yet understood
+    NEW = "new"  # stored, not yet applied
     APPLIED = "applied"  # changed something
-    DUPLICATE = "duplicate"  # told us what we knew
-    REJECTED = "rejected"  # not a message of Safaricom's, or contradicts what we know
+    DUPLICATE = "duplicate"  # reported what was known
+    REJECTED = "rejected"  # not a message from Safaricom, or it contradicts other evidence
     UNMATCHED = "unmatched"  # money without an owner
-    REVIEW = "review"  # a person must look
+    REVIEW = "review"  # staff must decide
 
 
 class Callback(models.Model):
-    """The inbox: what Safaricom sent, byte for byte, before anything was made of it."""
+    """A message from Safaricom, stored byte for byte before it is parsed, and its outcome."""
 
     source = models.CharField(max_length=20, choices=CallbackSource)
     push = models.ForeignKey(StkPush, null=True, on_delete=models.PROTECT, related_name="callbacks")
-    # Rare, and looked up by the check alone: no index for every other callback to keep.
+    # No index: the column is rarely set, and every other callback would have to maintain it.
     code_check = models.ForeignKey(
         "payments.CodeCheck", null=True, on_delete=models.PROTECT, related_name="callbacks", db_index=False
     )
@@ -39,7 +39,7 @@ class Callback(models.Model):
     headers = models.JSONField(default=dict)
     peer = models.GenericIPAddressField(null=True)
     received_at = models.DateTimeField()
-    # While it is new: from when on a worker may take it up.
+    # For a new callback: when a worker may first apply it.
     next_try_at = models.DateTimeField(db_default=Now())
     outcome = models.CharField(max_length=12, choices=CallbackOutcome, default=CallbackOutcome.NEW)
     processed_at = models.DateTimeField(null=True)
@@ -47,8 +47,8 @@ class Callback(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
-        verbose_name = "message from Safaricom"
-        verbose_name_plural = "messages from Safaricom"
+        verbose_name = "callback from Safaricom"
+        verbose_name_plural = "callbacks from Safaricom"
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
         ]

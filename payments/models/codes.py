@@ -1,4 +1,4 @@
-"""M-Pesa codes that people show, and what Safaricom says of them."""
+"""M-Pesa codes that payers report at the desk, and the checks of codes with Safaricom."""
 
 from django.conf import settings
 from django.db import models
@@ -9,21 +9,24 @@ from payments.models.receipts import Receipt
 
 
 class CodeClaim(models.Model):
-    """An M-Pesa code that a payer showed at the desk: a claim, and no money, until Safaricom's evidence has it."""
+    """An M-Pesa code that a payer reported at the desk. It is no money until evidence from Safaricom has the code."""
 
-    code = models.CharField(max_length=16, unique=True, help_text="Upper-cased; a code is claimed once.")
+    code = models.CharField(max_length=16, unique=True, help_text="Upper-cased; each code is reported once.")
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="code_claims")
     claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     claimed_at = models.DateTimeField()
     receipt = models.OneToOneField(
-        Receipt, null=True, on_delete=models.PROTECT, related_name="claim", help_text="Safaricom's evidence for it."
+        Receipt,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="claim",
+        help_text="The receipt that Safaricom's evidence made for the code.",
     )
-    ended_at = models.DateTimeField(null=True, help_text="When it turned out to be no money of ours.")
+    ended_at = models.DateTimeField(null=True, help_text="When the code turned out not to be money for us.")
     ended_why = models.CharField(max_length=160, blank=True, help_text="One plain sentence for staff.")
 
     class Meta:
-        verbose_name = "code shown at the desk"
-        verbose_name_plural = "codes shown at the desk"
+        verbose_name = "reported code"
         constraints = [
             models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="claim_code_is_canonical"),
             models.CheckConstraint(
@@ -43,36 +46,38 @@ class CodeClaim(models.Model):
 
 
 class CodeCheckStatus(models.TextChoices):
-    WAITING = "waiting"  # for the worker to ask
-    ASKED = "asked"  # Safaricom has the question, or may have it
-    FOUND = "found"  # completed money of ours; it stands in the books
-    NO_MONEY = "no_money"  # no completed money of ours
-    UNCLEAR = "unclear"  # no answer, or one that decides nothing; it may be asked again
+    WAITING = "waiting"  # to be sent by a worker
+    ASKED = "asked"  # Safaricom has the query, or may have it
+    FOUND = "found"  # a completed payment to us; it is in the books
+    NO_MONEY = "no_money"  # no completed payment to us
+    UNCLEAR = "unclear"  # no answer, or one that decides nothing; the code may be checked again
 
 
 OPEN_CHECK = (CodeCheckStatus.WAITING, CodeCheckStatus.ASKED)
 
 
 class CodeCheck(models.Model):
-    """One question to Safaricom about an M-Pesa code (Transaction Status). Only payments.code_checks writes it."""
+    """One Transaction Status query to Safaricom about an M-Pesa code. Only payments.desk.code_checks writes it."""
 
     code = models.CharField(max_length=16, help_text="Upper-cased.")
     status = models.CharField(max_length=12, choices=CodeCheckStatus, default=CodeCheckStatus.WAITING)
     asked_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: a job."
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Empty: a background job.",
     )
     created_at = models.DateTimeField()
-    # Drawn when the worker asks; it stands in the paths of the two answers and nowhere else.
+    # The worker draws the token when it asks. The token itself is only in the paths of the two result URLs.
     token_hash = models.CharField(max_length=64, null=True, unique=True, help_text="SHA-256, hexadecimal.")
-    conversation_id = models.CharField(max_length=64, blank=True, help_text="Safaricom's name for the question.")
+    conversation_id = models.CharField(max_length=64, blank=True, help_text="Safaricom's ID of the query.")
     result_code = models.CharField(max_length=32, blank=True)
-    said = models.CharField(max_length=160, blank=True, help_text="What came of it, one plain sentence for staff.")
+    said = models.CharField(max_length=160, blank=True, help_text="The result, one plain sentence for staff.")
     receipt = models.ForeignKey(Receipt, null=True, on_delete=models.PROTECT, related_name="code_checks")
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
-        verbose_name = "question about a code"
-        verbose_name_plural = "questions about codes"
         constraints = [
             models.CheckConstraint(condition=Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="code_check_code_is_canonical"),
             models.UniqueConstraint(

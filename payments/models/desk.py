@@ -1,4 +1,4 @@
-"""What staff do with money at the desk: drawers, numbers, voids, refunds."""
+"""Money at the desk: cash sessions, receipt numbers, voids and refunds."""
 
 from django.conf import settings
 from django.db import models
@@ -11,16 +11,17 @@ from payments.models.receipts import Receipt
 
 
 class CashSession(models.Model):
-    """One cashier's drawer from opening to counting. At most one open session per cashier."""
+    """One cashier's cash drawer from opening to counting. At most one open session per cashier."""
 
     cashier = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="cash_sessions")
     opened_at = models.DateTimeField()
     opening_float = models.PositiveIntegerField(default=0, help_text="Whole KES in the drawer at the start.")
     closed_at = models.DateTimeField(null=True)
     expected = models.IntegerField(
-        null=True, help_text="Float, live cash receipts, less cash refunds, whole KES; below zero after a void."
+        null=True,
+        help_text="Float plus live cash receipts, less cash refunds, whole KES; it may be below zero after a void.",
     )
-    counted = models.PositiveIntegerField(null=True, help_text="What was in the drawer, whole KES.")
+    counted = models.PositiveIntegerField(null=True, help_text="The cash that was counted in the drawer, whole KES.")
     note = models.CharField(max_length=255, blank=True)
 
     class Meta:
@@ -45,7 +46,7 @@ class CashSession(models.Model):
 
 
 class VoidRequest(models.Model):
-    """A void of a cash or bank receipt that one person asked for, and another confirms or declines."""
+    """A request of one person to void a cash or bank receipt, which another person confirms or declines."""
 
     receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="void_requests")
     reason = models.CharField(max_length=200)
@@ -53,7 +54,9 @@ class VoidRequest(models.Model):
     asked_at = models.DateTimeField()
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     decided_at = models.DateTimeField(null=True)
-    is_confirmed = models.BooleanField(null=True, help_text="Whether the receipt was voided; empty while it waits.")
+    is_confirmed = models.BooleanField(
+        null=True, help_text="Whether the void was confirmed; empty until it is decided."
+    )
 
     class Meta:
         verbose_name = "void"
@@ -77,21 +80,21 @@ class VoidRequest(models.Model):
 
 
 class ReceiptCounter(models.Model):
-    """The last number given to a desk receipt of a Nairobi year; locked while the next one is given."""
+    """The last receipt number of a Nairobi year. The row is locked while the next number is assigned."""
 
     year = models.PositiveSmallIntegerField(primary_key=True)
     last = models.PositiveIntegerField(default=0)
 
 
 class Refund(models.Model):
-    """Money of a receipt that a person gave back. Written once; only payments.refunds writes it."""
+    """Money of a receipt that a person returned to its payer. Written once, by payments.desk.refunds only."""
 
     receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="refunds")
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     paid_from = models.CharField(
         max_length=16,
         choices=[(each.value, each.label) for each in (Account.CASH, Account.BANK, Account.MPESA)],
-        help_text="How it went back; M-Pesa by hand, or as a reversal in Safaricom's portal.",
+        help_text="How the money was returned. M-Pesa: by hand, or as a reversal in Safaricom's portal.",
     )
     reason = models.CharField(max_length=255)
     cash_session = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""The books."""
+"""The ledger: double-entry books of all money."""
 
 from django.conf import settings
 from django.db import models
@@ -17,12 +17,12 @@ class Account(models.TextChoices):
     MEMBER_CREDIT = "member_credit"  # one per member
     UNMATCHED = "unmatched"
     SALES = "sales"
-    REFUNDS = "refunds"  # given back of money that turned out never to have come
-    OVER_SHORT = "over_short"  # what drawers were counted over or short
+    REFUNDS = "refunds"  # refunds of receipts that were reversed later
+    OVER_SHORT = "over_short"  # differences that were counted in cash drawers
 
 
 class LedgerEntry(models.Model):
-    """One leg of a double entry. Triggers refuse update and delete, and a transaction that is not zero."""
+    """One leg of a posting. Triggers refuse update and delete, and a posting whose legs do not sum to zero."""
 
     transaction = models.UUIDField(help_text="The legs of one posting share it.")
     account = models.CharField(max_length=16, choices=Account)
@@ -37,7 +37,7 @@ class LedgerEntry(models.Model):
         on_delete=models.PROTECT,
         related_name="ledger_entries",
         db_index=False,
-        help_text="Of what a drawer was over or short; every other entry is of a receipt.",
+        help_text="Set on entries for a drawer's difference; every other entry has a receipt.",
     )
     payment = models.ForeignKey(Payment, null=True, on_delete=models.PROTECT, related_name="ledger_entries")
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")

@@ -1,4 +1,4 @@
-"""What is owed."""
+"""A payment: an amount due, its status and its history."""
 
 from datetime import datetime
 
@@ -8,35 +8,40 @@ from django.db.models import F, Q
 
 
 class PaymentStatus(models.TextChoices):
-    PENDING = "pending"  # nothing has been asked of a phone yet
-    PROCESSING = "processing"  # a prompt is, or may be, on the payer's phone
-    PARTIALLY_PAID = "partially_paid"  # some money came, less than is due
+    PENDING = "pending"  # no push was requested yet
+    PROCESSING = "processing"  # a push is, or may be, on a phone
+    PARTIALLY_PAID = "partially_paid"  # it has some money, less than the amount due
     PAID = "paid"  # receipts cover the amount due
-    FAILED = "failed"  # the last prompt ended without money; it may be sent again
-    EXPIRED = "expired"  # we stopped waiting; late money still pays it
-    CANCELLED = "cancelled"  # withdrawn; late money becomes member credit
-    REFUNDED = "refunded"  # the money went back
+    FAILED = "failed"  # the last push ended without money; another may be requested
+    EXPIRED = "expired"  # `expires_at` has passed; late money still pays it
+    CANCELLED = "cancelled"  # cancelled by a person; late money becomes member credit
+    REFUNDED = "refunded"  # the money went back to the payer
 
 
 class Payment(models.Model):
-    """One thing to be paid, by any number of receipts. Only payments.services writes status."""
+    """An amount due from one payer, paid by any number of receipts. Only payments.services writes its status."""
 
     reference = models.CharField(
-        max_length=12, unique=True, help_text="What the payer sees and may type; the last character proves it."
+        max_length=12,
+        unique=True,
+        help_text="The account number that the payer sees and types; its last character is a check character.",
     )
     payer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="payments")
-    # A parent pays three children with one prompt: the head's reference and prompt cover the others.
-    head = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="companions")
+    # The group payment that this payment belongs to. A parent pays for three children with one push: the reference and
+    # the push of the group payment cover all of its grouped payments.
+    head = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="grouped_payments")
     description = models.CharField(max_length=120)
     amount_due = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     amount_paid = models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")
-    deposit = models.PositiveIntegerField(help_text="Whole KES that must have come before what it buys is given.")
-    deposit_paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that reached it.")
+    deposit = models.PositiveIntegerField(help_text="The minimum payment: whole KES that start what the payment buys.")
+    deposit_paid_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the money moved that reached the minimum payment."
+    )
     status = models.CharField(max_length=16, choices=PaymentStatus, default=PaymentStatus.PENDING)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
-    paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that covered it.")
+    paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that reached the amount due.")
     idempotency_key = models.CharField(max_length=64, null=True, blank=True)
     body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
 
@@ -91,22 +96,24 @@ class Payment(models.Model):
 
     @property
     def amount_owed(self) -> int:
-        """What is still to come, in KES."""
+        """Return how much is still due, in whole KES."""
         return self.amount_due - self.amount_paid
 
     @property
     def matches_until(self) -> datetime:
-        """From when on nobody means it who does not name it: as long again as it was waited for."""
+        """Return until when an expired payment is still matched by its amount alone: twice its lifetime."""
         return self.expires_at + (self.expires_at - self.created_at)
 
 
 class PaymentEvent(models.Model):
-    """One change of a payment's status, written with it. A trigger refuses update and delete."""
+    """One change of a payment's status, written in the same statement. A trigger refuses update and delete."""
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="events")
-    from_status = models.CharField(max_length=16, choices=PaymentStatus, blank=True, help_text="Empty at birth.")
+    from_status = models.CharField(
+        max_length=16, choices=PaymentStatus, blank=True, help_text="Empty for a new payment."
+    )
     to_status = models.CharField(max_length=16, choices=PaymentStatus)
-    evidence = models.CharField(max_length=160, help_text="What caused it: `receipt 12`, `push 7 ended 1032`.")
+    evidence = models.CharField(max_length=160, help_text="The cause, such as `receipt 12` or `push 7 ended 1032`.")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField()
 

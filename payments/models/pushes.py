@@ -1,4 +1,4 @@
-"""What was asked of a phone."""
+"""An STK push: a request for money that M-Pesa shows on a phone."""
 
 from django.conf import settings
 from django.db import models
@@ -8,27 +8,27 @@ from payments.models.payments import Payment
 
 
 class PushStatus(models.TextChoices):
-    CREATED = "created"  # waits for the worker
-    SENDING = "sending"  # a worker has claimed it; the call may be under way
-    SENT = "sent"  # Safaricom accepted it; the prompt is on the phone
-    UNKNOWN = "unknown"  # the call's outcome is not known; never sent again
+    CREATED = "created"  # to be sent by a worker
+    SENDING = "sending"  # claimed by a worker, which may be calling Safaricom
+    SENT = "sent"  # accepted by Safaricom; it is on the phone
+    UNKNOWN = "unknown"  # the outcome of the call is not known; it is never sent again
     SUCCEEDED = "succeeded"  # money moved
     FAILED = "failed"  # ended without money
-    CANCELLED = "cancelled"  # the person said no
-    TIMED_OUT = "timed_out"  # nobody answered
+    CANCELLED = "cancelled"  # refused on the phone
+    TIMED_OUT = "timed_out"  # not answered on the phone
 
 
 OPEN_PUSH = (PushStatus.CREATED, PushStatus.SENDING, PushStatus.SENT, PushStatus.UNKNOWN)
 
 
 class StkPush(models.Model):
-    """One prompt sent for a payment: SIM Toolkit push, "M-Pesa Express"."""
+    """One STK push (SIM Toolkit push, "M-Pesa Express") for a payment. Only payments.pushes writes its status."""
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="pushes")
-    phone = models.CharField(max_length=12, help_text="Who gets the prompt; any phone may pay for anyone.")
+    phone = models.CharField(max_length=12, help_text="The phone that gets the push; any phone may pay for anyone.")
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     status = models.CharField(max_length=16, choices=PushStatus, default=PushStatus.CREATED)
-    # The worker draws the token when it claims the push; it stands in the callback's path and nowhere else.
+    # The worker draws the token when it claims the push. The token itself is only in the path of the callback URL.
     token_hash = models.CharField(max_length=64, null=True, unique=True, help_text="SHA-256, hexadecimal.")
     merchant_request_id = models.CharField(max_length=64, blank=True)
     checkout_request_id = models.CharField(max_length=64, null=True, unique=True)
@@ -38,12 +38,14 @@ class StkPush(models.Model):
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    next_check_at = models.DateTimeField(null=True, help_text="When to ask Safaricom about it; empty: never again.")
+    next_check_at = models.DateTimeField(
+        null=True, help_text="When to query Safaricom about it next; empty: never again."
+    )
     checks = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
-        verbose_name = "prompt (STK push)"
-        verbose_name_plural = "prompts (STK push)"
+        verbose_name = "STK push"
+        verbose_name_plural = "STK pushes"
         constraints = [
             models.UniqueConstraint(
                 fields=["payment"], condition=Q(status__in=OPEN_PUSH), name="push_open_once_per_payment"
@@ -68,4 +70,4 @@ class StkPush(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Prompt of KES {self.amount:,} for {self.payment}"
+        return f"STK push of KES {self.amount:,} for {self.payment}"

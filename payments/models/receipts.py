@@ -1,4 +1,4 @@
-"""What money came, and where it was put."""
+"""Receipts of money, and their allocations to payments."""
 
 from django.conf import settings
 from django.db import models
@@ -9,44 +9,48 @@ from payments.models.pushes import StkPush
 
 
 class Channel(models.TextChoices):
-    MPESA_STK = "mpesa_stk", "M-Pesa prompt"
+    MPESA_STK = "mpesa_stk", "M-Pesa STK push"
     MPESA_C2B = "mpesa_c2b", "M-Pesa paybill"
     CASH = "cash"
     BANK = "bank"
 
 
 class AllocationRule(models.TextChoices):
-    PROMPT = "prompt"  # the push was for this payment
-    REFERENCE = "reference"  # the payer typed the payment's reference
-    EXACT = "exact"  # the amount is just what one open payment of the member needs
+    PUSH = "prompt"  # the STK push was for this payment or its group
+    REFERENCE = "reference"  # the payer typed the reference of the payment
+    EXACT = "exact"  # one open payment of the member owes exactly this amount
     OLDEST = "oldest"  # the member's oldest open payment
-    CREDIT = "credit"  # money left over earlier, spent by itself
-    BY_HAND = "by_hand"  # staff said so
+    CREDIT = "credit"  # member credit, spent by the system
+    BY_HAND = "by_hand"  # chosen by staff
 
 
 class Receipt(models.Model):
-    """Money that moved. One M-Pesa code is one receipt, whichever channels report it, in whatever order."""
+    """Money that moved to us. One M-Pesa code is one receipt, whatever the order and the channels of its reports."""
 
-    unspent: int  # KES that no payment uses, where a query annotated it (allocation.with_unspent)
+    unspent: int  # whole KES that pay nothing yet, if set (allocation.receipts_with_credit)
 
     channel = models.CharField(max_length=12, choices=Channel)
-    code = models.CharField(max_length=16, null=True, blank=True, unique=True, help_text="M-Pesa's, upper-cased.")
+    code = models.CharField(
+        max_length=16, null=True, blank=True, unique=True, help_text="The M-Pesa code, upper-cased."
+    )
     push = models.OneToOneField(
         StkPush,
         null=True,
         blank=True,
         on_delete=models.PROTECT,
         related_name="receipt",
-        help_text="The prompt it answers; lets a success learnt by query wait for its code.",
+        help_text="The STK push that it pays. It identifies the receipt of a queried success until its code is known.",
     )
     push_guessed = models.BooleanField(
-        default=False, help_text="Paired with the prompt by amount, account and time; the code has not proved it yet."
+        default=False, help_text="Paired with the push by amount, account and time, and not yet proved by the code."
     )
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
-    amount_refunded = models.PositiveIntegerField(default=0, db_default=0, help_text="Whole KES given back of it.")
-    paid_at = models.DateTimeField(help_text="When the money moved, not when we learnt of it.")
+    amount_refunded = models.PositiveIntegerField(default=0, db_default=0, help_text="Whole KES that were refunded.")
+    paid_at = models.DateTimeField(help_text="When the money moved, not when it was reported.")
     payer_name = models.CharField(max_length=120, blank=True)
-    sender = models.CharField(max_length=80, blank=True, help_text="Masked or hashed, as it came.")
+    sender = models.CharField(
+        max_length=80, blank=True, help_text="The sender's phone as Safaricom reported it: whole, masked or hashed."
+    )
     account_typed = models.CharField(max_length=64, blank=True)
     member = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
@@ -55,7 +59,11 @@ class Receipt(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     number = models.CharField(
-        max_length=16, null=True, blank=True, unique=True, help_text="Of desk money: year and a number without gaps."
+        max_length=16,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="Of cash and bank receipts: the year and a number without gaps.",
     )
     cash_session = models.ForeignKey(
         "payments.CashSession", null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
@@ -66,7 +74,7 @@ class Receipt(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     reversal_reason = models.CharField(max_length=255, blank=True)
-    idempotency_key = models.CharField(max_length=64, null=True, blank=True, help_text="Of desk money.")
+    idempotency_key = models.CharField(max_length=64, null=True, blank=True, help_text="Of cash and bank receipts.")
     body_fingerprint = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text="SHA-256 of the request's body."
     )
@@ -104,7 +112,7 @@ class Receipt(models.Model):
         indexes = [
             models.Index(fields=["member", "-paid_at"], name="receipt_by_member"),
             models.Index(fields=["-paid_at", "-id"], name="receipt_newest_first"),
-            # What came on a day, week or month is summed from this alone, however many receipts there are.
+            # The sums of a day, week or month are read from this index alone.
             models.Index(
                 fields=["paid_at"],
                 include=["channel", "amount", "amount_refunded"],
@@ -114,17 +122,17 @@ class Receipt(models.Model):
         ]
 
     def __str__(self):
-        """What people call it: our number, else M-Pesa's code, else (the code is still to come) our id."""
+        """Return our receipt number, else the M-Pesa code, else the id, while the code is not known."""
         return self.number or self.code or f"M{self.pk}"
 
     @property
     def amount_held(self) -> int:
-        """What of it is still here, in KES."""
+        """Return how much of the money has not been refunded or reversed, in whole KES."""
         return 0 if self.reversed_at else self.amount - self.amount_refunded
 
 
 class TaxNumber(models.Model):
-    """The control number that a tax device gave a receipt. Written once: of a receipt the newest counts."""
+    """The control number of a receipt from a tax device. Written once; the newest of a receipt counts."""
 
     receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="tax_numbers")
     number = models.CharField(max_length=40)
@@ -143,7 +151,7 @@ class TaxNumber(models.Model):
 
 
 class Allocation(models.Model):
-    """Money of one receipt given to one payment. Undone allocations stay, with the moment they ended."""
+    """The part of a receipt's money that pays one payment. A released allocation stays, with `undone_at` set."""
 
     receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="allocations")
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="allocations")

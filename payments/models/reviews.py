@@ -1,4 +1,4 @@
-"""What a person must look at."""
+"""Review items: evidence and money that staff must decide about."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -13,14 +13,14 @@ from payments.models.receipts import Receipt
 
 class ReviewReason(models.TextChoices):
     UNMATCHED = "unmatched"  # money without an owner
-    AMOUNT_DIFFERS = "amount_differs"  # evidence and push disagree on amount, shortcode or ids
-    CODE_USED_TWICE = "code_used_twice"  # one M-Pesa code for two different things
-    CONTRADICTION = "contradiction"  # failure after success, or the like
-    OVERDUE_UNKNOWN = "overdue_unknown"  # a push nobody could tell us the end of
-    LATE_MONEY = "late_money"  # money for a cancelled or refunded payment, or for what was over by then
-    LISTENER_FAILED = "listener_failed"  # money is in, what it buys was not granted
-    UNREADABLE = "unreadable"  # a callback that is not what Safaricom sends
-    CASH_DIFFERS = "cash_differs"  # a drawer was counted over or short
+    AMOUNT_DIFFERS = "amount_differs"  # evidence and push disagree on the amount, the shortcode or the IDs
+    CODE_USED_TWICE = "code_used_twice"  # one M-Pesa code is reported for different money
+    CONTRADICTION = "contradiction"  # evidence that contradicts earlier evidence: a failure after a success
+    OVERDUE_UNKNOWN = "overdue_unknown"  # a push whose end is not known after the last query
+    LATE_MONEY = "late_money"  # money for a cancelled or refunded payment, or for a purchase that was over
+    LISTENER_FAILED = "listener_failed"  # the money is recorded, the purchase was not updated
+    UNREADABLE = "unreadable"  # a callback that is not a message Safaricom sends
+    CASH_DIFFERS = "cash_differs"  # a cash drawer was over or short
 
 
 class ReviewStatus(models.TextChoices):
@@ -30,7 +30,7 @@ class ReviewStatus(models.TextChoices):
 
 
 class ReviewItem(models.Model):
-    """What a person must look at, with the reason and the evidence."""
+    """A decision for staff, with its reason and its evidence."""
 
     reason = models.CharField(max_length=20, choices=ReviewReason)
     status = models.CharField(max_length=12, choices=ReviewStatus, default=ReviewStatus.OPEN)
@@ -46,7 +46,8 @@ class ReviewItem(models.Model):
     resolution = models.CharField(max_length=255, blank=True)
 
     class Meta:
-        verbose_name = "inbox item"
+        verbose_name = "review item"
+        verbose_name_plural = "unmatched payments and reviews"
         constraints = [
             models.UniqueConstraint(
                 "receipt",

@@ -32,7 +32,7 @@ def payment_for(user, reference: str) -> Payment:
     :raises Http404: there is none, or it is not the caller's
     """
     shown = Payment.objects.select_related("payer").prefetch_related(
-        "companions",
+        "grouped_payments",
         "pushes",
         Prefetch("allocations", LIVE_ALLOCATIONS.select_related("receipt"), to_attr="live_allocations"),
     )
