@@ -89,7 +89,7 @@ def query_push(*, push_id: int, due_at: datetime, now: datetime) -> None:
         queries.record_query(push_id=push_id, now=now)
         return
     try:
-        limits.enter(urgent=False)
+        limits.acquire(urgent=False)
         result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
     except (Busy, NotSent):
         queries.postpone_query(push_id=push_id, until=due_at)
@@ -116,7 +116,7 @@ def confirm_success(*, push_id: int, now: datetime) -> None:
     push = StkPush.objects.get(pk=push_id)
     if push.checkout_request_id is None:
         return  # queries.store_request_ids queues this job together with the ID
-    limits.enter(urgent=False)
+    limits.acquire(urgent=False)
     try:
         result = client.query_stk(checkout_request_id=push.checkout_request_id, now=now)
         if verdict(result.result_code) == Verdict.OPEN:

@@ -54,7 +54,7 @@ def daraja_answers() -> Iterator[Finding]:
     if not (settings.DARAJA_CONSUMER_KEY and settings.DARAJA_CONSUMER_SECRET):
         return
     try:
-        client.try_credentials()
+        client.check_credentials()
     except Refused:
         remedy = (
             f"it does not know DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: copy both anew, from {PORTAL}, of an app"

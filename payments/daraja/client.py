@@ -1,7 +1,8 @@
-"""The calls to Safaricom. What comes back is untrusted: typed messages or one of the errors of payments.daraja.errors.
+"""The calls to Safaricom's Daraja API. Each returns a typed message or raises an error of payments.daraja.errors.
 
-No call is made inside a transaction, and none holds a database connection. Fields and codes: Daraja portal,
-"M-Pesa Express", "M-Pesa Express Query", "Customer To Business Register URL", "Transaction Status", "Authorization".
+Answers are untrusted. No call is made in a transaction or while holding a database connection. Fields and codes: Daraja
+portal, "M-Pesa Express", "M-Pesa Express Query", "Customer To Business Register URL", "Transaction Status",
+"Authorization".
 """
 
 import base64
@@ -31,14 +32,14 @@ from payments.daraja.messages import (
 from payments.daraja.tokens import Token
 
 TIMEOUT = (3.05, 20)  # seconds to connect, and between two reads
-DEADLINE = 25  # seconds for the whole answer, however slowly it drips
-BUSY_WAIT = 5.0  # seconds, when Safaricom does not say
+DEADLINE = 25  # seconds for the whole answer
+BUSY_WAIT = 5.0  # seconds, when Safaricom sends no Retry-After
 LONGEST_WAIT = 120.0
 
-# The same codes mean different things with different texts, so: code, then text, then status.
+# One code has several meanings. So an answer is read by its code, then by its text, then by its status.
 TOKEN_CODES = {"404.001.03", "400.003.01", "401.002.01"}
 BUSY_CODES = {"500.003.02", "500.003.03"}
-# What 500.001.1001 and its neighbours mean is told by their text alone; a text that is not here is unknown.
+# The meaning of 500.001.1001 and similar codes depends on the text alone. A text that is not listed is unknown.
 REFUSALS = {
     "unable to lock subscriber": "locked",
     "no iccid": "bad_phone",
@@ -49,7 +50,7 @@ REFUSALS = {
     "urls are already registered": "already_registered",
 }
 BUSY_TEXTS = ("spike arrest", "quota violation", "system is busy")
-# TLS reasons that can only come before a request is sent.
+# TLS errors that occur only before a request is sent.
 HANDSHAKE = {
     "CERTIFICATE_VERIFY_FAILED",
     "WRONG_VERSION_NUMBER",
@@ -62,27 +63,27 @@ HANDSHAKE = {
 def push_stk(
     *, phone: str, amount: int, reference: str, description: str, callback_url: str, now: datetime
 ) -> PushAccepted:
-    """Ask Safaricom to prompt a phone for `amount` whole KES.
+    """Send an STK push of `amount` whole KES to a phone.
 
-    :raises Refused: no prompt; the code says what to tell the member
-    :raises NotSent: no prompt; Safaricom was not reached
-    :raises Busy: no prompt; ask again later
-    :raises Unknown: the prompt may be on the phone; never ask again
+    :raises Refused: not sent to the phone; the error's code has a message for the member
+    :raises NotSent: Safaricom was not reached
+    :raises Busy: not sent to the phone; try again later
+    :raises Unknown: it may be on the phone; never send it again
     """
     till = settings.DARAJA_TILL
     answer = _post(
         "/mpesa/stkpush/v1/processrequest",
         {
-            **_signature(now),
+            **_password_fields(now),
             "TransactionType": "CustomerBuyGoodsOnline" if till else "CustomerPayBillOnline",
             "Amount": amount,
-            # Numbers: live paybills have seen text phones end in silent timeouts.
+            # Numbers, because pushes with phone numbers as text have timed out on live paybills.
             "PartyA": int(phone),
             "PartyB": int(till or settings.DARAJA_SHORTCODE),
             "PhoneNumber": int(phone),
             "CallBackURL": callback_url,
             "AccountReference": reference[:12],
-            "TransactionDesc": _plain(description)[:13] or "Payment",
+            "TransactionDesc": _printable(description)[:13] or "Payment",
         },
     )
     try:
@@ -90,31 +91,33 @@ def push_stk(
     except Malformed as error:
         code = answer.get("ResponseCode")
         if isinstance(code, str) and code not in ("", "0") and "CheckoutRequestID" not in answer:
-            raise Refused(f"Safaricom did not accept the request ({_plain(code)[:32]}).") from None
-        raise Unknown(f"Safaricom's answer made no sense: {error}.") from None
+            raise Refused(f"Safaricom did not accept the request ({_printable(code)[:32]}).") from None
+        raise Unknown(f"Safaricom's answer cannot be read: {error}.") from None
 
 
 def query_stk(*, checkout_request_id: str, now: datetime) -> StkResult:
-    """Ask Safaricom how a prompt ended. A result code of still processing is a result like any other.
+    """Ask Safaricom for the result of an STK push, which may be that it is still processing.
 
-    :raises DarajaError: nothing was learnt; ask again later
+    :raises DarajaError: there is no result; ask again later
     """
-    body = {**_signature(now), "CheckoutRequestID": checkout_request_id}
+    body = {**_password_fields(now), "CheckoutRequestID": checkout_request_id}
     answer = _post("/mpesa/stkpushquery/v1/query", body)
     try:
         result = parse_query_answer(answer)
     except Malformed as error:
-        raise Unknown(f"Safaricom's answer made no sense: {error}.") from None
+        raise Unknown(f"Safaricom's answer cannot be read: {error}.") from None
     if result.checkout_request_id != checkout_request_id:
-        raise Unknown("Safaricom answered about another prompt.")
+        raise Unknown("Safaricom answered for another STK push.")
     return result
 
 
 def register_c2b_urls(*, confirmation_url: str, validation_url: str, when_silent: str) -> None:
-    """Tell Safaricom where to report paybill and till payments. `when_silent`: Completed or Cancelled.
+    """Register the URLs to which Safaricom reports paybill and till payments.
 
-    :raises Refused: among others once they are registered in production (code already_registered)
-    :raises DarajaError: it is not known to be registered
+    `when_silent` is what M-Pesa does with a payment when our validation does not answer: Completed or Cancelled.
+
+    :raises Refused: for example, URLs are registered in production already (code already_registered)
+    :raises DarajaError: it is not known whether they are registered
     """
     answer = _post(
         "/mpesa/c2b/v2/registerurl",
@@ -125,15 +128,15 @@ def register_c2b_urls(*, confirmation_url: str, validation_url: str, when_silent
             "ValidationURL": validation_url,
         },
     )
-    # "OriginatorCoversationID" is Safaricom's own spelling; new accounts may leave ResponseCode out.
+    # "OriginatorCoversationID" is Safaricom's own spelling. For new accounts ResponseCode may be absent.
     if "OriginatorCoversationID" not in answer or answer.get("ResponseCode", "0") not in ("0", "00000000", 0):
         raise Unknown("Safaricom did not confirm the registration.")
 
 
 def request_transaction_status(*, receipt_code: str, result_url: str, timeout_url: str) -> str:
-    """Ask what became of a receipt number; the answer comes to `result_url`. Returns the ConversationID.
+    """Ask for the status of an M-Pesa code and return the ConversationID. The answer is sent to `result_url`.
 
-    :raises DarajaError: it was not accepted
+    :raises DarajaError: the question was not accepted
     """
     answer = _post(
         "/mpesa/transactionstatus/v1/query",
@@ -152,25 +155,25 @@ def request_transaction_status(*, receipt_code: str, result_url: str, timeout_ur
     )
     conversation = answer.get("ConversationID")
     if answer.get("ResponseCode") != "0" or not isinstance(conversation, str):
-        raise Unknown("Safaricom did not accept the question.")
+        raise Unknown("Safaricom did not accept the status request.")
     return conversation
 
 
 # --- One call -------------------------------------------------------------------------------------
 
 
-def try_credentials() -> None:
-    """Ask Safaricom for a token, as the first call of all does, so that a wrong key shows before anybody buys.
+def check_credentials() -> None:
+    """Ask Safaricom for a token, so that a wrong consumer key is found before a member pays.
 
-    It may end the token that is shared; whoever holds that renews it.
+    Safaricom may end the shared token when it gives this one. Processes that use the shared token then renew it.
 
     :raises DarajaError: there was no token; `Refused` when Safaricom does not know our key and secret
     """
     _fetch_token()
 
 
-def _signature(now: datetime) -> dict:
-    """Return shortcode, password and timestamp, which must agree: base64(shortcode + passkey + timestamp), Nairobi."""
+def _password_fields(now: datetime) -> dict:
+    """Return shortcode, password and timestamp. The password is base64(shortcode + passkey + timestamp in Nairobi)."""
     timestamp = now.astimezone(NAIROBI).strftime("%Y%m%d%H%M%S")
     password = f"{settings.DARAJA_SHORTCODE}{settings.DARAJA_PASSKEY}{timestamp}"
     return {
@@ -181,7 +184,7 @@ def _signature(now: datetime) -> dict:
 
 
 def _post(path: str, body: dict) -> dict:
-    """Call with the shared token; when Safaricom refuses the token, once more with a new one: it acted on nothing."""
+    """Call with the shared token. When Safaricom refuses the token, it has done nothing: call again with a new one."""
     token = _token()
     try:
         return _call("POST", path, token=token, json=body)
@@ -192,8 +195,8 @@ def _post(path: str, body: dict) -> dict:
 def _token(*, refused: int = 0) -> Token:
     """Return the shared token.
 
-    :raises Refused: Safaricom does not know our key and secret; it says so by an empty 400 or 401
-    :raises NotSent: it cannot be had; nothing else was asked, whatever became of this question
+    :raises Refused: Safaricom does not know our key and secret, which it answers with an empty 400 or 401
+    :raises NotSent: there is no token, so the call itself was not made
     """
     try:
         return tokens.get(_fetch_token, refused=refused)
@@ -204,7 +207,7 @@ def _token(*, refused: int = 0) -> Token:
 
 
 def _fetch_token() -> tuple[str, int]:
-    """Ask for a new token; return it and its seconds, which come as a number or as text."""
+    """Ask for a new token. Return it and its lifetime in seconds, which Safaricom sends as a number or as text."""
     answer = _call(
         "GET",
         "/oauth/v1/generate",
@@ -213,18 +216,19 @@ def _fetch_token() -> tuple[str, int]:
     )
     value, seconds = answer.get("access_token"), str(answer.get("expires_in"))
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,1024}", value):
-        raise Unknown("Safaricom's answer holds no token.")
+        raise Unknown("Safaricom's answer has no token.")
     if not re.fullmatch(r"[0-9]{1,6}", seconds):
-        raise Unknown("Safaricom's token does not say how long it lasts.")
+        raise Unknown("Safaricom's answer has no lifetime for the token.")
     return value, int(seconds)
 
 
 def _call(method: str, path: str, *, token: Token | None = None, **parts) -> dict:
-    """Make one HTTP call and return the JSON object it was answered with 200.
+    """Make one HTTP call and return the JSON object of its 200 answer.
 
-    A connection of its own for each: a kept one that Safaricom has closed meanwhile cannot be told from a lost answer.
+    Each call has a connection of its own. On a reused connection, one that Safaricom has closed cannot be told from a
+    lost answer.
     """
-    leave_database()
+    release_database()
     headers = {"Accept": "application/json", "Connection": "close"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token.value}"
@@ -242,26 +246,26 @@ def _call(method: str, path: str, *, token: Token | None = None, **parts) -> dic
             ) as response:
                 content = _read(response)
     except requests.RequestException as error:
-        limits.note_failure()
-        # Its text and cause may hold the address, the headers or the token: only its name goes on.
-        kind = NotSent if _never_left(error) else Unknown
+        limits.record_failure()
+        # Its text and cause may contain the URL, the headers or the token, so only its type is reported.
+        kind = NotSent if _was_not_sent(error) else Unknown
         raise kind(f"The call to Safaricom failed: {type(error).__name__}.") from None
     answer: dict | None
     try:
         answer = read_object(content, limit=MAX_ANSWER)
     except Malformed:
         answer = None
-    wrong = _error(response, answer, token)
-    _tell_limits(wrong)
-    if wrong is not None or answer is None:
-        raise wrong or Unknown("Safaricom's answer was not JSON.")
+    daraja_error = _error_in(response, answer, token)
+    _record_for_limits(daraja_error)
+    if daraja_error is not None or answer is None:
+        raise daraja_error or Unknown("Safaricom's answer was not JSON.")
     return answer
 
 
-def leave_database() -> None:
-    """Give the database connection back before a call that may take long.
+def release_database() -> None:
+    """Close the database connection before a call that may take long.
 
-    :raises RuntimeError: a transaction is open (one that a test wraps around itself does not count)
+    :raises RuntimeError: a transaction is open (other than the one that a test runs in)
     """
     with transaction.atomic(durable=True):
         pass
@@ -270,67 +274,67 @@ def leave_database() -> None:
 
 
 def _read(response: requests.Response) -> bytes:
-    """Read at most one byte more than an answer may have, within the deadline."""
+    """Read an answer within the deadline, up to one byte more than it may have."""
     content, deadline = b"", time.monotonic() + DEADLINE
     for piece in response.iter_content(8192):
         content += piece
         if len(content) > MAX_ANSWER:
             break
         if time.monotonic() > deadline:
-            raise requests.ReadTimeout("the answer drips")
+            raise requests.ReadTimeout("the answer took too long")
     return content[: MAX_ANSWER + 1]
 
 
-# --- What went wrong ------------------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
-def _error(response: requests.Response, answer: dict | None, token: Token | None) -> DarajaError | None:
-    """Tell what an answer means: by its errorCode, then by its text, then by its status."""
+def _error_in(response: requests.Response, answer: dict | None, token: Token | None) -> DarajaError | None:
+    """Return the error that an answer means, by its errorCode, then its text, then its status; None for a success."""
     code = text = ""
     if answer is not None:
         code = answer["errorCode"] if isinstance(answer.get("errorCode"), str) else ""
         text = answer["errorMessage"] if isinstance(answer.get("errorMessage"), str) else ""
     low, status = text.lower(), response.status_code
-    said = f"Safaricom answered {status} {_clean(code, token)} {_clean(text, token)}".rstrip() + "."
+    message = f"Safaricom answered {status} {_for_log(code, token)} {_for_log(text, token)}".rstrip() + "."
     if code in TOKEN_CODES or "invalid access token" in low:
         return TokenRefused(f"Safaricom refused our token ({status} {code}).")
     if code in BUSY_CODES or any(busy in low for busy in BUSY_TEXTS):
-        return Busy(said, retry_after=_retry_after(response))
-    for meaning, kind in REFUSALS.items():
-        if meaning in low:
-            return Refused(said, code=kind)
+        return Busy(message, retry_after=_retry_after(response))
+    for phrase, refusal in REFUSALS.items():
+        if phrase in low:
+            return Refused(message, code=refusal)
     if re.match(r"40[0-9]\.", code):
-        return Refused(said)
+        return Refused(message)
     if code:
-        return Unknown(said)
+        return Unknown(message)
     if status == 200:
         return None if answer is not None else Unknown("Safaricom's answer was not JSON.")
     if status == 429:
-        return Busy(said, retry_after=_retry_after(response))
+        return Busy(message, retry_after=_retry_after(response))
     if status == 401 and token is not None:
         return TokenRefused("Safaricom refused our token (401).")
     if 400 <= status < 500 and status != 408:
-        return Refused(said)
-    return Unknown(said)
+        return Refused(message)
+    return Unknown(message)
 
 
-def _tell_limits(error: DarajaError | None) -> None:
-    """Let all processes share what one learnt: an answer closes the breaker, nonsense counts, busy holds back."""
+def _record_for_limits(error: DarajaError | None) -> None:
+    """Record the result of a call for all processes: busy delays calls, an unknown outcome counts as a failure."""
     if isinstance(error, Busy):
         limits.back_off(error.retry_after)
     elif isinstance(error, Unknown):
-        limits.note_failure()
+        limits.record_failure()
     else:
-        limits.note_success()
+        limits.record_success()
 
 
 def _retry_after(response: requests.Response) -> float:
-    told = response.headers.get("Retry-After", "")
-    return min(float(told), LONGEST_WAIT) if re.fullmatch(r"[0-9]{1,5}", told) else BUSY_WAIT
+    seconds = response.headers.get("Retry-After", "")
+    return min(float(seconds), LONGEST_WAIT) if re.fullmatch(r"[0-9]{1,5}", seconds) else BUSY_WAIT
 
 
-def _never_left(error: requests.RequestException) -> bool:
-    """Say whether the request provably never reached Safaricom."""
+def _was_not_sent(error: requests.RequestException) -> bool:
+    """Return whether the request provably never reached Safaricom."""
     if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return True
     for cause in _causes(error):
@@ -342,7 +346,7 @@ def _never_left(error: requests.RequestException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it wraps, as requests and urllib3 wrap: arguments, `reason`, context."""
+    """Yield an error and the errors that requests and urllib3 wrap in it: arguments, `reason`, cause, context."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting and len(seen) < 20:
@@ -353,13 +357,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             waiting += [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]
 
 
-def _clean(text: str, token: Token | None) -> str:
-    """Return a text of Safaricom's for our logs: one short line, without the token and without long numbers."""
+def _for_log(text: str, token: Token | None) -> str:
+    """Return a text of Safaricom's for our logs: one short line, without the token and without phone numbers."""
     if token is not None:
         text = text.replace(token.value, "(token)")
-    return re.sub(r"[0-9]{9,}", "(number)", _plain(text))[:160]
+    return re.sub(r"[0-9]{9,}", "(number)", _printable(text))[:160]
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     """Return the printable ASCII of a text."""
     return re.sub(r"[^\x20-\x7e]+", " ", text).strip()

@@ -1,10 +1,10 @@
-"""The four ways a call to Safaricom goes wrong, told apart by what they mean for the money."""
+"""Errors of calls to Safaricom. They differ in their meaning for the money: did it happen, and may it be repeated?"""
 
 
 class DarajaError(Exception):
-    """A call that brought no answer we can use. The text is for staff; it holds no token and no phone number.
+    """A call without a usable answer. The text is for staff and contains no token and no phone number.
 
-    `code` is a code of payments.daraja.result_codes, for what the member is told.
+    `code` is a code of payments.daraja.result_codes, which has the message for the member.
     """
 
     code = "unknown"
@@ -15,19 +15,19 @@ class DarajaError(Exception):
 
 
 class Refused(DarajaError):
-    """Safaricom understood and said no: nothing happened, and no callback will come."""
+    """Safaricom refused the request: nothing happened, and there will be no callback."""
 
     code = "refused"
 
 
 class NotSent(DarajaError):
-    """The request provably never reached Safaricom: name, connection or certificate failed."""
+    """The request provably never reached Safaricom: the name look-up, connection or certificate failed."""
 
     code = "not_sent"
 
 
 class Busy(DarajaError):
-    """Safaricom, or our own limit, was too busy to take it: nothing happened; ask again after `retry_after` seconds."""
+    """Too many calls, by Safaricom's limit or ours: nothing happened. Try again after `retry_after` seconds."""
 
     code = "busy"
 
@@ -37,8 +37,8 @@ class Busy(DarajaError):
 
 
 class Unknown(DarajaError):
-    """Nobody can tell whether it happened: a timeout, a cut connection, an answer without sense."""
+    """It is not known whether it happened: a timeout, a lost connection, or an answer that cannot be read."""
 
 
 class TokenRefused(Refused):
-    """Safaricom refused our token, before it did anything."""
+    """Safaricom refused our token, so nothing happened."""

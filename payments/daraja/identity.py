@@ -1,4 +1,4 @@
-"""Which Daraja app we are: a host and a consumer key."""
+"""The identity of our Daraja app: a host and a consumer key."""
 
 import hashlib
 
@@ -6,6 +6,6 @@ from django.conf import settings
 
 
 def app_key() -> str:
-    """Name the Daraja app without showing its key: rows of another host or key are never mistaken for ours."""
-    told = f"{settings.DARAJA_BASE_URL} {settings.DARAJA_CONSUMER_KEY}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    """Return a hash that identifies the Daraja app, so that rows of another host or key are never used for ours."""
+    identity = f"{settings.DARAJA_BASE_URL} {settings.DARAJA_CONSUMER_KEY}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]

@@ -1,8 +1,7 @@
-"""What Safaricom sends, from untrusted bytes to typed messages. Nothing here reads the database or the clock.
+"""Messages from Safaricom, parsed from untrusted bytes into typed objects. No database and no clock is read.
 
-Shapes: Daraja portal, "M-Pesa Express" and "Customer To Business"; the oddities are from live bodies: a result code
-may be an integer or a string, `Balance` may lack its value, an amount may be `1`, `1.00` or `"1.00"`, a sender may
-be masked or hashed.
+Shapes: Daraja portal, "M-Pesa Express" and "Customer To Business". Live bodies vary: a result code may be an integer or
+a string, `Balance` may have no value, an amount may be `1`, `1.00` or `"1.00"`, a sender may be masked or hashed.
 """
 
 import json
@@ -21,26 +20,26 @@ MAX_NAMES = 64
 MAX_ITEMS = 32
 MAX_TEXT = 1024
 MAX_DIGITS = 18
-MAX_AMOUNT = 100_000_000  # KES; far over Safaricom's own limit, and fits every column
+MAX_AMOUNT = 100_000_000  # KES; far above Safaricom's own limit, and fits every column
 
 CODE = re.compile(r"[0-9A-Z]{1,16}")
 RESULT_CODE = re.compile(r"[0-9A-Za-z_.]{1,32}")
 IDENTIFIER = re.compile(r"[\x21-\x7e]{1,64}")
 AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
-MOMENT = re.compile(r"20[0-9]{12}")
+TIMESTAMP = re.compile(r"20[0-9]{12}")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# A string, closed or not (so that no start of one is tried twice), or a bracket.
+# A string, closed or not (so that its start is matched only once), or a bracket.
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{}]', re.DOTALL)
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Malformed(Exception):
-    """These bytes are not what Safaricom sends; the text says why, and never repeats them."""
+    """The bytes are not a message that Safaricom sends. The text says why, and never contains them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StkResult:
-    """The end of a prompt, or that it has not ended. Only a callback's success has amount, receipt and phone."""
+    """The result of an STK push, final or not. Only the callback of a success has amount, receipt code and phone."""
 
     merchant_request_id: str
     checkout_request_id: str
@@ -48,20 +47,20 @@ class StkResult:
     result_desc: str
     amount: int | None = None  # whole KES
     receipt_code: str | None = None  # upper-cased
-    moved_at: datetime | None = None  # None: not said, or unreadable
-    phone: str = ""  # as it came; never an identity
+    moved_at: datetime | None = None  # None: missing or unreadable
+    phone: str = ""  # as received; it identifies no member
 
 
 @dataclass(frozen=True, slots=True)
 class C2bMessage:
-    """Money that somebody sent to the paybill or till, or (validation) is about to send."""
+    """A payment to the paybill or till: made (confirmation) or about to be made (validation)."""
 
     code: str  # the receipt number, upper-cased
-    moved_at: datetime | None  # None: not said, or unreadable
+    moved_at: datetime | None  # None: missing or unreadable
     amount: int  # whole KES
     shortcode: str
-    account: str  # free text by the payer; empty for tills
-    sender: str  # digits, masked or hashed; never an identity
+    account: str  # as the payer typed it; empty for tills
+    sender: str  # a phone number in full, masked or hashed
     payer_name: str
     transaction_type: str
     third_party_id: str
@@ -69,7 +68,7 @@ class C2bMessage:
 
 @dataclass(frozen=True, slots=True)
 class PushAccepted:
-    """Safaricom took the push and named it."""
+    """Safaricom accepted a push and gave it IDs."""
 
     merchant_request_id: str
     checkout_request_id: str
@@ -77,45 +76,45 @@ class PushAccepted:
 
 @dataclass(frozen=True, slots=True)
 class StatusResult:
-    """What became of a receipt number that Safaricom was asked about; from `state` on only when it knows it."""
+    """The answer about an M-Pesa code. The fields from `state` on are empty when Safaricom does not know the code."""
 
-    conversation_id: str  # names the question
+    conversation_id: str  # identifies the question
     result_code: str
     result_desc: str
-    state: str = ""  # "Completed" and others, as it came
+    state: str = ""  # "Completed" and others, as received
     code: str = ""  # the receipt number, upper-cased
     amount: int = 0  # whole KES
-    moved_at: datetime | None = None  # None: not said, or unreadable
-    paid_to: str = ""  # the shortcode, or phone, that got the money
-    sender: str = ""  # who paid, as it came; never an identity
+    moved_at: datetime | None = None  # None: missing or unreadable
+    paid_to: str = ""  # the shortcode or phone number that received the money
+    sender: str = ""  # the payer's phone number in full, masked or hashed
     payer_name: str = ""
     kind: str = ""
 
 
-# --- The four messages ----------------------------------------------------------------------------
+# --- The messages ---------------------------------------------------------------------------------
 
 
 def parse_stk_callback(body: bytes) -> StkResult:
-    """Read the result of a prompt. A success carries its whole evidence: amount and receipt number.
+    """Parse the result of an STK push. A success has its amount and receipt code.
 
-    :raises Malformed: the bytes are no such message, or a success without its evidence
+    :raises Malformed: the bytes are not such a message, or a success without amount or receipt code
     """
     callback = _object(_object(read_object(body, limit=MAX_CALLBACK), "Body"), "stkCallback")
     code = _result_code(callback)
-    evidence = _evidence(callback) if code == "0" else {}
+    paid = _payment_items(callback) if code == "0" else {}
     return StkResult(
         merchant_request_id=_identifier(callback, "MerchantRequestID"),
         checkout_request_id=_identifier(callback, "CheckoutRequestID"),
         result_code=code,
         result_desc=_text(callback.get("ResultDesc"), 255),
-        **evidence,
+        **paid,
     )
 
 
 def parse_c2b(body: bytes) -> C2bMessage:
-    """Read a C2B confirmation or validation request; both have the same body.
+    """Parse a C2B confirmation or validation request. Both have the same body.
 
-    :raises Malformed: the bytes are no such message, or name no receipt, amount or shortcode
+    :raises Malformed: the bytes are not such a message, or have no receipt code, amount or shortcode
     """
     message = read_object(body, limit=MAX_CALLBACK)
     shortcode = _text(message.get("BusinessShortCode"), 16)
@@ -124,7 +123,7 @@ def parse_c2b(body: bytes) -> C2bMessage:
     names = (_text(message.get(name), 120) for name in ("FirstName", "MiddleName", "LastName"))
     return C2bMessage(
         code=_receipt_code(message.get("TransID")),
-        moved_at=_moment(message.get("TransTime")),
+        moved_at=_time(message.get("TransTime")),
         amount=_amount(message.get("TransAmount")),
         shortcode=shortcode,
         account=_text(message.get("BillRefNumber"), 64),
@@ -136,11 +135,11 @@ def parse_c2b(body: bytes) -> C2bMessage:
 
 
 def parse_status_result(body: bytes) -> StatusResult:
-    """Read the Result of a Transaction Status question. A transaction that is known carries its whole evidence.
+    """Parse the result of a Transaction Status request.
 
-    Parameters are looked up by key: their order and number vary, and the portal's own sample doubles one.
+    Parameters are looked up by key: their order and number vary, and the portal's own sample has one twice.
 
-    :raises Malformed: the bytes are no such message, or a known transaction lacks code, state, amount or receiver
+    :raises Malformed: the bytes are not such a message, or a known transaction has no code, state, amount or receiver
     """
     result = _object(read_object(body, limit=MAX_CALLBACK), "Result")
     code = _result_code(result)
@@ -153,9 +152,9 @@ def parse_status_result(body: bytes) -> StatusResult:
 
 
 def parse_push_answer(answer: dict) -> PushAccepted:
-    """Read the 200 answer to a push.
+    """Parse the 200 answer to a push.
 
-    :raises Malformed: it does not accept the push, or does not name it
+    :raises Malformed: it does not accept the push, or has no IDs for it
     """
     if _text(answer.get("ResponseCode"), 32) != "0" or "errorCode" in answer:
         raise Malformed("the answer does not accept the push")
@@ -163,9 +162,9 @@ def parse_push_answer(answer: dict) -> PushAccepted:
 
 
 def parse_query_answer(answer: dict) -> StkResult:
-    """Read the 200 answer to an STK query. Success is its ResultCode; its ResponseCode is "0" for a cancelled one too.
+    """Parse the 200 answer to an STK query. ResultCode says how the push ended; ResponseCode is "0" in every case.
 
-    :raises Malformed: it says nothing of a prompt
+    :raises Malformed: it is not the result of a push
     """
     return StkResult(
         merchant_request_id=_identifier(answer, "MerchantRequestID"),
@@ -175,15 +174,15 @@ def parse_query_answer(answer: dict) -> StkResult:
     )
 
 
-# --- JSON that cannot hurt ------------------------------------------------------------------------
+# --- Untrusted JSON -------------------------------------------------------------------------------
 
 
 def read_object(body: bytes, *, limit: int) -> dict:
-    """Read one JSON object: UTF-8, at most `limit` bytes, shallow, no doubled names, no NaN, no giant numbers.
+    """Parse one JSON object: UTF-8, at most `limit` bytes, few levels, no repeated names, no NaN, no very long numbers.
 
-    Decimals come as Decimal. No text holds a NUL or half a character, which PostgreSQL would refuse.
+    Numbers with a point become Decimal. Texts contain no NUL and no half of a surrogate pair, which PostgreSQL refuses.
 
-    :raises Malformed: it is anything else
+    :raises Malformed: the bytes are anything else
     """
     if len(body) > limit:
         raise Malformed(f"more than {limit} bytes")
@@ -208,7 +207,7 @@ def read_object(body: bytes, *, limit: int) -> dict:
 
 
 def _depth(text: str) -> int:
-    """Return how deep the brackets nest, those inside strings left out, before anything recurses."""
+    """Return how many levels the brackets have, without those in strings. It is checked before any recursion."""
     depth = deepest = 0
     for token in BRACKETS.finditer(text):
         if token[0] in "[{":
@@ -222,7 +221,7 @@ def _depth(text: str) -> int:
 def _pairs(pairs: list[tuple[str, object]]) -> dict:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Malformed("a doubled name")
+        raise Malformed("a name is repeated")
     if len(found) > MAX_NAMES:
         raise Malformed(f"more than {MAX_NAMES} names in one object")
     return found
@@ -245,7 +244,7 @@ def _constant(name: str) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text in a value read from JSON, names included."""
+    """Yield every text in a JSON value, names included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -265,14 +264,14 @@ def _texts(value: object) -> Iterator[str]:
 def _object(value: dict, name: str) -> dict:
     found = value.get(name)
     if not isinstance(found, dict):
-        raise Malformed(f"{name} is missing or no object")
+        raise Malformed(f"{name} is missing or not an object")
     return found
 
 
 def _identifier(value: dict, name: str) -> str:
     found = value.get(name)
     if not isinstance(found, str) or not IDENTIFIER.fullmatch(found):
-        raise Malformed(f"{name} is missing or no identifier")
+        raise Malformed(f"{name} is missing or not an identifier")
     return found
 
 
@@ -281,43 +280,43 @@ def _result_code(value: dict) -> str:
     if type(code) is int:  # not bool
         code = str(code)
     if not isinstance(code, str) or not RESULT_CODE.fullmatch(code):
-        raise Malformed("ResultCode is missing or no code")
+        raise Malformed("ResultCode is missing or not a code")
     return code
 
 
-def _evidence(callback: dict) -> dict:
-    """Return what a success tells of its money. Items are looked up by name: their order and number vary."""
+def _payment_items(callback: dict) -> dict:
+    """Return the payment fields of a success. Items are looked up by name: their order and number vary."""
     items = _object(callback, "CallbackMetadata").get("Item")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise Malformed("CallbackMetadata.Item is no list of objects")
+        raise Malformed("CallbackMetadata.Item is not a list of objects")
     found: dict[str, object] = {}
     for item in items:
         name = item.get("Name")
         if not isinstance(name, str) or name in found:
-            raise Malformed("an item of CallbackMetadata has no name, or a doubled one")
+            raise Malformed("an item of CallbackMetadata has no name or a repeated one")
         found[name] = item.get("Value")
     return {
         "amount": _amount(found.get("Amount")),
         "receipt_code": _receipt_code(found.get("MpesaReceiptNumber")),
-        "moved_at": _moment(found.get("TransactionDate")),
+        "moved_at": _time(found.get("TransactionDate")),
         "phone": _text(found.get("PhoneNumber"), 80),
     }
 
 
 def _transaction(result: dict) -> dict:
-    """Return what the Result tells of a transaction it knows. A doubled key counts as absent."""
+    """Return the fields of a transaction that Safaricom knows. A repeated key counts as missing."""
     items = _object(result, "ResultParameters").get("ResultParameter")
     if isinstance(items, dict):
         items = [items]  # a list of one
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise Malformed("ResultParameters.ResultParameter is no list of objects")
-    told: dict[str, list] = {}
+        raise Malformed("ResultParameters.ResultParameter is not a list of objects")
+    values_of: dict[str, list] = {}
     for item in items:
         key = item.get("Key")
         if not isinstance(key, str):
             raise Malformed("a ResultParameter has no key")
-        told.setdefault(key, []).append(item.get("Value"))
-    found = {key: values[0] for key, values in told.items() if len(values) == 1}
+        values_of.setdefault(key, []).append(item.get("Value"))
+    found = {key: values[0] for key, values in values_of.items() if len(values) == 1}
     state, paid_to = _text(found.get("TransactionStatus"), 40), _party(found.get("CreditPartyName"))
     if not state or not paid_to[0]:
         raise Malformed("TransactionStatus or CreditPartyName is missing")
@@ -326,7 +325,7 @@ def _transaction(result: dict) -> dict:
         "state": state,
         "code": _receipt_code(found.get("ReceiptNo")),
         "amount": _amount(found.get("Amount")),
-        "moved_at": _moment(found.get("FinalisedTime")) or _moment(found.get("InitiatedTime")),
+        "moved_at": _time(found.get("FinalisedTime")) or _time(found.get("InitiatedTime")),
         "paid_to": paid_to[0],
         "sender": sender,
         "payer_name": payer_name,
@@ -335,18 +334,18 @@ def _transaction(result: dict) -> dict:
 
 
 def _party(value: object) -> tuple[str, str]:
-    """Return number and name of a party written `254708374149 - JANE DOE`; empty when it cannot be read."""
+    """Return number and name of a party written `254708374149 - JANE DOE`. Both are empty when it cannot be read."""
     number, _, name = _text(value, 200).partition(" - ")
     number = number.strip()
     return (number, name.strip()[:120]) if re.fullmatch(r"[0-9a-fA-F* ]{1,80}", number) else ("", "")
 
 
 def _amount(value: object) -> int:
-    """Return whole KES. `1`, `1.00`, `"1"` and `"1.00"` are one shilling; half a shilling is no amount."""
+    """Return whole KES. `1`, `1.00`, `"1"` and `"1.00"` are one shilling; half a shilling is refused."""
     if type(value) is not int and not isinstance(value, Decimal | str):
-        raise Malformed("the amount is missing or no number")
+        raise Malformed("the amount is missing or not a number")
     if not AMOUNT.fullmatch(str(value)):
-        raise Malformed("the amount is no plain number")
+        raise Malformed("the amount is not a plain number")
     amount = Decimal(str(value))
     if amount != amount.to_integral_value() or not 0 < amount <= MAX_AMOUNT:
         raise Malformed("the amount is not in whole shillings, or out of bounds")
@@ -354,9 +353,9 @@ def _amount(value: object) -> int:
 
 
 def canonical_code(text: str) -> str | None:
-    """Return an M-Pesa code as it is kept, in upper case; None when it is none.
+    """Return an M-Pesa code in its stored form, in upper case, or None when the text is not a code.
 
-    Only ASCII is put in upper case: that of a long s (U+017F) is S, and two codes would be one.
+    Only ASCII is converted: the upper case of a long s (U+017F) is S, and two codes would become one.
     """
     code = text.strip().upper() if text.isascii() else ""
     return code if CODE.fullmatch(code) else None
@@ -364,16 +363,16 @@ def canonical_code(text: str) -> str | None:
 
 def _receipt_code(value: object) -> str:
     code = canonical_code(value) if isinstance(value, str) else None
-    # Failures carry a receipt of zeros.
+    # Safaricom sends a code of zeros with failures.
     if code is None or not code.strip("0"):
-        raise Malformed("the receipt number is missing or no receipt number")
+        raise Malformed("the receipt code is missing or not a code")
     return code
 
 
-def _moment(value: object) -> datetime | None:
-    """Return a `yyyyMMddHHmmss` of Nairobi, number or text; None when it cannot be read: no reason to lose money."""
+def _time(value: object) -> datetime | None:
+    """Return the time of a `yyyyMMddHHmmss` in Nairobi, number or text. An unreadable time is None, not an error."""
     text = str(value) if type(value) is int else value
-    if not isinstance(text, str) or not MOMENT.fullmatch(text):
+    if not isinstance(text, str) or not TIMESTAMP.fullmatch(text):
         return None
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=NAIROBI)
@@ -382,7 +381,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _text(value: object, longest: int) -> str:
-    """Return a text or number as one line of at most `longest` characters; anything else is empty."""
+    """Return a text or number as one line of at most `longest` characters, and an empty text for anything else."""
     if type(value) is int:
         value = str(value)
     return CONTROL.sub(" ", value).strip()[:longest] if isinstance(value, str) else ""

@@ -1,13 +1,13 @@
-"""What all processes share about Safaricom: one token, one rate, one breaker. One row each per Daraja app.
+"""Rows that all processes share: the OAuth token, and the rate and breaker of calls. One row each per Daraja app.
 
-The moments here are PostgreSQL's own (`clock_timestamp()`), so that machines with different clocks agree.
+Their times are PostgreSQL's own (`clock_timestamp()`), so that machines with different clocks agree.
 """
 
 from django.db import models
 
 
 class DarajaToken(models.Model):
-    """The OAuth token of a Daraja app. Safaricom ends the older token when it gives a new one, so all share one."""
+    """The OAuth token of a Daraja app. A new token ends the older one at Safaricom, so all processes share one."""
 
     app = models.CharField(primary_key=True, max_length=16, help_text="Which host and key it belongs to, hashed.")
     value = models.TextField(blank=True, help_text="Worth an hour at most; never logged, never shown.")

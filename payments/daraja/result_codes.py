@@ -1,8 +1,8 @@
-"""What a result code of a prompt means, and what the member should do about it.
+"""Result codes of STK pushes: the meaning of each, and the message for the member.
 
-Codes: Daraja portal, "M-Pesa Express" result codes, with what live paybills have shown. Only a code listed here as
-final ends a prompt: an unlisted one keeps it open until evidence or a person decides, because a code of "still
-processing" once taken for a failure has cost a payer real money.
+Codes: Daraja portal, "M-Pesa Express" result codes, and codes seen on live paybills. Only a code that is listed here as
+final ends a push. With any other code the push stays open until there is evidence or a staff decision, because "still
+processing" taken for a failure has cost a payer real money.
 """
 
 import enum
@@ -15,21 +15,21 @@ class Verdict(enum.Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
-    OPEN = "open"  # not an end
+    OPEN = "open"  # not final
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """A code's verdict, the sentence for the member in English and Swahili, and how long a new prompt must wait."""
+    """The meaning of a code: verdict, message for the member in English and Swahili, pause before a new push."""
 
     verdict: Verdict
     en: str
     sw: str
-    wait: timedelta = timedelta(0)
+    pause: timedelta = timedelta(0)
 
 
 V = Verdict
-# Safaricom: "Rule limited", the same amount to the same customer within two minutes.
+# "Rule limited": Safaricom refuses the same amount to the same customer within two minutes.
 RULE_LIMITED = timedelta(minutes=2, seconds=5)
 # Safaricom asks for at least one minute while another session of the subscriber is open.
 LOCKED = timedelta(minutes=1)
@@ -135,8 +135,8 @@ MEANINGS: dict[str, Meaning] = {
     "100000100": Meaning(V.OPEN, *_OPEN),
     "SFC_IC0003": Meaning(V.FAILED, *_OURS),
 }
-# Our own words, for a push that never became a prompt or that a person closed. Safaricom saying one ends nothing.
-OURS: dict[str, Meaning] = {
+# Our own codes, for a push that was never sent or that staff closed. From Safaricom they would not be final.
+OUR_CODES: dict[str, Meaning] = {
     "not_sent": Meaning(
         V.FAILED,
         "M-Pesa could not be reached, so nothing was sent to your phone. Please try again.",
@@ -166,20 +166,20 @@ WAITING = Meaning(
 
 
 def verdict(code: str) -> Verdict:
-    """Return what a result code says of the prompt; an unlisted code is no end."""
+    """Return whether and how a result code ends a push. A code that is not listed is not final."""
     return MEANINGS.get(code, UNLISTED).verdict
 
 
 def advice(code: str, language: str = "en") -> str:
-    """Return one plain sentence for the member; with an empty code, what to do while the prompt is open."""
+    """Return the message for the member. An empty code is for a push that is open."""
     meaning = _meaning(code) if code else WAITING
     return meaning.sw if language.split("-")[0] == "sw" else meaning.en
 
 
-def wait(code: str) -> timedelta:
-    """Return how long after such an end the same phone may not be prompted again."""
-    return _meaning(code).wait
+def pause_after(code: str) -> timedelta:
+    """Return how long after this result no push may be sent to the same phone."""
+    return _meaning(code).pause
 
 
 def _meaning(code: str) -> Meaning:
-    return MEANINGS.get(code) or OURS.get(code) or UNLISTED
+    return MEANINGS.get(code) or OUR_CODES.get(code) or UNLISTED

@@ -92,7 +92,7 @@ def send(*, check_id: int, now: datetime) -> None:
     check = CodeCheck.objects.filter(pk=check_id, status__in=OPEN_CHECK).first()
     if check is None:
         return
-    limits.enter(urgent=False)
+    limits.acquire(urgent=False)
     token = callback_tokens.generate()
     # Committed before the call, because the answer may arrive before the call returns.
     CodeCheck.objects.filter(pk=check_id, status__in=OPEN_CHECK).update(

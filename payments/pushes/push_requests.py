@@ -126,7 +126,7 @@ def _require_pause(phone: str, now: datetime) -> None:
     if not recent or recent[0][3] in OPEN_PUSH:
         return  # an open push breaks the constraint, whose error has the better message
     _, ended_at, code, _ = recent[0]
-    if ended_at and (rested_at := ended_at + result_codes.wait(code)) > now:
+    if ended_at and (rested_at := ended_at + result_codes.pause_after(code)) > now:
         raise PushTooSoon(result_codes.advice(code), retry_after=_seconds(rested_at - now))
     if len(recent) == MAX_PER_PHONE:
         raise PushTooSoon(retry_after=_seconds(recent[-1][0] + PHONE_WINDOW - now))

@@ -53,7 +53,7 @@ def send(*, push_id: int, now: datetime) -> None:
     if created_at + MAX_SEND_DELAY <= now:
         fail_unsent(push_id=push_id, result_code="busy", result_desc="It could not be sent in time.", now=now)
         return
-    limits.enter()
+    limits.acquire()
     claimed = _claim(push_id, now=now)
     if claimed is None:
         return

@@ -36,7 +36,7 @@ TOKEN_REFUSALS = [
 def wire():
     with Wire() as wire:
         wire.token()
-        limits.enter()
+        limits.acquire()
         yield wire
 
 
@@ -580,7 +580,7 @@ def entered(**how):
     """Return how many calls may come at once."""
     for number in range(100):
         try:
-            limits.enter(**how)
+            limits.acquire(**how)
         except Busy:
             return number
     return 100
@@ -598,7 +598,7 @@ def test_a_call_held_back_says_for_how_long(gate):
     entered()
 
     with pytest.raises(Busy) as busy:
-        limits.enter()
+        limits.acquire()
 
     assert 8 < busy.value.retry_after <= 10
 
@@ -611,22 +611,22 @@ def test_the_rate_recovers(gate):
 
 
 def test_a_busy_safaricom_holds_everybody_back(gate):
-    limits.enter()
+    limits.acquire()
 
     limits.back_off(30)
 
     with pytest.raises(Busy) as busy:
-        limits.enter()
+        limits.acquire()
     assert 28 < busy.value.retry_after <= 30
 
 
 def test_five_failures_in_a_row_stop_all_calls_and_then_let_one_try(gate):
-    limits.enter()
+    limits.acquire()
     for _ in range(limits.TRIP_AT):
-        limits.note_failure()
+        limits.record_failure()
 
     with pytest.raises(Busy) as busy:
-        limits.enter()
+        limits.acquire()
     assert 28 < busy.value.retry_after <= 30
 
     DarajaGate.objects.update(open_until=NOON.replace(year=2020))
@@ -634,21 +634,21 @@ def test_five_failures_in_a_row_stop_all_calls_and_then_let_one_try(gate):
 
 
 def test_an_answer_closes_the_breaker(gate):
-    limits.enter()
+    limits.acquire()
     for _ in range(limits.TRIP_AT):
-        limits.note_failure()
+        limits.record_failure()
 
-    limits.note_success()
+    limits.record_success()
 
     assert entered() == 3
 
 
 def test_four_failures_and_an_answer_are_forgotten(gate):
-    limits.enter()
+    limits.acquire()
     for _ in range(limits.TRIP_AT - 1):
-        limits.note_failure()
-    limits.note_success()
-    limits.note_failure()
+        limits.record_failure()
+    limits.record_success()
+    limits.record_failure()
 
     assert entered() == 3
 
@@ -660,7 +660,7 @@ def test_many_processes_at_once_keep_one_rate(gate):
     def call():
         together.wait()
         try:
-            limits.enter()
+            limits.acquire()
             through.append(1)
         except Busy:
             pass

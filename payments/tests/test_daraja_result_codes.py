@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from payments.daraja import result_codes
-from payments.daraja.result_codes import MEANINGS, OURS, Verdict, advice, verdict
+from payments.daraja.result_codes import MEANINGS, OUR_CODES, Verdict, advice, verdict
 
 FINAL = {
     Verdict.SUCCEEDED: ["0"],
@@ -44,13 +44,13 @@ def test_a_listed_code_ends_the_prompt(expected, code):
 
 
 @pytest.mark.parametrize(
-    "code", ["15", "2026", "4999", "100000100", "", "00", "35", "no such code", "500.001.1001", *OURS]
+    "code", ["15", "2026", "4999", "100000100", "", "00", "35", "no such code", "500.001.1001", *OUR_CODES]
 )
 def test_any_other_code_keeps_the_prompt_open(code):
     assert verdict(code) == Verdict.OPEN
 
 
-@pytest.mark.parametrize("code", ["", "no such code", *MEANINGS, *OURS])
+@pytest.mark.parametrize("code", ["", "no such code", *MEANINGS, *OUR_CODES])
 def test_every_code_has_one_plain_sentence_or_two_in_both_languages(code):
     english, swahili = advice(code), advice(code, "sw")
 
@@ -79,8 +79,8 @@ def test_what_was_closed_does_not_tell_the_member_to_wait():
 
 @pytest.mark.parametrize("code", ["17", "26", "1001", "busy", "locked"])
 def test_a_phone_waits_after_an_end_that_asks_for_it(code):
-    assert timedelta(minutes=1) <= result_codes.wait(code) < timedelta(minutes=3)
+    assert timedelta(minutes=1) <= result_codes.pause_after(code) < timedelta(minutes=3)
 
 
 def test_a_phone_need_not_wait_after_a_cancel():
-    assert result_codes.wait("1032") == timedelta(0)
+    assert result_codes.pause_after("1032") == timedelta(0)

@@ -411,7 +411,7 @@ def test_two_healers_at_once_ask_about_each_push_once(wire):
     with transaction.atomic():
         due = [make_push() for _ in range(6)]
     wire.query(json={"never": "an end"})
-    limits.enter()
+    limits.acquire()
 
     in_parallel(*[lambda: recovery.query_due_pushes(now=NOON + MINUTE)] * 3)
 
@@ -447,7 +447,7 @@ def in_parallel(*calls):
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_on_one_push_send_one_prompt(wire):
     wire.push()
-    limits.enter()
+    limits.acquire()
     push = push_requests.request_push(
         payment_id=create_payment().pk, phone="254712345678", created_by_id=None, now=NOON
     )

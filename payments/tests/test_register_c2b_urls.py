@@ -17,7 +17,7 @@ def wire(settings):
     settings.PUBLIC_URL, settings.C2B_SECRET = "https://club.example", "s" * 40
     with Wire() as wire:
         wire.token()
-        limits.enter()
+        limits.acquire()
         yield wire
 
 
