@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 from rest_framework.test import APIClient
 
-from api.tests.truth import lies
+from api.tests.schema_checks import mismatches
 from config.tests.template import migrated_template
 
 QUIET_BROWSER = [
@@ -53,13 +53,13 @@ def free_apply_slots(monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _the_schema_tells_the_truth():
+def _answers_match_the_schema():
     """Hold what any test is answered by the API against docs/openapi.yaml."""
     generic = APIClient.generic
 
     def checked(client, method, path, data="", *args, **kwargs):
         answer = generic(client, method, path, data, *args, **kwargs)
-        if found := lies(method, path.partition("?")[0], data, answer):
+        if found := mismatches(method, path.partition("?")[0], data, answer):
             pytest.fail("\n".join(["docs/openapi.yaml says otherwise; describe the view and `make schema`:", *found]))
         return answer
 

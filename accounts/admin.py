@@ -89,11 +89,11 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
             for title, options in super().get_fieldsets(request, obj)
         ]
 
-    def found_by(self, typed, request):
+    def search_condition(self, typed, request):
         """Find by a number however it is written or the last digits of a phone's, a username, an e-mail address, or how
         first and last name begin.
         """
-        found = super().found_by(typed, request) | Q(Exact(Lower("email"), typed.lower()))
+        found = super().search_condition(typed, request) | Q(Exact(Lower("email"), typed.lower()))
         if "phone_number" in self.get_search_fields(request):
             with suppress(InvalidPhoneNumber):
                 return Q(phone_number=normalise(typed))

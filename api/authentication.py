@@ -60,7 +60,7 @@ def check_csrf(request) -> None:
         raise CsrfFailed
 
 
-def give_csrf_token(request, response, *, rotate: bool = False) -> str:
+def attach_csrf_token(request, response, *, rotate: bool = False) -> str:
     """Put the masked CSRF token into the X-CSRFToken header, and return it for the body.
 
     The cookie itself stays HttpOnly; without it the token opens nothing.
@@ -112,7 +112,7 @@ class CookieJWTAuthentication(CookieAuthentication):
     """
 
     # Whether roles that need a second factor are let in by a session that has it, and by no other.
-    insists_on_second_factor = True
+    requires_second_factor = True
 
     def authenticate(self, request):
         token = request.COOKIES.get(settings.AUTH_COOKIE)
@@ -124,7 +124,7 @@ class CookieJWTAuthentication(CookieAuthentication):
             raise SessionRevoked
         if request.method not in SAFE_METHODS:
             check_csrf(request._request)
-        if self.insists_on_second_factor and not session.has_second_factor and needs_second_factor(session.user):
+        if self.requires_second_factor and not session.has_second_factor and needs_second_factor(session.user):
             raise MfaEnrolmentRequired
         return session.user, session
 
@@ -132,7 +132,7 @@ class CookieJWTAuthentication(CookieAuthentication):
 class EnrolmentAuthentication(CookieJWTAuthentication):
     """For the few calls by which a second factor is added, and for logging out: open to who has none yet."""
 
-    insists_on_second_factor = False
+    requires_second_factor = False
 
 
 class CsrfOnly(CookieAuthentication):

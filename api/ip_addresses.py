@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 from django.conf import settings
 
 
-def client_address(request) -> str | None:
+def client_ip(request) -> str | None:
     """Return the address of the nearest hop that is not one of our own proxies.
 
     X-Forwarded-For is read from the right and only as far as TRUSTED_PROXIES reach, so that a client cannot

@@ -14,6 +14,6 @@ def write_export(export_id: int) -> None:
 
 @app.periodic(cron="20 3 * * *")
 @app.task(name="api.forget_old_files", queueing_lock="api.forget_old_files")
-def forget_old_files(timestamp: int) -> None:
+def delete_old_files(timestamp: int) -> None:
     """Delete the files of exports after their week."""
-    exports.forget_old_files(now=now())
+    exports.delete_old_files(now=now())

@@ -8,7 +8,7 @@ from django.utils.cache import patch_vary_headers
 
 from api import request_ids
 from api.exceptions import plain_answer
-from api.parsers import LARGEST_UPLOAD
+from api.parsers import MAX_UPLOAD_BYTES
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 # An API answer is data: a browser that opens one as a page may run and load nothing.
@@ -55,7 +55,7 @@ class PlainRequestMiddleware:
             return plain_answer(400, "bad_request", "The request is not valid.")
         # Django reads no further than the length that was announced, and nothing when none was.
         announced = request.META.get("CONTENT_LENGTH") or "0"
-        if announced.isdecimal() and int(announced[:12]) > LARGEST_UPLOAD:
+        if announced.isdecimal() and int(announced[:12]) > MAX_UPLOAD_BYTES:
             return plain_answer(413, "too_large", "The request is too large.")
         return self.get_response(request)
 

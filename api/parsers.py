@@ -10,7 +10,7 @@ from api.errors import DomainError, Invalid
 
 # Bytes of a JSON body; uploads have a parser of their own.
 LARGEST_BODY = 64 * 1024
-LARGEST_UPLOAD = 6 * 1024 * 1024  # bytes of any body: a file, and what is written around it
+MAX_UPLOAD_BYTES = 6 * 1024 * 1024  # bytes of any body: a file, and what is written around it
 DEEPEST = 16
 LONGEST_NUMBER = 30  # digits; more are no amount, and cost quadratic time to read
 

@@ -49,11 +49,11 @@ def count(key: str, limit: int, window_seconds: int, now: datetime, *, refusal: 
     return counted
 
 
-def forget(key: str) -> None:
+def reset(key: str) -> None:
     """Begin the count of `key` anew: whoever it is has shown that they may."""
     Counter.objects.filter(key=key).delete()
 
 
-def forget_old(now: datetime) -> int:
+def delete_expired(now: datetime) -> int:
     """Delete the counters whose window is over; return how many. Twice is harmless."""
     return Counter.objects.filter(resets_at__lt=now).delete()[0]

@@ -46,7 +46,7 @@ def not_found(request, exception):
 
 
 @csrf_exempt
-def no_such_address(request):
+def unknown_url(request):
     """Answer what no address under /api/ takes, also in development, where Django would show a page of its own.
 
     Nor does Django lead to the address with its slash then, by which a POST would lose its body.

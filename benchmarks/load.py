@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
 from api.roles import Role
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 from config.dev.processes import Supervisor
 from config.dev.product import Places, programs
 from config.management.commands.audit_books import offending_rows
@@ -159,7 +159,7 @@ def purchases(how_many: int) -> list[Request]:
     plan = PlanFactory().code
     desks = []
     for _ in range(-(-how_many // 150)):  # nobody asks more phones than that in an hour
-        client = signed_in(UserFactory(role=Role.RECEPTIONIST))
+        client = logged_in_as(UserFactory(role=Role.RECEPTIONIST))
         cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
         desks.append({"Cookie": cookies, "X-CSRFToken": client.csrf_token, "Content-Type": "application/json"})
     return [

@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 
 from api.health import healthz, readyz
-from api.views import SchemaView, no_such_address, uploaded_file
+from api.views import SchemaView, unknown_url, uploaded_file
 from config.desk import cash_desk, charts, dashboard, day_page, member_page, search
 from config.dev import reference_app
 from payments.views.receipt_pdf import confirm_receipt
@@ -50,7 +50,7 @@ urlpatterns = [
         ),
         name="docs",
     ),
-    re_path("^api/", no_such_address),
+    re_path("^api/", unknown_url),
 ]
 
 if not settings.PRODUCTION:

@@ -100,7 +100,7 @@ class StkPushAdmin(ReadOnlyAdmin):
     search_fields = ["payment__reference", "checkout_request_id"]
     exclude = ["phone", "token_hash"]
     readonly_fields = ["masked_phone"]
-    tells_phones = ["checkout_request_id"]
+    phone_fields = ["checkout_request_id"]
 
     @admin.display(description="phone")
     def masked_phone(self, push):
@@ -126,8 +126,8 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
     exclude = SENT_TWICE
-    linked_by = ["paid_at", "reversed_at"]
-    tells_phones = ["sender", "account_typed"]
+    link_filters = ["paid_at", "reversed_at"]
+    phone_fields = ["sender", "account_typed"]
     fields = [
         "number", "code", "channel", "amount", "amount_refunded", "paid_at", "member", "payer_name", "sender",
         "account_typed", "recorded_by", "cash_session", "push", "push_guessed", "created_at", "reversed_at",

@@ -132,7 +132,7 @@ class RenewalFilter(admin.SimpleListFilter):
 class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["member", "plan", "fact", "starts_on", last_day, "payment"]
     list_filter = [StandingFilter, "fact", "group", "plan", JoinedFilter, RenewalFilter]
-    linked_by = ["starts_on", "ends_on"]
+    link_filters = ["starts_on", "ends_on"]
     list_select_related = ["member", "plan", "payment"]
     search_fields = ["member__username", "member__member_number", "payment__reference"]
     export_columns = [
@@ -174,7 +174,7 @@ class ClosureAdmin(ReadOnlyAdmin):
 class VisitAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["at", "member", "decision", "reason", "gate"]
     list_filter = ["decision"]  # the choices of `reason` would be read off every visit there ever was
-    linked_by = ["at"]
+    link_filters = ["at"]
     list_select_related = ["member"]
     search_fields = ["member__username", "member__member_number"]
     export_columns = [

@@ -29,7 +29,7 @@ def forget_old(*, now: datetime) -> dict[str, int]:
         "codes": OneTimeCode.objects.filter(expires_at__lt=now - KEEP_CODES).delete()[0],
         "pending_logins": PendingLogin.objects.filter(expires_at__lt=now - KEEP_CODES).delete()[0],
         "notices": Notice.objects.filter(created_at__lt=now - KEEP_NOTICES).delete()[0],
-        "counters": throttling.forget_old(now),
+        "counters": throttling.delete_expired(now),
     }
 
 

@@ -188,7 +188,7 @@ def _is_known_place(person: CustomUser | None, caller: Caller) -> bool:
 
 def forget_tries(identifier: str, caller: Caller) -> None:
     """Begin anew the count of who has just given the right password from here; what others tried still counts."""
-    throttling.forget(_pair(identifier, caller))
+    throttling.reset(_pair(identifier, caller))
 
 
 def _pair(identifier: str, caller: Caller) -> str:

@@ -15,7 +15,7 @@ from accounts.tests.factories import UserFactory
 from accounts.tests.worker import work
 from api.authentication import SessionRevoked
 from api.clock import now
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts")]
 
@@ -31,7 +31,7 @@ def code_from_mail(address):
 
 def test_an_email_address_is_changed_by_a_code_sent_to_the_new_one():
     user = UserFactory(email="old@example.com", email_verified_at=None)
-    client = signed_in(user)
+    client = logged_in_as(user)
 
     asked = client.post(EMAIL, {"email": "new@example.com"})
     user.refresh_from_db()
@@ -48,7 +48,7 @@ def test_an_email_address_is_changed_by_a_code_sent_to_the_new_one():
 
 def test_a_phone_number_is_changed_by_a_code_sent_to_the_new_one(texts):
     user = UserFactory(phone_number="254711111111")
-    client = signed_in(user)
+    client = logged_in_as(user)
 
     client.post(PHONE, {"phone_number": "0722 222 222"})
     work()
@@ -60,7 +60,7 @@ def test_a_phone_number_is_changed_by_a_code_sent_to_the_new_one(texts):
 
 
 def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made():
-    client = signed_in(UserFactory(email="old@example.com"))
+    client = logged_in_as(UserFactory(email="old@example.com"))
 
     client.post(EMAIL, {"email": "new@example.com"})
     client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
@@ -77,7 +77,7 @@ def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made(
 
 @pytest.mark.parametrize("email", [None, "typed-by-the-desk@example.com"])
 def test_who_has_proved_no_email_address_is_told_by_phone(texts, email):
-    client = signed_in(UserFactory(email=email, email_verified_at=None, phone_number="254711111111"))
+    client = logged_in_as(UserFactory(email=email, email_verified_at=None, phone_number="254711111111"))
 
     client.post(EMAIL, {"email": "new@example.com"})
     client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
@@ -86,7 +86,7 @@ def test_who_has_proved_no_email_address_is_told_by_phone(texts, email):
 
 
 def test_who_has_proved_no_phone_is_told_of_the_first_one_by_email(texts):
-    client = signed_in(UserFactory(phone_number=None, phone_verified_at=None, email="asha@example.com"))
+    client = logged_in_as(UserFactory(phone_number=None, phone_verified_at=None, email="asha@example.com"))
 
     client.post(PHONE, {"phone_number": "0722 222 222"})
     work()
@@ -100,7 +100,7 @@ def test_who_has_proved_no_phone_is_told_of_the_first_one_by_email(texts):
     ("address", "body"), [(EMAIL, {"email": "new@example.com"}), (PHONE, {"phone_number": "0722222222"})]
 )
 def test_a_change_asks_for_a_fresh_login(address, body):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - timedelta(minutes=11))
 
     answer = client.post(address, body)
@@ -112,7 +112,7 @@ def test_a_change_asks_for_a_fresh_login(address, body):
 def test_somebody_elses_address_is_answered_alike_and_gets_no_message():
     UserFactory(email="taken@example.com")
     user = UserFactory(email="mine@example.com")
-    client = signed_in(user)
+    client = logged_in_as(user)
 
     answer = client.post(EMAIL, {"email": "TAKEN@example.com"})
     work()
@@ -125,7 +125,7 @@ def test_somebody_elses_address_is_answered_alike_and_gets_no_message():
 
 def test_an_address_that_somebody_took_meanwhile_is_a_conflict():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
     code = code_from_mail("new@example.com")
     UserFactory(email="NEW@example.com")
@@ -138,7 +138,7 @@ def test_an_address_that_somebody_took_meanwhile_is_a_conflict():
 def test_an_address_that_somebody_else_has_not_proved_goes_to_who_does():
     squatter = UserFactory(email="mine@example.com", email_verified_at=None)
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     client.post(EMAIL, {"email": "mine@example.com"})
 
     answer = client.post(f"{EMAIL}confirm/", {"code": code_from_mail("mine@example.com")})
@@ -150,7 +150,7 @@ def test_an_address_that_somebody_else_has_not_proved_goes_to_who_does():
 
 def test_a_session_that_ended_since_the_request_began_confirms_no_change():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
     OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
     session = LoginSession.objects.select_related("user").get()
@@ -167,7 +167,7 @@ def test_a_session_that_ended_since_the_request_began_confirms_no_change():
 
 def test_a_change_ends_the_other_sessions_and_keeps_this_one():
     user = UserFactory()
-    other, client = signed_in(user), signed_in(user)
+    other, client = logged_in_as(user), logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
 
     client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
@@ -178,7 +178,7 @@ def test_a_change_ends_the_other_sessions_and_keeps_this_one():
 
 def test_a_reset_code_sent_to_the_old_address_dies_with_the_change(texts):
     user = UserFactory(phone_number="254711111111")
-    client = signed_in(user)
+    client = logged_in_as(user)
     browser().post(f"{AUTH}password/reset/", {"identifier": user.username})
     client.post(EMAIL, {"email": "new@example.com"})
     work()
@@ -195,13 +195,13 @@ def test_a_reset_code_sent_to_the_old_address_dies_with_the_change(texts):
 
 def test_a_code_is_good_for_its_own_change_and_person_only():
     user, thief = UserFactory(), UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
     code = code_from_mail("new@example.com")
 
     answers = [
         client.post(f"{PHONE}confirm/", {"code": code}),
-        signed_in(thief).post(f"{EMAIL}confirm/", {"code": code}),
+        logged_in_as(thief).post(f"{EMAIL}confirm/", {"code": code}),
         client.post(f"{EMAIL}confirm/", {"code": code}),
         client.post(f"{EMAIL}confirm/", {"code": code}),
     ]
@@ -210,7 +210,7 @@ def test_a_code_is_good_for_its_own_change_and_person_only():
 
 
 def test_asking_again_ends_the_code_before():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.post(EMAIL, {"email": "first@example.com"})
     first = code_from_mail("first@example.com")
     client.post(EMAIL, {"email": "second@example.com"})
@@ -222,7 +222,7 @@ def test_asking_again_ends_the_code_before():
 
 def test_the_audit_keeps_what_was_asked_and_done_without_the_address():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
 
     client.post(EMAIL, {"email": "new@example.com"})
     client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
@@ -237,7 +237,7 @@ def test_the_audit_keeps_what_was_asked_and_done_without_the_address():
 
 
 def test_one_person_may_ask_only_so_often():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     answers = [
         client.post(EMAIL, {"email": f"new{n}@example.com"}) for n in range(contact_details.CHANGES_PER_PERSON + 1)
@@ -259,7 +259,7 @@ def test_one_person_may_ask_only_so_often():
     ],
 )
 def test_what_cannot_be_right_is_refused(address, body):
-    answer = signed_in(UserFactory()).post(address, body)
+    answer = logged_in_as(UserFactory()).post(address, body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
@@ -272,7 +272,9 @@ def test_a_stranger_changes_nothing(address):
 @pytest.mark.django_db(transaction=True)
 def test_two_people_who_prove_one_address_at_once_get_it_once():
     people = [UserFactory(), UserFactory()]
-    sessions = [signed_in(person) and LoginSession.objects.select_related("user").get(user=person) for person in people]
+    sessions = [
+        logged_in_as(person) and LoginSession.objects.select_related("user").get(user=person) for person in people
+    ]
     for person in people:
         contact_details.request_change(
             user=person, purpose=CodePurpose.EMAIL, address="new@example.com", caller=Caller(), now=now()
@@ -301,7 +303,7 @@ def test_the_limit_of_codes_to_an_address_does_not_tell_whose_it_is():
     UserFactory(email="taken@example.com")
 
     def ask_six_times(address):
-        client = signed_in(UserFactory())
+        client = logged_in_as(UserFactory())
         return [client.post(EMAIL, {"email": address}).status_code for _ in range(6)]
 
     assert ask_six_times("taken@example.com") == ask_six_times("free@example.com") == [202] * 5 + [429]

@@ -13,7 +13,7 @@ from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.member_numbers import is_member_number
 from api.roles import Role
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def save(client, person, **changes):
 )
 def test_a_change_of_what_opens_doors_is_audited_and_ends_the_sessions(as_owner, owner, change, told):
     person = UserFactory()
-    theirs = signed_in(person)
+    theirs = logged_in_as(person)
 
     answer = save(as_owner, person, **change)
 
@@ -105,7 +105,7 @@ def test_an_address_emptied_in_the_admin_is_none(as_owner):
 
 def test_a_password_set_in_the_admin_is_audited_and_told(as_owner, owner):
     person = UserFactory()
-    theirs = signed_in(person)
+    theirs = logged_in_as(person)
     new = {"password1": "given-by-the-desk", "password2": "given-by-the-desk", "usable_password": "true"}
 
     answer = as_owner.post(
@@ -121,7 +121,7 @@ def test_a_password_set_in_the_admin_is_audited_and_told(as_owner, owner):
 
 def test_a_change_that_opens_no_door_ends_no_session(as_owner):
     person = UserFactory()
-    theirs = signed_in(person)
+    theirs = logged_in_as(person)
 
     save(as_owner, person, first_name="Wanjiru")
 
@@ -295,7 +295,7 @@ def change_own_password(client, old=PASSWORD, new="another-long-password"):
 
 
 def test_changing_ones_own_password_in_the_admin_ends_every_other_session_and_is_told(as_owner, owner):
-    elsewhere = signed_in(owner)
+    elsewhere = logged_in_as(owner)
 
     answer = change_own_password(as_owner)
 

@@ -4,7 +4,7 @@ import pytest
 
 from accounts.models import LoginSession, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -19,7 +19,7 @@ def test_a_refused_login_is_seen_by_whose_name_was_used_and_names_no_actor():
     user = UserFactory()
     try_to_log_in(user.email)
 
-    events = signed_in(user).get(f"{AUTH}security-events/").json()["data"]
+    events = logged_in_as(user).get(f"{AUTH}security-events/").json()["data"]
 
     assert [(event["event"], event["outcome"]) for event in events] == [("login", "ok"), ("login", "refused")]
     refused = SecurityEvent.objects.get(outcome="refused")
@@ -48,7 +48,7 @@ def test_a_login_before_the_address_is_proved_is_kept_with_the_reason():
 def test_nobody_sees_what_happened_to_somebody_else():
     try_to_log_in(UserFactory().email)
 
-    events = signed_in(UserFactory()).get(f"{AUTH}security-events/").json()["data"]
+    events = logged_in_as(UserFactory()).get(f"{AUTH}security-events/").json()["data"]
 
     assert [event["outcome"] for event in events] == ["ok"]
 
@@ -57,7 +57,7 @@ def test_one_session_too_many_ends_the_oldest_and_is_kept(settings):
     settings.SESSIONS_PER_USER = 2
     user = UserFactory()
 
-    oldest, *_ = [signed_in(user) for _ in range(3)]
+    oldest, *_ = [logged_in_as(user) for _ in range(3)]
 
     assert oldest.get(f"{AUTH}me/").status_code == 401
     assert LoginSession.objects.filter(revoked_at=None).count() == 2
@@ -67,7 +67,7 @@ def test_one_session_too_many_ends_the_oldest_and_is_kept(settings):
 def test_a_refused_change_of_password_names_no_actor():
     user = UserFactory()
 
-    signed_in(user).post(f"{AUTH}password/change/", {"current": "a-finders-guess", "new": PASSWORD[::-1]})
+    logged_in_as(user).post(f"{AUTH}password/change/", {"current": "a-finders-guess", "new": PASSWORD[::-1]})
 
     refused = SecurityEvent.objects.get(event="password_changed")
     assert (refused.user, refused.actor, refused.outcome) == (user, None, "refused")

@@ -9,7 +9,7 @@ from accounts.services.login_sessions import tokens_for
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
-from api.tests.clients import ORIGIN, browser, signed_in
+from api.tests.clients import ORIGIN, browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def test_each_cookie_is_as_narrow_and_as_short_as_it_can_be():
 
 
 def test_a_cookie_lives_no_longer_than_its_session():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.update(absolute_expires_at=now() + timedelta(seconds=100))
 
     answer = client.post(f"{AUTH}refresh/")
@@ -50,7 +50,7 @@ def test_a_cookie_lives_no_longer_than_its_session():
 def test_the_names_are_settings(settings):
     settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH = "__Host-Authentication", "__Secure-Refresh"
     settings.CSRF_COOKIE_NAME = "__Host-csrftoken"
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     assert client.get(ME).status_code == 200
     assert client.post(f"{AUTH}refresh/").status_code == 200
@@ -58,7 +58,7 @@ def test_the_names_are_settings(settings):
 
 
 def test_what_deletes_a_cookie_is_what_set_it():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     were = {name: flags(client.cookies[name]) for name in TOKENS}
 
     answer = client.post(f"{AUTH}logout/")
@@ -90,7 +90,7 @@ def test_no_answer_tells_a_token_anywhere_else():
 
 
 def test_a_bearer_token_is_ignored():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     stranger = browser()
 
     answer = stranger.get(ME, headers={"Authorization": f"Bearer {client.cookies['Authentication'].value}"})
@@ -99,7 +99,7 @@ def test_a_bearer_token_is_ignored():
 
 
 def test_a_refresh_token_in_the_body_is_ignored():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     stranger = browser()
 
     answer = stranger.post(f"{AUTH}refresh/", {"refresh": client.cookies["Refresh"].value})
@@ -108,7 +108,7 @@ def test_a_refresh_token_in_the_body_is_ignored():
 
 
 def test_of_a_doubled_cookie_one_is_believed_and_the_other_does_no_harm():
-    token = signed_in(UserFactory()).cookies["Authentication"].value
+    token = logged_in_as(UserFactory()).cookies["Authentication"].value
     stranger = browser()
 
     for header, status in (
@@ -121,7 +121,7 @@ def test_of_a_doubled_cookie_one_is_believed_and_the_other_does_no_harm():
 
 @pytest.mark.parametrize("cookie", ["Refresh", "Authentication"])
 def test_one_cookies_token_is_not_the_others(cookie):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.cookies["Authentication"], client.cookies["Refresh"] = [
         client.cookies[name].value for name in ("Refresh", "Authentication")
     ]
@@ -134,7 +134,7 @@ def test_one_cookies_token_is_not_the_others(cookie):
 
 def test_a_token_of_a_session_that_is_somebody_elses_is_refused():
     mine, theirs = UserFactory(), UserFactory()
-    client = signed_in(mine)
+    client = logged_in_as(mine)
     LoginSession.objects.update(user=theirs)
 
     assert client.get(ME).json()["error"]["code"] == "session_revoked"
@@ -142,7 +142,7 @@ def test_a_token_of_a_session_that_is_somebody_elses_is_refused():
 
 
 def test_a_token_of_a_session_that_is_gone_is_refused():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.all().delete()
 
     assert client.get(ME).json()["error"]["code"] == "session_revoked"
@@ -150,7 +150,7 @@ def test_a_token_of_a_session_that_is_gone_is_refused():
 
 @pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
 def test_a_session_ends_by_itself_however_young_its_tokens_are(limit):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.update(**{limit: now() - timedelta(seconds=1)})
 
     assert client.get(ME).json()["error"]["code"] == "session_revoked"
@@ -170,7 +170,7 @@ def test_a_token_that_is_none_costs_no_statement(django_assert_num_queries, toke
 
 
 def test_a_token_whose_time_is_over_says_so():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     client.cookies["Authentication"] = access_token_of(session, age=timedelta(seconds=400))
 
@@ -182,7 +182,7 @@ def test_a_token_whose_time_is_over_says_so():
 @pytest.mark.parametrize("stale", ["garbage", "expired"])
 def test_a_stale_access_cookie_stands_in_nobodys_way_to_log_in_refresh_or_log_out(stale):
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     session = LoginSession.objects.get()
     old = "x.y.z" if stale == "garbage" else access_token_of(session, age=timedelta(seconds=400))
 

@@ -8,8 +8,8 @@ from accounts.authentication import AdminSessionAuthentication
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.authentication import CookieJWTAuthentication
-from api.tests.clients import BrowserClient, browser, signed_in
-from api.tests.test_every_address import VIEWS, address, methods
+from api.tests.clients import BrowserClient, browser, logged_in_as
+from api.tests.test_every_url import VIEWS, example_url, methods
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +72,7 @@ def test_the_second_step_of_a_login_changes_it_too():
 
 
 def test_a_twins_refresh_changes_nothing():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     refresh = client.cookies["Refresh"].value
     client.post(f"{AUTH}refresh/")
     client.cookies["Refresh"] = refresh
@@ -83,7 +83,7 @@ def test_a_twins_refresh_changes_nothing():
 
 
 def test_a_tab_with_the_old_token_asks_for_the_new_one_and_goes_on():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     old = client.csrf_token
     client.post(f"{AUTH}refresh/")
     client.csrf_token = old
@@ -97,7 +97,7 @@ def test_a_tab_with_the_old_token_asks_for_the_new_one_and_goes_on():
 
 @pytest.mark.parametrize("token", [None, "", "x", "x" * 32, "x" * 64, "é" * 32, "x" * 10_000])
 def test_a_wrong_token_is_refused_in_fixed_words_and_the_reason_logged(caplog, token):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.csrf_token = token
     caplog.set_level(logging.WARNING)
 
@@ -114,14 +114,14 @@ def test_a_wrong_token_is_refused_in_fixed_words_and_the_reason_logged(caplog, t
 
 
 def test_a_token_of_another_browser_is_refused():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.csrf_token = browser().csrf_token
 
     assert client.post(f"{AUTH}logout-all/").status_code == 403
 
 
 def test_without_a_good_session_the_answer_is_401_whatever_the_token():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.cookies["Authentication"] = "x.y.z"
     client.csrf_token = None
 
@@ -131,7 +131,7 @@ def test_without_a_good_session_the_answer_is_401_whatever_the_token():
 @pytest.mark.parametrize("by", [CookieJWTAuthentication, AdminSessionAuthentication])
 def test_no_unsafe_call_of_an_administrator_passes_without_it(by):
     user = UserFactory(role="Admin", is_staff=True)
-    client = signed_in(user) if by is CookieJWTAuthentication else browser()
+    client = logged_in_as(user) if by is CookieJWTAuthentication else browser()
     if by is AdminSessionAuthentication:
         client.force_login(user)
     client.csrf_token = None
@@ -141,7 +141,7 @@ def test_no_unsafe_call_of_an_administrator_passes_without_it(by):
         for path, cls, callback in VIEWS
         for method in methods(cls, callback)
         if any(issubclass(each, by) for each in cls.authentication_classes)
-        for answer in [getattr(client, method)(address(path), {})]
+        for answer in [getattr(client, method)(example_url(path), {})]
     }
 
     assert len(answers) > 35

@@ -16,7 +16,7 @@ from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_
 from accounts.tests.factories import UserFactory
 from api.authentication import SessionRevoked
 from api.clock import now
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +40,7 @@ def events():
 
 def test_beginning_tells_the_secret_once_for_the_app(settings):
     settings.OTP_TOTP_ISSUER = "Kilabu Fitness"
-    client = signed_in(UserFactory(username="asha"))
+    client = logged_in_as(UserFactory(username="asha"))
 
     answer = client.post(f"{AUTH}mfa/totp/")
 
@@ -60,13 +60,13 @@ def test_beginning_tells_the_secret_once_for_the_app(settings):
 
 def test_what_was_begun_asks_for_nothing_until_it_is_confirmed():
     user = UserFactory()
-    signed_in(user).post(f"{AUTH}mfa/totp/")
+    logged_in_as(user).post(f"{AUTH}mfa/totp/")
 
-    assert signed_in(user).get(f"{AUTH}me/").status_code == 200
+    assert logged_in_as(user).get(f"{AUTH}me/").status_code == 200
 
 
 def test_beginning_again_draws_another_secret():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     first, second = (client.post(f"{AUTH}mfa/totp/").json()["data"]["secret"] for _ in range(2))
 
@@ -76,7 +76,7 @@ def test_beginning_again_draws_another_secret():
 
 def test_a_code_of_the_app_turns_it_on_and_recovery_codes_are_told_once():
     user = UserFactory()
-    _, codes = enrolled(signed_in(user))
+    _, codes = enrolled(logged_in_as(user))
 
     asked_for_a_code(user)
     assert len(set(codes)) == 10
@@ -87,7 +87,7 @@ def test_a_code_of_the_app_turns_it_on_and_recovery_codes_are_told_once():
 
 def test_turning_it_on_ends_the_other_sessions_and_strengthens_this_one():
     user = UserFactory()
-    other, client = signed_in(user), signed_in(user)
+    other, client = logged_in_as(user), logged_in_as(user)
 
     enrolled(client)
 
@@ -97,7 +97,7 @@ def test_turning_it_on_ends_the_other_sessions_and_strengthens_this_one():
 
 
 def test_one_sees_of_oneself_whether_a_second_factor_is_on():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     seen = [client.get(f"{AUTH}me/").json()["data"]["has_second_factor"]]
 
     device, codes = enrolled(client)
@@ -113,7 +113,7 @@ def test_one_sees_of_oneself_whether_a_second_factor_is_on():
 @pytest.mark.parametrize("act", ["confirm", "remove"])
 def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(act):
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     device = enrolled(client)[0] if act == "remove" else two_factor_setup.begin(user=user, now=now())
     session = LoginSession.objects.get()
     client.post(f"{AUTH}logout/")
@@ -128,7 +128,7 @@ def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(a
 
 
 def test_a_session_that_ended_since_the_request_began_is_told_no_recovery_codes():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     _, codes = enrolled(client)
     session = LoginSession.objects.get()
     client.post(f"{AUTH}logout/")
@@ -141,7 +141,7 @@ def test_a_session_that_ended_since_the_request_began_is_told_no_recovery_codes(
 
 def test_the_code_that_confirmed_logs_nobody_in():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     client.post(f"{AUTH}mfa/totp/")
     code = code_of(Authenticator.objects.get())
     client.post(f"{AUTH}mfa/totp/confirm/", {"code": code})
@@ -152,7 +152,7 @@ def test_the_code_that_confirmed_logs_nobody_in():
 
 
 def test_a_wrong_code_confirms_nothing_and_ends_no_session():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.post(f"{AUTH}mfa/totp/")
 
     answer = client.post(f"{AUTH}mfa/totp/confirm/", {"code": wrong_code(Authenticator.objects.get())})
@@ -164,7 +164,7 @@ def test_a_wrong_code_confirms_nothing_and_ends_no_session():
 
 
 def test_guessing_at_the_confirmation_waits_too():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.post(f"{AUTH}mfa/totp/")
     Authenticator.objects.update(throttling_failure_count=9, throttling_failure_timestamp=now())
 
@@ -174,13 +174,13 @@ def test_guessing_at_the_confirmation_waits_too():
 
 
 def test_there_is_nothing_to_confirm_before_it_was_begun():
-    answer = signed_in(UserFactory()).post(f"{AUTH}mfa/totp/confirm/", {"code": "123456"})
+    answer = logged_in_as(UserFactory()).post(f"{AUTH}mfa/totp/confirm/", {"code": "123456"})
 
     assert error_of(answer) == (409, "mfa_not_enrolled")
 
 
 def test_a_second_app_does_not_push_out_the_first():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     enrolled(client)
 
     answer = client.post(f"{AUTH}mfa/totp/")
@@ -191,7 +191,7 @@ def test_a_second_app_does_not_push_out_the_first():
 
 def test_removing_it_forgets_all_of_it_and_ends_the_other_sessions():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     device, _ = enrolled(client)
     other = asked_for_a_code(user)
     other.post(f"{AUTH}mfa/verify/", {"code": code_of(device, later=1)})
@@ -201,7 +201,7 @@ def test_removing_it_forgets_all_of_it_and_ends_the_other_sessions():
     assert [answer.status_code for answer in answers] == [204, 204]
     assert (Authenticator.objects.count(), StaticToken.objects.count()) == (0, 0)
     assert error_of(other.get(f"{AUTH}me/")) == (401, "session_revoked")
-    assert signed_in(user).get(f"{AUTH}me/").status_code == 200
+    assert logged_in_as(user).get(f"{AUTH}me/").status_code == 200
     assert events().count(("mfa_removed", "ok")) == 1
     assert list(Notice.objects.values_list("kind", flat=True)) == ["second_factor_added", "second_factor_removed"]
     assert LoginSession.objects.get(pk=LoginSession.objects.order_by("created_at").first().pk).amr == ["pwd"]
@@ -209,7 +209,7 @@ def test_removing_it_forgets_all_of_it_and_ends_the_other_sessions():
 
 def test_new_recovery_codes_end_the_old_ones():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     _, old = enrolled(client)
 
     answer = client.post(f"{AUTH}mfa/recovery-codes/")
@@ -222,7 +222,7 @@ def test_new_recovery_codes_end_the_old_ones():
 
 
 def test_without_a_second_factor_there_are_no_recovery_codes():
-    answer = signed_in(UserFactory()).post(f"{AUTH}mfa/recovery-codes/")
+    answer = logged_in_as(UserFactory()).post(f"{AUTH}mfa/recovery-codes/")
 
     assert error_of(answer) == (409, "mfa_not_enrolled")
 
@@ -237,7 +237,7 @@ def test_without_a_second_factor_there_are_no_recovery_codes():
     ],
 )
 def test_each_of_these_asks_for_a_session_and_a_fresh_login(method, path):
-    stale = signed_in(UserFactory())
+    stale = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - settings.FRESH_LOGIN_LIFETIME - timedelta(seconds=1))
 
     refused = getattr(stale, method)(f"{AUTH}{path}", {"code": "123456"})
@@ -273,7 +273,7 @@ def test_a_sealed_secret_does_not_open_under_another_secret_key(settings):
 
 def test_staff_remove_it_for_who_lost_the_phone():
     user, staff = UserFactory(), UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     enrolled(client)
 
     two_factor_setup.remove(user=user, session=None, actor=staff, caller=Caller(), now=now())

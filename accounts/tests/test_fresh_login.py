@@ -12,7 +12,7 @@ from accounts.models import LoginSession
 from accounts.permissions import HasFreshLogin
 from accounts.tests.factories import UserFactory
 from api.clock import now
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,7 @@ def answer_to(session):
 
 
 def session_of_age(age):
-    signed_in(UserFactory())
+    logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - age)
     return LoginSession.objects.get()
 
@@ -51,7 +51,7 @@ def test_the_admins_session_is_not_a_login_here():
 
 
 def test_a_refresh_makes_no_login_fresh():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
 
     client.post("/api/v1/auth/refresh/")

@@ -13,7 +13,7 @@ from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.errors import TooMany
 from api.models import Counter
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -80,7 +80,7 @@ def test_one_place_alone_cannot_use_up_a_persons_tries(monkeypatch):
 def test_a_stranger_beside_a_member_shuts_out_neither_the_member_nor_the_front_desk(monkeypatch):
     monkeypatch.setattr(login_sessions, "TRIES_PER_PLACE", 3)
     member, newcomer = UserFactory(), UserFactory()
-    signed_in(member)
+    logged_in_as(member)
     Counter.objects.all().delete()
     for n in range(4):
         try_to_log_in(f"nobody{n}", place=HERE)
@@ -93,7 +93,7 @@ def test_a_known_place_has_its_few_tries_all_the_same(monkeypatch):
     monkeypatch.setattr(login_sessions, "TRIES_PER_PERSON", 1)
     monkeypatch.setattr(login_sessions, "TRIES_PER_PLACE", 1)
     user = UserFactory()
-    signed_in(user)
+    logged_in_as(user)
 
     answers = [try_to_log_in(user.username, place=HERE) for _ in range(6)]
 
@@ -144,7 +144,7 @@ def test_unknown_wrong_and_inactive_cost_the_same_statements():
 
 def test_the_current_password_is_no_easier_to_guess_than_at_login():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     change = {"current": "wrong", "new": "another-long-password"}
 
     answers = [client.post(f"{AUTH}password/change/", change) for _ in range(6)]
@@ -187,7 +187,7 @@ def test_a_number_is_sent_five_codes_an_hour_and_ten_a_day():
 def test_strangers_lock_nobody_out_of_where_they_log_in(monkeypatch):
     monkeypatch.setattr(login_sessions, "TRIES_PER_PERSON", 6)
     user = UserFactory()
-    signed_in(user)
+    logged_in_as(user)
 
     def try_from(address, password):
         client = browser()
@@ -213,7 +213,7 @@ def test_who_knows_the_password_may_log_in_as_often_as_they_like():
     user = UserFactory()
 
     for _ in range(7):
-        signed_in(user)  # asserts that it is let in
+        logged_in_as(user)  # asserts that it is let in
 
 
 @pytest.mark.parametrize("path", ["password/reset/", "verify/resend/"])

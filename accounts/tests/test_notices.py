@@ -11,7 +11,7 @@ from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import work
 from api.clock import now
 from api.roles import Role
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts")]
 
@@ -85,7 +85,7 @@ def test_a_notice_is_sent_once_when_its_job_runs_twice():
 
 
 def test_a_changed_password_is_told():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
 
@@ -93,7 +93,7 @@ def test_a_changed_password_is_told():
 
 
 def test_a_copied_session_is_told_once():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(f"{AUTH}refresh/")
     LoginSession.objects.update(rotated_at=now() - timedelta(minutes=1))
@@ -129,7 +129,7 @@ def test_notices_of_new_browsers_can_be_switched_off(settings):
 
 def test_a_reset_code_that_was_asked_for_before_dies_with_a_changed_password(texts):
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     browser().post(f"{AUTH}password/reset/", {"identifier": user.username})
     work()
     (code,) = [text.split()[0] for _, text in texts]
@@ -153,6 +153,6 @@ def test_a_reset_code_that_was_asked_for_before_dies_with_a_changed_password(tex
 def test_a_change_by_staff_is_told_at_the_old_address(change, kind, to):
     person = UserFactory(phone_number="254711111111", email="old@example.com")
 
-    signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(f"/api/v1/users/{person.pk}/", change)
+    logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(f"/api/v1/users/{person.pk}/", change)
 
     assert list(Notice.objects.values_list("kind", "address")) == [(kind, to)]

@@ -10,7 +10,7 @@ from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.roles import Role
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ USERS = "/api/v1/users/"
 def test_staff_add_a_person_through_the_manager_and_are_named_as_who_added():
     receptionist = UserFactory(role=Role.RECEPTIONIST)
 
-    answer = signed_in(receptionist).post(
+    answer = logged_in_as(receptionist).post(
         USERS, {"first_name": "Juma", "last_name": "Mwangi", "phone_number": "0712 345 678", "password": PASSWORD}
     )
 
@@ -57,7 +57,7 @@ def test_who_is_made_on_the_command_line_is_an_administrator_everywhere(capsys):
 
 
 def test_nobody_gives_a_role_above_their_own():
-    answer = signed_in(UserFactory(role=Role.RECEPTIONIST)).post(
+    answer = logged_in_as(UserFactory(role=Role.RECEPTIONIST)).post(
         USERS, {"first_name": "A", "last_name": "B", "role": "Manager"}
     )
 
@@ -67,7 +67,7 @@ def test_nobody_gives_a_role_above_their_own():
 @pytest.mark.parametrize("role", [Role.RECEPTIONIST, Role.MANAGER])
 def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts(role):
     caller, trainer = UserFactory(role=role), UserFactory(role=Role.TRAINER)
-    client = signed_in(caller)
+    client = logged_in_as(caller)
 
     answers = [
         client.post(USERS, {"first_name": "A", "last_name": "B", "role": role}),
@@ -76,7 +76,7 @@ def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts
 
     assert [(each.status_code, each.json()["error"]["code"]) for each in answers] == [(403, "role_above_own")] * 2
     assert (
-        signed_in(UserFactory(role=Role.ADMIN))
+        logged_in_as(UserFactory(role=Role.ADMIN))
         .post(USERS, {"first_name": "A", "last_name": "B", "role": role})
         .status_code
         == 201
@@ -84,7 +84,7 @@ def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts
 
 
 def test_the_admin_opens_to_who_is_made_staff_and_closes_when_they_are_no_more():
-    client = signed_in(UserFactory(role=Role.ADMIN))
+    client = logged_in_as(UserFactory(role=Role.ADMIN))
     made = client.post(USERS, {"first_name": "A", "last_name": "B", "role": "Manager"}).json()["data"]["id"]
     member = client.post(USERS, {"first_name": "A", "last_name": "B"}).json()["data"]["id"]
     assert [CustomUser.objects.get(pk=each).is_staff for each in (made, member)] == [True, False]
@@ -95,7 +95,7 @@ def test_the_admin_opens_to_who_is_made_staff_and_closes_when_they_are_no_more()
 
 
 def test_staff_note_that_a_person_agrees_to_the_terms_or_no_more():
-    client = signed_in(UserFactory(role=Role.RECEPTIONIST))
+    client = logged_in_as(UserFactory(role=Role.RECEPTIONIST))
     client.post(USERS, {"first_name": "Juma", "last_name": "Mwangi", "consent": True})
     juma = CustomUser.objects.get(first_name="Juma")
     first = juma.consented_at
@@ -110,7 +110,7 @@ def test_staff_note_that_a_person_agrees_to_the_terms_or_no_more():
 def test_who_was_added_by_staff_agrees_to_the_terms_themselves():
     person = UserFactory(consented_at=None)
 
-    answer = signed_in(person).patch("/api/v1/auth/me/", {"consent": True})
+    answer = logged_in_as(person).patch("/api/v1/auth/me/", {"consent": True})
 
     person.refresh_from_db()
     assert answer.status_code == 200
@@ -118,7 +118,7 @@ def test_who_was_added_by_staff_agrees_to_the_terms_themselves():
 
 
 def test_a_member_sees_no_people():
-    answer = signed_in(UserFactory()).get(USERS)
+    answer = logged_in_as(UserFactory()).get(USERS)
 
     assert answer.status_code == 403
 
@@ -127,7 +127,7 @@ def test_people_are_filtered_searched_and_ordered():
     UserFactory(role=Role.TRAINER, dob="1995-05-05", first_name="John")
     UserFactory(role=Role.TRAINER, dob="1999-05-05", first_name="John")
     UserFactory(role=Role.TRAINER, dob="1985-05-05", first_name="John")
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answer = client.get(f"{USERS}?role=Trainer&dob__gte=1990-01-01&search=John&ordering=-dob")
 
@@ -145,7 +145,7 @@ def test_people_are_filtered_searched_and_ordered():
 
 def test_the_links_of_a_page_are_good_behind_any_proxy():
     UserFactory()
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     told = client.get(f"{USERS}?page_size=1").json()["meta"]["pagination"]
 
@@ -154,7 +154,7 @@ def test_the_links_of_a_page_are_good_behind_any_proxy():
 
 @pytest.mark.parametrize("query", ["colour=red", "ordering=password", "dob__lt=2000-01-01"])
 def test_an_unknown_parameter_is_refused(query):
-    answer = signed_in(UserFactory(role=Role.MANAGER)).get(f"{USERS}?{query}")
+    answer = logged_in_as(UserFactory(role=Role.MANAGER)).get(f"{USERS}?{query}")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")
 
@@ -162,7 +162,7 @@ def test_an_unknown_parameter_is_refused(query):
 def test_the_list_of_people_costs_the_same_for_any_number(django_assert_num_queries):
     manager = UserFactory(role=Role.MANAGER)
     UserFactory.create_batch(3, added_by=manager)
-    client = signed_in(manager)
+    client = logged_in_as(manager)
 
     with django_assert_num_queries(3):  # session, count, page
         client.get(USERS)
@@ -170,9 +170,9 @@ def test_the_list_of_people_costs_the_same_for_any_number(django_assert_num_quer
 
 def test_a_new_role_ends_the_persons_sessions():
     person = UserFactory()
-    theirs = signed_in(person)
+    theirs = logged_in_as(person)
 
-    signed_in(UserFactory(role=Role.ADMIN)).patch(f"{USERS}{person.pk}/", {"role": "Trainer"})
+    logged_in_as(UserFactory(role=Role.ADMIN)).patch(f"{USERS}{person.pk}/", {"role": "Trainer"})
 
     assert theirs.get("/api/v1/auth/me/").status_code == 401
 
@@ -181,7 +181,7 @@ def test_a_new_role_ends_the_persons_sessions():
 def test_nobody_takes_over_a_peer_or_someone_above(role):
     person = UserFactory(role=role)
 
-    answer = signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(
+    answer = logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(
         f"{USERS}{person.pk}/", {"password": "mine-from-now-on"}
     )
 
@@ -197,7 +197,7 @@ def test_nobody_takes_over_a_peer_or_someone_above(role):
 def test_an_address_that_staff_typed_is_unproved(change, proof):
     person = UserFactory()
 
-    signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(f"{USERS}{person.pk}/", change)
+    logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(f"{USERS}{person.pk}/", change)
 
     person.refresh_from_db()
     assert getattr(person, proof) is None
@@ -207,7 +207,7 @@ def test_a_change_by_staff_is_in_the_audit_with_who_did_it_and_what():
     person, manager = UserFactory(), UserFactory(role=Role.MANAGER)
     change = {"role": "Trainer", "email": person.email, "first_name": "Wanjiru", "password": "given-by-the-desk"}
 
-    signed_in(manager).patch(f"{USERS}{person.pk}/", change)
+    logged_in_as(manager).patch(f"{USERS}{person.pk}/", change)
 
     event = SecurityEvent.objects.get(event="person_changed")
     assert (event.user, event.actor, event.detail) == (person, manager, {"changed": ["role", "password", "is_staff"]})
@@ -215,9 +215,11 @@ def test_a_change_by_staff_is_in_the_audit_with_who_did_it_and_what():
 
 def test_a_change_that_opens_no_door_ends_no_session():
     person = UserFactory()
-    theirs = signed_in(person)
+    theirs = logged_in_as(person)
 
-    signed_in(UserFactory(role=Role.RECEPTIONIST)).patch(f"{USERS}{person.pk}/", {"emergency_contact": "0733 333 333"})
+    logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(
+        f"{USERS}{person.pk}/", {"emergency_contact": "0733 333 333"}
+    )
 
     assert theirs.get("/api/v1/auth/me/").status_code == 200
     assert not SecurityEvent.objects.filter(event="person_changed").exists()
@@ -226,7 +228,7 @@ def test_a_change_that_opens_no_door_ends_no_session():
 @pytest.fixture
 def tired():
     """A manager whose log-in is older than ten minutes."""
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
     LoginSession.objects.update(auth_time=now() - timedelta(minutes=11))
     return client
 
@@ -253,7 +255,7 @@ def test_changing_anything_else_asks_for_none(tired):
 
 
 def test_nine_minutes_after_the_login_it_is_fresh():
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
     LoginSession.objects.update(auth_time=now() - timedelta(minutes=9))
 
     assert client.patch(f"{USERS}{UserFactory().pk}/", {"role": "Trainer"}).status_code == 200
@@ -273,7 +275,7 @@ def test_adding_a_member_asks_for_no_fresh_login_and_adding_staff_does(tired):
 
 @pytest.mark.parametrize("body", [[], "x", 5, True])
 def test_a_body_that_is_no_object_is_refused(body):
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answer = client.generic("PATCH", f"{USERS}{UserFactory().pk}/", json.dumps(body), content_type="application/json")
 
@@ -283,7 +285,7 @@ def test_a_body_that_is_no_object_is_refused(body):
 def test_nobody_takes_over_a_superuser_whatever_their_role():
     superuser = UserFactory(is_superuser=True)
 
-    answer = signed_in(UserFactory(role="Receptionist")).patch(
+    answer = logged_in_as(UserFactory(role="Receptionist")).patch(
         f"/api/v1/users/{superuser.pk}/", {"password": "given-by-the-desk"}
     )
 
@@ -292,7 +294,7 @@ def test_nobody_takes_over_a_superuser_whatever_their_role():
 
 def test_a_trainer_sees_no_whole_phone_number_and_cannot_try_one_out():
     UserFactory(first_name="Wanjiru", phone_number="254711222333")
-    trainer = signed_in(UserFactory(role=Role.TRAINER))
+    trainer = logged_in_as(UserFactory(role=Role.TRAINER))
 
     (seen,) = trainer.get(f"{USERS}?search=Wanjiru").json()["data"]
 
@@ -304,6 +306,6 @@ def test_a_trainer_sees_no_whole_phone_number_and_cannot_try_one_out():
 def test_a_receptionist_sees_the_phone_number_and_finds_by_it():
     UserFactory(first_name="Wanjiru", phone_number="254711222333")
 
-    (seen,) = signed_in(UserFactory(role=Role.RECEPTIONIST)).get(f"{USERS}?search=254711222333").json()["data"]
+    (seen,) = logged_in_as(UserFactory(role=Role.RECEPTIONIST)).get(f"{USERS}?search=254711222333").json()["data"]
 
     assert seen["phone_number"] == "254711222333"

@@ -19,8 +19,8 @@ from accounts import pictures as redrawing
 from accounts.models import CustomUser
 from accounts.services import pictures
 from accounts.tests.factories import UserFactory
-from api.parsers import LARGEST_UPLOAD
-from api.tests.clients import browser, signed_in
+from api.parsers import MAX_UPLOAD_BYTES
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def png(width: int, height: int, data: bytes = b"", chunks: bytes = b"") -> byte
 def test_a_picture_is_kept_as_a_small_jpeg_under_a_random_name(media, kind):
     user = UserFactory()
 
-    answer = put(signed_in(user), image(kind), name="asha-at-home.jpg")
+    answer = put(logged_in_as(user), image(kind), name="asha-at-home.jpg")
 
     (path,) = kept(media)
     with Image.open(path) as found:
@@ -78,7 +78,7 @@ def test_nothing_but_pixels_is_kept(media):
     exif[0x010E] = "a secret place"
     exif[0x8825] = {1: "S", 2: (1.0, 17.0, 0.0)}
 
-    put(signed_in(UserFactory()), image(exif=exif, comment=b"a secret place", icc_profile=b"x" * 200))
+    put(logged_in_as(UserFactory()), image(exif=exif, comment=b"a secret place", icc_profile=b"x" * 200))
 
     (path,) = kept(media)
     with Image.open(path) as found:
@@ -90,7 +90,7 @@ def test_a_photograph_taken_sideways_stands_upright(media):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
 
-    put(signed_in(UserFactory()), image(size=(400, 200), exif=exif))
+    put(logged_in_as(UserFactory()), image(size=(400, 200), exif=exif))
 
     (path,) = kept(media)
     with Image.open(path) as found:
@@ -98,7 +98,7 @@ def test_a_photograph_taken_sideways_stands_upright(media):
 
 
 def test_what_is_transparent_becomes_white(media):
-    put(signed_in(UserFactory()), image("PNG", size=(10, 10), mode="RGBA", colour=(0, 0, 0, 0)))
+    put(logged_in_as(UserFactory()), image("PNG", size=(10, 10), mode="RGBA", colour=(0, 0, 0, 0)))
 
     (path,) = kept(media)
     with Image.open(path) as found:
@@ -107,7 +107,7 @@ def test_what_is_transparent_becomes_white(media):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_new_picture_takes_the_old_ones_place(media):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     put(client, image())
     (first,) = kept(media)
 
@@ -138,7 +138,7 @@ def test_pictures_that_come_at_once_leave_one_file(media):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_picture_is_removed_with_its_file_and_twice_is_harmless(media):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     put(client, image())
 
     answers = [client.delete(PICTURE), client.delete(PICTURE)]
@@ -150,7 +150,7 @@ def test_a_picture_is_removed_with_its_file_and_twice_is_harmless(media):
 
 def test_the_old_file_stays_when_the_change_is_not_committed(media, monkeypatch):
     user = UserFactory()
-    put(signed_in(user), image())
+    put(logged_in_as(user), image())
     before = kept(media)
     monkeypatch.setattr(CustomUser, "save", lambda *args, **kwargs: 1 / 0)
 
@@ -195,7 +195,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_and_nothing_is_kept(media, name):
-    answer = put(signed_in(UserFactory()), HOSTILE[name]())
+    answer = put(logged_in_as(UserFactory()), HOSTILE[name]())
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unusable_picture")
     assert kept(media) == []
@@ -236,7 +236,7 @@ def test_one_picture_is_decoded_at_a_time_in_a_process(monkeypatch):
 def test_pixels_beyond_the_announced_size_are_not_drawn(media):
     swollen = png(100, 100, zlib.compress(b"\0" * 50_000_000))
 
-    answer = put(signed_in(UserFactory()), swollen)
+    answer = put(logged_in_as(UserFactory()), swollen)
 
     assert answer.status_code in (200, 400)
     for path in kept(media):
@@ -245,13 +245,13 @@ def test_pixels_beyond_the_announced_size_are_not_drawn(media):
 
 
 def test_an_upload_over_six_megabytes_is_not_read(media):
-    answer = put(signed_in(UserFactory()), b"x" * (LARGEST_UPLOAD + 1))
+    answer = put(logged_in_as(UserFactory()), b"x" * (MAX_UPLOAD_BYTES + 1))
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
 def test_a_file_over_five_megabytes_is_refused():
-    answer = put(signed_in(UserFactory()), image() + b"x" * (5 * 1024 * 1024))
+    answer = put(logged_in_as(UserFactory()), image() + b"x" * (5 * 1024 * 1024))
 
     assert answer.json()["error"]["details"] == [
         {"field": "picture", "code": "too_large", "message": "The picture may have 5 MB at most."}
@@ -260,13 +260,13 @@ def test_a_file_over_five_megabytes_is_refused():
 
 @pytest.mark.parametrize("body", [{}, {"picture": ""}, {"picture": "text"}])
 def test_a_form_without_a_file_is_refused(body):
-    answer = signed_in(UserFactory()).put(PICTURE, body, format="multipart")
+    answer = logged_in_as(UserFactory()).put(PICTURE, body, format="multipart")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
 
 def test_only_a_form_is_taken():
-    answer = signed_in(UserFactory()).put(PICTURE, {"picture": "x"}, format="json")
+    answer = logged_in_as(UserFactory()).put(PICTURE, {"picture": "x"}, format="json")
 
     assert answer.status_code == 415
 
@@ -276,7 +276,7 @@ def test_only_a_form_is_taken():
     ["multipart/form-data", "multipart/form-data; boundary=x; charset=zlib", "multipart/form-data; boundary=\xe9"],
 )
 def test_a_form_that_cannot_be_read_is_refused(kind):
-    answer = signed_in(UserFactory()).generic("PUT", PICTURE, b"--x\r\n\r\n", content_type=kind)
+    answer = logged_in_as(UserFactory()).generic("PUT", PICTURE, b"--x\r\n\r\n", content_type=kind)
 
     assert (answer.status_code, answer.json()["status"]) == (400, "error")
 
@@ -285,13 +285,13 @@ def test_a_form_in_another_encoding_is_refused(media):
     form = encode_multipart("x", {"picture": SimpleUploadedFile("me.jpg", image(), "image/jpeg")})
     kind = "multipart/form-data; boundary=x; charset=latin-1"
 
-    answer = signed_in(UserFactory()).generic("PUT", PICTURE, form, content_type=kind)
+    answer = logged_in_as(UserFactory()).generic("PUT", PICTURE, form, content_type=kind)
 
     assert (answer.status_code, answer.json()["error"]["code"], kept(media)) == (400, "parse_error", [])
 
 
 def test_an_upload_needs_the_csrf_token():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.csrf_token = None
 
     answer = put(client, image())
@@ -305,7 +305,7 @@ def test_a_stranger_has_no_picture():
 
 def test_one_person_may_upload_only_so_often(monkeypatch):
     monkeypatch.setattr(pictures, "UPLOADS_PER_PERSON", 1)
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     answers = [put(client, image()), put(client, image())]
 
@@ -313,7 +313,7 @@ def test_one_person_may_upload_only_so_often(monkeypatch):
 
 
 def test_a_kept_picture_is_shown_as_an_image_and_may_load_nothing():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     shown = put(client, image()).json()["data"]["profile_picture"]
 
     answer = browser().get(shown.removeprefix("https://testserver"))

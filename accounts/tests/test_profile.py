@@ -11,7 +11,7 @@ from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.roles import Role
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def test_a_profile_shows_who_one_is_and_who_added_one():
     desk = UserFactory(role=Role.RECEPTIONIST)
     user = UserFactory(added_by=desk)
 
-    answer = signed_in(user).get(ME)
+    answer = logged_in_as(user).get(ME)
 
     assert answer.json()["data"] == {
         "id": user.pk,
@@ -52,7 +52,7 @@ def test_name_birthday_and_emergency_contact_are_ones_own_to_change():
     user = UserFactory()
     change = {"first_name": "Wanjiru", "dob": "1994-02-28", "emergency_contact": "Juma, 0733 333 333"}
 
-    answer = signed_in(user).patch(ME, change)
+    answer = logged_in_as(user).patch(ME, change)
 
     user.refresh_from_db()
     assert answer.status_code == 200
@@ -78,7 +78,7 @@ OPENS_DOORS = {
 @pytest.mark.parametrize("field", OPENS_DOORS)
 def test_what_opens_doors_is_not_changed_here(field):
     user = UserFactory(added_by=UserFactory())
-    client = signed_in(user)
+    client = logged_in_as(user)
     before = CustomUser.objects.filter(pk=user.pk).values().get()
 
     client.patch(ME, {field: OPENS_DOORS[field]})
@@ -89,15 +89,15 @@ def test_what_opens_doors_is_not_changed_here(field):
 
 @pytest.mark.parametrize("change", [{"dob": "yesterday"}, {"first_name": "x" * 151}, {"first_name": None}, []])
 def test_a_profile_that_cannot_be_right_is_refused(change):
-    answer = signed_in(UserFactory()).patch(ME, change)
+    answer = logged_in_as(UserFactory()).patch(ME, change)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
 
 def test_sessions_are_listed_newest_first_and_this_one_is_marked():
     user = UserFactory()
-    signed_in(user)
-    client = signed_in(user)
+    logged_in_as(user)
+    client = logged_in_as(user)
 
     rows = client.get(f"{AUTH}sessions/").json()["data"]
 
@@ -108,7 +108,7 @@ def test_sessions_are_listed_newest_first_and_this_one_is_marked():
 def test_the_list_of_sessions_costs_the_same_for_any_number(django_assert_num_queries):
     user = UserFactory()
     for _ in range(3):
-        client = signed_in(user)
+        client = logged_in_as(user)
 
     with django_assert_num_queries(3):  # session, count, page
         client.get(f"{AUTH}sessions/")
@@ -116,9 +116,9 @@ def test_the_list_of_sessions_costs_the_same_for_any_number(django_assert_num_qu
 
 def test_one_session_is_ended_and_twice_is_harmless():
     user = UserFactory()
-    other = signed_in(user)
+    other = logged_in_as(user)
     theirs = LoginSession.objects.get()
-    client = signed_in(user)
+    client = logged_in_as(user)
 
     answers = [client.delete(f"{AUTH}sessions/{theirs.pk}/") for _ in range(2)]
 
@@ -130,10 +130,10 @@ def test_one_session_is_ended_and_twice_is_harmless():
 @pytest.mark.parametrize("is_somebodys", [True, False])
 def test_a_session_of_somebody_else_or_nobody_is_not_found(is_somebodys):
     other = UserFactory()
-    theirs = signed_in(other)
+    theirs = logged_in_as(other)
     session_id = LoginSession.objects.get().pk if is_somebodys else uuid.uuid4()
 
-    answer = signed_in(UserFactory()).delete(f"{AUTH}sessions/{session_id}/")
+    answer = logged_in_as(UserFactory()).delete(f"{AUTH}sessions/{session_id}/")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     assert theirs.get(ME).status_code == 200
@@ -142,8 +142,8 @@ def test_a_session_of_somebody_else_or_nobody_is_not_found(is_somebodys):
 @pytest.mark.parametrize(("body", "ended", "after"), [({}, 3, 401), ({"keep_current": True}, 2, 200)])
 def test_logging_out_everywhere_ends_every_session_but_this_one_if_asked(body, ended, after):
     user = UserFactory()
-    others = [signed_in(user), signed_in(user)]
-    client, stranger = signed_in(user), signed_in(UserFactory())
+    others = [logged_in_as(user), logged_in_as(user)]
+    client, stranger = logged_in_as(user), logged_in_as(UserFactory())
 
     answer = client.post(f"{AUTH}logout-all/", body)
 
@@ -154,9 +154,9 @@ def test_logging_out_everywhere_ends_every_session_but_this_one_if_asked(body, e
 
 def test_staff_end_somebodys_sessions_and_the_audit_names_them():
     manager, person = UserFactory(role=Role.MANAGER), UserFactory()
-    theirs = signed_in(person)
+    theirs = logged_in_as(person)
 
-    answer = signed_in(manager).post(f"/api/v1/users/{person.pk}/revoke-sessions/")
+    answer = logged_in_as(manager).post(f"/api/v1/users/{person.pk}/revoke-sessions/")
 
     event = SecurityEvent.objects.get(event="sessions_revoked")
     assert (answer.status_code, answer.json()["data"]) == (200, {"revoked": 1})
@@ -175,7 +175,7 @@ def test_staff_end_somebodys_sessions_and_the_audit_names_them():
 def test_who_may_not_end_somebodys_sessions_does_not(by, whose, answered):
     person_id = UserFactory(role=whose).pk if whose else 0
 
-    answer = signed_in(UserFactory(role=by)).post(f"/api/v1/users/{person_id}/revoke-sessions/")
+    answer = logged_in_as(UserFactory(role=by)).post(f"/api/v1/users/{person_id}/revoke-sessions/")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == answered
 
@@ -185,7 +185,7 @@ def test_where_staff_sat_when_they_acted_is_not_shown():
     where = Caller(ip="10.0.0.9", user_agent="Desk")
     audit.record("person_changed", user=user, actor=manager, caller=where, now=now())
 
-    row = signed_in(user).get(f"{AUTH}security-events/").json()["data"][-1]
+    row = logged_in_as(user).get(f"{AUTH}security-events/").json()["data"][-1]
 
     assert (row["event"], row["ip"], row["user_agent"]) == ("person_changed", None, "")
 
@@ -204,7 +204,7 @@ def test_a_session_that_is_not_to_be_remembered_ends_with_the_browser():
 def test_no_username_can_be_taken_for_somebodys_phone_email_or_member_number(username):
     person = {"first_name": "Juma", "last_name": "Mwangi", "username": username}
 
-    answer = signed_in(UserFactory(role=Role.MANAGER)).post("/api/v1/users/", person)
+    answer = logged_in_as(UserFactory(role=Role.MANAGER)).post("/api/v1/users/", person)
 
     assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, "username")
 
@@ -212,7 +212,7 @@ def test_no_username_can_be_taken_for_somebodys_phone_email_or_member_number(use
 def test_a_username_that_is_the_member_number_may_stay():
     person = CustomUser.objects.create_member(first_name="Juma", last_name="Mwangi")
 
-    answer = signed_in(UserFactory(role=Role.MANAGER)).patch(
+    answer = logged_in_as(UserFactory(role=Role.MANAGER)).patch(
         f"/api/v1/users/{person.pk}/", {"username": person.member_number, "first_name": "Jumaa"}
     )
 

@@ -33,7 +33,7 @@ from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.authentication import SessionRevoked
 from api.clock import now
-from api.tests.clients import BrowserClient, signed_in
+from api.tests.clients import BrowserClient, logged_in_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,7 +88,7 @@ def tabs_of(client, count):
 
 
 def test_twenty_refreshes_of_one_browser_at_once_rotate_once_and_all_stay_in(atomic_requests):
-    tabs = tabs_of(signed_in(UserFactory()), 20)
+    tabs = tabs_of(logged_in_as(UserFactory()), 20)
 
     answers = at_once(*[lambda tab=tab: tab.post(REFRESH) for tab in tabs])
 
@@ -101,7 +101,7 @@ def test_twenty_refreshes_of_one_browser_at_once_rotate_once_and_all_stay_in(ato
 
 
 def test_twenty_replays_at_once_after_the_grace_end_the_session_once(atomic_requests):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     thieves = tabs_of(client, 20)
     client.post(REFRESH)
     LoginSession.objects.update(rotated_at=now() - timedelta(seconds=11))
@@ -118,7 +118,7 @@ def test_twenty_replays_at_once_after_the_grace_end_the_session_once(atomic_requ
 
 
 def test_after_a_logout_during_refreshes_nobody_is_in(atomic_requests):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     leaving, *tabs = tabs_of(client, 8)
 
     at_once(lambda: leaving.post(LOGOUT), *[lambda tab=tab: tab.post(REFRESH) for tab in tabs])

@@ -12,7 +12,7 @@ from accounts.tests.factories import PASSWORD, UserFactory
 from api import tokens
 from api.authentication import SessionRevoked
 from api.clock import now
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -50,7 +50,7 @@ def test_what_is_no_token_of_ours_is_invalid(token):
 
 
 def test_a_token_whose_time_is_over_is_expired():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     about = {"session_id": session.pk, "user_id": session.user_id, "auth_time": now(), "amr": ["pwd"], "now": now()}
     token = tokens.issue(tokens.REFRESH, expires_at=now() - timedelta(minutes=1), **about)
@@ -61,7 +61,7 @@ def test_a_token_whose_time_is_over_is_expired():
 @pytest.mark.parametrize("end", ["logout", "revoked", "deactivated", "gone"])
 def test_an_ended_session_is_not_renewed(end):
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     token = client.cookies["Refresh"].value
     match end:
         case "logout":
@@ -86,7 +86,7 @@ def test_a_refusal_is_no_403_and_says_nothing_of_the_body():
 
 
 def test_a_refresh_keeps_when_and_how_the_person_logged_in():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
     before = LoginSession.objects.get()
 
@@ -102,14 +102,14 @@ def test_a_refresh_keeps_when_and_how_the_person_logged_in():
 
 
 def test_each_refresh_costs_three_statements_with_its_audit(django_assert_num_queries):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     with django_assert_num_queries(3):  # the session with its user, the swap, the audit
         assert client.post(REFRESH).status_code == 200
 
 
 def test_the_twins_token_is_the_current_one_and_rotates_next_time():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
 
@@ -122,7 +122,7 @@ def test_the_twins_token_is_the_current_one_and_rotates_next_time():
 
 @pytest.mark.parametrize(("seconds", "status"), [(9, 200), (11, 401)])
 def test_the_grace_is_ten_seconds(seconds, status):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
     after(seconds)
@@ -131,7 +131,7 @@ def test_the_grace_is_ten_seconds(seconds, status):
 
 
 def test_a_token_two_generations_old_has_no_grace():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
     client.post(REFRESH)
@@ -141,7 +141,7 @@ def test_a_token_two_generations_old_has_no_grace():
 
 def test_a_replay_ends_the_thiefs_session_and_the_owners_and_tells_the_owner():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
     current = {name: client.cookies[name].value for name in ("Authentication", "Refresh")}
@@ -159,7 +159,7 @@ def test_a_replay_ends_the_thiefs_session_and_the_owners_and_tells_the_owner():
 
 def test_a_replay_does_not_touch_the_persons_other_sessions():
     user = UserFactory()
-    other, client = signed_in(user), signed_in(user)
+    other, client = logged_in_as(user), logged_in_as(user)
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
     after(60)
@@ -170,7 +170,7 @@ def test_a_replay_does_not_touch_the_persons_other_sessions():
 
 
 def test_revocation_bites_within_the_grace_too():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
     client.post(f"{AUTH}logout/")
@@ -179,7 +179,7 @@ def test_revocation_bites_within_the_grace_too():
 
 
 def test_a_generation_from_the_future_is_a_copy_too():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     session.generation = 5
     forged = login_sessions.tokens_for(session, now=now()).refresh
@@ -188,7 +188,7 @@ def test_a_generation_from_the_future_is_a_copy_too():
 
 
 def test_a_session_that_is_used_lives_on_to_its_absolute_end_and_not_beyond():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     LoginSession.objects.update(absolute_expires_at=now() + timedelta(days=1))
 
     answer = client.post(REFRESH).json()["data"]
@@ -199,7 +199,7 @@ def test_a_session_that_is_used_lives_on_to_its_absolute_end_and_not_beyond():
 
 
 def test_a_session_is_one_row_however_long_it_is_used():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     for _ in range(3):
         client.post(REFRESH)
@@ -208,7 +208,7 @@ def test_a_session_is_one_row_however_long_it_is_used():
 
 
 def test_a_new_password_is_a_new_session():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     (old,) = LoginSession.objects.values_list("pk", flat=True)
 
     client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
@@ -218,7 +218,7 @@ def test_a_new_password_is_a_new_session():
 
 
 def test_a_new_password_that_is_too_weak_is_told_beside_its_field():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     refused = client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "password"})
 
@@ -227,7 +227,7 @@ def test_a_new_password_that_is_too_weak_is_told_beside_its_field():
 
 
 def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     answer = client.post(f"{AUTH}password/change/", {"current": "wrong", "new": "another-long-password"})
 
@@ -237,7 +237,7 @@ def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
 
 def test_a_session_that_ended_since_the_request_began_changes_no_password():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
     session = LoginSession.objects.select_related("user").get()
     client.post(f"{AUTH}logout/")
 

@@ -10,8 +10,8 @@ from accounts.services import one_time_codes
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, wrong_code
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
-from api.tests.clients import browser, signed_in
-from api.tests.test_every_address import VIEWS
+from api.tests.clients import browser, logged_in_as
+from api.tests.test_every_url import VIEWS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,7 +62,7 @@ def test_wrong_codes_of_a_message_are_counted():
 
 
 def test_a_reused_refresh_token_ends_the_session():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(f"{AUTH}refresh/")
     LoginSession.objects.update(rotated_at=now() - timedelta(minutes=1))

@@ -9,7 +9,7 @@ from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
 from api.clock import now
 from api.roles import Role
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -199,7 +199,7 @@ def test_who_was_added_at_the_desk_comes_in_by_registering(typed, names):
     assert proves("asha@example.com") == 200
     person.refresh_from_db()
     assert (person.proved("email"), person.first_name, person.last_name) == ("asha@example.com", "Asha", "Otieno")
-    assert signed_in(person).get(f"{AUTH}me/").json()["data"]["member_number"] == person.member_number
+    assert logged_in_as(person).get(f"{AUTH}me/").json()["data"]["member_number"] == person.member_number
 
 
 def test_a_newcomer_who_has_proved_nothing_yet_is_told_so_at_the_log_in():

@@ -7,8 +7,8 @@ from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_
 from accounts.tests.factories import UserFactory
 from api.authentication import CookieJWTAuthentication, EnrolmentAuthentication
 from api.roles import Role
-from api.tests.clients import browser, signed_in
-from api.tests.test_every_address import UNSAFE, VIEWS, address
+from api.tests.clients import browser, logged_in_as
+from api.tests.test_every_url import UNSAFE, VIEWS, example_url
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +27,7 @@ def code_in(answer):
 
 
 def test_who_needs_a_second_factor_and_has_none_is_asked_to_add_it():
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answer = client.get(f"{AUTH}me/")
 
@@ -45,10 +45,10 @@ def test_who_needs_a_second_factor_and_has_none_is_asked_to_add_it():
 
 
 def test_every_other_address_is_shut_to_them():
-    client = signed_in(UserFactory(role=Role.ADMIN))
+    client = logged_in_as(UserFactory(role=Role.ADMIN))
 
     answers = {
-        f"{method} {path}": code_in(getattr(client, method)(address(path), {}))
+        f"{method} {path}": code_in(getattr(client, method)(example_url(path), {}))
         for path, cls, callback in VIEWS
         for method in ("get", *UNSAFE)
         if hasattr(cls, method) or method in (getattr(callback, "actions", None) or {})
@@ -67,7 +67,7 @@ def test_only_what_adds_a_second_factor_is_open_to_them():
 
 
 def test_adding_it_opens_the_rest_to_the_same_session():
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     begun = client.post(f"{AUTH}mfa/totp/")
     confirmed = client.post(f"{AUTH}mfa/totp/confirm/", {"code": code_of(Authenticator.objects.get())})
@@ -100,7 +100,7 @@ def test_who_comes_in_with_a_second_factor_is_let_in():
 
 def test_a_session_from_before_the_role_needed_it_is_shut(settings):
     settings.MFA_REQUIRED_ROLES = []
-    client = signed_in(UserFactory(role=Role.TRAINER))
+    client = logged_in_as(UserFactory(role=Role.TRAINER))
     assert client.get(f"{AUTH}me/").status_code == 200
 
     settings.MFA_REQUIRED_ROLES = ["Trainer"]
@@ -109,17 +109,17 @@ def test_a_session_from_before_the_role_needed_it_is_shut(settings):
 
 
 def test_other_roles_are_let_in_by_their_password():
-    assert signed_in(UserFactory(role=Role.RECEPTIONIST)).get(f"{AUTH}me/").status_code == 200
+    assert logged_in_as(UserFactory(role=Role.RECEPTIONIST)).get(f"{AUTH}me/").status_code == 200
 
 
 def test_a_superuser_counts_as_admin_whatever_the_role():
-    client = signed_in(UserFactory(role=Role.MEMBER, is_superuser=True))
+    client = logged_in_as(UserFactory(role=Role.MEMBER, is_superuser=True))
 
     assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
 
 
 def test_they_can_refresh_and_log_out():
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answers = [client.post(f"{AUTH}refresh/"), client.post(f"{AUTH}logout/")]
 
@@ -128,7 +128,7 @@ def test_they_can_refresh_and_log_out():
 
 
 def test_without_the_csrf_token_they_cannot_even_begin():
-    client = signed_in(UserFactory(role=Role.MANAGER))
+    client = logged_in_as(UserFactory(role=Role.MANAGER))
     client.csrf_token = None
 
     assert code_in(client.post(f"{AUTH}mfa/totp/")) == (403, "csrf_failed")

@@ -8,7 +8,7 @@ from accounts.models import CustomUser, LoginSession, OneTimeCode
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
 from api.clock import now
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -83,7 +83,7 @@ def test_a_login_without_the_csrf_token_is_refused():
 
 
 def test_refresh_rotates_the_session():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
 
     answer = client.post(f"{AUTH}refresh/")
@@ -95,7 +95,7 @@ def test_refresh_rotates_the_session():
 
 
 def test_logout_ends_the_session_and_is_harmless_twice():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     access = client.cookies["Authentication"].value
 
     answers = [client.post(f"{AUTH}logout/"), client.post(f"{AUTH}logout/")]
@@ -115,7 +115,7 @@ def test_without_cookies_everything_protected_answers_401():
 
 def test_deactivation_bites_on_the_next_request():
     user = UserFactory()
-    client = signed_in(user)
+    client = logged_in_as(user)
 
     CustomUser.objects.filter(pk=user.pk).update(is_active=False)
 
@@ -125,7 +125,7 @@ def test_deactivation_bites_on_the_next_request():
 def test_logging_in_is_shown_to_staff_as_the_last_time_and_refreshing_is_not():
     user = UserFactory()
     before = now()
-    client = signed_in(user)
+    client = logged_in_as(user)
     user.refresh_from_db()
     logged_in_at = user.last_login
 
@@ -136,7 +136,7 @@ def test_logging_in_is_shown_to_staff_as_the_last_time_and_refreshing_is_not():
 
 
 def test_me_costs_one_statement(django_assert_num_queries):
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
 
     with django_assert_num_queries(1):  # the session with its user
         client.get(f"{AUTH}me/")
@@ -144,7 +144,7 @@ def test_me_costs_one_statement(django_assert_num_queries):
 
 def test_changing_the_password_ends_the_other_sessions_and_keeps_this_client():
     user = UserFactory()
-    other, client = signed_in(user), signed_in(user)
+    other, client = logged_in_as(user), logged_in_as(user)
 
     answer = client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
 

@@ -12,17 +12,17 @@ from accounts.services import login_sessions, passwords, registration
 from accounts.services.audit import Caller
 from accounts.services.two_factor import Challenge
 from api import cookies, request_ids
-from api.authentication import CsrfOnly, EnrolmentAuthentication, give_csrf_token
+from api.authentication import CsrfOnly, EnrolmentAuthentication, attach_csrf_token
 from api.clock import now
 from api.errors import Unauthenticated
 from api.exceptions import handle
-from api.ip_addresses import client_address
+from api.ip_addresses import client_ip
 
 
 def caller_of(request) -> Caller:
     """Return where a request came from, for the audit."""
     return Caller(
-        ip=client_address(request),
+        ip=client_ip(request),
         user_agent=request.headers.get("User-Agent", "")[:256].replace("\x00", ""),
         request_id=request_ids.current.get(),
     )
@@ -35,7 +35,7 @@ def checked(serializer_class, request) -> dict:
     return serializer.validated_data
 
 
-def signed_in(request, tokens: login_sessions.Tokens, body: dict, *, at) -> Response:
+def logged_in_as(request, tokens: login_sessions.Tokens, body: dict, *, at) -> Response:
     """Answer with both cookies and, unless this was a twin's refresh, a new CSRF token."""
     response = Response(body)
     cookies.set_session(
@@ -47,7 +47,7 @@ def signed_in(request, tokens: login_sessions.Tokens, body: dict, *, at) -> Resp
         remember=tokens.session.remember,
         now=at,
     )
-    body["csrf_token"] = give_csrf_token(request, response, rotate=tokens.rotated)
+    body["csrf_token"] = attach_csrf_token(request, response, rotate=tokens.rotated)
     return response
 
 
@@ -55,7 +55,7 @@ def logged_in(request, tokens: login_sessions.Tokens, *, at) -> Response:
     """Answer a log-in that is complete."""
     context = {"request": request, "session": tokens.session}
     user = serializers.MeSerializer(tokens.session.user, context=context).data
-    return signed_in(request, tokens, {"user": user}, at=at)
+    return logged_in_as(request, tokens, {"user": user}, at=at)
 
 
 class OpenView(APIView):
@@ -73,7 +73,7 @@ class CsrfView(OpenView):
     @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
     def get(self, request):
         response = Response({})
-        response.data["csrf_token"] = give_csrf_token(request, response)
+        response.data["csrf_token"] = attach_csrf_token(request, response)
         return response
 
 
@@ -149,7 +149,7 @@ class RefreshView(OpenView):
             cookies.clear_session(response)
             return response
         body = {"access_expires_at": tokens.access_expires_at, "refresh_expires_at": tokens.refresh_expires_at}
-        return signed_in(request, tokens, body, at=at)
+        return logged_in_as(request, tokens, body, at=at)
 
 
 class LogoutView(OpenView):
@@ -169,7 +169,7 @@ class LogoutView(OpenView):
         )
         response = Response({})
         cookies.clear_session(response)
-        response.data["csrf_token"] = give_csrf_token(request, response, rotate=True)
+        response.data["csrf_token"] = attach_csrf_token(request, response, rotate=True)
         return response
 
 
@@ -205,7 +205,7 @@ class PasswordChangeView(APIView):
             caller=caller_of(request),
             now=at,
         )
-        return signed_in(request, tokens, {}, at=at)
+        return logged_in_as(request, tokens, {}, at=at)
 
 
 class PasswordResetView(OpenView):

@@ -82,14 +82,14 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     # Indexed columns, compared whole with what is typed; of the row itself or of a row it points at.
     search_fields: Sequence[str] = ()
     # Columns besides those of `list_filter` that links of ours filter by.
-    linked_by: Sequence[str] = ()
+    link_filters: Sequence[str] = ()
 
     def get_search_results(self, request, queryset, search_term):
         """Find by indexed columns, so that no table is read through."""
         typed = search_term.strip()
-        return queryset.filter(self.found_by(typed, request)) if typed else queryset, False
+        return queryset.filter(self.search_condition(typed, request)) if typed else queryset, False
 
-    def found_by(self, typed: str, request) -> Q:
+    def search_condition(self, typed: str, request) -> Q:
         """Return the condition of a search. Other tables are asked first: one OR over two tables uses no index."""
         found = Q(pk__in=[])
         for name in self.get_search_fields(request):
@@ -113,7 +113,7 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     def lookup_allowed(self, lookup, value, request):
         """Refuse a filter in the address that the page does not offer: it would tell what the page hides."""
         filters = (getattr(each, "parameter_name", each) for each in self.list_filter)
-        offered = {"pk", "id", *filters, *self.linked_by}
+        offered = {"pk", "id", *filters, *self.link_filters}
         return lookup.split("__")[0] in offered and super().lookup_allowed(lookup, value, request)
 
 
@@ -130,12 +130,12 @@ class ReadOnly(ByRole):
 class ReadOnlyAdmin(ReadOnly, ClubModelAdmin):
     """Base of the pages of such rows: a list and a page to read, which shows what there is."""
 
-    tells_phones: Sequence[str] = ()  # fields that may hold a whole phone number
+    phone_fields: Sequence[str] = ()  # fields that may hold a whole phone number
 
     def get_fields(self, request, obj=None):
         fields = super().get_fields(request, obj)
         if not sees_phones(request.user):
-            fields = [name for name in fields if name not in self.tells_phones]
+            fields = [name for name in fields if name not in self.phone_fields]
         return fields if obj is None else [name for name in fields if self.fact(name, obj) not in NOTHING]
 
     def fact(self, name, obj):

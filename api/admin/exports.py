@@ -231,7 +231,7 @@ def may_take_out(user, export: Export) -> bool:
     return may(user, f"export_{export.file_format}", apps.get_model(export.page))
 
 
-def forget_old_files(*, now: datetime) -> int:
+def delete_old_files(*, now: datetime) -> int:
     """Delete the files that are over a week old; return how many. Their rows stay, as the record. Twice is harmless.
 
     What lost jobs left goes as well: their halves of files, and that somebody waits, who can then ask again.

@@ -28,7 +28,7 @@ def browser() -> BrowserClient:
     return client
 
 
-def signed_in(user, password: str = "correct-horse-battery") -> BrowserClient:
+def logged_in_as(user, password: str = "correct-horse-battery") -> BrowserClient:
     """Return a client that has logged in as `user` through the API."""
     client = browser()
     response = client.post("/api/v1/auth/login/", {"identifier": user.username, "password": password}, format="json")

@@ -7,8 +7,8 @@ from django.db import IntegrityError, OperationalError
 
 from accounts.services import login_sessions
 from accounts.tests.factories import UserFactory
-from api.parsers import LARGEST_UPLOAD
-from api.tests.clients import browser, signed_in
+from api.parsers import MAX_UPLOAD_BYTES
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -142,7 +142,7 @@ def test_a_nul_in_the_address_is_refused(path):
 
 
 def test_a_wrong_method_says_which_are_right():
-    answer = signed_in(UserFactory()).put("/api/v1/auth/me/", {})
+    answer = logged_in_as(UserFactory()).put("/api/v1/auth/me/", {})
 
     assert error(answer) == (405, "client_error", "method_not_allowed")
     assert answer["Allow"] == "GET, PATCH, HEAD, OPTIONS"
@@ -171,7 +171,7 @@ def test_what_nobody_foresaw_is_answered_without_its_text(monkeypatch, raised, s
 
 
 def test_answers_may_not_be_cached_framed_or_run():
-    answer = signed_in(UserFactory()).get("/api/v1/auth/me/")
+    answer = logged_in_as(UserFactory()).get("/api/v1/auth/me/")
 
     assert {
         name: answer[name]
@@ -196,7 +196,7 @@ def test_answers_may_not_be_cached_framed_or_run():
 
 @pytest.mark.parametrize("path", [LOGIN, "/admin/login/"])
 def test_a_body_larger_than_any_upload_is_not_read(path):
-    body = b"--x\r\n" + b"x" * LARGEST_UPLOAD
+    body = b"--x\r\n" + b"x" * MAX_UPLOAD_BYTES
 
     answer = browser().generic("POST", path, body, content_type="multipart/form-data; boundary=x")
 

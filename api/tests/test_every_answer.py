@@ -16,7 +16,7 @@ from accounts.models import CustomUser
 from accounts.services import people
 from accounts.tests.factories import UserFactory
 from api import exceptions
-from api.tests.clients import BrowserClient, browser, signed_in
+from api.tests.clients import BrowserClient, browser, logged_in_as
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,7 @@ def served(settings, monkeypatch):
     """A client of an origin that we allow, over HTTPS as in production; faults are answered, not raised."""
     settings.CORS_ALLOWED_ORIGINS = settings.CSRF_TRUSTED_ORIGINS = [APP]
     settings.SECURE_HSTS_SECONDS = 3600
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     client.defaults["HTTP_ORIGIN"] = APP
     client.raise_request_exception = False
     return client
@@ -132,7 +132,7 @@ def test_no_origin_may_read_the_admin(served):
 
 
 def test_an_answer_without_a_body_has_no_type_of_one():
-    client = signed_in(UserFactory())
+    client = logged_in_as(UserFactory())
     session = client.get("/api/v1/auth/sessions/").json()["data"][0]["id"]
 
     answer = client.delete(f"/api/v1/auth/sessions/{session}/")
@@ -141,7 +141,7 @@ def test_an_answer_without_a_body_has_no_type_of_one():
 
 
 def test_a_head_has_no_body():
-    answer = signed_in(UserFactory()).head(ME)
+    answer = logged_in_as(UserFactory()).head(ME)
 
     assert (answer.status_code, answer.content) == (200, b"")
 
@@ -213,7 +213,7 @@ def test_what_was_written_before_a_refusal_is_taken_back_where_requests_are_tran
 
     monkeypatch.setattr(people, "change_person", write_and_fail)
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    answer = signed_in(UserFactory(role="Manager")).patch(f"/api/v1/users/{member.pk}/", {"first_name": "Asha"})
+    answer = logged_in_as(UserFactory(role="Manager")).patch(f"/api/v1/users/{member.pk}/", {"first_name": "Asha"})
 
     member.refresh_from_db()
     assert (answer.status_code, member.first_name) == (409, "Whole")

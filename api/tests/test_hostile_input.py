@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.tests.factories import UserFactory
-from api.tests.clients import BrowserClient, browser, signed_in
+from api.tests.clients import BrowserClient, browser, logged_in_as
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -81,7 +81,7 @@ def test_a_form_without_its_boundary_is_refused_before_any_view(path, content_ty
     ],
 )
 def test_any_json_of_staff_is_answered(method, path):
-    client = signed_in(UserFactory(role="Admin"))
+    client = logged_in_as(UserFactory(role="Admin"))
     client.raise_request_exception = False
 
     @hostile
@@ -98,7 +98,7 @@ def test_any_json_of_staff_is_answered(method, path):
     "path", ["users/", "subscriptions/", "payments/", "receipts/", "review-items/", "plans/", "closures/"]
 )
 def test_any_query_of_staff_is_answered(path):
-    client = signed_in(UserFactory(role="Admin"))
+    client = logged_in_as(UserFactory(role="Admin"))
     client.raise_request_exception = False
 
     @hostile
@@ -128,6 +128,6 @@ def test_any_query_of_staff_is_answered(path):
 def test_a_cursor_that_no_page_gave_is_refused(path, position):
     cursor = b64encode(urlencode({"p": position}).encode()).decode()
 
-    answer = signed_in(UserFactory(role="Admin")).get(f"/api/v1/{path}/", {"cursor": cursor})
+    answer = logged_in_as(UserFactory(role="Admin")).get(f"/api/v1/{path}/", {"cursor": cursor})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

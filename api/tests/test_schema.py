@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 from django.urls import reverse
 
-from api.tests import truth
+from api.tests import schema_checks
 
 SAFE = ("get", "head", "options")
 
@@ -32,7 +32,7 @@ def operations(document):
 
 
 def test_the_committed_document_is_the_present_one(document):
-    assert truth.COMMITTED.read_text() == document, "run `make schema` and commit docs/openapi.yaml"
+    assert schema_checks.COMMITTED.read_text() == document, "run `make schema` and commit docs/openapi.yaml"
 
 
 def test_every_unsafe_call_asks_for_the_csrf_token_whoever_calls(operations):
@@ -82,10 +82,10 @@ def test_every_call_tells_of_the_refusals_it_can_give(operations):
 
 
 def test_a_refusal_lists_its_codes_and_headers():
-    kinds = truth.document()["components"]["responses"]
+    kinds = schema_checks.document()["components"]["responses"]
 
-    assert {"not_authenticated", "token_expired", "refresh_reused"} <= set(truth.words(kinds["401"]))
-    assert {"throttled", "too_many_attempts"} <= set(truth.words(kinds["429"]))
+    assert {"not_authenticated", "token_expired", "refresh_reused"} <= set(schema_checks.words_of(kinds["401"]))
+    assert {"throttled", "too_many_attempts"} <= set(schema_checks.words_of(kinds["429"]))
     assert [*kinds["401"]["headers"], *kinds["429"]["headers"]] == ["WWW-Authenticate", "Retry-After"]
 
 
@@ -100,7 +100,7 @@ def test_a_list_offers_searching_and_ordering_only_where_it_knows_them(operation
 
 
 def test_a_list_is_described_as_rows_in_data():
-    schemas = truth.document()["components"]["schemas"]
+    schemas = schema_checks.document()["components"]["schemas"]
 
     assert schemas["PaginatedPlanList"] == {"type": "array", "items": {"$ref": "#/components/schemas/Plan"}}
     assert schemas["PaginatedPaymentList"]["type"] == "array"  # by cursor
@@ -148,7 +148,7 @@ def refusal(status, code):
     ],
 )
 def test_what_is_as_described_is_no_lie(call, answer):
-    assert truth.lies(*call, answer) == []
+    assert schema_checks.mismatches(*call, answer) == []
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_is_as_described_is_no_lie(call, answer):
     ],
 )
 def test_what_is_not_is_found(call, answer, lie):
-    assert [each for each in truth.lies(*call, answer) if lie in each]
+    assert [each for each in schema_checks.mismatches(*call, answer) if lie in each]
 
 
 @pytest.mark.django_db

@@ -5,7 +5,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.tests.factories import UserFactory
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 from benchmarks.measure import Row, request
 from payments.tests.bodies import stk_body
 from payments.tests.factories import make_push
@@ -21,7 +21,7 @@ def bare():
 
 
 def me():
-    token = signed_in(UserFactory()).cookies[settings.AUTH_COOKIE].value
+    token = logged_in_as(UserFactory()).cookies[settings.AUTH_COOKIE].value
     return lambda: request("GET", "/api/v1/auth/me/", HTTP_COOKIE=f"{settings.AUTH_COOKIE}={token}")
 
 

@@ -10,14 +10,14 @@ from rest_framework_simplejwt.tokens import AccessToken
 from accounts.tests.factories import UserFactory
 from api.business_days import business_day
 from api.roles import Role
-from api.tests.clients import ORIGIN, signed_in
+from api.tests.clients import ORIGIN, logged_in_as
 from benchmarks.measure import Row, request
 from subscriptions.tests.factories import granted
 
 
 def taps_of(member_numbers: Iterable[str]) -> Callable[[], dict]:
     """Return what makes one request after another, of a receptionist who checks these members in."""
-    client = signed_in(UserFactory(role=Role.RECEPTIONIST))
+    client = logged_in_as(UserFactory(role=Role.RECEPTIONIST))
     cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
     numbers = iter(member_numbers)
     return lambda: request(

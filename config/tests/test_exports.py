@@ -457,10 +457,10 @@ class TestLargeExports:
         export = run_job(now=NOON)
         _age(exports_root / export.file_name, NOON)
 
-        assert exports.forget_old_files(now=NOON + timedelta(days=7, seconds=-1)) == 0
+        assert exports.delete_old_files(now=NOON + timedelta(days=7, seconds=-1)) == 0
         assert exports.path_of(export).exists()
-        assert exports.forget_old_files(now=NOON + timedelta(days=7)) == 1
-        assert exports.forget_old_files(now=NOON + timedelta(days=7)) == 0
+        assert exports.delete_old_files(now=NOON + timedelta(days=7)) == 1
+        assert exports.delete_old_files(now=NOON + timedelta(days=7)) == 0
 
         export.refresh_from_db()
         assert (export.state, export.rows) == ("forgotten", 2)
@@ -472,11 +472,11 @@ class TestLargeExports:
         ask(client, "payments.payment")
         export = Export.objects.get()
 
-        exports.forget_old_files(now=export.asked_at + timedelta(hours=23))
+        exports.delete_old_files(now=export.asked_at + timedelta(hours=23))
         export.refresh_from_db()
         assert export.state == "waiting"
 
-        exports.forget_old_files(now=export.asked_at + timedelta(hours=24))
+        exports.delete_old_files(now=export.asked_at + timedelta(hours=24))
         export.refresh_from_db()
         assert export.state == "failed"
 
@@ -487,7 +487,7 @@ class TestLargeExports:
             path.write_bytes(b"half")
             _age(path, at)
 
-        exports.forget_old_files(now=NOON + timedelta(hours=25))
+        exports.delete_old_files(now=NOON + timedelta(hours=25))
 
         assert list(exports_root.iterdir()) == [being_written]
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.models import Authenticator, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import UserFactory
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 from payments.daraja.messages import C2bMessage
 from payments.daraja.result_codes import advice
 from payments.desk import cash_sessions, desk_receipts, refunds
@@ -555,7 +555,7 @@ def test_money_of_another_member_is_not_offered_for_a_refund(client, member):
 
 def test_a_lost_phone_lets_nobody_in_any_more(client):
     manager, member = log_in(client, "Manager"), UserFactory()
-    theirs = signed_in(member)
+    theirs = logged_in_as(member)
     Authenticator.objects.create(user=member, key="sealed", confirmed=True)
 
     told = do(client, member, "lost", reason="ID card", phone_number="0722 222 222", remove_second_factor="on")
@@ -572,7 +572,7 @@ def test_a_lost_phone_lets_nobody_in_any_more(client):
 def test_of_a_lost_phone_nothing_is_done_when_the_new_number_is_somebodys(client):
     log_in(client, "Manager")
     member = UserFactory()
-    theirs = signed_in(member)
+    theirs = logged_in_as(member)
     MemberFactory(phone_number="254722222222")
 
     told = do(client, member, "lost", reason="ID card", phone_number="0722222222")

@@ -9,7 +9,7 @@ from accounts.models import OneTimeCode
 from accounts.services import one_time_codes
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.business_days import business_day
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 from config.desk.dashboard import takings
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import make_push
@@ -70,7 +70,7 @@ def test_a_paybills_confirmation(client, settings):
 
 
 def test_a_purchase():
-    desk, member = signed_in(UserFactory(role="Receptionist")), UserFactory()
+    desk, member = logged_in_as(UserFactory(role="Receptionist")), UserFactory()
     plan = PlanFactory()
 
     with CaptureQueriesContext(connection) as captured:
@@ -111,7 +111,7 @@ def test_a_registration_and_its_code(address):
 
 def test_the_gate():
     member = granted(on=business_day(timezone.now())).member
-    desk = signed_in(UserFactory(role="Receptionist"))
+    desk = logged_in_as(UserFactory(role="Receptionist"))
 
     with CaptureQueriesContext(connection) as captured:
         answer = desk.post("/api/v1/checkins/", {"member_number": member.member_number})

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import RequestFactory
 
 from accounts.tests.factories import UserFactory
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ask(monkeypatch):
     """Serve one request of who is logged in as a web server does, on a connection that outlives it."""
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
-    header = "; ".join(f"{name}={cookie.value}" for name, cookie in signed_in(UserFactory()).cookies.items())
+    header = "; ".join(f"{name}={cookie.value}" for name, cookie in logged_in_as(UserFactory()).cookies.items())
     handler = WSGIHandler()
 
     def serve():

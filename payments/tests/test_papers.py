@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 from payments.daraja.messages import C2bMessage
 from payments.desk import cash_sessions, desk_receipts, receipt_pdf, refunds, voids
 from payments.evidence import c2b_confirmations
@@ -75,7 +75,7 @@ class TestPdf:
     """GET receipts/{id}/pdf/"""
 
     def test_a_member_gets_the_paper_of_their_own_receipt_bare(self, member, receipt):
-        answer = signed_in(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
+        answer = logged_in_as(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
         assert (answer.status_code, answer["Content-Type"]) == (200, "application/pdf")
         assert answer["Content-Disposition"] == 'inline; filename="receipt-2026-000001.pdf"'
@@ -85,18 +85,18 @@ class TestPdf:
 
     @pytest.mark.parametrize("accepted", ["application/pdf", "application/json", "text/html,*/*;q=0.8"])
     def test_it_is_a_pdf_whatever_the_client_accepts(self, member, receipt, accepted):
-        answer = signed_in(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT=accepted)
+        answer = logged_in_as(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT=accepted)
 
         assert answer["Content-Type"] == "application/pdf"
 
     @pytest.mark.parametrize("role", ["Trainer", "Receptionist", "Manager", "Admin"])
     def test_staff_get_anybodys(self, receipt, role):
-        answer = signed_in(UserFactory(role=role)).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
+        answer = logged_in_as(UserFactory(role=role)).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
         assert answer.status_code == 200
 
     def test_another_members_paper_is_not_there(self, receipt):
-        client = signed_in(UserFactory())
+        client = logged_in_as(UserFactory())
 
         answer = client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT="application/pdf")
 
@@ -111,7 +111,7 @@ class TestPdf:
         for _ in range(3):
             create_payment(payer=member)
         receipt = take(cashier, amount=4500, member_id=member.pk)
-        client = signed_in(member)
+        client = logged_in_as(member)
 
         with CaptureQueriesContext(connection) as captured:
             client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)

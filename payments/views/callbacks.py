@@ -10,7 +10,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from api.clock import now
-from api.ip_addresses import client_address
+from api.ip_addresses import client_ip
 from payments.callbacks import c2b_validation, inbox, spool
 from payments.daraja.messages import MAX_CALLBACK
 from payments.models import CallbackSource
@@ -95,7 +95,7 @@ class CallbackView(View):
                 source=self.source,
                 body=body_of(request),
                 headers=request.headers,
-                peer=client_address(request),
+                peer=client_ip(request),
                 now=now(),
                 token=token,
             )

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from api import throttling
 from api.clock import now
 from api.errors import TooMany
-from api.ip_addresses import client_address
+from api.ip_addresses import client_ip
 from payments.desk import receipt_pdf
 from payments.models import Receipt
 from payments.permissions import sees_code, visible_receipts
@@ -52,7 +52,7 @@ class ReceiptPdfView(APIView):
 def confirm_receipt(request, token: str) -> HttpResponse:
     """Say to whoever holds a paper whether we made it, and whether its money is still here."""
     try:
-        throttling.count(f"paper:{client_address(request)}", CHECKS_PER_ADDRESS, CHECKS_WINDOW, now())
+        throttling.count(f"paper:{client_ip(request)}", CHECKS_PER_ADDRESS, CHECKS_WINDOW, now())
     except TooMany as refusal:
         response = render(request, "error.html", {"status": 429, "message": refusal.message}, status=429)
         response["Retry-After"] = str(refusal.retry_after)

@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.tests.factories import UserFactory
-from api.tests.clients import browser, signed_in
+from api.tests.clients import browser, logged_in_as
 from payments.pushes import push_requests
 
 
@@ -33,19 +33,19 @@ def asha():
 
 @pytest.fixture
 def as_asha(asha):
-    return signed_in(asha)
+    return logged_in_as(asha)
 
 
 @pytest.fixture
 def as_receptionist():
-    return signed_in(UserFactory(role="Receptionist"))
+    return logged_in_as(UserFactory(role="Receptionist"))
 
 
 @pytest.fixture
 def as_trainer():
-    return signed_in(UserFactory(role="Trainer"))
+    return logged_in_as(UserFactory(role="Trainer"))
 
 
 @pytest.fixture
 def as_manager():
-    return signed_in(UserFactory(role="Manager"))
+    return logged_in_as(UserFactory(role="Manager"))

@@ -3,7 +3,7 @@
 import pytest
 from django.test import RequestFactory
 
-from api.ip_addresses import client_address
+from api.ip_addresses import client_ip
 
 PROXY, CLIENT, LIE = "10.0.0.1", "196.201.214.200", "1.2.3.4"
 
@@ -27,4 +27,4 @@ def test_only_our_own_proxies_are_believed(settings, peer, forwarded, address):
 
     request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)
 
-    assert client_address(request) == address
+    assert client_ip(request) == address

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from accounts.tests.factories import UserFactory
 from api.filters import StrictFilterBackend, StrictOrderingFilter
-from api.tests.clients import signed_in
+from api.tests.clients import logged_in_as
 
 # Open to anyone. Adding to this list is a decision; make it knowingly.
 OPEN = {
@@ -40,7 +40,7 @@ def api_views():
     return found
 
 
-def address(path):
+def example_url(path):
     """Fill a route's placeholders with values of their kind."""
     path = re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", path)
     path = re.sub(r"<int:\w+>", "1", path)
@@ -88,7 +88,7 @@ def test_an_unsafe_call_of_a_stranger_is_refused(path, cls, callback):
     client = APIClient(enforce_csrf_checks=True)
 
     for method in methods(cls, callback):
-        answer = getattr(client, method)(address(path), {}, format="json", secure=True)
+        answer = getattr(client, method)(example_url(path), {}, format="json", secure=True)
         expected = 403 if cls.__name__ in OPEN else 401
         # Logging out without any cookie of ours changes nothing, yet it asks for the token as every call does.
         assert answer.status_code == expected, (method, answer.status_code, answer.content[:200])
@@ -101,7 +101,7 @@ def test_a_protected_address_answers_401_to_a_stranger(path, cls, callback):
     if cls.__name__ in OPEN | PRICE_LIST or not methods(cls, callback, ["get"]):
         return
 
-    answer = APIClient().get(address(path), secure=True)
+    answer = APIClient().get(example_url(path), secure=True)
 
     assert (answer.status_code, answer["WWW-Authenticate"]) == (401, 'Cookie realm="api"')
     assert answer.json()["error"]["code"] == "not_authenticated"
@@ -110,7 +110,7 @@ def test_a_protected_address_answers_401_to_a_stranger(path, cls, callback):
 @pytest.mark.django_db
 @pytest.mark.parametrize("strange", ["9" * 5000, "-1", "%00", "%ED%A0%80", "..%2f", "%25", "x" * 2000, "'", "1e9"])
 def test_a_strange_id_in_an_address_is_not_found_or_bad_and_never_a_fault(strange):
-    client = signed_in(UserFactory(role="Admin"))
+    client = logged_in_as(UserFactory(role="Admin"))
     client.raise_request_exception = False
 
     answers = {

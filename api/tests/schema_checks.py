@@ -42,7 +42,7 @@ def operations() -> list[tuple[str, re.Pattern, dict]]:
     ]
 
 
-def lies(method: str, path: str, asked: str | bytes, answer: HttpResponse) -> list[str]:
+def mismatches(method: str, path: str, asked: str | bytes, answer: HttpResponse) -> list[str]:
     """Return what a call of the API shows that the document does not say."""
     operation = next((each for verb, pattern, each in operations() if verb == method and pattern.fullmatch(path)), None)
     if operation is None:
@@ -53,7 +53,7 @@ def lies(method: str, path: str, asked: str | bytes, answer: HttpResponse) -> li
     return [f"{method} {path}: {each}" for each in found]
 
 
-def words(answer: dict) -> list[str]:
+def words_of(answer: dict) -> list[str]:
     """Return the words of an answer's description, the codes of a refusal among them."""
     return re.findall(r"\w+", answer["description"])
 
@@ -67,7 +67,7 @@ def _of_answer(described: dict, answer: HttpResponse) -> Iterator[str]:
     if "$ref" in schema:
         schema = document()["components"]["responses"][schema["$ref"].rsplit("/", 1)[1]]
         code = json.loads(answer.content)["error"]["code"]
-        if str(status) in described and code not in words(schema):
+        if str(status) in described and code not in words_of(schema):
             yield f"answers {status} with the code {code}, which is not described"
     content = schema.get("content", {})
     kind = answer.get("Content-Type", "").split(";")[0]
