@@ -1,7 +1,6 @@
 """Adding and changing people in the admin, by the rules of the API."""
 
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -23,13 +22,15 @@ from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
 from accounts.views.login import caller_of
 from api.admin.form_fields import DayField, PhoneField
+from api.admin.staff_actions import StaffAction
 from api.emails import plain_email
 from api.roles import Role
 
 
-class AddPersonForm(forms.Form):
-    """A new member, or somebody of the staff below whoever adds them."""
+class AddPersonForm(StaffAction):
+    """Add a member, or a member of staff below the caller's own role."""
 
+    name, title, button = "add", "Add a person", "Add"
     first_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
     last_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
     phone_number = PhoneField(required=False)
@@ -60,10 +61,8 @@ class AddPersonForm(forms.Form):
         widget=UnfoldBooleanWidget,
     )
 
-    def __init__(self, typed, *, request):
-        super().__init__(typed)
-        self.request = request
-        self.fields["role"].choices = roles_given_by(request.user)
+    def prepare(self):
+        self.fields["role"].choices = roles_given_by(self.caller)
 
     def clean_password(self) -> str | None:
         password = self.cleaned_data["password"]
@@ -77,13 +76,11 @@ class AddPersonForm(forms.Form):
             raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
         return cleaned
 
-    def carry_out(self, *, now: datetime) -> CustomUser:
-        """Add the person.
-
-        :raises DomainError: the service refused
-        """
-        asked = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
-        return people.add_person(added_by=self.request.user, caller=caller_of(self.request), now=now, **asked)
+    def perform(self):
+        """Add the person, and leave them in `person`."""
+        given = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
+        self.person = people.add_person(added_by=self.caller, caller=caller_of(self.request), now=self.now, **given)
+        return f"{self.person.get_full_name()} is added, member number {self.person.member_number}."
 
 
 class PersonForm(UserChangeForm):

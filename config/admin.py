@@ -18,7 +18,6 @@ from accounts.forms import AddPersonForm
 from accounts.models import CustomUser
 from api.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from api.clock import now
-from api.errors import DomainError
 
 admin.site.index_template = "desk/dashboard.html"
 admin.site.unregister([CustomUser, ProcrastinateJob])
@@ -35,15 +34,11 @@ class PersonAdmin(CustomUserAdmin):
         """A form of its own: it adds by the service, and leads to the member page."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = AddPersonForm(request.POST or None, request=request)
-        if form.is_valid():
-            try:
-                person = form.carry_out(now=now())
-                self.message_user(request, f"{person.get_full_name()} is added, member number {person.member_number}.")
-                return redirect("member-page", person.pk)
-            except DomainError as refusal:
-                form.add_error(None, refusal.message)
-        page = {**self.admin_site.each_context(request), "title": "Add a person", "form": form}
+        form = AddPersonForm(request.POST or None, request=request, now=now())
+        if form.run():
+            self.message_user(request, form.outcome)
+            return redirect("member-page", form.person.pk)
+        page = {**self.admin_site.each_context(request), "title": form.title, "form": form}
         return TemplateResponse(request, "desk/add_person.html", page)
 
     @admin.display(description="member page")

@@ -3,7 +3,7 @@
 Money moves by services alone; the only acts are those on review items, each the one call that the API makes.
 """
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.postgres.aggregates import StringAgg
 from django.core.exceptions import PermissionDenied
@@ -16,15 +16,14 @@ from django.utils.html import format_html
 from api.admin.base import Exportable, ReadOnlyAdmin, ReadOnlyInline, kes
 from api.admin.exports import Column
 from api.admin.roles import may
+from api.admin.staff_actions import StaffAction, report
 from api.clock import now
-from api.errors import DomainError
 from api.phones import masked
 from payments import models
-from payments.desk import desk_receipts, receipt_pdf, review_decisions
+from payments.desk import desk_receipts, review_decisions
 from payments.desk.suggestions import suggest_owners
-from payments.forms import REVIEW_ACTS, TaxNumberForm
+from payments.forms import REVIEW_ACTIONS, TaxNumberForm
 from payments.permissions import sees_code, without_hidden_code
-from payments.services.locks import ReceiptNotFound
 from payments.views.receipt_pdf import as_pdf
 
 # What tells a request sent twice; nothing for people to read.
@@ -183,20 +182,15 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         return as_pdf(receipt)
 
     def note_tax_number(self, request, pk):
-        """Note what the tax device printed, and say what came of it on the receipt's page."""
+        """Store the number that the tax device printed, and show the outcome on the receipt's page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.may(request, "tax"):
             raise PermissionDenied
-        try:
-            receipt_pdf.note_tax_number(
-                receipt_id=pk, number=request.POST.get("number", ""), by_id=request.user.pk, now=now()
-            )
-            self.message_user(request, "The tax control number is noted.", messages.SUCCESS)
-        except receipt_pdf.InvalidTaxNumber as refusal:
-            self.message_user(request, refusal.message, messages.ERROR)
-        except ReceiptNotFound as error:
-            raise Http404 from error
+        if not self.get_queryset(request).filter(pk=pk).exists():
+            raise Http404
+        form = TaxNumberForm(request.POST, request=request, now=now(), subject=pk)
+        report(request, form)
         return redirect("admin:payments_receipt_change", pk)
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
@@ -205,7 +199,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         has_paper = bool(receipt) and sees_code(receipt, request.user)
         extra = {
             "has_paper": has_paper,
-            "tax_form": TaxNumberForm() if has_paper and self.may(request, "tax") else None,
+            "tax_form": TaxNumberForm(request=request, now=now()) if has_paper and self.may(request, "tax") else None,
             "voidable": bool(receipt)
             and receipt.channel in desk_receipts.DESK
             and receipt.reversed_at is None
@@ -265,7 +259,7 @@ class ReviewItemAdmin(ReadOnlyAdmin):
     search_fields = ["receipt__code", "payment__reference"]
     exclude = ["receipt", "suggested_members"]
     readonly_fields = ["money"]
-    change_form_outer_before_template = "payments/review_item_acts.html"
+    change_form_outer_before_template = "payments/review_item_actions.html"
 
     @admin.display(description="money")
     def money_in_words(self, item):
@@ -287,41 +281,39 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         return format_html('<a class="text-primary-600" href="{}">{}</a>', address, self.money_in_words(item))
 
     def get_urls(self):
-        acts = [
+        actions = [
             path(
                 f"<int:pk>/{name}/",
-                self.admin_site.admin_view(self.act),
+                self.admin_site.admin_view(self.perform_action),
                 {"name": name},
                 name=f"payments_reviewitem_{name}",
             )
-            for name in REVIEW_ACTS
+            for name in REVIEW_ACTIONS
         ]
-        return [*acts, *super().get_urls()]
+        return [*actions, *super().get_urls()]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """The item, what it may be, and the acts that are open to the caller."""
+        """Show the item, its possible owners, and what the caller may do about it."""
         item = self.get_object(request, unquote(object_id))
         extra = {}
         if item and self.has_view_permission(request, item):
-            acts = self.acts_for(request, item)
+            actions = self.actions_for(request, item)
             extra = {
-                "acts": acts,
-                "suggestions": suggest_owners(item) if any(act["name"] == "assign" for act in acts) else [],
+                "actions": actions,
+                "suggestions": suggest_owners(item) if any(form.name == "assign" for form in actions) else [],
                 "next_item": self.next_after(item),
                 "money": self.money(item),
             }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
-    def acts_for(self, request, item) -> list[dict]:
-        """Return what may be done about the item: each act's name and empty form."""
+    def actions_for(self, request, item) -> list[StaffAction]:
+        """Return the empty forms of what the caller may do about the item."""
         names = ["undo"] if review_decisions.is_undoable(item) else []
         if item.reason == models.ReviewReason.UNMATCHED and item.status != models.ReviewStatus.RESOLVED:
-            names = ["assign", "sent_back"]  # whose money was dismissed may still come
+            names = ["assign", "sent_back"]  # the owner may ask after the item was dismissed
         if item.status == models.ReviewStatus.OPEN:
             names += ["dismiss"]
-        return [
-            {"name": name, "form": REVIEW_ACTS[name](auto_id=f"{name}-%s")} for name in names if self.may(request, name)
-        ]
+        return [REVIEW_ACTIONS[name](request=request, now=now()) for name in names if self.may(request, name)]
 
     def next_after(self, item) -> models.ReviewItem | None:
         """Return the open item to look at after this one: the next older, from the oldest on to the newest again."""
@@ -329,22 +321,14 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         newest_first = waiting.order_by("-created_at", "-pk")
         return newest_first.filter(created_at__lte=item.created_at).first() or newest_first.first()
 
-    def act(self, request, pk, name):
-        """Do one act by one call of its service, and say what came of it on the item's page."""
+    def perform_action(self, request, pk, name):
+        """Perform one action, and show its outcome or its errors on the item's page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.may(request, name):
             raise PermissionDenied
-        form = REVIEW_ACTS[name](request.POST)
-        told, level = form.done, messages.SUCCESS
-        try:
-            if form.is_valid():
-                form.carry_out(item_id=pk, by_id=request.user.pk, now=now())
-            else:
-                told, level = " ".join(error for errors in form.errors.values() for error in errors), messages.ERROR
-        except DomainError as refusal:
-            told, level = refusal.message, messages.ERROR
-        self.message_user(request, told, level)
+        form = REVIEW_ACTIONS[name](request.POST, request=request, now=now(), subject=pk)
+        report(request, form)
         return redirect("admin:payments_reviewitem_change", pk)
 
 

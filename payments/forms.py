@@ -1,33 +1,41 @@
-"""What is typed in the admin about a review item. A form checks what is typed, and makes the one call that does it."""
-
-from datetime import datetime
+"""Forms of the admin about receipts and review items, and the fields that name a payment or an owner."""
 
 from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget
 
-from payments.desk import refunds, review_decisions
+from api.admin.form_fields import TextField
+from api.admin.staff_actions import StaffAction, by_name
+from payments.desk import receipt_pdf, refunds, review_decisions
 from payments.matching import references
 from payments.models import Account, Payment
 
 
-def payment_called(typed: str) -> Payment | None:
-    """Return the payment of a reference as somebody typed it."""
+def payment_named(typed: str) -> Payment | None:
+    """Return the payment with a typed reference. A look-alike is repaired when its check character proves it."""
     return Payment.objects.filter(reference=references.repair(typed) or typed).first()
 
 
-class OwnerField(forms.CharField):
-    """Whose money it is: a payment's reference or a member's number; read as services take an owner."""
+class PaymentReferenceField(TextField):
+    """The reference of a payment; its value is the payment."""
 
-    widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+    def clean(self, value) -> Payment:
+        payment = payment_named(super().clean(value))
+        if payment is None:
+            raise ValidationError("No payment has this reference.", code="payment_not_found")
+        return payment
+
+
+class OwnerField(TextField):
+    """The owner of money: a payment's reference or a member number. Its value is a keyword argument of a service."""
 
     def __init__(self, **kwargs):
         super().__init__(max_length=40, label="Payment reference or member number", **kwargs)
 
     def clean(self, value) -> dict[str, int]:
         typed = super().clean(value)
-        payment = payment_called(typed)
+        payment = payment_named(typed)
         if payment:
             return {"payment_id": payment.pk}
         member = get_user_model().objects.filter(member_number=typed).first()
@@ -37,7 +45,7 @@ class OwnerField(forms.CharField):
 
 
 class PaidFromField(forms.ChoiceField):
-    """How a person gave money back; Kilabu sends none."""
+    """How staff returned money; Kilabu sends none."""
 
     widget = UnfoldAdminSelectWidget
 
@@ -51,58 +59,71 @@ class PaidFromField(forms.ChoiceField):
         super().__init__(choices=choices, label="How it was given back", **kwargs)
 
 
-class AssignForm(forms.Form):
-    """Whose the money is."""
+class AssignForm(StaffAction):
+    """Assign the money of a review item to its owner. `subject` is the item's id, as in the forms below."""
 
-    title, done = "Assign", "The money has its owner."
+    name, title = "assign", "Assign"
     owner = OwnerField()
 
-    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
-        review_decisions.assign_money(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data["owner"])
+    def perform(self):
+        review_decisions.assign_money(
+            item_id=self.subject, by_id=self.caller.pk, now=self.now, **self.cleaned_data["owner"]
+        )
+        return "The money has its owner."
 
 
-class SentBackForm(forms.Form):
-    """How it went back, and why. A second sending is refused: the item has ended."""
+class SentBackForm(StaffAction):
+    """Record that the money was returned to its sender. A second sending is refused: the item is resolved."""
 
-    title, done = "It was sent back", "The refund is recorded, and the item has ended."
+    name, title = "sent_back", "It was sent back"
     paid_from = PaidFromField()
-    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}))
+    reason = TextField(max_length=255)
 
-    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
+    def perform(self):
         refunds.send_back(
-            item_id=item_id,
+            item_id=self.subject,
             paid_from=Account(self.cleaned_data["paid_from"]),
             reason=self.cleaned_data["reason"],
-            by_id=by_id,
-            now=now,
+            by_id=self.caller.pk,
+            now=self.now,
         )
+        return "The refund is recorded, and the item has ended."
 
 
-class UndoForm(forms.Form):
-    """Nothing is asked."""
+class UndoForm(StaffAction):
+    """Undo the assignment of the money. Nothing is typed."""
 
-    title, done = "Undo the assignment", "The money is nobody's again, and the item is open."
+    name, title = "undo", "Undo the assignment"
 
-    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
-        review_decisions.undo_assignment(item_id=item_id, by_id=by_id, now=now)
-
-
-class DismissForm(forms.Form):
-    """Why nothing is to be done."""
-
-    title, done = "Dismiss", "The item is dismissed."
-    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
-
-    def carry_out(self, *, item_id: int, by_id: int, now: datetime) -> None:
-        review_decisions.dismiss_item(item_id=item_id, by_id=by_id, now=now, **self.cleaned_data)
+    def perform(self):
+        review_decisions.undo_assignment(item_id=self.subject, by_id=self.caller.pk, now=self.now)
+        return "The money is nobody's again, and the item is open."
 
 
-class TaxNumberForm(forms.Form):
-    """The control number of a receipt, off the tax device's paper."""
+class DismissForm(StaffAction):
+    """Close the item with a reason, without moving money."""
 
-    number = forms.CharField(
-        max_length=40, label="Tax control number", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
-    )
+    name, title = "dismiss", "Dismiss"
+    reason = TextField(max_length=255)
+
+    def perform(self):
+        review_decisions.dismiss_item(
+            item_id=self.subject, reason=self.cleaned_data["reason"], by_id=self.caller.pk, now=self.now
+        )
+        return "The item is dismissed."
 
 
-REVIEW_ACTS = {"assign": AssignForm, "undo": UndoForm, "sent_back": SentBackForm, "dismiss": DismissForm}
+class TaxNumberForm(StaffAction):
+    """Store the control number that a tax device printed for a receipt. `subject` is the receipt's id."""
+
+    name, title = "tax", "Note the tax control number"
+    number = TextField(max_length=40, label="Tax control number")
+
+    def perform(self):
+        receipt_pdf.note_tax_number(
+            receipt_id=self.subject, number=self.cleaned_data["number"], by_id=self.caller.pk, now=self.now
+        )
+        return "The tax control number is noted."
+
+
+REVIEW_ACTIONS = by_name(AssignForm, UndoForm, SentBackForm, DismissForm)

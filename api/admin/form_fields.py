@@ -5,8 +5,9 @@ from datetime import date
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from unfold.widgets import BASE_INPUT_CLASSES, UnfoldAdminTextInputWidget
+from unfold.widgets import BASE_INPUT_CLASSES, UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
 
+from api.money import MAX_KES
 from api.phones import InvalidPhoneNumber, normalise
 
 # So that any day can be counted on from, and back from.
@@ -34,3 +35,18 @@ class DayField(forms.DateField):
         widget.input_type = "date"
         bounds = [MinValueValidator(FIRST_DAY), MaxValueValidator(LAST_DAY)]
         super().__init__(widget=widget, validators=bounds, **kwargs)
+
+
+class TextField(forms.CharField):
+    """A line of text that the browser does not complete from earlier ones."""
+
+    widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+
+
+class ShillingsField(forms.IntegerField):
+    """Whole Kenyan shillings, up to MAX_KES."""
+
+    widget = UnfoldAdminIntegerFieldWidget(attrs={"inputmode": "numeric", "autocomplete": "off"})
+
+    def __init__(self, *, min_value: int, **kwargs):
+        super().__init__(min_value=min_value, max_value=MAX_KES, **kwargs)

@@ -1,11 +1,10 @@
 """The cash desk of the admin: the caller's drawer, what was taken since it was opened, and what can be done there.
 
-Every action calls one service (config/desk/cash_desk_forms.py). The roles table (api/admin/roles.py) decides access.
+Each action calls one service (config/desk/actions), and the roles table decides access.
 What a drawer should hold is not told before it is counted.
 """
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, Sum
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -14,15 +13,23 @@ from django.views.decorators.http import require_POST, require_safe
 
 from api.admin.pages import admin_page
 from api.admin.roles import may
+from api.admin.staff_actions import StaffAction, action_named, by_name, report
 from api.clock import now
-from api.errors import DomainError
-from api.idempotency import IdempotencyKeyReused
-from config.desk.cash_desk_forms import ACTS, DECISIONS, DeskAct, over_or_short
+from config.desk.actions.cash_sessions import (
+    AskVoidForm,
+    CloseForm,
+    ConfirmVoidForm,
+    DeclineVoidForm,
+    OpenForm,
+    count_result,
+)
+from config.desk.actions.money import ReportedCodeForm, TakeForm
 from payments.models import CashSession, Channel, Receipt, Refund, VoidRequest
 
+ACTIONS = by_name(OpenForm, TakeForm, ReportedCodeForm, AskVoidForm, CloseForm)
+DECISIONS = by_name(ConfirmVoidForm, DeclineVoidForm)
 # Of each kind of row the page shows, and the lists of the admin the rest.
 MOST = 50
-SENT_BEFORE = "This form was sent before with something else. Open the page anew to act again."
 NEEDS_NO_DRAWER = ("take", "claim", "ask")
 
 
@@ -36,16 +43,11 @@ def show_desk(request) -> TemplateResponse:
 @admin_page(CashSession)
 @require_POST
 def act_at_desk(request, name: str):
-    """Do one act by one call of its service; say what came of it, or show the form again with why not."""
-    form = form_of(name, request.POST)
-    if form.is_valid():
-        try:
-            messages.success(request, form.carry_out(by_id=request.user.pk, now=now()))
-            return redirect("cash-desk")
-        except IdempotencyKeyReused:
-            form.add_error(None, SENT_BEFORE)
-        except DomainError as refusal:
-            form.add_error(None, refusal.message)
+    """Perform one action, then show its outcome, or the form again with its errors."""
+    form = form_of(name, request, request.POST)
+    if form.run():
+        messages.success(request, form.outcome)
+        return redirect("cash-desk")
     return page_of(request, tried=form)
 
 
@@ -53,16 +55,11 @@ def act_at_desk(request, name: str):
 @require_POST
 def decide_void(request, pk: int, name: str):
     """Confirm or decline a void that another person asked for."""
-    if name not in DECISIONS:
-        raise PermissionDenied
-    try:
-        messages.success(request, DECISIONS[name](request_id=pk, by_id=request.user.pk, now=now()))
-    except DomainError as refusal:
-        messages.error(request, refusal.message)
+    report(request, action_named(name, DECISIONS)(request.POST, request=request, now=now(), subject=pk))
     return redirect("cash-desk")
 
 
-def page_of(request, tried: DeskAct | None = None) -> TemplateResponse:
+def page_of(request, tried: StaffAction | None = None) -> TemplateResponse:
     """Return the page; with a form that was tried and refused, that one with its errors."""
     mine = CashSession.objects.filter(cashier=request.user)
     drawer = mine.filter(closed_at=None).first()
@@ -70,7 +67,7 @@ def page_of(request, tried: DeskAct | None = None) -> TemplateResponse:
     asked_for = request.GET.get("receipt", "")
     names = [*NEEDS_NO_DRAWER, "close"] if drawer else ["open", *NEEDS_NO_DRAWER]
     given = {"ask": {"number": asked_for}, "close": {"drawer": drawer and drawer.pk}}
-    forms = [form_of(name, initial=given.get(name)) for name in names if may(request.user, name, CashSession)]
+    forms = [form_of(name, request, initial=given.get(name)) for name in names if may(request.user, name, CashSession)]
     if tried:
         # A drawer that was opened or closed meanwhile has no place for the form any more, but for why not.
         forms = [tried if form.name == tried.name else form for form in forms]
@@ -82,25 +79,24 @@ def page_of(request, tried: DeskAct | None = None) -> TemplateResponse:
         "title": "Cash desk",
         "drawer": drawer,
         "last": last,
-        "came_to": last and over_or_short(last),
+        "came_to": last and count_result(last),
         "figures": figures_of(drawer) if drawer else [],
         "receipts": newest_of(drawer) if drawer else [],
         "most": MOST,
         "voids": waiting_voids(request.user),
-        "acts": forms,
+        "actions": forms,
         "opened": opened,
     }
     return TemplateResponse(request, "desk/cash_desk.html", context)
 
 
-def form_of(name: str, typed=None, initial=None) -> DeskAct:
-    """Return the form of an act, empty or as it was sent.
+def form_of(name: str, request, typed=None, initial=None) -> StaffAction:
+    """Return the form of an action, empty or as it was sent.
 
-    :raises PermissionDenied: there is no such act
+    :raises PermissionDenied: there is no such action
     """
-    if name not in ACTS:
-        raise PermissionDenied
-    return ACTS[name](typed, address=reverse("cash-desk-act", args=[name]), initial=initial)
+    url = reverse("cash-desk-act", args=[name])
+    return action_named(name, ACTIONS)(typed, request=request, now=now(), url=url, initial=initial)
 
 
 def taken_at(drawer: CashSession):

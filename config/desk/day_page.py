@@ -17,7 +17,7 @@ from api.admin.pages import admin_page
 from api.business_days import business_day, start_of_day
 from api.clock import now
 from config.admin_roles import DAY
-from config.desk.cash_desk_forms import over_or_short
+from config.desk.actions.cash_sessions import count_result
 from config.desk.dashboard import MONEY, rows_of
 from payments.models import CashSession, Channel, Receipt, Refund, ReviewItem, ReviewStatus, VoidRequest
 
@@ -86,4 +86,4 @@ def drawers(begins: datetime, ends: datetime) -> Iterator[dict]:
     that_day = Q(opened_at__lt=ends) & (Q(closed_at=None) | Q(closed_at__gte=begins))
     found = CashSession.objects.filter(that_day).select_related("cashier")
     for session in found.order_by("closed_at", "pk").reverse():
-        yield {"session": session, "came_to": over_or_short(session) if session.closed_at else "not counted yet"}
+        yield {"session": session, "came_to": count_result(session) if session.closed_at else "not counted yet"}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import Case, F, Prefetch, Q, Sum, When
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -20,15 +19,16 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import CustomUser, SecurityEvent
 from api.admin.pages import admin_page
 from api.admin.roles import may, sees_phones
+from api.admin.staff_actions import StaffAction, action_named, by_name
 from api.business_days import business_day
 from api.clock import now
-from api.errors import DomainError
-from api.idempotency import IdempotencyKeyReused
 from api.phones import masked
 from config.admin_roles import MEMBER_PAGE
-from config.desk.actions import ACTS, MemberAct
-from config.desk.actions.acts import day, open_payments
-from config.desk.cash_desk import SENT_BEFORE
+from config.desk.actions.base import day
+from config.desk.actions.fields import open_payments
+from config.desk.actions.lost_phones import LostPhoneForm
+from config.desk.actions.money import PushForm, RefundForm, ReportedCodeForm, SellForm, TakeForm
+from config.desk.actions.periods import FreePeriodForm, FreezeForm, UnfreezeForm
 from config.desk.dashboard import rows_of
 from payments.daraja import result_codes
 from payments.desk.receipt_pdf import PAID_BY
@@ -37,6 +37,12 @@ from payments.services import ledger
 from subscriptions.models import Decision, Fact, Freeze, Origin, Subscription, Visit
 from subscriptions.statuses import Status
 
+# In the order of the page.
+ACTIONS = by_name(
+    *(SellForm, PushForm, TakeForm, ReportedCodeForm),
+    *(FreezeForm, UnfreezeForm, FreePeriodForm),
+    *(RefundForm, LostPhoneForm),
+)
 # Of each kind of row, the newest; the lists of the admin show the rest.
 MOST = 30
 # The best first: what is said of a group is said of its best period.
@@ -119,24 +125,19 @@ def show_member(request, pk: int) -> TemplateResponse:
 @admin_page(MEMBER_PAGE)
 @require_POST
 def act_for_member(request, pk: int, name: str):
-    """Do one act by one call of its service; say what came of it, or show the form again with why not."""
+    """Perform one action, then show its outcome, or the form again with its errors."""
     member = get_object_or_404(CustomUser, pk=pk)
     form = form_of(name, request, member, request.POST)
-    if form.is_valid():
-        try:
-            messages.success(request, form.carry_out())
-            return redirect("member-page", pk)
-        except IdempotencyKeyReused:
-            form.add_error(None, SENT_BEFORE)
-        except DomainError as refusal:
-            form.add_error(None, refusal.message)
+    if form.run():
+        messages.success(request, form.outcome)
+        return redirect("member-page", pk)
     return page_of(request, member, tried=form)
 
 
-def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> TemplateResponse:
+def page_of(request, member: CustomUser, tried: StaffAction | None = None) -> TemplateResponse:
     """Return the page; with a form that was tried and refused, that one with its errors."""
     at = now()
-    names = [name for name in ACTS if may(request.user, name, MEMBER_PAGE)]
+    names = [name for name in ACTIONS if may(request.user, name, MEMBER_PAGE)]
     forms = [tried if tried and tried.name == name else form_of(name, request, member) for name in names]
     sees_money = may(request.user, "see_money", MEMBER_PAGE)
     periods = periods_of(member, business_day(at))
@@ -150,21 +151,19 @@ def page_of(request, member: CustomUser, tried: MemberAct | None = None) -> Temp
         "standings": list(standings(periods)),
         "figures": money_of(member) if sees_money else [],
         "sections": list(sections(request.user, member, periods, sees_money=sees_money)),
-        "acts": [form for form in forms if form.is_possible],
+        "actions": [form for form in forms if form.is_possible],
         "tried": tried,
     }
     return TemplateResponse(request, "desk/member_page.html", context)
 
 
-def form_of(name: str, request, member: CustomUser, typed=None) -> MemberAct:
-    """Return the form of an act, empty or as it was sent.
+def form_of(name: str, request, member: CustomUser, typed=None) -> StaffAction:
+    """Return the form of an action, empty or as it was sent.
 
-    :raises PermissionDenied: there is no such act
+    :raises PermissionDenied: there is no such action
     """
-    if name not in ACTS:
-        raise PermissionDenied
-    address = reverse("member-act", args=[member.pk, name])
-    return ACTS[name](typed, member=member, request=request, address=address, now=now())
+    url = reverse("member-act", args=[member.pk, name])
+    return action_named(name, ACTIONS)(typed, request=request, now=now(), subject=member, url=url)
 
 
 # --- How the member stands ------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def lines_of(context, title):
 
 def do(client, member, name, **typed):
     """Send the form of an act as the page drew it; return what the page then says."""
-    form = next(each for each in see(client, member)["acts"] if each.name == name)
+    form = next(each for each in see(client, member)["actions"] if each.name == name)
     drawn = {field.html_name: field.value() for field in form}
     return send(client, member, name, {key: value for key, value in (drawn | typed).items() if value is not None})
 
@@ -455,7 +455,7 @@ def test_of_a_shown_code_whose_money_is_here_it_is_told_what_it_bought(client, c
 
 
 def test_who_has_bought_nothing_yet_has_no_payment_to_show_a_code_for(client, caller, member):
-    assert "claim" not in [each.name for each in see(client, member)["acts"]]
+    assert "claim" not in [each.name for each in see(client, member)["actions"]]
 
 
 def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becomes_credit(
@@ -463,7 +463,7 @@ def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becom
 ):
     granted(month, member)
     paid = granted(month, member).payment
-    form = next(each for each in see(client, member)["acts"] if each.name == "claim")
+    form = next(each for each in see(client, member)["actions"] if each.name == "claim")
     assert form.hint == "Nothing is owed: when the money comes, it becomes credit. Here already? Inbox items have it."
     assert next(iter(form["payment"].field.choices))[1] == f"{paid.reference}: {paid.description}, paid"
 
@@ -493,7 +493,7 @@ def test_whoever_is_back_early_gets_the_rest_of_the_frozen_days_off_the_end(clie
     told = do(client, member, "unfreeze", period=period.pk)
 
     assert told == ["Welcome back: Monthly is good until 29 Nov 2026."]
-    assert "unfreeze" not in [each.name for each in see(client, member)["acts"]]
+    assert "unfreeze" not in [each.name for each in see(client, member)["actions"]]
 
 
 def test_a_second_welcome_back_is_refused(client, caller, member, month):
@@ -512,7 +512,7 @@ def test_a_refund_of_a_receipt_unpays_what_it_paid(client, member, month):
     receipt = desk_receipts.record_receipt(
         channel="cash", amount=1500, by_id=manager.pk, now=AT, member_id=member.pk, payment_id=payment.pk
     )
-    offered = next(each for each in see(client, member)["acts"] if each.name == "refund")
+    offered = next(each for each in see(client, member)["actions"] if each.name == "refund")
     assert offered.fields["given_of"].choices == [(str(receipt.pk), f"KES 1,500 of {receipt.number}, 2 Nov 2026")]
 
     told = do(client, member, "refund", given_of=receipt.pk, paid_from="bank", reason="moved away")
@@ -598,7 +598,7 @@ def test_of_whoever_is_not_below_no_phone_is_lost(client, role):
     log_in(client, "Manager")
     peer = UserFactory(role=role)
 
-    assert "lost" not in [each.name for each in see(client, peer)["acts"]]
+    assert "lost" not in [each.name for each in see(client, peer)["actions"]]
     told = send(client, peer, "lost", {"reason": "ID card"})
 
     assert told == {"__all__": ["You can do this for people below your own role only."]}
@@ -621,7 +621,7 @@ def test_a_form_sent_twice_counts_once(client, member, month, name, typed, count
     log_in(client, "Manager")
     if name == "refund":
         record_paybill_payment(member, 300)
-    form = next(each for each in see(client, member)["acts"] if each.name == name)
+    form = next(each for each in see(client, member)["actions"] if each.name == name)
     body = {**typed, "key": str(form["key"].value())}
 
     first = send(client, member, name, body)
@@ -637,7 +637,7 @@ def test_a_form_for_a_payment_that_it_has_paid_counts_once_when_it_is_sent_again
         c2b_confirmations.apply_c2b(
             message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT
         )
-    form = next(each for each in see(client, member)["acts"] if each.name == name)
+    form = next(each for each in see(client, member)["actions"] if each.name == name)
     typed = {"take": {"amount": 1500, "channel": "cash"}, "claim": {"code": "TKN1AB2C3D"}}[name]
     body = {"payment": payment.pk, **typed, **({"key": str(form["key"].value())} if name == "take" else {})}
 
@@ -653,7 +653,7 @@ def test_the_key_of_a_form_is_good_for_what_was_asked_with_it_alone(client, call
 
     refused = send(client, member, "take", body | {"amount": 600})
 
-    assert refused == {"__all__": ["This form was sent before with something else. Open the page anew to act again."]}
+    assert refused == {"__all__": ["This form was already sent with other values. Open the page again and repeat it."]}
     assert Receipt.objects.get().amount == 500
 
 
@@ -788,7 +788,7 @@ def test_each_role_sees_its_sections_and_acts(client, member, month, role, acts,
 
     context = see(client, member)
 
-    assert [each.name for each in context["acts"]] == acts
+    assert [each.name for each in context["actions"]] == acts
     assert [each.title for each in context["sections"]] == titles
 
 

@@ -49,7 +49,7 @@ def see(client, query=""):
 
 
 def form(context, name):
-    return next(each for each in context["acts"] if each.name == name)
+    return next(each for each in context["actions"] if each.name == name)
 
 
 def drawn(client, name, **typed):
@@ -65,7 +65,7 @@ def send(client, name, body):
         assert answer.url == DESK
         return [message.message for message in get_messages(answer.wsgi_request)][-1]
     assert answer.status_code == 200
-    shown = [each for each in answer.context["acts"] if each.name == name]
+    shown = [each for each in answer.context["actions"] if each.name == name]
     return shown[0].errors if shown else [message.message for message in answer.context["messages"]][-1]
 
 
@@ -90,13 +90,13 @@ def decide(client, request, name):
 
 
 def test_a_drawer_is_opened_with_what_lies_in_it(client, cashier):
-    assert [each.name for each in see(client)["acts"]] == ["open", "take", "claim", "ask"]
+    assert [each.name for each in see(client)["actions"]] == ["open", "take", "claim", "ask"]
 
     told = do(client, "open", opening_float=1000)
 
     assert told == "The drawer is open with KES 1,000."
     assert CashSession.objects.get().opening_float == 1000
-    assert [each.name for each in see(client)["acts"]] == ["take", "claim", "ask", "close"]
+    assert [each.name for each in see(client)["actions"]] == ["take", "claim", "ask", "close"]
 
 
 def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
@@ -196,7 +196,7 @@ def test_a_form_sent_again_with_another_amount_is_refused(client, drawer):
 
     told = send(client, "take", body | {"amount": 1600})
 
-    assert told["__all__"] == ["This form was sent before with something else. Open the page anew to act again."]
+    assert told["__all__"] == ["This form was already sent with other values. Open the page again and repeat it."]
     assert Receipt.objects.count() == 1
 
 

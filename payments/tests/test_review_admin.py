@@ -50,7 +50,7 @@ def do(client, item, name, **typed):
 
 
 def names_of(answer):
-    return [act["name"] for act in answer.context["acts"]]
+    return [form.name for form in answer.context["actions"]]
 
 
 def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client, manager, member, item):

@@ -1,82 +1,75 @@
-"""Selling, prompting, taking money, noting codes and refunds."""
+"""Sell a plan, push a payment to a phone, take cash or a bank transfer, enter an M-Pesa code, record a refund."""
+
+import re
+from datetime import date
+from typing import Any
 
 from django import forms
-from django.db.models import F
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.timezone import localtime
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from api.admin.form_fields import PhoneField
+from api.admin.form_fields import PhoneField, ShillingsField, TextField
+from api.admin.staff_actions import KeyedAction
 from api.business_days import business_day
-from api.money import MAX_KES
-from config.desk.actions.acts import (
-    ActDoneOnce,
-    MemberAct,
-    PaymentField,
-    PlanField,
-    begins,
-    bought_with,
-    day,
-    open_payments,
-    payments_for,
-    runs,
-)
-from config.desk.cash_desk_forms import told_of_claim
+from config.desk.actions.base import MemberAction, day, days_of, periods_paid_by
+from config.desk.actions.fields import TAKES_MONEY, PaymentField, PlanField, open_payments
 from payments.desk import desk_receipts, refunds, reported_codes
-from payments.forms import PaidFromField
+from payments.forms import OwnerField, PaidFromField, PaymentReferenceField
 from payments.models import Account, CashSession, Channel, Payment, Receipt
 from payments.pushes import push_requests
 from payments.services import ledger
 from payments.services.allocation import PAYABLE
 from payments.services.transitions import ACCEPTS_PUSH
-from subscriptions.models import Fact
+from subscriptions.models import Fact, Subscription
 from subscriptions.services import purchase_requests
 
-# Receipts that a refund may be recorded of, the newest; of older ones over the API.
+# The newest receipts that the refund form offers. Older ones are refunded over the API.
 REFUNDABLE = 30
-# Payments of who owes nothing that a shown code may be noted for, the newest.
-CLAIMABLE = 5
+# The newest payments that the form for a code offers of a member who owes nothing.
+NEWEST_PAYMENTS = 5
 
 
-class SellForm(ActDoneOnce):
-    """Sell a plan, and prompt a phone for the money."""
+class SellForm(KeyedAction, MemberAction):
+    """Sell a plan, and send an STK push for its payment."""
 
     name, title = "sell", "Sell a plan"
     plan = PlanField()
     phone_number = PhoneField(required=False, label="Phone to prompt", help_text="Empty: no prompt is sent.")
 
-    def offer(self):
+    def prepare(self):
         self.fields["plan"].queryset = self.fields["plan"].queryset.filter(is_on_sale=True)
         self.fields["phone_number"].initial = self.member.phone_number
 
-    def carry_out(self):
+    def perform(self):
         bought = purchase_requests.request_purchase(
             caller=self.caller,
             member=self.member.pk,
             plan=self.cleaned_data["plan"].code,
             phone_number=self.cleaned_data["phone_number"],
             now=self.now,
-            **self.once(),
+            **self.idempotency(),
         ).subscription
         bought.refresh_from_db()  # credit may have paid it
         payment, today = bought.payment, business_day(self.now)
-        told = f"{bought.plan.name} is sold"
-        told += f": KES {payment.amount_owed:,} to pay as {payment.reference}." if payment.amount_owed else " and paid."
+        sold = f"{bought.plan.name} is sold"
+        sold += f": KES {payment.amount_owed:,} to pay as {payment.reference}." if payment.amount_owed else " and paid."
         if bought.fact == Fact.GRANTED:
-            return f"{told} It runs {runs(bought)}."
-        first = begins(bought, paid_on=today)
-        return f"{told} Paid today, it begins on {day(first)}." if first > today else told
+            return f"{sold} It runs {days_of(bought)}."
+        first = first_free_day(bought, paid_on=today)
+        return f"{sold} Paid today, it begins on {day(first)}." if first > today else sold
 
 
-class PromptForm(MemberAct):
-    """Prompt a phone for an open payment. A second sending is refused while the first prompt is open."""
+class PushForm(MemberAction):
+    """Send an STK push for an open payment. A second sending is refused while the first push is open."""
 
     name, title = "prompt", "Send a prompt"
-    payment = PaymentField(queryset=Payment.objects.none(), empty_label=None)
+    payment = PaymentField(empty_label=None)
     phone_number = PhoneField(label="Phone to prompt")
 
-    def offer(self):
+    def prepare(self):
         self.fields["payment"].queryset = open_payments(self.member.pk).filter(status__in=ACCEPTS_PUSH)
         self.fields["phone_number"].initial = self.member.phone_number
 
@@ -84,7 +77,7 @@ class PromptForm(MemberAct):
     def is_possible(self):
         return bool(self.fields["payment"].queryset)
 
-    def carry_out(self):
+    def perform(self):
         push = push_requests.request_push(
             payment_id=self.cleaned_data["payment"].pk,
             phone=self.cleaned_data["phone_number"],
@@ -94,13 +87,12 @@ class PromptForm(MemberAct):
         return f"A prompt of KES {push.amount:,} is on its way to the phone."
 
 
-class TakeForm(ActDoneOnce):
-    """Take cash over the desk, or record a bank transfer."""
+class TakeForm(KeyedAction, MemberAction):
+    """Record cash or a bank transfer: on the member page for its member, at the cash desk for an owner typed in."""
 
-    name, title = "take", "Take cash"
-    amount = forms.IntegerField(
-        min_value=1, max_value=MAX_KES, label="Amount in KES", widget=UnfoldAdminIntegerFieldWidget
-    )
+    name, title = "take", "Take money"
+    owner = OwnerField(help_text="For a member: what is open, oldest first; the rest is credit.")
+    amount = ShillingsField(min_value=1, label="Amount in KES")
     channel = forms.ChoiceField(
         choices=[(Channel.CASH.value, "Cash"), (Channel.BANK.value, "Bank transfer")],
         label="How it came",
@@ -108,51 +100,56 @@ class TakeForm(ActDoneOnce):
         widget=UnfoldAdminSelectWidget,
     )
     payment = PaymentField(
-        queryset=Payment.objects.none(),
-        required=False,
-        empty_label="What is open, oldest first; the rest is credit",
-        label="What it is for",
+        required=False, empty_label="What is open, oldest first; the rest is credit", label="What it is for"
     )
-    note = forms.CharField(
-        max_length=64,
-        required=False,
-        help_text="Of a bank transfer: the bank's reference.",
-        widget=UnfoldAdminTextInputWidget,
+    note = TextField(
+        max_length=64, required=False, label="Bank's reference", help_text="From the bank slip; needed of a transfer."
     )
 
-    def offer(self):
-        self.fields["payment"].queryset = payments_for(self)
+    def prepare(self):
+        if self.member:
+            del self.fields["owner"]
+            self.fields["payment"].queryset = payments_for(self)
+        else:
+            del self.fields["payment"]
 
     @property
     def hint(self):
-        if CashSession.objects.filter(cashier=self.caller, closed_at=None).exists():
+        # The cash desk itself says above its forms that the drawer is closed.
+        if not self.member or CashSession.objects.filter(cashier=self.caller, closed_at=None).exists():
             return ""
-        told = 'Your drawer is closed. <a class="text-primary-600" href="{}">Open it at the cash desk</a> to take cash.'
-        return format_html(told, reverse("cash-desk"))
+        text = 'Your drawer is closed. <a class="text-primary-600" href="{}">Open it at the cash desk</a> to take cash.'
+        return format_html(text, reverse("cash-desk"))
 
-    def carry_out(self):
-        payment = self.cleaned_data["payment"]
+    def perform(self):
         receipt = desk_receipts.record_receipt(
             channel=Channel(self.cleaned_data["channel"]),
             amount=self.cleaned_data["amount"],
             note=self.cleaned_data["note"],
-            member_id=self.member.pk,
-            payment_id=payment and payment.pk,
             by_id=self.caller.pk,
             now=self.now,
-            **self.once(),
+            **self.owner_of_money(),
+            **self.idempotency(),
         )
-        return f"KES {receipt.amount:,} taken: receipt {receipt.number}.{bought_with(receipt)}"
+        return f"KES {receipt.amount:,} taken: receipt {receipt.number}.{periods_paid_by(receipt)}"
+
+    def owner_of_money(self) -> dict[str, int]:
+        """Return the owner as keyword arguments of the service."""
+        if not self.member:
+            return self.cleaned_data["owner"]
+        payment = self.cleaned_data["payment"]
+        return {"payment_id": payment.pk} if payment else {"member_id": self.member.pk}
 
 
-class ClaimForm(MemberAct):
-    """Note the M-Pesa code of somebody who says that they have paid. A second sending changes nothing.
+class ReportedCodeForm(MemberAction):
+    """Enter the M-Pesa code that a payer shows. A second sending changes nothing.
 
-    Who owes nothing names one of their newest payments: money that comes for it later becomes credit.
+    The member page offers the member's open payments; of a member who owes nothing, the newest payments, since money
+    for them becomes credit. At the cash desk the payment's reference is typed.
     """
 
-    name, title, button = "claim", "Member says “I paid”", "Look for the money"
-    payment = PaymentField(queryset=Payment.objects.none(), empty_label=None, label="What for")
+    name, title, button = "claim", "Enter an M-Pesa code", "Look for the money"
+    payment = PaymentField(empty_label=None, label="What for")
     code = forms.CharField(
         max_length=32,
         label="M-Pesa code",
@@ -160,16 +157,20 @@ class ClaimForm(MemberAct):
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "autocapitalize": "characters"}),
     )
 
-    def offer(self):
+    def prepare(self):
+        self.is_owed = True
+        if not self.member:
+            self.fields["payment"] = PaymentReferenceField(max_length=40, label="Payment reference")
+            return
         owed = payments_for(self)
         newest = Payment.objects.filter(payer=self.member.pk).order_by("-created_at", "-pk")
         self.is_owed = any(each.amount_owed for each in owed if each.status in PAYABLE)
-        self.offered = {each.pk for each in (owed if self.is_owed else [*owed, *newest[:CLAIMABLE]])}
+        self.offered = {each.pk for each in (owed if self.is_owed else [*owed, *newest[:NEWEST_PAYMENTS]])}
         self.fields["payment"].queryset = (owed if self.is_owed else newest).filter(pk__in=self.offered)
 
     @property
     def is_possible(self):
-        return bool(self.offered)
+        return not self.member or bool(self.offered)
 
     @property
     def hint(self):
@@ -177,60 +178,74 @@ class ClaimForm(MemberAct):
             return ""
         return "Nothing is owed: when the money comes, it becomes credit. Here already? Inbox items have it."
 
-    def carry_out(self):
+    def perform(self):
         payment = self.cleaned_data["payment"]
-        claim = reported_codes.report_code(
+        reported = reported_codes.report_code(
             code=self.cleaned_data["code"], payment_id=payment.pk, by_id=self.caller.pk, now=self.now
         )
-        return told_of_claim(claim, payment) + (bought_with(claim.receipt) if claim.receipt else "")
+        if reported.receipt is None:
+            return f"{reported.code} is noted for {payment.reference}. It is no money until Safaricom tells of it."
+        return f"The money of {reported.code} is here, for {payment.reference}.{periods_paid_by(reported.receipt)}"
 
 
-class RefundForm(ActDoneOnce):
-    """Write down that money was given back, of a receipt or of the member's credit."""
+class RefundForm(KeyedAction, MemberAction):
+    """Record that staff returned money of a receipt, or of the member's credit."""
 
     name, title = "refund", "Record a refund"
     CREDIT = "credit"
     given_of = forms.ChoiceField(label="What was given back", widget=UnfoldAdminSelectWidget)
-    amount = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=MAX_KES,
-        label="Amount in KES",
-        help_text="Empty: all of it.",
-        widget=UnfoldAdminIntegerFieldWidget,
-    )
+    amount = ShillingsField(required=False, min_value=1, label="Amount in KES", help_text="Empty: all of it.")
     paid_from = PaidFromField(help_text="Kilabu sends no money: give it first, then write it down.")
-    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+    reason = TextField(max_length=255)
 
-    def offer(self):
+    def prepare(self):
         credit = -ledger.balance(Account.MEMBER_CREDIT, member_id=self.member.pk)
-        mine = Receipt.objects.filter(member=self.member.pk)
-        if not self.is_bound:  # what is sent again may be given back already, which its key tells
-            mine = mine.filter(reversed_at=None, amount__gt=F("amount_refunded"))
-        newest = mine.order_by("-paid_at", "-pk")[:REFUNDABLE]
-        offered = [(self.CREDIT, f"Credit: KES {credit:,}")] if credit > 0 or self.is_bound else []
-        self.fields["given_of"].choices = [*offered, *((str(each.pk), refundable(each)) for each in newest)]
+        receipts = Receipt.objects.filter(member=self.member.pk)
+        if not self.is_bound:  # a second sending may name a receipt that the first one refunded
+            receipts = receipts.filter(reversed_at=None, amount__gt=F("amount_refunded"))
+        newest = receipts.order_by("-paid_at", "-pk")[:REFUNDABLE]
+        credits = [(self.CREDIT, f"Credit: KES {credit:,}")] if credit > 0 or self.is_bound else []
+        self.fields["given_of"].choices = [*credits, *((str(each.pk), refundable(each)) for each in newest)]
 
     @property
     def is_possible(self):
         return bool(self.fields["given_of"].choices)
 
-    def carry_out(self):
-        of = self.cleaned_data["given_of"]
+    def perform(self):
+        source = self.cleaned_data["given_of"]
         made = refunds.record_refund(
             paid_from=Account(self.cleaned_data["paid_from"]),
             reason=self.cleaned_data["reason"],
             amount=self.cleaned_data["amount"],
-            member_id=self.member.pk if of == self.CREDIT else None,
-            receipt_id=None if of == self.CREDIT else int(of),
+            member_id=self.member.pk if source == self.CREDIT else None,
+            receipt_id=None if source == self.CREDIT else int(source),
             by_id=self.caller.pk,
             now=self.now,
-            **self.once(),
+            **self.idempotency(),
         )
         return f"KES {sum(each.amount for each in made):,} is written down as given back."
 
 
+def payments_for(form: MemberAction) -> Any:
+    """Return the member's open payments, and the payment that a sent form names: its first sending may have paid it."""
+    named = re.fullmatch("[0-9]{1,18}", form.data.get("payment", ""))
+    payments = Payment.objects.filter(payer=form.member.pk)
+    return payments.filter(TAKES_MONEY | Q(pk=named[0]) if named else TAKES_MONEY).order_by("created_at", "pk")
+
+
+def first_free_day(period: Subscription, *, paid_on: date) -> date:
+    """Return the day on which the period would begin: the first from `paid_on` on that no granted period covers."""
+    granted: Any = Subscription.objects.filter(
+        member=period.member_id, group=period.group_id, fact=Fact.GRANTED, ends_on__gt=paid_on
+    )
+    free = paid_on
+    for each in granted.order_by("starts_on", "pk"):
+        if each.starts_on <= free:
+            free = max(free, each.ends_on)
+    return free
+
+
 def refundable(receipt: Receipt) -> str:
-    """Return a receipt as people recognise it, with what of it is here."""
+    """Return a receipt as the refund form shows it, with the KES that it still holds."""
     name = receipt.number or receipt.code or f"receipt {receipt.pk}"
     return f"KES {receipt.amount_held:,} of {name}, {day(localtime(receipt.paid_at).date())}"

@@ -1,25 +1,27 @@
-"""What is done when a member's phone is gone."""
+"""Lock a lost or stolen phone out of its owner's account."""
 
 from django import forms
 from django.core.exceptions import ValidationError
-from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldBooleanWidget
 
 from accounts.admin_site import LOG_IN_AGAIN, is_fresh
 from accounts.services import lost_phones
 from accounts.views.login import caller_of
-from api.admin.form_fields import PhoneField
-from config.desk.actions.acts import MemberAct
+from api.admin.form_fields import PhoneField, TextField
+from config.desk.actions.base import MemberAction
 
 
-class LostForm(MemberAct):
-    """Lock out whoever found the phone. A second sending finds nothing left to end."""
+class LostPhoneForm(MemberAction):
+    """End every login session of the member; change their number and remove their second factor if asked to.
+
+    A second sending ends no further session.
+    """
 
     name, title, button = "lost", "Phone lost or stolen", "Lock that phone out"
-    reason = forms.CharField(
+    reason = TextField(
         max_length=200,
         label="How you know it is them",
         help_text="Say what you looked at: an ID card, the picture. Every session of theirs ends.",
-        widget=UnfoldAdminTextInputWidget,
     )
     phone_number = PhoneField(required=False, label="New number", help_text="Empty: they keep the old one.")
     remove_second_factor = forms.BooleanField(
@@ -38,7 +40,7 @@ class LostForm(MemberAct):
             raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
         return super().clean()
 
-    def carry_out(self):
+    def perform(self):
         ended = lost_phones.secure(
             person_id=self.member.pk,
             by=self.caller,

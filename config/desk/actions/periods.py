@@ -1,38 +1,27 @@
-"""Freezes, and days for nothing."""
+"""Freeze a period, end a freeze, give a free period."""
 
 from datetime import timedelta
 
-from django import forms
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
-
-from api.admin.form_fields import DayField
+from api.admin.form_fields import DayField, TextField
+from api.admin.staff_actions import KeyedAction
 from api.business_days import business_day
-from config.desk.actions.acts import ActDoneOnce, MemberAct, PlanField, day, runs
+from config.desk.actions.base import MemberAction, day, days_of
+from config.desk.actions.fields import PeriodField, PlanField
 from subscriptions.models import Fact, Freeze, FreezeKind, Subscription
 from subscriptions.permissions import may_freeze_as_staff
 from subscriptions.services import free_periods, freezes
 
 
-class PeriodField(forms.ModelChoiceField):
-    """A period with its days."""
-
-    widget = UnfoldAdminSelectWidget
-
-    def label_from_instance(self, period):
-        last = period.ends_on - timedelta(days=1)
-        return f"{period.plan.name}: {day(period.starts_on)} to {day(last)}"
-
-
-class FreezeForm(MemberAct):
-    """Freeze a period for some days. A second sending is refused: the days are frozen already."""
+class FreezeForm(MemberAction):
+    """Freeze a period for some days. A second sending is refused, because the days are frozen already."""
 
     name, title = "freeze", "Freeze"
-    period = PeriodField(queryset=Subscription.objects.none(), empty_label=None)
+    period = PeriodField()
     starts_on = DayField(label="First frozen day")
     ends_on = DayField(label="Back on")
-    reason = forms.CharField(max_length=120, widget=UnfoldAdminTextInputWidget)
+    reason = TextField(max_length=120)
 
-    def offer(self):
+    def prepare(self):
         today = business_day(self.now)
         self.fields["period"].queryset = (
             Subscription.objects.filter(member=self.member.pk, fact=Fact.GRANTED, ends_on__gt=today)
@@ -45,7 +34,7 @@ class FreezeForm(MemberAct):
     def is_possible(self):
         return bool(self.fields["period"].queryset)
 
-    def carry_out(self):
+    def perform(self):
         period = self.cleaned_data["period"]
         made = freezes.freeze(
             subscription_id=period.pk,
@@ -59,13 +48,13 @@ class FreezeForm(MemberAct):
         return f"Frozen for {(made.ends_on - made.starts_on).days} days, which come back at the end."
 
 
-class UnfreezeForm(MemberAct):
-    """End the freeze that runs, or take back the next one. A second sending is refused: nothing is frozen any more."""
+class UnfreezeForm(MemberAction):
+    """End the running freeze, or cancel the next one. A second sending is refused, because nothing is frozen."""
 
     name, title = "unfreeze", "End the freeze"
-    period = PeriodField(queryset=Subscription.objects.none(), empty_label=None)
+    period = PeriodField()
 
-    def offer(self):
+    def prepare(self):
         frozen = Freeze.objects.filter(ends_on__gt=business_day(self.now), ended_early_on=None)
         self.fields["period"].queryset = (
             Subscription.objects.filter(member=self.member.pk, fact=Fact.GRANTED, freezes__in=frozen)
@@ -78,27 +67,27 @@ class UnfreezeForm(MemberAct):
     def is_possible(self):
         return bool(self.fields["period"].queryset)
 
-    def carry_out(self):
+    def perform(self):
         period = self.cleaned_data["period"]
         freezes.unfreeze(subscription_id=period.pk, now=self.now)
         period.refresh_from_db()
         return f"Welcome back: {period.plan.name} is good until {day(period.ends_on - timedelta(days=1))}."
 
 
-class GiftForm(ActDoneOnce):
-    """Give the days of a plan for nothing, with the reason."""
+class FreePeriodForm(KeyedAction, MemberAction):
+    """Give one free period of a plan, with a reason."""
 
     name, title = "gift", "Gift days"
     plan = PlanField(label="Days of")
-    reason = forms.CharField(max_length=50, widget=UnfoldAdminTextInputWidget)
+    reason = TextField(max_length=50)
 
-    def carry_out(self):
+    def perform(self):
         given = free_periods.grant_free_period(
             member_id=self.member.pk,
             plan_code=self.cleaned_data["plan"].code,
             reason=self.cleaned_data["reason"],
             by_id=self.caller.pk,
             now=self.now,
-            **self.once(),
+            **self.idempotency(),
         )
-        return f"{given.plan.name} is given. It runs {runs(given)}."
+        return f"{given.plan.name} is given. It runs {days_of(given)}."
