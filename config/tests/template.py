@@ -1,14 +1,19 @@
-"""The database that every test database is copied from: migrating an empty one takes seven seconds, copying one."""
+"""The database that every test database is copied from, and how a test database is emptied.
+
+Migrating an empty one takes seven seconds, copying it takes one.
+"""
 
 from hashlib import sha256
 
 import psycopg
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from psycopg import sql
 
 PREFIX = "kilabu_template_"
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema AND tablename <> ALL(%s)"
+KEPT = {"django_migrations", "django_content_type", "auth_permission"}  # what `migrate` writes, and no test
 NAMES = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
 
 
@@ -39,6 +44,22 @@ def migrated_template() -> str:
             connection.settings_dict["NAME"] = usual
         server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name)))
     return name
+
+
+def empty_tables() -> None:
+    """Delete every row that a test committed, from the tables of all apps and of the job queue.
+
+    Django's flush takes twenty times as long: TRUNCATE creates new files for each table and index, and the content
+    types and permissions are created again. Here they stay. The locks wait, as TRUNCATE does, for the transactions
+    that another thread has open. Triggers and foreign keys are off meanwhile, because the ledger refuses DELETE;
+    the role of the tests must be a superuser for that.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(TABLES, [list(KEPT)])
+        tables = [sql.Identifier(name) for (name,) in cursor.fetchall()]
+        deletions = [sql.SQL("DELETE FROM {}").format(table) for table in tables]
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(sql.SQL("LOCK TABLE {}; {}").format(sql.SQL(", ").join(tables), sql.SQL("; ").join(deletions)))
 
 
 def state_of_migrations() -> str:
