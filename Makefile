@@ -16,7 +16,7 @@ COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --
 # Compiled once and kept, also where an image switched that off: each of the many processes here would compile it all anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo walkthrough dev test bench e2e spa pictures coverage lint format type lock schema
+.PHONY: help setup demo walkthrough dev test bench e2e spa pictures coverage lint format type lock schema properties
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,7 +56,7 @@ walkthrough: setup ## The same purchase, then stop: succeeds only when the membe
 dev: setup ## Run the product and restart it when a file changes (PORT=8710)
 	@$(MANAGE) dev $(AT_PORT) $(ARGS)
 
-test: setup ## Run the whole test suite
+test: setup ## Run the test suite
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)
 
 coverage: setup ## Measure which part of each app the test suite runs (ARGS: some tests only); details: .venv/bin/coverage html
@@ -65,6 +65,9 @@ coverage: setup ## Measure which part of each app the test suite runs (ARGS: som
 	  printf '%-13s %3d %%\n' $$app $$($(PYTHON) -m coverage report --format=total --include="$$app/*"); \
 	done
 	@printf '%-13s %3d %%\n' total $$($(PYTHON) -m coverage report --format=total)
+
+properties: setup ## Run property tests of the suite with many examples (ARGS=--hypothesis-profile=explore: others each time)
+	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 -m long $(ARGS)
 
 bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -240,7 +240,7 @@ def test_whatever_happens_in_any_order_the_books_agree_with_the_truth():
     explore(examples=5, steps=15)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.django_db
 def test_whatever_happens_at_length_the_books_agree_with_the_truth():
     explore(examples=100, steps=50)

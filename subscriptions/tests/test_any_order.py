@@ -200,7 +200,7 @@ def test_any_order_of_deeds_leaves_calendar_and_books_right(beginning, deeds):
     live_through(beginning, deeds)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(UNHURRIED, max_examples=150)
 @LIVES
 def test_many_lives_leave_calendar_and_books_right(beginning, deeds):
