@@ -57,7 +57,7 @@ dev: setup ## Run the product and restart it when a file changes (PORT=8710)
 	@$(MANAGE) dev $(AT_PORT) $(ARGS)
 
 test: setup ## Run the test suite
-	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 $(ARGS)
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal $(ARGS)
 
 coverage: setup ## Measure which part of each app the test suite runs (ARGS: some tests only); details: .venv/bin/coverage html
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 --cov --cov-report= $(ARGS)
@@ -67,7 +67,7 @@ coverage: setup ## Measure which part of each app the test suite runs (ARGS: som
 	@printf '%-13s %3d %%\n' total $$($(PYTHON) -m coverage report --format=total)
 
 properties: setup ## Run property tests of the suite with many examples (ARGS=--hypothesis-profile=explore: others each time)
-	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 -m long $(ARGS)
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m long $(ARGS)
 
 bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)

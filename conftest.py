@@ -1,5 +1,6 @@
 """What every test of every app shares."""
 
+import os
 import shutil
 import threading
 
@@ -26,6 +27,11 @@ UNHURRIED = {"print_blob": True, "deadline": None, "suppress_health_check": [Hea
 hypothesis_settings.register_profile("steady", derandomize=True, **UNHURRIED)
 hypothesis_settings.register_profile("explore", derandomize=False, **UNHURRIED)
 hypothesis_settings.load_profile("steady")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process more than there are processors, at most four: some tests wait for other processes."""
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 @pytest.fixture(scope="session")
