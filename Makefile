@@ -73,7 +73,7 @@ bench: setup ## Measure the product against references, in one run (ARGS=--large
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 e2e: setup ## Drive a real browser against the served product (needs Chromium)
-	@$(PYTHON) -m pytest -q -m e2e $(ARGS)
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile -m e2e $(ARGS)
 
 spa: ## Check the reference application and the typed client by types made of docs/openapi.yaml (needs Node)
 	@cd .ci/types && command -v npm >/dev/null || { echo "make spa needs Node (Debian: apt-get install nodejs npm)." >&2; exit 1; }; \

@@ -19,6 +19,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from config.dev import product
 from config.dev.processes import Supervisor
 from config.dev.walkthrough import PASSWORD, STAFF_PASSWORD, Phone, new_phone_number
+from config.tests.template import migrated_template
 
 SCREENS = settings.BASE_DIR / "var" / "screens"
 DESKTOP, MOBILE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -63,15 +64,17 @@ class Club:
 
 
 @pytest.fixture(scope="session")
-def database():
-    """The address of an empty database: what a served product commits must reach no other test."""
-    place = connection.get_connection_params()
-    name = f"{place['dbname']}_e2e"
+def database(django_db_blocker, worker_id):
+    """The URL of a migrated database without rows, one for each test process: a served product commits to it."""
+    with django_db_blocker.unblock():
+        template = migrated_template()
+        place = connection.get_connection_params()
+    name = f"{place['dbname']}_e2e_{worker_id}"
     server = {"dbname": "postgres", "user": place["user"], "host": place["host"], "autocommit": True}
     drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
     with psycopg.connect(**server) as outside:
         outside.execute(drop)
-        outside.execute(f'CREATE DATABASE "{name}"')
+        outside.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     yield f"postgresql://{place['user']}@/{name}?host={place['host']}"
     with psycopg.connect(**server) as outside:
         outside.execute(drop)
@@ -103,7 +106,6 @@ def club(database, tmp_path_factory):
             outside.delenv(name)
         for name, value in {"ENVIRONMENT": "development", **PRODUCTION_COOKIES}.items():
             outside.setenv(name, value)
-        product.run_command(places, "migrate")
         product.run_command(places, "seed_demo", "--members", "3")
         with Supervisor(programs, log_dir=folder, say=print) as running:
             running.wait_until_ready()
