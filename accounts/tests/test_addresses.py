@@ -17,7 +17,7 @@ from api.authentication import SessionRevoked
 from api.clock import now
 from api.tests.clients import browser, logged_in_as
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("texts"), pytest.mark.server]
 
 AUTH = "/api/v1/auth/"
 EMAIL, PHONE = f"{AUTH}email/change/", f"{AUTH}phone/change/"

@@ -22,7 +22,7 @@ from accounts.tests.factories import UserFactory
 from api import throttling
 from api.models import Counter
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 NOW = datetime(2026, 6, 1, 9, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -15,7 +15,7 @@ from api.errors import TooMany
 from api.models import Counter
 from api.tests.clients import browser, logged_in_as
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 HERE, ELSEWHERE = "127.0.0.1", "10.0.0.1"
 

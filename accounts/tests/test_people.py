@@ -12,7 +12,7 @@ from api.clock import now
 from api.roles import Role
 from api.tests.clients import logged_in_as
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 USERS = "/api/v1/users/"
 

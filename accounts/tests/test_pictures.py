@@ -22,7 +22,7 @@ from accounts.tests.factories import UserFactory
 from api.parsers import MAX_UPLOAD_BYTES
 from api.tests.clients import browser, logged_in_as
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 PICTURE = "/api/v1/auth/me/picture/"
 

@@ -35,7 +35,7 @@ from api.authentication import SessionRevoked
 from api.clock import now
 from api.tests.clients import BrowserClient, logged_in_as
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.server]
 
 REFRESH, LOGOUT, ME = "/api/v1/auth/refresh/", "/api/v1/auth/logout/", "/api/v1/auth/me/"
 

@@ -13,7 +13,7 @@ from api.clock import now
 from api.tests.clients import browser, logged_in_as
 from api.tests.test_every_url import VIEWS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.server]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from api.clock import now
 from api.roles import Role
 from api.tests.clients import browser, logged_in_as
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 AUTH = "/api/v1/auth/"
 

@@ -10,7 +10,7 @@ from accounts.tests.factories import UserFactory
 from api.parsers import MAX_UPLOAD_BYTES
 from api.tests.clients import browser, logged_in_as
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 LOGIN = "/api/v1/auth/login/"
 

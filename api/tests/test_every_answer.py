@@ -18,7 +18,7 @@ from accounts.tests.factories import UserFactory
 from api import exceptions
 from api.tests.clients import BrowserClient, browser, logged_in_as
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 APP = "https://app.club.example"
 ME = "/api/v1/auth/me/"

@@ -8,7 +8,7 @@ from accounts.models import CustomUser, LoginSession
 from accounts.tests.factories import UserFactory
 from api.statements import WrittenOnce
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def added_by(person_id):

@@ -12,6 +12,8 @@ from api import throttling
 from api.errors import TooMany
 from api.models import Counter
 
+pytestmark = pytest.mark.server
+
 NOW = timezone.now()
 THREADS, LIMIT = 40, 7
 

@@ -12,7 +12,7 @@ from api.admin import roles
 from api.roles import Role
 from payments.models import Payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # What each role may do with each page: l(ist), a(dd), c(hange), d(elete).
 EXPECTED = {

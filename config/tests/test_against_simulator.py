@@ -22,7 +22,7 @@ from payments.simulator.options import Options
 from payments.simulator.server import Simulator
 from payments.tests.factories import create_payment
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.server]
 
 AGO = timedelta(minutes=8)  # within the skew that evidence allows between Safaricom's clock and ours
 # Whoever knows the secret address of a prompt can lie to it: the address is the only proof there is.

@@ -14,7 +14,7 @@ from payments.tests.factories import MemberFactory
 from subscriptions.models import Subscription
 from subscriptions.tests.factories import PlanFactory, PlanGroupFactory, granted, record_paybill_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # Wednesday 18 November 2026, 00:30 in Nairobi: still Tuesday in UTC.
 AT = datetime(2026, 11, 17, 21, 30, tzinfo=UTC)

@@ -17,7 +17,7 @@ from payments.tests.factories import MemberFactory, create_payment, make_push
 from subscriptions.models import Freeze, Subscription, Visit
 from subscriptions.tests.factories import PlanFactory, granted, record_paybill_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # Wednesday 18 November 2026, 00:30 in Nairobi: still Tuesday in UTC.
 AT = datetime(2026, 11, 17, 21, 30, tzinfo=UTC)

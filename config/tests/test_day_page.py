@@ -11,7 +11,7 @@ from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.models import Account
 from subscriptions.tests.factories import MemberFactory, record_paybill_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # 2 November 2026, 14:00 in Nairobi.
 AT = datetime(2026, 11, 2, 11, tzinfo=UTC)

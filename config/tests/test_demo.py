@@ -16,6 +16,8 @@ from config.dev.demo_gym import PASSWORD
 from config.dev.processes import CannotRun
 from config.dev.walkthrough import STAFF_PASSWORD
 
+pytestmark = pytest.mark.server
+
 
 def test_the_walk_knows_the_demo_gyms_password():
     assert STAFF_PASSWORD == PASSWORD

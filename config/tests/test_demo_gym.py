@@ -11,6 +11,8 @@ from config.dev import demo_gym
 from payments.models import CashSession, Payment, ReviewItem
 from subscriptions.models import Subscription
 
+pytestmark = pytest.mark.server
+
 
 def seed(**options) -> str:
     out = io.StringIO()

@@ -8,7 +8,7 @@ from accounts.tests.factories import UserFactory
 from payments.models import Channel, Receipt
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

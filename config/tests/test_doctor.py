@@ -8,6 +8,8 @@ import responses
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+pytestmark = pytest.mark.server
+
 OAUTH = "https://sandbox.safaricom.co.ke/oauth/v1/generate"
 SANDBOX = {
     "DARAJA_ENVIRONMENT": "sandbox",

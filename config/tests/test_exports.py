@@ -23,7 +23,7 @@ from payments.tests.factories import NOON, create_payment
 from subscriptions.models import Subscription, Visit
 from subscriptions.tests.factories import granted, record_paybill_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # Which roles take out what.
 EXPECTED = {

@@ -31,7 +31,7 @@ from subscriptions.services.purchases import subscribe
 from subscriptions.tests.factories import MemberFactory as ConsentingFactory
 from subscriptions.tests.factories import PlanFactory, pending
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.server]
 preload([__name__])
 
 TWO_MINUTES = timedelta(minutes=2)

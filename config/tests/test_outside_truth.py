@@ -11,7 +11,7 @@ from config.dev.simulator_comparison import differences
 from payments.models import Channel, Receipt
 from payments.tests.factories import NOON, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def debit(code="TKN1AB2C3D", **fields):

@@ -17,7 +17,7 @@ from subscriptions.models import Subscription
 from subscriptions.statuses import Status
 from subscriptions.tests.factories import PlanFactory, granted, pending
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # A club has some tens of plans; while few periods are frozen, reading all freezes once beats many lookups; and codes
 # are kept for a day.

@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from accounts.tests.factories import UserFactory
 from api.tests.clients import logged_in_as
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.server]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from payments.services import settlement
 from payments.tests.bodies import stk_body
 from payments.tests.factories import make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

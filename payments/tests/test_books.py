@@ -18,7 +18,7 @@ from payments.models import Callback, Payment, Receipt
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def paid_push(amount=1500, code="TKN1AB2C3D", payer=None, now=NOON):

@@ -20,7 +20,7 @@ from payments.services import cancellation, ledger
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 LATER = NOON + timedelta(seconds=30)
 

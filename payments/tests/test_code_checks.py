@@ -26,7 +26,7 @@ from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.daraja_answers import STATUS, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 CODE = "TKN1AB2C3D"
 LATER = NOON + timedelta(minutes=10)

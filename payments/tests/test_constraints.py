@@ -9,7 +9,7 @@ from payments.evidence import c2b_confirmations, stk_results
 from payments.models import Callback, CodeCheck, CodeClaim, ReviewItem, TaxNumber
 from payments.tests.factories import NOON, MemberFactory, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 # A statement that breaks the constraint; %(name)s are ids of the world below.
 BROKEN_BY = {

@@ -20,7 +20,7 @@ from payments.daraja.models import DarajaGate, DarajaToken
 from payments.tests.daraja_answers import ACCEPTED, OAUTH, PUSH, QUERY, TOKEN, Wire, refusal
 from payments.tests.factories import NOON
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 NEXT_TOKEN = "9Z8y7X6w5V4u3T2s1R0q9P8o7N6m"
 # How each family of addresses words a token it does not take.

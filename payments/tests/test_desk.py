@@ -12,7 +12,7 @@ from payments.models import Account, CashSession, Channel, CodeClaim, Receipt, R
 from payments.services import cancellation, creation, ledger, ownership, reversals
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from payments.simulator.options import Options
 from payments.simulator.server import Simulator
 from payments.tests.factories import MemberFactory, create_payment
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.server]
 
 PHONE = "254712345678"
 SEND = "import django; django.setup(); from django.utils import timezone; from payments.pushes import sending; "

@@ -27,7 +27,7 @@ from payments.services import cancellation, listeners, reversals
 from payments.tests.bodies import c2b_body, stk_body
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 LOCK = re.compile(r'FROM "(\w+)".*FOR NO KEY UPDATE(?: OF ([\w", ]+?))?( NOWAIT| SKIP LOCKED)?$', re.DOTALL)
 NAMES = {

@@ -17,6 +17,8 @@ from payments.services import cancellation, ledger, ownership, transitions
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
+pytestmark = pytest.mark.server
+
 AMOUNTS = st.sampled_from([500, 1000, 1500])
 pick = st.integers(0, 1_000)
 

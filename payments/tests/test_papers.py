@@ -17,7 +17,7 @@ from payments.models import Receipt, TaxNumber
 from payments.tests.factories import NOON, create_payment
 from payments.views.receipt_pdf import CHECKS_PER_ADDRESS
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

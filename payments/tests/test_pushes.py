@@ -19,7 +19,7 @@ from payments.services import cancellation, transitions
 from payments.tests.daraja_answers import ACCEPTED, PUSH, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 PHONE = "254712345678"
 

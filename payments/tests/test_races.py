@@ -25,6 +25,8 @@ from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
+pytestmark = pytest.mark.server
+
 
 # Real commits on real connections; emptying every table afterwards is what makes these slow.
 def together(test):

@@ -35,7 +35,7 @@ from payments.tests.bodies import stk_body
 from payments.tests.daraja_answers import ACCEPTED, PUSH, QUERY, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 

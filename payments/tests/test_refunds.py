@@ -12,7 +12,7 @@ from payments.services import creation, ledger, locks, ownership, reversals
 from payments.signals import payment_unpaid
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

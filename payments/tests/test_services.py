@@ -5,7 +5,7 @@ from payments.models import PaymentEvent, PaymentStatus, PushStatus
 from payments.services import cancellation, creation, push_progress, transitions
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def history(payment):

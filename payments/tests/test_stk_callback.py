@@ -22,7 +22,7 @@ from payments.signals import payment_paid, payment_unpaid
 from payments.tests.bodies import stk_body
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from payments.matching import references
 from payments.models import Payment, ReviewItem
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def arrive(account="gym", sender="", payer="JANE", amount=1500, code="TKN1AB2C3D"):

@@ -11,7 +11,7 @@ from payments.services import ledger
 from payments.services.ownership import OwnMoney, ReasonNeeded
 from payments.tests.factories import NOON, MemberFactory, create_payment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

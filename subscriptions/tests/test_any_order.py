@@ -22,7 +22,7 @@ from subscriptions.services import freezes, grants, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay, pay_part
 from subscriptions.tests.test_statuses import statuses
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 PICK = st.integers(0, 9)
 # Around a leap day, month ends and the turn of a year, on both sides of midnight in Nairobi.

@@ -22,7 +22,7 @@ from subscriptions.tests.factories import (
     record_paybill_payment,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def subscribe(*members, plan, payer=None, now=NOON, phone=None, **fields):

@@ -25,7 +25,7 @@ from subscriptions.tests.factories import (
 )
 from subscriptions.tests.test_invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 DAY_TEN = TODAY + timedelta(days=10)  # 20 of November's 30 days are unused
 

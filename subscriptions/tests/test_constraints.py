@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from subscriptions.models import Closure, Freeze, FreezeKind, KeptKey, Plan, Subscription
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, create_payment, granted, pending
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 DAY = timedelta(days=1)
 

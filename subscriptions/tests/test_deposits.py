@@ -28,7 +28,7 @@ from subscriptions.tests.factories import (
 )
 from subscriptions.tests.test_invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

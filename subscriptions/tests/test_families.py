@@ -18,7 +18,7 @@ from subscriptions.services import purchases
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory
 from subscriptions.tests.test_invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

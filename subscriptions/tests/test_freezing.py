@@ -14,7 +14,7 @@ from subscriptions.services import free_periods, freezes, plan_changes
 from subscriptions.services.calendars import TooFarAhead
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from subscriptions.models import FreezeKind, Visit
 from subscriptions.services import catalog, freezes
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay_part, pending
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def tap(member, now=NOON):

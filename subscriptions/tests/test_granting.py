@@ -26,7 +26,7 @@ from subscriptions.tests.factories import (
     pending,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 def dates(*subscriptions):

@@ -12,7 +12,7 @@ from subscriptions.models import Subscription
 from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on
 from subscriptions.tests.test_invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 HEADER = "first_name,last_name,phone_number,email,dob,plan,starts_on,ends_on\n"
 GOOD = "Wanjiru,Kamau,0712 345 678,wanjiru@example.com,1990-12-31,monthly,2026-10-20,2026-11-20\n"

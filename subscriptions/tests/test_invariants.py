@@ -22,7 +22,7 @@ from subscriptions.tests.factories import (
     pending,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 DAY = timedelta(days=1)
 

@@ -29,7 +29,7 @@ from subscriptions.tests.factories import (
 )
 from subscriptions.tests.test_freezing import day, freeze, spans
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.server]
 
 
 def close(by_id):

@@ -8,7 +8,7 @@ from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Su
 from subscriptions.statuses import Status, status_on
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pending
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 LAST_DAY = date(2026, 12, 1)
 
