@@ -8,13 +8,13 @@ from django.db import models, transaction
 from django.db.models import F, Func, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Cast, Greatest
 
+from api import advisory_locks
 from api.business_days import NAIROBI, business_day
 from api.errors import NotFound
 from api.statements import WrittenOnce
 from payments.services.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.querysets import AWAITING_PAYMENT
-from subscriptions.services.calendars import VISITS
 from subscriptions.statuses import Status
 
 # Two taps within this time are one visit.
@@ -133,7 +133,12 @@ def _periods(
 def _member(member_number: str) -> QuerySet:
     # As lock_visits: a tap sees the tap before it, and what was paid or frozen meanwhile. The member's row would not
     # do: whoever pays for an upgrade holds their own.
-    alone = Func(Value(VISITS), Cast("pk", IntegerField()), function="pg_advisory_xact_lock", output_field=TextField())
+    alone = Func(
+        Value(advisory_locks.VISITS),
+        Cast("pk", IntegerField()),
+        function="pg_advisory_xact_lock",
+        output_field=TextField(),
+    )
     return get_user_model().objects.annotate(alone=alone).filter(member_number=member_number, is_active=True)
 
 

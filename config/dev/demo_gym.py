@@ -12,6 +12,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import connection, transaction
 from django.utils.timezone import localtime
 
+from api import advisory_locks
 from api.business_days import NAIROBI, business_day
 from api.roles import Role
 from payments.daraja.messages import C2bMessage
@@ -121,7 +122,7 @@ def open_gym(*, members: int, seed: int, now: datetime, follow: Callable[[list],
     `follow` wraps the list of members, to show how far it is.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('kilabu.demo_gym'))")
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_locks.DEMO_GYM])
     if is_open():
         return False
     chance = random.Random(seed)  # noqa: S311 - a play, not a secret

@@ -15,12 +15,11 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
 
+from api import advisory_locks
 from config.dev.processes import CannotRun, Program, Supervisor, answers, require_free_port
 
 DEFAULT_PORT, DEFAULT_SIMULATOR_PORT = 8000, 8099
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-# One running copy a database: two would take each other's jobs, and prompt each other's phones.
-ONE_COPY_LOCK = "kilabu.processes"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def prepare_database(places: Places, say: Callable[[str], None]) -> Places:
         places = replace(places, database_url=own_database(places.port))
         with connection.cursor() as cursor:
             # Held by this process's connection: it is free again when the process is gone, however it ended.
-            cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [ONE_COPY_LOCK])
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [advisory_locks.RUNNING_COPY])
             is_ours = cursor.fetchone()[0]
     except OperationalError as error:
         raise CannotRun(f"The database cannot be reached: {' '.join(str(error).split())}") from None

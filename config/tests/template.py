@@ -11,6 +11,8 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from psycopg import sql
 
+from api import advisory_locks
+
 PREFIX = "kilabu_template_"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema AND tablename <> ALL(%s)"
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}  # what `migrate` writes, and no test
@@ -27,7 +29,7 @@ def migrated_template() -> str:
     # Without our own timeouts: whoever waits for the template waits as long as it takes.
     place = connection.get_connection_params() | {"dbname": "postgres", "options": ""}
     with psycopg.connect(**place, autocommit=True) as server:
-        server.execute("SELECT pg_advisory_lock(hashtext(%s))", [PREFIX])  # until the connection ends
+        server.execute("SELECT pg_advisory_lock(%s)", [advisory_locks.TEST_TEMPLATE])  # until the connection ends
         found = [row[0] for row in server.execute(NAMES, [PREFIX])]
         if name in found:
             return name

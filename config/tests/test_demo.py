@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from api import advisory_locks
 from config.dev import product
 from config.dev.demo_gym import PASSWORD
 from config.dev.processes import CannotRun
@@ -82,7 +83,7 @@ def test_a_stranger_becomes_a_member_over_real_http(tmp_path):
 def test_a_second_copy_on_the_same_database_is_refused():
     place = connection.get_connection_params()
     with psycopg.connect(dbname=place["dbname"], user=place["user"], host=place["host"]) as other:
-        other.execute("SELECT pg_advisory_lock(hashtext(%s))", [product.ONE_COPY_LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [advisory_locks.RUNNING_COPY])
 
         with pytest.raises(CannotRun) as raised:
             product.prepare_database(product.Places(product.DEFAULT_PORT, None, "https://club.ke"), print)

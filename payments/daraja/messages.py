@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from api.business_days import NAIROBI
+from api.money import MAX_REPORTED_KES
 
 MAX_CALLBACK = 16 * 1024  # bytes; the largest documented body is under 2 KB
 MAX_ANSWER = 64 * 1024  # bytes
@@ -20,7 +21,6 @@ MAX_NAMES = 64
 MAX_ITEMS = 32
 MAX_TEXT = 1024
 MAX_DIGITS = 18
-MAX_AMOUNT = 100_000_000  # KES; far above Safaricom's own limit, and fits every column
 
 CODE = re.compile(r"[0-9A-Z]{1,16}")
 RESULT_CODE = re.compile(r"[0-9A-Za-z_.]{1,32}")
@@ -347,7 +347,7 @@ def _amount(value: object) -> int:
     if not AMOUNT.fullmatch(str(value)):
         raise Malformed("the amount is not a plain number")
     amount = Decimal(str(value))
-    if amount != amount.to_integral_value() or not 0 < amount <= MAX_AMOUNT:
+    if amount != amount.to_integral_value() or not 0 < amount <= MAX_REPORTED_KES:
         raise Malformed("the amount is not in whole shillings, or out of bounds")
     return int(amount)
 

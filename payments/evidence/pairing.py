@@ -9,14 +9,13 @@ from datetime import datetime
 
 from django.db import connection
 
+from api import advisory_locks
 from payments.daraja.messages import C2bMessage
 from payments.evidence import receipts
 from payments.evidence.outcomes import CLOCK_SKEW
 from payments.matching import owners, references
 from payments.models import Channel, Receipt, ReviewReason, StkPush
 from payments.services import reversals, review_items
-
-AMOUNT_LOCK = 254_001  # the key of this advisory lock; other locks of this database have other keys
 
 
 def lock_amount(amount: int) -> None:
@@ -26,7 +25,7 @@ def lock_amount(amount: int) -> None:
     is locked. The lock ends with the transaction.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [AMOUNT_LOCK, amount])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [advisory_locks.AMOUNT, amount])
 
 
 # --- Finding the other half -----------------------------------------------------------------------

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from api import advisory_locks
 from api.phones import InvalidPhoneNumber, PhoneSha256, normalise
 from payments.matching import references
 from payments.models import CodeClaim, Payment
 
 LOOK_ALIKE_DIGITS = str.maketrans({"O": "0", "I": "1", "L": "1"})
 MOST_SUGGESTIONS = 5
-CODE_LOCK = 254_002  # the key of these advisory locks; other locks of this database have other keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def lock_code(code: str) -> None:
     transaction.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CODE_LOCK, code])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [advisory_locks.CODE, code])
 
 
 # --- By the account typed -------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from api import advisory_locks
 from api.clock import now
 from payments.callbacks import inbox
 from payments.daraja.messages import StkResult
 from payments.desk import cash_sessions, desk_receipts, refunds, reported_codes, review_decisions, voids
-from payments.evidence import pairing, receipts, stk_results
-from payments.matching import owners
+from payments.evidence import receipts, stk_results
 from payments.models import Callback, ReviewItem
 from payments.pushes import closing, push_requests
 from payments.services import cancellation, listeners, reversals
@@ -40,7 +40,7 @@ NAMES = {
     "payments_reviewitem": "item",
     "payments_callback": "callback",
 }
-ADVISORY = {owners.CODE_LOCK: "code", pairing.AMOUNT_LOCK: "amount"}
+ADVISORY = {advisory_locks.CODE: "code", advisory_locks.AMOUNT: "amount"}
 
 
 def locks_of(act):

@@ -8,14 +8,13 @@ from datetime import date
 from django.db import connection
 from django.db.models import Func, QuerySet, TextField, Value
 
+from api import advisory_locks
 from api.errors import Invalid
 from api.statements import WrittenOnce
 from subscriptions.models import Fact, Freeze, Origin, Subscription
 from subscriptions.periods import FrozenDays, Period, arrange, unfrozen_parts
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
-CLOSURES = 254_002  # names the advisory lock among any others of this database
-VISITS = 254_003
 LAST_DAY = date(2100, 1, 1)
 FREEZES_AND_CLOSURES = """
 SELECT id, subscription_id, starts_on, coalesce(ended_early_on, ends_on) AS until
@@ -66,7 +65,7 @@ def lock_periods_of(*, member_ids: Collection[int], group_id: int) -> list[list[
 
 
 def _to_lock(periods: QuerySet) -> QuerySet:
-    shared = Func(Value(CLOSURES), function="pg_advisory_xact_lock_shared", output_field=TextField())
+    shared = Func(Value(advisory_locks.CLOSURES), function="pg_advisory_xact_lock_shared", output_field=TextField())
     with_payment = periods.select_related("payment").annotate(closures_stand=shared)
     return with_payment.select_for_update(no_key=True, of=("self",)).order_by("pk")
 
@@ -85,7 +84,7 @@ lock_bought_periods = WrittenOnce(_beside_bought, stand_ins=[0])
 def lock_closures() -> None:
     """Wait for everybody who is laying out periods, and let nobody begin until the transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLOSURES])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_locks.CLOSURES])
 
 
 def lock_visits(member_id: int) -> None:
@@ -94,7 +93,7 @@ def lock_visits(member_id: int) -> None:
     Taken after the periods. The gate takes this lock alone, so it waits for nobody who waits for it.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s::int)", [VISITS, member_id])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s::int)", [advisory_locks.VISITS, member_id])
 
 
 def as_period(subscription: Subscription) -> Period:
