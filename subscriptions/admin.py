@@ -1,4 +1,4 @@
-"""Memberships in the admin: plans are edited here, what was sold is only read."""
+"""Admin of memberships. Plans and plan groups can be changed here; subscriptions, freezes and visits are read-only."""
 
 from datetime import date, timedelta
 
@@ -16,28 +16,28 @@ from subscriptions.services import catalog
 
 @admin.display(description="last day")
 def last_day(row):
-    """The day before the row's `ends_on`, as people say until when something lasts."""
+    """Return the last day of the row: the day before its `ends_on`."""
     return row.ends_on and row.ends_on - timedelta(days=1)
 
 
-class AsShownForm(forms.ModelForm):
-    """Refuses to change what somebody else has changed since the form was shown.
+class UnchangedSinceShownForm(forms.ModelForm):
+    """A form that rejects a change of a field that somebody else has changed since the page was opened.
 
-    The page sends what it showed along with what was typed: only what was typed anew counts as changed.
+    The page also submits the values that it showed. Only a field whose value differs from them is changed.
     """
 
     def clean(self):
         for name in self.changed_data if self.instance.pk else ():
             shown = self.data.get(self[name].html_initial_name, "")
             if self.fields[name].has_changed(self.initial.get(name), shown):
-                self.add_error(name, "Somebody has changed this since the page was opened. Open it again.")
+                self.add_error(name, "Somebody else has changed this. Reload the page and try again.")
         return super().clean()
 
 
 class CatalogAdmin(ClubModelAdmin):
-    """What is sold. It is written by the services that the API calls, and only what was changed in the form."""
+    """Base of the admins of the price list. They save through the catalog services, and only the changed fields."""
 
-    form = AsShownForm
+    form = UnchangedSinceShownForm
 
     def formfield_for_dbfield(self, db_field, request, **kwargs):
         return super().formfield_for_dbfield(db_field, request, show_hidden_initial=True, **kwargs)
@@ -81,17 +81,17 @@ class PlanAdmin(CatalogAdmin):
         return catalog.edit_plan(plan_id=pk, **fields)
 
 
-class StandingFilter(admin.SimpleListFilter):
-    """What a period is today; nothing of it is a column."""
+class StatusTodayFilter(admin.SimpleListFilter):
+    """Periods by their status today, or by what staff follow up. Both are computed, not stored."""
 
-    title, parameter_name = "standing today", "standing"
+    title, parameter_name = "status today", "standing"
 
     def lookups(self, request, model_admin):
         return [
             ("active", "active"),
             ("grace", "in grace"),
             ("frozen", "frozen"),
-            ("lapsed", "lapsed within 30 days"),
+            ("lapsed", "expired within 30 days"),
             ("due", "to renew within 7 days"),
         ]
 
@@ -100,7 +100,7 @@ class StandingFilter(admin.SimpleListFilter):
 
 
 class JoinedFilter(admin.SimpleListFilter):
-    """First periods by the month in which they began: who joined then."""
+    """First periods of members, by the month in which they began: the members who joined then."""
 
     title, parameter_name = "joined in", "joined"
 
@@ -117,12 +117,12 @@ class JoinedFilter(admin.SimpleListFilter):
 
 
 class RenewalFilter(admin.SimpleListFilter):
-    """Whether another period followed."""
+    """Periods by whether the member renewed."""
 
     title, parameter_name = "renewal", "renewal"
 
     def lookups(self, request, model_admin):
-        return [("renewed", "went on"), ("left", "left")]
+        return [("renewed", "renewed"), ("left", "not renewed")]
 
     def queryset(self, request, queryset):
         return queryset.with_renewal(business_day(now())).filter(renewal=self.value()) if self.value() else queryset
@@ -131,7 +131,7 @@ class RenewalFilter(admin.SimpleListFilter):
 @admin.register(Subscription)
 class SubscriptionAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["member", "plan", "fact", "starts_on", last_day, "payment"]
-    list_filter = [StandingFilter, "fact", "group", "plan", JoinedFilter, RenewalFilter]
+    list_filter = [StatusTodayFilter, "fact", "group", "plan", JoinedFilter, RenewalFilter]
     link_filters = ["starts_on", "ends_on"]
     list_select_related = ["member", "plan", "payment"]
     search_fields = ["member__username", "member__member_number", "payment__reference"]
@@ -173,7 +173,7 @@ class ClosureAdmin(ReadOnlyAdmin):
 @admin.register(Visit)
 class VisitAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["at", "member", "decision", "reason", "gate"]
-    list_filter = ["decision"]  # the choices of `reason` would be read off every visit there ever was
+    list_filter = ["decision"]  # not `reason`: its choices would be read from all visits
     link_filters = ["at"]
     list_select_related = ["member"]
     search_fields = ["member__username", "member__member_number"]

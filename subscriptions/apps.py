@@ -1,4 +1,4 @@
-"""Plans, paid periods, freezes and the gate."""
+"""The subscriptions app: plans, subscriptions, freezes, closures and the gate."""
 
 from django.apps import AppConfig
 
@@ -8,4 +8,4 @@ class SubscriptionsConfig(AppConfig):
     verbose_name = "Memberships"
 
     def ready(self):
-        from subscriptions import receivers  # noqa: F401  the receivers are connected by being imported
+        from subscriptions import receivers  # noqa: F401  importing connects the receivers

@@ -1,4 +1,4 @@
-"""What the list of subscriptions can be narrowed by."""
+"""Filters of the list of subscriptions."""
 
 import django_filters
 
@@ -9,7 +9,7 @@ from subscriptions.statuses import Status
 
 
 class SubscriptionFilter(django_filters.FilterSet):
-    """`?status=active&plan=monthly&group=1&ends_before=2027-03-01&member=7`."""
+    """Query parameters, such as `?status=active&plan=monthly&group=1&ends_before=2027-03-01&member=7`."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices, method="filter_status")
     plan = django_filters.CharFilter(field_name="plan__code")

@@ -1,4 +1,4 @@
-"""The gate: who may come in now, and if not, why and what to pay. Three statements an answer."""
+"""The gate: decide whether a member may enter now, and why, and how much to pay. A check-in takes three queries."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -17,40 +17,38 @@ from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, 
 from subscriptions.querysets import AWAITING_PAYMENT
 from subscriptions.statuses import Status
 
-# Two taps within this time are one visit.
-ONE_VISIT = timedelta(minutes=1)
-# What ended longer ago is not looked at.
-MEMORY = timedelta(days=366)
+SAME_VISIT_WITHIN = timedelta(minutes=1)  # two taps within this time are one visit
+LOOK_BACK = timedelta(days=366)  # periods that ended earlier are ignored
 
 
 class MemberNotFound(NotFound):
-    """No active member has this number."""
+    """No active user has this member number."""
 
-    code, message = "member_not_found", "No member has this number."
+    code, message = "member_not_found", "No member has this number. Check the number."
 
 
 class Reason(models.TextChoices):
-    """Why the gate answered as it did."""
+    """The reason for an answer of the gate."""
 
     ACTIVE = "active"
-    GRACE = "grace"  # let in, with a warning: it is over
+    GRACE = "grace"  # allowed, with a warning that the period has ended
     WRONG_TIME = "wrong_time"  # outside the plan's hours
     FROZEN = "frozen"
     VISITS_USED_UP = "visits_used_up"
-    DEBT = "debt"  # the money for today went back
+    DEBT = "debt"  # the payment for today was reversed or refunded
     NOT_STARTED = "not_started"
-    UNPAID = "unpaid"  # bought, the money is still to come
+    UNPAID = "unpaid"  # bought, but not paid
     EXPIRED = "expired"
     NO_SUBSCRIPTION = "no_subscription"
 
 
-# The best reason first: one good period lets a member in, whatever the others are.
+# The best reason first: one good period is enough to enter, whatever the others are.
 PRECEDENCE = list(Reason)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the gate shows. `until`: the last day on which it holds; `amount_to_pay`: whole KES, paid to `reference`."""
+    """The answer of the gate. `until`: the last day of `reason`. `amount_to_pay`: whole KES, to account `reference`."""
 
     decision: Decision
     reason: Reason
@@ -65,19 +63,19 @@ class Answer:
 def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str = "") -> Answer:
     """Decide whether the member may enter, and record the visit. A second tap within a minute is the same visit.
 
-    :raises MemberNotFound: nobody active has this number
+    :raises MemberNotFound: no active user has this member number
     """
     member = next(iter(_find_member(member_number)), None)
     if member is None:
         raise MemberNotFound
-    known = _known(member.pk, now)
-    reasons = [(_reason(each, now), each) for each in known]
-    # Of two that open the gate, one without a pack, so that none of the pack's visits is spent.
+    periods = _relevant_periods(member.pk, now)
+    reasons = [(_reason(each, now), each) for each in periods]
+    # If a pack and an unlimited period both open the gate, choose the unlimited one, so that no visit is spent.
     reasons.sort(key=lambda row: (PRECEDENCE.index(row[0]), row[1].visits is not None))
     reason, best = reasons[0] if reasons else (Reason.NO_SUBSCRIPTION, None)
-    tapped = next((each for each in known if each.tapped_at is not None), None)
+    tapped = next((each for each in periods if each.tapped_at is not None), None)
     if tapped is not None and reason == Reason.VISITS_USED_UP:
-        reason, best = Reason.ACTIVE, tapped  # the pack's last visit, tapped twice
+        reason, best = Reason.ACTIVE, tapped  # the second tap of the last visit of the pack
     may_enter = reason in (Reason.ACTIVE, Reason.GRACE)
     decision = Decision.ALLOW if may_enter else Decision.DENY
     if not (may_enter and tapped is not None):
@@ -90,7 +88,7 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
             gate=gate,
             recorded_by_id=recorded_by_id,
         )
-    amount, reference = _to_pay(known, best, reason, member.member_number)
+    amount, reference = _amount_to_pay(periods, best, reason, member.member_number)
     return Answer(
         decision=decision,
         reason=reason,
@@ -102,20 +100,20 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
     )
 
 
-def _known(member_id: int, now: datetime) -> list[Subscription]:
-    """Return the member's periods that may matter at the gate, with their status and a tap just before."""
+def _relevant_periods(member_id: int, now: datetime) -> list[Subscription]:
+    """Return the member's periods that matter for the gate, with their status and the time of a tap just before."""
     today = business_day(now)
-    return _find_periods(member_id, today, today - MEMORY, now - ONE_VISIT, now)
+    return _find_periods(member_id, today, today - LOOK_BACK, now - SAME_VISIT_WITHIN, now)
 
 
 def _periods(
-    member_id: int, today: date, forgotten_until: date, tapped_after: datetime, tapped_until: datetime
+    member_id: int, today: date, ended_after: date, tapped_after: datetime, tapped_until: datetime
 ) -> QuerySet:
     taps = Visit.objects.filter(
         subscription=OuterRef("pk"), decision=Decision.ALLOW, at__gt=tapped_after, at__lte=tapped_until
     )
-    matters = AWAITING_PAYMENT | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=forgotten_until)
-    # Of each kind one at most covers a day.
+    matters = AWAITING_PAYMENT | Q(fact__in=(Fact.GRANTED, Fact.REVOKED), ends_on__gt=ended_after)
+    # At most one freeze and one closure cover a day.
     freeze = Freeze.objects.covering(today).filter(subscription=OuterRef("pk")).values("until")
     closure = Closure.objects.filter(starts_on__lte=today, ends_on__gt=today).values("ends_on")
     return (
@@ -131,18 +129,18 @@ def _periods(
 
 
 def _member(member_number: str) -> QuerySet:
-    # As lock_visits: a tap sees the tap before it, and what was paid or frozen meanwhile. The member's row would not
-    # do: whoever pays for an upgrade holds their own.
-    alone = Func(
+    # The lock of lock_visits, so that a tap sees the tap before it, and payments and freezes until now. A lock of the
+    # member's row is not enough: the payer of an upgrade, who locks their own row, may be somebody else.
+    lock = Func(
         Value(advisory_locks.VISITS),
         Cast("pk", IntegerField()),
         function="pg_advisory_xact_lock",
         output_field=TextField(),
     )
-    return get_user_model().objects.annotate(alone=alone).filter(member_number=member_number, is_active=True)
+    return get_user_model().objects.annotate(lock=lock).filter(member_number=member_number, is_active=True)
 
 
-# Somebody waits at every tap: the ORM would take longer to write these two than PostgreSQL to answer them.
+# Written once, because the ORM takes longer to build these two queries than PostgreSQL takes to answer them.
 _find_member = WrittenOnce(_member, stand_ins=["-"])
 _find_periods = WrittenOnce(
     _periods,
@@ -151,13 +149,12 @@ _find_periods = WrittenOnce(
 
 
 def _reason(subscription: Subscription, now: datetime) -> Reason:
-    """Return what this one period says of its member at the gate."""
+    """Return the reason to allow or deny entry that follows from this one period."""
     status = subscription.status
     if status in (Status.ACTIVE, Status.GRACE):
-        return Reason(status) if _is_open(subscription, now.astimezone(NAIROBI).time()) else Reason.WRONG_TIME
+        return Reason(status) if _is_within_hours(subscription, now.astimezone(NAIROBI).time()) else Reason.WRONG_TIME
     if status == Status.REVOKED:
-        today = business_day(now)
-        return Reason.DEBT if subscription.starts_on <= today < subscription.ends_on else Reason.EXPIRED
+        return Reason.DEBT if subscription.covers(business_day(now)) else Reason.EXPIRED
     return {
         Status.FROZEN: Reason.FROZEN,
         Status.EXHAUSTED: Reason.VISITS_USED_UP,
@@ -167,39 +164,41 @@ def _reason(subscription: Subscription, now: datetime) -> Reason:
     }[Status(status)]
 
 
-def _is_open(subscription: Subscription, at: time) -> bool:
-    return subscription.opens_at is None or subscription.opens_at <= at < subscription.closes_at
+def _is_within_hours(subscription: Subscription, at: time) -> bool:
+    opens_at, closes_at = subscription.opens_at, subscription.closes_at
+    return opens_at is None or closes_at is None or opens_at <= at < closes_at
 
 
 def _last_day(best: Subscription | None, reason: Reason) -> date | None:
-    """Return the last day let in, or the last one of the freeze or of waiting for the first."""
-    if best is None or reason not in (Reason.ACTIVE, Reason.GRACE, Reason.FROZEN, Reason.NOT_STARTED):
+    """Return the last day of access, of the freeze, or before the start; None for other reasons."""
+    if best is None:
         return None
-    first_day_after = {
+    ends = {
         Reason.ACTIVE: best.ends_on,
-        Reason.GRACE: best.ends_on + timedelta(days=best.grace_days),
+        Reason.GRACE: best.ends_on,
         Reason.FROZEN: best.frozen_until,
         Reason.NOT_STARTED: best.starts_on,
-    }[reason]
-    return first_day_after - timedelta(days=1)
+    }
+    end, grace_days = ends.get(reason), best.grace_days if reason == Reason.GRACE else 0
+    return None if end is None else end + timedelta(days=grace_days - 1)
 
 
-def _to_pay(
-    known: list[Subscription], best: Subscription | None, reason: Reason, member_number: str
+def _amount_to_pay(
+    periods: list[Subscription], best: Subscription | None, reason: Reason, member_number: str
 ) -> tuple[int | None, str | None]:
-    """Return what is to be paid, and to which account.
+    """Return the amount to pay in KES, and the account number for it.
 
-    Of time that is paid for, what is still owed of it. Else the open payment that would let the member in; else the
-    renewal, if it can be bought, under the member number.
+    For a running period it is what is still owed for that period. Otherwise it is an open payment that gives access;
+    without one it is the price of the renewal, if the plan is on sale, to the member number.
     """
     if best is None:
         return None, member_number
-    stands = best.status in (Status.ACTIVE, Status.FROZEN)
-    for each in [best] if stands else known:
-        opens = each.fact in (Fact.PENDING, Fact.GRANTED) or (each is best and reason == Reason.DEBT)
-        if opens and each.payment.amount_owed and each.payment.status in PAYABLE:
+    is_running = best.status in (Status.ACTIVE, Status.FROZEN)
+    for each in [best] if is_running else periods:
+        gives_access = each.fact in (Fact.PENDING, Fact.GRANTED) or (each is best and reason == Reason.DEBT)
+        if gives_access and each.payment.amount_owed and each.payment.status in PAYABLE:
             return each.payment.amount_owed, each.payment.reference
-    if stands or best.status == Status.SCHEDULED:
+    if is_running or best.status == Status.SCHEDULED:
         return None, None
     plan = best.next_plan or best.plan
     return plan.price if plan.is_on_sale else None, member_number

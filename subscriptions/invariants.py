@@ -1,11 +1,11 @@
-"""What must hold of memberships, as SQL that returns the rows that break it (none: it holds)."""
+"""Invariants of memberships: each is a promise and the SQL that returns the rows that break it."""
 
 from payments.invariants import Invariant
 
 INVARIANTS = [
     Invariant(
         "S01",
-        "Nobody has access without money: what was granted has a payment of its price with its deposit, or of nothing.",
+        "Access needs money: a granted period has a payment of its price with the minimum paid, or is free.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN payments_payment p ON p.id = s.payment_id
         WHERE s.fact = 'granted' AND (p.status NOT IN ('paid', 'partially_paid') OR p.deposit_paid_at IS NULL
@@ -15,7 +15,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S02",
-        "No money without access: what a payment with its deposit bought is granted, or a person has been told.",
+        "Money gives access: a period whose minimum payment is paid is granted, or has a review item.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN payments_payment p ON p.id = s.payment_id
         WHERE p.deposit_paid_at IS NOT NULL AND s.fact <> 'granted' AND NOT EXISTS (
@@ -35,7 +35,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S04",
-        "The length given is the length bought, months counted from the anchor.",
+        "A granted period has the length that was bought, with months counted from its anchor.",
         """
         SELECT s.id FROM (
             SELECT *, CASE interval WHEN 'years' THEN 12 ELSE 1 END * interval_count AS months,
@@ -52,7 +52,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S05",
-        "Frozen and closed days are given back exactly, each once.",
+        "A period is extended by exactly its frozen and closed days, each counted once.",
         """
         SELECT s.id FROM subscriptions_subscription s WHERE s.fact = 'granted' AND s.cut_on IS NULL
         AND s.ends_on - s.base_ends_on <> (
@@ -70,7 +70,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S06",
-        "No gap is charged: a period starts on the first day it may, or where the one before it ends.",
+        "No gap is charged: a period starts on its first possible day, or on the end of the period before it.",
         """
         SELECT s.id FROM subscriptions_subscription s WHERE s.fact = 'granted' AND s.starts_on <> s.not_before
         AND NOT EXISTS (
@@ -80,7 +80,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S07",
-        "What an upgrade carried over was paid and is gone from the period it replaced; nothing else cuts a period.",
+        "The value that an upgrade carries was paid, and the replaced period was cut; only upgrades cut periods.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN subscriptions_subscription o ON o.id = s.replaces_id
         JOIN payments_payment p ON p.id = o.payment_id
@@ -94,7 +94,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S08",
-        "A pack lets nobody in more often than it says, and only its own member.",
+        "A visit pack has no more visits than were bought, all of its own member.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN subscriptions_visit v
             ON v.subscription_id = s.id AND v.decision = 'allow'
@@ -103,7 +103,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S09",
-        "What is pending waits for money that may still come.",
+        "The payment of a pending period can still be paid.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN payments_payment p ON p.id = s.payment_id
         WHERE s.fact = 'pending' AND p.status IN ('cancelled', 'refunded') AND NOT EXISTS (
@@ -112,7 +112,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S10",
-        "No visit is had twice: entered since an upgrade was asked for, it counts for that, as far as its pack goes.",
+        "A visit after the request of an upgrade counts for the upgrade, as long as its pack has visits left.",
         """
         SELECT v.id FROM subscriptions_visit v JOIN subscriptions_subscription o ON o.id = v.subscription_id
             AND o.cut_on IS NOT NULL

@@ -1,4 +1,4 @@
-"""The jobs of memberships: they take ids only, may run twice, and leave the deciding to the services they call."""
+"""Background jobs of memberships. They take ids only, may run twice, and call one service each."""
 
 from procrastinate.contrib.django import app
 
@@ -9,5 +9,5 @@ from subscriptions.services import grants
 
 @app.task(name="subscriptions.end_upgrade", retry=RETRY_FOREVER)
 def end_upgrade(subscription_id: int) -> None:
-    """End an upgrade that lives off a period of which money went back."""
+    """End a pending upgrade whose replaced period is not paid in full any more."""
     grants.end_upgrade(subscription_id=subscription_id, now=now())

@@ -1,10 +1,7 @@
-"""Bringing along the member list of a club's former books: people, their plan, the period that runs.
+"""Import of a club's member list from CSV: people, and the period that each of them has paid for.
 
-The file is CSV in UTF-8 with a header. `first_name` and `last_name` must be there; `phone_number`, `email`, `dob`,
-`consented_on`, `plan` (a code), `starts_on` and `ends_on` may be. Dates are 2027-02-28; `ends_on` is the first day
-without access.
-A person is known by phone number, else by e-mail; who has neither, by name and date of birth among those who have
-neither. So the same file twice adds nobody and no period twice.
+docs/import.md describes the file. A person is recognised by phone number or e-mail address. Without either, a person is
+recognised by name and date of birth, among the people without either. So the same file can be imported twice.
 """
 
 import csv
@@ -31,20 +28,20 @@ PERIOD = ("plan", "starts_on", "ends_on")
 
 
 class UnreadableFile(Invalid):
-    """The file is not such a CSV file."""
+    """The file is not CSV in UTF-8 with the columns of a member list."""
 
     code, message = "unreadable_file", "The file is not a CSV file with the columns of a member list."
 
 
 class BadLine(Invalid):
-    """Something in a line cannot be right; the message says what."""
+    """A value of a line is wrong. The message says which one."""
 
     code = "bad_line"
 
 
 @dataclass
 class Report:
-    """What an import did, or would do; `lines` are (line number, verdict, words)."""
+    """The result of an import, or of a dry run. `lines` are (line number, verdict, text)."""
 
     added: int = 0
     known: int = 0
@@ -57,30 +54,30 @@ class Report:
         return self.bad > 0
 
 
-class _Undo(Exception):
-    """Leaves the transaction without a trace."""
+class _Rollback(Exception):
+    """Raised inside the transaction to roll it back."""
 
 
-def read(file: TextIO) -> list[tuple[int, dict[str, str]]]:
-    """Return the file's lines as (line number, values without surrounding spaces).
+def read_file(file: TextIO) -> list[tuple[int, dict[str, str]]]:
+    """Return the lines of the file as (line number, values by column), without surrounding spaces.
 
-    :raises UnreadableFile: a column is missing or unknown, a line is longer than the header, it is not UTF-8 or CSV
+    :raises UnreadableFile: a column is missing or unknown, a line has too many values, or it is not CSV in UTF-8
     """
     try:
         reader = csv.DictReader(file, strict=True)
         header = [name.strip() for name in reader.fieldnames or []]
-        strangers, missing = set(header) - set(COLUMNS), set(REQUIRED) - set(header)
-        if strangers or missing or len(set(header)) != len(header):
+        unknown, missing = set(header) - set(COLUMNS), set(REQUIRED) - set(header)
+        if unknown or missing or len(set(header)) != len(header):
             raise UnreadableFile(
-                f"Unknown columns: {', '.join(sorted(strangers)) or 'none'}; "
-                f"missing: {', '.join(sorted(missing)) or 'none'}; each may stand once."
+                f"Unknown columns: {', '.join(sorted(unknown)) or 'none'}; "
+                f"missing: {', '.join(sorted(missing)) or 'none'}. Use each column once."
             )
         reader.fieldnames = header
         lines = [(reader.line_num, row) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UnreadableFile(f"The file cannot be read: {error}") from error
-    if long := [number for number, row in lines if None in row]:
-        raise UnreadableFile(f"Line {long[0]} has more values than the header.")
+    if too_long := [number for number, row in lines if None in row]:
+        raise UnreadableFile(f"Line {too_long[0]} has more values than the header.")
     return [(number, {name: (value or "").strip() for name, value in row.items()}) for number, row in lines]
 
 
@@ -92,9 +89,9 @@ def import_members(
     dry_run: bool = False,
     skip_bad: bool = False,
 ) -> Report:
-    """Add the people and their running periods; return what was done, line by line.
+    """Import the people and their periods in one transaction, and return a report of every line.
 
-    Nothing is written on a dry run, nor when a line is bad, unless `skip_bad` leaves the bad ones out.
+    Nothing is written on a dry run, or when a line is bad, unless `skip_bad` skips the bad lines.
     """
     report = Report()
     try:
@@ -103,8 +100,8 @@ def import_members(
             for number, row in lines:
                 report.lines.append((number, *_import_line(row, plans, report, by_id=by_id, now=now, dry_run=dry_run)))
             if dry_run or (report.has_bad_lines and not skip_bad):
-                raise _Undo
-    except _Undo:
+                raise _Rollback
+    except _Rollback:
         pass
     return report
 
@@ -112,26 +109,26 @@ def import_members(
 def _import_line(
     row: dict[str, str], plans: dict[str, Plan], report: Report, *, by_id: int, now: datetime, dry_run: bool
 ) -> tuple[str, str]:
-    """Import one line in a savepoint of its own; return the verdict and the words for it."""
+    """Import one line in its own savepoint. Return the verdict and the text for the report."""
     try:
         with transaction.atomic():
-            person, is_new = _person(row, by_id=by_id, now=now)
-            has_period = _period(person, row, plans, by_id=by_id, now=now)
+            person, is_new = _find_or_create_person(row, by_id=by_id, now=now)
+            has_period = _import_period_of(person, row, plans, by_id=by_id, now=now)
     except DomainError as error:
         report.bad += 1
         return "bad", error.message
     report.added += is_new
     report.known += not is_new
     report.periods += has_period
-    words = [f"{'' if is_new else 'known already as '}{person.get_full_name()}"]
-    if not (dry_run and is_new):  # a dry run's new number goes with it: the import gives another
-        words[0] += f", member number {person.member_number}"
-    words += [f"{row['plan']} until {row['ends_on']}"] if has_period else []
-    return "added" if is_new else "known", "; ".join(words)
+    text = [f"{'' if is_new else 'already known as '}{person.get_full_name()}"]
+    if not (dry_run and is_new):  # the real import gives another member number than the dry run
+        text[0] += f", member number {person.member_number}"
+    text += [f"{row['plan']} until {row['ends_on']}"] if has_period else []
+    return "added" if is_new else "known", "; ".join(text)
 
 
-def _person(row: dict[str, str], *, by_id: int, now: datetime):
-    """Return the person of a line, and whether they were added."""
+def _find_or_create_person(row: dict[str, str], *, by_id: int, now: datetime):
+    """Return the person of a line, and whether they were created."""
     for name in REQUIRED:
         if not row[name] or len(row[name]) > 150 or "\x00" in row[name]:
             raise BadLine(f"{name} is empty or too long.")
@@ -142,9 +139,9 @@ def _person(row: dict[str, str], *, by_id: int, now: datetime):
             validate_email(email)
             plain_email(email)
         except ValidationError:
-            raise BadLine("email is no e-mail address.") from None
-    born, agreed_on = _past(row, "dob", now), _past(row, "consented_on", now)
-    known = _known(row, phone, email, born)
+            raise BadLine("email is not a valid e-mail address.") from None
+    born, consented_on = _past_date(row, "dob", now), _past_date(row, "consented_on", now)
+    known = _find_person(row, phone, email, born)
     if known:
         return known, False
     return (
@@ -154,17 +151,17 @@ def _person(row: dict[str, str], *, by_id: int, now: datetime):
             phone_number=phone,
             email=email,
             dob=born,
-            consented_at=datetime.combine(agreed_on, time(12), NAIROBI) if agreed_on else None,
+            consented_at=datetime.combine(consented_on, time(12), NAIROBI) if consented_on else None,
             added_by_id=by_id,
         ),
         True,
     )
 
 
-def _known(row: dict[str, str], phone: str | None, email: str | None, born: date | None):
-    """Return who of those in the books the line is about, if anybody.
+def _find_person(row: dict[str, str], phone: str | None, email: str | None, born: date | None):
+    """Return the existing person of a line, or None.
 
-    :raises BadLine: the phone number or the e-mail address is another's
+    :raises BadLine: the phone number or the e-mail address belongs to somebody else
     """
     people = get_user_model().objects
     if not phone and not email:
@@ -176,22 +173,22 @@ def _known(row: dict[str, str], phone: str | None, email: str | None, born: date
         raise BadLine("The phone number and the e-mail address belong to two different people.")
     known = by_phone or by_email
     if known and known.first_name.casefold() != row["first_name"].casefold():
-        # A child on its parent's phone, say: what is the child's must not become the parent's.
+        # For example a child with its parent's phone number: the child's period must not become the parent's.
         whose = "phone number" if by_phone else "e-mail address"
-        raise BadLine(f"The {whose} is that of {known.get_full_name()}; leave it empty for another person.")
+        raise BadLine(f"The {whose} belongs to {known.get_full_name()}. For another person, leave it empty.")
     return known
 
 
-def _period(person, row: dict[str, str], plans: dict[str, Plan], *, by_id: int, now: datetime) -> bool:
-    """Bring the line's period along; return whether one was added."""
-    said = [name for name in PERIOD if row.get(name)]
-    if not said:
+def _import_period_of(person, row: dict[str, str], plans: dict[str, Plan], *, by_id: int, now: datetime) -> bool:
+    """Import the period of a line. Return whether one was added."""
+    given = [name for name in PERIOD if row.get(name)]
+    if not given:
         return False
-    if len(said) < len(PERIOD):
-        raise BadLine("plan, starts_on and ends_on go together.")
+    if len(given) < len(PERIOD):
+        raise BadLine("plan, starts_on and ends_on go together. Fill in all three or none.")
     plan = plans.get(row["plan"])
     if plan is None:
-        raise BadLine(f"There is no plan {row['plan'][:40]}.")
+        raise BadLine(f"There is no plan with the code {row['plan'][:40]}.")
     starts_on, ends_on = _date(row, "starts_on"), _date(row, "ends_on")
     if starts_on is None or ends_on is None or ends_on <= starts_on:
         raise BadLine("ends_on must be after starts_on.")
@@ -211,7 +208,7 @@ def _date(row: dict[str, str], name: str) -> date | None:
         raise BadLine(f"{name} must be a date such as 2027-02-28.") from None
 
 
-def _past(row: dict[str, str], name: str, now: datetime) -> date | None:
+def _past_date(row: dict[str, str], name: str, now: datetime) -> date | None:
     found = _date(row, name)
     if found and found > business_day(now):
         raise BadLine(f"{name} is in the future.")
@@ -219,10 +216,10 @@ def _past(row: dict[str, str], name: str, now: datetime) -> date | None:
 
 
 def summary(report: Report, *, dry_run: bool, skip_bad: bool) -> Iterator[str]:
-    """Yield what people read at the end."""
-    people = f"People added: {report.added}, known already: {report.known}"
+    """Yield the lines of text at the end of an import."""
+    people = f"People added: {report.added}, already known: {report.known}"
     yield f"{people}; periods: {report.periods}; bad lines: {report.bad}."
     if dry_run:
-        yield "A dry run: nothing was written."
+        yield "This was a dry run. Nothing was written."
     elif report.has_bad_lines and not skip_bad:
-        yield "Nothing was written. Mend the bad lines, or leave them out with --skip-bad."
+        yield "Nothing was written. Correct the bad lines, or skip them with --skip-bad."

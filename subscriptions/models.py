@@ -1,9 +1,9 @@
-"""What is sold, what was bought, when it runs and who came.
+"""The tables of memberships: plans, subscriptions (the periods that were bought), freezes, closures and visits.
 
-Dates are Nairobi business days; periods are half-open: starts_on <= day < ends_on. Money is whole KES.
+Dates are Nairobi business days. Periods are half-open: starts_on <= day < ends_on. Money is whole KES.
 """
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import reduce
 from operator import or_
 
@@ -29,16 +29,16 @@ class DateRange(Func):
 
 
 class SingleIdRange(Func):
-    """A range holding one id: the equality part of an exclusion constraint where btree_gist is missing."""
+    """A range that holds one id: the equality part of an exclusion constraint, without the btree_gist extension."""
 
     function = "int8range"
     template = "%(function)s(%(expressions)s, %(expressions)s, '[]')"
 
 
 def format_days(starts_on: date, ends_on: date) -> str:
-    """Return half-open days as people say them, with the last: 1 Nov 2026 to 30 Nov 2026."""
+    """Return half-open days as text with the last day included: 1 Nov 2026 to 30 Nov 2026."""
     if ends_on <= starts_on:
-        return f"{date_format(starts_on)}, taken back"
+        return f"{date_format(starts_on)}, cancelled"
     return f"{date_format(starts_on)} to {date_format(ends_on - timedelta(days=1))}"
 
 
@@ -49,68 +49,74 @@ class Interval(models.TextChoices):
     YEARS = "years"
 
 
-# Ten years: the most a plan may last, in each of its units.
+# The longest period of a plan, in each unit: ten years.
 LONGEST = {Interval.DAYS: 3653, Interval.WEEKS: 521, Interval.MONTHS: 120, Interval.YEARS: 10}
 
 
 class LateRenewal(models.TextChoices):
-    FROM_EXPIRY = "from_expiry"  # paid within grace: the new period starts where the old one ended
-    FROM_PAYMENT = "from_payment"  # it starts on the day the money moved
+    FROM_EXPIRY = "from_expiry"  # paid within grace: the new period starts on the end of the old one
+    FROM_PAYMENT = "from_payment"  # it starts on the day of the payment
 
 
 class Fact(models.TextChoices):
-    """What was decided about a period; what people see is computed from it and the dates."""
+    """The recorded state of a period. Its status is computed from this and the dates."""
 
     PENDING = "pending"  # bought, not paid
-    GRANTED = "granted"  # paid, or given
-    CANCELLED = "cancelled"  # withdrawn before it was paid
+    GRANTED = "granted"  # paid or free
+    CANCELLED = "cancelled"  # cancelled before it was paid
     REVOKED = "revoked"  # the money went back
 
 
 class Origin(models.TextChoices):
-    """How a period came to be; all but the bought ones carry a comp payment with a reason and an author."""
+    """The origin of a period. Gifts and imported periods have a comp payment of KES 0 with a reason and an author."""
 
     BOUGHT = "bought"
     GIFT = "gift"  # given by staff
-    MIGRATED = "migrated"  # brought along from the club's former books, with its own dates
+    MIGRATED = "migrated"  # imported from the club's earlier records, with its own dates
 
 
 class PlanGroup(models.Model):
-    """Plans of which a member runs one at a time: gym access, locker, personal training."""
+    """A group of plans, such as gym access, locker or personal training. A member has one period of it at a time."""
 
     name = models.CharField(max_length=60, unique=True)
-    opens_gate = models.BooleanField(default=True, help_text="Whether its periods let a member in; a locker's do not.")
+    opens_gate = models.BooleanField(
+        default=True, help_text="Whether its periods open the gate. Those of a locker do not."
+    )
 
     def __str__(self):
         return self.name
 
 
 class Plan(models.Model):
-    """What is on offer. Editing a plan never changes what was bought: a subscription keeps its snapshot."""
+    """A plan on the price list. Editing it never changes a subscription: that keeps the terms it was bought on."""
 
     code = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=80)
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="plans")
     price = models.PositiveIntegerField(validators=[MaxValueValidator(MAX_KES)], help_text="Whole Kenyan shillings.")
     joining_fee = models.PositiveIntegerField(
-        default=0, validators=[MaxValueValidator(MAX_KES)], help_text="Whole KES, once per member and group."
+        default=0, validators=[MaxValueValidator(MAX_KES)], help_text="Whole KES, charged once per member and group."
     )
     deposit_percent = models.PositiveSmallIntegerField(
-        default=100, help_text="Share of the amount that must have come before access is given; 100: all of it."
+        default=100, help_text="Minimum payment that gives access, in percent of the amount. 100: the whole amount."
     )
     interval = models.CharField(max_length=8, choices=Interval)
     interval_count = models.PositiveSmallIntegerField(default=1)
     grace_days = models.PositiveSmallIntegerField(default=0)
     late_renewal = models.CharField(max_length=16, choices=LateRenewal, default=LateRenewal.FROM_PAYMENT)
-    visits = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Per period; empty: unlimited.")
-    max_freeze_days = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
-    max_freezes = models.PositiveSmallIntegerField(default=0, help_text="Per period, by the member.")
+    visits = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Visits per period. Empty: unlimited.")
+    max_freeze_days = models.PositiveSmallIntegerField(
+        default=0, help_text="Days that a member may freeze in one period."
+    )
+    max_freezes = models.PositiveSmallIntegerField(
+        default=0, help_text="How many times a member may freeze one period."
+    )
     stacking_limit = models.PositiveSmallIntegerField(
-        default=12, help_text="Periods that may be bought ahead; 0: none while one runs."
+        default=12, help_text="Periods that may be bought ahead. 0: none while a period runs."
     )
     is_on_sale = models.BooleanField(default=True)
-    opens_at = models.TimeField(null=True, blank=True, help_text="Entry from, Nairobi time; empty: all day.")
-    closes_at = models.TimeField(null=True, blank=True, help_text="Entry until, Nairobi time; empty: all day.")
+    opens_at = models.TimeField(null=True, blank=True, help_text="Entry from, Nairobi time. Empty: all day.")
+    closes_at = models.TimeField(null=True, blank=True, help_text="Entry until, Nairobi time. Empty: all day.")
 
     objects = PlanQuerySet.as_manager()
 
@@ -126,7 +132,7 @@ class Plan(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(opens_at__isnull=True, closes_at__isnull=True)
-                # A check passes what is unknown, as the comparison with an hour that is missing would be.
+                # A CHECK accepts unknown, which is the result of a comparison with a missing hour.
                 | Q(opens_at__isnull=False, closes_at__isnull=False, closes_at__gt=F("opens_at")),
                 name="plan_hours_are_both_or_none",
             ),
@@ -137,17 +143,20 @@ class Plan(models.Model):
 
 
 class Subscription(models.Model):
-    """One bought period. Only subscriptions.services writes fact and dates."""
+    """A period of a plan for one member, with its payment. Only subscriptions.services writes `fact` and the dates."""
 
-    # What it is on a day, where a query annotated it (with_status).
+    # Annotated by SubscriptionQuerySet.with_status.
     status: str
     visits_used: int
+    # Annotated by the gate.
+    tapped_at: datetime | None
+    frozen_until: date | None
 
     member = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="subscriptions")
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="subscriptions")
     payment = models.OneToOneField("payments.Payment", on_delete=models.PROTECT, related_name="subscription_payment")
-    # The plan as it was when bought.
+    # The terms of the plan at the time of purchase.
     price = models.PositiveIntegerField(help_text="Whole Kenyan shillings, without the joining fee.")
     interval = models.CharField(max_length=8, choices=Interval)
     interval_count = models.PositiveSmallIntegerField()
@@ -160,23 +169,23 @@ class Subscription(models.Model):
     closes_at = models.TimeField(null=True)
 
     origin = models.CharField(max_length=8, choices=Origin, default=Origin.BOUGHT)
-    joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES charged on top of the price.")
-    # An upgrade: what was unused of the period it replaces lowered the payment by so much.
+    joining_fee = models.PositiveIntegerField(default=0, help_text="Whole KES, charged in addition to the price.")
+    # Of an upgrade: the period that it replaces, and the unused value of that period, by which its payment was reduced.
     replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="upgrades")
-    value_carried = models.PositiveIntegerField(default=0, help_text="Whole KES of the replaced period, unused.")
+    value_carried = models.PositiveIntegerField(default=0, help_text="Unused value of the replaced period, whole KES.")
 
     fact = models.CharField(max_length=12, choices=Fact, default=Fact.PENDING)
-    not_before = models.DateField(null=True, help_text="It starts here, or where the period before it ends.")
-    # Calendar months are counted from here, so that 31 January is followed by 28 February and 31 March.
+    not_before = models.DateField(null=True, help_text="It starts on this day or on the end of the period before it.")
+    # Calendar months are counted from this day, so that 31 January is followed by 28 February and 31 March.
     anchor_on = models.DateField(null=True)
     starts_on = models.DateField(null=True)
-    base_ends_on = models.DateField(null=True, help_text="Before frozen days were given back.")
+    base_ends_on = models.DateField(null=True, help_text="The end without frozen days.")
     ends_on = models.DateField(null=True)
     cut_on = models.DateField(null=True, help_text="An upgrade took over on this day.")
-    # What the member wants at the end; both can be taken back until then.
-    leaving_at = models.DateTimeField(null=True, help_text="When the member said that this period is the last.")
+    # The member's choices for the end of the period. Both can be undone until then.
+    leaving_at = models.DateTimeField(null=True, help_text="When the member said that this is the last period.")
     next_plan = models.ForeignKey(
-        Plan, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="To be renewed as this."
+        Plan, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="The plan of the renewal."
     )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
@@ -219,7 +228,7 @@ class Subscription(models.Model):
                     (DateRange(F("starts_on"), F("ends_on"), RangeBoundary()), RangeOperators.OVERLAPS),
                 ],
                 condition=Q(fact=Fact.GRANTED),
-                deferrable=Deferrable.IMMEDIATE,  # a freeze moves stacked periods together, checked at the end
+                deferrable=Deferrable.IMMEDIATE,  # checked at the end of a statement: a freeze moves several periods
             ),
             models.UniqueConstraint(
                 fields=["member", "plan"], condition=Q(fact=Fact.PENDING), name="subscription_pending_once_per_plan"
@@ -233,7 +242,7 @@ class Subscription(models.Model):
         indexes = [
             models.Index(fields=["member", "group", "starts_on"], name="subscription_by_member"),
             models.Index(fields=["ends_on"], condition=Q(fact=Fact.GRANTED), name="subscription_by_end"),
-            # What lists ask: the newest of all and of what was never granted, and each status by its dates.
+            # For lists: the newest first, the newest that were never granted, and each status by its dates.
             models.Index(fields=["-created_at", "-id"], name="subscription_newest_first"),
             models.Index(
                 fields=["fact", "-created_at", "-id"], condition=~Q(fact=Fact.GRANTED), name="subscription_not_granted"
@@ -249,19 +258,31 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         if self.starts_on is None or self.ends_on is None:
-            return f"{self.plan}, not begun"
+            return f"{self.plan}, not started"
         return f"{self.plan}, {format_days(self.starts_on, self.ends_on)}"
+
+    def covers(self, day: date) -> bool:
+        """Return whether `day` is within the dates of the period, whatever its recorded state."""
+        return self.starts_on is not None and self.ends_on is not None and self.starts_on <= day < self.ends_on
+
+    def runs_on(self, day: date) -> bool:
+        """Return whether the period is granted and covers `day`, frozen or not."""
+        return self.fact == Fact.GRANTED and self.covers(day)
+
+    def ends_after(self, day: date) -> bool:
+        """Return whether the period is granted and its last day is `day` or later, also if it starts later."""
+        return self.fact == Fact.GRANTED and self.ends_on is not None and self.ends_on > day
 
 
 class KeptKey(models.Model):
-    """An Idempotency-Key whose request was answered with a purchase that was there already: sent again, it is again.
+    """An Idempotency-Key of a request that was answered with an existing purchase. A repeat gets the same answer.
 
-    The key of a request that bought something stands on its payment.
+    The key of a request that created a purchase is stored with its payment.
     """
 
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     idempotency_key = models.CharField(max_length=64)
-    body_fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request's body.")
+    body_fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request body.")
     payment = models.ForeignKey("payments.Payment", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
 
@@ -275,12 +296,12 @@ class KeptKey(models.Model):
 
 
 class FreezeKind(models.TextChoices):
-    MEMBER = "member"  # asked by the member, within the plan's limits
-    STAFF = "staff"  # given by staff
+    MEMBER = "member"  # requested by the member, within the limits of the plan
+    STAFF = "staff"  # entered by staff
 
 
 class Freeze(models.Model):
-    """Days on which a period does not run; they are given back at its end. Half-open."""
+    """A freeze of one period: half-open days on which it does not run, and which extend it."""
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="freezes")
     starts_on = models.DateField()
@@ -326,7 +347,7 @@ class Freeze(models.Model):
 
 
 class Closure(models.Model):
-    """Days on which the whole club is closed; every period gets them back. Half-open."""
+    """Half-open days on which the whole club is closed. They extend every period that they touch."""
 
     starts_on = models.DateField()
     ends_on = models.DateField()
@@ -353,7 +374,7 @@ class Decision(models.TextChoices):
 
 
 class Visit(models.Model):
-    """Somebody stood at the gate, and what it answered."""
+    """A check-in at the gate and its result."""
 
     member = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="visits")
     subscription = models.ForeignKey(Subscription, null=True, on_delete=models.PROTECT, related_name="visited")

@@ -1,6 +1,6 @@
-"""Prepaid time as arithmetic on dates: no database, no clock.
+"""Date arithmetic of prepaid periods: pure functions, without a database or a clock.
 
-Dates are Nairobi business days; periods are half-open: starts_on <= day < ends_on.
+Dates are Nairobi business days. Periods are half-open: starts_on <= day < ends_on.
 """
 
 import calendar
@@ -14,20 +14,20 @@ DAYS_IN = {"days": 1, "weeks": 7}
 
 
 def months_after(anchor: date, months: int) -> date:
-    """Return the anchor's day `months` later, or that month's last day where it is shorter."""
+    """Return the anchor's day of the month `months` later, or the last day of that month if it is shorter."""
     year, month0 = divmod(anchor.year * 12 + anchor.month - 1 + months, 12)
     return date(year, month0 + 1, min(anchor.day, calendar.monthrange(year, month0 + 1)[1]))
 
 
 def months_between(anchor: date, day: date) -> int:
-    """Return how many calendar months `day` is after the anchor, days of the month left out."""
+    """Return the number of calendar months from the anchor's month to the month of `day`."""
     return (day.year - anchor.year) * 12 + day.month - anchor.month
 
 
 def period_end(*, anchor_on: date, starts_on: date, interval: str, count: int) -> date:
-    """Return the day on which a period of `count` intervals ends that starts on `starts_on`.
+    """Return the `ends_on` of a period of `count` intervals that starts on `starts_on`.
 
-    Months and years are counted from the anchor: 31 January, 28 February, 31 March.
+    Months and years are counted from the anchor, so that 31 January is followed by 28 February and 31 March.
     """
     if interval in DAYS_IN:
         return starts_on + timedelta(days=count * DAYS_IN[interval])
@@ -35,7 +35,7 @@ def period_end(*, anchor_on: date, starts_on: date, interval: str, count: int) -
 
 
 class FrozenDays(NamedTuple):
-    """Days on which time stands still, half-open. Those of one member and group never overlap."""
+    """A half-open range of frozen days. The ranges of one member and group never overlap."""
 
     starts_on: date
     ends_on: date
@@ -43,7 +43,7 @@ class FrozenDays(NamedTuple):
 
 @dataclass(frozen=True)
 class Period:
-    """One granted period as the calendar sees it."""
+    """The dates and the length of one granted period."""
 
     id: int
     interval: str
@@ -54,27 +54,29 @@ class Period:
     base_ends_on: date
     ends_on: date
     cut_on: date | None = None
-    has_fixed_length: bool = False  # dates brought along from former books: it moves as so many days
+    has_fixed_length: bool = False  # imported with its own dates: it keeps its number of days when it moves
 
     def moved_to(self, day: date, *, after: "Period | None") -> "Period":
-        """Return the same length from `day` on, counting months from the anchor of the period it follows."""
+        """Return this period with the same length, starting on `day`, after the period `after`."""
         if self.has_fixed_length:
             end = day + (self.base_ends_on - self.starts_on)
             return replace(self, anchor_on=day, starts_on=day, base_ends_on=end, ends_on=end)
-        follows = (
-            after is not None
-            and self.interval in MONTHS_IN
-            and after.interval in MONTHS_IN
-            and after.cut_on is None
-            and day == after.base_ends_on == after.ends_on
-            and day == months_after(after.anchor_on, months_between(after.anchor_on, day))
-        )
-        anchor = after.anchor_on if follows else day
+        anchor = after.anchor_on if after is not None and self._continues(after, day) else day
         end = period_end(anchor_on=anchor, starts_on=day, interval=self.interval, count=self.interval_count)
         return replace(self, anchor_on=anchor, starts_on=day, base_ends_on=end, ends_on=end)
 
+    def _continues(self, before: "Period", day: date) -> bool:
+        """Return whether months are counted on from the anchor of `before`: an unbroken run without frozen days."""
+        return (
+            self.interval in MONTHS_IN
+            and before.interval in MONTHS_IN
+            and before.cut_on is None
+            and day == before.base_ends_on == before.ends_on
+            and day == months_after(before.anchor_on, months_between(before.anchor_on, day))
+        )
+
     def with_frozen_days(self, frozen: Sequence[FrozenDays]) -> "Period":
-        """Return it with every frozen day given back at the end, unless an upgrade cut it."""
+        """Return this period, extended by every frozen day inside it. A period that an upgrade cut is not extended."""
         if self.cut_on is not None:
             return replace(self, ends_on=self.cut_on)
         end = self.base_ends_on
@@ -86,40 +88,41 @@ class Period:
 
 
 def new_period(id: int, interval: str, count: int, *, starts_on: date, not_before: date) -> Period:
-    """Return a period that was not laid out yet, to stand where `starts_on` says."""
+    """Return a period without frozen days that starts on `starts_on`, which is also its anchor."""
     return Period(id, interval, count, not_before, starts_on, starts_on, starts_on, starts_on).moved_to(
         starts_on, after=None
     )
 
 
 def sort_periods(periods: Iterable[Period]) -> list[Period]:
-    """Return the periods by their first day; one that was cut on its first day stands before what took over."""
+    """Return the periods by first day. A period that was cut on its first day comes before the upgrade."""
     return sorted(periods, key=lambda period: (period.starts_on, period.ends_on, period.id))
 
 
 def arrange(periods: Iterable[Period], frozen: Sequence[FrozenDays]) -> list[Period]:
-    """Return the periods of one member and group in order, none overlapping, frozen days given back.
+    """Return the periods of one member and group in order, without overlaps, extended by their frozen days.
 
-    Each starts on its `not_before`, or where the one before it ends. What need not move is not touched.
+    Each starts on its `not_before` or on the end of the period before it, whichever is later. A period that need not
+    move keeps its dates.
     """
-    laid: list[Period] = []
+    arranged: list[Period] = []
     for period in sort_periods(periods):
-        before = laid[-1] if laid else None
+        before = arranged[-1] if arranged else None
         day = max(period.not_before, before.ends_on) if before else period.not_before
         if day != period.starts_on:
             period = period.moved_to(day, after=before)
-        laid.append(period.with_frozen_days(frozen))
-    return laid
+        arranged.append(period.with_frozen_days(frozen))
+    return arranged
 
 
 def insert_period(
     period: Period, *, to: Sequence[Period], frozen: Sequence[FrozenDays], paid_on: date, grace_days: int, late: str
 ) -> list[Period]:
-    """Place a newly paid period among those that stand, and return them all laid out.
+    """Insert a newly paid period among the granted ones and return all of them, arranged.
 
-    It starts on the first day from `paid_on` on that no period covers, which is the end of the running one.
-    Where `late` is "from_expiry" and it was paid within the `grace_days` of the period before, it starts where
-    that one ended, unless nothing would then be left of it. Later periods move on if it needs their days.
+    It starts on the first day, from `paid_on`, that no period covers; that is the end of the running period.
+    If `late` is "from_expiry" and it was paid within `grace_days` after the period before it, it starts on the end of
+    that period, unless it would then be over already. Later periods move if it needs their days.
     """
     day, before = paid_on, None
     for other in sort_periods(to):
@@ -142,7 +145,7 @@ def insert_period(
 
 
 def unfrozen_parts(starts_on: date, ends_on: date, frozen: Iterable[FrozenDays]) -> list[FrozenDays]:
-    """Return the parts of starts_on <= day < ends_on that no freeze covers yet."""
+    """Return the parts of starts_on <= day < ends_on that are not in `frozen`."""
     parts = []
     for freeze in sorted(frozen):
         if starts_on < min(freeze.starts_on, ends_on):
@@ -154,7 +157,7 @@ def unfrozen_parts(starts_on: date, ends_on: date, frozen: Iterable[FrozenDays])
 
 
 def count_unfrozen_days(starts_on: date, ends_on: date, frozen: Iterable[FrozenDays]) -> int:
-    """Return how many days of starts_on <= day < ends_on are not frozen."""
+    """Return the number of days in starts_on <= day < ends_on that are not frozen."""
     return sum((part.ends_on - part.starts_on).days for part in unfrozen_parts(starts_on, ends_on, frozen))
 
 
@@ -167,9 +170,9 @@ def unused_value(
     visits: int | None = None,
     visits_used: int = 0,
 ) -> int:
-    """Return what is left of the `paid` KES from `today` on: whole shillings, rounded down, never more.
+    """Return the part of the `paid` KES that is unused from `today` on: whole shillings, rounded down, at most `paid`.
 
-    Of a pack (`visits`), no more than its visits that are left are worth.
+    The value of a visit pack (`visits`) is also limited by the visits that are left.
     """
     length = (period.base_ends_on - period.starts_on).days
     used = count_unfrozen_days(period.starts_on, min(max(today, period.starts_on), period.ends_on), frozen)

@@ -1,4 +1,4 @@
-"""Who may do what with memberships."""
+"""Permissions for plans, subscriptions and closures, and for views that need an active subscription."""
 
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
@@ -11,15 +11,15 @@ from subscriptions.statuses import Status
 
 
 def may_freeze_as_staff(user, subscription: Subscription) -> bool:
-    """Say whether the caller freezes as staff: never what is their own."""
+    """Return whether `user` may freeze as staff: a Receptionist or above, except for their own subscription."""
     return subscription.member_id != user.pk and is_at_least(user, Role.RECEPTIONIST)
 
 
 class HasActiveSubscription(BasePermission):
-    """The caller has a period that lets them in now, of any group that opens the gate."""
+    """The user has a period that opens the gate today, active or in grace."""
 
-    code, message = "subscription_required", "This needs an active subscription."
-    statuses_with_access = (Status.ACTIVE, Status.GRACE)
+    code, message = "subscription_required", "An active subscription is required. Buy or renew a plan first."
+    statuses_with_access: tuple[Status, ...] = (Status.ACTIVE, Status.GRACE)
 
     def has_permission(self, request, view):
         mine = Subscription.objects.filter(member=request.user.pk, group__opens_gate=True)
@@ -27,13 +27,13 @@ class HasActiveSubscription(BasePermission):
 
 
 class HasRunningSubscription(HasActiveSubscription):
-    """As HasActiveSubscription; days of grace do not count."""
+    """As HasActiveSubscription, but days of grace do not count."""
 
     statuses_with_access = (Status.ACTIVE,)
 
 
 class AnyoneReadsManagersWrite(BasePermission):
-    """The price list is public; changing it takes a Manager."""
+    """Anyone may read the price list; a Manager or above may change it."""
 
     anyone_reads = True  # for the OpenAPI document
     code, message = "permission_denied", "Your role does not allow this."
@@ -43,7 +43,7 @@ class AnyoneReadsManagersWrite(BasePermission):
 
 
 class MembersReadManagersWrite(AnyoneReadsManagersWrite):
-    """Whoever is logged in may read it; changing it takes a Manager."""
+    """A logged-in user may read; a Manager or above may change."""
 
     anyone_reads = False
 
@@ -52,9 +52,9 @@ class MembersReadManagersWrite(AnyoneReadsManagersWrite):
 
 
 class OwnOrReceptionist(BasePermission):
-    """One acts on what is one's own or what one pays for; on anybody's from Receptionist up.
+    """A user may act on subscriptions of which they are the member or the payer; a Receptionist or above on all.
 
-    What one may not even see was not found before.
+    A subscription that the user may not see was answered with 404 before.
     """
 
     code, message = "permission_denied", "Your role does not allow this."
@@ -63,5 +63,5 @@ class OwnOrReceptionist(BasePermission):
         return request.user.is_authenticated
 
     def has_object_permission(self, request, view, subscription):
-        own = request.user.pk in (subscription.member_id, subscription.payment.payer_id)
-        return own or request.method in SAFE_METHODS or is_at_least(request.user, Role.RECEPTIONIST)
+        is_own = request.user.pk in (subscription.member_id, subscription.payment.payer_id)
+        return is_own or request.method in SAFE_METHODS or is_at_least(request.user, Role.RECEPTIONIST)

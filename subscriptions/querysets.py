@@ -1,4 +1,4 @@
-"""Chainable questions to the subscriptions table."""
+"""Query sets of subscriptions, plans and freezes: chainable filters, and the status of a period in SQL."""
 
 from datetime import date, timedelta
 
@@ -11,7 +11,7 @@ from api.permissions import is_at_least
 from api.roles import Role
 from subscriptions.statuses import Status
 
-# Bought, and its money is waited for. Once the payment has expired nobody waits, although late money still grants it.
+# Pending, and its payment has not expired. Late money for an expired payment still grants the period.
 AWAITING_PAYMENT = Q(fact="pending") & ~Q(payment__status="expired")
 
 VISITS_USED_UP = Q(visits__isnull=False, visits_used__gte=F("visits"))
@@ -21,25 +21,26 @@ NO_GRACE = ENDS_WITHOUT_GRACE | Q(is_followed=True)
 
 
 def freezes_on(day: date):
-    """Return the freezes that cover the day."""
+    """Return the freezes that cover the day, of all periods."""
     return apps.get_model("subscriptions", "Freeze").objects.covering(day)
 
 
 def closures_on(day: date):
-    """Return the closure of the whole club on the day."""
+    """Return the closures that cover the day: one at most."""
     return apps.get_model("subscriptions", "Closure").objects.filter(starts_on__lte=day, ends_on__gt=day)
 
 
 class SubscriptionQuerySet(models.QuerySet):
-    """Subscriptions, and what they are on a day."""
+    """Subscriptions, with their status on a day."""
 
     def visible_to(self, user):
-        """Return the caller's own and what they pay for, or everybody's for staff."""
+        """Return the subscriptions that `user` is the member or the payer of; all of them for a Trainer or above."""
         if is_at_least(user, Role.TRAINER):
             return self
-        # Two lookups by index; an OR over two tables would read every row.
-        mine, paid_by_me = self.model.objects.filter(member=user.pk), self.model.objects.filter(payment__payer=user.pk)
-        return self.filter(pk__in=mine.values("pk").union(paid_by_me.values("pk")))
+        # Two lookups by index: an OR over two tables would read every row.
+        everything = self.model._default_manager
+        own, paid_for = everything.filter(member=user.pk), everything.filter(payment__payer=user.pk)
+        return self.filter(pk__in=own.values("pk").union(paid_for.values("pk")))
 
     def granted(self):
         return self.filter(fact="granted")
@@ -51,19 +52,21 @@ class SubscriptionQuerySet(models.QuerySet):
         """Return the granted periods that cover the day, frozen or not."""
         return self.granted().filter(starts_on__lte=day, ends_on__gt=day)
 
+    def _granted_of_same_group(self):
+        """Return all granted periods of the outer query's member and group, for a subquery."""
+        return self.model._default_manager.filter(fact="granted", member=OuterRef("member"), group=OuterRef("group"))
+
     def with_status_inputs(self, today: date):
-        """Annotate what status_on needs besides the row: is_frozen, is_followed, visits_used."""
+        """Annotate the inputs of status_on that are not columns: is_frozen, is_followed, visits_used."""
         visits = apps.get_model("subscriptions", "Visit").objects.filter(decision="allow")
-        later = self.model.objects.granted().filter(
-            member=OuterRef("member"), group=OuterRef("group"), starts_on__gte=OuterRef("ends_on"), starts_on__lte=today
-        )
+        later = self._granted_of_same_group().filter(starts_on__gte=OuterRef("ends_on"), starts_on__lte=today)
         used = visits.filter(subscription=OuterRef("pk")).order_by().values("subscription").annotate(n=Count("pk"))
         return self.alias(
             grace_ends_on=ExpressionWrapper(F("ends_on") + F("grace_days"), output_field=models.DateField())
         ).annotate(
             is_frozen=Exists(freezes_on(today).filter(subscription=OuterRef("pk"))) | Exists(closures_on(today)),
             is_followed=Exists(later),
-            # Counted for packs only: who comes daily for years is never counted.
+            # Counted for visit packs only, because an unlimited period can have very many visits.
             visits_used=Case(
                 When(visits__isnull=False, then=Coalesce(Subquery(used.values("n")), 0)),
                 default=0,
@@ -72,7 +75,7 @@ class SubscriptionQuerySet(models.QuerySet):
         )
 
     def with_status(self, today: date):
-        """Annotate `status` as `statuses.status_on` computes it, in SQL."""
+        """Annotate `status`, the same as `statuses.status_on` computes it."""
         return self.with_status_inputs(today).annotate(
             status=Case(
                 When(~Q(fact="granted"), then=F("fact")),
@@ -88,9 +91,9 @@ class SubscriptionQuerySet(models.QuerySet):
         )
 
     def having_status(self, status: str, today: date):
-        """Return the rows of with_status that have this status, by conditions that indexes answer.
+        """Return the rows with this status, by conditions that use indexes. Call it after with_status_inputs.
 
-        Nothing is computed of rows whose dates rule the status out.
+        The dates are compared first, so that visits and freezes are looked up for few rows.
         """
         running = Q(fact="granted", starts_on__lte=today, ends_on__gt=today)
         ended = Q(fact="granted", ends_on__lte=today)
@@ -98,7 +101,7 @@ class SubscriptionQuerySet(models.QuerySet):
             case Status.SCHEDULED:
                 return self.filter(fact="granted", starts_on__gt=today)
             case Status.FROZEN:
-                # Asked beforehand: who is frozen alone would be no narrow question if the whole club might be.
+                # A closure freezes every running period. Without one, a lookup by the few freezes is fast.
                 if closures_on(today).exists():
                     return self.filter(running)
                 return self.filter(running, pk__in=freezes_on(today).values("subscription"))
@@ -116,44 +119,43 @@ class SubscriptionQuerySet(models.QuerySet):
                 return self.filter(fact=status)
 
     def _longest_grace_before(self, today: date):
-        """Return the last day that is over for good: what ended by then has no grace left, however long any has."""
-        longest = self.model.objects.granted().order_by("-grace_days").values("grace_days")[:1]
+        """Return today less the longest grace of any period: a period that ended by then has no grace left."""
+        longest = self.model._default_manager.filter(fact="granted").order_by("-grace_days").values("grace_days")[:1]
         return ExpressionWrapper(Cast(Value(today), models.DateField()) - Subquery(longest), models.DateField())
 
     def in_renewal_state(self, state: str, today: date):
-        """Return the periods that are so today, for staff who look after renewals.
+        """Return the periods in a state that staff follow up for renewals.
 
-        `standing` is a status, or `lapsed` (over within 30 days), or `due` (over within 7); of the last two only those
-        with no later period of the member and group, and `due` without those who said that they leave.
+        `state` is a status, or `lapsed` (ended in the last 30 days), or `due` (ends within 7 days). The last two leave
+        out periods with a later one of the same member and group; `due` also leaves out members who said they leave.
         """
-        later = self.model.objects.granted().filter(
-            member=OuterRef("member"), group=OuterRef("group"), ends_on__gt=OuterRef("ends_on")
-        )
+        later = self._granted_of_same_group().filter(ends_on__gt=OuterRef("ends_on"))
         if state == "due":
             soon = today + timedelta(days=7)
             return self.running_on(today).filter(~Exists(later), ends_on__lte=soon, leaving_at__isnull=True)
         if state != "lapsed":
             return self.with_status_inputs(today).having_status(state, today)
-        # Expired; that none followed is asked once, of whatever begins when.
+        # Expired. That no period follows is checked once, by `later`, and not again by the status.
         ended = (
             self.with_status_inputs(today).granted().filter(ends_on__lte=today, ends_on__gt=today - timedelta(days=30))
         )
         return ended.filter(Q(grace_ends_on__lte=today) | ENDS_WITHOUT_GRACE, ~Exists(later))
 
     def first_of_members(self):
-        """Return each member's first granted period: when they joined."""
-        earlier = self.model.objects.granted().filter(
+        """Return the first granted period of each member. Its start is when the member joined."""
+        earlier = self.model._default_manager.filter(
             Q(starts_on__lt=OuterRef("starts_on")) | Q(starts_on=OuterRef("starts_on"), pk__lt=OuterRef("pk")),
+            fact="granted",
             member=OuterRef("member"),
         )
         return self.granted().filter(~Exists(earlier))
 
     def with_renewal(self, today: date):
-        """Annotate `renewal`: renewed when a later period of the member and group was granted, left when it is over
-        and none was, else empty."""
-        later = self.model.objects.granted().filter(
-            member=OuterRef("member"), group=OuterRef("group"), starts_on__gte=OuterRef("ends_on")
-        )
+        """Annotate `renewal`: "renewed", "left" or "".
+
+        A period is renewed if a later one of the same member and group was granted, and left if it ended without one.
+        """
+        later = self._granted_of_same_group().filter(starts_on__gte=OuterRef("ends_on"))
         return self.annotate(
             renewal=Case(
                 When(Exists(later), then=Value("renewed")),
@@ -165,18 +167,18 @@ class SubscriptionQuerySet(models.QuerySet):
 
 
 class PlanQuerySet(models.QuerySet):
-    """Plans; the price list shows what is on sale, staff see the rest too."""
+    """Plans. Members see those on sale; a Trainer or above sees all."""
 
     def visible_to(self, user):
         return self if is_at_least(user, Role.TRAINER) else self.filter(is_on_sale=True)
 
 
 class FreezeQuerySet(models.QuerySet):
-    """Freezes; one ended early lasted until then."""
+    """Freezes. The end of a freeze is `until`, which is earlier than `ends_on` if it was ended early."""
 
     def with_last_day(self):
         return self.annotate(until=Coalesce("ended_early_on", "ends_on"))
 
     def covering(self, day: date):
-        """Return those that cover the day; none lasts longer than was asked for, which has an index."""
+        """Return the freezes that cover the day. The condition on `ends_on` is redundant, and uses its index."""
         return self.with_last_day().filter(starts_on__lte=day, ends_on__gt=day, until__gt=day)

@@ -1,4 +1,4 @@
-"""What memberships do when payments tell news. Each runs in the money's transaction, in a savepoint of its own."""
+"""Receivers of the signals of payments. Each runs in the transaction of the money, in its own savepoint."""
 
 from django.dispatch import receiver
 

@@ -1,4 +1,4 @@
-"""Shapes of memberships: what requests may say and what answers show. Nothing is saved here."""
+"""Serializers of plans, subscriptions, freezes, closures and check-ins. They validate and show; services save."""
 
 from django.contrib.auth import get_user_model
 from rest_framework import serializers
@@ -19,7 +19,7 @@ class PlanGroupSerializer(ModelSerializer):
 
 
 class PlanSerializer(ModelSerializer):
-    group = PlanGroupSerializer(read_only=True)
+    group: serializers.Field = PlanGroupSerializer(read_only=True)
 
     class Meta:
         model = Plan
@@ -46,7 +46,7 @@ class PlanSerializer(ModelSerializer):
 
 
 class PlanWriteSerializer(PlanSerializer):
-    """A plan as a manager writes it: the group by its id."""
+    """A plan as a Manager creates or changes it. The group is given by its id."""
 
     group = serializers.PrimaryKeyRelatedField(queryset=PlanGroup.objects.all())
     interval_count = serializers.IntegerField(min_value=1, required=False)
@@ -55,12 +55,14 @@ class PlanWriteSerializer(PlanSerializer):
     def validate(self, attrs):
         unit, count = (attrs.get(name, getattr(self.instance, name, 1)) for name in ("interval", "interval_count"))
         if count > LONGEST[unit]:
-            raise serializers.ValidationError({"interval_count": f"At most {LONGEST[unit]} {unit}."})
+            raise serializers.ValidationError({"interval_count": f"A plan may last at most {LONGEST[unit]} {unit}."})
         opens_at, closes_at = (
             attrs.get(name, getattr(self.instance, name, None)) for name in ("opens_at", "closes_at")
         )
         if (opens_at is None) != (closes_at is None) or (opens_at and closes_at <= opens_at):
-            raise serializers.ValidationError({"closes_at": "Send both hours, the later one last, or none."})
+            raise serializers.ValidationError(
+                {"closes_at": "Send both hours, with closes_at after opens_at, or neither."}
+            )
         return attrs
 
     def to_representation(self, plan):
@@ -68,7 +70,7 @@ class PlanWriteSerializer(PlanSerializer):
 
 
 class SoldPlanSerializer(ModelSerializer):
-    """The plan as a subscription names it."""
+    """The plan of a subscription, without the terms, which the subscription keeps itself."""
 
     group = PlanGroupSerializer(read_only=True)
 
@@ -84,7 +86,7 @@ class MemberSerializer(ModelSerializer):
 
 
 class SubscriptionPaymentSerializer(ModelSerializer):
-    """The payment as the thing it buys shows it; payments/{reference}/ has the rest."""
+    """The payment of a subscription, in short. `payments/{reference}/` has all of it."""
 
     amount_owed = serializers.IntegerField(read_only=True)
 
@@ -100,15 +102,15 @@ class FreezeSerializer(ModelSerializer):
 
 
 class SubscriptionSerializer(ModelSerializer):
-    """One period, as it stands now."""
+    """A subscription: one period of a plan for one member, with its status today."""
 
-    # `shown` in views.py computes the status and fetches the rest.
+    # `with_details` in views.py annotates the status and fetches the related rows.
     member = MemberSerializer(read_only=True)
     plan = SoldPlanSerializer(read_only=True)
     payment = SubscriptionPaymentSerializer(read_only=True)
     status = serializers.CharField(read_only=True)
     visits_used = serializers.IntegerField(read_only=True)
-    next_plan = serializers.SlugRelatedField(slug_field="code", read_only=True, allow_null=True)
+    next_plan: serializers.Field = serializers.SlugRelatedField(slug_field="code", read_only=True, allow_null=True)
     freezes = FreezeSerializer(many=True, read_only=True)
 
     class Meta:
@@ -135,35 +137,37 @@ class SubscriptionSerializer(ModelSerializer):
             "created_at",
         ]
         read_only_fields = fields
-        extra_kwargs = {"ends_on": {"help_text": "The day after its last."}}
+        extra_kwargs = {"ends_on": {"help_text": "The first day after the period."}}
 
 
 class PushPhoneSerializer(serializers.Serializer):
-    """Whose phone is asked for the money."""
+    """The phone for the STK push."""
 
     phone_number = PhoneField(
-        required=False, allow_null=True, help_text="Left out: the payer's own phone is asked; null: none is."
+        required=False,
+        allow_null=True,
+        help_text="The phone for the STK push. Omitted: the payer's phone. Null: no push.",
     )
 
 
 class SubscribeSerializer(PushPhoneSerializer):
-    """What a purchase may say. The amount is the plan's, never the client's."""
+    """A purchase. The amount comes from the plan, never from the request."""
 
     plan = serializers.SlugField(help_text="The plan's code.")
     member = serializers.IntegerField(
-        required=False, min_value=1, max_value=LARGEST_ID, help_text="Whom it is for; left out: the caller."
+        required=False, min_value=1, max_value=LARGEST_ID, help_text="The id of the member. Omitted: the caller."
     )
     members = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=LARGEST_ID),
         required=False,
         min_length=1,
         max_length=20,
-        help_text="Several members, paid together with one prompt.",
+        help_text="The ids of several members, paid together with one STK push.",
     )
 
     def validate_members(self, members):
         if len(set(members)) != len(members):
-            raise serializers.ValidationError("A member is named twice.", code="member_twice")
+            raise serializers.ValidationError("A member is in the list twice.", code="member_twice")
         return members
 
     def validate(self, attrs):
@@ -187,10 +191,10 @@ class UpgradeSerializer(PushPhoneSerializer, PlanChoiceSerializer):
 
 
 class FreezeRequestSerializer(serializers.Serializer):
-    """Half-open: the last frozen day is the one before ends_on."""
+    """A freeze of the days from starts_on to the day before ends_on."""
 
-    starts_on = serializers.DateField(required=False, help_text="Left out: today.")
-    ends_on = serializers.DateField()
+    starts_on = serializers.DateField(required=False, help_text="The first frozen day. Omitted: today.")
+    ends_on = serializers.DateField(help_text="The first day after the freeze.")
     reason = serializers.CharField(max_length=120, required=False, default="")
 
 
@@ -206,14 +210,14 @@ class CheckInSerializer(serializers.Serializer):
 
 
 class GateAnswerSerializer(serializers.Serializer):
-    """What the gate shows."""
+    """The answer of the gate."""
 
     decision = serializers.ChoiceField(choices=Decision.choices)
     reason = serializers.ChoiceField(choices=Reason.choices)
     until = serializers.DateField(
         allow_null=True,
-        help_text="The last day let in; of a freeze, its last day; not started: the day before it starts.",
+        help_text="The last day of access or of the freeze. If not started, the day before the start.",
     )
     amount_to_pay = serializers.IntegerField(allow_null=True, help_text="Whole KES.")
-    reference = serializers.CharField(allow_null=True, help_text="The account to pay it to.")
+    reference = serializers.CharField(allow_null=True, help_text="The account number to pay to.")
     member_name = serializers.CharField()

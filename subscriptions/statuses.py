@@ -1,7 +1,7 @@
-"""What people see of a period: a pure function of what was decided, its dates and today.
+"""The status of a period, as members and staff see it: a pure function of its recorded state, its dates and today.
 
-Nothing of it is stored, so a worker that stands still changes nobody's access.
-`querysets.SubscriptionQuerySet.with_status` says the same in SQL.
+The status is never stored, so a worker that is down cannot change anybody's access.
+`querysets.SubscriptionQuerySet.with_status` computes the same in SQL.
 """
 
 from datetime import date, timedelta
@@ -14,10 +14,10 @@ class Status(models.TextChoices):
     SCHEDULED = "scheduled"  # paid, starts later
     ACTIVE = "active"
     FROZEN = "frozen"
-    EXHAUSTED = "exhausted"  # every visit of the pack was used
-    GRACE = "grace"  # over, still let in
+    EXHAUSTED = "exhausted"  # every visit of the pack is used
+    GRACE = "grace"  # ended, but the gate still lets the member in
     EXPIRED = "expired"
-    CANCELLED = "cancelled"  # withdrawn before it was paid
+    CANCELLED = "cancelled"  # cancelled before it was paid
     REVOKED = "revoked"  # the money went back
 
 
@@ -34,13 +34,13 @@ def status_on(
     is_followed: bool,
     has_no_grace: bool,
 ) -> Status:
-    """Return the status on a Nairobi day.
+    """Return the status of a period on the Nairobi day `today`.
 
-    `is_frozen`: a freeze covers today. `is_followed`: a later period of the group has begun.
-    `has_no_grace`: the member said it is the last, or an upgrade cut it.
+    `fact`: the recorded state. `is_frozen`: a freeze or a closure covers today. `is_followed`: a later period of the
+    group has started. `has_no_grace`: the member said that this period is the last one, or an upgrade cut it.
     """
-    if fact != "granted":
-        return Status(fact)
+    if fact != "granted" or starts_on is None or ends_on is None:
+        return Status(fact)  # every granted period has its dates: a constraint of the table
     if today < starts_on:
         return Status.SCHEDULED
     is_used_up = visits is not None and visits_used >= visits

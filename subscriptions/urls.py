@@ -1,4 +1,4 @@
-"""Addresses of subscriptions, under /api/v1/."""
+"""URLs of plans, subscriptions, closures and check-ins, under /api/v1/."""
 
 from django.urls import path
 

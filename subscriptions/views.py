@@ -1,4 +1,4 @@
-"""HTTP for plans, subscriptions and the gate: each view makes one service call."""
+"""API views of plans, subscriptions, closures and check-ins. Each one makes one service call."""
 
 from django.db.models import Prefetch
 from django.urls import reverse
@@ -23,8 +23,8 @@ from subscriptions.permissions import (
 from subscriptions.services import catalog, free_periods, freezes, plan_changes, purchase_requests, purchases
 
 
-def shown(subscriptions):
-    """Return the subscriptions with everything an answer shows, in a constant number of queries."""
+def with_details(subscriptions):
+    """Return the subscriptions with all that SubscriptionSerializer shows, in a constant number of queries."""
     ordered_freezes = Prefetch("freezes", queryset=Freeze.objects.order_by("starts_on", "pk"))
     return (
         subscriptions.with_status(business_day(clock.now()))
@@ -33,18 +33,18 @@ def shown(subscriptions):
     )
 
 
-def said(view) -> dict:
-    """Return the request's body as the view's `request_serializer` understands it."""
-    asked = view.request_serializer(data=view.request.data)
-    asked.is_valid(raise_exception=True)
-    return asked.validated_data
+def validated_body(view) -> dict:
+    """Return the request body, validated by the view's `request_serializer`."""
+    serializer = view.request_serializer(data=view.request.data)
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data
 
 
 # --- The price list -------------------------------------------------------------------------------------------------
 
 
 class PlanGroupListView(generics.ListCreateAPIView):
-    """Plan groups: anyone reads, managers add."""
+    """List plan groups. A Manager or above can create one."""
 
     permission_classes = [AnyoneReadsManagersWrite]
     serializer_class = serializers.PlanGroupSerializer
@@ -59,7 +59,7 @@ class PlanGroupListView(generics.ListCreateAPIView):
     post=extend_schema(request=serializers.PlanWriteSerializer, responses={201: serializers.PlanSerializer})
 )
 class PlanListView(generics.ListCreateAPIView):
-    """The price list: what is on sale; staff see the rest too. Managers add to it."""
+    """List the plans on sale; staff see all plans. A Manager or above can create one."""
 
     permission_classes = [AnyoneReadsManagersWrite]
     queryset = Plan.objects.none()
@@ -84,7 +84,7 @@ class PlanListView(generics.ListCreateAPIView):
     patch=extend_schema(request=serializers.PlanWriteSerializer(partial=True), responses=serializers.PlanSerializer)
 )
 class PlanDetailView(generics.RetrieveUpdateAPIView):
-    """One plan. Editing it changes nothing of what was bought."""
+    """Get or change one plan. A change does not affect subscriptions that were bought before."""
 
     http_method_names = ["get", "head", "options", "patch"]
     permission_classes = [AnyoneReadsManagersWrite]
@@ -103,9 +103,9 @@ class PlanDetailView(generics.RetrieveUpdateAPIView):
 # --- Subscriptions --------------------------------------------------------------------------------------------------
 
 
-BOUGHT = {200: serializers.SubscriptionSerializer, 202: serializers.SubscriptionSerializer}
-# A purchase for several members is answered with several subscriptions.
-BOUGHT_FOR_SOME = PolymorphicProxySerializer(
+PURCHASE_RESPONSES = {200: serializers.SubscriptionSerializer, 202: serializers.SubscriptionSerializer}
+# The answer to a purchase for several members is a list of subscriptions.
+ONE_OR_MANY = PolymorphicProxySerializer(
     component_name="Bought",
     serializers=[serializers.SubscriptionSerializer, serializers.SubscriptionSerializer(many=True)],
     resource_type_field_name=None,
@@ -114,15 +114,15 @@ BOUGHT_FOR_SOME = PolymorphicProxySerializer(
 
 
 class PurchaseMixin:
-    """Answers a purchase: 202 for a new one, 200 for the one that was there."""
+    """The answer to a purchase: 202 for a new one, 200 for an existing one."""
 
     takes_idempotency_key = True
-    refuses = {"post": [404]}  # what the body names
+    refuses = {"post": [404]}  # a plan or member in the body may not exist
 
     def answer_purchase(self, purchase, *, many=False):
         ids = [each.pk for each in purchase.subscriptions]
-        # What one pays for is shown to them, also where it is for another member.
-        rows = shown(Subscription.objects.filter(pk__in=ids)).order_by("pk")
+        # Without a check of visibility: the payer also sees a purchase for another member.
+        rows = with_details(Subscription.objects.filter(pk__in=ids)).order_by("pk")
         return Response(
             serializers.SubscriptionSerializer(rows if many else rows[0], many=many).data,
             status=202 if purchase.is_new else 200,
@@ -131,7 +131,7 @@ class PurchaseMixin:
 
 
 class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
-    """Own subscriptions, or everybody's for staff; POST buys."""
+    """List your own subscriptions, or all of them for staff. POST buys a plan."""
 
     permission_classes = [IsAuthenticated]
     queryset = Subscription.objects.none()
@@ -142,41 +142,41 @@ class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
     ordering_fields = ["starts_on", "ends_on", "created_at"]
 
     def get_queryset(self):
-        return shown(Subscription.objects.visible_to(self.request.user)).order_by("-created_at", "-pk")
+        return with_details(Subscription.objects.visible_to(self.request.user)).order_by("-created_at", "-pk")
 
-    @extend_schema(responses={200: BOUGHT_FOR_SOME, 202: BOUGHT_FOR_SOME})
+    @extend_schema(responses={200: ONE_OR_MANY, 202: ONE_OR_MANY})
     def post(self, request):
-        asked = said(self)
+        body = validated_body(self)
         purchase = purchase_requests.request_purchase(
-            caller=request.user, now=clock.now(), **idempotency(request), **asked
+            caller=request.user, now=clock.now(), **idempotency(request), **body
         )
-        return self.answer_purchase(purchase, many="members" in asked)
+        return self.answer_purchase(purchase, many="members" in body)
 
 
 class SubscriptionActionView(generics.GenericAPIView):
-    """One subscription of the caller's, or anybody's for staff; others do not exist for them."""
+    """Base of the views of one subscription. Members get 404 for a subscription of somebody else."""
 
     permission_classes = [OwnOrReceptionist]
     queryset = Subscription.objects.none()
     serializer_class = serializers.SubscriptionSerializer
 
     def get_queryset(self):
-        return shown(Subscription.objects.visible_to(self.request.user))
+        return with_details(Subscription.objects.visible_to(self.request.user))
 
     def answer(self, status=200):
-        """Show the subscription as it is now."""
+        """Return the response with the subscription as it is now."""
         return Response(self.get_serializer(self.get_object()).data, status=status)
 
 
 class SubscriptionDetailView(SubscriptionActionView):
-    """One subscription with its payment; the status is computed for now."""
+    """Get one subscription with its payment and its status today."""
 
     def get(self, request, pk):
         return self.answer()
 
 
 class CancelView(SubscriptionActionView):
-    """Withdraw it while it is not paid; once it is, say that it is the last one."""
+    """Cancel a subscription that is not paid. A paid one runs to its end, and is then not renewed."""
 
     request_serializer = None
 
@@ -186,7 +186,7 @@ class CancelView(SubscriptionActionView):
 
 
 class UndoView(SubscriptionActionView):
-    """Take back what has not taken effect: a pending upgrade, the plan to come, the leaving."""
+    """Undo what has not taken effect: a pending upgrade, another plan for the renewal, or leaving."""
 
     request_serializer = None
 
@@ -196,24 +196,24 @@ class UndoView(SubscriptionActionView):
 
 
 class FreezeView(SubscriptionActionView):
-    """Stand still for some days: within the plan's limits for oneself, as needed by staff for others."""
+    """Freeze a subscription for some days. Members do it within the limits of the plan, staff without limits."""
 
     request_serializer = serializers.FreezeRequestSerializer
 
     def post(self, request, pk):
-        subscription, asked, now = self.get_object(), said(self), clock.now()
+        subscription, body, now = self.get_object(), validated_body(self), clock.now()
         freezes.freeze(
             subscription_id=subscription.pk,
             kind=FreezeKind.STAFF if may_freeze_as_staff(request.user, subscription) else FreezeKind.MEMBER,
             by_id=request.user.pk,
             now=now,
-            **{"starts_on": business_day(now), **asked},
+            **{"starts_on": business_day(now), **body},
         )
         return self.answer()
 
 
 class UnfreezeView(SubscriptionActionView):
-    """Come back early, or take back a freeze that has not begun."""
+    """End a freeze early, or cancel one that has not begun."""
 
     request_serializer = None
 
@@ -223,51 +223,53 @@ class UnfreezeView(SubscriptionActionView):
 
 
 class ChangeView(SubscriptionActionView):
-    """Be renewed as another plan at the end."""
+    """Choose another plan for the renewal."""
 
     request_serializer = serializers.PlanChoiceSerializer
 
     def post(self, request, pk):
-        plan_changes.change_at_end(subscription_id=self.get_object().pk, plan_code=said(self)["plan"], now=clock.now())
+        plan_changes.change_at_end(
+            subscription_id=self.get_object().pk, plan_code=validated_body(self)["plan"], now=clock.now()
+        )
         return self.answer()
 
 
 class UpgradeView(PurchaseMixin, SubscriptionActionView):
-    """Buy a dearer plan from today, less what is unused; it takes effect when it is paid."""
+    """Upgrade to a plan with a higher price, less the unused value. It takes effect when it is paid."""
 
     request_serializer = serializers.UpgradeSerializer
 
-    @extend_schema(responses=BOUGHT)
+    @extend_schema(responses=PURCHASE_RESPONSES)
     def post(self, request, pk):
         purchase = purchase_requests.request_upgrade(
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
             **idempotency(request),
-            **said(self),
+            **validated_body(self),
         )
         return self.answer_purchase(purchase)
 
 
 class RenewView(PurchaseMixin, SubscriptionActionView):
-    """Buy the period that follows this one."""
+    """Buy the period after this one."""
 
     request_serializer = serializers.PushPhoneSerializer
 
-    @extend_schema(responses=BOUGHT)
+    @extend_schema(responses=PURCHASE_RESPONSES)
     def post(self, request, pk):
         purchase = purchase_requests.request_renewal(
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
             **idempotency(request),
-            **said(self),
+            **validated_body(self),
         )
         return self.answer_purchase(purchase)
 
 
 class GiftView(PurchaseMixin, generics.GenericAPIView):
-    """A period for nothing, with the reason and who gave it."""
+    """Give a member a free period, with a reason."""
 
     permission_classes = [IsManager]
     queryset = Subscription.objects.none()
@@ -276,11 +278,11 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
 
     @extend_schema(responses={201: serializers.SubscriptionSerializer})
     def post(self, request):
-        asked = said(self)
+        body = validated_body(self)
         given = free_periods.grant_free_period(
-            member_id=asked["member"],
-            plan_code=asked["plan"],
-            reason=asked["reason"],
+            member_id=body["member"],
+            plan_code=body["plan"],
+            reason=body["reason"],
             by_id=request.user.pk,
             now=clock.now(),
             **idempotency(request),
@@ -294,7 +296,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
 
 
 class ClosureListView(generics.ListCreateAPIView):
-    """Days on which the whole club is closed; every period gets them back."""
+    """List the closures of the club. A Manager or above can add one; it extends every period that it touches."""
 
     permission_classes = [MembersReadManagersWrite]
     serializer_class = serializers.ClosureSerializer
@@ -308,7 +310,7 @@ class ClosureListView(generics.ListCreateAPIView):
 
 
 class ClosureDetailView(generics.DestroyAPIView):
-    """Take a closure back."""
+    """Delete a closure. Every period gets the dates it would have without it."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.ClosureSerializer
@@ -319,7 +321,7 @@ class ClosureDetailView(generics.DestroyAPIView):
 
 
 class CheckInView(generics.GenericAPIView):
-    """Somebody stands at the gate: may they come in?"""
+    """Check a member in at the gate: may they enter now?"""
 
     permission_classes = [IsStaff]
     serializer_class = serializers.GateAnswerSerializer
@@ -327,5 +329,5 @@ class CheckInView(generics.GenericAPIView):
     refuses = {"post": [404]}
 
     def post(self, request):
-        answer = gate.check_in(recorded_by_id=request.user.pk, now=clock.now(), **said(self))
+        answer = gate.check_in(recorded_by_id=request.user.pk, now=clock.now(), **validated_body(self))
         return Response(self.get_serializer(answer).data)

@@ -418,7 +418,7 @@ def test_ones_own_period_is_frozen_within_the_plans_limits_only(client, caller, 
 
     refused = do(client, caller, "freeze", period=period.pk, ends_on="2026-11-12", reason="holiday")
 
-    assert refused == {"__all__": ["This plan allows no further freeze of this length."]}
+    assert refused == {"__all__": ["This is more than the plan allows. Choose fewer days, or ask at the desk."]}
 
 
 def test_days_are_given_with_the_reason(client, member, month):
@@ -673,7 +673,7 @@ def test_the_same_days_are_frozen_once(client, caller, member, month):
 
     refused = do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="ill")
 
-    assert refused == {"__all__": ["Some of these days are frozen already."]}
+    assert refused == {"__all__": ["Some of these days are already frozen. Choose other days."]}
 
 
 # --- Refusals ---

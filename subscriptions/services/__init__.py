@@ -1,5 +1,4 @@
-"""The verbs of memberships; the only writers of a subscription's fact and dates.
+"""Services of memberships: the only code that writes the recorded state and the dates of subscriptions.
 
-Locks are taken in the order member, payment, receipt, then the periods of one member and group by id, then the
-member's visits.
+Locks are taken in this order: member, payment, receipt, the periods of one member and group by id, the member's visits.
 """

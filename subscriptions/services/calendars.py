@@ -1,4 +1,8 @@
-"""Between the table and the arithmetic of `periods`: lock members' periods, lay them out, save what moved."""
+"""Calendars: lock the periods of a member and group, recalculate their dates, save the dates that changed.
+
+A chain is a list of all periods of one member in one group, in any recorded state. Closures and visits are locked by
+advisory locks of PostgreSQL, which are held until the transaction ends.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -15,16 +19,16 @@ from subscriptions.models import Fact, Freeze, Origin, Subscription
 from subscriptions.periods import FrozenDays, Period, arrange, unfrozen_parts
 
 DATES = ("not_before", "anchor_on", "starts_on", "base_ends_on", "ends_on", "cut_on")
-LAST_DAY = date(2100, 1, 1)
+LATEST_DATE = date(2100, 1, 1)
 FREEZES_AND_CLOSURES = """
 SELECT id, subscription_id, starts_on, coalesce(ended_early_on, ends_on) AS until
 FROM subscriptions_freeze WHERE subscription_id = ANY(%s)
 UNION ALL
 SELECT NULL, NULL, starts_on, ends_on FROM subscriptions_closure
 """
-# One statement for all that moves: the constraint that forbids overlaps is checked once, at its end.
-WRITTEN = ("pk", *DATES, "fact", "granted_at", "ended_at")
-WRITE = """
+# One statement for all changed periods, because the constraint against overlaps is checked at its end.
+UPDATED_FIELDS = ("pk", *DATES, "fact", "granted_at", "ended_at")
+UPDATE_PERIODS = """
 UPDATE subscriptions_subscription SET not_before = moved.not_before, anchor_on = moved.anchor_on,
     starts_on = moved.starts_on, base_ends_on = moved.base_ends_on, ends_on = moved.ends_on, cut_on = moved.cut_on,
     fact = moved.fact, granted_at = moved.granted_at, ended_at = moved.ended_at
@@ -36,68 +40,72 @@ WHERE subscriptions_subscription.id = moved.id
 
 
 class TooFarAhead(Invalid):
-    """No day of a calendar of ours is later; a slip in the year would be."""
+    """The date is after LATEST_DATE, probably because of a wrong year."""
 
-    code, message = "too_far_ahead", "This date is too far ahead."
+    code, message = "too_far_ahead", "This date is too far ahead. Check the year."
 
 
 def require_supported_date(ends_on: date) -> None:
-    """:raises TooFarAhead: the day is past LAST_DAY"""
-    if ends_on > LAST_DAY:
+    """Check that the date is not after LATEST_DATE.
+
+    :raises TooFarAhead: it is
+    """
+    if ends_on > LATEST_DATE:
         raise TooFarAhead
 
 
 def lock_periods(*, member_id: int, group_id: int) -> list[Subscription]:
-    """Lock and return everything the member ever bought in the group, oldest first, each with its payment.
+    """Lock and return the chain of a member and group, oldest first, each period with its payment.
 
-    Until the transaction ends no closure of the club begins or is taken back: a period laid out without its days
-    would keep them for good. That lock comes with the rows' statement, and before the rows.
+    The same statement first takes a shared lock on closures. So no closure is created or deleted until the transaction
+    ends, which would leave the new dates without its days.
     """
-    return list(_to_lock(Subscription.objects.filter(member_id=member_id, group_id=group_id)))
+    return list(_locked(Subscription.objects.filter(member_id=member_id, group_id=group_id)))
 
 
-def lock_periods_of(*, member_ids: Collection[int], group_id: int) -> list[list[Subscription]]:
-    """As lock_periods, of several members in one statement: a chain for each."""
+def lock_chains(*, member_ids: Collection[int], group_id: int) -> list[list[Subscription]]:
+    """Lock and return the chains of several members in one group, in one statement. See lock_periods."""
     chains = defaultdict(list)
-    for subscription in _to_lock(Subscription.objects.filter(member__in=member_ids, group=group_id)):
+    for subscription in _locked(Subscription.objects.filter(member__in=member_ids, group=group_id)):
         chains[subscription.member_id].append(subscription)
     return list(chains.values())
 
 
-def _to_lock(periods: QuerySet) -> QuerySet:
+def _locked(periods: QuerySet[Subscription]) -> QuerySet[Subscription]:
     shared = Func(Value(advisory_locks.CLOSURES), function="pg_advisory_xact_lock_shared", output_field=TextField())
-    with_payment = periods.select_related("payment").annotate(closures_stand=shared)
+    with_payment = periods.select_related("payment").annotate(closures_lock=shared)
     return with_payment.select_for_update(no_key=True, of=("self",)).order_by("pk")
 
 
-def _beside_bought(payment_id: int) -> QuerySet:
+def _chain_of_payment(payment_id: int) -> QuerySet[Subscription]:
     bought = Subscription.objects.filter(payment_id=payment_id)
-    return _to_lock(
+    return _locked(
         Subscription.objects.filter(member_id=bought.values("member_id")[:1], group_id=bought.values("group_id")[:1])
     )
 
 
-# As lock_periods, for the member and group of the period that the payment (its id) bought; nothing when it bought none.
-lock_bought_periods = WrittenOnce(_beside_bought, stand_ins=[0])
+# lock_chain_of_payment(payment_id): as lock_periods, for the chain of the period that this payment buys. The list is
+# empty when the payment buys no period.
+lock_chain_of_payment = WrittenOnce(_chain_of_payment, stand_ins=[0])
 
 
 def lock_closures() -> None:
-    """Wait for everybody who is laying out periods, and let nobody begin until the transaction ends."""
+    """Take the exclusive lock on closures: wait for running recalculations of dates, and block new ones."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_locks.CLOSURES])
 
 
 def lock_visits(member_id: int) -> None:
-    """Let nobody else add, count or move the member's visits until the transaction ends.
+    """Lock the visits of a member, so that nobody else adds, counts or moves one.
 
-    Taken after the periods. The gate takes this lock alone, so it waits for nobody who waits for it.
+    Lock the periods first. The gate takes only this lock, so it cannot be part of a deadlock.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s::int)", [advisory_locks.VISITS, member_id])
 
 
 def as_period(subscription: Subscription) -> Period:
-    """Return a granted subscription as the arithmetic wants it."""
+    """Return the dates and the length of a granted subscription."""
     return Period(
         id=subscription.pk,
         interval=subscription.interval,
@@ -108,27 +116,29 @@ def as_period(subscription: Subscription) -> Period:
 
 
 def granted_periods(chain: Iterable[Subscription]) -> list[Period]:
+    """Return the granted periods of the chain as dates and lengths."""
     return [as_period(subscription) for subscription in chain if subscription.fact == Fact.GRANTED]
 
 
 @dataclass(frozen=True)
 class FreezesAndClosures:
-    """When time stands still: each freeze's id with the days that are frozen by period, and the club's closures."""
+    """All freezes, as (freeze id, days) by the id of their period, and the closures of the club."""
 
     freezes: dict[int, list[tuple[int, FrozenDays]]]
     closures: list[FrozenDays]
 
     def frozen_days_of(self, chain: Iterable[Subscription]) -> list[FrozenDays]:
-        """Return the days on which these periods of one member and group stand still; none is told twice."""
-        told: list[FrozenDays] = []
-        # A period that is granted again may have been frozen on days on which another was frozen meanwhile.
+        """Return the frozen and closed days of the chain, sorted and without overlaps."""
+        frozen: list[FrozenDays] = []
+        # Freezes may overlap: a period that is granted again brings back its freezes, and meanwhile another period
+        # may have been frozen on the same days.
         for days in [*(days for each in chain for _, days in self.freezes.get(each.pk, ())), *self.closures]:
-            told += unfrozen_parts(*days, told)
-        return sorted(told)
+            frozen += unfrozen_parts(*days, frozen)
+        return sorted(frozen)
 
 
 def read_freezes_and_closures(chains: Iterable[Sequence[Subscription]]) -> FreezesAndClosures:
-    """Return the freezes of the chains' granted periods, and the closures."""
+    """Read the freezes of the chains' granted periods, and all closures, in one statement."""
     granted = [subscription.pk for chain in chains for subscription in chain if subscription.fact == Fact.GRANTED]
     freezes, closures = defaultdict(list), []
     with connection.cursor() as cursor:
@@ -142,27 +152,27 @@ def read_freezes_and_closures(chains: Iterable[Sequence[Subscription]]) -> Freez
 
 
 def rearrange(chain: Sequence[Subscription], *, changed: Collection[Subscription] = ()) -> None:
-    """Lay the locked chain out anew after a freeze, a return or a cut, and save what moved or was `changed`."""
+    """Recalculate the dates of a locked chain, and save the periods that moved or are in `changed`."""
     rearrange_all([chain], changed=changed)
 
 
 def rearrange_all(chains: Sequence[Sequence[Subscription]], *, changed: Collection[Subscription] = ()) -> None:
-    """Lay out locked chains, each of one member and group, in a number of statements that does not hang on theirs."""
-    still = read_freezes_and_closures(chains)
-    laid = [arrange(granted_periods(chain), still.frozen_days_of(chain)) for chain in chains]
-    save(chains, laid, still, changed=changed)
+    """As rearrange, for several locked chains, with a constant number of statements."""
+    freezes = read_freezes_and_closures(chains)
+    arranged = [arrange(granted_periods(chain), freezes.frozen_days_of(chain)) for chain in chains]
+    save_dates(chains, arranged, freezes, changed=changed)
 
 
-def save(
+def save_dates(
     chains: Sequence[Sequence[Subscription]],
-    laid: Sequence[Sequence[Period]],
-    still: FreezesAndClosures,
+    arranged: Sequence[Sequence[Period]],
+    freezes: FreezesAndClosures,
     *,
     changed: Collection[Subscription] = (),
 ) -> None:
-    """Write the dates of the periods laid out for each locked chain, in one check of the no-overlap constraint."""
+    """Save the arranged periods of each locked chain, in one statement: those that moved or are in `changed`."""
     moved = []
-    for chain, periods in zip(chains, laid, strict=True):
+    for chain, periods in zip(chains, arranged, strict=True):
         by_id = {subscription.pk: subscription for subscription in chain}
         for period in periods:
             subscription = by_id[period.id]
@@ -173,25 +183,25 @@ def save(
     if not moved:
         return
     with connection.cursor() as cursor:
-        cursor.execute(WRITE, [[getattr(each, name) for each in moved] for name in WRITTEN])
-    for periods in laid:
-        _hand_over_freezes(periods, still)
+        cursor.execute(UPDATE_PERIODS, [[getattr(each, name) for each in moved] for name in UPDATED_FIELDS])
+    for periods in arranged:
+        _reassign_freezes(periods, freezes)
 
 
-def _hand_over_freezes(laid: Sequence[Period], still: FreezesAndClosures) -> None:
-    """Point each freeze at the period that stands on its first day: a period may have moved from under it."""
-    for period in laid:
-        for freeze_id, days in list(still.freezes.get(period.id, ())):
-            owner = _covering(laid, days.starts_on)
-            if owner is None or owner.id == period.id or _is_frozen(days, still.freezes.get(owner.id, ())):
+def _reassign_freezes(periods: Sequence[Period], found: FreezesAndClosures) -> None:
+    """Assign each freeze to the period that now covers its first day, after periods have moved."""
+    for period in periods:
+        for freeze_id, days in list(found.freezes.get(period.id, ())):
+            owner = _covering(periods, days.starts_on)
+            if owner is None or owner.id == period.id or _is_frozen(days, found.freezes.get(owner.id, ())):
                 continue
             Freeze.objects.filter(pk=freeze_id).update(subscription=owner.id)
-            still.freezes.setdefault(owner.id, []).append((freeze_id, days))
+            found.freezes.setdefault(owner.id, []).append((freeze_id, days))
 
 
 def _is_frozen(days: FrozenDays, freezes: Iterable[tuple[int, FrozenDays]]) -> bool:
     return any(days.starts_on < other.ends_on and other.starts_on < days.ends_on for _, other in freezes)
 
 
-def _covering(laid: Sequence[Period], day: date) -> Period | None:
-    return next((period for period in laid if period.starts_on <= day < period.ends_on), None)
+def _covering(periods: Sequence[Period], day: date) -> Period | None:
+    return next((period for period in periods if period.starts_on <= day < period.ends_on), None)

@@ -1,4 +1,4 @@
-"""The price list. What was bought keeps its own snapshot, so no edit here reaches it."""
+"""The price list: plan groups and plans. A subscription keeps the terms it was bought on, so no edit changes it."""
 
 from django.db import transaction
 
@@ -6,24 +6,24 @@ from subscriptions.models import Plan, PlanGroup
 
 
 def create_plan_group(**fields) -> PlanGroup:
-    """Add a group of plans."""
+    """Create a plan group."""
     return PlanGroup.objects.create(**fields)
 
 
 @transaction.atomic
 def edit_plan_group(*, group_id: int, **fields) -> PlanGroup:
-    """Change what the group is, also for what was sold of it."""
+    """Change a plan group. The change also applies to subscriptions that were sold before."""
     return _edit(PlanGroup, group_id, fields)
 
 
 def create_plan(**fields) -> Plan:
-    """Add a plan to the price list."""
+    """Create a plan on the price list."""
     return Plan.objects.create(**fields)
 
 
 @transaction.atomic
 def edit_plan(*, plan_id: int, **fields) -> Plan:
-    """Change what the plan is for those who buy it from now on."""
+    """Change a plan for purchases from now on."""
     return _edit(Plan, plan_id, fields)
 
 
@@ -36,7 +36,7 @@ def _edit(model, pk: int, fields: dict):
 
 
 def snapshot(plan: Plan) -> dict:
-    """Return what a period keeps of the plan as it is when bought; editing the plan later changes none of it."""
+    """Return the terms of the plan now, as the fields of a subscription that keep them."""
     names = ("price", "interval", "interval_count", "grace_days", "late_renewal", "visits")
     limits = ("max_freeze_days", "max_freezes", "opens_at", "closes_at")
     return {"plan": plan, "group_id": plan.group_id} | {name: getattr(plan, name) for name in names + limits}

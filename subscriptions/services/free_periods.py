@@ -1,4 +1,4 @@
-"""Periods for nothing: gifts of staff, and those a club brings along from its former books."""
+"""Free periods: gifts by staff, and memberships imported from the club's earlier records."""
 
 from datetime import date, datetime
 
@@ -15,9 +15,9 @@ from subscriptions.services.purchases import MemberNotFound, PlanNotFound, find_
 
 
 class PeriodsOverlap(Conflict):
-    """The member already has a period of the group on some of these days."""
+    """A granted period of the member and group covers some of these days."""
 
-    code, message = "periods_overlap", "The member already has a subscription on some of these days."
+    code, message = "periods_overlap", "The member already has a subscription on some of these days. Check the dates."
 
 
 @transaction.atomic
@@ -31,13 +31,13 @@ def grant_free_period(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Subscription:
-    """Give the member one period of the plan; it stacks and starts as a bought one paid today would.
+    """Grant the member one period of the plan as a gift. It starts as a period paid today would start.
 
-    The same `idempotency_key` of the same person returns what it gave the first time.
+    The same `idempotency_key` of the same user returns the period of the first call.
 
-    :raises PlanNotFound, MemberNotFound: there is none
-    :raises payments.resolutions.OwnMoney: to oneself
-    :raises IdempotencyKeyReused: the key came before with another body
+    :raises PlanNotFound, MemberNotFound: see each
+    :raises payments.services.ownership.OwnMoney: the member is the user `by_id`
+    :raises api.idempotency.IdempotencyKeyReused: the key was used with another request body
     """
     plan = Plan.objects.filter(code=plan_code).first()
     if plan is None:
@@ -49,11 +49,11 @@ def grant_free_period(
     earlier = find_repeated_purchase(idempotency_key, body_fingerprint, by_id)
     if earlier:
         return earlier[0]
-    subscription = _open_comp(
+    subscription = _create_free_period(
         member_id,
         plan,
         Origin.GIFT,
-        # Not pending until it is granted: a purchase of the plan may be, and two of them cannot.
+        # Not pending, because the member may have a pending purchase of this plan, and there can be one only.
         {"fact": Fact.CANCELLED},
         reason=reason,
         by_id=by_id,
@@ -61,17 +61,19 @@ def grant_free_period(
         idempotency_key=idempotency_key,
         body_fingerprint=body_fingerprint,
     )
-    return grant_for_payment(payment_id=subscription.payment_id, now=now)
+    granted = grant_for_payment(payment_id=subscription.payment_id, now=now)
+    assert granted is not None  # noqa: S101  its payment was created above
+    return granted
 
 
 @transaction.atomic
 def import_period(
     *, member_id: int, plan: Plan, starts_on: date, ends_on: date, by_id: int, now: datetime
 ) -> Subscription:
-    """Keep a period that the club sold before it used Kilabu, with the dates its old books say.
+    """Import a period that the club sold before it used Kilabu, with the dates of its earlier records.
 
     :raises PeriodsOverlap: a granted period of the group covers some of these days
-    :raises TooFarAhead: it ends after any day we reckon with
+    :raises TooFarAhead: it ends after LATEST_DATE
     """
     require_supported_date(ends_on)
     locks.lock_members({member_id})
@@ -81,10 +83,12 @@ def import_period(
     dates = {"not_before": starts_on, "anchor_on": starts_on, "starts_on": starts_on}
     dates |= {"base_ends_on": ends_on, "ends_on": ends_on}
     state = {"fact": Fact.GRANTED, "granted_at": now, **dates}
-    return _open_comp(member_id, plan, Origin.MIGRATED, state, reason="former books", by_id=by_id, now=now)
+    return _create_free_period(
+        member_id, plan, Origin.MIGRATED, state, reason="imported membership", by_id=by_id, now=now
+    )
 
 
-def _open_comp(
+def _create_free_period(
     member_id: int, plan: Plan, origin: Origin, state: dict, *, reason: str, by_id: int, now: datetime, **opening
 ) -> Subscription:
     payment = creation.record_free_payment(

@@ -1,4 +1,4 @@
-"""Freezes and closures: days on which time stands still, given back at the end of the period."""
+"""Freezes of one period and closures of the whole club. Their days extend the periods that they touch."""
 
 from datetime import date, datetime, timedelta
 
@@ -9,65 +9,64 @@ from api.business_days import business_day, start_of_day
 from api.errors import Conflict, Invalid
 from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Subscription, Visit
 from subscriptions.services.calendars import (
+    lock_chains,
     lock_closures,
     lock_periods,
-    lock_periods_of,
     lock_visits,
     rearrange,
     rearrange_all,
     require_supported_date,
 )
 
-# Of how many members a closure lays out the periods at a time.
-BATCH = 500
+BATCH = 500  # members whose dates one closure recalculates at a time
 
 
 class FreezeAfterVisit(Conflict):
-    """The member came in today: the day is used, and not given back."""
+    """The member's freeze begins today, after a visit today. A used day cannot be frozen."""
 
-    code, message = "freeze_after_visit", "You came in today; a freeze can begin tomorrow."
+    code, message = "freeze_after_visit", "You visited today. The freeze can begin tomorrow."
 
 
 class FreezeOutsidePeriod(Conflict):
-    """The freeze does not begin while the period runs."""
+    """The freeze does not begin while the period runs, or the period is over."""
 
     code, message = "freeze_outside_period", "A freeze must begin while the subscription runs."
 
 
 class FreezeInThePast(Invalid):
-    """Only staff may freeze days that are already gone."""
+    """The member's freeze begins before today. Only staff may freeze past days."""
 
     code, message = "freeze_in_the_past", "A freeze cannot begin in the past."
 
 
 class FreezeIsEmpty(Invalid):
-    """A freeze must last at least a day."""
+    """The freeze or the closure has no day."""
 
-    code, message = "freeze_is_empty", "A freeze must end after it begins."
+    code, message = "freeze_is_empty", "The end must be after the start."
 
 
 class FreezeLimit(Conflict):
-    """The plan gives the member no more freezes, or no more days."""
+    """The member has used the freezes or the frozen days that the plan allows."""
 
-    code, message = "freeze_limit", "This plan allows no further freeze of this length."
+    code, message = "freeze_limit", "This is more than the plan allows. Choose fewer days, or ask at the desk."
 
 
 class FreezesOverlap(Conflict):
-    """Some of these days are frozen already."""
+    """Another freeze of the member and group covers some of these days."""
 
-    code, message = "freezes_overlap", "Some of these days are frozen already."
+    code, message = "freezes_overlap", "Some of these days are already frozen. Choose other days."
 
 
 class NotFrozen(Conflict):
-    """There is no freeze to return from."""
+    """No freeze of the period is running or planned."""
 
     code, message = "not_frozen", "This subscription is not frozen."
 
 
 class ClosuresOverlap(Conflict):
-    """The club is already closed on some of these days."""
+    """Another closure covers some of these days."""
 
-    code, message = "closures_overlap", "The club is already closed on some of these days."
+    code, message = "closures_overlap", "The club is already closed on some of these days. Choose other days."
 
 
 @transaction.atomic
@@ -81,13 +80,13 @@ def freeze(
     now: datetime,
     reason: str = "",
 ) -> Freeze:
-    """Freeze starts_on <= day < ends_on; the days come back at the end, and what is stacked moves with it.
+    """Freeze the period on starts_on <= day < ends_on. It ends so many days later, and later periods move with it.
 
-    A member's own freeze begins today or later and keeps to the plan's limits as they were when it was bought;
-    staff may freeze any days that begin while the period runs.
+    A member's freeze begins today or later, within the limits of the plan at the time of purchase. A freeze by staff
+    may be of any length, and may begin on any day on which the period runs.
 
     :raises FreezeIsEmpty, FreezeInThePast, FreezeOutsidePeriod, FreezeLimit, FreezesOverlap, FreezeAfterVisit: see each
-    :raises TooFarAhead: it ends after any day we reckon with
+    :raises TooFarAhead: it ends after LATEST_DATE
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
@@ -96,22 +95,17 @@ def freeze(
     today = business_day(now)
     if kind == FreezeKind.MEMBER and starts_on < today:
         raise FreezeInThePast
-    if (
-        subscription.fact != Fact.GRANTED
-        or subscription.cut_on is not None
-        or not subscription.starts_on <= starts_on < subscription.ends_on
-        or subscription.ends_on <= today
-    ):
+    if subscription.cut_on is not None or not subscription.runs_on(starts_on) or not subscription.ends_after(today):
         raise FreezeOutsidePeriod
     granted = [each.pk for each in chain if each.fact == Fact.GRANTED]
-    standing = Freeze.objects.filter(subscription__in=granted).with_last_day()
-    if standing.filter(starts_on__lt=ends_on, until__gt=starts_on).filter(until__gt=F("starts_on")).exists():
+    existing = Freeze.objects.filter(subscription__in=granted).with_last_day()
+    if existing.filter(starts_on__lt=ends_on, until__gt=starts_on).filter(until__gt=F("starts_on")).exists():
         raise FreezesOverlap
     if kind == FreezeKind.MEMBER:
         _require_within_limits(subscription, days=(ends_on - starts_on).days)
         if starts_on == today:
             lock_visits(subscription.member_id)
-            if _came_in(subscription, today):
+            if _has_visit_on(today, subscription):
                 raise FreezeAfterVisit
     made = Freeze.objects.create(
         subscription=subscription,
@@ -129,9 +123,9 @@ def freeze(
 
 @transaction.atomic
 def unfreeze(*, subscription_id: int, now: datetime) -> Freeze:
-    """End the running freeze today, or take back the next one that has not begun; dates follow at once.
+    """End the running freeze today, or cancel the next planned one, and recalculate the dates.
 
-    :raises NotFrozen: no freeze of this period is running or to come
+    :raises NotFrozen: no freeze of this period is running or planned
     """
     subscription, chain = _lock(subscription_id)
     today = business_day(now)
@@ -147,13 +141,13 @@ def unfreeze(*, subscription_id: int, now: datetime) -> Freeze:
 
 @transaction.atomic
 def create_closure(*, starts_on: date, ends_on: date, reason: str, by_id: int, now: datetime) -> Closure:
-    """Close the whole club on starts_on <= day < ends_on and give every running period these days back.
+    """Close the whole club on starts_on <= day < ends_on, and extend every period that runs on these days.
 
-    Periods granted later get them too. Days that a period was frozen anyway count once.
+    Periods granted later are extended too. A day that is closed and frozen counts once.
 
-    :raises FreezeIsEmpty: no day in between
-    :raises TooFarAhead: it ends after any day we reckon with
-    :raises ClosuresOverlap: some days are closed already
+    :raises FreezeIsEmpty: `ends_on` is not after `starts_on`
+    :raises TooFarAhead: it ends after LATEST_DATE
+    :raises ClosuresOverlap: another closure covers some of the days
     """
     if ends_on <= starts_on:
         raise FreezeIsEmpty
@@ -170,7 +164,7 @@ def create_closure(*, starts_on: date, ends_on: date, reason: str, by_id: int, n
 
 @transaction.atomic
 def delete_closure(*, closure_id: int) -> None:
-    """Take a closure back; every period is again as if the club had been open. Twice is harmless."""
+    """Delete a closure, and recalculate the dates of every period as if the club was open. May be repeated."""
     lock_closures()
     closure = Closure.objects.filter(pk=closure_id).first()
     if closure is not None:
@@ -179,32 +173,32 @@ def delete_closure(*, closure_id: int) -> None:
 
 
 def _rearrange_touched(starts_on: date, ends_on: date) -> None:
-    """Lay out anew every member's periods of which some day is in starts_on <= day < ends_on."""
+    """Recalculate the dates of every chain with a period that runs in starts_on <= day < ends_on."""
     touched = Subscription.objects.granted().filter(starts_on__lt=ends_on, ends_on__gt=starts_on, cut_on__isnull=True)
     for group_id in touched.order_by("group").values_list("group", flat=True).distinct():
         of_group = touched.filter(group=group_id).order_by("member")
         member_ids = list(of_group.values_list("member", flat=True).distinct())
         for n in range(0, len(member_ids), BATCH):
-            rearrange_all(lock_periods_of(member_ids=member_ids[n : n + BATCH], group_id=group_id))
+            rearrange_all(lock_chains(member_ids=member_ids[n : n + BATCH], group_id=group_id))
 
 
 def _lock(subscription_id: int) -> tuple[Subscription, list[Subscription]]:
-    """Lock the periods of the subscription's member and group; return it and them."""
+    """Lock the chain of the subscription. Return the subscription and its chain."""
     bought = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
     chain = lock_periods(member_id=bought.member_id, group_id=bought.group_id)
     return next(each for each in chain if each.pk == subscription_id), chain
 
 
-def _came_in(subscription: Subscription, day: date) -> bool:
-    began = start_of_day(day)
+def _has_visit_on(day: date, subscription: Subscription) -> bool:
+    midnight = start_of_day(day)
     visits = Visit.objects.filter(subscription=subscription, decision=Decision.ALLOW)
-    return visits.filter(at__gte=began, at__lt=began + timedelta(days=1)).exists()
+    return visits.filter(at__gte=midnight, at__lt=midnight + timedelta(days=1)).exists()
 
 
 def _require_within_limits(subscription: Subscription, *, days: int) -> None:
-    mine = Freeze.objects.with_last_day().filter(
+    earlier = Freeze.objects.with_last_day().filter(
         subscription=subscription, kind=FreezeKind.MEMBER, until__gt=F("starts_on")
     )
-    taken = [(until - starts_on).days for starts_on, until in mine.values_list("starts_on", "until")]
-    if len(taken) + 1 > subscription.max_freezes or sum(taken) + days > subscription.max_freeze_days:
+    used = [(until - starts_on).days for starts_on, until in earlier.values_list("starts_on", "until")]
+    if len(used) + 1 > subscription.max_freezes or sum(used) + days > subscription.max_freeze_days:
         raise FreezeLimit

@@ -1,7 +1,7 @@
-"""What money does to a period: paid grants it, gone back revokes it, withdrawn cancels it. Each twice is harmless.
+"""Grants: access follows the money of a payment. Paid grants the period, reversed revokes it, cancelled cancels it.
 
-The caller holds the payment's lock, as payments does whenever it tells news. Its payer's lock came before; another
-payer's comes too late here, so what must happen to another payment is left to a job.
+Every function may be repeated. The payments app calls them with the payment and its payer locked. Another payer can no
+longer be locked then, so a change of another payment is left to a job.
 """
 
 from datetime import date, datetime
@@ -16,49 +16,51 @@ from payments.services import allocation, cancellation, locks, review_items
 from subscriptions.models import Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.periods import insert_period, new_period
 from subscriptions.services.calendars import (
+    as_period,
     granted_periods,
-    lock_bought_periods,
+    lock_chain_of_payment,
     lock_visits,
     read_freezes_and_closures,
     rearrange,
-    save,
+    save_dates,
 )
 
-STANDING = (Fact.PENDING, Fact.GRANTED)
-LOST_VALUE = "The period this upgrade was paid with lost its money, so the upgrade was revoked too."
+LOST_VALUE = "The period that this upgrade replaces is not paid in full any more, so the upgrade gives no access."
 
 
-@transaction.atomic(savepoint=False)  # inside the money's transaction, where each listener has a savepoint
+@transaction.atomic(savepoint=False)  # in the transaction of the money, where each listener has a savepoint
 def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
-    """Give the period that the payment bought, from the day its deposit had come; None when it bought none.
+    """Grant the period that the payment buys, once its minimum payment is paid. Return it, or None if it buys none.
 
-    The deposit is the whole payment unless the plan asks for less first; what is still owed then changes no date.
-    Money wins: a cancelled or revoked period is granted too, and a job tries the paid upgrade that lost it. A payment
-    without its deposit grants nothing; nor does an upgrade's when the value that lowered it is gone, another took its
-    place, or all it would give is over; and a person is told.
+    The minimum payment is the whole amount unless the plan asks for less. The period starts on the day when it was
+    reached; later money changes no date. Cancelled and revoked periods are granted too, because money always counts.
+
+    An upgrade is not granted when the replaced period is not paid in full, another upgrade replaced it, or the whole
+    upgrade would be in the past. Then a review item is opened, or the money becomes credit. When the replaced period is
+    paid in full again, a job grants the upgrade.
     """
-    found = _lock_bought(payment_id)
+    found = _lock_period_and_chain(payment_id)
     if found is None:
         return None
     subscription, chain = found
     if subscription.payment.deposit_paid_at is None:
         return subscription
     if subscription.fact != Fact.GRANTED:
-        _grant_or_tell(subscription, chain, now=now)
+        _grant_or_review(subscription, chain, now=now)
     if subscription.fact == Fact.GRANTED and not subscription.payment.amount_owed:
-        _try_paid_upgrades_of(subscription, chain)
+        _retry_paid_upgrades_of(subscription, chain)
     return subscription
 
 
 @transaction.atomic(savepoint=False)
 def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
-    """Take back the period that has lost its deposit; the member's other periods keep their dates.
+    """Revoke the period if its payment fell below the minimum payment. The member's other periods keep their dates.
 
-    An upgrade taken back gives the replaced period its time again. An upgrade lives off a period that was paid in
-    full: when any of that money goes back the upgrade ends too, and a person is asked to look; one that waits for its
-    payment ends by a job that commits with this. What waited for money that was refunded waits no more.
+    When an upgrade is revoked, the replaced period runs again. An upgrade also depends on the replaced period being
+    paid in full: when any of that money goes back, a granted upgrade is revoked and a review item opened, and the
+    payment of a pending one is cancelled by a job. A pending period of a refunded payment is cancelled.
     """
-    found = _lock_bought(payment_id)
+    found = _lock_period_and_chain(payment_id)
     if found is None:
         return None
     subscription, chain = found
@@ -68,14 +70,14 @@ def revoke_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
     elif subscription.fact == Fact.GRANTED and payment.deposit_paid_at is None:
         _revoke(subscription, chain, now=now)
     elif subscription.fact == Fact.GRANTED and payment.amount_owed:
-        _end_upgrade_of(subscription, chain, now=now)
+        _end_upgrades_of(subscription, chain, now=now)
     return subscription
 
 
 @transaction.atomic(savepoint=False)
 def cancel_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
-    """Withdraw the period whose payment was cancelled before it was paid."""
-    found = _lock_bought(payment_id)
+    """Cancel the pending period of a cancelled payment."""
+    found = _lock_period_and_chain(payment_id)
     if found is None:
         return None
     subscription, _ = found
@@ -86,76 +88,84 @@ def cancel_for_payment(*, payment_id: int, now: datetime) -> Subscription | None
 
 @transaction.atomic
 def end_upgrade(*, subscription_id: int, now: datetime) -> None:
-    """Cancel the payment of an upgrade that waits, when the period it lives off is not paid in full any more.
+    """Cancel the payment of a pending upgrade if the replaced period is not paid in full any more.
 
-    Money that came for it meanwhile has granted nothing, and a person was told.
+    If the upgrade was paid meanwhile, nothing happens: that payment was not granted, and a review item is open.
     """
     bought = Subscription.objects.only("payment_id").get(pk=subscription_id)
     payment = locks.lock_payment(bought.payment_id)
-    chain = lock_bought_periods(payment.pk)
-    upgrade = next(each for each in chain if each.pk == subscription_id)
+    chain = lock_chain_of_payment(payment.pk)
+    upgrade = _find(chain, subscription_id)
     if upgrade.fact != Fact.PENDING or payment.status not in allocation.PAYABLE:
         return
-    if not _is_paid_for(upgrade.replaces_id, chain):
+    if not _is_granted_and_paid(_find(chain, upgrade.replaces_id)):
         cancellation.cancel_payment(payment_id=payment.pk, by_id=upgrade.created_by_id, now=now)
 
 
 def mark_cancelled(subscription: Subscription, *, now: datetime) -> None:
-    """Mark a locked pending subscription as cancelled."""
+    """Record a locked pending subscription as cancelled."""
     subscription.fact, subscription.ended_at = Fact.CANCELLED, now
     subscription.save(update_fields=["fact", "ended_at"])
 
 
-def _lock_bought(payment_id: int) -> tuple[Subscription, list[Subscription]] | None:
-    """Lock the periods of the member and group that a payment pays for; return the bought one and all of them."""
-    chain = lock_bought_periods(payment_id)
+def _lock_period_and_chain(payment_id: int) -> tuple[Subscription, list[Subscription]] | None:
+    """Lock the chain of the period that a payment buys. Return the period and the chain, or None if it buys none."""
+    chain = lock_chain_of_payment(payment_id)
     subscription = next((each for each in chain if each.payment_id == payment_id), None)
     return None if subscription is None else (subscription, chain)
 
 
-def _is_paid_for(subscription_id: int, chain: list[Subscription]) -> bool:
-    """Say whether the period of this id stands and nothing of it is owed."""
-    found = next(each for each in chain if each.pk == subscription_id)
-    return found.fact == Fact.GRANTED and not found.payment.amount_owed
+def _find(chain: list[Subscription], subscription_id: int | None) -> Subscription:
+    """Return the period of this id, which is in the chain."""
+    return next(each for each in chain if each.pk == subscription_id)
 
 
-def _other_upgrade_stands(upgrade: Subscription, chain: list[Subscription]) -> bool:
-    """Say whether another upgrade replaces the same period, or waits to: a period is replaced once."""
-    others = [each for each in chain if each.replaces_id is not None and each.pk != upgrade.pk]
-    return any(each.replaces_id == upgrade.replaces_id and each.fact in STANDING for each in others)
+def _is_granted_and_paid(subscription: Subscription) -> bool:
+    return subscription.fact == Fact.GRANTED and not subscription.payment.amount_owed
 
 
-def _try_paid_upgrades_of(replaced: Subscription, chain: list[Subscription]) -> None:
-    """Tell again of upgrades that were paid and had lost what they live off: it is there again."""
+def _has_other_upgrade(upgrade: Subscription, chain: list[Subscription]) -> bool:
+    """Return whether another pending or granted upgrade replaces the same period. There can be only one."""
+    return any(
+        each.replaces_id is not None
+        and each.replaces_id == upgrade.replaces_id
+        and each.pk != upgrade.pk
+        and each.fact in (Fact.PENDING, Fact.GRANTED)
+        for each in chain
+    )
+
+
+def _retry_paid_upgrades_of(replaced: Subscription, chain: list[Subscription]) -> None:
+    """Queue a job for each paid upgrade that was not granted, because its replaced period is paid in full again."""
     for each in chain:
         paid = each.payment.deposit_paid_at is not None
         if each.replaces_id == replaced.pk and each.fact != Fact.GRANTED and paid:
             jobs.configure_task("payments.retry_listeners").defer(payment_id=each.payment_id)
 
 
-def _tell_of_lost_value(upgrade: Subscription, *, now: datetime) -> None:
+def _review_lost_value(upgrade: Subscription, *, now: datetime) -> None:
     review_items.open_item(reason=ReviewReason.CONTRADICTION, detail=LOST_VALUE, payment_id=upgrade.payment_id, now=now)
 
 
-def _grant_or_tell(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
-    """Give what was paid for; where an upgrade cannot be given, tell a person."""
-    if _other_upgrade_stands(subscription, chain):
+def _grant_or_review(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
+    """Grant the paid period. If it is an upgrade that cannot be granted, open a review item or reject its payment."""
+    if _has_other_upgrade(subscription, chain):
         review_items.open_item(
             reason=ReviewReason.CONTRADICTION,
-            detail="Another upgrade has taken the place of this one; give its money back.",
+            detail="Another upgrade replaces the same period. Refund the payment of this one.",
             payment_id=subscription.payment_id,
             now=now,
         )
     elif not subscription.value_carried:
         _grant(subscription, chain, now=now)
-    elif not _is_paid_for(subscription.replaces_id, chain):
-        _tell_of_lost_value(subscription, now=now)
-    elif _is_over_when_paid(subscription, chain):
+    elif not _is_granted_and_paid(_find(chain, subscription.replaces_id)):
+        _review_lost_value(subscription, now=now)
+    elif _is_paid_too_late(subscription, chain):
         if subscription.fact == Fact.PENDING:
             mark_cancelled(subscription, now=now)
         cancellation.reject_late_payment(
             payment_id=subscription.payment_id,
-            reason="The upgrade was paid when its time was over; the money is kept as the member's credit.",
+            reason="The upgrade was paid after its last day. The money is now the member's credit.",
             now=now,
         )
     else:
@@ -164,10 +174,10 @@ def _grant_or_tell(subscription: Subscription, chain: list[Subscription], *, now
 
 def _grant(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
     if subscription.joining_fee and any(each.fact == Fact.GRANTED and each.joining_fee for each in chain):
-        # The other was expired when this one was bought, and its money came late.
+        # The payment with the first fee had expired when this period was bought, and was paid late.
         review_items.open_item(
             reason=ReviewReason.LATE_MONEY,
-            detail=f"The joining fee of KES {subscription.joining_fee:,} was paid twice; give it back.",
+            detail=f"The joining fee of KES {subscription.joining_fee:,} was paid twice. Refund it once.",
             payment_id=subscription.payment_id,
             now=now,
         )
@@ -178,17 +188,13 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
             payment_id=subscription.payment_id,
             reason=ReviewReason.CONTRADICTION,
             detail=LOST_VALUE,
-            resolution="The money is there again.",
+            resolution="The replaced period is paid in full again.",
             now=now,
         )
-    standing = granted_periods(chain)
-    before = max(
-        (each for each in chain if each.fact == Fact.GRANTED and each.ends_on <= first_day),
-        key=lambda each: each.ends_on,
-        default=None,
-    )
+    granted = granted_periods(chain)
+    grace_days = _grace_before(first_day, chain)
     subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
-    still = read_freezes_and_closures([chain])  # of one granted before, the days it was frozen too
+    freezes = read_freezes_and_closures([chain])  # now with those of this period, if it was granted before
     period = new_period(
         subscription.pk,
         subscription.interval,
@@ -196,71 +202,86 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
         starts_on=first_day,
         not_before=first_day,
     )
-    laid = insert_period(
+    arranged = insert_period(
         period,
-        to=standing,
-        frozen=still.frozen_days_of(chain),
+        to=granted,
+        frozen=freezes.frozen_days_of(chain),
         paid_on=first_day,
-        grace_days=before.grace_days if before and before.leaving_at is None else 0,
+        grace_days=grace_days,
         late=subscription.late_renewal,
     )
-    save([chain], [laid], still, changed=[subscription])
+    save_dates([chain], [arranged], freezes, changed=[subscription])
+
+
+def _grace_before(day: date, chain: list[Subscription]) -> int:
+    """Return the grace days of the last granted period that ended by `day`; 0 if none did, or the member left."""
+    ended = [period for period in granted_periods(chain) if period.ends_on <= day]
+    if not ended:
+        return 0
+    last = _find(chain, max(ended, key=lambda period: period.ends_on).id)
+    return last.grace_days if last.leaving_at is None else 0
 
 
 def _paid_on(subscription: Subscription) -> date:
-    return business_day(subscription.payment.deposit_paid_at)
+    """Return the Nairobi day on which the minimum payment was reached."""
+    paid_at = subscription.payment.deposit_paid_at
+    assert paid_at is not None  # noqa: S101  only paid periods are granted
+    return business_day(paid_at)
 
 
-def _replaced_by(upgrade: Subscription, chain: list[Subscription]) -> Subscription:
-    return next(each for each in chain if each.pk == upgrade.replaces_id)
+def _upgrade_starts_on(upgrade: Subscription, replaced: Subscription) -> date:
+    """Return the day on which the unused value was calculated: the day of the request."""
+    return max(business_day(upgrade.created_at), as_period(replaced).starts_on)
 
 
-def _takes_over_on(upgrade: Subscription, replaced: Subscription) -> date:
-    return max(business_day(upgrade.created_at), replaced.starts_on)
+def _is_paid_too_late(upgrade: Subscription, chain: list[Subscription]) -> bool:
+    """Return whether the upgrade was paid too late to be granted.
 
-
-def _is_over_when_paid(upgrade: Subscription, chain: list[Subscription]) -> bool:
-    """Say whether the upgrade, which counts from the day it was asked for, would give nothing but days gone by.
-
-    Or next to nothing: its payment had expired, and what it would replace had run to its end.
+    It is, if it would have ended by the day of payment, counted from the day of the request; or if its payment had
+    expired and the replaced period has ended.
     """
-    replaced, payment = _replaced_by(upgrade, chain), upgrade.payment
-    begins = _takes_over_on(upgrade, replaced)
+    replaced, paid_on = _find(chain, upgrade.replaces_id), _paid_on(upgrade)
+    begins = _upgrade_starts_on(upgrade, replaced)
     whole = new_period(upgrade.pk, upgrade.interval, upgrade.interval_count, starts_on=begins, not_before=begins)
-    expired = payment.deposit_paid_at > payment.expires_at and replaced.ends_on <= _paid_on(upgrade)
-    return expired or whole.ends_on <= _paid_on(upgrade)
+    payment = upgrade.payment
+    expired = payment.deposit_paid_at is not None and payment.deposit_paid_at > payment.expires_at
+    return (expired and as_period(replaced).ends_on <= paid_on) or whole.ends_on <= paid_on
 
 
 def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | None:
-    """End the replaced period on the day its unused value was reckoned; return that day, None if it is gone or over.
+    """End the replaced period on the day of the request, from which its unused value was calculated.
 
-    From that day on the member has what the upgrade gives, so no day is had twice and none is lost.
+    Return that day, on which the upgrade starts; None if the replaced period is not granted or was cut before, or the
+    upgrade was paid too late.
     """
-    replaced = _replaced_by(upgrade, chain)
-    if replaced.fact != Fact.GRANTED or replaced.cut_on is not None or _is_over_when_paid(upgrade, chain):
+    replaced = _find(chain, upgrade.replaces_id)
+    if replaced.fact != Fact.GRANTED or replaced.cut_on is not None or _is_paid_too_late(upgrade, chain):
         return None
-    replaced.cut_on = replaced.ends_on = _takes_over_on(upgrade, replaced)
-    running = Freeze.objects.with_last_day().filter(subscription=replaced, starts_on__lt=replaced.cut_on)
-    running.filter(until__gt=replaced.cut_on).update(ended_early_on=replaced.cut_on)
+    cut_on = _upgrade_starts_on(upgrade, replaced)
+    replaced.cut_on = replaced.ends_on = cut_on
+    running = Freeze.objects.with_last_day().filter(subscription=replaced, starts_on__lt=cut_on)
+    running.filter(until__gt=cut_on).update(ended_early_on=cut_on)
     replaced.save(update_fields=["cut_on", "ends_on"])
     _move_visits(replaced, to=upgrade, since=upgrade.created_at)
-    return replaced.cut_on
+    return cut_on
 
 
-def _move_visits(left: Subscription, *, to: Subscription, since: datetime) -> None:
-    """Count what was entered since the upgrade was asked for where it is paid from; a pack takes what it has left."""
-    lock_visits(left.member_id)
-    entered = Visit.objects.filter(decision=Decision.ALLOW)
-    ids = list(entered.filter(subscription=left, at__gte=since).order_by("at", "pk").values_list("pk", flat=True))
+def _move_visits(source: Subscription, *, to: Subscription, since: datetime) -> None:
+    """Count visits since the request of an upgrade for the period `to`, at most as many as its pack has left."""
+    lock_visits(source.member_id)
+    allowed = Visit.objects.filter(decision=Decision.ALLOW)
+    ids = list(allowed.filter(subscription=source, at__gte=since).order_by("at", "pk").values_list("pk", flat=True))
     if ids and to.visits is not None:
-        ids = ids[: max(to.visits - entered.filter(subscription=to).count(), 0)]
+        ids = ids[: max(to.visits - allowed.filter(subscription=to).count(), 0)]
     Visit.objects.filter(pk__in=ids).update(subscription=to)
 
 
 def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datetime) -> None:
-    changed = [each for each in chain if each.fact == Fact.GRANTED and each.starts_on > subscription.starts_on]
+    starts_on = as_period(subscription).starts_on
+    later = {period.id for period in granted_periods(chain) if period.starts_on > starts_on}
+    changed = [each for each in chain if each.pk in later]
     for each in changed:
-        each.not_before = each.starts_on  # it keeps its date although the days before it fall free
+        each.not_before = each.starts_on  # so that it does not move to the days that become free
     subscription.fact, subscription.ended_at = Fact.REVOKED, now
     subscription.save(update_fields=["fact", "ended_at"])
     replaced = next((each for each in chain if each.pk == subscription.replaces_id), None)
@@ -268,26 +289,26 @@ def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datet
         replaced.cut_on, replaced.ends_on = None, replaced.base_ends_on
         changed.append(replaced)
     if replaced is not None:
-        _give_freezes_back(subscription, replaced)
+        _move_freezes(subscription, to=replaced)
         _move_visits(subscription, to=replaced, since=subscription.created_at)
     rearrange(chain, changed=changed)
-    _end_upgrade_of(subscription, chain, now=now)
+    _end_upgrades_of(subscription, chain, now=now)
 
 
-def _give_freezes_back(upgrade: Subscription, replaced: Subscription) -> None:
-    """Point the upgrade's freezes at the replaced period: it stands on their days again, or will once it is paid."""
-    frozen = Freeze.objects.with_last_day().filter(
-        subscription=replaced, starts_on__lt=OuterRef("until"), until__gt=OuterRef("starts_on")
+def _move_freezes(upgrade: Subscription, *, to: Subscription) -> None:
+    """Assign the freezes of a revoked upgrade to the replaced period, except those that overlap its own freezes."""
+    own = Freeze.objects.with_last_day().filter(
+        subscription=to, starts_on__lt=OuterRef("until"), until__gt=OuterRef("starts_on")
     )
-    mine = Freeze.objects.with_last_day().filter(~Exists(frozen), subscription=upgrade)
-    Freeze.objects.filter(pk__in=list(mine.values_list("pk", flat=True))).update(subscription=replaced)
+    moved = Freeze.objects.with_last_day().filter(~Exists(own), subscription=upgrade)
+    Freeze.objects.filter(pk__in=list(moved.values_list("pk", flat=True))).update(subscription=to)
 
 
-def _end_upgrade_of(replaced: Subscription, chain: list[Subscription], *, now: datetime) -> None:
-    """Revoke the upgrade that lives off a period of which money went back, or see to it that it waits no more."""
+def _end_upgrades_of(replaced: Subscription, chain: list[Subscription], *, now: datetime) -> None:
+    """Revoke the granted upgrade of a period that is not paid in full any more. A job ends a pending one."""
     for each in [each for each in chain if each.replaces_id == replaced.pk]:
         if each.fact == Fact.PENDING:
             jobs.configure_task("subscriptions.end_upgrade").defer(subscription_id=each.pk)
         elif each.fact == Fact.GRANTED:
-            _tell_of_lost_value(each, now=now)
+            _review_lost_value(each, now=now)
             _revoke(each, chain, now=now)

@@ -1,4 +1,4 @@
-"""A change of mind: upgrade now, another plan at the end, the last period; and taking any of it back in time."""
+"""Plan changes: an upgrade now, another plan for the renewal, and undoing what has not taken effect."""
 
 from datetime import datetime
 
@@ -29,40 +29,40 @@ from subscriptions.services.purchases import (
 
 
 class NotRunning(Conflict):
-    """Only a period that runs today can be changed now."""
+    """The period does not run today, or is over."""
 
     code, message = "not_running", "Only a running subscription can be changed."
 
 
 class FrozenNow(Conflict):
-    """Return from the freeze first."""
+    """The period is frozen today."""
 
-    code, message = "frozen", "End the freeze before changing the plan."
+    code, message = "frozen", "End the freeze before you change the plan."
 
 
 class OtherGroup(Conflict):
-    """The plans are not of one kind."""
+    """The new plan is in another plan group."""
 
-    code, message = "other_group", "A subscription can change only to a plan of its own group."
+    code, message = "other_group", "A subscription can only change to a plan of its own group."
 
 
 class SamePlan(Conflict):
-    """There is nothing to change."""
+    """The subscription already has this plan."""
 
-    code, message = "same_plan", "This is already the plan."
+    code, message = "same_plan", "The subscription already has this plan. Choose another one."
 
 
 class OwesFirst(Conflict):
-    """Money is still owed for the running period, so what is unused of it was not all paid."""
+    """The running period is not paid in full, so its unused value is not fully paid either."""
 
-    code, message = "owes_first", "Please pay what is still owed for this subscription first."
+    code, message = "owes_first", "Pay the amount owed for this subscription first."
 
 
 class WorthAsMuch(Conflict):
-    """What is unused already covers the new plan: an upgrade would swallow money."""
+    """The unused value covers the price of the new plan, so the rest of it would be lost."""
 
     code = "worth_as_much"
-    message = "What is left of this subscription is worth as much as the new plan; change at the end instead."
+    message = "The rest of this subscription is worth as much as the new plan. Change the plan at the end instead."
 
 
 @transaction.atomic
@@ -77,41 +77,40 @@ def upgrade(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Purchase:
-    """Buy the dearer plan from today, less what is unused of the running period; return the pending upgrade.
+    """Create a pending upgrade to a plan with a higher price, and send an STK push to `phone` if one is given.
 
-    The member pays, unless `payer_id` says who does.
-
-    Nothing changes until its payment is paid. Then the running period ends on today's date, from which its
-    unused value was reckoned: whole KES rounded down, never more than was paid. A joining fee that is owed comes on
-    top. Asking again while the upgrade is pending returns it.
+    The payment is the price of the plan less the unused value of the running period, plus a joining fee if one is due.
+    The unused value is in whole KES, rounded down, and at most the price that was paid. The payer is the member unless
+    `payer_id` is given. Nothing changes until the payment is paid; then the running period ends on the day of this
+    request. The same request again, while the upgrade is pending, returns it.
 
     :raises NotRunning, FrozenNow, OtherGroup, SamePlan, OwesFirst, WorthAsMuch, AlreadyPending: see each
-    :raises PlanNotOnSale, MemberInactive, ConsentMissing, JoiningFeePending: see each
-    :raises PlanNotFound: there is no such plan
+    :raises PlanNotFound, PlanNotOnSale, MemberInactive, ConsentMissing, JoiningFeePending: see each
+    :raises api.idempotency.IdempotencyKeyReused: the key was used with another request body
     """
-    asked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
-    payer_id = payer_id or asked.member_id
-    upgrades = Subscription.objects.filter(replaces=subscription_id)  # those to let go of may have other payers
+    unlocked = Subscription.objects.only("member_id", "group_id").get(pk=subscription_id)
+    payer_id = payer_id or unlocked.member_id
+    upgrades = Subscription.objects.filter(replaces=subscription_id)  # their payments may be cancelled below
     payers = upgrades.values_list("payment__payer_id", flat=True)
-    locks.lock_members({asked.member_id, payer_id, by_id, *payers})
+    locks.lock_members({unlocked.member_id, payer_id, by_id, *payers})
     earlier = find_repeated_purchase(idempotency_key, body_fingerprint, by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
-    _let_go_of_old_upgrades(subscription_id, by_id=by_id, now=now)
-    chain = lock_periods(member_id=asked.member_id, group_id=asked.group_id)
+    _cancel_old_upgrades(subscription_id, by_id=by_id, now=now)
+    chain = lock_periods(member_id=unlocked.member_id, group_id=unlocked.group_id)
     running = next(each for each in chain if each.pk == subscription_id)
     plan = _other_plan(running, plan_code)
     member = get_user_model().objects.get(pk=running.member_id)
     require_may_buy(member, plan)
     today = business_day(now)
-    if running.fact != Fact.GRANTED or not running.starts_on <= today < running.ends_on:
+    if not running.runs_on(today):
         raise NotRunning
     pending = next((each for each in chain if each.replaces_id == running.pk and each.fact == Fact.PENDING), None)
     if pending is not None and pending.plan_id == plan.pk:
         store_idempotency_key(idempotency_key, body_fingerprint, pending.payment, by_id=by_id, now=now)
         return Purchase((pending,), is_new=False)
     if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
-        raise AlreadyPending("Another purchase is waiting for its payment; pay it or cancel it first.")
+        raise AlreadyPending("Another purchase is not paid yet. Pay it or cancel it first.")
     if Freeze.objects.covering(today).filter(subscription=running).exists():
         raise FrozenNow
     if running.payment.amount_owed:
@@ -148,14 +147,14 @@ def upgrade(
 
 @transaction.atomic
 def change_at_end(*, subscription_id: int, plan_code: str, now: datetime) -> Subscription:
-    """Note that the period is to be renewed as another plan of its group.
+    """Choose another plan of the same group for the renewal of this period.
 
-    :raises NotRunning: it is over, or was never paid
+    :raises NotRunning: the period is over or was never granted
     :raises OtherGroup, SamePlan, PlanNotOnSale, PlanNotFound: see each
     """
     subscription = _lock_one(subscription_id)
     plan = _other_plan(subscription, plan_code)
-    if subscription.fact != Fact.GRANTED or subscription.ends_on <= business_day(now):
+    if not subscription.ends_after(business_day(now)):
         raise NotRunning
     subscription.next_plan = plan
     subscription.save(update_fields=["next_plan"])
@@ -164,15 +163,15 @@ def change_at_end(*, subscription_id: int, plan_code: str, now: datetime) -> Sub
 
 @transaction.atomic
 def undo_changes(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
-    """Take back what has not taken effect: the pending upgrade, the plan to come, the leaving. Twice is harmless.
+    """Undo what has not taken effect: a pending upgrade, another plan for the renewal, leaving. May be repeated.
 
-    :raises NotRunning: the period is over, so what was said of its end has come true
+    :raises NotRunning: the period is over or was never granted
     """
     pending = Subscription.objects.pending().filter(replaces=subscription_id).first()
-    if pending is not None:  # before the period is locked: payments come first
+    if pending is not None:  # before the period is locked: payments are locked first
         cancellation.cancel_payment(payment_id=pending.payment_id, by_id=by_id, now=now)
     subscription = _lock_one(subscription_id)
-    if subscription.fact != Fact.GRANTED or subscription.ends_on <= business_day(now):
+    if not subscription.ends_after(business_day(now)):
         raise NotRunning
     subscription.next_plan, subscription.leaving_at = None, None
     subscription.save(update_fields=["next_plan", "leaving_at"])
@@ -196,12 +195,12 @@ def _other_plan(subscription: Subscription, plan_code: str) -> Plan:
     return plan
 
 
-def _let_go_of_old_upgrades(subscription_id: int, *, by_id: int, now: datetime) -> None:
-    """Cancel the payments of upgrades that expired, or do not stand any more, to make room; their payers are locked.
+def _cancel_old_upgrades(subscription_id: int, *, by_id: int, now: datetime) -> None:
+    """Cancel the payments of expired, cancelled and revoked upgrades of a period. Their payers are locked.
 
-    A period is replaced once: money that comes late for one that made room becomes credit.
+    A period can be replaced only once, so late money for such a payment becomes credit.
     """
-    gone = Q(fact=Fact.PENDING, payment__status=PaymentStatus.EXPIRED) | Q(fact__in=(Fact.CANCELLED, Fact.REVOKED))
-    old = Subscription.objects.filter(gone, replaces=subscription_id, payment__status__in=PAYABLE)
+    is_old = Q(fact=Fact.PENDING, payment__status=PaymentStatus.EXPIRED) | Q(fact__in=(Fact.CANCELLED, Fact.REVOKED))
+    old = Subscription.objects.filter(is_old, replaces=subscription_id, payment__status__in=PAYABLE)
     for payment_id in old.order_by("payment_id").values_list("payment_id", flat=True):
         cancellation.cancel_payment(payment_id=payment_id, by_id=by_id, now=now)

@@ -1,4 +1,4 @@
-"""A request's caller, turned into who it is for, who pays and whose phone is asked."""
+"""Purchase requests: decide from the caller who the members and the payer are, and which phone gets the STK push."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from subscriptions.models import Subscription
 from subscriptions.services.plan_changes import upgrade
 from subscriptions.services.purchases import MemberNotFound, Purchase, renew, subscribe
 
-# The phone number was not sent at all; null means that no phone is to be asked.
+# The default of `phone_number`: push to the payer's own phone. None: no push.
 PAYERS_PHONE = object()
 
 
@@ -26,12 +26,12 @@ def request_purchase(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Purchase:
-    """Buy as `caller`: for oneself and those one brought along, from Receptionist up for anybody.
+    """Buy a plan as `caller`: a member for themselves and people they added, a Receptionist or above for anybody.
 
-    The caller pays, unless they buy for others as staff: then the first member does.
+    The payer is the caller. If staff buy for others only, it is the first member.
 
-    :raises MemberNotFound: a member does not exist, or not for this caller
-    :raises: what subscribe raises
+    :raises MemberNotFound: a member does not exist, or the caller may not buy for them
+    :raises: the errors of purchases.subscribe
     """
     member_ids = list(members or [member or caller.pk])
     is_staff = is_at_least(caller, Role.RECEPTIONIST)
@@ -53,10 +53,10 @@ def request_purchase(
     )
 
 
-def request_renewal(*, caller, subscription: Subscription, phone_number=PAYERS_PHONE, **asked) -> Purchase:
-    """Renew as `caller`, who may act on this subscription.
+def request_renewal(*, caller, subscription: Subscription, phone_number=PAYERS_PHONE, **options) -> Purchase:
+    """Renew the subscription as `caller`, whose permission was checked.
 
-    :raises: what subscribe raises
+    :raises: the errors of purchases.subscribe
     """
     payer = _payer(caller, subscription)
     return renew(
@@ -64,14 +64,14 @@ def request_renewal(*, caller, subscription: Subscription, phone_number=PAYERS_P
         payer_id=payer.pk,
         phone=payer.phone_number if phone_number is PAYERS_PHONE else phone_number,
         created_by_id=caller.pk,
-        **asked,
+        **options,
     )
 
 
-def request_upgrade(*, caller, subscription: Subscription, plan: str, phone_number=PAYERS_PHONE, **asked) -> Purchase:
-    """Upgrade as `caller`, who may act on this subscription.
+def request_upgrade(*, caller, subscription: Subscription, plan: str, phone_number=PAYERS_PHONE, **options) -> Purchase:
+    """Upgrade the subscription as `caller`, whose permission was checked.
 
-    :raises: what upgrade raises
+    :raises: the errors of plan_changes.upgrade
     """
     payer = _payer(caller, subscription)
     return upgrade(
@@ -80,14 +80,14 @@ def request_upgrade(*, caller, subscription: Subscription, plan: str, phone_numb
         payer_id=payer.pk,
         phone=payer.phone_number if phone_number is PAYERS_PHONE else phone_number,
         by_id=caller.pk,
-        **asked,
+        **options,
     )
 
 
 def _payer(caller, subscription: Subscription):
-    """Return who pays: the caller, also for whom they paid before; the member when staff act for them.
+    """Return the payer: the caller if they are the member or paid for this period, else the member.
 
-    Nobody spends another's credit.
+    So staff who act for a member do not spend anybody else's credit.
     """
     is_own = caller.pk in (subscription.member_id, subscription.payment.payer_id)
     return caller if is_own else subscription.member

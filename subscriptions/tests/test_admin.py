@@ -9,7 +9,7 @@ from subscriptions.tests.factories import PlanFactory, PlanGroupFactory
 
 pytestmark = pytest.mark.django_db
 
-CHANGED_MEANWHILE = "Somebody has changed this since the page was opened."
+CHANGED_MEANWHILE = "Somebody else has changed this."
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ def test_a_fee_that_late_money_pays_a_second_time_is_told_to_staff():
     pay(first.payment, at=later)
 
     item = ReviewItem.objects.get()
-    assert (item.payment, item.detail) == (first.payment, "The joining fee of KES 500 was paid twice; give it back.")
+    assert (item.payment, item.detail) == (first.payment, "The joining fee of KES 500 was paid twice. Refund it once.")
 
 
 def test_credit_is_spent_first_and_what_it_covers_is_granted_at_once(prompts):

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from subscriptions.member_import import UnreadableFile, import_members, read
+from subscriptions.member_import import UnreadableFile, import_members, read_file
 from subscriptions.models import Subscription
 from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on
 from subscriptions.tests.test_invariants import broken
@@ -25,7 +25,7 @@ def author():
 
 
 def load(text, author, **options):
-    return import_members(read(StringIO(HEADER + text)), by_id=author.pk, now=NOON, **options)
+    return import_members(read_file(StringIO(HEADER + text)), by_id=author.pk, now=NOON, **options)
 
 
 def people():
@@ -48,14 +48,14 @@ def test_a_line_brings_a_person_and_the_period_that_runs(author):
     assert (person.added_by, person.has_usable_password(), person.consented_at) == (author, False, None)
     assert (period.origin, period.starts_on, period.ends_on) == ("migrated", date(2026, 10, 20), date(2026, 11, 20))
     assert (period.payment.amount_due, period.payment.created_by) == (0, author)
-    assert period.payment.events.last().evidence == "free: former books"
+    assert period.payment.events.last().evidence == "free: imported membership"
     assert broken() == []
 
 
 def test_who_agreed_to_the_terms_on_paper_may_buy(author):
     text = "first_name,last_name,consented_on\nBaby,Kamau,2025-03-01\n"
 
-    import_members(read(StringIO(text)), by_id=author.pk, now=NOON)
+    import_members(read_file(StringIO(text)), by_id=author.pk, now=NOON)
 
     assert people().get().consented_at == noon_on(date(2025, 3, 1))
 
@@ -83,7 +83,7 @@ def test_the_same_file_twice_changes_nothing(author, line):
 
     assert (report.added, report.known, report.periods) == (0, 1, 0)
     assert report.lines == [
-        (2, "known", f"known already as {person.get_full_name()}, member number {person.member_number}")
+        (2, "known", f"already known as {person.get_full_name()}, member number {person.member_number}")
     ]
     assert (people().count(), Subscription.objects.count()) == (1, 1)
 
@@ -112,10 +112,13 @@ def test_who_has_a_phone_is_not_known_by_name(author):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("Baby,Kamau,0712345678,,,,,", "The phone number is that of Wanjiru Kamau; leave it empty for another person."),
+        (
+            "Baby,Kamau,0712345678,,,,,",
+            "The phone number belongs to Wanjiru Kamau. For another person, leave it empty.",
+        ),
         (
             "Baby,Kamau,,WANJIRU@example.com,,,,",
-            "The e-mail address is that of Wanjiru Kamau; leave it empty for another person.",
+            "The e-mail address belongs to Wanjiru Kamau. For another person, leave it empty.",
         ),
     ],
 )
@@ -142,16 +145,16 @@ def test_a_dry_run_reports_and_writes_nothing(author):
     [
         (",Kamau,,,,,,", "first_name is empty or too long."),
         ("A,B,12,,,,,", "Enter a Kenyan mobile number, such as 0712 345 678."),
-        ("A,B,,nobody,,,,", "email is no e-mail address."),
+        ("A,B,,nobody,,,,", "email is not a valid e-mail address."),
         ("A,B,,,31/12/1990,,,", "dob must be a date such as 2027-02-28."),
         ("A,B,,,2026-11-03,,,", "dob is in the future."),
-        ("A,B,,,,monthly,2026-10-20,", "plan, starts_on and ends_on go together."),
-        ("A,B,,,,weekly,2026-10-20,2026-11-20", "There is no plan weekly."),
+        ("A,B,,,,monthly,2026-10-20,", "plan, starts_on and ends_on go together. Fill in all three or none."),
+        ("A,B,,,,weekly,2026-10-20,2026-11-20", "There is no plan with the code weekly."),
         ("A,B,,,,monthly,2026-11-20,2026-11-20", "ends_on must be after starts_on."),
         ("A,B,,,,monthly,2026-02-30,2026-11-20", "starts_on must be a date such as 2027-02-28."),
         (
             "WANJIRU,B,0712345678,,,monthly,2026-11-01,2026-12-01",
-            "The member already has a subscription on some of these days.",
+            "The member already has a subscription on some of these days. Check the dates.",
         ),
     ],
 )
@@ -183,7 +186,7 @@ def test_a_phone_and_an_address_of_two_people_are_not_mixed_up(author):
 )  # fmt: skip
 def test_a_file_that_is_no_member_list_is_refused(text):
     with pytest.raises(UnreadableFile):
-        read(StringIO(text))
+        read_file(StringIO(text))
 
 
 def test_the_command_reports_each_line_and_fails_when_one_is_bad(author, tmp_path):
@@ -196,8 +199,8 @@ def test_the_command_reports_each_line_and_fails_when_one_is_bad(author, tmp_pat
     first, second, third, fourth = out.getvalue().splitlines()
     assert first.startswith("line 2: added: Wanjiru Kamau, member number ")
     assert second == "line 3: bad: first_name is empty or too long."
-    assert third == "People added: 1, known already: 0; periods: 1; bad lines: 1."
-    assert fourth == "Nothing was written. Mend the bad lines, or leave them out with --skip-bad."
+    assert third == "People added: 1, already known: 0; periods: 1; bad lines: 1."
+    assert fourth == "Nothing was written. Correct the bad lines, or skip them with --skip-bad."
 
 
 @pytest.mark.parametrize(("name", "by"), [("none.csv", "owner"), ("members.csv", "nobody"), ("latin.csv", "owner")])

@@ -139,7 +139,7 @@ def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch
     receipt = Receipt.objects.get(member=silver.member)
     message = C2bMessage("TKN1AB2C3D", NOON, 2000, "174379", bought.payment.reference, "", "", "Pay Bill", "")
     # The one has the periods and the other its payer before either goes on.
-    meet_at(monkeypatch, (grants, "lock_bought_periods"), (c2b_confirmations, "lock_candidates"))
+    meet_at(monkeypatch, (grants, "lock_chain_of_payment"), (c2b_confirmations, "lock_candidates"))
 
     raised = both(
         lambda: reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False),

@@ -1,4 +1,4 @@
-"""`manage.py import_members FILE`: bring along a club's existing member list."""
+"""`manage.py import_members FILE`: import the member list of a club from CSV."""
 
 from pathlib import Path
 
@@ -8,33 +8,33 @@ from tqdm import tqdm
 
 from api import clock
 from api.errors import DomainError
-from subscriptions.member_import import import_members, read, summary
+from subscriptions.member_import import import_members, read_file, summary
 
 
 class Command(BaseCommand):
-    help = "Import people and their running periods from CSV; see docs/import.md for the columns."
+    help = "Import members and their running periods from CSV. docs/import.md describes the columns."
 
     def add_arguments(self, parser):
         parser.add_argument("file", type=Path)
-        parser.add_argument("--by", required=True, metavar="USERNAME", help="who imports; written as the author")
+        parser.add_argument("--by", required=True, metavar="USERNAME", help="the user who imports")
         parser.add_argument("--dry-run", action="store_true", help="report every line and write nothing")
-        parser.add_argument("--skip-bad", action="store_true", help="leave bad lines out and write the others")
+        parser.add_argument("--skip-bad", action="store_true", help="skip bad lines and write the others")
 
     def handle(self, *, file, by, dry_run, skip_bad, **options):
         author = get_user_model().objects.filter(username__iexact=by).first()
         if author is None:
-            raise CommandError(f"There is nobody with the username {by}.")
+            raise CommandError(f"There is no user with the username {by}.")
         try:
             with file.open(encoding="utf-8-sig", newline="") as lines:
-                rows = read(lines)
+                rows = read_file(lines)
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from None
         except DomainError as error:
             raise CommandError(error.message) from None
         progress = tqdm(rows, unit=" lines", disable=None, file=self.stderr)
         report = import_members(progress, by_id=author.pk, now=clock.now(), dry_run=dry_run, skip_bad=skip_bad)
-        for number, verdict, words in report.lines:
-            self.stdout.write(f"line {number}: {verdict}: {words}")
+        for number, verdict, text in report.lines:
+            self.stdout.write(f"line {number}: {verdict}: {text}")
         for line in summary(report, dry_run=dry_run, skip_bad=skip_bad):
             self.stdout.write(line)
         if report.has_bad_lines and not skip_bad:
