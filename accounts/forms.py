@@ -43,21 +43,21 @@ class AddPersonForm(StaffAction):
         required=False,
         max_length=150,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
-        help_text="Begins with a letter. Empty: their member number.",
+        help_text="Begins with a letter. Leave empty to use the member number.",
     )
     password = forms.CharField(
         required=False,
         strip=False,
         max_length=LONGEST_PASSWORD,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="For the first log-in. Empty: nobody logs in as them.",
+        help_text="For the first login. Leave empty for a person who does not log in.",
     )
     dob = DayField(required=False, label="Date of birth")
     emergency_contact = forms.CharField(required=False, max_length=150, widget=UnfoldAdminTextInputWidget)
     consent = forms.BooleanField(
         required=False,
         label="They agree to the club's terms",
-        help_text="They, or a guardian. Without it nothing is sold to them.",
+        help_text="The person agrees, or a guardian. Without it nothing can be sold to them.",
         widget=UnfoldBooleanWidget,
     )
 

@@ -52,11 +52,11 @@ class PaidFromField(forms.ChoiceField):
     def __init__(self, **kwargs):
         ways = {
             Account.MPESA: "M-Pesa, sent or reversed by hand",
-            Account.CASH: "Cash out of my drawer",
+            Account.CASH: "Cash from my drawer",
             Account.BANK: "Bank transfer",
         }
         choices = [(account.value, way) for account, way in ways.items()]
-        super().__init__(choices=choices, label="How it was given back", **kwargs)
+        super().__init__(choices=choices, label="Refunded by", **kwargs)
 
 
 class AssignForm(StaffAction):
@@ -69,13 +69,13 @@ class AssignForm(StaffAction):
         review_decisions.assign_money(
             item_id=self.subject, by_id=self.caller.pk, now=self.now, **self.cleaned_data["owner"]
         )
-        return "The money has its owner."
+        return "The money is assigned to its owner."
 
 
 class SentBackForm(StaffAction):
     """Record that the money was returned to its sender. A second sending is refused: the item is resolved."""
 
-    name, title = "sent_back", "It was sent back"
+    name, title = "sent_back", "Returned to sender"
     paid_from = PaidFromField()
     reason = TextField(max_length=255)
 
@@ -87,7 +87,7 @@ class SentBackForm(StaffAction):
             by_id=self.caller.pk,
             now=self.now,
         )
-        return "The refund is recorded, and the item has ended."
+        return "The refund is recorded, and the item is resolved."
 
 
 class UndoForm(StaffAction):
@@ -97,7 +97,7 @@ class UndoForm(StaffAction):
 
     def perform(self):
         review_decisions.undo_assignment(item_id=self.subject, by_id=self.caller.pk, now=self.now)
-        return "The money is nobody's again, and the item is open."
+        return "The assignment is undone, and the item is open again."
 
 
 class DismissForm(StaffAction):
@@ -116,14 +116,14 @@ class DismissForm(StaffAction):
 class TaxNumberForm(StaffAction):
     """Store the control number that a tax device printed for a receipt. `subject` is the receipt's id."""
 
-    name, title = "tax", "Note the tax control number"
+    name, title = "tax", "Save the tax control number"
     number = TextField(max_length=40, label="Tax control number")
 
     def perform(self):
         receipt_pdf.note_tax_number(
             receipt_id=self.subject, number=self.cleaned_data["number"], by_id=self.caller.pk, now=self.now
         )
-        return "The tax control number is noted."
+        return "The tax control number is saved."
 
 
 REVIEW_ACTIONS = by_name(AssignForm, UndoForm, SentBackForm, DismissForm)

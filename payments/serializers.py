@@ -329,7 +329,7 @@ class OwnerSerializer(serializers.Serializer):
 
     def validate(self, attrs):
         if ("payment" in attrs) == ("member" in attrs):
-            raise serializers.ValidationError("Name a payment or a member, one of the two.", code="owner_needed")
+            raise serializers.ValidationError("Name either a payment or a member.", code="owner_needed")
         return attrs
 
     @property
@@ -356,7 +356,7 @@ class ReasonSerializer(serializers.Serializer):
 
 
 class RefundRequestSerializer(ReasonSerializer):
-    """What was given back, of a receipt or of a member's credit; all of it without an amount."""
+    """Refund of, of a receipt or of a member's credit; all of it without an amount."""
 
     receipt = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
     member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
@@ -365,7 +365,7 @@ class RefundRequestSerializer(ReasonSerializer):
 
     def validate(self, attrs):
         if ("receipt" in attrs) == ("member" in attrs):
-            raise serializers.ValidationError("Name a receipt or a member, one of the two.", code="holder_needed")
+            raise serializers.ValidationError("Name either a receipt or a member.", code="holder_needed")
         return attrs
 
     @property

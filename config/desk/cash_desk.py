@@ -72,7 +72,7 @@ def page_of(request, tried: StaffAction | None = None) -> TemplateResponse:
         # A drawer that was opened or closed meanwhile has no place for the form any more, but for why not.
         forms = [tried if form.name == tried.name else form for form in forms]
         if tried not in forms:
-            messages.error(request, " ".join(map(str, tried.non_field_errors())) or "This is done already.")
+            messages.error(request, " ".join(map(str, tried.non_field_errors())) or "This was already done.")
     opened = tried.name if tried else "ask" if asked_for else "take" if drawer else "open"
     context = {
         **admin.site.each_context(request),
@@ -111,10 +111,8 @@ def figures_of(drawer: CashSession) -> list[tuple[str, str, int]]:
     found = {row["channel"]: row for row in live.annotate(total=Sum("amount"), count=Count("pk"))}
     none = {"total": 0, "count": 0}
     back = Refund.objects.filter(cash_session=drawer).aggregate(total=Sum("amount", default=0), count=Count("pk"))
-    rows = [("Cash", found.get(Channel.CASH, none)), ("Bank", found.get(Channel.BANK, none)), ("Given back", back)]
-    return [
-        (label, f"KES {row['total']:,}", row["count"]) for label, row in rows if row["count"] or label != "Given back"
-    ]
+    rows = [("Cash", found.get(Channel.CASH, none)), ("Bank", found.get(Channel.BANK, none)), ("Refunds", back)]
+    return [(label, f"KES {row['total']:,}", row["count"]) for label, row in rows if row["count"] or label != "Refunds"]
 
 
 def newest_of(drawer: CashSession):

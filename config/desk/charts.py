@@ -113,12 +113,12 @@ def daily_takings(at: datetime) -> Chart:
     )
     totals = {row["day"]: row["total"] for row in rows}
     return Chart(
-        "Takings of each day",
+        "Daily takings",
         f"The last {DAYS} days, KES",
         "bar",
         "KES",
         [(date_format(day, "j M"), totals.get(day, 0)) for day in days],
-        ["Day", "Came in"],
+        ["Day", "Received"],
         [
             (date_format(day, "D j M"), [Number(f"KES {totals.get(day, 0):,}", receipts_of(day))])
             for day in reversed(days)
@@ -186,10 +186,10 @@ def renewals_by_month(at: datetime) -> Chart:
         table.append((label, [*numbers, Number("none" if rate is None else f"{rate} %")]))
     return Chart(
         "Renewals by month of joining",
-        "Of the members whose first period is over: how many went on, %",
+        "The share of members who renewed, among those whose first period is over",
         "bar",
         "%",
         points,
-        ["Joined in", "Went on", "Left", "Rate"],
+        ["Joined in", "Renewed", "Left", "Rate"],
         table[::-1],
     )

@@ -118,7 +118,7 @@ def takings(at: datetime) -> Iterator[Panel]:
             for (channel, label), amount in zip(MONEY.items(), amounts, strict=True)
         ]
         every = ",".join(channel.value for channel in MONEY)
-        together = Figure("Together", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)
+        together = Figure("Total", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)
         yield Panel(f"Money {span}", figures, together)
 
 
@@ -189,7 +189,7 @@ def unmatched_money() -> list[Figure]:
     held = F("receipt__amount") - F("receipt__amount_refunded")
     total = items.filter(receipt__reversed_at__isnull=True).aggregate(total=Sum(held))["total"] or 0
     link = rows_of(ReviewItem, status__exact="open", reason__exact="unmatched")
-    return [Figure("Money without an owner", total, link, is_money=True)]
+    return [Figure("Unmatched money", total, link, is_money=True)]
 
 
 def voids_to_confirm(user) -> list[Figure]:
@@ -201,7 +201,9 @@ def voids_to_confirm(user) -> list[Figure]:
 def open_prompts() -> list[Figure]:
     """Return how many prompts are, or may be, on a phone."""
     opened = StkPush.objects.filter(status__in=OPEN_PUSH).count()
-    return [Figure("Open prompts", opened, rows_of(StkPush, status__in=",".join(status.value for status in OPEN_PUSH)))]
+    return [
+        Figure("Open STK pushes", opened, rows_of(StkPush, status__in=",".join(status.value for status in OPEN_PUSH)))
+    ]
 
 
 def oldest_job(at: datetime) -> list[Figure]:

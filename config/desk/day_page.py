@@ -66,14 +66,14 @@ def came(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]
         address = rows_of(Receipt, channel__exact=row["channel"], **days)
         yield MONEY[Channel(row["channel"])], row["total"], row["count"], address
     together = sum(row["total"] for row in sums), sum(row["count"] for row in sums)
-    yield "Together", *together, rows_of(Receipt, channel__in=",".join(MONEY), **days)
+    yield "Total", *together, rows_of(Receipt, channel__in=",".join(MONEY), **days)
 
 
 def went(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
     """Return what was given back, and the voided or reversed, which `came` leaves out: how, KES, how many."""
     refunds = Refund.objects.filter(made_at__gte=begins, made_at__lt=ends).order_by("paid_from").values("paid_from")
     for row in refunds.annotate(total=Sum("amount"), count=Count("pk")):
-        yield f"Given back by {PAID_FROM[row['paid_from']]}", row["total"], row["count"]
+        yield f"Refunded by {PAID_FROM[row['paid_from']]}", row["total"], row["count"]
     recent = Receipt.objects.filter(paid_at__gte=begins - REVERSED_WITHIN)
     reversed_ = recent.filter(reversed_at__gte=begins, reversed_at__lt=ends)
     total, count = reversed_.aggregate(total=Sum("amount"), count=Count("pk")).values()

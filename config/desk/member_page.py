@@ -237,8 +237,8 @@ def period_line(period: Subscription) -> Line:
         days = f"{day(period.starts_on)} to {day(period.ends_on - timedelta(days=1))}"
     notes = [
         f"{period.visits_used} of {period.visits} visits used" if period.visits is not None else "",
-        "given" if period.origin == Origin.GIFT else "",
-        "brought along" if period.origin == Origin.MIGRATED else "",
+        "free" if period.origin == Origin.GIFT else "",
+        "imported" if period.origin == Origin.MIGRATED else "",
         "leaving at its end" if period.leaving_at else "",
         f"paid by {person(period.payment.payer)}" if period.payment.payer_id != period.member_id else "",
     ]
@@ -260,7 +260,7 @@ def visit_line(visit: Visit) -> Line:
 def freeze_line(freeze: Freeze, period: Subscription) -> Line:
     days = f"{day(freeze.starts_on)} to {day((freeze.ended_early_on or freeze.ends_on) - timedelta(days=1))}"
     if freeze.ended_early_on == freeze.starts_on:
-        days = f"{day(freeze.starts_on)}, taken back"
+        days = f"{day(freeze.starts_on)}, cancelled"
     ended = "ended early" if freeze.ended_early_on else ""
     notes = [freeze.reason, ended, f"by {person(freeze.requested_by)}"]
     return Line(days, period.plan.name, row_of(freeze), note="; ".join(filter(None, notes)))
@@ -298,7 +298,7 @@ def payment_line(payment: Payment) -> Line:
     happened += [(each.created_at, given_line(each)) for each in payment.allocations.all()]
     happened.sort(key=lambda pair: pair[0])
     owed = f"KES {payment.amount_owed:,} still to come" if payment.amount_owed and payment.amount_paid else ""
-    notes = [owed, f"opened by {person(payment.created_by)}" if payment.created_by_id != payment.payer_id else ""]
+    notes = [owed, f"created by {person(payment.created_by)}" if payment.created_by_id != payment.payer_id else ""]
     return Line(
         payment.created_at,
         f"{payment.reference}: KES {payment.amount_due:,} for {payment.description}",
@@ -311,7 +311,7 @@ def payment_line(payment: Payment) -> Line:
 
 def push_line(push: StkPush) -> Line:
     """What was asked of a phone; once it ended, in the words that the member reads too."""
-    text = f"Prompt of KES {push.amount:,} to {masked(push.phone)}"
+    text = f"STK push of KES {push.amount:,} to {masked(push.phone)}"
     note = result_codes.advice(push.result_code) if push.result_code else push.result_desc
     return Line(push.created_at, text, row_of(push), badge_of(push.status), note)
 
@@ -320,7 +320,7 @@ def given_line(given: Allocation) -> Line:
     """What of a receipt is in a payment."""
     line = receipt_line(given.receipt)
     part = f"KES {given.amount:,} of it for this" if given.amount != given.receipt.amount else ""
-    undone = f"taken out on {day(localtime(given.undone_at).date())}" if given.undone_at else ""
+    undone = f"removed on {day(localtime(given.undone_at).date())}" if given.undone_at else ""
     notes = "; ".join(filter(None, [part, undone, line.note]))
     return replace(line, note=notes)
 
@@ -330,7 +330,7 @@ def receipt_line(receipt: Receipt) -> Line:
     notes = [
         f"from {receipt.payer_name}" if receipt.payer_name else "",
         f"taken by {person(receipt.recorded_by)}" if receipt.recorded_by else "",
-        *(f"KES {each.amount:,} given back: {each.reason}" for each in receipt.refunds.all()),
+        *(f"KES {each.amount:,} refunded: {each.reason}" for each in receipt.refunds.all()),
         receipt.reversal_reason,
     ]
     badge = Badge("reversed", "danger") if receipt.reversed_at else Badge("received", "success")

@@ -13,12 +13,12 @@ NAMES = {"Procrastinate": "Background jobs", "Procrastinate jobs": "Jobs"}
 
 def navigation(request) -> list[dict]:
     """Return the menu as unfold takes it."""
-    pages = [{"title": "First page", "icon": "home", "link": reverse("admin:index")}]
+    pages = [{"title": "Dashboard", "icon": "home", "link": reverse("admin:index")}]
     if may(request.user, "view", CashSession):
         pages.append({"title": "Cash desk", "icon": "point_of_sale", "link": reverse("cash-desk")})
     if may(request.user, "view", ReviewItem):
         address = f"{reverse('admin:payments_reviewitem_changelist')}?status__exact={ReviewStatus.OPEN.value}"
-        pages.append({"title": "Inbox of money", "icon": "inbox", "link": address})
+        pages.append({"title": "Unmatched payments and reviews", "icon": "inbox", "link": address})
     if may(request.user, "view", DAY):
         pages.append({"title": "Close the day", "icon": "today", "link": reverse("day")})
     lists = [

@@ -104,7 +104,7 @@ def test_takings_are_the_sums_of_what_came_in_and_stayed(money, title, since):
         "Cash": summed("cash", since),
         "Bank": summed("bank", since),
     }
-    assert shown == {**expected, "Together": sum(expected.values())}
+    assert shown == {**expected, "Total": sum(expected.values())}
 
 
 def test_takings_of_today_begin_at_midnight_in_nairobi(money):
@@ -113,12 +113,12 @@ def test_takings_of_today_begin_at_midnight_in_nairobi(money):
         "M-Pesa paybill": 600,
         "Cash": 10,
         "Bank": 0,
-        "Together": 610,
+        "Total": 610,
     }
 
 
 @pytest.mark.parametrize("title", ["Money today", "Money this week", "Money this month"])
-@pytest.mark.parametrize("label", ["M-Pesa paybill", "Cash", "Bank", "Together"])
+@pytest.mark.parametrize("label", ["M-Pesa paybill", "Cash", "Bank", "Total"])
 def test_a_sum_of_money_leads_to_its_receipts(client, money, title, label):
     rows = rows_behind(client, label, title)
 
@@ -211,16 +211,16 @@ def test_money_without_an_owner_is_what_the_ledger_holds_for_nobody(client):
         cursor.execute("SELECT -sum(amount) FROM payments_ledgerentry WHERE account = 'unmatched'")
         (held,) = cursor.fetchone()
 
-    assert panels()["Waiting"]["Money without an owner"] == held == 2200
-    assert len(rows_behind(client, "Money without an owner", "Waiting")) == 2
+    assert panels()["Waiting"]["Unmatched money"] == held == 2200
+    assert len(rows_behind(client, "Unmatched money", "Waiting")) == 2
 
 
 def test_open_prompts_are_counted_and_led_to(client):
     opened = {make_push(), make_push()}
     make_push(status=PushStatus.SUCCEEDED)
 
-    assert panels()["Waiting"]["Open prompts"] == 2
-    assert set(rows_behind(client, "Open prompts", "Waiting")) == opened
+    assert panels()["Waiting"]["Open STK pushes"] == 2
+    assert set(rows_behind(client, "Open STK pushes", "Waiting")) == opened
 
 
 def test_voids_that_wait_are_counted_for_who_may_confirm_them_and_led_to(client):
@@ -259,10 +259,10 @@ def test_the_oldest_job_that_is_due_tells_how_far_the_worker_is_behind():
 @pytest.mark.parametrize(
     ("role", "titles", "waiting"),
     [
-        ("Admin", 7, {"Money without an owner", "Voids to confirm", "Open prompts", "Oldest waiting job"}),
-        ("Manager", 7, {"Money without an owner", "Voids to confirm", "Open prompts"}),
-        ("Receptionist", 4, {"Voids to confirm", "Open prompts"}),
-        ("Trainer", 4, {"Open prompts"}),
+        ("Admin", 7, {"Unmatched money", "Voids to confirm", "Open STK pushes", "Oldest waiting job"}),
+        ("Manager", 7, {"Unmatched money", "Voids to confirm", "Open STK pushes"}),
+        ("Receptionist", 4, {"Voids to confirm", "Open STK pushes"}),
+        ("Trainer", 4, {"Open STK pushes"}),
         ("Member", 0, set()),
     ],
 )

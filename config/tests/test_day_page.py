@@ -64,7 +64,7 @@ def test_it_sums_what_came_that_day_in_nairobi_by_how_it_came(client, manager, c
         ("Bank", 400, 1),
         ("Cash", 300, 2),
         ("M-Pesa paybill", 1600, 1),
-        ("Together", 2300, 4),
+        ("Total", 2300, 4),
     ]
     assert [row[1] for row in see(client, "?on=2026-11-01")["came"]] == [800, 800]
 
@@ -88,7 +88,7 @@ def test_it_tells_what_went_back(client, manager, cashier):
     context = see(client)
 
     assert context["went"] == [
-        ("Given back by bank", 200, 1),
+        ("Refunded by bank", 200, 1),
         ("Voided or reversed, not in the sum above", 300, 1),
     ]
     assert [row[1] for row in context["came"]] == [700, 700]

@@ -103,7 +103,7 @@ def test_nothing_found_is_said(as_desk, member, typed):
     answer = as_desk.post("/admin/find/", {"q": typed}, secure=True)
 
     assert answer.status_code == 200
-    assert "Nothing is found by" in answer.content.decode()
+    assert "Nothing was found for" in answer.content.decode()
 
 
 @pytest.mark.parametrize("typed", ["", "   "])

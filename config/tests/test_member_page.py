@@ -182,7 +182,7 @@ def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happen
         f"{payment.reference}: KES 1,500 for {payment.description}",
     ]
     assert [(each.text, each.badge.text, each.note) for each in section.lines[1].under] == [
-        ("Prompt of KES 1,500 to 2547****111", "cancelled", advice("1032")),
+        ("STK push of KES 1,500 to 2547****111", "cancelled", advice("1032")),
         (f"KES 1,500, Cash {receipt.number}", "received", f"taken by {caller.get_full_name()}"),
     ]
 
@@ -217,7 +217,7 @@ def test_money_given_back_is_told_with_the_reason(client, caller, member):
 
     (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
 
-    assert section.lines[0].note == "KES 200 given back: moved away"
+    assert section.lines[0].note == "KES 200 refunded: moved away"
 
 
 def test_visits_are_told_with_what_the_gate_said(client, caller, member, month):
@@ -368,7 +368,7 @@ def test_a_prompt_is_sent_for_an_open_payment_to_any_phone(client, caller, membe
     told = do(client, member, "prompt", payment=payment.pk, phone_number="0799 000 111")
 
     push = StkPush.objects.get()
-    assert told == ["A prompt of KES 1,500 is on its way to the phone."]
+    assert told == ["An STK push of KES 1,500 is on its way to the phone."]
     assert (push.payment, push.phone, push.created_by) == (payment, "254799000111", caller)
 
 
@@ -408,7 +408,7 @@ def test_a_period_is_frozen_by_staff_with_the_reason(client, caller, member, mon
 
     freeze = Freeze.objects.get()
     period.refresh_from_db()
-    assert told == ["Frozen for 10 days, which come back at the end."]
+    assert told == ["Frozen for 10 days. They are added to the end of the period."]
     assert (freeze.kind, freeze.reason, freeze.requested_by) == ("staff", "broke a leg", caller)
     assert period.ends_on == date(2026, 12, 12)
 
@@ -427,7 +427,7 @@ def test_days_are_given_with_the_reason(client, member, month):
     told = do(client, member, "gift", plan="monthly", reason="our mistake")
 
     given = Subscription.objects.get()
-    assert told == ["Monthly is given. It runs from 2 Nov 2026 to 1 Dec 2026."]
+    assert told == ["Monthly is given free of charge. It runs from 2 Nov 2026 to 1 Dec 2026."]
     assert (given.origin, given.created_by, given.payment.amount_due) == (Origin.GIFT, manager, 0)
     assert given.payment.events.last().evidence == "free: our mistake"
 
@@ -437,7 +437,7 @@ def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, 
 
     told = do(client, member, "claim", payment=payment.pk, code="tkn1 ab2c 3d")
 
-    noted = f"TKN1AB2C3D is noted for {payment.reference}. It is no money until Safaricom tells of it."
+    noted = f"TKN1AB2C3D is saved for {payment.reference}. It counts when Safaricom confirms the money."
     assert told == [noted]
     assert do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D") == [noted]
     assert CodeClaim.objects.get().payment == payment
@@ -450,7 +450,7 @@ def test_of_a_shown_code_whose_money_is_here_it_is_told_what_it_bought(client, c
     told = do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D")
 
     assert told == [
-        f"The money of TKN1AB2C3D is here, for {payment.reference}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."
+        f"The money of TKN1AB2C3D is here, and pays {payment.reference}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."
     ]
 
 
@@ -464,7 +464,10 @@ def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becom
     granted(month, member)
     paid = granted(month, member).payment
     form = next(each for each in see(client, member)["actions"] if each.name == "claim")
-    assert form.hint == "Nothing is owed: when the money comes, it becomes credit. Here already? Inbox items have it."
+    assert (
+        form.hint
+        == "The member owes nothing, so the money will become credit. If it has arrived, it is among the review items."
+    )
     assert next(iter(form["payment"].field.choices))[1] == f"{paid.reference}: {paid.description}, paid"
 
     tried = client.post(f"{page_of(member)}claim/", {"payment": paid.pk, "code": "paid"}, secure=True).context["tried"]
@@ -481,7 +484,7 @@ def test_a_code_of_who_owes_nothing_whose_money_is_here_is_left_to_the_inbox(cli
 
     answer = client.post("/admin/cash-desk/claim/", {"code": "TKN1AB2C3D", "payment": paid.reference}, secure=True)
 
-    assert b"This payment takes no money." in answer.content
+    assert b"This payment is closed or fully paid." in answer.content
     assert not CodeClaim.objects.exists()
     assert ReviewItem.objects.get(status="open").receipt.code == "TKN1AB2C3D"
 
@@ -492,7 +495,7 @@ def test_whoever_is_back_early_gets_the_rest_of_the_frozen_days_off_the_end(clie
 
     told = do(client, member, "unfreeze", period=period.pk)
 
-    assert told == ["Welcome back: Monthly is good until 29 Nov 2026."]
+    assert told == ["The freeze has ended. Monthly runs until 29 Nov 2026."]
     assert "unfreeze" not in [each.name for each in see(client, member)["actions"]]
 
 
@@ -519,7 +522,7 @@ def test_a_refund_of_a_receipt_unpays_what_it_paid(client, member, month):
 
     refund = Refund.objects.get()
     payment.refresh_from_db()
-    assert told == ["KES 1,500 is written down as given back."]
+    assert told == ["KES 1,500 is recorded as refunded."]
     assert (refund.amount, refund.paid_from, refund.made_by) == (1500, "bank", manager)
     assert payment.status == "refunded"
 
@@ -531,7 +534,7 @@ def test_a_refund_of_credit_names_no_receipt(client, member):
 
     told = do(client, member, "refund", given_of="credit", amount=500, paid_from="mpesa", reason="asked for it")
 
-    assert told == ["KES 500 is written down as given back."]
+    assert told == ["KES 500 is recorded as refunded."]
     assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 200")]
 
 
@@ -541,7 +544,9 @@ def test_a_refund_of_more_than_there_is_is_refused(client, member):
 
     told = do(client, member, "refund", given_of=receipt.pk, amount=301, paid_from="bank", reason="x")
 
-    assert told == {"__all__": ["That is more than this receipt, or the member's credit, holds."]}
+    assert told == {
+        "__all__": ["The refund is more than this receipt, or the member's credit, holds. Enter a smaller amount."]
+    }
     assert not Refund.objects.exists()
 
 
@@ -560,8 +565,8 @@ def test_a_lost_phone_lets_nobody_in_any_more(client):
 
     told = do(client, member, "lost", reason="ID card", phone_number="0722 222 222", remove_second_factor="on")
 
-    done = "1 session ended, the number is changed, the second factor is removed"
-    assert told == [f"The lost phone lets nobody in: {done}."]
+    done = "1 login session ended, the number is changed, the second factor is removed"
+    assert told == [f"The lost phone is locked out: {done}."]
     assert theirs.get("/api/v1/auth/me/").status_code == 401
     member.refresh_from_db()
     assert (member.phone_number, Authenticator.objects.filter(user=member).exists()) == ("254722222222", False)
@@ -699,27 +704,25 @@ def test_cash_needs_an_open_drawer(client, caller, member):
     cash_sessions.close_session(cashier_id=caller.pk, counted=0, now=AT)
 
     assert do(client, member, "take", amount=500) == {
-        "__all__": ["Your drawer is closed. Open it at the cash desk first."]
+        "__all__": ["Your cash drawer is closed. Open it at the cash desk first."]
     }
 
 
 def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, caller, member):
-    told = (
-        f'Your drawer is closed. <a class="text-primary-600" href="{reverse("cash-desk")}">Open it at the cash desk</a>'
-    )
+    link = f'<a class="text-primary-600" href="{reverse("cash-desk")}">Open it at the cash desk</a>'
 
     with_one = client.get(page_of(member), secure=True).content.decode()
     cash_sessions.close_session(cashier_id=caller.pk, counted=0, now=AT)
     without = client.get(page_of(member), secure=True).content.decode()
 
-    assert "Your drawer is closed" not in with_one
-    assert told in without
+    assert "Your cash drawer is closed" not in with_one
+    assert f"Your cash drawer is closed. {link} first." in without
 
 
 def test_nobody_takes_money_of_their_own(client, caller):
     refused = do(client, caller, "take", amount=500)
 
-    assert refused == {"__all__": ["Another person must record what is for yourself."]}
+    assert refused == {"__all__": ["You cannot do this for yourself. Ask a colleague."]}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def menu_of(rf, role):
 
 def test_an_owner_reads_a_clubs_words(rf):
     assert menu_of(rf, "Admin") == {
-        "Front desk": ["First page", "Cash desk", "Inbox of money", "Close the day"],
+        "Front desk": ["Dashboard", "Cash desk", "Unmatched payments and reviews", "Close the day"],
         "Exports": ["Exports"],
         "Memberships": ["Closures", "Freezes", "Plan groups", "Plans", "Subscriptions", "Visits"],
         "Payments": [
@@ -39,4 +39,4 @@ def test_an_owner_reads_a_clubs_words(rf):
 
 
 def test_a_trainer_sees_what_is_theirs_to_open(rf):
-    assert menu_of(rf, "Trainer")["Front desk"] == ["First page"]
+    assert menu_of(rf, "Trainer")["Front desk"] == ["Dashboard"]

@@ -13,19 +13,19 @@ from payments.services import ledger, review_items
 class SessionOpen(Conflict):
     """A cashier has one open cash session at a time."""
 
-    code, message = "session_open", "Your drawer is open already."
+    code, message = "session_open", "Your cash drawer is already open."
 
 
 class NoOpenSession(Conflict):
     """Cash needs an open cash session of the person who takes or returns it."""
 
-    code, message = "no_open_session", "Your drawer is closed. Open it at the cash desk first."
+    code, message = "no_open_session", "Your cash drawer is closed. Open it at the cash desk first."
 
 
 class SessionCounted(Conflict):
     """A cash session is counted once."""
 
-    code, message = "session_counted", "This drawer was counted and closed before."
+    code, message = "session_counted", "This cash drawer was already counted and closed."
 
 
 def open_session(*, cashier_id: int, opening_float: int, now: datetime) -> CashSession:

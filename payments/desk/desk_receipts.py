@@ -28,7 +28,7 @@ class NotDeskMoney(Invalid):
 class BankReferenceNeeded(Invalid):
     """A bank transfer needs its reference, by which it is found on the statement."""
 
-    code, message = "bank_reference_needed", "Give the bank's reference of the transfer as the note."
+    code, message = "bank_reference_needed", "A bank transfer needs its bank reference. Enter it as the note."
 
 
 @transaction.atomic

@@ -80,7 +80,7 @@ def uses_of(receipt: Receipt) -> list[tuple[str, str, int]]:
     live = receipt.allocations.filter(undone_at=None).select_related("payment").order_by("pk")
     uses = [(each.payment.reference, each.payment.description, each.amount) for each in live]
     left = receipt.amount_held - sum(amount for *_, amount in uses)
-    rest = "Credit for what comes next" if receipt.member_id else "To be assigned to its owner"
+    rest = "Credit for the next payment" if receipt.member_id else "To be assigned to its owner"
     return [*uses, ("", rest, left)] if left > 0 else uses
 
 
@@ -126,7 +126,7 @@ def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
     if receipt.recorded_by:
         yield "Taken by", receipt.recorded_by.get_full_name() or receipt.recorded_by.username
     if receipt.amount_refunded:
-        yield "Given back since", f"KES {receipt.amount_refunded:,}"
+        yield "Refunded since", f"KES {receipt.amount_refunded:,}"
 
 
 # --- The PDF ----------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def _draw_proof(pdf: FPDF, receipt: Receipt) -> None:
     pdf.set_y(top)
     _write(pdf, "Is this receipt genuine?", size=10, bold=True)
     pdf.ln(1.5)
-    _write(pdf, f"Scan the code, or tap it on a screen: a page of {settings.CLUB_NAME} tells.", size=9, colour=SOFT)
+    _write(pdf, f"Scan the code, or tap it on a screen, to check it with {settings.CLUB_NAME}.", size=9, colour=SOFT)
 
 
 def _draw_void(pdf: FPDF, receipt: Receipt) -> None:

@@ -21,13 +21,19 @@ PAID_FROM = (Account.CASH, Account.BANK, Account.MPESA)
 class MoreThanHeld(Conflict):
     """The receipt, or the member's credit, holds less than the refund."""
 
-    code, message = "more_than_held", "That is more than this receipt, or the member's credit, holds."
+    code, message = (
+        "more_than_held",
+        "The refund is more than this receipt, or the member's credit, holds. Enter a smaller amount.",
+    )
 
 
 class NotEnoughCash(Conflict):
     """The cashier's drawer holds less than the refund."""
 
-    code, message = "not_enough_cash", "Your drawer does not hold that much."
+    code, message = (
+        "not_enough_cash",
+        "Your cash drawer does not hold that much. Enter a smaller amount, or refund another way.",
+    )
 
 
 @transaction.atomic

@@ -32,7 +32,7 @@ class InvalidCode(Invalid):
 class CodeAlreadyUsed(Conflict):
     """A code counts for one payment."""
 
-    code, message = "code_already_used", "This M-Pesa code has already been used."
+    code, message = "code_already_used", "This M-Pesa code has already been used. Check it with the payer."
 
 
 def normalise_code(text: str) -> str:
@@ -92,9 +92,13 @@ def settle_code(*, code: str, receipt_id: int, by_id: int | None, now: datetime)
     receipt = locks.lock_receipt(receipt_id, also_members={payer_id})
     try:
         if not _assign_receipt(reported, receipt, payer_id=payer_id, by_id=by_id, now=now):
-            end_code(code=code, why="The money of this code went to something else, or back.", now=now)
+            end_code(code=code, why="The money of this code was assigned to another payment, or returned.", now=now)
     except ownership.PaymentTakesNoMoney:
-        end_code(code=code, why="The payment takes no money any more; the money waits for its owner.", now=now)
+        end_code(
+            code=code,
+            why="The payment takes no more money. The money of this code is among the unmatched payments.",
+            now=now,
+        )
 
 
 def end_code(*, code: str, why: str, now: datetime) -> None:
@@ -114,7 +118,10 @@ def _assign_receipt(reported: CodeClaim, receipt: Receipt, *, payer_id: int, by_
     else:
         ownership.assign_to_owner(receipt=receipt, member_id=payer_id, payment_id=payment_id, by_id=by_id, now=now)
         review_items.close_for_receipt(
-            receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="Its code was shown.", now=now
+            receipt_id=receipt.pk,
+            reason=ReviewReason.UNMATCHED,
+            resolution="Its code was entered at the desk.",
+            now=now,
         )
     reported.receipt, reported.ended_at, reported.ended_why = receipt, None, ""
     reported.save(update_fields=["receipt", "ended_at", "ended_why"])

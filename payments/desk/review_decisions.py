@@ -18,13 +18,13 @@ class ReviewItemNotFound(NotFound):
 class NotAssignable(Conflict):
     """Only unmatched money can be assigned."""
 
-    code, message = "not_assignable", "This item is not about money that still needs an owner."
+    code, message = "not_assignable", "This item has no money that needs an owner."
 
 
 class NotUndoable(Conflict):
     """Only an assignment can be undone, and only while its money is here."""
 
-    code, message = "not_undoable", "There is no assignment here to undo."
+    code, message = "not_undoable", "This item has no assignment to undo."
 
 
 class AlreadyDecided(Conflict):

@@ -16,25 +16,25 @@ from payments.services import locks, ownership, reversals, review_items
 class SecondPersonNeeded(Forbidden):
     """The person who recorded the receipt, or asked for its void, cannot void it."""
 
-    code, message = "second_person_needed", "Another person must void this receipt."
+    code, message = "second_person_needed", "Another person must confirm the void of this receipt."
 
 
 class NotVoidable(Conflict):
     """Only a cash or bank receipt that is neither reversed nor refunded can be voided."""
 
-    code, message = "not_voidable", "This receipt cannot be voided."
+    code, message = "not_voidable", "Only a cash or bank receipt that was not refunded or voided can be voided."
 
 
 class VoidRequestNotFound(NotFound):
     """There is no such void request."""
 
-    code, message = "void_request_not_found", "There is no such void."
+    code, message = "void_request_not_found", "There is no such void request."
 
 
 class VoidAlreadyAsked(Conflict):
     """A receipt has one open void request at a time."""
 
-    code, message = "void_already_asked", "A void of this receipt is waiting for a second person."
+    code, message = "void_already_asked", "A void of this receipt already waits for a second person."
 
 
 class VoidAlreadyDecided(Conflict):

@@ -18,19 +18,22 @@ class OwnerNeeded(Invalid):
 class OwnMoney(Forbidden):
     """A second person must decide about money that is, or would become, the caller's own."""
 
-    code, message = "own_money", "Another person must record what is for yourself."
+    code, message = "own_money", "You cannot do this for yourself. Ask a colleague."
 
 
 class PaymentTakesNoMoney(Conflict):
     """The named payment is closed or fully paid; its money would go elsewhere without anybody noticing."""
 
-    code, message = "payment_takes_no_money", "This payment takes no money. Name another, or the member alone."
+    code, message = (
+        "payment_takes_no_money",
+        "This payment is closed or fully paid. Name another payment, or the member.",
+    )
 
 
 class ReasonNeeded(Invalid):
     """The reason is missing or blank."""
 
-    code, message = "reason_needed", "Say why."
+    code, message = "reason_needed", "Enter a reason."
 
 
 def owner_of(*, member_id: int | None, payment_id: int | None) -> int:

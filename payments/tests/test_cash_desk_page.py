@@ -94,7 +94,7 @@ def test_a_drawer_is_opened_with_what_lies_in_it(client, cashier):
 
     told = do(client, "open", opening_float=1000)
 
-    assert told == "The drawer is open with KES 1,000."
+    assert told == "The cash drawer is open with KES 1,000."
     assert CashSession.objects.get().opening_float == 1000
     assert [each.name for each in see(client)["actions"]] == ["take", "claim", "ask", "close"]
 
@@ -104,7 +104,7 @@ def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
 
     told = [send(client, "open", body) for _ in range(2)]
 
-    assert told == ["The drawer is open with KES 1,000.", "Your drawer is open already."]
+    assert told == ["The cash drawer is open with KES 1,000.", "Your cash drawer is already open."]
     assert CashSession.objects.count() == 1
 
 
@@ -121,7 +121,7 @@ def test_it_shows_what_was_taken_since_the_drawer_was_opened(client, cashier, dr
 
     context = see(client)
 
-    assert context["figures"] == [("Cash", "KES 1,500", 1), ("Bank", "KES 700", 1), ("Given back", "KES 200", 1)]
+    assert context["figures"] == [("Cash", "KES 1,500", 1), ("Bank", "KES 700", 1), ("Refunds", "KES 200", 1)]
     assert list(context["receipts"]) == [bank, second, first]
 
 
@@ -133,7 +133,7 @@ def test_what_the_drawer_should_hold_is_told_after_the_count_alone(client, cashi
 
     assert "2539" not in before
     assert "2,539" not in before
-    assert told == "The drawer is closed: KES 39 short (counted 2,500, expected 2,539)."
+    assert told == "The cash drawer is closed: KES 39 short (counted 2,500, expected 2,539)."
     context = see(client)
     assert (context["drawer"], context["last"].note) == (None, "one note torn")
     assert context["came_to"] == "KES 39 short (counted 2,500, expected 2,539)"
@@ -144,16 +144,16 @@ def test_what_the_drawer_should_hold_is_told_after_the_count_alone(client, cashi
     [(1000, "KES 1,000 counted, as expected"), (1200, "KES 200 over (counted 1,200, expected 1,000)")],
 )
 def test_a_count_that_agrees_or_is_over_is_told(client, drawer, counted, came_to):
-    assert do(client, "close", counted=counted) == f"The drawer is closed: {came_to}."
+    assert do(client, "close", counted=counted) == f"The cash drawer is closed: {came_to}."
 
 
 def test_closing_twice_counts_once_and_leaves_the_next_drawer_open(client, cashier, drawer):
     body = drawn(client, "close", counted=1000)
     send(client, "close", body)
-    assert send(client, "close", body) == "This drawer was counted and closed before."
+    assert send(client, "close", body) == "This cash drawer was already counted and closed."
     do(client, "open", opening_float=0)
 
-    assert send(client, "close", body)["__all__"] == ["This drawer was counted and closed before."]
+    assert send(client, "close", body)["__all__"] == ["This cash drawer was already counted and closed."]
     assert CashSession.objects.filter(closed_at=None).count() == 1
 
 
@@ -203,8 +203,8 @@ def test_a_form_sent_again_with_another_amount_is_refused(client, drawer):
 @pytest.mark.parametrize(
     ("typed", "errors"),
     [
-        ({}, {"__all__": ["Your drawer is closed. Open it at the cash desk first."]}),
-        ({"channel": "bank"}, {"__all__": ["Give the bank's reference of the transfer as the note."]}),
+        ({}, {"__all__": ["Your cash drawer is closed. Open it at the cash desk first."]}),
+        ({"channel": "bank"}, {"__all__": ["A bank transfer needs its bank reference. Enter it as the note."]}),
         ({"channel": "mpesa"}, {"channel": ["Select a valid choice. mpesa is not one of the available choices."]}),
         ({"owner": "nobody"}, {"owner": ["No payment has this reference, and no member this number."]}),
         ({"amount": 0}, {"amount": ["Ensure this value is greater than or equal to 1."]}),
@@ -226,7 +226,7 @@ def test_a_refusal_stands_on_the_page_with_what_was_typed(client, cashier, typed
 def test_nobody_takes_money_of_their_own(client, cashier, drawer):
     told = do(client, "take", owner=cashier.member_number, amount=1500)
 
-    assert told["__all__"] == ["Another person must record what is for yourself."]
+    assert told["__all__"] == ["You cannot do this for yourself. Ask a colleague."]
 
 
 # --- Codes ---
@@ -240,9 +240,9 @@ def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(clien
     waits = [do(client, "claim", code="tkn9 zz9 z9z", payment=other.reference) for _ in range(2)]
     here = do(client, "claim", code="TKN1AB2C3D", payment=payment.reference)
 
-    noted = f"TKN9ZZ9Z9Z is noted for {other.reference}. It is no money until Safaricom tells of it."
+    noted = f"TKN9ZZ9Z9Z is saved for {other.reference}. It counts when Safaricom confirms the money."
     assert waits == [noted, noted]
-    assert here == f"The money of TKN1AB2C3D is here, for {payment.reference}."
+    assert here == f"The money of TKN1AB2C3D is here, and pays {payment.reference}."
     assert CodeClaim.objects.count() == 2
 
 
@@ -263,7 +263,7 @@ def test_a_void_is_asked_by_one_and_confirmed_by_another(client, cashier, drawer
 
     told = [do(client, "ask", number=receipt.number, reason="typed twice") for _ in range(2)]
 
-    assert told == [f"Receipt {receipt.number} stands until a second person confirms its void."] * 2
+    assert told == [f"A second person must confirm the void of receipt {receipt.number}."] * 2
     second, request = Client(), VoidRequest.objects.get()
     manager = log_in(second, "Manager")
     assert [each["decisions"] for each in see(second)["voids"]] == [["confirm", "decline"]]
@@ -278,8 +278,8 @@ def test_whoever_took_the_money_may_take_the_void_back_but_not_confirm_it(client
     request = voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=cashier.pk, now=AT)
 
     assert [each["decisions"] for each in see(client)["voids"]] == [["decline"]]
-    assert decide(client, request, "confirm") == "Another person must void this receipt."
-    assert decide(client, request, "decline") == f"Receipt {receipt.number} stands."
+    assert decide(client, request, "confirm") == "Another person must confirm the void of this receipt."
+    assert decide(client, request, "decline") == f"Receipt {receipt.number} stays valid."
     receipt.refresh_from_db()
     assert receipt.reversed_at is None
 

@@ -355,7 +355,10 @@ def test_a_claim_whose_money_paid_something_else_ends(wire, manager, client):
     answer(client, asked(wire, manager))
 
     claim.refresh_from_db()
-    assert (claim.receipt, claim.ended_why) == (None, "The money of this code went to something else, or back.")
+    assert (claim.receipt, claim.ended_why) == (
+        None,
+        "The money of this code was assigned to another payment, or returned.",
+    )
     assert status(other) == ("paid", 1500)
 
 

@@ -149,7 +149,7 @@ class TestPaper:
         assert rows_of(receipt) == [
             ("Member", f"Wanjikũ wa Ngũgĩ {member.member_number}"),
             ("For", f"{reference_of(receipt)} Gym, one month: KES\u00a01,500"),
-            ("For", "Credit for what comes next: KES\u00a0500"),
+            ("For", "Credit for the next payment: KES\u00a0500"),
             ("Paid on", "2 November 2026, 12:00"),
             ("Paid by", "Cash"),
             ("Taken by", "Brenda Achieng"),
@@ -243,7 +243,7 @@ class TestTaxNumber:
         told = client.post(address, {"number": "KRA0001"}, secure=True, follow=True)
 
         assert "A control number is 4 to 40 letters and digits." in refused.content.decode()
-        assert "The tax control number is noted." in told.content.decode()
+        assert "The tax control number is saved." in told.content.decode()
         assert TaxNumber.objects.get().noted_by == receptionist
 
     @pytest.mark.parametrize(("role", "status"), [("Manager", 302), ("Trainer", 403)])
@@ -306,7 +306,7 @@ class TestGenuinePage:
             receipt_id=receipt.pk, amount=400, paid_from="mpesa", reason="asked", by_id=UserFactory().pk, now=NOON
         )
 
-        assert re.search(r"Given back since</dt><dd>KES 400", page_of(receipt).content.decode())
+        assert re.search(r"Refunded since</dt><dd>KES 400", page_of(receipt).content.decode())
 
     @pytest.mark.parametrize("token", ["1", "1.", "1.x", "x", ".", "1.2.3", "%00", "2" * 300])
     def test_a_guessed_address_confirms_nothing_and_asks_for_no_receipt(self, receipt, token):

@@ -82,7 +82,7 @@ def test_a_manager_gives_the_money_to_a_payment_or_a_member(client, manager, mem
     told = do(client, item, "assign", owner=typed.format(payment=payment, member=member).lower())
 
     payment.refresh_from_db()
-    assert told == [("success", "The money has its owner.")]
+    assert told == [("success", "The money is assigned to its owner.")]
     assert (item.status, item.resolved_by, payment.status) == ("resolved", manager, "paid")
 
 
@@ -103,7 +103,7 @@ def test_a_manager_takes_an_assignment_back(client, manager, member, item):
     told = do(client, item, "undo")
 
     payment.refresh_from_db()
-    assert told == [("success", "The money is nobody's again, and the item is open.")]
+    assert told == [("success", "The assignment is undone, and the item is open again.")]
     assert (item.status, payment.amount_paid) == ("open", 0)
 
 
@@ -122,7 +122,7 @@ def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, ma
     told = do(client, item, "assign", owner=payment.reference)
 
     payment.refresh_from_db()
-    assert told == [("success", "The money has its owner.")]
+    assert told == [("success", "The money is assigned to its owner.")]
     assert (payment.status, item.status, item.resolved_by) == ("paid", "resolved", manager)
     assert names_of(client.get(page_of(item), secure=True)) == ["undo"]
 
@@ -144,7 +144,7 @@ def test_nobody_dismisses_without_a_reason(client, manager, item, reason):
 @pytest.mark.parametrize(
     ("name", "typed", "said"),
     [
-        ("assign", {"owner": "{member.member_number}"}, "This item is not about money that still needs an owner."),
+        ("assign", {"owner": "{member.member_number}"}, "This item has no money that needs an owner."),
         ("dismiss", {"reason": "Not ours."}, "This item has already been decided."),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, ite
     told = do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
 
     refund = Refund.objects.get()
-    assert told == [("success", "The refund is recorded, and the item has ended.")]
+    assert told == [("success", "The refund is recorded, and the item is resolved.")]
     assert (refund.receipt, refund.amount, refund.made_by) == (item.receipt, 1500, manager)
     assert (item.status, item.resolved_by) == ("resolved", manager)
     assert names_of(client.get(page_of(item), secure=True)) == []
@@ -175,7 +175,7 @@ def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manag
     told = do(client, item, "sent_back", paid_from="mpesa", reason="x")
 
     payment.refresh_from_db()
-    assert told == [("error", "This item is not about money that still needs an owner.")]
+    assert told == [("error", "This item has no money that needs an owner.")]
     assert (payment.status, Refund.objects.count()) == ("paid", 0)
 
 
@@ -191,7 +191,7 @@ def test_after_an_item_the_next_open_one_is_a_key_away(client, manager, item):
 
 
 def test_who_takes_back_second_is_told_so(client, manager, item):
-    assert do(client, item, "undo") == [("error", "There is no assignment here to undo.")]
+    assert do(client, item, "undo") == [("error", "This item has no assignment to undo.")]
 
 
 @pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])

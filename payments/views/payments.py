@@ -23,7 +23,7 @@ LIVE_ALLOCATIONS = Allocation.objects.filter(undone_at__isnull=True).order_by("p
 class NoPhoneNumber(Invalid):
     """The payer has no phone number of their own, and none was given."""
 
-    code, message = "phone_number_needed", "Give the phone number to prompt."
+    code, message = "phone_number_needed", "Enter the phone number for the payment request."
 
 
 def payment_for(user, reference: str) -> Payment:

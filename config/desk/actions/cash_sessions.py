@@ -12,12 +12,12 @@ from payments.models import CashSession, Receipt
 class OpenForm(StaffAction):
     """Open the caller's cash drawer. A second sending is refused while it is open."""
 
-    name, title = "open", "Open the drawer"
-    opening_float = ShillingsField(min_value=0, label="What lies in it, in KES")
+    name, title = "open", "Open the cash drawer"
+    opening_float = ShillingsField(min_value=0, label="Cash in the drawer, in KES")
 
     def perform(self):
         session = cash_sessions.open_session(cashier_id=self.caller.pk, now=self.now, **self.cleaned_data)
-        return f"The drawer is open with KES {session.opening_float:,}."
+        return f"The cash drawer is open with KES {session.opening_float:,}."
 
 
 class CloseForm(StaffAction):
@@ -25,7 +25,7 @@ class CloseForm(StaffAction):
 
     name, title = "close", "Count and close"
     drawer = forms.IntegerField(min_value=1, max_value=2**62, widget=forms.HiddenInput)
-    counted = ShillingsField(min_value=0, label="Counted in the drawer, in KES")
+    counted = ShillingsField(min_value=0, label="Counted cash, in KES")
     note = TextField(max_length=200, required=False)
 
     def perform(self):
@@ -36,7 +36,7 @@ class CloseForm(StaffAction):
             session_id=self.cleaned_data["drawer"],
             now=self.now,
         )
-        return f"The drawer is closed: {count_result(session)}."
+        return f"The cash drawer is closed: {count_result(session)}."
 
 
 class AskVoidForm(StaffAction):
@@ -55,7 +55,7 @@ class AskVoidForm(StaffAction):
     def perform(self):
         receipt = self.cleaned_data["number"]
         voids.ask_void(receipt_id=receipt.pk, reason=self.cleaned_data["reason"], by_id=self.caller.pk, now=self.now)
-        return f"Receipt {receipt.number} stands until a second person confirms its void."
+        return f"A second person must confirm the void of receipt {receipt.number}."
 
 
 class ConfirmVoidForm(StaffAction):
@@ -75,7 +75,7 @@ class DeclineVoidForm(StaffAction):
 
     def perform(self):
         declined = voids.decline_void(request_id=self.subject, by_id=self.caller.pk, now=self.now)
-        return f"Receipt {declined.receipt.number} stands."
+        return f"Receipt {declined.receipt.number} stays valid."
 
 
 def count_result(session: CashSession) -> str:

@@ -17,13 +17,13 @@ class LostPhoneForm(MemberAction):
     A second sending ends no further session.
     """
 
-    name, title, button = "lost", "Phone lost or stolen", "Lock that phone out"
+    name, title, button = "lost", "Phone lost or stolen", "Lock the phone out"
     reason = TextField(
         max_length=200,
-        label="How you know it is them",
-        help_text="Say what you looked at: an ID card, the picture. Every session of theirs ends.",
+        label="How you recognised the member",
+        help_text="For example an ID card, or the picture. All their login sessions end.",
     )
-    phone_number = PhoneField(required=False, label="New number", help_text="Empty: they keep the old one.")
+    phone_number = PhoneField(required=False, label="New number", help_text="Leave empty to keep the old number.")
     remove_second_factor = forms.BooleanField(
         required=False,
         label="Remove the second factor",
@@ -51,8 +51,8 @@ class LostPhoneForm(MemberAction):
             now=self.now,
         )
         done = [
-            f"{ended} session{'' if ended == 1 else 's'} ended",
+            f"{ended} login session{'' if ended == 1 else 's'} ended",
             "the number is changed" if self.cleaned_data["phone_number"] else "",
             "the second factor is removed" if self.cleaned_data["remove_second_factor"] else "",
         ]
-        return f"The lost phone lets nobody in: {', '.join(filter(None, done))}."
+        return f"The lost phone is locked out: {', '.join(filter(None, done))}."

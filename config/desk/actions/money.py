@@ -37,7 +37,7 @@ class SellForm(KeyedAction, MemberAction):
 
     name, title = "sell", "Sell a plan"
     plan = PlanField()
-    phone_number = PhoneField(required=False, label="Phone to prompt", help_text="Empty: no prompt is sent.")
+    phone_number = PhoneField(required=False, label="Phone for the STK push", help_text="Leave empty to send no push.")
 
     def prepare(self):
         self.fields["plan"].queryset = self.fields["plan"].queryset.filter(is_on_sale=True)
@@ -65,9 +65,9 @@ class SellForm(KeyedAction, MemberAction):
 class PushForm(MemberAction):
     """Send an STK push for an open payment. A second sending is refused while the first push is open."""
 
-    name, title = "prompt", "Send a prompt"
+    name, title = "prompt", "Send an STK push"
     payment = PaymentField(empty_label=None)
-    phone_number = PhoneField(label="Phone to prompt")
+    phone_number = PhoneField(label="Phone for the STK push")
 
     def prepare(self):
         self.fields["payment"].queryset = open_payments(self.member.pk).filter(status__in=ACCEPTS_PUSH)
@@ -84,26 +84,29 @@ class PushForm(MemberAction):
             created_by_id=self.caller.pk,
             now=self.now,
         )
-        return f"A prompt of KES {push.amount:,} is on its way to the phone."
+        return f"An STK push of KES {push.amount:,} is on its way to the phone."
 
 
 class TakeForm(KeyedAction, MemberAction):
     """Record cash or a bank transfer: on the member page for its member, at the cash desk for an owner typed in."""
 
     name, title = "take", "Take money"
-    owner = OwnerField(help_text="For a member: what is open, oldest first; the rest is credit.")
+    owner = OwnerField(help_text="For a member: open payments, oldest first; the rest becomes credit.")
     amount = ShillingsField(min_value=1, label="Amount in KES")
     channel = forms.ChoiceField(
         choices=[(Channel.CASH.value, "Cash"), (Channel.BANK.value, "Bank transfer")],
-        label="How it came",
+        label="Paid by",
         initial=Channel.CASH.value,
         widget=UnfoldAdminSelectWidget,
     )
     payment = PaymentField(
-        required=False, empty_label="What is open, oldest first; the rest is credit", label="What it is for"
+        required=False, empty_label="Open payments, oldest first; the rest becomes credit", label="For"
     )
     note = TextField(
-        max_length=64, required=False, label="Bank's reference", help_text="From the bank slip; needed of a transfer."
+        max_length=64,
+        required=False,
+        label="Bank reference",
+        help_text="Required for a bank transfer. It is on the bank slip.",
     )
 
     def prepare(self):
@@ -118,7 +121,7 @@ class TakeForm(KeyedAction, MemberAction):
         # The cash desk itself says above its forms that the drawer is closed.
         if not self.member or CashSession.objects.filter(cashier=self.caller, closed_at=None).exists():
             return ""
-        text = 'Your drawer is closed. <a class="text-primary-600" href="{}">Open it at the cash desk</a> to take cash.'
+        text = 'Your cash drawer is closed. <a class="text-primary-600" href="{}">Open it at the cash desk</a> first.'
         return format_html(text, reverse("cash-desk"))
 
     def perform(self):
@@ -149,11 +152,11 @@ class ReportedCodeForm(MemberAction):
     """
 
     name, title, button = "claim", "Enter an M-Pesa code", "Look for the money"
-    payment = PaymentField(empty_label=None, label="What for")
+    payment = PaymentField(empty_label=None, label="Payment")
     code = forms.CharField(
         max_length=32,
         label="M-Pesa code",
-        help_text="From the message on their phone.",
+        help_text="From the M-Pesa message on the payer's phone.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "autocapitalize": "characters"}),
     )
 
@@ -176,7 +179,9 @@ class ReportedCodeForm(MemberAction):
     def hint(self):
         if self.is_owed:
             return ""
-        return "Nothing is owed: when the money comes, it becomes credit. Here already? Inbox items have it."
+        return (
+            "The member owes nothing, so the money will become credit. If it has arrived, it is among the review items."
+        )
 
     def perform(self):
         payment = self.cleaned_data["payment"]
@@ -184,8 +189,8 @@ class ReportedCodeForm(MemberAction):
             code=self.cleaned_data["code"], payment_id=payment.pk, by_id=self.caller.pk, now=self.now
         )
         if reported.receipt is None:
-            return f"{reported.code} is noted for {payment.reference}. It is no money until Safaricom tells of it."
-        return f"The money of {reported.code} is here, for {payment.reference}.{periods_paid_by(reported.receipt)}"
+            return f"{reported.code} is saved for {payment.reference}. It counts when Safaricom confirms the money."
+        return f"The money of {reported.code} is here, and pays {payment.reference}.{periods_paid_by(reported.receipt)}"
 
 
 class RefundForm(KeyedAction, MemberAction):
@@ -193,9 +198,11 @@ class RefundForm(KeyedAction, MemberAction):
 
     name, title = "refund", "Record a refund"
     CREDIT = "credit"
-    given_of = forms.ChoiceField(label="What was given back", widget=UnfoldAdminSelectWidget)
-    amount = ShillingsField(required=False, min_value=1, label="Amount in KES", help_text="Empty: all of it.")
-    paid_from = PaidFromField(help_text="Kilabu sends no money: give it first, then write it down.")
+    given_of = forms.ChoiceField(label="Refund of", widget=UnfoldAdminSelectWidget)
+    amount = ShillingsField(
+        required=False, min_value=1, label="Amount in KES", help_text="Leave empty to refund all of it."
+    )
+    paid_from = PaidFromField(help_text="Kilabu sends no money. Return it first, then record it here.")
     reason = TextField(max_length=255)
 
     def prepare(self):
@@ -223,7 +230,7 @@ class RefundForm(KeyedAction, MemberAction):
             now=self.now,
             **self.idempotency(),
         )
-        return f"KES {sum(each.amount for each in made):,} is written down as given back."
+        return f"KES {sum(each.amount for each in made):,} is recorded as refunded."
 
 
 def payments_for(form: MemberAction) -> Any:

@@ -45,7 +45,7 @@ class FreezeForm(MemberAction):
             by_id=self.caller.pk,
             now=self.now,
         )
-        return f"Frozen for {(made.ends_on - made.starts_on).days} days, which come back at the end."
+        return f"Frozen for {(made.ends_on - made.starts_on).days} days. They are added to the end of the period."
 
 
 class UnfreezeForm(MemberAction):
@@ -71,14 +71,14 @@ class UnfreezeForm(MemberAction):
         period = self.cleaned_data["period"]
         freezes.unfreeze(subscription_id=period.pk, now=self.now)
         period.refresh_from_db()
-        return f"Welcome back: {period.plan.name} is good until {day(period.ends_on - timedelta(days=1))}."
+        return f"The freeze has ended. {period.plan.name} runs until {day(period.ends_on - timedelta(days=1))}."
 
 
 class FreePeriodForm(KeyedAction, MemberAction):
     """Give one free period of a plan, with a reason."""
 
-    name, title = "gift", "Gift days"
-    plan = PlanField(label="Days of")
+    name, title = "gift", "Free days"
+    plan = PlanField(label="Plan")
     reason = TextField(max_length=50)
 
     def perform(self):
@@ -90,4 +90,4 @@ class FreePeriodForm(KeyedAction, MemberAction):
             now=self.now,
             **self.idempotency(),
         )
-        return f"{given.plan.name} is given. It runs {days_of(given)}."
+        return f"{given.plan.name} is given free of charge. It runs {days_of(given)}."

@@ -49,8 +49,8 @@ def add_member(clerk, first_name="Wanjiku"):
 def open_drawer(clerk):
     """Open the clerk's drawer, unless it is open from a job before."""
     clerk.open("cash-desk/")
-    if clerk.page.get_by_text("Your drawer is closed").is_visible():
-        clerk.do("Open the drawer", "The drawer is open with KES 2,000.", opening_float="2000")
+    if clerk.page.get_by_text("Your cash drawer is closed").is_visible():
+        clerk.do("Open the cash drawer", "The cash drawer is open with KES 2,000.", opening_float="2000")
 
 
 def reload_until(clerk, text):
@@ -96,17 +96,17 @@ def test_3_money_to_the_wrong_account(staff):
     stranger = Phone(manager.club.simulator, new_phone_number())
     code = stranger.pay_bill(account=name, amount=2500)
 
-    manager.page.get_by_role("link", name="Inbox of money").click()
+    manager.page.get_by_role("link", name="Unmatched payments and reviews").click()
     reload_until(manager, code)
     manager.page.get_by_role("row").filter(has_text=code).get_by_role("link", name="came with an account").click()
     expect(manager.page.get_by_text(f"“{name.upper()}” is their name")).to_be_visible()
     picture(manager, "wrong-account")
-    manager.page.get_by_role("button", name=f"It is {name}").click()
+    manager.page.get_by_role("button", name=f"Assign to {name}").click()
 
-    manager.expect_said("The money has its owner.")
+    manager.expect_said("The money is assigned to its owner.")
     manager.page.get_by_role("button", name="Undo the assignment").click()
-    manager.expect_said("The money is nobody's again")
-    manager.page.get_by_role("button", name=f"It is {name}").click()
+    manager.expect_said("The assignment is undone")
+    manager.page.get_by_role("button", name=f"Assign to {name}").click()
     manager.find(owner.number)
     expect(manager.page.get_by_text("Gym access: Monthly, until")).to_be_visible()
 
@@ -142,9 +142,14 @@ def test_5_freeze(staff):
     back_on = clerk.page.evaluate("day => new Date(Date.parse(day) + 7 * 864e5).toISOString().slice(0, 10)", first)
     clerk.act("Freeze", ends_on=back_on, reason="Travels for a week")
     picture(clerk, "freeze")
-    clerk.do("Freeze", "Frozen for 7 days, which come back at the end.", ends_on=back_on, reason="Travels for a week")
+    clerk.do(
+        "Freeze",
+        "Frozen for 7 days. They are added to the end of the period.",
+        ends_on=back_on,
+        reason="Travels for a week",
+    )
     expect(clerk.page.get_by_text("frozen", exact=True).first).to_be_visible()
-    clerk.do("End the freeze", "Welcome back: Monthly is good until")
+    clerk.do("End the freeze", "The freeze has ended. Monthly runs until")
 
     expect(standing).to_have_text(before)
 
@@ -158,9 +163,9 @@ def test_6_a_refund_is_asked_for(staff):
     how = {"paid_from": "Bank transfer", "reason": "Moves to Mombasa"}
     manager.act("Record a refund", given_of="^KES 2,500", **how)
     picture(manager, "refund")
-    manager.do("Record a refund", "KES 2,500 is written down as given back.", given_of="^KES 2,500", **how)
+    manager.do("Record a refund", "KES 2,500 is recorded as refunded.", given_of="^KES 2,500", **how)
 
-    expect(manager.page.get_by_text("KES 2,500 given back: Moves to Mombasa")).to_be_visible()
+    expect(manager.page.get_by_text("KES 2,500 refunded: Moves to Mombasa")).to_be_visible()
     expect(manager.page.get_by_text("refunded", exact=True).first).to_be_visible()
 
 
@@ -178,7 +183,7 @@ def test_7_close_the_day(staff):
     clerk.act("Count and close", **count)
     clerk.page.locator("#close").scroll_into_view_if_needed()
     picture(clerk, "close-drawer")
-    clerk.do("Count and close", "The drawer is closed: KES 50 short", **count)
+    clerk.do("Count and close", "The cash drawer is closed: KES 50 short", **count)
 
     manager.page.goto(f"{manager.club.url}/admin/day/")
     expect(manager.page.get_by_text("KES 50 short").first).to_be_visible()
@@ -220,7 +225,7 @@ def test_9_a_new_receptionist(staff, arrive):
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("link", name="Cash desk").click()
 
-    expect(page.get_by_text("Your drawer is closed")).to_be_visible()
+    expect(page.get_by_text("Your cash drawer is closed")).to_be_visible()
 
 
 def test_10_a_lost_phone(staff, member):
@@ -230,7 +235,7 @@ def test_10_a_lost_phone(staff, member):
     typed = {"reason": "Her ID card and the picture", "phone_number": number}
     manager.act("Phone lost or stolen", **typed)
     picture(manager, "lost-phone")
-    manager.do("Phone lost or stolen", "1 session ended, the number is changed", **typed)
+    manager.do("Phone lost or stolen", "1 login session ended, the number is changed", **typed)
 
     member.click("Receipts", "link")
     member.expect_heading("Log in")
@@ -251,9 +256,9 @@ def test_a_receipt_typed_by_mistake_is_voided_by_a_second_person(staff):
 
     clerk.page.get_by_role("link", name="Cash desk").click()
     clerk.page.get_by_role("link", name=f"Ask to void receipt {number}").click()
-    stands = f"Receipt {number} stands until a second person confirms its void."
+    stands = f"A second person must confirm the void of receipt {number}."
     clerk.do("Ask to void a receipt", stands, reason="Typed twice")
-    expect(clerk.page.get_by_role("button", name=f"Take back the void of receipt {number}")).to_be_visible()
+    expect(clerk.page.get_by_role("button", name=f"Withdraw the void of receipt {number}")).to_be_visible()
     expect(clerk.page.get_by_role("button", name=confirm)).to_have_count(0)
     manager.open("cash-desk/")
     expect(manager.page.get_by_role("button", name=confirm)).to_be_visible()
