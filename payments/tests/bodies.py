@@ -1,4 +1,4 @@
-"""Bodies as Safaricom sends them (shapes recorded from the Daraja portal and from live paybills)."""
+"""Request bodies as Safaricom sends them, in the shapes of the Daraja portal and of live paybills."""
 
 import json
 
@@ -8,12 +8,12 @@ from api.business_days import NAIROBI
 
 
 def stamp(moment):
-    """Safaricom's yyyyMMddHHmmss of Nairobi."""
+    """Return a time as Safaricom writes it: yyyyMMddHHmmss in Nairobi."""
     return moment.astimezone(NAIROBI).strftime("%Y%m%d%H%M%S")
 
 
 def stk_body(push, *, code="TKN1AB2C3D", amount=None, moved_at=None, result_code=0, desc="", items=None, **fields):
-    """The result of a prompt; a success unless `result_code` says otherwise."""
+    """Return the result of a push, a success by default."""
     callback = {
         "MerchantRequestID": push.merchant_request_id or "2654-4b64-97ff",
         "CheckoutRequestID": push.checkout_request_id or "ws_CO_unknown",
@@ -37,7 +37,7 @@ def stk_body(push, *, code="TKN1AB2C3D", amount=None, moved_at=None, result_code
 
 
 def c2b_body(*, amount, account="", code="TKN1AB2C3D", moved_at, sender="2547 ***** 126", **fields):
-    """A C2B confirmation or validation request, as version 2 sends it."""
+    """Return a C2B confirmation or validation request of version 2."""
     return json.dumps(
         {
             "TransactionType": "Pay Bill",
@@ -71,7 +71,7 @@ def status_body(
     changes=None,
     **fields,
 ):
-    """The Result of a Transaction Status question; `changes` are other values of its parameters, None without one."""
+    """Return the result of a Transaction Status request. `changes` replaces parameters; None omits a value."""
     told = {
         "DebitPartyName": f"{sender} - JANE WANJIRU",
         "CreditPartyName": f"{paid_to or settings.DARAJA_SHORTCODE} - Kilabu",

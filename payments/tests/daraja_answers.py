@@ -1,4 +1,4 @@
-"""Safaricom's recorded answers, and the wire that gives them to our client."""
+"""Recorded answers of Safaricom, and the fake transport that returns them to our client."""
 
 import json
 
@@ -20,7 +20,7 @@ STATUS = "/mpesa/transactionstatus/v1/query"
 
 
 class Wire(responses.RequestsMock):
-    """A Daraja of recorded answers; what is not recorded is refused like a closed port."""
+    """A fake Daraja with recorded answers. It refuses all other requests like a closed port."""
 
     def __init__(self):
         super().__init__(assert_all_requests_are_fired=False)
@@ -40,11 +40,11 @@ class Wire(responses.RequestsMock):
         self.add("POST", settings.DARAJA_BASE_URL + STATUS, **(answer or {"json": taken}))
 
     def sent(self, path: str) -> list:
-        """Return the requests that came to a path."""
+        """Return the requests to a path."""
         return [call.request for call in self.calls if call.request.path_url.split("?")[0] == path]
 
     def bodies(self, path: str) -> list[dict]:
-        """Return what was posted to a path."""
+        """Return the bodies that were posted to a path."""
         return [json.loads(request.body) for request in self.sent(path)]
 
 

@@ -1,4 +1,4 @@
-"""Under load the answer comes first: what finds no room in the web server is left to a worker."""
+"""The apply slot: under load a callback is answered at once, and a worker applies it later."""
 
 import threading
 
@@ -20,17 +20,17 @@ pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
 @pytest.fixture
-def room(monkeypatch):
-    """Room for one, to be taken and given back."""
+def slot(monkeypatch):
+    """One slot, which a test can acquire and release."""
     found = threading.BoundedSemaphore(1)
     monkeypatch.setattr(inbox, "APPLY_SLOT", found)
     return found
 
 
 @pytest.fixture
-def full(room):
-    room.acquire()
-    return room
+def no_slot(slot):
+    slot.acquire()
+    return slot
 
 
 def deliver(client, push, **result):
@@ -42,48 +42,48 @@ def outcomes():
     return list(Callback.objects.order_by("pk").values_list("outcome", flat=True))
 
 
-def calls():
+def job_statuses():
     return list(ProcrastinateJob.objects.filter(task_name="payments.apply_left").values_list("status", flat=True))
 
 
-def fetched():
-    """The job that a worker would begin now."""
+def fetch_job():
+    """Return the id of the job that a worker would run next."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)")
         return cursor.fetchone()[0]
 
 
-def test_a_callback_that_finds_room_is_applied_before_it_is_answered(client, room):
+def test_callback_with_free_slot_is_applied_before_the_answer(client, slot):
     deliver(client, make_push())
 
-    assert (outcomes(), calls()) == ([CallbackOutcome.APPLIED], [])
+    assert (outcomes(), job_statuses()) == ([CallbackOutcome.APPLIED], [])
 
 
-def test_a_callback_that_finds_no_room_is_answered_200_and_left_to_a_worker(client, full):
+def test_callback_without_slot_is_answered_200_and_queued(client, no_slot):
     answer = deliver(client, make_push())
 
     assert (answer.status_code, answer.json()) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
-    assert (outcomes(), calls()) == ([CallbackOutcome.NEW], ["todo"])
+    assert (outcomes(), job_statuses()) == ([CallbackOutcome.NEW], ["todo"])
 
 
-def test_many_that_find_no_room_call_for_one_worker(client, full):
+def test_several_callbacks_without_slot_queue_one_job(client, no_slot):
     for _ in range(3):
         deliver(client, make_push())
 
-    assert calls() == ["todo"]
+    assert job_statuses() == ["todo"]
 
 
-def test_a_call_while_a_worker_is_at_it_waits_for_its_end(client, full):
+def test_second_job_waits_for_the_running_one(client, no_slot):
     deliver(client, make_push())
-    assert fetched() is not None
+    assert fetch_job() is not None
 
     deliver(client, make_push())
 
-    assert sorted(calls()) == ["doing", "todo"]
-    assert fetched() is None
+    assert sorted(job_statuses()) == ["doing", "todo"]
+    assert fetch_job() is None
 
 
-def test_the_worker_applies_what_was_left_at_once_oldest_first(client, full):
+def test_worker_applies_queued_callbacks_oldest_first(client, no_slot):
     pushes = [make_push(), make_push()]
     for n, push in enumerate(pushes):
         deliver(client, push, code=f"TKN000000{n}")
@@ -95,13 +95,13 @@ def test_the_worker_applies_what_was_left_at_once_oldest_first(client, full):
     assert set(Payment.objects.values_list("status", flat=True)) == {"paid"}
 
 
-def test_what_was_left_is_applied_by_the_periodic_run_too_should_nobody_come(client, full):
+def test_periodic_run_applies_queued_callbacks_too(client, no_slot):
     deliver(client, make_push())
 
     assert inbox.apply_waiting(now=now()) == 1
 
 
-def test_a_callback_that_is_being_applied_is_not_taken_up_by_a_worker(client, room, monkeypatch):
+def test_worker_skips_a_callback_that_is_being_applied(client, slot, monkeypatch):
     taken, apply_money = [], settlement.apply_money
 
     def meanwhile(**money):
@@ -119,37 +119,37 @@ def fail(**kwargs):
     raise ZeroDivisionError
 
 
-def test_the_room_is_given_back_when_a_callback_cannot_be_applied(client, room, monkeypatch):
+def test_slot_is_released_when_callback_fails(client, slot, monkeypatch):
     monkeypatch.setattr(settlement, "apply_money", fail)
 
     deliver(client, make_push())
 
-    assert room.acquire(blocking=False)
+    assert slot.acquire(blocking=False)
 
 
-def test_the_room_is_given_back_when_a_callback_is_nobodys(client, room):
+def test_slot_is_released_when_token_is_unknown(client, slot):
     client.post(reverse("payments:stk-callback", args=["nobodys"]), b"{}", content_type="application/json")
 
-    assert room.acquire(blocking=False)
+    assert slot.acquire(blocking=False)
 
 
-def test_the_room_is_given_back_when_neither_database_nor_disk_keeps_a_callback(client, room, monkeypatch):
+def test_slot_is_released_when_callback_cannot_be_stored(client, slot, monkeypatch):
     monkeypatch.setattr(inbox, "_store_or_reconnect", fail)
     client.raise_request_exception = False
 
     deliver(client, make_push())
 
-    assert room.acquire(blocking=False)
+    assert slot.acquire(blocking=False)
 
 
-def test_a_callback_is_answered_200_although_no_worker_can_be_called(client, full, monkeypatch):
+def test_callback_is_answered_200_when_job_cannot_be_queued(client, no_slot, monkeypatch):
     monkeypatch.setattr(jobs, "configure_task", fail)
 
     assert deliver(client, make_push()).status_code == 200
     assert outcomes() == [CallbackOutcome.NEW]
 
 
-def test_a_callback_that_failed_waits_ten_seconds_for_its_next_turn(client, full, monkeypatch):
+def test_failed_callback_is_tried_again_after_ten_seconds(client, no_slot, monkeypatch):
     deliver(client, make_push())
     with monkeypatch.context() as patched:
         patched.setattr(settlement, "apply_money", fail)
@@ -160,17 +160,17 @@ def test_a_callback_that_failed_waits_ten_seconds_for_its_next_turn(client, full
     assert (at_once, later, outcomes()) == (0, 1, [CallbackOutcome.APPLIED])
 
 
-def test_a_worker_that_is_at_it_for_long_hands_over_to_another_job(monkeypatch):
+def test_long_running_job_queues_its_successor(monkeypatch):
     monkeypatch.setattr(inbox, "apply_waiting", lambda **kwargs: 100)
     monkeypatch.setattr("payments.jobs.MAX_RUN", -1.0)
 
     apply_left()
 
-    assert calls() == ["todo"]
+    assert job_statuses() == ["todo"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_another_worker_has_in_hand_is_passed_over_without_waiting(client, full):
+def test_worker_skips_callbacks_locked_by_another_worker(client, no_slot):
     for n in range(2):
         deliver(client, make_push(), code=f"TKN000000{n}")
     first, done = Callback.objects.order_by("pk").first(), []
@@ -190,10 +190,10 @@ def test_what_another_worker_has_in_hand_is_passed_over_without_waiting(client, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_takes_the_call(client, full):
+def test_real_worker_runs_the_queued_job(client, no_slot):
     deliver(client, make_push())
 
     with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:
         worker_app.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
 
-    assert (outcomes(), calls()) == ([CallbackOutcome.APPLIED], ["succeeded"])
+    assert (outcomes(), job_statuses()) == ([CallbackOutcome.APPLIED], ["succeeded"])

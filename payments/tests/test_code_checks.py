@@ -1,3 +1,5 @@
+"""Code checks: asking Safaricom about an M-Pesa code, and its answers."""
+
 import re
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -51,8 +53,8 @@ def manager():
     return MemberFactory(role="Manager")
 
 
-def asked(wire, manager, code=CODE):
-    """A check that Safaricom has taken; `result` and `timeout` are the paths its answers come to."""
+def send_check(wire, manager, code=CODE):
+    """Return a check that was sent; `result` and `timeout` are the paths of its two callbacks."""
     wire.status()
     check = code_checks.request_check(code=code, by_id=manager.pk, now=LATER)
     code_checks.send(check_id=check.pk, now=LATER)
@@ -75,7 +77,7 @@ def confirm(client, **message):
     return client.post(url, c2b_body(moved_at=NOON, **message), content_type="application/json")
 
 
-def claimed(payment, by):
+def report_code(payment, by):
     return reported_codes.report_code(code=CODE, payment_id=payment.pk, by_id=by.pk, now=NOON)
 
 
@@ -95,7 +97,7 @@ def reviews():
 # --- Asking ---------------------------------------------------------------------------------------
 
 
-def test_a_question_waits_for_the_worker_as_a_job_that_carries_an_id_only(manager):
+def test_requested_check_queues_a_job_with_its_id_only(manager):
     check = code_checks.request_check(code=" tkn1 ab2c3d", by_id=manager.pk, now=NOON)
 
     assert (check.code, check.status, check.asked_by) == (CODE, CodeCheckStatus.WAITING, manager)
@@ -103,7 +105,7 @@ def test_a_question_waits_for_the_worker_as_a_job_that_carries_an_id_only(manage
     assert job.args == {"check_id": check.pk}
 
 
-def test_while_one_is_open_a_code_is_asked_about_once(manager):
+def test_one_open_check_per_code(manager):
     first = code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON)
 
     assert code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON) == first
@@ -113,20 +115,20 @@ def test_while_one_is_open_a_code_is_asked_about_once(manager):
 
 
 @pytest.mark.parametrize("missing", ["DARAJA_INITIATOR", "DARAJA_SECURITY_CREDENTIAL"])
-def test_without_an_operator_nothing_can_be_asked(manager, settings, missing):
+def test_check_without_operator_settings_is_refused(manager, settings, missing):
     setattr(settings, missing, "")
 
     with pytest.raises(code_checks.NotConfigured):
         code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON)
 
 
-def test_what_is_no_code_is_not_asked_about(manager):
+def test_invalid_code_is_not_checked(manager):
     with pytest.raises(reported_codes.InvalidCode):
         code_checks.request_check(code="TKN-1", by_id=manager.pk, now=NOON)
 
 
-def test_the_answers_come_to_secret_addresses_in_neutral_words(wire, manager):
-    check = asked(wire, manager)
+def test_callback_urls_are_secret_and_without_barred_words(wire, manager):
+    check = send_check(wire, manager)
 
     assert (check.status, check.conversation_id) == (CodeCheckStatus.ASKED, "AG_20261102_1")
     token = check.result.split("/")[-2]
@@ -140,8 +142,8 @@ def test_the_answers_come_to_secret_addresses_in_neutral_words(wire, manager):
     assert not re.search("m-?pesa|safaricom|exe|cmd|sql|query", words, re.IGNORECASE)  # Safaricom bars them
 
 
-def test_a_check_that_has_ended_is_not_asked_again(wire, manager, client):
-    check = asked(wire, manager)
+def test_ended_check_is_not_sent_again(wire, manager, client):
+    check = send_check(wire, manager)
     answer(client, check)
 
     code_checks.send(check_id=check.pk, now=LATER)
@@ -149,7 +151,7 @@ def test_a_check_that_has_ended_is_not_asked_again(wire, manager, client):
     assert len(wire.bodies(STATUS)) == 1
 
 
-def test_a_question_that_safaricom_is_too_busy_for_waits_for_its_job_to_come_again(wire, manager):
+def test_check_stays_waiting_when_safaricom_is_busy(wire, manager):
     check = code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON)
     wire.status(**refusal("500.003.02", "System is busy. Please try again in few minutes.", 500))
 
@@ -160,7 +162,7 @@ def test_a_question_that_safaricom_is_too_busy_for_waits_for_its_job_to_come_aga
     assert check.status == CodeCheckStatus.WAITING
 
 
-def test_a_question_that_safaricom_refuses_ends(wire, manager):
+def test_refused_check_ends_as_unclear(wire, manager):
     check = code_checks.request_check(code=CODE, by_id=manager.pk, now=NOON)
     wire.status(**refusal("400.002.02", "Bad Request - Invalid Initiator", 400))
 
@@ -170,7 +172,7 @@ def test_a_question_that_safaricom_refuses_ends(wire, manager):
     assert (check.status, check.said) == ("unclear", "Safaricom refused the code check. Tell the operator.")
 
 
-def test_a_question_of_unknown_outcome_is_still_waited_for(wire, manager, client):
+def test_check_with_unknown_send_outcome_accepts_its_answer(wire, manager, client):
     wire.status(body="<html>", status=502)
     check = code_checks.request_check(code=CODE, by_id=manager.pk, now=LATER)
     code_checks.send(check_id=check.pk, now=LATER)
@@ -180,13 +182,13 @@ def test_a_question_of_unknown_outcome_is_still_waited_for(wire, manager, client
     assert check.status == CodeCheckStatus.FOUND
 
 
-# --- Completed money of ours ----------------------------------------------------------------------
+# --- Completed money for us -----------------------------------------------------------------------
 
 
-def test_completed_money_pays_the_claim_that_showed_its_code(wire, manager, client):
+def test_completed_money_pays_the_reported_code(wire, manager, client):
     payment = create_payment(amount=1500)
-    claim = claimed(payment, manager)
-    check = asked(wire, manager)
+    claim = report_code(payment, manager)
+    check = send_check(wire, manager)
 
     told = answer(client, check)
 
@@ -202,9 +204,9 @@ def test_completed_money_pays_the_claim_that_showed_its_code(wire, manager, clie
     assert outcomes() == ["applied"]
 
 
-def test_completed_money_that_nobody_claimed_is_unmatched_and_its_phone_suggests(wire, manager, client):
+def test_completed_money_without_reported_code_is_unmatched_with_suggestion(wire, manager, client):
     member = MemberFactory(phone_number=PHONE)
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
 
     answer(client, check)
 
@@ -215,27 +217,27 @@ def test_completed_money_that_nobody_claimed_is_unmatched_and_its_phone_suggests
 
 @pytest.mark.parametrize("amount", [1500, 1500.0, "1500", "1500.00"])
 @pytest.mark.parametrize("result_code", [0, "0"])
-def test_amounts_and_codes_may_be_numbers_or_text(wire, manager, client, amount, result_code):
-    check = asked(wire, manager)
+def test_amount_and_result_code_may_be_number_or_text(wire, manager, client, amount, result_code):
+    check = send_check(wire, manager)
 
     answer(client, check, amount=amount, result_code=result_code)
 
     assert Receipt.objects.get().amount == 1500
 
 
-def test_the_till_that_customers_see_is_ours_too(wire, manager, client, settings):
+def test_till_number_counts_as_ours(wire, manager, client, settings):
     settings.DARAJA_TILL = "5123456"
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
 
     answer(client, check, paid_to="5123456")
 
     assert check.status == CodeCheckStatus.FOUND
 
 
-def test_the_same_answer_twice_is_money_once(wire, manager, client):
+def test_repeated_answer_makes_one_receipt(wire, manager, client):
     payment = create_payment(amount=1500)
-    claimed(payment, manager)
-    check = asked(wire, manager)
+    report_code(payment, manager)
+    check = send_check(wire, manager)
 
     for _ in range(3):
         answer(client, check)
@@ -245,8 +247,8 @@ def test_the_same_answer_twice_is_money_once(wire, manager, client):
     assert outcomes() == ["applied", "duplicate", "duplicate"]
 
 
-def test_a_late_answer_counts_after_we_stopped_waiting(wire, manager, client):
-    check = asked(wire, manager)
+def test_late_answer_counts_after_timeout(wire, manager, client):
+    check = send_check(wire, manager)
     code_checks.end_unanswered(now=LATER + timedelta(minutes=15))
     check.refresh_from_db()
     assert (check.status, check.said) == ("unclear", "Safaricom did not answer. Ask again.")
@@ -256,13 +258,13 @@ def test_a_late_answer_counts_after_we_stopped_waiting(wire, manager, client):
     assert check.status == CodeCheckStatus.FOUND
 
 
-# --- The same money by another way ----------------------------------------------------------------
+# --- The same money, reported in another way ------------------------------------------------------
 
 
-def test_after_its_confirmation_an_answer_changes_nothing(wire, manager, client):
+def test_answer_after_confirmation_changes_nothing(wire, manager, client):
     payment = create_payment(amount=1500)
     confirm(client, amount=1500, account=payment.reference)
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
 
     answer(client, check)
 
@@ -272,10 +274,10 @@ def test_after_its_confirmation_an_answer_changes_nothing(wire, manager, client)
     assert outcomes() == ["applied", "duplicate"]
 
 
-def test_before_its_confirmation_an_answer_is_the_only_money(wire, manager, client):
+def test_answer_before_confirmation_counts_once(wire, manager, client):
     payment = create_payment(amount=1500)
-    claimed(payment, manager)
-    answer(client, asked(wire, manager))
+    report_code(payment, manager)
+    answer(client, send_check(wire, manager))
 
     confirm(client, amount=1500, account=payment.reference)
 
@@ -285,9 +287,9 @@ def test_before_its_confirmation_an_answer_is_the_only_money(wire, manager, clie
     assert (outcomes(), reviews()) == (["applied", "duplicate"], [])
 
 
-def test_unclaimed_money_goes_to_whom_its_confirmation_names(wire, manager, client):
+def test_unmatched_money_goes_to_the_owner_its_confirmation_names(wire, manager, client):
     payment = create_payment(amount=1500)
-    answer(client, asked(wire, manager))
+    answer(client, send_check(wire, manager))
     assert reviews() == [("unmatched", "open")]
 
     confirm(client, amount=1500, account=payment.reference)
@@ -298,10 +300,10 @@ def test_unclaimed_money_goes_to_whom_its_confirmation_names(wire, manager, clie
     assert reviews() == [("unmatched", "resolved")]
 
 
-def test_a_confirmation_that_names_another_than_the_claim_is_shown_to_a_person(wire, manager, client):
+def test_confirmation_naming_another_owner_becomes_review_item(wire, manager, client):
     mine, other = create_payment(amount=1500), create_payment(amount=1500)
-    claimed(mine, manager)
-    answer(client, asked(wire, manager))
+    report_code(mine, manager)
+    answer(client, send_check(wire, manager))
 
     confirm(client, amount=1500, account=other.reference)
 
@@ -309,9 +311,9 @@ def test_a_confirmation_that_names_another_than_the_claim_is_shown_to_a_person(w
     assert reviews() == [("contradiction", "open")]
 
 
-def test_before_the_prompts_result_an_answer_is_the_prompts_money(wire, manager, client):
+def test_answer_before_push_result_counts_once(wire, manager, client):
     push = make_push(create_payment(amount=1500), phone=PHONE)
-    answer(client, asked(wire, manager))
+    answer(client, send_check(wire, manager))
 
     url = reverse("payments:stk-callback", args=[push.raw_token])
     client.post(url, stk_body(push, code=CODE), content_type="application/json")
@@ -321,12 +323,12 @@ def test_before_the_prompts_result_an_answer_is_the_prompts_money(wire, manager,
     assert ledger.balance(Account.UNMATCHED) == 0
 
 
-def test_an_answer_brings_the_code_to_a_prompt_learnt_by_query(wire, manager, client):
+def test_answer_gives_its_code_to_success_by_query(wire, manager, client):
     push = make_push(create_payment(amount=1500), phone=PHONE)
     result = StkResult(push.merchant_request_id, push.checkout_request_id, "0", "")
     stk_results.apply_stk_result(push_id=push.pk, result=result, source="query", now=NOON + timedelta(seconds=40))
 
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
     answer(client, check, moved_at=NOON + timedelta(seconds=20))
 
     receipt = Receipt.objects.get()
@@ -334,25 +336,25 @@ def test_an_answer_brings_the_code_to_a_prompt_learnt_by_query(wire, manager, cl
     assert status(push.payment) == ("paid", 1500)
 
 
-def test_after_the_prompts_result_a_waiting_claim_of_its_code_is_settled(wire, manager, client):
+def test_answer_after_push_result_settles_reported_code(wire, manager, client):
     push = make_push(create_payment(amount=1500))
-    claim = claimed(push.payment, manager)
+    claim = report_code(push.payment, manager)
     url = reverse("payments:stk-callback", args=[push.raw_token])
     client.post(url, stk_body(push, code=CODE), content_type="application/json")
 
-    answer(client, asked(wire, manager))
+    answer(client, send_check(wire, manager))
 
     claim.refresh_from_db()
     assert claim.receipt == Receipt.objects.get()
     assert status(push.payment) == ("paid", 1500)
 
 
-def test_a_claim_whose_money_paid_something_else_ends(wire, manager, client):
+def test_reported_code_ends_when_its_money_paid_something_else(wire, manager, client):
     other = create_payment(amount=1500)
-    claim = claimed(create_payment(amount=1500), manager)
+    claim = report_code(create_payment(amount=1500), manager)
     confirm(client, amount=1500, account=other.reference)
 
-    answer(client, asked(wire, manager))
+    answer(client, send_check(wire, manager))
 
     claim.refresh_from_db()
     assert (claim.receipt, claim.ended_why) == (
@@ -362,10 +364,10 @@ def test_a_claim_whose_money_paid_something_else_ends(wire, manager, client):
     assert status(other) == ("paid", 1500)
 
 
-def test_another_amount_than_in_the_books_is_shown_to_a_person(wire, manager, client):
+def test_different_amount_becomes_review_item(wire, manager, client):
     payment = create_payment(amount=1500)
     confirm(client, amount=1500, account=payment.reference)
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
 
     answer(client, check, amount=1600)
 
@@ -374,7 +376,7 @@ def test_another_amount_than_in_the_books_is_shown_to_a_person(wire, manager, cl
     assert reviews() == [("code_used_twice", "open")]
 
 
-# --- No money of ours -----------------------------------------------------------------------------
+# --- No money for us ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -389,10 +391,10 @@ def test_another_amount_than_in_the_books_is_shown_to_a_person(wire, manager, cl
         ({"paid_to": "254712345678"}, "This code is of a payment to another receiver."),
     ],
 )
-def test_what_is_no_money_of_ours_ends_the_claim_with_a_sentence(wire, manager, client, told, said):
+def test_answer_without_money_for_us_ends_the_reported_code(wire, manager, client, told, said):
     payment = create_payment(amount=1500)
-    claim = claimed(payment, manager)
-    check = asked(wire, manager)
+    claim = report_code(payment, manager)
+    check = send_check(wire, manager)
 
     answer(client, check, **told)
 
@@ -410,9 +412,9 @@ def test_what_is_no_money_of_ours_ends_the_claim_with_a_sentence(wire, manager, 
         ({"state": "Pending"}, "M-Pesa says this payment is Pending, so it is not finished. Ask again later."),
     ],
 )
-def test_what_decides_nothing_ends_no_claim(wire, manager, client, told, said):
-    claim = claimed(create_payment(amount=1500), manager)
-    check = asked(wire, manager)
+def test_undecided_answer_keeps_the_reported_code_open(wire, manager, client, told, said):
+    claim = report_code(create_payment(amount=1500), manager)
+    check = send_check(wire, manager)
 
     answer(client, check, **told)
 
@@ -421,8 +423,8 @@ def test_what_decides_nothing_ends_no_claim(wire, manager, client, told, said):
     assert code_checks.request_check(code=CODE, by_id=manager.pk, now=LATER) != check
 
 
-def test_a_question_that_expired_in_safaricoms_queue_may_be_asked_again(wire, manager, client):
-    check = asked(wire, manager)
+def test_expired_check_may_be_sent_again(wire, manager, client):
+    check = send_check(wire, manager)
 
     answer(client, check, path=check.timeout, body=b"{}")
 
@@ -433,10 +435,10 @@ def test_a_question_that_expired_in_safaricoms_queue_may_be_asked_again(wire, ma
     assert outcomes() == ["applied", "duplicate", "unmatched"]
 
 
-def test_no_answer_takes_found_money_away(wire, manager, client):
+def test_later_answer_never_removes_found_money(wire, manager, client):
     payment = create_payment(amount=1500)
-    claimed(payment, manager)
-    check = asked(wire, manager)
+    report_code(payment, manager)
+    check = send_check(wire, manager)
     answer(client, check)
 
     answer(client, check, result_code=25)
@@ -444,10 +446,10 @@ def test_no_answer_takes_found_money_away(wire, manager, client):
     assert (check.status, status(payment)) == (CodeCheckStatus.FOUND, ("paid", 1500))
 
 
-def test_money_wins_over_an_earlier_no(wire, manager, client):
+def test_confirmation_wins_over_an_earlier_answer_without_money(wire, manager, client):
     payment = create_payment(amount=1500)
-    claim = claimed(payment, manager)
-    check = asked(wire, manager)
+    claim = report_code(payment, manager)
+    check = send_check(wire, manager)
     answer(client, check, result_code=25)
 
     confirm(client, amount=1500, account="wrong")
@@ -457,22 +459,22 @@ def test_money_wins_over_an_earlier_no(wire, manager, client):
     assert status(payment) == ("paid", 1500)
 
 
-def test_a_reversal_of_money_in_the_books_is_shown_to_a_person(wire, manager, client):
+def test_reversal_of_known_money_becomes_review_item(wire, manager, client):
     payment = create_payment(amount=1500)
     confirm(client, amount=1500, account=payment.reference)
 
-    answer(client, asked(wire, manager), state="Reversed")
+    answer(client, send_check(wire, manager), state="Reversed")
 
     assert status(payment) == ("paid", 1500)
     assert reviews() == [("contradiction", "open")]
 
 
-def test_an_ended_claim_can_be_made_anew_for_another_payment(wire, manager, client):
-    claimed(create_payment(), manager)
-    answer(client, asked(wire, manager), result_code=25)
+def test_ended_code_can_be_reported_for_another_payment(wire, manager, client):
+    report_code(create_payment(), manager)
+    answer(client, send_check(wire, manager), result_code=25)
     right = create_payment()
 
-    claim = claimed(right, manager)
+    claim = report_code(right, manager)
 
     assert (claim.payment, claim.ended_at) == (right, None)
 
@@ -481,8 +483,8 @@ def test_an_ended_claim_can_be_made_anew_for_another_payment(wire, manager, clie
 
 
 @pytest.mark.parametrize("name", ["code-check-result", "code-check-timeout"])
-def test_a_guessed_address_is_not_there_and_keeps_nothing(wire, manager, client, name):
-    check = asked(wire, manager)
+def test_guessed_url_is_404_and_stores_nothing(wire, manager, client, name):
+    check = send_check(wire, manager)
 
     forged = answer(client, check, path=reverse(f"payments:{name}", args=["x" * 43]))
 
@@ -490,9 +492,9 @@ def test_a_guessed_address_is_not_there_and_keeps_nothing(wire, manager, client,
     assert (Callback.objects.count(), Receipt.objects.count(), check.status) == (0, 0, "asked")
 
 
-def test_a_prompts_token_opens_no_question_and_the_other_way_round(wire, manager, client):
+def test_tokens_of_pushes_and_checks_are_not_interchangeable(wire, manager, client):
     push = make_push()
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
     token = check.result.split("/")[-2]
 
     for name, wrong in (("code-check-result", push.raw_token), ("stk-callback", token)):
@@ -500,8 +502,8 @@ def test_a_prompts_token_opens_no_question_and_the_other_way_round(wire, manager
 
 
 @pytest.mark.parametrize("told", [{"conversation": "AG_20261102_2"}, {"code": "TKN0000009"}])
-def test_the_result_of_another_question_is_shown_to_a_person(wire, manager, client, told):
-    check = asked(wire, manager)
+def test_result_of_another_check_becomes_review_item(wire, manager, client, told):
+    check = send_check(wire, manager)
 
     answer(client, check, **told)
 
@@ -525,8 +527,8 @@ def test_the_result_of_another_question_is_shown_to_a_person(wire, manager, clie
         {"ResultParameters": None, "result_code": 0, "body": status_body(moved_at=NOON).replace(b"Parameters", b"X")},
     ],
 )
-def test_an_answer_without_its_whole_evidence_moves_nothing(wire, manager, client, told):
-    check = asked(wire, manager)
+def test_incomplete_answer_moves_nothing(wire, manager, client, told):
+    check = send_check(wire, manager)
 
     assert answer(client, check, **told).status_code == 200
 
@@ -534,8 +536,8 @@ def test_an_answer_without_its_whole_evidence_moves_nothing(wire, manager, clien
     assert (outcomes(), reviews()) == (["rejected"], [("unreadable", "open")])
 
 
-def test_the_portals_doubled_debtor_is_no_obstacle_and_a_doubled_receiver_is(wire, manager, client):
-    check = asked(wire, manager)
+def test_repeated_debtor_is_accepted_and_repeated_receiver_is_rejected(wire, manager, client):
+    check = send_check(wire, manager)
     body = status_body(moved_at=NOON)
     doubled = {"DebitPartyName": 200, "CreditPartyName": 200}
     for key, code in doubled.items():
@@ -549,9 +551,9 @@ def test_the_portals_doubled_debtor_is_no_obstacle_and_a_doubled_receiver_is(wir
     assert Receipt.objects.get().sender == ""
 
 
-def test_an_answer_while_the_database_is_away_waits_on_the_disk(wire, manager, client, settings, tmp_path):
+def test_spooled_answer_is_applied_later(wire, manager, client, settings, tmp_path):
     settings.STATE_DIR = tmp_path
-    check = asked(wire, manager)
+    check = send_check(wire, manager)
     message = spool.Message(
         source="code_check",
         body=status_body(moved_at=NOON),
@@ -568,11 +570,11 @@ def test_an_answer_while_the_database_is_away_waits_on_the_disk(wire, manager, c
     assert check.status == CodeCheckStatus.FOUND
 
 
-# --- By itself ------------------------------------------------------------------------------------
+# --- The periodic job -----------------------------------------------------------------------------
 
 
-def test_a_claim_that_nothing_answers_is_asked_about_by_itself_at_most_three_times(manager):
-    claimed(create_payment(), manager)
+def test_job_checks_a_reported_code_three_times_at_most(manager):
+    report_code(create_payment(), manager)
 
     moments = []
     for minute in (4, 5, 6, 30, 60, 61, 24 * 60, 24 * 60 + 1, 72 * 60):
@@ -585,9 +587,9 @@ def test_a_claim_that_nothing_answers_is_asked_about_by_itself_at_most_three_tim
     assert list(CodeCheck.objects.values_list("asked_by", flat=True)) == [None] * 3
 
 
-def test_a_claim_whose_money_is_here_is_settled_without_asking(manager, client):
+def test_reported_code_with_receipt_is_settled_without_check(manager, client):
     payment = create_payment(amount=1500)
-    claim = claimed(payment, manager)
+    claim = report_code(payment, manager)
     confirm(client, amount=1500, account=payment.reference)
 
     assert code_checks.check_reported_codes(now=LATER) == 0
@@ -596,8 +598,8 @@ def test_a_claim_whose_money_is_here_is_settled_without_asking(manager, client):
     assert claim.receipt == Receipt.objects.get()
 
 
-def test_without_an_operator_the_job_asks_nothing(manager, settings):
+def test_job_sends_no_check_without_operator_settings(manager, settings):
     settings.DARAJA_INITIATOR = ""
-    claimed(create_payment(), manager)
+    report_code(create_payment(), manager)
 
     assert code_checks.check_reported_codes(now=LATER) == 0

@@ -1,3 +1,5 @@
+"""The Daraja client: requests, answers, the shared token, real sockets, and the rate limit."""
+
 import base64
 import json
 import logging
@@ -23,7 +25,7 @@ from payments.tests.factories import NOON
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 NEXT_TOKEN = "9Z8y7X6w5V4u3T2s1R0q9P8o7N6m"
-# How each family of addresses words a token it does not take.
+# The answers of the different URLs to a token that they refuse.
 TOKEN_REFUSALS = [
     refusal("404.001.03", "Invalid Access Token", 404),
     refusal("400.003.01", "Invalid Access Token", 400),
@@ -56,10 +58,10 @@ def query():
     return client.query_stk(checkout_request_id=ACCEPTED["CheckoutRequestID"], now=NOON)
 
 
-# --- What we say ---------------------------------------------------------------------------------
+# --- Requests ------------------------------------------------------------------------------------
 
 
-def test_a_push_for_a_paybill_is_worded_as_the_portal_asks(wire):
+def test_push_for_a_paybill_has_the_documented_fields(wire):
     wire.push()
 
     accepted = push()
@@ -85,7 +87,7 @@ def test_a_push_for_a_paybill_is_worded_as_the_portal_asks(wire):
     assert wire.sent(PUSH)[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
-def test_a_push_for_a_till_names_the_store_and_the_till(wire, settings):
+def test_push_for_a_till_has_store_and_till_numbers(wire, settings):
     settings.DARAJA_SHORTCODE, settings.DARAJA_TILL = "7654321", "5123456"
     wire.push()
 
@@ -97,7 +99,7 @@ def test_a_push_for_a_till_names_the_store_and_the_till(wire, settings):
     assert base64.b64decode(body["Password"]).startswith(b"7654321")
 
 
-def test_timestamps_are_nairobi_time_even_across_midnight_utc(wire):
+def test_timestamp_is_nairobi_time_across_midnight(wire):
     wire.push()
 
     push(now=datetime(2026, 12, 31, 22, 30, 5, tzinfo=UTC))
@@ -108,7 +110,7 @@ def test_timestamps_are_nairobi_time_even_across_midnight_utc(wire):
 @pytest.mark.parametrize(
     ("description", "said"), [("", "Payment"), ("Çağ 你好", "a"), ("Annual membership", "Annual member")]
 )
-def test_the_description_is_short_plain_text(wire, description, said):
+def test_description_is_short_ascii_text(wire, description, said):
     wire.push()
 
     push(description=description)
@@ -116,7 +118,7 @@ def test_the_description_is_short_plain_text(wire, description, said):
     assert wire.bodies(PUSH)[0]["TransactionDesc"] == said
 
 
-def test_a_query_asks_with_the_shortcode_that_pushed(wire):
+def test_query_uses_the_shortcode_of_the_push(wire):
     wire.query(json={**ACCEPTED, "ResultCode": "1032", "ResultDesc": "Request cancelled by user"})
 
     result = query()
@@ -127,7 +129,7 @@ def test_a_query_asks_with_the_shortcode_that_pushed(wire):
     assert body["BusinessShortCode"] == 174379
 
 
-def test_an_answer_about_another_prompt_is_no_answer(wire):
+def test_answer_for_another_push_is_unknown(wire):
     wire.query(json={**ACCEPTED, "CheckoutRequestID": "ws_CO_other", "ResultCode": "0", "ResultDesc": ""})
 
     with pytest.raises(Unknown):
@@ -137,7 +139,7 @@ def test_an_answer_about_another_prompt_is_no_answer(wire):
 STATUS = "/mpesa/transactionstatus/v1/query"
 
 
-def test_the_status_of_a_receipt_is_asked_for_with_real_keys(wire, settings):
+def test_transaction_status_request_has_the_documented_fields(wire, settings):
     settings.DARAJA_INITIATOR, settings.DARAJA_SECURITY_CREDENTIAL = "testapi", "c2VjcmV0"
     answer = {"OriginatorConversationID": "1", "ConversationID": "AG_20261123_1", "ResponseCode": "0"}
     wire.add("POST", settings.DARAJA_BASE_URL + STATUS, json=answer)
@@ -164,20 +166,20 @@ def test_the_status_of_a_receipt_is_asked_for_with_real_keys(wire, settings):
 
 
 @pytest.mark.parametrize("answer", [{}, {"ResponseCode": "0"}, {"ResponseCode": "1", "ConversationID": "AG_1"}])
-def test_a_status_question_that_was_not_taken_raises(wire, answer):
+def test_transaction_status_request_not_accepted_raises(wire, answer):
     wire.add("POST", settings.DARAJA_BASE_URL + STATUS, json=answer)
 
     with pytest.raises(Unknown):
         client.request_transaction_status(receipt_code="UKN7XK41ZQ", result_url="https://c/", timeout_url="https://c/")
 
 
-# --- What we hear: every documented body ----------------------------------------------------------
+# --- Answers: every documented body ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("answer", "error", "code"),
     [
-        # Section by section of the portal's error table: code, then text, then status.
+        # In the order of the portal's error table.
         *(
             (refusal("400.002.02", f"Bad Request - Invalid {field}", 400), Refused, "refused")
             for field in ("BusinessShortCode", "Timestamp", "Amount", "CallBackURL", "TransactionType", "TransactionID")
@@ -247,7 +249,7 @@ def test_a_status_question_that_was_not_taken_raises(wire, answer):
         ),
     ],
 )
-def test_an_answer_to_a_push_means_one_of_four_things(wire, answer, error, code):
+def test_answer_to_a_push_raises_the_matching_error(wire, answer, error, code):
     wire.push(**answer)
 
     with pytest.raises(DarajaError) as caught:
@@ -257,7 +259,7 @@ def test_an_answer_to_a_push_means_one_of_four_things(wire, answer, error, code)
 
 
 @pytest.mark.parametrize("reason", ["CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER"])
-def test_a_failed_handshake_sent_nothing(wire, reason):
+def test_failed_tls_handshake_is_not_sent(wire, reason):
     error = ssl.SSLError(1, "text")
     error.reason = reason
     wrapped = urllib3.exceptions.MaxRetryError(None, "/", urllib3.exceptions.SSLError(error))
@@ -267,7 +269,7 @@ def test_a_failed_handshake_sent_nothing(wire, reason):
         push()
 
 
-def test_a_tls_error_after_the_handshake_is_unknown(wire):
+def test_tls_error_after_the_handshake_is_unknown(wire):
     error = ssl.SSLError(1, "text")
     error.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
     wire.push(body=requests.exceptions.SSLError(urllib3.exceptions.SSLError(error)))
@@ -277,7 +279,7 @@ def test_a_tls_error_after_the_handshake_is_unknown(wire):
 
 
 @pytest.mark.parametrize("code", ["0", "1032", "4999", "17"])
-def test_a_query_passes_on_whatever_code_it_is_told(wire, code):
+def test_query_returns_any_result_code(wire, code):
     wire.query(json={**ACCEPTED, "ResultCode": code, "ResultDesc": "x"})
 
     assert query().result_code == code
@@ -293,7 +295,7 @@ def test_a_query_passes_on_whatever_code_it_is_told(wire, code):
         {"body": "", "status": 500},
     ],
 )
-def test_a_query_that_tells_no_end_raises(wire, answer):
+def test_query_without_result_raises(wire, answer):
     wire.query(**answer)
 
     with pytest.raises(DarajaError):
@@ -318,7 +320,7 @@ def test_one_token_serves_many_calls(wire, seconds):
 
 
 @pytest.mark.parametrize("refused", TOKEN_REFUSALS)
-def test_a_refused_token_is_renewed_once_and_the_call_made_once_more(wire, refused):
+def test_refused_token_is_renewed_and_the_call_repeated_once(wire, refused):
     wire.push(**refused)
     wire.push()
     wire.replace("GET", settings.DARAJA_BASE_URL + OAUTH, json={"access_token": TOKEN, "expires_in": "3599"})
@@ -333,7 +335,7 @@ def test_a_refused_token_is_renewed_once_and_the_call_made_once_more(wire, refus
 
 
 @pytest.mark.parametrize("refused", TOKEN_REFUSALS)
-def test_a_token_refused_twice_is_a_refusal_that_never_shows_the_token(wire, refused, caplog):
+def test_token_refused_twice_raises_without_showing_the_token(wire, refused, caplog):
     wire.push(**refused)
 
     with caplog.at_level(logging.DEBUG), pytest.raises(Refused) as caught:
@@ -344,7 +346,7 @@ def test_a_token_refused_twice_is_a_refusal_that_never_shows_the_token(wire, ref
     assert caught.value.__cause__ is None or TOKEN not in str(caught.value.__cause__)
 
 
-def test_a_token_that_ended_is_replaced(wire):
+def test_expired_token_is_replaced(wire):
     wire.push()
     push()
     DarajaToken.objects.update(expires_at=NOON.replace(year=2020))
@@ -370,7 +372,7 @@ def test_a_token_that_ended_is_replaced(wire):
         (refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 500), Busy),
     ],
 )
-def test_without_a_token_nothing_was_sent_and_the_next_call_may_try(wire, answer, error):
+def test_without_a_token_the_push_is_not_sent(wire, answer, error):
     wire.replace("GET", settings.DARAJA_BASE_URL + OAUTH, **answer)
 
     with pytest.raises(DarajaError) as caught:
@@ -381,7 +383,7 @@ def test_without_a_token_nothing_was_sent_and_the_next_call_may_try(wire, answer
     assert DarajaToken.objects.get().fetching_until is None
 
 
-def test_a_wrong_key_is_named_by_its_settings(wire):
+def test_wrong_consumer_key_error_names_the_settings(wire):
     wire.replace("GET", settings.DARAJA_BASE_URL + OAUTH, body="", status=400)
 
     with pytest.raises(Refused) as caught:
@@ -392,7 +394,7 @@ def test_a_wrong_key_is_named_by_its_settings(wire):
     )
 
 
-def test_a_token_of_another_host_or_key_is_never_used(wire, settings):
+def test_token_of_another_consumer_key_is_never_used(wire, settings):
     wire.push()
     push()
 
@@ -402,14 +404,14 @@ def test_a_token_of_another_host_or_key_is_never_used(wire, settings):
     assert len(wire.sent(OAUTH)) == 2
 
 
-def test_a_token_does_not_show_itself():
+def test_repr_does_not_show_the_token():
     token = client.Token(TOKEN, 1)
 
     assert TOKEN not in repr(token)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_fifty_calls_at_once_fetch_one_token(wire):
+def test_fifty_concurrent_calls_fetch_one_token(wire):
     def slow_token(request):
         time.sleep(0.2)
         return 200, {}, json.dumps({"access_token": TOKEN, "expires_in": 3599})
@@ -438,7 +440,7 @@ def test_fifty_calls_at_once_fetch_one_token(wire):
     assert (len(wire.sent(OAUTH)), len(wire.sent(PUSH))) == (1, 50)
 
 
-def test_a_process_that_died_while_fetching_holds_nobody_up_for_ever(wire):
+def test_lease_of_a_dead_process_expires(wire):
     wire.push()
     push()
     DarajaToken.objects.update(expires_at=NOON.replace(year=2020), fetching_until=NOON.replace(year=2021))
@@ -453,7 +455,7 @@ def test_a_process_that_died_while_fetching_holds_nobody_up_for_ever(wire):
 
 @pytest.fixture
 def server(settings):
-    """A server that answers tokens at once and everything else as `answer` says."""
+    """A server that answers token requests at once and all others with `answer`."""
 
     class Handler(BaseHTTPRequestHandler):
         answer = staticmethod(lambda handler: None)
@@ -486,7 +488,7 @@ def server(settings):
     thread.join()
 
 
-def test_a_redirect_is_not_followed(server):
+def test_redirect_is_not_followed(server):
     seen = []
 
     def redirect(handler):
@@ -500,7 +502,7 @@ def test_a_redirect_is_not_followed(server):
     assert seen == [PUSH]
 
 
-def test_an_answer_without_end_is_read_up_to_its_limit(server):
+def test_endless_answer_is_read_up_to_its_limit(server):
     def flood(handler):
         handler.send_response(200)
         handler.end_headers()
@@ -516,7 +518,7 @@ def test_an_answer_without_end_is_read_up_to_its_limit(server):
         push()
 
 
-def test_a_reset_in_mid_answer_is_unknown(server):
+def test_connection_reset_during_the_answer_is_unknown(server):
     def cut(handler):
         handler.send_response(200)
         handler.send_header("Content-Length", "500")
@@ -530,7 +532,7 @@ def test_a_reset_in_mid_answer_is_unknown(server):
         push()
 
 
-def test_an_answer_that_drips_is_given_up(server, monkeypatch):
+def test_slow_answer_ends_at_the_deadline(server, monkeypatch):
     monkeypatch.setattr(client, "DEADLINE", 0.3)
 
     def drip(handler):
@@ -549,7 +551,7 @@ def test_an_answer_that_drips_is_given_up(server, monkeypatch):
         push()
 
 
-def test_a_server_that_does_not_answer_is_unknown(server, monkeypatch):
+def test_server_without_answer_is_unknown(server, monkeypatch):
     monkeypatch.setattr(client, "TIMEOUT", (1, 0.2))
     server.answer = staticmethod(lambda handler: time.sleep(0.5))
 
@@ -558,7 +560,7 @@ def test_a_server_that_does_not_answer_is_unknown(server, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://no-such-host.invalid", "https://127.0.0.1:{port}"])
-def test_a_server_that_cannot_be_reached_was_not_sent_to(server, settings, address):
+def test_unreachable_server_is_not_sent(server, settings, address):
     push_url = settings.DARAJA_BASE_URL
     settings.DARAJA_BASE_URL = address.format(port=push_url.rpartition(":")[2])
 
@@ -571,13 +573,13 @@ def test_a_server_that_cannot_be_reached_was_not_sent_to(server, settings, addre
 
 @pytest.fixture
 def gate(settings, monkeypatch):
-    """A gate of a call every ten seconds, four at once: no slow machine sees a fifth."""
+    """A rate of one call in ten seconds and four at once, so that a slow machine does not allow a fifth."""
     settings.DARAJA_CALLS_PER_SECOND = 0.1
     monkeypatch.setattr(limits, "BURST", 40)
 
 
-def entered(**how):
-    """Return how many calls may come at once."""
+def acquire_all(**how):
+    """Return how many calls may be made at once."""
     for number in range(100):
         try:
             limits.acquire(**how)
@@ -586,16 +588,16 @@ def entered(**how):
     return 100
 
 
-def test_a_burst_may_come_at_once_and_no_more(gate):
-    assert entered() == 4
+def test_burst_is_limited(gate):
+    assert acquire_all() == 4
 
 
-def test_calls_that_can_wait_leave_half_of_the_burst(gate):
-    assert (entered(urgent=False), entered()) == (2, 2)
+def test_calls_that_are_not_urgent_leave_half_of_the_burst(gate):
+    assert (acquire_all(urgent=False), acquire_all()) == (2, 2)
 
 
-def test_a_call_held_back_says_for_how_long(gate):
-    entered()
+def test_refused_call_says_how_long_to_wait(gate):
+    acquire_all()
 
     with pytest.raises(Busy) as busy:
         limits.acquire()
@@ -603,14 +605,14 @@ def test_a_call_held_back_says_for_how_long(gate):
     assert 8 < busy.value.retry_after <= 10
 
 
-def test_the_rate_recovers(gate):
-    entered()
+def test_rate_recovers(gate):
+    acquire_all()
     DarajaGate.objects.update(next_at=NOON.replace(year=2020))
 
-    assert entered() == 4
+    assert acquire_all() == 4
 
 
-def test_a_busy_safaricom_holds_everybody_back(gate):
+def test_back_off_stops_all_calls(gate):
     limits.acquire()
 
     limits.back_off(30)
@@ -620,7 +622,7 @@ def test_a_busy_safaricom_holds_everybody_back(gate):
     assert 28 < busy.value.retry_after <= 30
 
 
-def test_five_failures_in_a_row_stop_all_calls_and_then_let_one_try(gate):
+def test_breaker_opens_after_five_failures_then_allows_one_trial(gate):
     limits.acquire()
     for _ in range(limits.TRIP_AT):
         limits.record_failure()
@@ -630,31 +632,31 @@ def test_five_failures_in_a_row_stop_all_calls_and_then_let_one_try(gate):
     assert 28 < busy.value.retry_after <= 30
 
     DarajaGate.objects.update(open_until=NOON.replace(year=2020))
-    assert entered() == 1
+    assert acquire_all() == 1
 
 
-def test_an_answer_closes_the_breaker(gate):
+def test_success_closes_the_breaker(gate):
     limits.acquire()
     for _ in range(limits.TRIP_AT):
         limits.record_failure()
 
     limits.record_success()
 
-    assert entered() == 3
+    assert acquire_all() == 3
 
 
-def test_four_failures_and_an_answer_are_forgotten(gate):
+def test_success_resets_the_failure_count(gate):
     limits.acquire()
     for _ in range(limits.TRIP_AT - 1):
         limits.record_failure()
     limits.record_success()
     limits.record_failure()
 
-    assert entered() == 3
+    assert acquire_all() == 3
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_processes_at_once_keep_one_rate(gate):
+def test_concurrent_processes_share_one_rate(gate):
     through, together = [], threading.Barrier(20)
 
     def call():
@@ -686,7 +688,7 @@ def test_many_processes_at_once_keep_one_rate(gate):
         (refusal("500.003.02", "System is busy. Please try again in few minutes.", 500), 0),
     ],
 )
-def test_only_silence_and_nonsense_count_as_failures(wire, answer, failures):
+def test_only_unknown_outcomes_count_as_failures(wire, answer, failures):
     wire.push(**answer)
 
     with pytest.raises(DarajaError):

@@ -1,3 +1,5 @@
+"""Parsing of messages from Safaricom: valid, varied, hostile."""
+
 import contextlib
 import json
 from datetime import UTC, datetime
@@ -58,10 +60,10 @@ def c2b(**changes):
     return json.dumps({**CONFIRMATION, **changes}).encode()
 
 
-# --- The result of a prompt ---
+# --- The result of an STK push ---
 
 
-def test_a_success_carries_its_whole_evidence():
+def test_success_has_all_fields():
     assert messages.parse_stk_callback(stk(items=SUCCESS)) == StkResult(
         merchant_request_id="2654-4b64-97ff-b827b542881d3130",
         checkout_request_id="ws_CO_23112026141500123712345678",
@@ -75,22 +77,22 @@ def test_a_success_carries_its_whole_evidence():
 
 
 @pytest.mark.parametrize("code", [1, 17, 26, 1001, 1019, 1025, 1031, 1032, 1036, 1037, 2001, 2028, 4999, "SFC_IC0003"])
-def test_a_failure_carries_its_code_as_text_and_no_money(code):
+def test_failure_has_its_code_as_text_and_no_amount(code):
     result = messages.parse_stk_callback(stk(code))
 
     assert (result.result_code, result.amount, result.receipt_code) == (str(code), None, None)
 
 
-def test_a_failure_with_money_in_it_carries_no_money():
+def test_failure_with_metadata_has_no_amount():
     assert messages.parse_stk_callback(stk(1032, items=SUCCESS)).amount is None
 
 
-def test_a_success_in_text_is_a_success():
+def test_success_code_as_text_is_a_success():
     assert messages.parse_stk_callback(stk("0", items=SUCCESS)).amount == 1500
 
 
 @pytest.mark.parametrize("raw", ["1500", "1500.0", "1500.00", '"1500"', '"1500.00"'])
-def test_whole_shillings_are_read_in_every_shape(raw):
+def test_whole_shillings_are_parsed_in_every_form(raw):
     body = stk(items=with_item("Amount", "HERE")).replace(b'"HERE"', raw.encode())
 
     assert messages.parse_stk_callback(body).amount == 1500
@@ -121,7 +123,7 @@ def test_whole_shillings_are_read_in_every_shape(raw):
         "1500.0000000001",
     ],
 )
-def test_what_is_no_whole_number_of_shillings_is_malformed(raw):
+def test_amount_that_is_not_whole_shillings_is_malformed(raw):
     body = stk(items=with_item("Amount", "HERE")).replace(b'"HERE"', raw.encode())
 
     with pytest.raises(Malformed):
@@ -143,7 +145,7 @@ def test_what_is_no_whole_number_of_shillings_is_malformed(raw):
         [*SUCCESS, {"Name": "FutureThing", "Value": {"a": [1]}}],
     ],
 )
-def test_the_order_and_number_of_items_do_not_matter(items):
+def test_order_and_number_of_items_do_not_matter(items):
     result = messages.parse_stk_callback(stk(items=items))
 
     assert (result.amount, result.receipt_code) == (1500, "UKN7XK41ZQ")
@@ -167,12 +169,12 @@ def test_the_order_and_number_of_items_do_not_matter(items):
         [*SUCCESS, *({"Name": f"n{number}"} for number in range(30))],
     ],
 )
-def test_a_success_without_clear_evidence_is_malformed(items):
+def test_success_with_unclear_items_is_malformed(items):
     with pytest.raises(Malformed):
         messages.parse_stk_callback(stk(items=items))
 
 
-def test_a_success_without_metadata_is_malformed():
+def test_success_without_metadata_is_malformed():
     with pytest.raises(Malformed):
         messages.parse_stk_callback(stk())
 
@@ -180,17 +182,17 @@ def test_a_success_without_metadata_is_malformed():
 @pytest.mark.parametrize(
     "raw", ["false", "true", "null", "0.0", '""', '"1 or 1=1"', "[]", "{}", "9" * 20, '"%s"' % ("1" * 33)]
 )
-def test_what_is_no_result_code_is_malformed(raw):
+def test_invalid_result_code_is_malformed(raw):
     with pytest.raises(Malformed):
         messages.parse_stk_callback(stk("HERE", items=SUCCESS).replace(b'"HERE"', raw.encode()))
 
 
 @pytest.mark.parametrize("moment", ["garbage", "", 0, 19700101000000, 20261332256199, 2026, None, 20261123141500.5])
-def test_a_moment_that_cannot_be_read_is_left_out(moment):
+def test_unreadable_transaction_time_is_none(moment):
     assert messages.parse_stk_callback(stk(items=with_item("TransactionDate", moment))).moved_at is None
 
 
-def test_a_long_description_with_line_breaks_becomes_one_line_that_fits():
+def test_long_description_becomes_one_line_that_fits():
     result = messages.parse_stk_callback(stk(1, ResultDesc="no\r\nmoney " + "x" * 500))
 
     assert result.result_desc.startswith("no money xxx")
@@ -199,7 +201,7 @@ def test_a_long_description_with_line_breaks_becomes_one_line_that_fits():
 
 @pytest.mark.parametrize("name", ["MerchantRequestID", "CheckoutRequestID"])
 @pytest.mark.parametrize("value", [None, 5, "", "x" * 65, "a b", "a\r\nb", "é"])
-def test_an_identifier_is_plain_text_that_fits(name, value):
+def test_invalid_identifier_is_malformed(name, value):
     with pytest.raises(Malformed):
         messages.parse_stk_callback(stk(1032, **{name: value}))
 
@@ -242,7 +244,7 @@ def test_hostile_bytes_are_malformed(body):
         messages.parse_c2b(body)
 
 
-def test_an_error_never_repeats_what_was_sent():
+def test_error_text_never_contains_the_body():
     with pytest.raises(Malformed) as caught:
         messages.parse_stk_callback(b'{"PhoneNumber": 254712345678')
 
@@ -250,13 +252,13 @@ def test_an_error_never_repeats_what_was_sent():
     assert caught.value.__cause__ is None
 
 
-# A busy machine is no fault of a parser; what would truly hang still fails.
-unhurried = settings(deadline=5_000)  # milliseconds of one example
+# Long enough for a busy machine; a parser that hangs still fails.
+slow_machine = settings(deadline=5_000)  # milliseconds of one example
 
 
-@unhurried
+@slow_machine
 @given(st.binary(max_size=300))
-def test_no_bytes_raise_anything_else(body):
+def test_arbitrary_bytes_raise_only_malformed(body):
     for parse in (messages.parse_stk_callback, messages.parse_c2b, messages.parse_status_result):
         with pytest.raises(Malformed):
             parse(body)
@@ -268,9 +270,9 @@ anything = st.recursive(
 )
 
 
-@unhurried
+@slow_machine
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(CONFIRMATION, anything)), anything)
-def test_no_json_raises_anything_else(body, inner):
+def test_arbitrary_json_raises_only_malformed(body, inner):
     for parse, value in ((messages.parse_c2b, body), (messages.parse_stk_callback, {"Body": {"stkCallback": inner}})):
         try:
             parse(json.dumps(value).encode())
@@ -278,7 +280,7 @@ def test_no_json_raises_anything_else(body, inner):
             continue
 
 
-def test_the_parser_is_quick_with_a_string_that_never_ends():
+def test_parser_is_fast_on_unclosed_strings():
     with pytest.raises(Malformed):
         messages.read_object(b'{"' + b'\\"' * 30_000 + b"\\", limit=messages.MAX_ANSWER)
 
@@ -286,7 +288,7 @@ def test_the_parser_is_quick_with_a_string_that_never_ends():
 # --- C2B ---
 
 
-def test_a_confirmation_is_read_whole():
+def test_confirmation_has_all_fields():
     assert messages.parse_c2b(c2b()) == C2bMessage(
         code="UKN7XK41ZQ",
         moved_at=datetime(2026, 11, 23, 11, 15, tzinfo=UTC),
@@ -303,11 +305,11 @@ def test_a_confirmation_is_read_whole():
 @pytest.mark.parametrize(
     "sender", ["254712345678", "25470****149", "2547 ***** 126", "a" * 64, "a" * 20 + "****" + "b" * 20, None]
 )
-def test_a_sender_is_kept_as_it_came(sender):
+def test_sender_is_kept_as_received(sender):
     assert messages.parse_c2b(c2b(MSISDN=sender)).sender == (sender or "")
 
 
-def test_a_till_sends_no_account_and_perhaps_one_name():
+def test_till_confirmation_has_no_account():
     body = {key: CONFIRMATION[key] for key in ("TransID", "TransTime", "TransAmount", "BusinessShortCode", "FirstName")}
 
     message = messages.parse_c2b(json.dumps(body).encode())
@@ -329,7 +331,7 @@ def test_a_till_sends_no_account_and_perhaps_one_name():
         {"BusinessShortCode": None},
     ],
 )
-def test_a_confirmation_without_receipt_amount_or_shortcode_is_malformed(changes):
+def test_confirmation_without_code_amount_or_shortcode_is_malformed(changes):
     with pytest.raises(Malformed):
         messages.parse_c2b(c2b(**changes))
 
@@ -345,7 +347,7 @@ ANSWER = {
 }
 
 
-def test_an_accepted_push_is_named_twice():
+def test_accepted_push_has_both_ids():
     assert messages.parse_push_answer(ANSWER) == PushAccepted(
         "2654-4b64-97ff-b827b542881d3130", "ws_CO_23112026141500123712345678"
     )
@@ -363,12 +365,12 @@ def test_an_accepted_push_is_named_twice():
         {"MerchantRequestID": None},
     ],
 )
-def test_any_other_answer_accepts_no_push(changes):
+def test_other_answers_do_not_accept_the_push(changes):
     with pytest.raises(Malformed):
         messages.parse_push_answer({**ANSWER, **changes})
 
 
-def test_a_query_answer_says_what_its_result_code_says():
+def test_query_answer_has_its_result_code():
     answer = {**ANSWER, "ResultCode": "1032", "ResultDesc": "Request cancelled by user"}
 
     assert messages.parse_query_answer(answer) == StkResult(
@@ -379,14 +381,14 @@ def test_a_query_answer_says_what_its_result_code_says():
     )
 
 
-def test_messages_read_no_clock_and_no_database():
+def test_messages_use_no_clock_and_no_database():
     source = Path(messages.__file__).read_text()
 
     assert "django" not in source
     assert ".now(" not in source
 
 
-# --- What became of a receipt number ---
+# --- Transaction Status ---
 
 
 STATUS = [
@@ -422,7 +424,7 @@ def without(*keys):
     return [item for item in STATUS if item["Key"] not in keys]
 
 
-def test_a_known_transaction_is_read_whole_in_any_order():
+def test_known_transaction_is_parsed_in_any_order():
     for items in (STATUS, STATUS[::-1]):
         assert messages.parse_status_result(status_result(items)) == StatusResult(
             conversation_id="AG_20261123_0000493344ae97d86f75",
@@ -440,20 +442,20 @@ def test_a_known_transaction_is_read_whole_in_any_order():
 
 
 @pytest.mark.parametrize("code", [25, "25", 2001, "SFC_IC0003"])
-def test_a_result_of_a_transaction_nobody_knows_carries_its_code_alone(code):
+def test_result_of_unknown_transaction_has_only_its_code(code):
     result = messages.parse_status_result(status_result(None, ResultCode=code))
 
     assert (result.result_code, result.state, result.amount) == (str(code), "", 0)
 
 
-def test_when_it_began_stands_in_for_when_it_was_finished():
+def test_initiated_time_replaces_a_missing_finalised_time():
     result = messages.parse_status_result(status_result(without("FinalisedTime")))
 
     assert result.moved_at == datetime(2026, 11, 23, 11, 14, 59, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("debtor", [None, True, "WANJIKU", "no number - WANJIKU", ["254712345678"]])
-def test_who_paid_may_be_unreadable(debtor):
+def test_unreadable_debit_party_is_empty(debtor):
     items = [*without("DebitPartyName"), {"Key": "DebitPartyName", "Value": debtor}]
 
     result = messages.parse_status_result(status_result(items))
@@ -478,13 +480,13 @@ def test_who_paid_may_be_unreadable(debtor):
         status_result(ResultCode=True),
     ],
 )
-def test_a_known_transaction_without_clear_evidence_is_malformed(body):
+def test_known_transaction_with_unclear_fields_is_malformed(body):
     with pytest.raises(Malformed):
         messages.parse_status_result(body)
 
 
-@unhurried
+@slow_machine
 @given(items=st.lists(st.dictionaries(st.sampled_from(["Key", "Value"]), st.text() | st.floats() | st.booleans())))
-def test_no_parameters_raise_anything_else(items):
+def test_arbitrary_parameters_raise_only_malformed(items):
     with contextlib.suppress(Malformed):
         messages.parse_status_result(status_result(items))

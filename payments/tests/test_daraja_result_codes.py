@@ -1,3 +1,5 @@
+"""Result codes: which are final, and the message for the member."""
+
 from datetime import timedelta
 
 import pytest
@@ -39,19 +41,19 @@ FINAL = {
 
 
 @pytest.mark.parametrize(("expected", "code"), [(each, code) for each, codes in FINAL.items() for code in codes])
-def test_a_listed_code_ends_the_prompt(expected, code):
+def test_listed_code_ends_the_push(expected, code):
     assert verdict(code) == expected
 
 
 @pytest.mark.parametrize(
     "code", ["15", "2026", "4999", "100000100", "", "00", "35", "no such code", "500.001.1001", *OUR_CODES]
 )
-def test_any_other_code_keeps_the_prompt_open(code):
+def test_other_codes_keep_the_push_open(code):
     assert verdict(code) == Verdict.OPEN
 
 
 @pytest.mark.parametrize("code", ["", "no such code", *MEANINGS, *OUR_CODES])
-def test_every_code_has_one_plain_sentence_or_two_in_both_languages(code):
+def test_every_code_has_a_short_message_in_both_languages(code):
     english, swahili = advice(code), advice(code, "sw")
 
     assert english != swahili
@@ -61,7 +63,7 @@ def test_every_code_has_one_plain_sentence_or_two_in_both_languages(code):
         assert sentence.endswith(".")
 
 
-def test_an_unknown_language_gets_english():
+def test_unknown_language_gets_english():
     assert (
         advice("1032", "fr")
         == advice("1032")
@@ -69,18 +71,18 @@ def test_an_unknown_language_gets_english():
     )
 
 
-def test_a_dialect_of_swahili_gets_swahili():
+def test_regional_swahili_gets_swahili():
     assert advice("1032", "sw-KE") == "Ombi lilighairiwa kwenye simu. Jaribu tena ukiwa tayari."
 
 
-def test_what_was_closed_does_not_tell_the_member_to_wait():
+def test_message_of_closed_push_does_not_say_to_wait():
     assert advice("no such code") not in (advice("closed"), advice("withdrawn"))
 
 
 @pytest.mark.parametrize("code", ["17", "26", "1001", "busy", "locked"])
-def test_a_phone_waits_after_an_end_that_asks_for_it(code):
+def test_some_codes_require_a_pause_before_the_next_push(code):
     assert timedelta(minutes=1) <= result_codes.pause_after(code) < timedelta(minutes=3)
 
 
-def test_a_phone_need_not_wait_after_a_cancel():
+def test_cancelled_push_requires_no_pause():
     assert result_codes.pause_after("1032") == timedelta(0)

@@ -1,3 +1,5 @@
+"""Failpoints kill the process in tests, and do nothing elsewhere."""
+
 import signal
 
 import pytest
@@ -12,7 +14,7 @@ def killed(monkeypatch):
     return signals
 
 
-def test_a_failpoint_kills_where_a_test_asked_for_it(killed, settings):
+def test_failpoint_kills_the_process_at_the_named_place(killed, settings):
     settings.FAILPOINT = "push claimed"
 
     failpoints.reach("push answered")
@@ -21,7 +23,7 @@ def test_a_failpoint_kills_where_a_test_asked_for_it(killed, settings):
     assert killed == [signal.SIGKILL]
 
 
-def test_outside_tests_a_failpoint_does_nothing_whatever_is_set(killed, settings):
+def test_failpoint_does_nothing_outside_tests(killed, settings):
     settings.FAILPOINT, settings.TESTING = "push claimed", False
 
     failpoints.reach("push claimed")

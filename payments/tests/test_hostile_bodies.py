@@ -1,4 +1,4 @@
-"""Whatever bytes come to a callback's address: an answer, no 500, no money without full evidence."""
+"""Hostile bodies: any bytes at a callback URL are answered, without a 500 and without money from unclear evidence."""
 
 import io
 import json
@@ -63,14 +63,14 @@ def push():
 
 @quick
 @given(body=st.binary(max_size=400))
-def test_arbitrary_bytes_are_kept_and_move_nothing(push, body):
+def test_arbitrary_bytes_are_stored_and_move_nothing(push, body):
     assert deliver_stk(push, body) == (200, 0, 0)
     assert deliver_c2b("c2b-confirmation", body) == (200, [])
 
 
 @quick
 @given(tree=trees)
-def test_arbitrary_json_is_kept_and_moves_nothing(push, tree):
+def test_arbitrary_json_is_stored_and_moves_nothing(push, tree):
     body = json.dumps(tree).encode()
 
     assert deliver_stk(push, body) == (200, 0, 0)
@@ -80,14 +80,14 @@ def test_arbitrary_json_is_kept_and_moves_nothing(push, tree):
 
 @quick
 @given(name=st.sampled_from(KEYS), value=trees)
-def test_a_success_with_one_spoilt_value_moves_nothing_but_its_own_amount(push, name, value):
+def test_success_with_one_corrupt_value_moves_only_its_amount(push, name, value):
     message = json.loads(stk_body(push))
     message["Body"]["stkCallback"][name] = value
 
     status, receipts, waiting = deliver_stk(push, json.dumps(message).encode())
 
     assert (status, waiting) == (200, 0)
-    # Only the description, or a value that is right by chance, may change without harm.
+    # Only the description and the merchant ID may change, or a value that is correct by chance.
     if receipts:
         assert name in ("ResultDesc", "MerchantRequestID") or value in (
             0,
@@ -98,7 +98,7 @@ def test_a_success_with_one_spoilt_value_moves_nothing_but_its_own_amount(push, 
 
 @quick
 @given(name=st.sampled_from(ITEMS), value=trees)
-def test_a_success_with_one_spoilt_item_moves_nothing_but_what_was_asked(push, name, value):
+def test_success_with_one_corrupt_item_moves_only_the_requested_amount(push, name, value):
     message = json.loads(stk_body(push))
     for item in message["Body"]["stkCallback"]["CallbackMetadata"]["Item"]:
         if item["Name"] == name:
@@ -113,7 +113,7 @@ def test_a_success_with_one_spoilt_item_moves_nothing_but_what_was_asked(push, n
 
 @quick
 @given(name=st.sampled_from(C2B_KEYS), value=trees)
-def test_a_confirmation_with_one_spoilt_value_never_moves_another_amount(name, value):
+def test_confirmation_with_one_corrupt_value_moves_no_other_amount(name, value):
     message = json.loads(c2b_body(amount=700, account="gym", moved_at=NOON))
     message[name] = value
 
@@ -145,21 +145,21 @@ def test_a_confirmation_with_one_spoilt_value_never_moves_another_amount(name, v
     ],
     ids=range(15),
 )
-def test_famous_poisons_are_kept_and_move_nothing(push, body):
+def test_known_hostile_bodies_are_stored_and_move_nothing(push, body):
     assert deliver_stk(push, body) == (200, 0, 0)
     assert deliver_c2b("c2b-confirmation", body) == (200, [])
     assert deliver_c2b("c2b-validation", body) == (200, [])
 
 
 class NoChunks(io.BytesIO):
-    """What a web server hands over when the chunks are none."""
+    """The input of a request whose chunks the web server cannot parse."""
 
     def read(self, size=-1):
         raise ValueError("Invalid chunk size")
 
 
 def in_chunks(push, stream, **server):
-    """Post as a server does that reads chunks: no length, and an input that ends by itself."""
+    """Post as a web server that reads chunks does: without a length, with an input that ends by itself."""
     server = {"wsgi.input_terminated": True} | server
     url = reverse("payments:stk-callback", args=[push.raw_token])
     return Client(raise_request_exception=False).post(
@@ -171,7 +171,7 @@ def in_chunks(push, stream, **server):
     )
 
 
-def test_a_callback_in_chunks_pays(push):
+def test_chunked_callback_pays(push):
     answer = in_chunks(push, io.BytesIO(stk_body(push)))
 
     assert (answer.status_code, Payment.objects.get().status) == (200, "paid")
@@ -186,13 +186,13 @@ def test_a_callback_in_chunks_pays(push):
     ],
     ids=["the server reads no chunks", "too long", "not chunks"],
 )
-def test_chunks_that_cannot_be_kept_whole_are_never_accepted(push, stream, server, status):
+def test_incomplete_chunked_body_is_never_accepted(push, stream, server, status):
     assert in_chunks(push, stream, **server).status_code == status
     assert Callback.objects.count() == 0
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "99999999999", "١٢"])
-def test_a_nonsense_length_is_no_fault_of_ours(push, length):
+def test_invalid_content_length_causes_no_server_error(push, length):
     url = reverse("payments:stk-callback", args=[push.raw_token])
 
     answer = Client(raise_request_exception=False).post(

@@ -1,3 +1,5 @@
+"""Payment references and their check character."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from payments.matching.references import ALPHABET, LENGTH, generate, is_referenc
 bodies = st.text(ALPHABET, min_size=LENGTH - 2, max_size=LENGTH - 2)
 
 
-def test_a_drawn_reference_fits_the_prompt_and_proves_itself():
+def test_generated_reference_is_short_and_valid():
     reference = generate()
 
     assert len(reference) <= 12
@@ -15,7 +17,7 @@ def test_a_drawn_reference_fits_the_prompt_and_proves_itself():
 
 
 @given(bodies, st.integers(1, LENGTH - 1), st.sampled_from(ALPHABET))
-def test_one_wrong_character_is_always_noticed(body, place, wrong):
+def test_one_wrong_character_is_always_detected(body, place, wrong):
     reference = with_check_character("K" + body)
     typed = reference[:place] + wrong + reference[place + 1 :]
 
@@ -23,7 +25,7 @@ def test_one_wrong_character_is_always_noticed(body, place, wrong):
 
 
 @given(bodies, st.integers(0, LENGTH - 1), st.integers(0, LENGTH - 1))
-def test_any_two_swapped_characters_are_always_noticed(body, one, other):
+def test_two_swapped_characters_are_always_detected(body, one, other):
     reference = with_check_character("K" + body)
     typed = list(reference)
     typed[one], typed[other] = typed[other], typed[one]
@@ -32,12 +34,12 @@ def test_any_two_swapped_characters_are_always_noticed(body, one, other):
 
 
 @pytest.mark.parametrize("typed", ["k012v2a", "KO12V2A", "K0I2V2A", "KOL2VZA", " k01 2u2-a "])
-def test_look_alikes_spaces_and_case_are_mended(typed):
+def test_look_alikes_spaces_and_case_are_corrected(typed):
     reference = with_check_character("K012V2A")
 
     assert repair(typed + reference[-1].lower()) == reference
 
 
 @pytest.mark.parametrize("typed", ["", "K", "1234567", "254712345678", "KKKKKKKK1", "Kéééééé1", "²²²²²²²²"])
-def test_what_the_check_character_does_not_prove_is_no_reference(typed):
+def test_text_without_valid_check_character_is_not_a_reference(typed):
     assert repair(typed) is None

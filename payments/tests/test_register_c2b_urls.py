@@ -1,3 +1,5 @@
+"""The command register_c2b_urls."""
+
 from io import StringIO
 
 import pytest
@@ -36,7 +38,7 @@ def register(wire, answer, **options):
         {"OriginatorCoversationID": "7619-37765134-1", "ResponseDescription": "Success"},
     ],
 )
-def test_both_addresses_are_registered_with_the_misspelt_answer_understood(wire, answer):
+def test_both_urls_are_registered_and_the_answer_is_understood(wire, answer):
     said = register(wire, {"json": answer}, when_silent="Cancelled")
 
     assert said == "Registered for 174379, at https://club.example.\n"
@@ -51,7 +53,7 @@ def test_both_addresses_are_registered_with_the_misspelt_answer_understood(wire,
 
 
 @pytest.mark.parametrize("word", ["m-pesa", "mpesa", "safaricom", "exe", "exec", "cmd", "sql", "query"])
-def test_the_addresses_hold_no_word_that_safaricom_bars(wire, word):
+def test_urls_contain_no_word_that_safaricom_bars(wire, word):
     register(wire, {"json": {"OriginatorCoversationID": "7619-37765134-1"}})
 
     body = wire.bodies(REGISTER)[0]
@@ -76,6 +78,6 @@ def test_the_addresses_hold_no_word_that_safaricom_bars(wire, word):
         ),
     ],
 )
-def test_what_is_not_registered_is_said_in_one_line(wire, answer, said):
+def test_failed_registration_is_reported_in_one_line(wire, answer, said):
     with pytest.raises(CommandError, match=f"^{said}$"):
         register(wire, answer)

@@ -1,3 +1,5 @@
+"""The command replay_callback."""
+
 from io import StringIO
 
 import pytest
@@ -20,7 +22,7 @@ def replay(*ids):
 
 @pytest.fixture
 def failed(client, monkeypatch):
-    """A callback that could not be applied when it came."""
+    """A callback that could not be applied when it arrived."""
     push = make_push()
     with monkeypatch.context() as patched:
         patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
@@ -30,14 +32,14 @@ def failed(client, monkeypatch):
 
 
 @pytest.mark.parametrize("outcome", ["new", "review", "rejected"])
-def test_a_kept_callback_is_applied_by_hand_and_only_once(failed, outcome):
+def test_replayed_callback_is_applied_once(failed, outcome):
     Callback.objects.update(outcome=outcome)
 
     assert [replay(failed.pk), replay(failed.pk)] == [f"{failed.pk}: applied\n"] * 2
     assert Payment.objects.get().status == "paid"
 
 
-def test_what_still_fails_leaves_the_row_as_it_was(failed, monkeypatch):
+def test_failed_replay_leaves_the_callback_unchanged(failed, monkeypatch):
     Callback.objects.update(outcome="review")
     monkeypatch.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
 
@@ -47,6 +49,6 @@ def test_what_still_fails_leaves_the_row_as_it_was(failed, monkeypatch):
     assert Callback.objects.get().outcome == "review"
 
 
-def test_an_unknown_callback_is_named():
+def test_unknown_callback_id_is_reported():
     with pytest.raises(CommandError, match="There is no callback 0"):
         replay(0)

@@ -1,4 +1,4 @@
-"""A callback that was answered 200 exists, whatever dies."""
+"""The spool: a callback that was answered 200 is stored, even when the database or the process fails."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def spool_folder(settings, tmp_path):
 
 
 @pytest.fixture
-def database_away(monkeypatch):
+def no_database(monkeypatch):
     def away(message, **when):
         raise OperationalError("connection refused")
 
@@ -42,7 +42,7 @@ def deliver(client, push):
     return client.post(url, stk_body(push), content_type="application/json")
 
 
-def test_while_the_database_is_away_callbacks_are_spooled_and_answered_200(client, database_away):
+def test_callback_is_spooled_and_answered_200_without_database(client, no_database):
     push = make_push()
 
     answer = deliver(client, push)
@@ -53,7 +53,7 @@ def test_while_the_database_is_away_callbacks_are_spooled_and_answered_200(clien
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_only_reads_is_a_database_away(client):
+def test_callback_is_spooled_when_database_is_read_only(client):
     push = make_push()
     options = connection.settings_dict["OPTIONS"]
     read_only = {**options, "options": "-c default_transaction_read_only=on"}
@@ -72,7 +72,7 @@ def test_a_database_that_only_reads_is_a_database_away(client):
 @pytest.mark.parametrize(
     "token", ["any-token", "t" * 52, "é" * 52, ""], ids=["short", "long", "not ASCII", "proof only"]
 )
-def test_while_the_database_is_away_a_token_that_we_never_drew_is_refused(client, database_away, token):
+def test_foreign_token_is_refused_without_database(client, no_database, token):
     proof = callback_tokens.generate()[callback_tokens.RANDOM_LENGTH :]
 
     answer = client.post(
@@ -82,7 +82,7 @@ def test_while_the_database_is_away_a_token_that_we_never_drew_is_refused(client
     assert (answer.status_code, list(spool.stored_messages())) == (404, [])
 
 
-def test_a_token_of_the_last_key_is_still_ours(settings):
+def test_token_of_previous_secret_key_is_still_ours(settings):
     token, earlier = callback_tokens.generate(), settings.SECRET_KEY
     settings.SECRET_KEY = "k" * 50
     assert not callback_tokens.is_ours(token)
@@ -92,7 +92,7 @@ def test_a_token_of_the_last_key_is_still_ours(settings):
     assert callback_tokens.is_ours(token)
 
 
-def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
+def test_spool_is_drained_into_inbox_and_applied(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
         patched.setattr(inbox, "_store", lambda message, **when: (_ for _ in ()).throw(OperationalError("away")))
@@ -106,12 +106,12 @@ def test_the_spool_is_drained_into_the_inbox_and_applied(client, monkeypatch):
     assert Callback.objects.get().outcome == CallbackOutcome.APPLIED
 
 
-def test_a_message_that_was_moved_but_not_yet_removed_counts_once(client, monkeypatch):
+def test_spooled_message_stored_twice_counts_once(client, monkeypatch):
     push = make_push()
     message = spool.Message("stk", stk_body(push), {}, None, NOON, push.token_hash)
     spool.append(message)
     with monkeypatch.context() as patched:
-        patched.setattr(spool, "remove", lambda path: None)  # killed before the removal
+        patched.setattr(spool, "remove", lambda path: None)  # as when the process is killed before the removal
         inbox.drain_spool(now=NOON)
 
     inbox.drain_spool(now=NOON)
@@ -119,7 +119,7 @@ def test_a_message_that_was_moved_but_not_yet_removed_counts_once(client, monkey
     assert list(Callback.objects.order_by("pk").values_list("outcome", flat=True)) == ["applied", "duplicate"]
 
 
-def test_a_spooled_callback_of_an_unknown_token_is_dropped():
+def test_spooled_callback_with_unknown_token_is_dropped():
     spool.append(spool.Message("stk", b"{}", {}, None, NOON, "0" * 64))
 
     assert inbox.drain_spool(now=NOON) == 1
@@ -131,7 +131,7 @@ def spooled(push):
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"source": "smoke", "body": ""}', "[1]"])
-def test_a_spool_file_that_is_no_message_is_set_aside_and_the_others_are_moved(text, caplog):
+def test_unreadable_spool_file_is_set_aside(text, caplog):
     spool.folder().mkdir()
     (spool.folder() / "0000000000.000001-first.json").write_text(text)
     spooled(make_push())
@@ -141,7 +141,7 @@ def test_a_spool_file_that_is_no_message_is_set_aside_and_the_others_are_moved(t
     assert "is set aside as .bad" in caplog.text
 
 
-def test_a_spooled_message_that_the_database_refuses_is_set_aside_and_the_others_are_moved(monkeypatch):
+def test_spooled_message_refused_by_database_is_set_aside(monkeypatch):
     keep, refused = inbox._store, make_push()
 
     def refusing(message, **when):
@@ -157,21 +157,21 @@ def test_a_spooled_message_that_the_database_refuses_is_set_aside_and_the_others
     assert [path.suffix for path in spool.folder().iterdir()] == [".bad"]
 
 
-def test_while_the_database_fails_all_of_the_spool_waits(database_away):
+def test_spool_is_kept_while_database_fails(no_database):
     spooled(make_push())
 
     assert inbox.drain_spool(now=NOON) == 0
     assert len(list(spool.stored_messages())) == 1
 
 
-def test_when_the_disk_is_full_too_safaricom_is_told(client, database_away, monkeypatch):
+def test_callback_is_answered_503_when_disk_is_full_too(client, no_database, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
 
     assert deliver(client, make_push()).status_code == 503
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_dead_connection_is_replaced_before_the_spool_is_used(client):
+def test_dead_connection_is_replaced_before_spooling(client):
     push = make_push()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -186,7 +186,7 @@ def test_a_dead_connection_is_replaced_before_the_spool_is_used(client):
     assert Payment.objects.get().status == "paid"
 
 
-def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client, monkeypatch):
+def test_callback_that_fails_is_applied_later(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
         patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
@@ -199,7 +199,7 @@ def test_a_callback_that_could_not_be_applied_waits_and_is_applied_later(client,
     assert (done, Payment.objects.get().status) == (1, "paid")
 
 
-def test_one_bad_callback_never_stops_the_others_and_ends_with_a_person(client, monkeypatch):
+def test_failing_callback_becomes_review_item_without_stopping_others(client, monkeypatch):
     bad, good = make_push(), make_push()
     with monkeypatch.context() as patched:
         patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
@@ -229,8 +229,8 @@ ANSWER_AND_DIE = """
 
 
 @pytest.mark.slow
-def test_an_answered_callback_survives_kill_minus_nine_five_milliseconds_later(tmp_path):
-    """The database is away (nothing listens there); the process dies right after its answer."""
+def test_answered_callback_survives_a_killed_process(tmp_path):
+    """Nothing listens at the database's address, and the process is killed 5 milliseconds after its answer."""
     environment = {
         "PATH": os.environ["PATH"],
         "DJANGO_SETTINGS_MODULE": "config.settings",

@@ -1,3 +1,5 @@
+"""STK callbacks: each result of a push and its effect on the payment."""
+
 from datetime import timedelta
 
 import pytest
@@ -47,7 +49,7 @@ def query_success(push):
     return StkResult(push.merchant_request_id, push.checkout_request_id, "0", "The service request is processed.")
 
 
-def test_a_success_pays_the_payment_and_the_books_agree(client):
+def test_success_pays_the_payment_and_posts_the_ledger(client):
     push = make_push(create_payment(amount=1500))
 
     answer = deliver(client, push, stk_body(push, moved_at=NOON + timedelta(seconds=20)))
@@ -68,7 +70,7 @@ def test_a_success_pays_the_payment_and_the_books_agree(client):
     assert outcomes() == ["applied"]
 
 
-def test_a_repeated_callback_pays_once(client):
+def test_repeated_callback_pays_once(client):
     push = make_push()
 
     answers = [deliver(client, push, stk_body(push)) for _ in range(2)]
@@ -78,21 +80,21 @@ def test_a_repeated_callback_pays_once(client):
     assert outcomes() == ["applied", "duplicate"]
 
 
-def test_an_unknown_token_is_404_and_nothing_is_kept(client, caplog):
+def test_unknown_token_is_404_and_nothing_is_stored(client, caplog):
     answer = client.post(reverse("payments:stk-callback", args=["guess"]), b"{}", content_type="application/json")
 
     assert (answer.status_code, answer.content, Callback.objects.count()) == (404, b"", 0)
     assert [record.message for record in caplog.records] == ["A callback came to an unknown URL."]
 
 
-def test_a_body_over_sixteen_kilobytes_is_refused_unread(client):
+def test_body_over_16_kilobytes_is_refused_unread(client):
     push = make_push()
 
     assert deliver(client, push, b"x" * (16 * 1024 + 1)).status_code == 413
     assert Callback.objects.count() == 0
 
 
-def test_what_is_not_safaricoms_is_kept_and_a_person_looks(client):
+def test_unreadable_body_is_stored_and_becomes_review_item(client):
     push = make_push()
 
     answer = deliver(client, push, b"\x00\xff not json")
@@ -103,7 +105,7 @@ def test_what_is_not_safaricoms_is_kept_and_a_person_looks(client):
 
 
 @pytest.mark.parametrize("amount", [1499, 1501])
-def test_another_amount_than_asked_pays_nothing_and_a_person_looks(client, amount):
+def test_different_amount_pays_nothing_and_becomes_review_item(client, amount):
     push = make_push(create_payment(amount=1500))
 
     deliver(client, push, stk_body(push, amount=amount))
@@ -112,7 +114,7 @@ def test_another_amount_than_asked_pays_nothing_and_a_person_looks(client, amoun
     assert Payment.objects.get().status == PaymentStatus.PROCESSING
 
 
-def test_each_piece_of_evidence_that_says_something_else_is_looked_at(client):
+def test_each_different_report_has_its_review_item(client):
     push = make_push(create_payment(amount=1500))
 
     for amount, code in [(1, "TKN1AB2C3D"), (999, "TKN1AB2C3D"), (999, "TKN0000002"), (999, "TKN0000002")]:
@@ -125,7 +127,7 @@ def test_each_piece_of_evidence_that_says_something_else_is_looked_at(client):
     ]
 
 
-def test_another_shortcode_than_ours_pays_nothing_and_a_person_looks(client):
+def test_foreign_shortcode_pays_nothing_and_becomes_review_item(client):
     push = make_push()
 
     deliver(client, push, stk_body(push), Businessshortcode="600000")
@@ -133,7 +135,7 @@ def test_another_shortcode_than_ours_pays_nothing_and_a_person_looks(client):
     assert (outcomes(), reviews(), Receipt.objects.count()) == (["review"], ["amount_differs"], 0)
 
 
-def test_the_ids_of_another_prompt_pay_neither(client):
+def test_ids_of_another_push_pay_neither(client):
     push, other = make_push(), make_push()
 
     deliver(client, push, stk_body(other))
@@ -141,7 +143,7 @@ def test_the_ids_of_another_prompt_pay_neither(client):
     assert (outcomes(), reviews(), Receipt.objects.count()) == (["review"], ["amount_differs"], 0)
 
 
-def test_a_callback_that_overtakes_the_answer_to_the_push_pays(client):
+def test_callback_before_the_answer_to_the_push_pays(client):
     push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None)
 
     deliver(client, push, stk_body(push))
@@ -149,7 +151,7 @@ def test_a_callback_that_overtakes_the_answer_to_the_push_pays(client):
     assert Payment.objects.get().status == PaymentStatus.PAID
 
 
-def test_an_overtaking_callback_with_the_ids_of_another_prompt_pays_neither(client):
+def test_early_callback_with_ids_of_another_push_pays_neither(client):
     push, other = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None), make_push()
 
     deliver(client, push, stk_body(other, amount=push.amount))
@@ -161,7 +163,7 @@ def test_an_overtaking_callback_with_the_ids_of_another_prompt_pays_neither(clie
     ("code", "status"),
     [(1032, PushStatus.CANCELLED), (1037, PushStatus.TIMED_OUT), (1, PushStatus.FAILED), ("2001", PushStatus.FAILED)],
 )
-def test_a_failure_ends_the_prompt_and_the_payment_may_be_asked_again(client, code, status):
+def test_failure_ends_the_push_and_payment_is_payable(client, code, status):
     push = make_push()
 
     deliver(client, push, stk_body(push, result_code=code))
@@ -171,7 +173,7 @@ def test_a_failure_ends_the_prompt_and_the_payment_may_be_asked_again(client, co
 
 
 @pytest.mark.parametrize("code", [4999, 7, "SFC_NEW", 2026])
-def test_a_code_that_is_not_listed_as_final_ends_nothing(client, code):
+def test_unlisted_result_code_keeps_the_push_open(client, code):
     push = make_push()
 
     deliver(client, push, stk_body(push, result_code=code))
@@ -181,7 +183,7 @@ def test_a_code_that_is_not_listed_as_final_ends_nothing(client, code):
     assert (outcomes(), reviews()) == (["review"], ["unreadable"])
 
 
-def test_a_failure_never_demotes_a_success(client):
+def test_failure_never_replaces_a_success(client):
     push = make_push()
     deliver(client, push, stk_body(push))
 
@@ -192,7 +194,7 @@ def test_a_failure_never_demotes_a_success(client):
     assert (outcomes(), reviews()) == (["applied", "review"], ["contradiction"])
 
 
-def test_a_success_after_a_failure_pays(client):
+def test_success_after_failure_pays(client):
     push = make_push()
     deliver(client, push, stk_body(push, result_code=1032))
 
@@ -202,7 +204,7 @@ def test_a_success_after_a_failure_pays(client):
     assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
 
 
-def test_a_late_success_settles_an_expired_payment(client):
+def test_late_success_settles_an_expired_payment(client):
     push = make_push()
     deliver(client, push, stk_body(push, result_code=1037))
     cancellation.expire_due(now=push.payment.expires_at)
@@ -213,7 +215,7 @@ def test_a_late_success_settles_an_expired_payment(client):
     assert Payment.objects.get().status == PaymentStatus.PAID
 
 
-def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client):
+def test_money_for_cancelled_payment_becomes_credit_and_review_item(client):
     push = make_push(create_payment(amount=1500))
     payer = push.payment.payer_id
     bystander = create_payment(push.payment.payer, amount=1500)
@@ -227,7 +229,7 @@ def test_money_for_a_cancelled_payment_becomes_credit_and_a_person_looks(client)
     assert bystander.status == PaymentStatus.PENDING
 
 
-def test_a_second_prompts_money_becomes_credit_and_pays_the_next_payment(client):
+def test_money_of_second_push_becomes_credit(client):
     payment = create_payment(amount=1500)
     first = make_push(payment)
     deliver(client, first, stk_body(first, result_code=1037))
@@ -242,7 +244,7 @@ def test_a_second_prompts_money_becomes_credit_and_pays_the_next_payment(client)
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id) == 0
 
 
-def test_one_prompt_pays_a_head_and_its_companions(client):
+def test_one_push_pays_all_grouped_payments(client):
     payer = MemberFactory()
     head = create_payment(payer, amount=1000)
     child = create_payment(payer, amount=500, group_payment_id=head.pk)
@@ -260,7 +262,7 @@ def test_one_prompt_pays_a_head_and_its_companions(client):
     ]
 
 
-def test_a_success_learnt_by_query_waits_for_its_code(client):
+def test_success_by_query_gets_its_code_later(client):
     push = make_push()
     stk_results.apply_stk_result(push_id=push.pk, result=query_success(push), source="query", now=NOON)
     assert Payment.objects.get().status == PaymentStatus.PAID
@@ -272,7 +274,7 @@ def test_a_success_learnt_by_query_waits_for_its_code(client):
     assert (outcomes(), LedgerEntry.objects.count()) == (["applied"], 2)
 
 
-def test_a_query_after_the_callback_changes_nothing(client):
+def test_query_after_callback_changes_nothing(client):
     push = make_push()
     deliver(client, push, stk_body(push))
 
@@ -281,7 +283,7 @@ def test_a_query_after_the_callback_changes_nothing(client):
     assert (applied.outcome, Receipt.objects.count()) == ("duplicate", 1)
 
 
-def test_one_code_never_pays_two_prompts(client):
+def test_one_code_never_pays_two_pushes(client):
     first, second = make_push(), make_push()
     deliver(client, first, stk_body(first))
 
@@ -292,7 +294,7 @@ def test_one_code_never_pays_two_prompts(client):
     assert (reviews(), Receipt.objects.count()) == (["code_used_twice"], 1)
 
 
-def test_two_codes_for_one_prompt_pay_once_and_a_person_looks(client):
+def test_two_codes_for_one_push_pay_once(client):
     push = make_push()
     deliver(client, push, stk_body(push))
 
@@ -301,7 +303,7 @@ def test_two_codes_for_one_prompt_pay_once_and_a_person_looks(client):
     assert (reviews(), Receipt.objects.count()) == (["contradiction"], 1)
 
 
-def test_a_moment_that_cannot_be_true_is_replaced_by_ours(client):
+def test_impossible_transaction_time_is_replaced_by_now(client):
     push = make_push()
 
     deliver(client, push, stk_body(push, moved_at=NOON + timedelta(days=40)))
@@ -311,19 +313,19 @@ def test_a_moment_that_cannot_be_true_is_replaced_by_ours(client):
 
 @pytest.fixture
 def listener():
-    """Connect a listener for one test; yields the function that does."""
+    """Return a function that connects a listener to a signal for the time of one test."""
     connected = []
 
-    def connect(function, news=payment_paid):
-        news.connect(function, weak=False)
-        connected.append((news, function))
+    def connect(function, signal=payment_paid):
+        signal.connect(function, weak=False)
+        connected.append((signal, function))
 
     yield connect
-    for news, function in connected:
-        news.disconnect(function)
+    for signal, function in connected:
+        signal.disconnect(function)
 
 
-def test_a_listener_that_raises_is_rolled_back_alone_and_retried(client, listener):
+def test_failing_listener_is_rolled_back_alone_and_retried(client, listener):
     heard, broken = [], [True]
 
     def fails(*, payment_id, now, **kwargs):
@@ -350,17 +352,17 @@ def test_a_listener_that_raises_is_rolled_back_alone_and_retried(client, listene
     assert ReviewItem.objects.get().status == "resolved"
 
 
-def test_what_is_told_again_of_a_deposit_is_that_it_came_and_that_some_of_the_rest_went_back(listener):
+def test_retry_sends_the_signals_that_fit_the_minimum_payment(listener):
     heard = []
-    listener(lambda **news: heard.append("paid"))
-    listener(lambda **news: heard.append("unpaid"), payment_unpaid)
+    listener(lambda **signal: heard.append("paid"))
+    listener(lambda **signal: heard.append("unpaid"), payment_unpaid)
     payment = create_payment(amount=3000, deposit=1500)
 
     def told_again(amount_paid, **fields):
         Payment.objects.filter(pk=payment.pk).update(amount_paid=amount_paid, **fields)
         heard.clear()
         assert listeners.retry_listeners(payment_id=payment.pk, now=NOON)
-        Payment.objects.filter(pk=payment.pk).update(amount_paid=0, **nothing)  # the books hold none of it
+        Payment.objects.filter(pk=payment.pk).update(amount_paid=0, **nothing)  # as in the ledger
         return list(heard)
 
     nothing = {"deposit_paid_at": None, "status": "pending", "paid_at": None}
