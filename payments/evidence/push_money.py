@@ -55,8 +55,7 @@ def lock_push(push_id: int) -> LockedPush:
     """Lock the payers, then the push with its payment, then the payments grouped with it."""
     _lock_payers(push_id)
     [push] = _lock_push(push_id)
-    assert isinstance(push, StkPush)  # noqa: S101 - WrittenOnce does not say of which model its rows are
-    has_group: bool = vars(push)["has_group"]  # an annotation of the query
+    has_group: bool = vars(push)["has_group"]  # an annotation of the query, which the type StkPush does not have
     return LockedPush(push, push.payment, locks.lock_grouped_payments(push.payment_id) if has_group else [])
 
 
@@ -158,7 +157,7 @@ def _payers_of(push_id: int) -> QuerySet:
     return locks.members_to_lock(payments.values("payer_id"))
 
 
-def _push_to_lock(push_id: int) -> QuerySet:
+def _push_to_lock(push_id: int) -> QuerySet[StkPush]:
     grouped = Payment.objects.filter(head_id=OuterRef("payment_id"))
     rows = StkPush.objects.filter(pk=push_id).select_related("payment").annotate(has_group=Exists(grouped))
     return rows.select_for_update(no_key=True, of=("self", "payment"))

@@ -72,7 +72,7 @@ def status_body(
     **fields,
 ):
     """Return the result of a Transaction Status request. `changes` replaces parameters; None omits a value."""
-    told = {
+    values = {
         "DebitPartyName": f"{sender} - JANE WANJIRU",
         "CreditPartyName": f"{paid_to or settings.DARAJA_SHORTCODE} - Kilabu",
         "OriginatorConversationID": None,
@@ -98,6 +98,6 @@ def status_body(
         **fields,
     }
     if str(result_code) == "0":
-        items = [{"Key": key} | ({} if value is None else {"Value": value}) for key, value in told.items()]
+        items = [{"Key": key} | ({} if value is None else {"Value": value}) for key, value in values.items()]
         result["ResultParameters"] = {"ResultParameter": items}
     return json.dumps({"Result": result}).encode()

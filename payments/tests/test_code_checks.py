@@ -64,9 +64,9 @@ def send_check(wire, manager, code=CODE):
     return check
 
 
-def answer(client, check, path=None, **told):
-    told.setdefault("moved_at", NOON)
-    body = told.pop("body", None) or status_body(**told)
+def answer(client, check, path=None, **changes):
+    changes.setdefault("moved_at", NOON)
+    body = changes.pop("body", None) or status_body(**changes)
     response = client.post(path or check.result, body, content_type="application/json")
     check.refresh_from_db()
     return response
@@ -187,18 +187,18 @@ def test_check_with_unknown_send_outcome_accepts_its_answer(wire, manager, clien
 
 def test_completed_money_pays_the_reported_code(wire, manager, client):
     payment = create_payment(amount=1500)
-    claim = report_code(payment, manager)
+    reported = report_code(payment, manager)
     check = send_check(wire, manager)
 
-    told = answer(client, check)
+    response = answer(client, check)
 
-    assert (told.status_code, told.json()) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
+    assert (response.status_code, response.json()) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
     receipt = Receipt.objects.get()
     assert (receipt.channel, receipt.code, receipt.amount, receipt.paid_at) == ("mpesa_c2b", CODE, 1500, NOON)
     assert (receipt.payer_name, receipt.sender) == ("JANE WANJIRU", PHONE)
     assert status(payment) == ("paid", 1500)
-    claim.refresh_from_db()
-    assert claim.receipt == receipt
+    reported.refresh_from_db()
+    assert reported.receipt == receipt
     assert (check.status, check.receipt) == (CodeCheckStatus.FOUND, receipt)
     assert check.said == "KES 1,500 was paid with this code. It is in the books."
     assert outcomes() == ["applied"]
@@ -338,26 +338,26 @@ def test_answer_gives_its_code_to_success_by_query(wire, manager, client):
 
 def test_answer_after_push_result_settles_reported_code(wire, manager, client):
     push = make_push(create_payment(amount=1500))
-    claim = report_code(push.payment, manager)
+    reported = report_code(push.payment, manager)
     url = reverse("payments:stk-callback", args=[push.raw_token])
     client.post(url, stk_body(push, code=CODE), content_type="application/json")
 
     answer(client, send_check(wire, manager))
 
-    claim.refresh_from_db()
-    assert claim.receipt == Receipt.objects.get()
+    reported.refresh_from_db()
+    assert reported.receipt == Receipt.objects.get()
     assert status(push.payment) == ("paid", 1500)
 
 
 def test_reported_code_ends_when_its_money_paid_something_else(wire, manager, client):
     other = create_payment(amount=1500)
-    claim = report_code(create_payment(amount=1500), manager)
+    reported = report_code(create_payment(amount=1500), manager)
     confirm(client, amount=1500, account=other.reference)
 
     answer(client, send_check(wire, manager))
 
-    claim.refresh_from_db()
-    assert (claim.receipt, claim.ended_why) == (
+    reported.refresh_from_db()
+    assert (reported.receipt, reported.ended_why) == (
         None,
         "The money of this code was assigned to another payment, or returned.",
     )
@@ -380,7 +380,7 @@ def test_different_amount_becomes_review_item(wire, manager, client):
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("changes", "said"),
     [
         ({"result_code": 25}, "M-Pesa does not know this code."),
         ({"result_code": "25"}, "M-Pesa does not know this code."),
@@ -391,35 +391,35 @@ def test_different_amount_becomes_review_item(wire, manager, client):
         ({"paid_to": "254712345678"}, "This code is of a payment to another receiver."),
     ],
 )
-def test_answer_without_money_for_us_ends_the_reported_code(wire, manager, client, told, said):
+def test_answer_without_money_for_us_ends_the_reported_code(wire, manager, client, changes, said):
     payment = create_payment(amount=1500)
-    claim = report_code(payment, manager)
+    reported = report_code(payment, manager)
     check = send_check(wire, manager)
 
-    answer(client, check, **told)
+    answer(client, check, **changes)
 
-    claim.refresh_from_db()
+    reported.refresh_from_db()
     assert (check.status, check.said, check.ended_at) == (CodeCheckStatus.NO_MONEY, said, LATER)
-    assert (claim.ended_at, claim.ended_why) == (LATER, said)
+    assert (reported.ended_at, reported.ended_why) == (LATER, said)
     assert (Receipt.objects.count(), status(payment)) == (0, ("pending", 0))
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("changes", "said"),
     [
         ({"result_code": 2001}, "Safaricom did not check the code (result 2001). Tell the operator."),
         ({"result_code": "SFC_IC0003"}, "Safaricom did not check the code (result SFC_IC0003). Tell the operator."),
         ({"state": "Pending"}, "M-Pesa says this payment is Pending, so it is not finished. Ask again later."),
     ],
 )
-def test_undecided_answer_keeps_the_reported_code_open(wire, manager, client, told, said):
-    claim = report_code(create_payment(amount=1500), manager)
+def test_undecided_answer_keeps_the_reported_code_open(wire, manager, client, changes, said):
+    reported = report_code(create_payment(amount=1500), manager)
     check = send_check(wire, manager)
 
-    answer(client, check, **told)
+    answer(client, check, **changes)
 
-    claim.refresh_from_db()
-    assert (check.status, check.said, claim.ended_at) == (CodeCheckStatus.UNCLEAR, said, None)
+    reported.refresh_from_db()
+    assert (check.status, check.said, reported.ended_at) == (CodeCheckStatus.UNCLEAR, said, None)
     assert code_checks.request_check(code=CODE, by_id=manager.pk, now=LATER) != check
 
 
@@ -448,14 +448,14 @@ def test_later_answer_never_removes_found_money(wire, manager, client):
 
 def test_confirmation_wins_over_an_earlier_answer_without_money(wire, manager, client):
     payment = create_payment(amount=1500)
-    claim = report_code(payment, manager)
+    reported = report_code(payment, manager)
     check = send_check(wire, manager)
     answer(client, check, result_code=25)
 
     confirm(client, amount=1500, account="wrong")
 
-    claim.refresh_from_db()
-    assert (claim.receipt, claim.ended_at) == (Receipt.objects.get(), None)
+    reported.refresh_from_db()
+    assert (reported.receipt, reported.ended_at) == (Receipt.objects.get(), None)
     assert status(payment) == ("paid", 1500)
 
 
@@ -474,9 +474,9 @@ def test_ended_code_can_be_reported_for_another_payment(wire, manager, client):
     answer(client, send_check(wire, manager), result_code=25)
     right = create_payment()
 
-    claim = report_code(right, manager)
+    reported = report_code(right, manager)
 
-    assert (claim.payment, claim.ended_at) == (right, None)
+    assert (reported.payment, reported.ended_at) == (right, None)
 
 
 # --- Forged and broken ----------------------------------------------------------------------------
@@ -501,18 +501,18 @@ def test_tokens_of_pushes_and_checks_are_not_interchangeable(wire, manager, clie
         assert answer(client, check, path=reverse(f"payments:{name}", args=[wrong])).status_code == 404
 
 
-@pytest.mark.parametrize("told", [{"conversation": "AG_20261102_2"}, {"code": "TKN0000009"}])
-def test_result_of_another_check_becomes_review_item(wire, manager, client, told):
+@pytest.mark.parametrize("changes", [{"conversation": "AG_20261102_2"}, {"code": "TKN0000009"}])
+def test_result_of_another_check_becomes_review_item(wire, manager, client, changes):
     check = send_check(wire, manager)
 
-    answer(client, check, **told)
+    answer(client, check, **changes)
 
     assert (check.status, Receipt.objects.count()) == ("asked", 0)
     assert (outcomes(), reviews()) == (["review"], [("amount_differs", "open")])
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"body": b"\x00"},
         {"body": b'{"Result": []}'},
@@ -527,10 +527,10 @@ def test_result_of_another_check_becomes_review_item(wire, manager, client, told
         {"ResultParameters": None, "result_code": 0, "body": status_body(moved_at=NOON).replace(b"Parameters", b"X")},
     ],
 )
-def test_incomplete_answer_moves_nothing(wire, manager, client, told):
+def test_incomplete_answer_moves_nothing(wire, manager, client, changes):
     check = send_check(wire, manager)
 
-    assert answer(client, check, **told).status_code == 200
+    assert answer(client, check, **changes).status_code == 200
 
     assert (check.status, Receipt.objects.count()) == ("asked", 0)
     assert (outcomes(), reviews()) == (["rejected"], [("unreadable", "open")])
@@ -589,13 +589,13 @@ def test_job_checks_a_reported_code_three_times_at_most(manager):
 
 def test_reported_code_with_receipt_is_settled_without_check(manager, client):
     payment = create_payment(amount=1500)
-    claim = report_code(payment, manager)
+    reported = report_code(payment, manager)
     confirm(client, amount=1500, account=payment.reference)
 
     assert code_checks.check_reported_codes(now=LATER) == 0
 
-    claim.refresh_from_db()
-    assert claim.receipt == Receipt.objects.get()
+    reported.refresh_from_db()
+    assert reported.receipt == Receipt.objects.get()
 
 
 def test_job_sends_no_check_without_operator_settings(manager, settings):
