@@ -1,4 +1,4 @@
-"""People in the admin."""
+"""Admin pages of accounts: people, login sessions and security events."""
 
 import re
 from contextlib import suppress
@@ -28,28 +28,28 @@ from api.admin.roles import sees_phones
 from api.clock import now
 from api.phones import InvalidPhoneNumber, masked, normalise
 
-# How much of a phone number people say when they do not say all of it: fewer digits fit too many.
+# A search by the end of a phone number: fewer digits would match too many people.
 LAST_DIGITS = re.compile("[0-9]{4,9}")
 
-# Roles say what somebody may do here, never groups.
+# Permissions come from the role alone, so groups are not used.
 admin.site.unregister(Group)
-# django-otp's own pages would give somebody a second factor that nobody audits and no seal protects.
+# The pages of django-otp would save a second factor without audit and without encryption.
 admin.site.unregister([TOTPDevice, StaticDevice])
 
 
-class WithoutOpeningDoors:
-    """A form that refuses to change how somebody gets in."""
+class RefuseAccessChanges:
+    """A form mixin for a caller without a fresh login: it refuses changes of access fields."""
 
     def clean(self):
         cleaned = super().clean()
-        if set(people.OPENS_DOORS) & set(self.changed_data):
+        if set(people.ACCESS_FIELDS) & set(self.changed_data):
             raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
         return cleaned
 
 
 @admin.register(CustomUser)
 class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
-    """People: looked up by any of their names and numbers."""
+    """People, found by name, username, e-mail address, member number or phone number."""
 
     form, change_password_form = PersonForm, AdminPasswordChangeForm
     list_display = ["member_number", "username", "first_name", "last_name", "role", "phone_number", "is_active"]
@@ -78,20 +78,20 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
     ]
 
     def get_list_display(self, request):
-        return [_shown(name, request) for name in super().get_list_display(request)]
+        return [_visible_field(name, request) for name in super().get_list_display(request)]
 
     def get_search_fields(self, request):
-        return [name for name in super().get_search_fields(request) if _shown(name, request) == name]
+        return [name for name in super().get_search_fields(request) if _visible_field(name, request) == name]
 
     def get_fieldsets(self, request, obj=None):
         return [
-            (title, {**options, "fields": [_shown(name, request) for name in options["fields"]]})
+            (title, {**options, "fields": [_visible_field(name, request) for name in options["fields"]]})
             for title, options in super().get_fieldsets(request, obj)
         ]
 
     def search_condition(self, typed, request):
-        """Find by a number however it is written or the last digits of a phone's, a username, an e-mail address, or how
-        first and last name begin.
+        """Return the condition of a search: a phone number in any form or its last digits, a member number, a username,
+        an e-mail address, or the start of the first and last name.
         """
         found = super().search_condition(typed, request) | Q(Exact(Lower("email"), typed.lower()))
         if "phone_number" in self.get_search_fields(request):
@@ -110,31 +110,31 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         return masked(person.phone_number) if person.phone_number else None
 
     def get_readonly_fields(self, request, obj=None):
-        """What makes somebody staff or more is a superuser's to give."""
+        """Only a superuser may change the fields that make a person staff."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else [*fields, "role", "is_staff", "is_superuser"]
 
     def has_change_permission(self, request, obj=None):
-        return super().has_change_permission(request, obj) and self.may_touch(request.user, obj)
+        return super().has_change_permission(request, obj) and self.may_change(request.user, obj)
 
-    def may_touch(self, user, person) -> bool:
-        """Say whether `person` is below `user`, as everywhere else: who sets a password can become its owner."""
+    def may_change(self, user, person) -> bool:
+        """Return whether `user` may change `person`: only people with a lower role, as in the API."""
         return person is None or user.is_superuser or people.is_below(person, user)
 
     def get_form(self, request, obj=None, change=False, **kwargs):
-        """Without a log-in of the last minutes, the form refuses what opens doors and takes everything else."""
+        """Return the form; for a caller without a fresh login, one that refuses changes of access fields."""
         form = super().get_form(request, obj, change=change, **kwargs)
-        return form if is_fresh(request) else type("StaleForm", (WithoutOpeningDoors, form), {})
+        return form if is_fresh(request) else type("StaleLoginForm", (RefuseAccessChanges, form), {})
 
     def save_model(self, request, obj, form, change):
         old = CustomUser.objects.get(pk=obj.pk)
-        people.forget_lost_proofs(obj, old=old)
+        people.clear_lost_verifications(obj, old=old)
         super().save_model(request, obj, form, change)
-        people.close_old_doors(obj, old=old, by=request.user, caller=caller_of(request), now=now())
+        people.end_old_access(obj, old=old, by=request.user, caller=caller_of(request), now=now())
 
     @transaction.atomic
     def user_change_password(self, request, id, form_url=""):
-        """Django's page for somebody's password, which saves past `save_model`."""
+        """Extend Django's page for a person's password, which saves without calling `save_model`."""
         if request.method == "POST" and not is_fresh(request):
             self.message_user(request, LOG_IN_AGAIN, messages.ERROR)
             return redirect(request.path)
@@ -142,7 +142,7 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         response = super().user_change_password(request, id, form_url)
         person = self.get_object(request, id)
         if old and person:
-            people.close_old_doors(person, old=old, by=request.user, caller=caller_of(request), now=now())
+            people.end_old_access(person, old=old, by=request.user, caller=caller_of(request), now=now())
         return response
 
 
@@ -159,8 +159,8 @@ class SecurityEventAdmin(ReadOnlyAdmin):
     list_select_related = ["user", "actor"]
 
 
-def _shown(field: str, request) -> str:
-    """Return what stands in the place of a person's field: trainers see no whole phone number."""
+def _visible_field(field: str, request) -> str:
+    """Return the field to show in place of `field`: Trainers see only masked phone numbers."""
     if field == "phone_number" and not sees_phones(request.user):
         return "masked_phone"
     return field

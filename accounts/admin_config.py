@@ -1,4 +1,4 @@
-"""Puts our admin site in the place of Django's."""
+"""The app config that replaces Django's admin site by ours."""
 
 from django.contrib.admin.apps import AdminConfig
 

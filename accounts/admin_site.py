@@ -1,4 +1,4 @@
-"""The admin's doors: logging in as the API does, and adding the second factor that some roles need."""
+"""The admin site: login by the rules of the API, and setup of the second factor that some roles need."""
 
 from base64 import b32encode
 
@@ -21,43 +21,43 @@ from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
 from accounts.receivers import AMR, LOGGED_IN_AT
-from accounts.services import passwords, staff, two_factor_setup
+from accounts.services import admin_login, passwords, two_factor_setup
 from accounts.views.login import caller_of
 from api.authentication import needs_second_factor
 from api.clock import now
 from api.errors import DomainError
 
-LOG_IN_AGAIN = "Please log out and in again first: this asks for a log-in of the last ten minutes."
+LOG_IN_AGAIN = "This needs a login within the last ten minutes. Log out and log in again, then repeat it."
 
 
 def is_fresh(request) -> bool:
-    """Say whether the admin's log-in is as fresh as the API asks for."""
-    began = request.session.get(LOGGED_IN_AT, 0)
-    return now().timestamp() - began <= settings.FRESH_LOGIN_LIFETIME.total_seconds()
+    """Return whether the login to the admin is within FRESH_LOGIN_LIFETIME, as for the API."""
+    logged_in_at = request.session.get(LOGGED_IN_AT, 0)
+    return now().timestamp() - logged_in_at <= settings.FRESH_LOGIN_LIFETIME.total_seconds()
 
 
-class StaffLogInForm(AdminAuthenticationForm):
-    """Name, password and, for who has a second factor, its code."""
+class StaffLoginForm(AdminAuthenticationForm):
+    """The login form: username, password, and the code of a second factor."""
 
     code = forms.CharField(
         required=False,
         max_length=20,
-        label="Code of your authenticator app, if you have one",
+        label="Code of your authenticator app (if you have one)",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
     )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        _dress(self)
+        _style_fields(self)
 
     @sensitive_variables()
     def clean(self):
-        name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
-        if name and password:
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if username and password:
             code = self.cleaned_data.get("code", "")
             try:
-                self.user_cache = staff.log_in(
-                    identifier=name, password=password, code=code, caller=caller_of(self.request), now=now()
+                self.user_cache = admin_login.log_in(
+                    identifier=username, password=password, code=code, caller=caller_of(self.request), now=now()
                 )
             except DomainError as refusal:
                 raise ValidationError(refusal.message, code=refusal.code) from refusal
@@ -65,14 +65,14 @@ class StaffLogInForm(AdminAuthenticationForm):
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):
-    """One's own password, changed by the service that the API calls."""
+    """Change of one's own password, by the same service as in the API."""
 
     def __init__(self, *args, request, **kwargs):
         super().__init__(*args, **kwargs)
         self.request = request
 
     def clean_old_password(self):
-        return self.cleaned_data["old_password"]  # whether it is right is the service's to say, which counts the tries
+        return self.cleaned_data["old_password"]  # the service checks it and counts the attempt
 
     @sensitive_variables()
     def clean(self):
@@ -80,7 +80,9 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):
         if not self.errors:
             old, new = cleaned["old_password"], cleaned["new_password1"]
             try:
-                passwords.replace(user=self.user, current=old, new=new, caller=caller_of(self.request), now=now())
+                passwords.change_in_admin(
+                    user=self.user, current=old, new=new, caller=caller_of(self.request), now=now()
+                )
             except DomainError as refusal:
                 self.add_error("old_password", refusal.message)
         return cleaned
@@ -90,7 +92,7 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):
 
 
 class OwnPasswordView(PasswordChangeView):
-    """Keeps the caller in, whose other sessions end."""
+    """Change one's own password. The caller stays logged in here; their other sessions end."""
 
     form_class = OwnPasswordForm
     success_url = reverse_lazy("admin:password_change_done")
@@ -100,41 +102,41 @@ class OwnPasswordView(PasswordChangeView):
 
     def form_valid(self, form):
         answer = super().form_valid(form)
-        self.request.session[LOGGED_IN_AT] = now().timestamp()  # every session from before has just ended
+        self.request.session[LOGGED_IN_AT] = now().timestamp()  # the change ended all earlier logins
         return answer
 
 
 class CodeForm(forms.Form):
-    """Six digits."""
+    """The six digits of an authenticator app."""
 
     code = forms.RegexField(r"^[0-9]{6}$", widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}))
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        _dress(self)
+        _style_fields(self)
 
 
-def _dress(form) -> None:
-    """Give the fields the looks of the admin's own."""
+def _style_fields(form) -> None:
+    """Style the fields like those of the admin."""
     for field in form.fields.values():
         field.widget.attrs["class"] = " ".join(BASE_INPUT_CLASSES)
 
 
 class ClubAdminSite(UnfoldAdminSite):
-    """The admin, which lets nobody in by less than the API asks for."""
+    """The admin site. Its login asks for no less than the login of the API."""
 
     index_title = "Front desk"
-    login_form = StaffLogInForm
+    login_form = StaffLoginForm
     login_template = "accounts/admin_login.html"
 
     def has_permission(self, request):
-        return super().has_permission(request) and self.standing(request).may_act
+        return super().has_permission(request) and self.login_state(request).may_act
 
-    def standing(self, request) -> staff.Standing:
-        """Return what has become of the caller's log-in; asked once a request."""
-        if not hasattr(request, "standing"):
-            request.standing = staff.standing_of(request.user, request.session)
-        return request.standing
+    def login_state(self, request) -> admin_login.LoginState:
+        """Return the state of the caller's login, read once a request."""
+        if not hasattr(request, "login_state"):
+            request.login_state = admin_login.state_of(request.user, request.session)
+        return request.login_state
 
     def get_urls(self):
         return [path("second-factor/", self.second_factor, name="second_factor"), *super().get_urls()]
@@ -146,31 +148,31 @@ class ClubAdminSite(UnfoldAdminSite):
         return super().login(request, extra_context)
 
     def must_enrol(self, request) -> bool:
-        """Say whether this is somebody of the staff whose role needs a second factor, and who has none."""
+        """Return whether the caller is staff, has no second factor, and needs one for their role."""
         return self.may_enrol(request) and needs_second_factor(request.user)
 
     def may_enrol(self, request) -> bool:
-        """Say whether the caller is somebody of the staff who has no second factor."""
+        """Return whether the caller is staff and has no second factor."""
         if not super().has_permission(request):
             return False
-        standing = self.standing(request)
-        return not standing.has_second_factor and not standing.was_ended
+        state = self.login_state(request)
+        return not state.has_second_factor and not state.was_ended
 
     def search(self, request, extra_context=None):
-        """Unfold's search of the sidebar, which knows one page and takes any other for a number of one."""
+        """Run Unfold's sidebar search. It has one page and does not check the `page` parameter, so refuse that."""
         if "page" in request.GET:
             raise Http404
         return super().search(request, extra_context)
 
     def password_change(self, request, extra_context=None):
-        """Django's page for one's own password, which would end no session and count no try."""
+        """Replace Django's page for one's own password, which would end no session and count no attempt."""
         request.current_app = self.name
         page = {**self.each_context(request), **(extra_context or {})}
         return OwnPasswordView.as_view(extra_context=page)(request)
 
     @method_decorator([never_cache, csrf_protect])
     def second_factor(self, request):
-        """Add an authenticator app: draw its secret, then ask for a code of it, then tell the recovery codes."""
+        """Set up an authenticator app: show a new secret, check a code of the app, then show the recovery codes."""
         if not self.may_enrol(request) or not is_fresh(request):
             return redirect("admin:login")
         page = {**self.each_context(request), "title": "Your second factor", "form": CodeForm()}
@@ -183,21 +185,21 @@ class ClubAdminSite(UnfoldAdminSite):
 
     def _enrol(self, request, page) -> None:
         if "code" not in request.POST:
-            page["secret"] = _as_typed(two_factor_setup.begin(user=request.user, now=now()))
+            page["secret"] = _in_groups_of_four(two_factor_setup.begin(user=request.user, now=now()))
             return
         page["form"] = form = CodeForm(request.POST)
-        begun = Authenticator.objects.filter(user=request.user, confirmed=False).first()
-        page["secret"] = begun and _as_typed(begun)
+        unconfirmed = Authenticator.objects.filter(user=request.user, confirmed=False).first()
+        page["secret"] = unconfirmed and _in_groups_of_four(unconfirmed)
         if form.is_valid():
             page["recovery_codes"] = two_factor_setup.confirm(
                 user=request.user, session=None, **form.cleaned_data, caller=caller_of(request), now=now()
             )
             request.session.cycle_key()
             request.session[AMR] = ["pwd", "otp"]
-            request.session[LOGGED_IN_AT] = now().timestamp()  # every session from before has just ended
+            request.session[LOGGED_IN_AT] = now().timestamp()  # the change ended all earlier logins
 
 
-def _as_typed(device: Authenticator) -> str:
-    """Return the app's secret in groups of four letters."""
+def _in_groups_of_four(device: Authenticator) -> str:
+    """Return the secret of the app in base 32, in groups of four letters for typing."""
     secret = b32encode(device.bin_key).decode()
     return " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))

@@ -1,4 +1,4 @@
-"""People: who they are and how they sign in."""
+"""The app config of accounts: people and their access."""
 
 from django.apps import AppConfig
 
@@ -8,4 +8,4 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self):
-        from accounts import receivers, schema  # noqa: F401  both are registered by being imported
+        from accounts import receivers, schema  # noqa: F401  the import registers both

@@ -1,25 +1,25 @@
-"""The admin's session on the API: no side door."""
+"""Authentication of API requests by the admin's session, under the same rules as the API's own login."""
 
 from rest_framework.authentication import SessionAuthentication
 
-from accounts.services import staff
+from accounts.services import admin_login
 from api.authentication import MfaEnrolmentRequired, check_csrf
 
 
 class AdminSessionAuthentication(SessionAuthentication):
-    """Let staff who are logged in to the admin use the API, by the rules that hold for everybody.
+    """Lets staff who are logged in to the admin use the API.
 
-    :raises MfaEnrolmentRequired: their role needs a second factor, or they have one, and came in without it
+    :raises MfaEnrolmentRequired: the login has no second factor, but the person has one or their role needs one
     """
 
     def authenticate(self, request):
         found = super().authenticate(request)
         if found is None or not found[0].is_staff:
             return None
-        standing = staff.standing_of(found[0], request._request.session)
-        if standing.was_ended:
+        state = admin_login.state_of(found[0], request._request.session)
+        if state.was_ended:
             return None
-        if not standing.may_act:
+        if not state.may_act:
             raise MfaEnrolmentRequired
         return found
 

@@ -1,4 +1,4 @@
-"""Adding and changing people in the admin, by the rules of the API."""
+"""Forms of the admin to add and change people, with the same rules as the API."""
 
 from contextlib import suppress
 from typing import Any
@@ -28,7 +28,7 @@ from api.roles import Role
 
 
 class AddPersonForm(StaffAction):
-    """Add a member, or a member of staff below the caller's own role."""
+    """A new person: a member, or an employee with a role below that of the caller."""
 
     name, title, button = "add", "Add a person", "Add"
     first_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
@@ -62,7 +62,7 @@ class AddPersonForm(StaffAction):
     )
 
     def prepare(self):
-        self.fields["role"].choices = roles_given_by(self.caller)
+        self.fields["role"].choices = assignable_roles(self.caller)
 
     def clean_password(self) -> str | None:
         password = self.cleaned_data["password"]
@@ -77,28 +77,28 @@ class AddPersonForm(StaffAction):
         return cleaned
 
     def perform(self):
-        """Add the person, and leave them in `person`."""
+        """Create the person, and store it in `person`."""
         given = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
         self.person = people.add_person(added_by=self.caller, caller=caller_of(self.request), now=self.now, **given)
-        return f"{self.person.get_full_name()} is added, member number {self.person.member_number}."
+        return f"{self.person.get_full_name()} was added. Member number {self.person.member_number}."
 
 
 class PersonForm(UserChangeForm):
-    """Somebody's page in the admin."""
+    """A person's page in the admin."""
 
     def clean_username(self) -> str:
-        """Refuse, of a new one, what would keep somebody from logging in by their phone or e-mail."""
+        """Refuse a new username that looks like a contact: the login of its owner would no longer be unique."""
         username = self.cleaned_data["username"]
         if "username" in self.changed_data and looks_like_contact(username):
-            raise ValidationError("Begin with a letter, and use no @.", code="invalid")
+            raise ValidationError("Start with a letter and do not use @.", code="invalid")
         return username
 
 
-def roles_given_by(user: CustomUser) -> list[tuple[str, str]]:
-    """Return the roles that `user` may give, a member's first."""
-    given = []
+def assignable_roles(user: CustomUser) -> list[tuple[str, str]]:
+    """Return the choices of roles that `user` may assign, the lowest first."""
+    choices = []
     for role in reversed(Role):
         with suppress(people.RoleAboveOwn):
-            people.require_may_give(user, role)
-            given.append((role.value, str(role.label)))
-    return given
+            people.require_may_assign(user, role)
+            choices.append((role.value, str(role.label)))
+    return choices

@@ -1,4 +1,4 @@
-"""How passwords are hashed, and how many at once."""
+"""The password hasher: Argon2id, with a limit on concurrent hashes in a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +10,22 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from api.errors import Unavailable
 
 WAIT = 1.0  # seconds: a dozen hashes
-turns = BoundedSemaphore(settings.PASSWORD_HASHES_AT_ONCE)
+slots = BoundedSemaphore(settings.PASSWORD_HASHES_AT_ONCE)
 
 
 class TooBusyToHash(Unavailable):
-    """More people log in at this moment than memory is set aside for."""
+    """More concurrent logins than the memory set aside for hashing allows."""
 
     code, message = "busy", "Many people are logging in right now. Please try again in a moment."
 
 
 class Argon2idHasher(Argon2PasswordHasher):
-    """Argon2id at 19 MiB, two passes, one lane: the OWASP Password Storage Cheat Sheet's first choice.
+    """Argon2id with 19 MiB, two passes and one lane: the first choice of OWASP's Password Storage Cheat Sheet.
 
-    A process makes PASSWORD_HASHES_AT_ONCE of them at a time, so that a flood of log-ins cannot take the memory.
+    A process computes at most PASSWORD_HASHES_AT_ONCE hashes at a time, so that a flood of logins cannot use up the
+    memory.
 
-    :raises TooBusyToHash: no turn came within a second
+    :raises TooBusyToHash: no slot became free within a second
     """
 
     memory_cost = 19 * 1024
@@ -32,19 +33,19 @@ class Argon2idHasher(Argon2PasswordHasher):
     parallelism = 1
 
     def encode(self, password, salt):
-        with _turn():
+        with _slot():
             return super().encode(password, salt)
 
     def verify(self, password, encoded):
-        with _turn():
+        with _slot():
             return super().verify(password, encoded)
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    if not turns.acquire(timeout=WAIT):
+def _slot() -> Iterator[None]:
+    if not slots.acquire(timeout=WAIT):
         raise TooBusyToHash
     try:
         yield
     finally:
-        turns.release()
+        slots.release()

@@ -1,4 +1,4 @@
-"""Messages sent by the worker."""
+"""Jobs of accounts: send codes and notices, and delete old rows every night."""
 
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
@@ -9,25 +9,25 @@ from api.clock import now
 
 @app.task(name="accounts.send_code", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
 def send_code(code_id: int) -> None:
-    """Send one short code by SMS or e-mail."""
+    """Send a one-time code by SMS or e-mail."""
     one_time_codes.deliver(code_id=code_id, now=now())
 
 
 @app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=8, exponential_wait=3))
 def send_notice(notice_id: int) -> None:
-    """Tell somebody by SMS or e-mail what happened to their access."""
+    """Send a notice about a person's access by SMS or e-mail."""
     notices.deliver(notice_id=notice_id, now=now())
 
 
 @app.periodic(cron="10 3 * * *")
 @app.task(name="accounts.forget_old", queueing_lock="accounts.forget_old")
-def forget_old(timestamp: int) -> None:
-    """Delete what access left behind long ago."""
-    cleanup.forget_old(now=now())
+def delete_old(timestamp: int) -> None:
+    """Delete old login sessions, codes, notices and counters."""
+    cleanup.delete_old(now=now())
 
 
 @app.periodic(cron="15 3 * * *")
 @app.task(name="accounts.forget_unproved", queueing_lock="accounts.forget_unproved")
-def forget_unproved(timestamp: int) -> None:
-    """Delete registrations that nobody proved in time."""
-    cleanup.forget_unproved(now=now())
+def delete_unverified(timestamp: int) -> None:
+    """Delete registrations that were not verified in time."""
+    cleanup.delete_unverified(now=now())

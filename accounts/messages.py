@@ -1,4 +1,4 @@
-"""Messages to people: an e-mail or an SMS, as the address says."""
+"""Messages to people: by e-mail to an e-mail address, by SMS to a phone number."""
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -6,12 +6,12 @@ from django.core.mail import send_mail
 from accounts import sms
 
 
-def send(*, address: str, subject: str, text: str) -> None:
-    """Send one message. Call it from a job: it waits for the server that takes it.
+def send(*, contact: str, subject: str, text: str) -> None:
+    """Send one message. Call it only from a job: it waits for the mail server or the SMS gateway.
 
-    :raises SmsNotSent: the gateway did not take it
+    :raises SmsNotSent: the gateway refused the message
     """
-    if "@" in address:
-        send_mail(f"{settings.CLUB_NAME}: {subject}", text, None, [address])
+    if "@" in contact:
+        send_mail(f"{settings.CLUB_NAME}: {subject}", text, None, [contact])
     else:
-        sms.send(phone=address, text=text)
+        sms.send(phone=contact, text=text)

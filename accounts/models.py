@@ -1,9 +1,9 @@
-"""People, their log-ins and the audit of both."""
+"""Models of accounts: users, login sessions, one-time codes, notices and the audit log of access."""
 
 import secrets
 import uuid
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.indexes import OpClass
@@ -22,14 +22,15 @@ from api.roles import Role
 
 
 def random_picture_name(user: "CustomUser", name: str) -> str:
-    """Return a file name that tells nothing and cannot be guessed: who has the link may see the picture."""
+    """Return a file name that cannot be guessed: anyone with the link can see the picture."""
     return f"profile_pictures/{secrets.token_hex(16)}.jpg"
 
 
 class CustomUser(AbstractUser):
-    """A person: a member, one of the staff, or both. Children and walk-ins have no password."""
+    """A user account: a member, an employee, or both. Children and walk-ins have no password."""
 
-    email = models.EmailField(null=True, blank=True, validators=[plain_email])
+    # Null, since many people have none and it is unique; the stubs know only AbstractUser's.
+    email = models.EmailField(null=True, blank=True, validators=[plain_email])  # type: ignore[assignment]
     role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
     dob = models.DateField("date of birth", null=True, blank=True)
     profile_picture = models.ImageField(upload_to=random_picture_name, null=True, blank=True)
@@ -45,23 +46,23 @@ class CustomUser(AbstractUser):
         null=True, blank=True, help_text="When the person, or a guardian, agreed to the club's terms."
     )
 
-    # Set by a log-in to the admin on the one it lets in: what was proved (RFC 8176 method names). No column.
+    # Not a column. The admin's login sets it: the methods used (RFC 8176 names).
     amr: list[str]
 
-    objects = CustomUserManager()
+    objects: ClassVar[CustomUserManager] = CustomUserManager()
 
-    # What shows that an address is the person's own.
-    PROOFS = {"email": "email_verified_at", "phone_number": "phone_verified_at"}
+    # For each contact field, the field with the time when its owner confirmed it by a code.
+    VERIFIED_AT = {"email": "email_verified_at", "phone_number": "phone_verified_at"}
 
     class Meta(AbstractUser.Meta):
         verbose_name = "person"
         verbose_name_plural = "people"
-        # Safaricom names some senders by their hash alone; payments.matching looks them up.
+        # Safaricom reports some senders only as a hash; payments.matching looks them up here.
         indexes = [
             models.Index(PhoneSha256("phone_number"), name="user_by_phone_sha256"),
-            # How a number ends: the last digits are what people say of it.
+            # For a search by the last digits of a phone number.
             models.Index(OpClass(Reverse("phone_number"), name="text_pattern_ops"), name="user_by_last_digits"),
-            # How a name begins, in any case: `istartswith` asks for UPPER(name) LIKE 'WAN%'.
+            # For a search by the start of a name: `istartswith` compares UPPER(name) LIKE 'WAN%'.
             models.Index(OpClass(Upper("first_name"), name="text_pattern_ops"), name="user_by_first_name"),
             models.Index(OpClass(Upper("last_name"), name="text_pattern_ops"), name="user_by_last_name"),
         ]
@@ -79,39 +80,39 @@ class CustomUser(AbstractUser):
         ]
 
     def __str__(self) -> str:
-        """The name that people go by, who may have none."""
+        """Return the full name, or the username of a person without one."""
         return self.get_full_name() or self.username
 
     def clean(self):
-        """Check as Django does, which makes an e-mail address that is missing an empty one."""
+        """Validate as Django does, then turn an empty e-mail address into null, since the column is unique."""
         super().clean()
         self.email = self.email or None
 
     @property
     def is_verified(self) -> bool:
-        """Whether the person has proved an e-mail address or a phone number to be theirs."""
+        """Whether the person has confirmed an e-mail address or a phone number by a code."""
         return self.email_verified_at is not None or self.phone_verified_at is not None
 
     @property
-    def proved_address(self) -> str | None:
-        """Where messages reach the person for certain: the phone, or else the e-mail address, if proved theirs."""
-        return self.proved("phone_number") or self.proved("email")
+    def verified_contact(self) -> str | None:
+        """The verified phone number, or else the verified e-mail address: messages about access go there."""
+        return self.verified("phone_number") or self.verified("email")
 
-    def proved(self, field: str) -> str | None:
-        """Return the e-mail address or phone number if it is proved to be the person's own."""
-        return (getattr(self, self.PROOFS[field]) and getattr(self, field)) or None
+    def verified(self, field: str) -> str | None:
+        """Return the person's `email` or `phone_number` if it is verified, else None."""
+        return (getattr(self, self.VERIFIED_AT[field]) and getattr(self, field)) or None
 
 
 class LoginSessionQuerySet(models.QuerySet):
-    """Log-ins."""
+    """Login sessions."""
 
     def live(self, now: datetime) -> Self:
-        """Keep those that have neither ended nor run out."""
+        """Keep the sessions that are neither revoked nor expired."""
         return self.filter(revoked_at=None, idle_expires_at__gt=now, absolute_expires_at__gt=now)
 
 
 class LoginSession(models.Model):
-    """One log-in. Its refresh token is good for the current generation only; revoking the row ends it."""
+    """A login session. Only the refresh token of its current generation works; revoking the row ends the session."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="login_sessions")
@@ -123,12 +124,12 @@ class LoginSession(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoke_reason = models.CharField(max_length=32, blank=True)
     auth_time = models.DateTimeField(help_text="When the person last proved who they are.")
-    amr = models.JSONField(default=list, help_text="How: RFC 8176 method names.")
+    amr = models.JSONField(default=list, help_text="How the person logged in: RFC 8176 method names.")
     has_second_factor = models.GeneratedField(
-        expression=Q(amr__contains="otp"),
+        expression=Q(amr__contains="otp"),  # type: ignore[arg-type]  # the stubs miss that Q is an expression
         output_field=models.BooleanField(),
         db_persist=True,
-        help_text="What of `amr` is asked on every request.",
+        help_text="Whether `amr` has `otp`; read on every request.",
     )
     remember = models.BooleanField(default=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
@@ -137,7 +138,7 @@ class LoginSession(models.Model):
     objects = LoginSessionQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "log-in"
+        verbose_name = "login session"
         indexes = [
             models.Index(fields=["user", "revoked_at"], name="login_session_by_user"),
             models.Index(fields=["absolute_expires_at"], name="login_session_by_end"),
@@ -148,7 +149,7 @@ class LoginSession(models.Model):
 
 
 class PendingLogin(models.Model):
-    """A log-in whose password was right, and whose second factor is waited for. It ends in one session or in none."""
+    """A login after the correct password, before the second factor. It becomes one login session or expires."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="pending_logins")
@@ -156,11 +157,11 @@ class PendingLogin(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     attempts = models.PositiveSmallIntegerField(default=0)
-    used_at = models.DateTimeField(null=True, help_text="When it became a session, or stopped being good for one.")
+    used_at = models.DateTimeField(null=True, help_text="When it became a login session, or was ended.")
 
 
 class Authenticator(TOTPDevice):
-    """A person's authenticator app, as django-otp keeps it, but with its secret sealed."""
+    """A person's authenticator app: the row of django-otp, with its secret encrypted."""
 
     class Meta:
         proxy = True
@@ -171,21 +172,21 @@ class Authenticator(TOTPDevice):
 
 
 class CodePurpose(models.TextChoices):
-    VERIFY = "verify"  # the address is theirs
-    RESET = "reset"  # a new password without the old one
-    EMAIL = "email"  # a new e-mail address in place of the old one
-    PHONE = "phone"  # a new phone number in place of the old one
+    VERIFY = "verify"  # confirm the contact given at registration
+    RESET = "reset"  # set a new password without the old one
+    EMAIL = "email"  # replace the e-mail address
+    PHONE = "phone"  # replace the phone number
 
 
 class OneTimeCode(models.Model):
-    """A short code sent to a phone or an e-mail address. Only its keyed hash is kept, for a few tries."""
+    """A short code sent to a phone number or an e-mail address. Only its keyed hash is stored."""
 
     user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="codes")
     purpose = models.CharField(max_length=8, choices=CodePurpose)
     address = models.CharField(max_length=254, help_text="The e-mail address or the phone number it goes to.")
-    code_hash = models.CharField(max_length=64, blank=True, help_text="Empty until the job has drawn the code.")
+    code_hash = models.CharField(max_length=64, blank=True, help_text="Empty until the job has created the code.")
     password = models.CharField(
-        max_length=128, blank=True, help_text="Hash of the one that becomes theirs with the code, if any."
+        max_length=128, blank=True, help_text="Hash of the password that this code activates, if any."
     )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -197,13 +198,13 @@ class OneTimeCode(models.Model):
 
 
 class NoticeKind(models.TextChoices):
-    """What a person is told of that happened to their access."""
+    """The event that a notice reports."""
 
     EMAIL_CHANGE_ASKED = "email_change_asked"
     EMAIL_CHANGED = "email_changed"
     PHONE_CHANGE_ASKED = "phone_change_asked"
     PHONE_CHANGED = "phone_changed"
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a word for what happened
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an event
     SESSION_COPIED = "session_copied"
     NEW_DEVICE = "new_device"
     SECOND_FACTOR_ADDED = "second_factor_added"
@@ -212,7 +213,7 @@ class NoticeKind(models.TextChoices):
 
 
 class Notice(models.Model):
-    """One message about somebody's access. The row keeps the address, which a change takes from the person."""
+    """A message to a person about their access. It stores the recipient, which a change removes from the person."""
 
     user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="notices")
     kind = models.CharField(max_length=32, choices=NoticeKind)
@@ -222,7 +223,7 @@ class Notice(models.Model):
 
 
 class SecurityEvent(models.Model):
-    """What happened to somebody's access, kept for good. A trigger refuses update and delete."""
+    """A row of the audit log of access. A database trigger refuses updates and deletes."""
 
     user = models.ForeignKey(
         CustomUser, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="security_events"

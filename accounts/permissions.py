@@ -1,19 +1,19 @@
-"""Who may see and add people."""
+"""Permissions of accounts: people's data, login sessions, and actions that need a fresh login."""
 
 from django.conf import settings
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from accounts.services.passwords import ReauthRequired
 from api.clock import now
 from api.permissions import is_at_least
 from api.roles import Role
 
-# Fields of a person by which somebody gets in.
-OPENS_DOORS = {"role", "email", "phone_number", "password"}
+# Fields that staff can change through the API and that decide who can log in.
+ACCESS_FIELDS = {"role", "email", "phone_number", "password"}
 
 
 class HasLoginSession(BasePermission):
-    """Holds for who came in by the Authentication cookie, not by the admin's session."""
+    """The caller logged in through the API, not through the admin."""
 
     code, message = "permission_denied", "Please log in here first."
 
@@ -22,22 +22,22 @@ class HasLoginSession(BasePermission):
 
 
 class MaySeePeople(BasePermission):
-    """Trainers and up see people; receptionists and up add and change them."""
+    """Every employee may read people's data; Receptionists and higher roles may add and change people."""
 
     code, message = "permission_denied", "Your role does not allow this."
 
     def has_permission(self, request, view):
-        least = Role.TRAINER if request.method in ("GET", "HEAD", "OPTIONS") else Role.RECEPTIONIST
+        least = Role.TRAINER if request.method in SAFE_METHODS else Role.RECEPTIONIST
         return is_at_least(request.user, least)
 
 
 class HasFreshLogin(HasLoginSession):
-    """Holds for FRESH_LOGIN_LIFETIME after the person proved who they are; then they log in again.
+    """The caller logged in within FRESH_LOGIN_LIFETIME.
 
-    For acts that the finder of an unlocked phone must not do. A refresh makes no session fresh: a client that is told
-    `reauth_required` asks for the password, calls auth/login/, and repeats the call with the new session.
+    It protects against somebody who finds an unlocked phone. A refresh does not make a login session fresh: after
+    `reauth_required` the client asks for the password, calls auth/login/, and repeats the call with the new session.
 
-    :raises ReauthRequired: that was longer ago
+    :raises ReauthRequired: the login is older
     """
 
     def has_permission(self, request, view):
@@ -48,15 +48,15 @@ class HasFreshLogin(HasLoginSession):
         return True
 
 
-class HasFreshLoginForWhatOpensDoors(HasFreshLogin):
-    """Asks for a fresh log-in where staff give somebody a role, an address or a password; else holds."""
+class HasFreshLoginForAccessChanges(HasFreshLogin):
+    """The caller has a fresh login, or the request changes nobody's access."""
 
     def has_permission(self, request, view):
         body = request.data if request.method in ("POST", "PATCH") else None
         if not isinstance(body, dict):
-            return True  # nothing to read, or nothing that a serializer takes
-        # A new person's address and password open nothing that was somebody's; a role does.
-        opens_doors = (
-            body.get("role", Role.MEMBER) != Role.MEMBER if request.method == "POST" else OPENS_DOORS & body.keys()
+            return True  # no body, or one that the serializer refuses
+        # The contact and password of a new person give no access to anything that existed before; a role does.
+        changes_access = (
+            body.get("role", Role.MEMBER) != Role.MEMBER if request.method == "POST" else ACCESS_FIELDS & body.keys()
         )
-        return super().has_permission(request, view) if opens_doors else True
+        return super().has_permission(request, view) if changes_access else True

@@ -1,4 +1,4 @@
-"""What is done when Django itself logs somebody in, which only the admin asks it to."""
+"""Receivers of Django's login signal. Only the admin logs in that way."""
 
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
@@ -9,8 +9,8 @@ LOGGED_IN_AT = "logged_in_at"
 AMR = "amr"
 
 
-@receiver(user_logged_in, dispatch_uid="accounts.remember_how")
-def remember_how(sender, *, request, user, **kwargs):
-    """Keep in the admin's session when it began, for changes that ask for a fresh one, and what was proved then."""
+@receiver(user_logged_in, dispatch_uid="accounts.store_login_in_session")
+def store_login_in_session(sender, *, request, user, **kwargs):
+    """Store the time and the methods of the login in the admin's session, for actions that need a fresh login."""
     request.session[LOGGED_IN_AT] = now().timestamp()
     request.session[AMR] = getattr(user, "amr", ["pwd"])

@@ -1,4 +1,4 @@
-"""Shapes of people, sessions and log-ins."""
+"""Serializers of accounts: people, logins, codes, login sessions and security events."""
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
@@ -16,26 +16,26 @@ from api.phones import masked
 from api.serializers import ModelSerializer
 
 CustomUser = get_user_model()
-# Longer ones cost hashing time and nothing else.
+# A longer password would only cost time to hash.
 LONGEST_PASSWORD = 512
 
 
-class OthersPhoneField(PhoneField):
-    """Somebody else's number: masked for trainers."""
+class MaskedPhoneField(PhoneField):
+    """The phone number of another person, masked for Trainers."""
 
     def to_representation(self, value):
         return value if sees_phones(self.context["request"].user) else masked(value)
 
 
 class EmailField(serializers.EmailField):
-    """An e-mail address to be kept."""
+    """An e-mail address to be stored."""
 
     def __init__(self, **kwargs):
         super().__init__(**{"max_length": 254, "validators": [plain_email], **kwargs})
 
 
 class PasswordField(serializers.CharField):
-    """A password, never trimmed and never shown."""
+    """A password: spaces are not trimmed, and no response contains it."""
 
     def __init__(self, **kwargs):
         super().__init__(**{"max_length": LONGEST_PASSWORD, "trim_whitespace": False, "write_only": True, **kwargs})
@@ -50,7 +50,7 @@ def check_new_password(password: str, user=None, *, field: str = "password") -> 
 
 
 class AddedBySerializer(ModelSerializer):
-    """Who added a person."""
+    """The person who added another person."""
 
     class Meta:
         model = CustomUser
@@ -61,14 +61,16 @@ class AddedBySerializer(ModelSerializer):
 class UserSerializer(ModelSerializer):
     """A person. Creating goes through CustomUserManager, which hashes the password."""
 
-    password = PasswordField(required=False)
-    phone_number = OthersPhoneField(required=False, allow_null=True, help_text="Masked for trainers.")
-    email = EmailField(required=False, allow_null=True)
+    password: serializers.CharField | None = PasswordField(required=False)
+    phone_number: serializers.CharField = MaskedPhoneField(
+        required=False, allow_null=True, help_text="Masked for trainers."
+    )
+    email: serializers.CharField = EmailField(required=False, allow_null=True)
     added_by = AddedBySerializer(read_only=True, allow_null=True)
     consent = serializers.BooleanField(
         write_only=True,
         required=False,
-        help_text="They, or a guardian, agree to the club's terms; false: no more.",
+        help_text="The person, or a guardian, agrees to the club's terms; false withdraws it.",
     )
 
     class Meta:
@@ -90,15 +92,15 @@ class UserSerializer(ModelSerializer):
         ]
         read_only_fields = ["id", "profile_picture"]
         extra_kwargs = {
-            # Uniqueness in any case is the database's to decide, in one statement.
+            # The database checks uniqueness, ignoring case.
             "username": {"required": False, "validators": [CustomUser.username_validator]},
         }
 
     def validate_username(self, value):
-        """Refuse what could be taken for somebody's phone, e-mail or member number at log-in, except one's own."""
-        is_kept = self.instance is not None and self.instance.username == value
-        if not is_kept and looks_like_contact(value):
-            raise serializers.ValidationError("Begin with a letter, and use no @.", code="invalid")
+        """Refuse a new username that could be mistaken for a phone number, e-mail address or member number at login."""
+        is_unchanged = self.instance is not None and self.instance.username == value
+        if not is_unchanged and looks_like_contact(value):
+            raise serializers.ValidationError("Start with a letter and do not use @.", code="invalid")
         return value
 
     def validate(self, attrs):
@@ -108,7 +110,7 @@ class UserSerializer(ModelSerializer):
 
 
 class MeSerializer(UserSerializer):
-    """One's own profile: what opens doors (e-mail, phone, role, password) is changed elsewhere."""
+    """One's own profile. E-mail address, phone number, role and password are changed by other calls."""
 
     class Meta(UserSerializer.Meta):
         fields = [
@@ -130,23 +132,23 @@ class MeSerializer(UserSerializer):
     phone_number = serializers.CharField(read_only=True, allow_null=True)
     email = serializers.EmailField(read_only=True, allow_null=True)
     password = None
-    has_second_factor = serializers.SerializerMethodField(help_text="Whether log-ins ask for one.")
+    has_second_factor = serializers.SerializerMethodField(help_text="Whether logins ask for a second factor.")
 
     def get_has_second_factor(self, user) -> bool:
-        """Ask the session, which has proved it if the person has one; the admin's own does not tell."""
+        """Read it from the login session, which has it if the person does. A session of the admin needs a query."""
         session = self.context.get("session") or self.context["request"].auth
         return session.has_second_factor if session else two_factor.has_second_factor(user)
 
 
 class RegisterSerializer(serializers.Serializer):
-    """A new member: a phone number or an e-mail address is enough."""
+    """A new member, with a phone number, an e-mail address or both."""
 
     first_name = serializers.CharField(max_length=150)
     last_name = serializers.CharField(max_length=150)
     email = EmailField(required=False, allow_null=True)
     phone_number = PhoneField(required=False, allow_null=True)
     password = PasswordField()
-    consent = serializers.BooleanField(help_text="The club's terms are agreed to.")
+    consent = serializers.BooleanField(help_text="The person agrees to the club's terms.")
 
     def validate(self, attrs):
         if not attrs.pop("consent"):
@@ -154,19 +156,21 @@ class RegisterSerializer(serializers.Serializer):
         attrs.setdefault("email", None)
         attrs.setdefault("phone_number", None)
         if not attrs["email"] and not attrs["phone_number"]:
-            raise serializers.ValidationError("Give a phone number or an e-mail address.")
+            raise serializers.ValidationError("Enter a phone number or an e-mail address.")
         check_new_password(attrs["password"], CustomUser(first_name=attrs["first_name"], email=attrs["email"]))
         return attrs
 
 
 class PictureSerializer(serializers.Serializer):
-    """An upload; what is in it shows when it is read, its name and type are not believed."""
+    """An uploaded picture. Its file name and content type are ignored; the service checks the content."""
 
     picture = serializers.FileField()
 
     def validate_picture(self, value):
         if value.size > LARGEST_FILE:
-            raise serializers.ValidationError("The picture may have 5 MB at most.", code="too_large")
+            raise serializers.ValidationError(
+                "This picture is larger than 5 MB. Choose a smaller one.", code="too_large"
+            )
         return value
 
 
@@ -185,7 +189,7 @@ class CodeSerializer(serializers.Serializer):
 
 
 class VerifySerializer(IdentifierSerializer, CodeSerializer):
-    """The code that was sent, and the password of the registration it was sent for."""
+    """The code that was sent, and the password chosen at registration."""
 
     password = PasswordField()
 
@@ -201,11 +205,11 @@ class PasswordResetConfirmSerializer(IdentifierSerializer, CodeSerializer):
 
 
 class EmailSerializer(serializers.Serializer):
-    email = EmailField(help_text="The new one.")
+    email = EmailField(help_text="The new e-mail address.")
 
 
 class PhoneSerializer(serializers.Serializer):
-    phone_number = PhoneField(help_text="The new one.")
+    phone_number = PhoneField(help_text="The new phone number.")
 
 
 class PasswordChangeSerializer(serializers.Serializer):
@@ -222,7 +226,7 @@ class KeepCurrentSerializer(serializers.Serializer):
 
 
 class LoginSessionSerializer(ModelSerializer):
-    """One log-in, as its owner sees it: no token, nothing to copy."""
+    """A login session, as its owner sees it, without tokens."""
 
     is_current = serializers.SerializerMethodField()
 
@@ -237,7 +241,7 @@ class LoginSessionSerializer(ModelSerializer):
 
 
 class SecurityEventSerializer(ModelSerializer):
-    """What happened to one's own access; where staff sat when they acted is their own affair."""
+    """A security event of the caller. For an action by staff, the IP address and browser of staff are left out."""
 
     class Meta:
         model = SecurityEvent
@@ -251,7 +255,7 @@ class SecurityEventSerializer(ModelSerializer):
 
 
 class CsrfTokenSerializer(serializers.Serializer):
-    """Answers that carry the CSRF token; the X-CSRFToken header says the same."""
+    """A response with the CSRF token, which is also in the X-CSRFToken header."""
 
     csrf_token = serializers.CharField(read_only=True)
 
@@ -266,11 +270,11 @@ class RefreshedSerializer(CsrfTokenSerializer):
 
 
 class RegisteredSerializer(serializers.Serializer):
-    next = serializers.CharField(read_only=True, help_text="`verify`: a code is on its way.")
+    next = serializers.CharField(read_only=True, help_text="`verify`: a code was sent.")
 
 
 class RevokedSerializer(serializers.Serializer):
-    revoked = serializers.IntegerField(read_only=True, help_text="How many sessions ended.")
+    revoked = serializers.IntegerField(read_only=True, help_text="The number of sessions that ended.")
 
 
 class TotpCodeSerializer(serializers.Serializer):
@@ -280,24 +284,24 @@ class TotpCodeSerializer(serializers.Serializer):
 
 
 class RecoveryCodeSerializer(serializers.Serializer):
-    code = serializers.CharField(max_length=20, help_text="One of the recovery codes; capitals and hyphens are one.")
+    code = serializers.CharField(max_length=20, help_text="A recovery code. Case and hyphens do not matter.")
 
 
 class NewAuthenticatorSerializer(serializers.Serializer):
-    """What an authenticator app needs: told once, and good for nothing until a code of the app confirms it."""
+    """The secret of a new authenticator app. Only this response has it; a code of the app must confirm it."""
 
-    otpauth_uri = serializers.CharField(read_only=True, help_text="To be shown as a QR code, by the client itself.")
-    secret = serializers.CharField(read_only=True, help_text="The same secret in base 32, for typing.")
+    otpauth_uri = serializers.CharField(read_only=True, help_text="The client itself shows it as a QR code.")
+    secret = serializers.CharField(read_only=True, help_text="The same secret in base 32, to type into the app.")
 
 
 class RecoveryCodesSerializer(serializers.Serializer):
     recovery_codes = serializers.ListField(
-        child=serializers.CharField(), read_only=True, help_text="Told once; each works once."
+        child=serializers.CharField(), read_only=True, help_text="Only this response has them. Each works once."
     )
 
 
 class SecondFactorAskedSerializer(serializers.Serializer):
-    """The password was right; go on with auth/mfa/verify/ or auth/mfa/recovery/."""
+    """The password is correct. Continue with auth/mfa/verify/ or auth/mfa/recovery/."""
 
     mfa_required = serializers.ChoiceField([True], read_only=True)
     methods = serializers.ListField(child=serializers.ChoiceField(["totp", "recovery"]), read_only=True)

@@ -1,4 +1,4 @@
-"""Text messages: to the console, to the simulator's phone, or through Africa's Talking."""
+"""SMS: sent through Africa's Talking, shown on the simulator's phone, or printed to the console."""
 
 import logging
 import sys
@@ -13,36 +13,37 @@ logger = logging.getLogger(__name__)
 # Seconds to connect and to read.
 TIMEOUT = (3.05, 10)
 AFRICASTALKING_URL = "https://api.africastalking.com/version1/messaging"
-# Processed, sent, queued (Africa's Talking, SMS API, "Status codes"); all others are reasons why not.
+# Processed, sent, queued (Africa's Talking, SMS API, "Status codes"). Every other code is a refusal.
 ACCEPTED = {100, 101, 102}
 
 
 class SmsNotSent(Exception):
-    """The gateway did not take the message."""
+    """The gateway refused the message, or gave no answer."""
 
 
 def send(*, phone: str, text: str) -> None:
     """Send one message through the backend that SMS_BACKEND names.
 
-    :raises SmsNotSent: the gateway did not take it
+    :raises SmsNotSent: the gateway refused the message, or gave no answer
     """
     {"console": to_console, "phone": to_phone, "africastalking": to_africastalking}[settings.SMS_BACKEND](phone, text)
 
 
 def to_console(phone: str, text: str) -> None:
-    """Print it: development only."""
+    """Print the message. For development only."""
     sys.stdout.write(f"SMS to {phones.masked(phone)}: {text}\n")
 
 
 def to_phone(phone: str, text: str) -> None:
-    """Show it on the simulator's phone."""
+    """Show the message on the simulator's phone."""
     _post(f"{settings.DARAJA_SIMULATOR_URL}/control/sms/", json={"phone": phone, "text": text})
 
 
 def to_africastalking(phone: str, text: str) -> None:
-    """Hand it to Africa's Talking (their SMS API: bulk messaging, version 1).
+    """Send the message through Africa's Talking (their SMS API: bulk messaging, version 1).
 
-    Its 201 means that the request was understood; whether the message goes out stands beside the recipient.
+    Their status 201 only means that the request is well formed. The recipient's own status code says whether the
+    message is accepted.
     """
     body = {"username": settings.AFRICASTALKING_USERNAME, "to": f"+{phone}", "message": text}
     if settings.AFRICASTALKING_SENDER:
@@ -56,7 +57,7 @@ def to_africastalking(phone: str, text: str) -> None:
         (recipient,) = answer.json()["SMSMessageData"]["Recipients"]
         code, status = recipient["statusCode"], str(recipient["status"])
     except (ValueError, KeyError, TypeError) as error:
-        raise SmsNotSent("no word of the recipient") from error
+        raise SmsNotSent("the answer has no recipient") from error
     if code not in ACCEPTED:
         raise SmsNotSent(status)
 

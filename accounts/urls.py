@@ -1,4 +1,4 @@
-"""Addresses of accounts, under /api/v1/."""
+"""URLs of accounts, under /api/v1/."""
 
 from django.db import transaction
 from django.urls import include, path
@@ -12,7 +12,7 @@ router = SimpleRouter(use_regex_path=False)
 router.register("users", people.UserViewSet, basename="user")
 
 auth = [
-    # First what is asked most: they are tried in this order.
+    # The most frequent first, since Django tries them in this order.
     path("me/", people.MeView.as_view(), name="me"),
     path("csrf/", login.CsrfView.as_view(), name="csrf"),
     path("register/", login.RegisterView.as_view(), name="register"),
@@ -40,10 +40,10 @@ auth = [
     path("mfa/recovery-codes/", two_factor.RecoveryCodesView.as_view(), name="mfa-recovery-codes"),
 ]
 
-# A try that was refused, a session that was ended: what these views write about a refusal must stay, also for who runs
-# them under ATOMIC_REQUESTS. Their services own the transactions.
-for each in auth:
-    transaction.non_atomic_requests(each.callback)
+# A refused login is counted and audited, and a reused token revokes a session. ATOMIC_REQUESTS would roll these writes
+# back together with the refusal. The services own the transactions.
+for url in auth:
+    transaction.non_atomic_requests(url.callback)
 
 urlpatterns = [
     path("auth/", include(auth)),

@@ -1,4 +1,4 @@
-"""The audit trail of access."""
+"""The audit log of access: one function that writes it, and the origin of a request."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from accounts.models import CustomUser, SecurityEvent
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a request came from, as the audit keeps it."""
+    """The origin of a request, as the audit log stores it."""
 
     ip: str | None = None
     user_agent: str = ""
@@ -27,9 +27,10 @@ def record(
     outcome: str = "ok",
     **detail,
 ) -> None:
-    """Write one row of the audit; `detail` holds no secret and no whole identifier of an unknown person.
+    """Write one row of the audit log about `user`.
 
-    The actor is the person themselves unless another is given, and nobody known when the act was refused.
+    The default actor is `user`, or nobody for a refused attempt. `detail` must hold no secret, and the identifier of an
+    unknown person only as a hash.
     """
     SecurityEvent.objects.create(
         event=event,

@@ -1,4 +1,4 @@
-"""Changing one's own e-mail address or phone number: proved at the new one, told at the old one."""
+"""Change of one's own e-mail address or phone number: a code goes to the new one, a notice to the old one."""
 
 from datetime import datetime
 
@@ -12,56 +12,57 @@ from api import throttling
 
 CHANGES_PER_PERSON, CHANGES_WINDOW = 10, 60 * 60  # seconds
 
-# What a purpose changes, and what the person is told of it.
+# For each purpose, the field that it changes and the two notices about it.
 FIELDS = {CodePurpose.EMAIL: "email", CodePurpose.PHONE: "phone_number"}
-ASKED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGE_ASKED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGE_ASKED}
+REQUESTED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGE_ASKED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGE_ASKED}
 CHANGED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGED, CodePurpose.PHONE: NoticeKind.PHONE_CHANGED}
 
 
-def request_change(*, user: CustomUser, purpose: CodePurpose, address: str, caller: Caller, now: datetime) -> None:
-    """Send a code to the new address and a notice to the old one.
+def request_change(*, user: CustomUser, purpose: CodePurpose, contact: str, caller: Caller, now: datetime) -> None:
+    """Send a code to the new contact and a notice to the old one.
 
-    Answered alike when the address is proved to be somebody else's: they get no code, and the asker learns nothing.
+    If another person has verified the new contact, no code is sent, but the answer is the same: the caller does not
+    learn which contacts are known.
 
-    :raises TooMany: too many changes asked by one person, or codes to one address
+    :raises TooMany: too many changes by one person, or codes to one contact
     """
     throttling.count(f"change:{user.pk}", CHANGES_PER_PERSON, CHANGES_WINDOW, now)
     field = FIELDS[purpose]
     with transaction.atomic():
         one_time_codes.end_open(user=user, purpose=purpose, now=now)
-        theirs = CustomUser.objects.filter(contact_matches(field, address)).exclude(**{user.PROOFS[field]: None})
-        if theirs.exclude(pk=user.pk).exists():
-            one_time_codes.count_send(address, purpose, now)
+        owners = CustomUser.objects.filter(contact_matches(field, contact)).exclude(**{user.VERIFIED_AT[field]: None})
+        if owners.exclude(pk=user.pk).exists():
+            one_time_codes.count_code(contact, purpose, now)
             outcome = "refused"
         else:
-            one_time_codes.request(user=user, purpose=purpose, address=address, now=now)
+            one_time_codes.request(user=user, purpose=purpose, contact=contact, now=now)
             outcome = "ok"
         audit.record(f"{field}_change_asked", user=user, actor=user, caller=caller, now=now, outcome=outcome)
-        notices.tell(user=user, kind=ASKED[purpose], address=user.proved(field), now=now)
+        notices.create(user=user, kind=REQUESTED[purpose], contact=user.verified(field), now=now)
 
 
 def confirm_change(
     *, session: LoginSession, purpose: CodePurpose, code: str, caller: Caller, now: datetime
 ) -> CustomUser:
-    """Put the new address in place of the old one; the person's other sessions and open codes end.
+    """Replace the old contact by the new one. The person's other login sessions and open codes end.
 
-    :raises InvalidOrExpiredKey: whatever is wrong with the code
-    :raises AlreadyTaken: somebody else has proved the address since the code was sent
-    :raises SessionRevoked: the session has ended since the request began
+    :raises InvalidOrExpiredKey: the code is wrong or can no longer be used
+    :raises AlreadyTaken: another person has verified the contact since the code was sent
+    :raises SessionRevoked: the login session has ended since the request began
     """
     used = one_time_codes.redeem(user=session.user, purpose=purpose, code=code, now=now)
     field = FIELDS[purpose]
     with transaction.atomic():
-        user = registration.lock_for_proof(session.user, field, used.address)
-        login_sessions.hold(session)
-        told_at = user.proved(field) or user.proved_address
+        user = registration.lock_for_verification(session.user, field, used.address)
+        login_sessions.lock_live(session)
+        old_contact = user.verified(field) or user.verified_contact
         try:
-            registration.prove(user, field, used.address, now=now)
+            registration.save_verified(user, field, used.address, now=now)
         except IntegrityError as error:
             raise people.AlreadyTaken from error
-        # A code on its way to the old address must not open the account again.
+        # A code on its way to the old contact must not give access to the account.
         one_time_codes.end_open(user=user, now=now)
         login_sessions.revoke_all(user=user, reason=f"{field}_changed", caller=caller, now=now, keep=session.pk)
         audit.record(f"{field}_changed", user=user, caller=caller, now=now, session_id=session.pk)
-        notices.tell(user=user, kind=CHANGED[purpose], address=told_at, now=now)
+        notices.create(user=user, kind=CHANGED[purpose], contact=old_contact, now=now)
     return user

@@ -1,8 +1,12 @@
-"""Log in, stay in, log out. One LoginSession row is one log-in; its generation makes refresh tokens single-use."""
+"""Login sessions: log in, refresh, log out, revoke.
+
+A LoginSession row is one login. Its generation counter makes each refresh token work once.
+"""
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,46 +21,46 @@ from api.authentication import SessionRevoked
 from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
 from api.statements import WrittenOnce
 
-# Tries at one name from one place, at one person (by any of their names) from anywhere, and from one place.
-TRIES_PER_PAIR, TRIES_PER_PERSON, TRIES_PER_PLACE = 5, 50, 100
-TRIES_WINDOW = 15 * 60  # seconds
+# Attempts at one identifier from one IP address; at one person by any identifier from everywhere; from one IP address.
+ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PERSON, ATTEMPTS_PER_IP = 5, 50, 100
+ATTEMPTS_WINDOW = 15 * 60  # seconds
 VERSION = re.compile(r"[0-9][0-9._]*")
 
-# By hand: each client rotates every five minutes, and the ORM takes longer to write this than PostgreSQL to run it.
+# Plain SQL: every client refreshes each five minutes, and the ORM takes longer to build this than PostgreSQL to run it.
 ROTATE = """
 UPDATE accounts_loginsession
 SET generation = generation + 1, rotated_at = %(now)s, idle_expires_at = %(idle_expires_at)s
 WHERE id = %(id)s AND generation = %(generation)s AND revoked_at IS NULL
 """
 
-# What the next pair of tokens is made of.
-RENEWED = ("user", "generation", "idle_expires_at", "absolute_expires_at", "auth_time", "amr", "remember")
+# The fields that new tokens are made from.
+TOKEN_FIELDS = ("user", "generation", "idle_expires_at", "absolute_expires_at", "auth_time", "amr", "remember")
 
 
-def _to_renew(session_id: UUID, now: datetime):
+def _live_session(session_id: UUID, now: datetime):
     live = LoginSession.objects.live(now).filter(pk=session_id, user__is_active=True)
-    return live.select_related("user").only(*RENEWED, "user__username")
+    return live.select_related("user").only(*TOKEN_FIELDS, "user__username")
 
 
-find_to_renew = WrittenOnce(_to_renew, stand_ins=[UUID(int=0), datetime.max.replace(tzinfo=UTC)])
+find_live_session = WrittenOnce(_live_session, stand_ins=[UUID(int=0), datetime.max.replace(tzinfo=UTC)])
 
 
 class InvalidCredentials(Unauthenticated):
-    """Wrong password, unknown name and inactive account alike."""
+    """Wrong password, unknown identifier or inactive account: one error for all."""
 
-    code, message = "invalid_credentials", "The name or the password is not right."
+    code, message = "invalid_credentials", "The username or password is wrong. Check both and try again."
 
 
 class TooManyAttempts(TooMany):
-    """A name or a place was tried too often, whether there is such a person or not."""
+    """Too many attempts at one identifier, or from one IP address, whether the person exists or not."""
 
-    code, message = "too_many_attempts", "That was tried too often. Please wait a while."
+    code, message = "too_many_attempts", "Too many attempts. Wait a few minutes and try again."
 
 
 class NotVerified(Forbidden):
-    """Told only to who knows the password."""
+    """The person has verified no contact. Raised only after the correct password."""
 
-    code, message = "email_not_verified", "Please confirm your e-mail address or phone number first."
+    code, message = "email_not_verified", "Confirm your e-mail address or phone number first."
 
 
 class RefreshMissing(Unauthenticated):
@@ -68,18 +72,18 @@ class RefreshInvalid(Unauthenticated):
 
 
 class RefreshExpired(Unauthenticated):
-    code, message = "refresh_expired", "Your session is over. Please log in again."
+    code, message = "refresh_expired", "Your session has expired. Please log in again."
 
 
 class RefreshReused(Unauthenticated):
-    """A used refresh token came back after the grace: the session was copied, and is ended."""
+    """A used refresh token came again after the grace period: somebody copied the session, so it is revoked."""
 
     code, message = "refresh_reused", "This session was ended for your safety. Please log in again."
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a client is given: two tokens for its cookies, and when they end."""
+    """The two tokens for a client's cookies, and when they expire."""
 
     session: LoginSession
     access: str
@@ -92,59 +96,54 @@ class Tokens:
 def log_in(
     *, identifier: str, password: str, remember: bool, caller: Caller, now: datetime
 ) -> Tokens | two_factor.Challenge:
-    """Check a password and open a session, or ask for the second factor of who has one.
+    """Check the password and open a login session, or return the challenge for a second factor.
 
-    :raises InvalidCredentials: unknown, wrong or inactive, told alike
-    :raises NotVerified: the password is right, the address is not confirmed yet
-    :raises TooManyAttempts: the same for names that do not exist
+    :raises InvalidCredentials: unknown, wrong or inactive: one error for all
+    :raises NotVerified: the password is correct, but no contact is verified
+    :raises TooManyAttempts: also for identifiers that do not exist
     """
     user = check_password(identifier=identifier, password=password, caller=caller, now=now)
     if not user.is_verified:
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
         raise NotVerified
     with transaction.atomic():
-        # Hashing takes a while: a password that was changed meanwhile, which ended all sessions, opens none, nor does
-        # who was deactivated.
-        found = two_factor.lock(user.pk)
-        if found.password != user.password or not found.is_active:
+        # The check of the password takes a while. A password changed or an account deactivated meanwhile has ended all
+        # login sessions, so no new one may be opened.
+        current = two_factor.lock_person(user.pk)
+        if current.password != user.password or not current.is_active:
             raise InvalidCredentials
         if two_factor.has_second_factor(user):
-            return two_factor.challenge(user=user, remember=remember, now=now)
+            return two_factor.create_challenge(user=user, remember=remember, now=now)
         return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
 
 
 def check_password(*, identifier: str, password: str, caller: Caller, now: datetime) -> CustomUser:
-    """Return whose name and password these are. Every log-in by password begins here, the admin's too.
+    """Return the active person with this identifier and password. The API and the admin both log in by it.
 
-    :raises InvalidCredentials: unknown, wrong or inactive, told alike
-    :raises TooManyAttempts: the same for names that do not exist
+    :raises InvalidCredentials: unknown, wrong or inactive: one error for all
+    :raises TooManyAttempts: also for identifiers that do not exist
     """
     person = find_by_identifier(identifier)
-    limit_tries(identifier, person, caller, now)
-    is_right = may_log_in(person, password)  # also for None, so that it takes as long
-    if person is None or not is_right:
-        audit.record(
-            "login",
-            user=person,  # theirs to see, also when it was not them
-            caller=caller,
-            now=now,
-            outcome="refused",
-            identifier=throttling.hashed(identifier),
-        )
+    count_attempt(identifier, person, caller, now)
+    is_correct = may_log_in(person, password)  # also for None, since the response time must be the same
+    if person is None or not is_correct:
+        hashed = throttling.hashed(identifier)
+        # The person sees this attempt in their security events, also when somebody else made it.
+        audit.record("login", user=person, caller=caller, now=now, outcome="refused", identifier=hashed)
         raise InvalidCredentials
-    forget_tries(identifier, caller)
+    reset_attempts(identifier, caller)
     return person
 
 
-def finish_log_in(*, token: str | None, method: str, code: str, caller: Caller, now: datetime) -> Tokens:
-    """Open the session that a right password waits for, by a code of the second factor. It opens one, once.
+def finish_login(*, token: str | None, method: str, code: str, caller: Caller, now: datetime) -> Tokens:
+    """Open the login session of a pending login by a code of the second factor.
 
-    :raises MfaExpired: no log-in waits for a code
+    :raises MfaExpired: there is no such pending login, or it can no longer be used
     :raises MfaInvalid: the code is wrong, or was used before
-    :raises TooMany: earlier wrong codes make this one wait
+    :raises TooMany: the waiting time after the last wrong code is not over
     """
     with transaction.atomic():
-        pending = two_factor.answer(token=token, method=method, code=code, caller=caller, now=now)
+        pending = two_factor.answer_challenge(token=token, method=method, code=code, caller=caller, now=now)
         if pending:
             return open_session(
                 user=pending.user, amr=["pwd", "otp"], remember=pending.remember, caller=caller, now=now
@@ -152,42 +151,47 @@ def finish_log_in(*, token: str | None, method: str, code: str, caller: Caller, 
     raise two_factor.MfaInvalid
 
 
-def limit_tries(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> None:
-    """Count a try at a name, which is this person's or nobody's.
+def count_attempt(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> None:
+    """Count an attempt to log in by an identifier; `person` is whom it names, if anybody.
 
-    Strangers who use up the tries of a person or of a place lock nobody out of where they have logged in before: there,
-    the few tries of name and place together are the only limit.
+    Strangers can use up the attempts of a person or of an IP address. This does not lock the person out where they have
+    logged in before: from such an IP address, only the limit of the identifier and the IP address together applies.
 
-    :raises TooManyAttempts: the same for names that do not exist
+    :raises TooManyAttempts: also for identifiers that do not exist
     """
     pair = _pair(identifier, caller)
-    whom = f"person:{person.pk}" if person else f"name:{throttling.hashed(identifier)}"
-    # In this order: one place alone cannot use up a person's tries.
+    target = f"person:{person.pk}" if person else f"name:{throttling.hashed(identifier)}"
+    # In this order, so that one IP address cannot use up all attempts of a person.
     limits = {
-        f"login:place:{caller.ip}": TRIES_PER_PLACE,
-        pair: TRIES_PER_PAIR,
-        f"login:{whom}": TRIES_PER_PERSON,
+        f"login:place:{caller.ip}": ATTEMPTS_PER_IP,
+        pair: ATTEMPTS_PER_PAIR,
+        f"login:{target}": ATTEMPTS_PER_PERSON,
     }
     for key, limit in limits.items():
         try:
-            throttling.count(key, limit, TRIES_WINDOW, now, refusal=TooManyAttempts)
+            throttling.count(key, limit, ATTEMPTS_WINDOW, now, refusal=TooManyAttempts)
         except TooManyAttempts as refused:
-            if key != pair and _is_known_place(person, caller):
+            if key != pair and _has_logged_in_from(person, caller):
                 continue
             if refused.is_first:
-                hashed = throttling.hashed(identifier)
-                about = {"outcome": "refused", "reason": refused.code, "identifier": hashed}
-                audit.record("login", user=person, caller=caller, now=now, **about)
+                audit.record(
+                    "login",
+                    user=person,
+                    caller=caller,
+                    now=now,
+                    outcome="refused",
+                    reason=refused.code,
+                    identifier=throttling.hashed(identifier),
+                )
             raise
 
 
-def _is_known_place(person: CustomUser | None, caller: Caller) -> bool:
-    """Say whether the person has logged in from this address before."""
+def _has_logged_in_from(person: CustomUser | None, caller: Caller) -> bool:
     return LoginSession.objects.filter(user=person, ip=caller.ip).exists()
 
 
-def forget_tries(identifier: str, caller: Caller) -> None:
-    """Begin anew the count of who has just given the right password from here; what others tried still counts."""
+def reset_attempts(identifier: str, caller: Caller) -> None:
+    """Reset the count of an identifier and an IP address after the correct password; the other counts stay."""
     throttling.reset(_pair(identifier, caller))
 
 
@@ -197,9 +201,9 @@ def _pair(identifier: str, caller: Caller) -> str:
 
 @transaction.atomic
 def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Caller, now: datetime) -> Tokens:
-    """Open a session for a person who has just proved who they are; the oldest beyond the limit end."""
+    """Open a login session for an authenticated person. Beyond SESSIONS_PER_USER the oldest sessions end."""
     if settings.LOGIN_NOTICES and is_new_device(user, caller.user_agent):
-        notices.tell(user=user, kind=NoticeKind.NEW_DEVICE, now=now)
+        notices.create(user=user, kind=NoticeKind.NEW_DEVICE, now=now)
     session = LoginSession.objects.create(
         user=user,
         created_at=now,
@@ -215,15 +219,15 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
     if ended := revoke(LoginSession.objects.filter(pk__in=surplus), reason="too_many", now=now):
         audit.record("session_revoked", user=user, caller=caller, now=now, reason="too_many", count=ended)
     audit.record("login", user=user, caller=caller, now=now, session_id=session.pk)
-    user.last_login = now  # shown in the admin; Django's own log-in, which we do not use here, writes it too
+    user.last_login = now  # the admin shows it; Django's own login, which the API does not use, sets it too
     user.save(update_fields=["last_login"])
-    return tokens_for(session, now=now)
+    return issue_tokens(session, now=now)
 
 
 def is_new_device(user: CustomUser, user_agent: str) -> bool:
-    """Say whether the person has logged in before, and never with such a browser.
+    """Return whether the person has logged in before, but never with such a browser.
 
-    A browser's version is left out, since it changes every month; the address as well: phones change it every hour.
+    The browser's version is ignored, since it changes every month. So is the IP address: on a phone it changes hourly.
     """
     known = LoginSession.objects.filter(user=user).values_list("user_agent", flat=True).distinct()
     families = {VERSION.sub("", name) for name in known}
@@ -231,16 +235,17 @@ def is_new_device(user: CustomUser, user_agent: str) -> bool:
 
 
 def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
-    """Exchange a refresh token for the next pair: a compare-and-swap on the session's generation.
+    """Exchange a refresh token for new tokens, by a compare-and-swap on the session's generation.
 
-    The token before the current one is answered alike for ten seconds (two tabs, a lost answer), without a
-    second rotation. Any older one ends the session. The refusal is returned after its writes are committed.
+    For ten seconds after a rotation the previous token is accepted too (two tabs, or a lost response). It gets tokens
+    of the current generation, without a second rotation. Any older token revokes the session, and the revocation is
+    committed before the error is raised.
 
-    :raises RefreshMissing: no token came
-    :raises RefreshExpired: its time is over
-    :raises RefreshInvalid: it is no refresh token of ours
-    :raises SessionRevoked: its session has ended
-    :raises RefreshReused: it was used before; the session is ended now
+    :raises RefreshMissing: no token was sent
+    :raises RefreshExpired: the token has expired
+    :raises RefreshInvalid: it is no refresh token of this product
+    :raises SessionRevoked: its login session has ended
+    :raises RefreshReused: it was used before; the login session is revoked now
     """
     if not token:
         raise RefreshMissing
@@ -250,41 +255,55 @@ def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
         raise RefreshExpired from error
     except tokens.TokenInvalid as error:
         raise RefreshInvalid from error
-    session = next(iter(find_to_renew(claims.session_id, now)), None)
+    session = next(iter(find_live_session(claims.session_id, now)), None)
     if session is None or session.user_id != claims.user_id:
         raise SessionRevoked
     if claims.generation == session.generation and rotate(session, now=now):
         audit.record("refresh", user=session.user, caller=caller, now=now, session_id=session.pk)
-        return tokens_for(session, now=now)
+        return issue_tokens(session, now=now)
 
     session.refresh_from_db(fields=["generation", "rotated_at", "revoked_at", "idle_expires_at"])
     if session.revoked_at is not None:
         raise SessionRevoked
-    is_twin = claims.generation == session.generation - 1 and now - session.rotated_at <= settings.REFRESH_GRACE
-    if is_twin or claims.generation == session.generation:
-        return tokens_for(session, now=now, rotated=False)
+    if claims.generation == session.generation or _is_in_grace(claims.generation, session, now):
+        return issue_tokens(session, now=now, rotated=False)
     if revoke(LoginSession.objects.filter(pk=session.pk), reason="refresh_reused", now=now):
         audit.record(
             "refresh_reused", user=session.user, caller=caller, now=now, session_id=session.pk, outcome="revoked"
         )
-        notices.tell(user=session.user, kind=NoticeKind.SESSION_COPIED, now=now)
+        notices.create(user=session.user, kind=NoticeKind.SESSION_COPIED, now=now)
     raise RefreshReused
 
 
+def _is_in_grace(generation: int, session: LoginSession, now: datetime) -> bool:
+    """Return whether a token of `generation` is the one before the current one, replaced within the grace period."""
+    if generation != session.generation - 1 or session.rotated_at is None:
+        return False
+    return now - session.rotated_at <= settings.REFRESH_GRACE
+
+
 def rotate(session: LoginSession, *, now: datetime) -> bool:
-    """Move the session to its next generation unless somebody else just did; say whether it was us."""
+    """Move the session to its next generation, unless a concurrent request did; return whether this call did."""
     idle_expires_at = now + idle_lifetime(session.remember)
-    swap = {"id": session.pk, "generation": session.generation, "now": now, "idle_expires_at": idle_expires_at}
+    values: dict[str, Any] = {
+        "id": session.pk,
+        "generation": session.generation,
+        "now": now,
+        "idle_expires_at": idle_expires_at,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(ROTATE, swap)
-        won = cursor.rowcount == 1
-    if won:
+        cursor.execute(ROTATE, values)
+        is_rotated = cursor.rowcount == 1
+    if is_rotated:
         session.generation, session.rotated_at, session.idle_expires_at = session.generation + 1, now, idle_expires_at
-    return won
+    return is_rotated
 
 
 def log_out(*, refresh_token: str | None, session: LoginSession | None, caller: Caller, now: datetime) -> None:
-    """End the session that the cookies name, by whichever of them can still be read. Twice is harmless."""
+    """End the login session of the caller: `session`, or else that of the refresh token.
+
+    A repeated call, and a call without any valid cookie, changes nothing.
+    """
     if session is None and refresh_token:
         try:
             session_id = tokens.read(refresh_token, tokens.REFRESH).session_id
@@ -305,17 +324,17 @@ def revoke_all(
     actor: CustomUser | None = None,
     keep: UUID | None = None,
 ) -> int:
-    """End every live session of a person but `keep`, and the log-ins on their way to one; return how many sessions."""
-    # The person first, as whoever holds a session does: two who end the sessions of one wait in one order.
-    two_factor.lock(user.pk)
+    """End every live login session of a person except `keep`, and their pending logins; return how many sessions."""
+    # The person is locked before the sessions, as everywhere: concurrent calls cannot deadlock.
+    two_factor.lock_person(user.pk)
     PendingLogin.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
     ended = revoke(live_sessions(user, now).exclude(pk=keep), reason=reason, now=now)
     audit.record("sessions_revoked", user=user, actor=actor, caller=caller, now=now, reason=reason, count=ended)
     return ended
 
 
-def hold(session: LoginSession) -> None:
-    """Let nobody end the session before the caller's transaction is over.
+def lock_live(session: LoginSession) -> None:
+    """Lock the session, so that it cannot end before the caller's transaction does.
 
     :raises SessionRevoked: it has ended since the request began
     """
@@ -324,9 +343,9 @@ def hold(session: LoginSession) -> None:
 
 
 def revoke_one(*, user: CustomUser, session_id: UUID, caller: Caller, now: datetime) -> None:
-    """End one session of a person's own. Twice is harmless.
+    """End one of the person's own sessions. A repeated call changes nothing.
 
-    :raises NotFound: it is nobody's, or somebody else's
+    :raises NotFound: the person has no such session
     """
     mine = LoginSession.objects.filter(user=user, pk=session_id)
     if not mine.exists():
@@ -336,25 +355,25 @@ def revoke_one(*, user: CustomUser, session_id: UUID, caller: Caller, now: datet
 
 
 def revoke(sessions, *, reason: str, now: datetime) -> int:
-    """End those of `sessions` that are live; return how many."""
+    """Revoke the sessions that are not revoked yet; return how many."""
     return sessions.filter(revoked_at__isnull=True).update(revoked_at=now, revoke_reason=reason)
 
 
 def live_sessions(user: CustomUser, now: datetime):
-    """Return the sessions that still let the person in."""
+    """Return the person's sessions that are neither revoked nor expired."""
     return LoginSession.objects.live(now).filter(user=user)
 
 
 def idle_lifetime(remember: bool) -> timedelta:
-    """Return how long a session may rest before it ends."""
+    """Return after which time without a refresh a session expires."""
     return settings.REFRESH_IDLE_LIFETIME if remember else settings.REFRESH_UNREMEMBERED_LIFETIME
 
 
-def tokens_for(session: LoginSession, *, now: datetime, rotated: bool = True) -> Tokens:
-    """Return a fresh access token, and the refresh token of the session's current generation."""
+def issue_tokens(session: LoginSession, *, now: datetime, rotated: bool = True) -> Tokens:
+    """Return a new access token, and the refresh token of the session's current generation."""
     refresh_expires_at = min(session.idle_expires_at, session.absolute_expires_at)
     access_expires_at = min(now + settings.ACCESS_LIFETIME, refresh_expires_at)
-    about = {
+    claims: dict[str, Any] = {
         "session_id": session.pk,
         "user_id": session.user_id,
         "auth_time": session.auth_time,
@@ -363,9 +382,9 @@ def tokens_for(session: LoginSession, *, now: datetime, rotated: bool = True) ->
     }
     return Tokens(
         session=session,
-        access=tokens.issue(tokens.ACCESS, expires_at=access_expires_at, **about),
+        access=tokens.issue(tokens.ACCESS, expires_at=access_expires_at, **claims),
         access_expires_at=access_expires_at,
-        refresh=tokens.issue(tokens.REFRESH, expires_at=refresh_expires_at, generation=session.generation, **about),
+        refresh=tokens.issue(tokens.REFRESH, expires_at=refresh_expires_at, generation=session.generation, **claims),
         refresh_expires_at=refresh_expires_at,
         rotated=rotated,
     )

@@ -1,4 +1,4 @@
-"""A phone that was lost or stolen: whoever has it must get in nowhere, and its owner must again."""
+"""A lost or stolen phone: lock its finder out of the account and let the owner log in again."""
 
 from datetime import datetime
 
@@ -21,16 +21,17 @@ def secure(
     phone_number: str | None = None,
     remove_second_factor: bool = False,
 ) -> int:
-    """End every session of a person, and change their number or remove their second factor if asked to; all or nothing.
+    """End every login session of a person, and if asked change their number and remove their second factor.
 
-    Return how many sessions ended. How the person was recognised stands in `reason`, which the audit keeps.
+    All of it happens, or nothing. `reason` says how the person was recognised; the audit log stores it. Return how many
+    login sessions ended.
 
-    :raises people.RoleAboveOwn: the person's role is not below that of `by`, who is no administrator
-    :raises people.AlreadyTaken: the number is somebody's
+    :raises people.RoleAboveOwn: `by` is no Admin, and the person's role is not below theirs
+    :raises people.AlreadyTaken: another person has the number
     """
     person = CustomUser.objects.select_for_update().get(pk=person_id)
     if not may_secure(person, by=by):
-        raise people.RoleAboveOwn("You can do this for people below your own role only.")
+        raise people.RoleAboveOwn("You can do this only for people with a lower role than yours.")
     audit.record("phone_lost", user=person, actor=by, caller=caller, now=now, reason=reason)
     ended = people.end_sessions(person_id=person_id, by=by, caller=caller, now=now)
     if remove_second_factor:

@@ -1,4 +1,4 @@
-"""Telling people what happened to their access, so that they notice what they did not do themselves."""
+"""Notices: messages about a person's access, so that they see changes that somebody else made."""
 
 from datetime import datetime
 
@@ -12,8 +12,8 @@ from accounts.models import CustomUser, Notice, NoticeKind
 from api import throttling
 from api.errors import TooMany
 
-# An SMS costs money, and the twentieth warning of a day warns nobody.
-NOTICES_PER_ADDRESS, NOTICES_WINDOW = 10, 24 * 60 * 60  # seconds
+# An SMS costs money, and nobody reads the twentieth warning of a day.
+NOTICES_PER_CONTACT, NOTICES_WINDOW = 10, 24 * 60 * 60  # seconds
 
 TEXTS = {
     NoticeKind.EMAIL_CHANGE_ASKED: "somebody asked to change the e-mail address of your {club} account",
@@ -21,7 +21,7 @@ TEXTS = {
     NoticeKind.PHONE_CHANGE_ASKED: "somebody asked to change the phone number of your {club} account",
     NoticeKind.PHONE_CHANGED: "the phone number of your {club} account was changed",
     NoticeKind.PASSWORD_CHANGED: "the password of your {club} account was changed",
-    NoticeKind.SESSION_COPIED: "a log-in to your {club} account seemed to be copied, so it was ended",
+    NoticeKind.SESSION_COPIED: "we ended a login to your {club} account because it may have been copied",
     NoticeKind.NEW_DEVICE: "somebody logged in to your {club} account from a new device",
     NoticeKind.SECOND_FACTOR_ADDED: "an authenticator app was added to your {club} account",
     NoticeKind.SECOND_FACTOR_REMOVED: "the authenticator app was removed from your {club} account",
@@ -29,39 +29,39 @@ TEXTS = {
 }
 
 
-def tell(*, user: CustomUser, kind: NoticeKind, now: datetime, address: str | None = None) -> None:
-    """Have a message sent to `address`, or else to where the person is certain to be reached.
+def create(*, user: CustomUser, kind: NoticeKind, now: datetime, contact: str | None = None) -> None:
+    """Create a notice and the job that sends it, in the caller's transaction.
 
-    Commits with the caller's transaction. Nothing is sent, and nothing fails, when there is no such address or it
-    was told too much today.
+    It goes to `contact`, or else to the person's verified contact. Without either, and beyond ten notices a day to one
+    contact, it does nothing.
     """
-    address = address or user.proved_address
-    if not address:
+    contact = contact or user.verified_contact
+    if not contact:
         return
     with transaction.atomic():
         try:
-            throttling.count(f"notice:{throttling.hashed(address)}", NOTICES_PER_ADDRESS, NOTICES_WINDOW, now)
+            throttling.count(f"notice:{throttling.hashed(contact)}", NOTICES_PER_CONTACT, NOTICES_WINDOW, now)
         except TooMany:
             return
-        notice = Notice.objects.create(user=user, kind=kind, address=address, created_at=now)
+        notice = Notice.objects.create(user=user, kind=kind, address=contact, created_at=now)
         # By name: accounts.jobs imports this module.
         app.configure_task("accounts.send_notice").defer(notice_id=notice.pk)
 
 
 def deliver(*, notice_id: int, now: datetime) -> None:
-    """Send a notice. A repeat sends nothing, unless the worker died between sending and writing that down.
+    """Send a notice by SMS or e-mail. A repeated call sends nothing, unless the worker died before it saved `sent_at`.
 
-    :raises SmsNotSent: the gateway did not take it; the job tries again
+    :raises SmsNotSent: the gateway refused the message; the job tries again
     """
     notice = Notice.objects.filter(pk=notice_id, sent_at__isnull=True).first()
     if notice is None:
         return
-    messages.send(address=notice.address, subject="your account", text=text_of(notice))
+    messages.send(contact=notice.address, subject="your account", text=text_of(notice))
     Notice.objects.filter(pk=notice.pk).update(sent_at=now)
 
 
 def text_of(notice: Notice) -> str:
-    """Return the sentence for people: when, what, and what to do if it was not them."""
+    """Return the message: the time, the event, and advice for a person who did not do this."""
     at = timezone.localtime(notice.created_at)
-    what = TEXTS[NoticeKind(notice.kind)].format(club=settings.CLUB_NAME)
-    return f"On {at:%d %b at %H:%M} {what}. Was it not you? Change your password and tell the club."
+    event = TEXTS[NoticeKind(notice.kind)].format(club=settings.CLUB_NAME)
+    return f"On {at:%d %b at %H:%M} {event}. If this was not you, change your password and tell the club."

@@ -1,7 +1,7 @@
-"""Short codes that prove a phone number or an e-mail address.
+"""One-time codes: six digits that prove that a person can read a phone number or an e-mail address.
 
-A code is drawn by the job that sends it, so that it stands in no job argument, log or answer; the database
-keeps a keyed hash. Five tries, then it is dead; six digits and ten minutes make guessing hopeless.
+The job that sends a code also creates it, so that no job argument, log or response contains it. The database stores a
+keyed hash. A code allows five attempts within ten minutes, which makes guessing hopeless.
 """
 
 import hashlib
@@ -21,82 +21,84 @@ from api import throttling
 from api.errors import Invalid
 
 LIFETIME = timedelta(minutes=10)
-TRIES = 5
-# How many codes within how many seconds. Five tries each make fifty guesses a day at a million.
-SENDS_PER_ADDRESS = {60 * 60: 5, 24 * 60 * 60: 10}
-# From one place, whoever they are for: codes asked for, so that no stranger texts every member, and tries at them.
-ASKED_PER_PLACE, ASKED_WINDOW = 30, 60 * 60  # seconds
-TRIES_PER_PLACE, TRIES_WINDOW = 60, 15 * 60  # seconds
+ATTEMPTS = 5
+# Seconds of a window: codes to one contact within it. With five attempts each, fifty guesses a day at a million codes.
+CODES_PER_CONTACT = {60 * 60: 5, 24 * 60 * 60: 10}
+# From one IP address, for any contacts: code requests, so that nobody sends an SMS to every member; and attempts.
+REQUESTS_PER_IP, REQUESTS_WINDOW = 30, 60 * 60  # seconds
+ATTEMPTS_PER_IP, ATTEMPTS_WINDOW = 60, 15 * 60  # seconds
 
 TEXTS = {
-    CodePurpose.VERIFY: "{code} is your {club} code. It works for 10 minutes. Tell it to nobody.",
-    CodePurpose.RESET: "{code} lets you set a new {club} password. It works for 10 minutes. Tell it to nobody.",
-    CodePurpose.EMAIL: "{code} makes this the e-mail address of your {club} account. It works for 10 minutes.",
-    CodePurpose.PHONE: "{code} makes this the phone number of your {club} account. It works for 10 minutes.",
+    CodePurpose.VERIFY: "{code} is your {club} code.",
+    CodePurpose.RESET: "{code} is your code for a new {club} password.",
+    CodePurpose.EMAIL: "{code} confirms this e-mail address for your {club} account.",
+    CodePurpose.PHONE: "{code} confirms this phone number for your {club} account.",
 }
+ADVICE = "It works for 10 minutes. Do not share it with anyone."
 
 
 class InvalidOrExpiredKey(Invalid):
-    """Wrong, used, tried too often, too old or nobody's: told alike."""
+    """The code is wrong, used, expired, of another person, or had too many attempts: one error for all."""
 
-    code, message = "invalid_or_expired_key", "This code is not right, or no longer."
+    code, message = "invalid_or_expired_key", "This code is wrong or has expired. Ask for a new one."
 
 
-def request(*, user: CustomUser, purpose: CodePurpose, address: str, now: datetime, password: str = "") -> None:
-    """Have a fresh code sent; it replaces any earlier one. Call inside the caller's transaction.
+def request(*, user: CustomUser, purpose: CodePurpose, contact: str, now: datetime, password: str = "") -> None:
+    """Create a code and the job that sends it, in the caller's transaction. Earlier codes of this purpose end.
 
-    `password` is the hash of one that becomes theirs with the code, if any.
+    `password` is the hash of a password that the code activates, if any.
 
-    :raises TooMany: too many codes were sent to this address
+    :raises TooMany: too many codes were sent to this contact
     """
-    count_send(address, purpose, now)
+    count_code(contact, purpose, now)
     end_open(user=user, purpose=purpose, now=now)
     code = OneTimeCode.objects.create(
-        user=user, purpose=purpose, address=address, password=password, created_at=now, expires_at=now + LIFETIME
+        user=user, purpose=purpose, address=contact, password=password, created_at=now, expires_at=now + LIFETIME
     )
     # By name: accounts.jobs imports this module.
     app.configure_task("accounts.send_code").defer(code_id=code.pk)
 
 
-def count_asked(ip: str | None, now: datetime) -> None:
-    """Count a code that a place asks for, for whomever.
+def count_request(ip: str | None, now: datetime) -> None:
+    """Count a code that an IP address asks for, for any contact.
 
-    :raises TooMany: it has asked for too many
+    :raises TooMany: too many requests from this IP address
     """
-    throttling.count(f"codes:{ip}", ASKED_PER_PLACE, ASKED_WINDOW, now)
+    throttling.count(f"codes:{ip}", REQUESTS_PER_IP, REQUESTS_WINDOW, now)
 
 
-def count_try(ip: str | None, now: datetime) -> None:
-    """Count a code that a place gives, right or wrong.
+def count_attempt(ip: str | None, now: datetime) -> None:
+    """Count a code that an IP address sends in, right or wrong.
 
-    :raises TooMany: it has tried too many
+    :raises TooMany: too many attempts from this IP address
     """
-    throttling.count(f"verify:{ip}", TRIES_PER_PLACE, TRIES_WINDOW, now)
+    throttling.count(f"verify:{ip}", ATTEMPTS_PER_IP, ATTEMPTS_WINDOW, now)
 
 
-def count_send(address: str, purpose: CodePurpose, now: datetime) -> None:
-    """Count a code to an address, also one that is nobody's and gets none: the limit must tell nothing.
+def count_code(contact: str, purpose: CodePurpose, now: datetime) -> None:
+    """Count one code for a contact, known or unknown, so that the limit cannot be used to find accounts.
 
-    Each purpose by itself: strangers who register somebody's address do not keep them from resetting their password.
+    Each purpose has its own count: strangers who register another person's contact cannot use up the codes that this
+    person needs to reset a password.
 
-    :raises TooMany: too many codes were sent to this address
+    :raises TooMany: too many codes for this contact
     """
-    for window, sends in SENDS_PER_ADDRESS.items():
-        throttling.count(f"code:{purpose}:{window}:{throttling.hashed(address)}", sends, window, now)
+    for window, limit in CODES_PER_CONTACT.items():
+        throttling.count(f"code:{purpose}:{window}:{throttling.hashed(contact)}", limit, window, now)
 
 
 def end_open(*, user: CustomUser, now: datetime, purpose: CodePurpose | None = None) -> None:
-    """End the person's open codes, of one purpose or of all. Twice is harmless."""
-    still_open = OneTimeCode.objects.filter(user=user, used_at__isnull=True)
+    """End the person's open codes, of one purpose or of all. A repeated call changes nothing."""
+    open_rows = OneTimeCode.objects.filter(user=user, used_at__isnull=True)
     if purpose is not None:
-        still_open = still_open.filter(purpose=purpose)
-    still_open.update(used_at=now)
+        open_rows = open_rows.filter(purpose=purpose)
+    open_rows.update(used_at=now)
 
 
 def deliver(*, code_id: int, now: datetime) -> None:
-    """Draw the code and send it. A repeat draws another one: the last message sent is the one that works.
+    """Create the six digits and send them. A repeated call creates new digits: the last message is the one that works.
 
-    :raises SmsNotSent: the gateway did not take it; the job tries again
+    :raises SmsNotSent: the gateway refused the message; the job tries again
     """
     row = OneTimeCode.objects.filter(pk=code_id, used_at__isnull=True, expires_at__gt=now).first()
     if row is None:
@@ -105,13 +107,13 @@ def deliver(*, code_id: int, now: datetime) -> None:
     row.code_hash = hash_of(code)
     row.save(update_fields=["code_hash"])
     text = TEXTS[CodePurpose(row.purpose)].format(code=code, club=settings.CLUB_NAME)
-    messages.send(address=row.address, subject="your code", text=text)
+    messages.send(contact=row.address, subject="your code", text=f"{text} {ADVICE}")
 
 
 def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: datetime) -> OneTimeCode:
-    """Use a person's code up. A wrong try counts even when the caller's answer is a refusal.
+    """Use up the newest code of a person. A wrong attempt is counted, and its count is committed.
 
-    :raises InvalidOrExpiredKey: whatever is wrong with it
+    :raises InvalidOrExpiredKey: for any reason
     """
     row = open_codes(purpose, now).filter(user=user).first()
     if row is None:
@@ -120,26 +122,25 @@ def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: dat
 
 
 def find_open(
-    *, purpose: CodePurpose, of: CustomUser | None, address: str, code: str, now: datetime
+    *, purpose: CodePurpose, user: CustomUser | None, contact: str, code: str, now: datetime
 ) -> OneTimeCode | None:
-    """Return the row of a code that waits at an address or for a person: the one that was given, or else the newest."""
-    rows = list(
-        open_codes(purpose, now).filter(Q(user=of) | contact_matches("address", address)).select_related("user")
-    )
-    given = (row for row in rows if hmac.compare_digest(row.code_hash, hash_of(code)))
-    return next(given, rows[0] if rows else None)
+    """Return the open code of a person or of a contact that has these digits, or else the newest one, or None."""
+    matching = open_codes(purpose, now).filter(Q(user=user) | contact_matches("address", contact))
+    rows = list(matching.select_related("user"))
+    with_these_digits = (row for row in rows if hmac.compare_digest(row.code_hash, hash_of(code)))
+    return next(with_these_digits, rows[0] if rows else None)
 
 
 def open_codes(purpose: CodePurpose, now: datetime):
-    """Return the codes that may still be given, the newest first."""
-    waiting = OneTimeCode.objects.filter(purpose=purpose, used_at__isnull=True, expires_at__gt=now, attempts__lt=TRIES)
-    return waiting.order_by("-created_at")
+    """Return the codes that can still be used, newest first."""
+    rows = OneTimeCode.objects.filter(purpose=purpose, used_at__isnull=True, expires_at__gt=now, attempts__lt=ATTEMPTS)
+    return rows.order_by("-created_at")
 
 
 def use(row: OneTimeCode, *, code: str, now: datetime) -> OneTimeCode:
-    """Use a code up, once. A wrong try counts even when the caller's answer is a refusal.
+    """Use up a code, once. A wrong attempt is counted, and its count is committed.
 
-    :raises InvalidOrExpiredKey: it is wrong, or no longer good
+    :raises InvalidOrExpiredKey: the code is wrong, or can no longer be used
     """
     with transaction.atomic():
         still_open = open_codes(CodePurpose(row.purpose), now).select_for_update(of=["self"]).filter(pk=row.pk).first()
@@ -153,5 +154,5 @@ def use(row: OneTimeCode, *, code: str, now: datetime) -> OneTimeCode:
 
 
 def hash_of(code: str) -> str:
-    """Return a keyed hash: six digits alone could be tried out by who reads the table."""
+    """Return a keyed hash: a plain hash of six digits could be reversed by anyone who reads the table."""
     return hmac.new(settings.SECRET_KEY.encode(), code.encode(), hashlib.sha256).hexdigest()

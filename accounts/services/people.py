@@ -1,4 +1,4 @@
-"""People as staff add and change them, and what of oneself opens no door."""
+"""People: staff add and change them, and everybody changes their own profile."""
 
 from copy import copy
 from datetime import datetime
@@ -8,12 +8,12 @@ from django.db import IntegrityError, transaction
 from accounts.models import CustomUser, NoticeKind
 from accounts.services import audit, login_sessions, notices, one_time_codes
 from accounts.services.audit import Caller
-from accounts.services.registration import is_unproved_registration
+from accounts.services.registration import is_unverified_registration
 from api.errors import Conflict, Forbidden, NotFound
 from api.roles import Role, rank
 
-# What of a person opens doors, and what they are told when staff change it.
-OPENS_DOORS = ("role", "email", "phone_number", "password", "is_active", "is_staff", "is_superuser")
+# Fields that decide who can log in, and as what; and the notices about a change of them.
+ACCESS_FIELDS = ("role", "email", "phone_number", "password", "is_active", "is_staff", "is_superuser")
 NOTICES = {
     "email": NoticeKind.EMAIL_CHANGED,
     "phone_number": NoticeKind.PHONE_CHANGED,
@@ -22,11 +22,11 @@ NOTICES = {
 
 
 class RoleAboveOwn(Forbidden):
-    code, message = "role_above_own", "Your role does not let you give or change this role."
+    code, message = "role_above_own", "Your role does not allow you to assign or change this role."
 
 
 class AlreadyTaken(Conflict):
-    code, message = "already_taken", "Somebody already uses this e-mail address, phone number or username."
+    code, message = "already_taken", "This e-mail address, phone number or username is already in use."
 
 
 @transaction.atomic
@@ -39,12 +39,12 @@ def add_person(
     consent: bool = False,
     **fields,
 ) -> CustomUser:
-    """Create a person on behalf of staff; without a password they cannot log in, without consent not buy.
+    """Create a person for staff. Without a password they cannot log in, without consent they cannot buy.
 
-    :raises RoleAboveOwn: the role is above the caller's
-    :raises AlreadyTaken: e-mail, phone or username is somebody's
+    :raises RoleAboveOwn: the caller may not assign this role
+    :raises AlreadyTaken: another person has this e-mail address, phone number or username
     """
-    require_may_give(added_by, fields.get("role", Role.MEMBER))
+    require_may_assign(added_by, fields.get("role", Role.MEMBER))
     try:
         with transaction.atomic():
             person = CustomUser.objects.create_member(
@@ -64,54 +64,54 @@ def add_person(
 def change_person(
     *, person_id: int, by: CustomUser, caller: Caller, now: datetime, consent: bool | None = None, **fields
 ) -> CustomUser:
-    """Change a person's fields; a new role, e-mail, phone or password ends their sessions and open codes.
+    """Change a person's fields for staff. A new role, e-mail, phone or password ends their sessions and open codes.
 
-    Who can set somebody's address or password can become them: so only people below one's own role, and for
-    administrators everyone.
+    Whoever can set a person's contact or password can log in as them. So staff change only people with a lower role,
+    and an Admin changes everybody.
 
-    :raises RoleAboveOwn: the person's role is not below the caller's, or the one to be given is above it
-    :raises AlreadyTaken: e-mail, phone or username is somebody's
+    :raises RoleAboveOwn: the person's role is not below the caller's, or the caller may not assign the new role
+    :raises AlreadyTaken: another person has this e-mail address, phone number or username
     """
     person = CustomUser.objects.select_for_update().get(pk=person_id)
     if by.role != Role.ADMIN and not is_below(person, by):
-        raise RoleAboveOwn("You can change people below your own role only.")
+        raise RoleAboveOwn("You can change only people with a lower role than yours.")
     if fields.get("role", person.role) != person.role:
-        require_may_give(by, fields["role"])
-        fields["is_staff"] = fields["role"] != Role.MEMBER  # the admin is where staff work
+        require_may_assign(by, fields["role"])
+        fields["is_staff"] = fields["role"] != Role.MEMBER  # every employee may open the admin
     old = copy(person)
     password = fields.pop("password", None)
     for name, value in fields.items():
         setattr(person, name, value)
     if password:
         person.set_password(password)
-    note_consent(person, consent, now=now)
-    forget_lost_proofs(person, old=old)
+    set_consent(person, consent, now=now)
+    clear_lost_verifications(person, old=old)
     try:
         with transaction.atomic():
             person.save()
     except IntegrityError as error:
         raise AlreadyTaken from error
-    close_old_doors(person, old=old, by=by, caller=caller, now=now)
+    end_old_access(person, old=old, by=by, caller=caller, now=now)
     return person
 
 
 def change_profile(*, user: CustomUser, now: datetime, consent: bool | None = None, **fields) -> CustomUser:
-    """Change what of a person's own opens no door."""
+    """Change fields of one's own profile that do not affect access."""
     for name, value in fields.items():
         setattr(user, name, value)
-    note_consent(user, consent, now=now)
+    set_consent(user, consent, now=now)
     user.save(update_fields=[*fields, "consented_at"])
     return user
 
 
-def note_consent(person: CustomUser, consent: bool | None, *, now: datetime) -> None:
-    """Note on an unsaved person that they agree to the club's terms, or no more; None was not asked."""
+def set_consent(person: CustomUser, consent: bool | None, *, now: datetime) -> None:
+    """Set on an unsaved person whether they agree to the club's terms; None changes nothing."""
     if consent is not None:
         person.consented_at = (person.consented_at or now) if consent else None
 
 
 def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetime) -> int:
-    """End every session of somebody whose device was lost or whose visit is over; return how many.
+    """End every login session of a person for staff; return how many.
 
     :raises NotFound: there is no such person
     :raises RoleAboveOwn: the person's role is above the caller's
@@ -123,48 +123,52 @@ def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetim
     return login_sessions.revoke_all(user=person, actor=by, reason="by_staff", caller=caller, now=now)
 
 
-def forget_lost_proofs(person: CustomUser, *, old: CustomUser) -> None:
-    """Hold what somebody else typed for unproved: a slip would send the person's codes to a stranger.
+def clear_lost_verifications(person: CustomUser, *, old: CustomUser) -> None:
+    """Clear, on an unsaved person, what staff's change made untrustworthy.
 
-    Nor does a password open the admin that was chosen by whoever registered an address and never proved it.
+    A contact that staff typed is not verified: a typing mistake would send the person's codes to a stranger. And a
+    member who registered, but verified nothing, may be a stranger: when they are made staff, the password they chose
+    must not open the admin.
     """
-    for name, proof in person.PROOFS.items():
+    for name, verified_at in person.VERIFIED_AT.items():
         if getattr(person, name) != getattr(old, name):
-            setattr(person, proof, None)
-    if person.is_staff and is_unproved_registration(old) and person.password == old.password:
+            setattr(person, verified_at, None)
+    if person.is_staff and is_unverified_registration(old) and person.password == old.password:
         person.set_unusable_password()
 
 
 @transaction.atomic
-def close_old_doors(person: CustomUser, *, old: CustomUser, by: CustomUser, caller: Caller, now: datetime) -> None:
-    """After staff changed what opens doors: audit it, end sessions and codes, and tell the person where they were."""
-    changed = [name for name in OPENS_DOORS if getattr(person, name) != getattr(old, name)]
+def end_old_access(person: CustomUser, *, old: CustomUser, by: CustomUser, caller: Caller, now: datetime) -> None:
+    """After staff changed access fields: audit it, end sessions and codes, and send notices to the old contacts."""
+    changed = [name for name in ACCESS_FIELDS if getattr(person, name) != getattr(old, name)]
     if not changed:
         return
     audit.record("person_changed", user=person, actor=by, caller=caller, now=now, changed=changed)
     one_time_codes.end_open(user=person, now=now)
     login_sessions.revoke_all(user=person, actor=by, reason="person_changed", caller=caller, now=now)
     for name in changed:
-        told_at = (old.proved(name) if name in old.PROOFS else None) or old.proved_address
-        if name in NOTICES and told_at:
-            notices.tell(user=person, kind=NOTICES[name], address=told_at, now=now)
+        old_contact = (old.verified(name) if name in old.VERIFIED_AT else None) or old.verified_contact
+        if name in NOTICES and old_contact:
+            notices.create(user=person, kind=NOTICES[name], contact=old_contact, now=now)
 
 
 def is_below(person: CustomUser, other: CustomUser) -> bool:
-    """Say whether a person's role is below another's; a superuser, whatever their role, is below nobody."""
+    """Return whether a person's role is below another person's. A superuser is below nobody, whatever the role."""
     return not person.is_superuser and rank(person.role) > rank(other.role)
 
 
-def require_may_give(by: CustomUser, role: str) -> None:
-    """Staff are made by who stands above them, and by administrators: nobody makes the second person who confirms.
+def require_may_assign(by: CustomUser, role: str) -> None:
+    """Check that `by` may assign `role`: an Admin any role, others the roles below their own, everybody Member.
 
-    :raises RoleAboveOwn: it is a role of staff that is not below that of `by`
+    Nobody else may create staff of their own level, so that nobody can create their own second approver.
+
+    :raises RoleAboveOwn: `by` may not assign it
     """
     if role != Role.MEMBER and by.role != Role.ADMIN and rank(role) <= rank(by.role):
         raise RoleAboveOwn
 
 
 def require_role_within(by: CustomUser, role: str) -> None:
-    """:raises RoleAboveOwn: `role` is above that of `by`"""
+    """:raises RoleAboveOwn: `role` is above the role of `by`"""
     if rank(role) < rank(by.role):
         raise RoleAboveOwn

@@ -1,4 +1,9 @@
-"""Registering, and proving that an address is one's own: it is nobody's until then."""
+"""Registration, and verification of the contact given in it.
+
+A contact is an e-mail address or a phone number. It belongs to nobody until a person verifies it by a code. Until then
+several people may give the same one: somebody registered it by mistake or on purpose, or staff mistyped it. Whoever
+verifies it keeps it, and the others lose it (docs/decisions/0026).
+"""
 
 import unicodedata
 from contextlib import suppress
@@ -16,154 +21,157 @@ from accounts.services.audit import Caller
 from api import throttling
 from api.roles import Role
 
-REGISTRATIONS_PER_PLACE, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
+REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
 
 
 def register(*, email: str | None, phone_number: str | None, password: str, caller: Caller, now: datetime, **profile):
-    """Create a member and send a code to the address; answer alike for an address that is already known.
+    """Create a member and send a code to their phone number, or else to their e-mail address.
 
-    Of who is known already nothing changes before they give the code, not even the password.
+    A known contact gets the same answer as a new one. Nothing about a known person changes before they send the code,
+    not even the password.
 
-    :raises TooMany: too many registrations from one place, or codes to one address
+    :raises TooMany: too many registrations from one IP address, or codes to one contact
     """
-    throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_PLACE, REGISTRATIONS_WINDOW, now)
-    one_time_codes.count_asked(caller.ip, now)
-    address = cast(str, phone_number or email)  # the serializer asks for one of them
-    known = registrant(address, **profile, now=now)
+    throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW, now)
+    one_time_codes.count_request(caller.ip, now)
+    contact = cast(str, phone_number or email)  # the serializer requires one of them
+    known = find_registrant(contact, **profile, now=now)
     if known is None:
         with suppress(IntegrityError), transaction.atomic():
-            said = {"email": email, "phone_number": phone_number}
-            # What somebody else has is theirs until it is proved: by the code, or later by a change of address.
-            kept = {field: value for field, value in said.items() if value and not is_held(field, value)}
-            user = CustomUser.objects.create_member(password=password, consented_at=now, **kept, **profile)
-            one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, now=now)
+            given = {"email": email, "phone_number": phone_number}
+            # A contact that another person already has stays with them; the newcomer gets it by verifying it.
+            unused = {field: value for field, value in given.items() if value and not is_in_use(field, value)}
+            user = CustomUser.objects.create_member(password=password, consented_at=now, **unused, **profile)
+            one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=contact, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
             return
-        known = registrant(address, **profile, now=now)  # somebody was quicker
-    hashed = make_password(password)  # whoever it is of: time must not tell
+        known = find_registrant(contact, **profile, now=now)  # another request created the person first
+    hashed = make_password(password)  # for every known person, so that the response time is always the same
     with transaction.atomic():
-        send_code(known, to=address, password=hashed, now=now)
+        send_verification_code(known, contact=contact, password=hashed, now=now)
         audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
 
 
-def registrant(address: str, *, first_name: str, last_name: str, now: datetime) -> CustomUser | None:
-    """Return who registers, if it is not for the first time or staff have added them; None is a newcomer.
+def find_registrant(contact: str, *, first_name: str, last_name: str, now: datetime) -> CustomUser | None:
+    """Return the known person who registers again, or whom staff added before; None for a newcomer.
 
-    An address that nobody has proved may stand with another person by a slip: a name tells whose it is.
+    Staff may have saved an unverified contact with the wrong person: only somebody who shares a name with that person
+    registers as them.
     """
-    names = words(f"{first_name} {last_name}")
-    person = find_by_identifier(address)
-    if person and is_unproved_member(person) and is_called(person, names):
+    names = words_of(f"{first_name} {last_name}")
+    person = find_by_identifier(contact)
+    if person and is_unverified_member(person) and shares_name(person, names):
         return person
-    known = claimant(person, address, now=now)
-    is_another = known and is_unproved_member(known) and not is_called(known, names)
+    known = find_verifier(person, contact, now=now)
+    is_another = known and is_unverified_member(known) and not shares_name(known, names)
     return None if is_another else known
 
 
-def is_called(person: CustomUser, names: set[str]) -> bool:
-    """Say whether one of the names is the person's."""
-    return not names.isdisjoint(words(f"{person.first_name} {person.last_name}"))
+def shares_name(person: CustomUser, names: set[str]) -> bool:
+    """Return whether the person's first or last names include one of `names`."""
+    return not names.isdisjoint(words_of(f"{person.first_name} {person.last_name}"))
 
 
-def words(name: str) -> set[str]:
-    """Return the names in a name, however their letters and apostrophes are typed; an initial is none."""
+def words_of(name: str) -> set[str]:
+    """Return the words of a name for comparison: in lower case, letters only, without initials."""
     letters = ("".join(filter(str.isalpha, word)) for word in unicodedata.normalize("NFKC", name).casefold().split())
     return {word for word in letters if len(word) > 1}
 
 
-def is_held(field: str, address: str) -> bool:
-    """Say whether an e-mail address or phone number stands with anybody, proved or not."""
-    return CustomUser.objects.filter(contact_matches(field, address)).exists()
+def is_in_use(field: str, contact: str) -> bool:
+    """Return whether any person has this e-mail address or phone number, verified or not."""
+    return CustomUser.objects.filter(contact_matches(field, contact)).exists()
 
 
-def claimant(person: CustomUser | None, identifier: str, *, now: datetime) -> CustomUser | None:
-    """Return who is to prove the address, or has; `person` is the one whom the identifier names.
+def find_verifier(person: CustomUser | None, contact: str, *, now: datetime) -> CustomUser | None:
+    """Return who has verified the contact, or who is expected to verify it.
 
-    One who only said that it is theirs, or for whom staff did, stands in nobody's way: not in that of who asked for a
-    code last, as long as it can be given; and who has proved another address is not waited for at all.
+    `person` is the one whom `find_by_identifier` returned for the contact. If they have not verified it, the person who
+    asked for its latest open code comes first. If they have verified another contact, they are not expected at all, and
+    the person of the latest code counts even when that code is over.
     """
-    field = field_of(identifier)
-    if person is None or not getattr(person, field) or person.proved(field):
+    field = field_of(contact)
+    if person is None or not getattr(person, field) or person.verified(field):
         return person
-    asked = OneTimeCode.objects.filter(
+    codes = OneTimeCode.objects.filter(
         contact_matches("address", getattr(person, field)),
         purpose=CodePurpose.VERIFY,
         user__email_verified_at=None,
         user__phone_verified_at=None,
     )
     if not person.is_verified:
-        asked = asked.filter(used_at=None, expires_at__gt=now)
-    newest = asked.select_related("user").order_by("-created_at").first()
+        codes = codes.filter(used_at=None, expires_at__gt=now)
+    newest = codes.select_related("user").order_by("-created_at").first()
     if newest:
         return newest.user
     return None if person.is_verified else person
 
 
-def field_of(address: str) -> str:
-    """Return which field of a person holds such an address."""
-    return "email" if "@" in address else "phone_number"
+def field_of(contact: str) -> str:
+    """Return the name of the field of CustomUser that stores this kind of contact."""
+    return "email" if "@" in contact else "phone_number"
 
 
-def is_unproved_member(person: CustomUser) -> bool:
-    """Say whether the person has proved nothing yet.
+def is_unverified_member(person: CustomUser) -> bool:
+    """Return whether the person is a member who has verified no contact.
 
-    Never true of who may have a way in that asks for no proof, as the admin does of the first administrator.
+    False for staff: they may be able to log in to the admin without a verified contact, as the first superuser does.
     """
     is_staff = person.is_staff or person.is_superuser or person.role != Role.MEMBER
     return not (person.is_verified or is_staff)
 
 
-def is_unproved_registration(person: CustomUser) -> bool:
-    """Say whether somebody registered the person from outside and has proved nothing yet."""
-    return is_unproved_member(person) and not person.added_by_id
+def is_unverified_registration(person: CustomUser) -> bool:
+    """Return whether the person came by registration, not added by staff, and has verified no contact."""
+    return is_unverified_member(person) and not person.added_by_id
 
 
 def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
-    """Send another confirmation code, if the address is somebody's and still unconfirmed. Always answered alike.
+    """Send another verification code, if the contact is known and not verified. The answer is always the same.
 
-    :raises TooMany: too many codes to one address, or asked for from one place
+    :raises TooMany: too many codes to one contact, or requests from one IP address
     """
-    one_time_codes.count_asked(caller.ip, now)
+    one_time_codes.count_request(caller.ip, now)
     with transaction.atomic():
-        send_code(claimant(find_by_identifier(identifier), identifier, now=now), to=identifier, password="", now=now)
+        person = find_verifier(find_by_identifier(identifier), identifier, now=now)
+        send_verification_code(person, contact=identifier, password="", now=now)
 
 
-def send_code(user: CustomUser | None, *, to: str, password: str, now: datetime) -> None:
-    """Send a code that confirms the address to who has proved none yet; count one that nobody gets alike.
+def send_verification_code(user: CustomUser | None, *, contact: str, password: str, now: datetime) -> None:
+    """Send a verification code to a person without a verified contact; for everybody else only count it.
 
-    It goes to the address as it stands with them, not as a stranger has typed it. With the code they get the password
-    (its hash) that they have just chosen, or else the one that waits for the code before.
+    The code goes to the contact as it is stored, not as it was typed now. It activates `password` (a hash), or else the
+    password of the open code before it.
 
-    :raises TooMany: too many codes to one address
+    :raises TooMany: too many codes to one contact
     """
     last = user and user.codes.filter(purpose=CodePurpose.VERIFY).order_by("-created_at").first()
-    waits = last if last and last.used_at is None else None
-    address = user and (getattr(user, field_of(to)) or (waits and waits.address) or user.email)
-    if user is None or not address or user.is_verified or not user.is_active:
-        one_time_codes.count_send(to, CodePurpose.VERIFY, now)
+    open_code = last if last and last.used_at is None else None
+    stored = user and (getattr(user, field_of(contact)) or (open_code and open_code.address) or user.email)
+    if user is None or not stored or user.is_verified or not user.is_active:
+        one_time_codes.count_code(contact, CodePurpose.VERIFY, now)
         return
-    if not is_unproved_member(user):
-        password = ""  # staff prove an address with the password they were given
-    elif waits and not password:
-        password = waits.password
-    one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, address=address, password=password, now=now)
+    if not is_unverified_member(user):
+        password = ""  # staff verify a contact with the password that they were given
+    elif open_code and not password:
+        password = open_code.password
+    one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=stored, password=password, now=now)
 
 
 def verify(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> None:
-    """Confirm an address by the code that was sent to it, for who knows the password it was registered with.
+    """Verify a contact by its code and by the password that was chosen with it.
 
-    Without the password, a stranger could register somebody's number and wait for its owner to confirm it for them.
-    Several may have registered one address: the code tells who of them is there.
+    The password is required because a stranger could register another person's number and wait until its owner sends
+    the code. When several people registered the same contact, the code decides which of them this is.
 
-    :raises InvalidOrExpiredKey: whatever is wrong with it
-    :raises TooMany: too many tries from one place
+    :raises InvalidOrExpiredKey: for any reason
+    :raises TooMany: too many attempts from one IP address
     """
-    one_time_codes.count_try(caller.ip, now)
-    row = one_time_codes.find_open(
-        purpose=CodePurpose.VERIFY, of=find_by_identifier(identifier), address=identifier, code=code, now=now
-    )
+    one_time_codes.count_attempt(caller.ip, now)
+    person = find_by_identifier(identifier)
+    row = one_time_codes.find_open(purpose=CodePurpose.VERIFY, user=person, contact=identifier, code=code, now=now)
     if row is None:
-        make_password(password)  # as long as checking one takes
+        make_password(password)  # takes as long as the check below
         raise one_time_codes.InvalidOrExpiredKey
     known = row.password or row.user.password
     if not check_password(password, known):
@@ -171,43 +179,44 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
     one_time_codes.use(row, code=code, now=now)
     field = field_of(row.address)
     with transaction.atomic():
-        person = lock_for_proof(row.user, field, row.address)
-        held = getattr(person, field) or row.address
-        # Hashing takes a while: meanwhile staff may have changed the password or the address, or made them a colleague.
-        is_as_it_was = person.password == row.user.password and held.lower() == row.address.lower()
-        if not is_as_it_was or (row.password and not is_unproved_member(person)):
+        person = lock_for_verification(row.user, field, row.address)
+        stored = getattr(person, field) or row.address
+        # The check of the password takes a while: staff may have changed the password, the contact or the role since.
+        is_unchanged = person.password == row.user.password and stored.lower() == row.address.lower()
+        if not is_unchanged or (row.password and not is_unverified_member(person)):
             raise one_time_codes.InvalidOrExpiredKey
         person.password = known
         person.consented_at = person.consented_at or (now if row.password else None)
         try:
-            prove(person, field, row.address, now=now)
+            save_verified(person, field, row.address, now=now)
         except IntegrityError as error:
             raise one_time_codes.InvalidOrExpiredKey from error
         audit.record("address_verified", user=person, caller=caller, now=now, channel=field.split("_")[0])
 
 
-def lock_for_proof(user: CustomUser, field: str, address: str) -> CustomUser:
-    """Return the person, locked with whoever says that the address is theirs: in one order, so that no two who prove
-    each other's wait for each other.
+def lock_for_verification(user: CustomUser, field: str, contact: str) -> CustomUser:
+    """Lock the person and everybody else with this contact, and return the person.
+
+    All are locked in the order of their ids, so that two people who verify each other's contacts cannot deadlock.
     """
-    concerned = CustomUser.objects.filter(Q(pk=user.pk) | contact_matches(field, address))
+    concerned = CustomUser.objects.filter(Q(pk=user.pk) | contact_matches(field, contact))
     return {person.pk: person for person in concerned.order_by("pk").select_for_update(no_key=True)}[user.pk]
 
 
-def prove(user: CustomUser, field: str, address: str, *, now: datetime) -> None:
-    """Make an address the person's, proved; whoever only said that it was theirs has it no more.
+def save_verified(user: CustomUser, field: str, contact: str, *, now: datetime) -> None:
+    """Save a verified contact of a person, with their password and consent. Others with it unverified lose it.
 
-    Call it with who `lock_for_proof` returned; their password and consent are kept with it.
+    Call it with the person that `lock_for_verification` returned.
 
-    :raises IntegrityError: somebody else has proved it
+    :raises IntegrityError: another person has verified it
     """
+    verified_at = user.VERIFIED_AT[field]
     with transaction.atomic():
-        said = CustomUser.objects.filter(contact_matches(field, address), **{user.PROOFS[field]: None}).exclude(
-            pk=user.pk
-        )
-        for other in said:
+        same_contact = CustomUser.objects.filter(contact_matches(field, contact), **{verified_at: None})
+        others = same_contact.exclude(pk=user.pk)
+        for other in others:
             audit.record("address_lost", user=other, caller=Caller(), now=now, channel=field)
-        said.update(**{field: None})
-        setattr(user, field, address)
-        setattr(user, user.PROOFS[field], now)
-        user.save(update_fields=[field, user.PROOFS[field], "password", "consented_at"])
+        others.update(**{field: None})
+        setattr(user, field, contact)
+        setattr(user, verified_at, now)
+        user.save(update_fields=[field, verified_at, "password", "consented_at"])

@@ -1,4 +1,4 @@
-"""Turning the second factor on and off."""
+"""Setup of the second factor: add and remove an authenticator app, and replace recovery codes."""
 
 from datetime import datetime
 
@@ -14,28 +14,28 @@ from api.errors import Conflict, Invalid
 
 
 class AlreadyEnrolled(Conflict):
-    code, message = "mfa_already_enrolled", "Your account has an authenticator app already. Remove it first."
+    code, message = "mfa_already_enrolled", "Your account already has an authenticator app. Remove it first."
 
 
 class NotEnrolled(Conflict):
-    code, message = "mfa_not_enrolled", "There is no authenticator app that this could be done with."
+    code, message = "mfa_not_enrolled", "Your account has no authenticator app. Add one first."
 
 
-class CodeNotRight(Invalid):
-    """Unlike MfaInvalid, told to who is logged in and stays so."""
+class WrongCode(Invalid):
+    """The code is wrong during setup. Unlike MfaInvalid it is a 400, since the caller stays logged in."""
 
-    code, message = "mfa_invalid", "This code is not right. Does the phone show the right time?"
+    code, message = "mfa_invalid", "This code is wrong. Check that your phone shows the correct time."
 
 
 @transaction.atomic
 def begin(*, user: CustomUser, now: datetime) -> Authenticator:
-    """Draw the secret of a new authenticator app, which asks for nothing until a code of it confirms it.
+    """Create an authenticator app with a new secret. Logins do not ask for it until `confirm`.
 
-    Beginning again draws another secret; the one before is forgotten.
+    A repeated call replaces the secret.
 
-    :raises AlreadyEnrolled: a confirmed one is there
+    :raises AlreadyEnrolled: the person has a confirmed app
     """
-    two_factor.lock(user.pk)
+    two_factor.lock_person(user.pk)
     if two_factor.has_second_factor(user):
         raise AlreadyEnrolled
     Authenticator.objects.filter(user=user).delete()
@@ -44,29 +44,30 @@ def begin(*, user: CustomUser, now: datetime) -> Authenticator:
 
 
 def confirm(*, user: CustomUser, session: LoginSession | None, code: str, caller: Caller, now: datetime) -> list[str]:
-    """Turn the second factor on by a code of the new app, and return the recovery codes, this once.
+    """Turn the second factor on by a code of the new app, and return the recovery codes.
 
-    The session, if this is one of the API's, has proved both factors from now on; the person's others end.
+    `session` is the caller's login session in the API, None in the admin. It counts as logged in with both factors from
+    now on; the person's other login sessions end.
 
-    :raises NotEnrolled: nothing was begun
-    :raises CodeNotRight: the code is wrong
-    :raises TooMany: earlier wrong codes make this one wait
-    :raises SessionRevoked: the session has ended since the request began
+    :raises NotEnrolled: `begin` was not called
+    :raises WrongCode: the code is wrong
+    :raises TooMany: the waiting time after the last wrong code is not over
+    :raises SessionRevoked: the login session has ended since the request began
     """
     with transaction.atomic():
-        two_factor.lock(user.pk)
+        two_factor.lock_person(user.pk)
         if session:
-            login_sessions.hold(session)
-        begun = Authenticator.objects.filter(user=user, confirmed=False)
-        if not begun.exists():
+            login_sessions.lock_live(session)
+        unconfirmed = Authenticator.objects.filter(user=user, confirmed=False)
+        if not unconfirmed.exists():
             raise NotEnrolled
         if two_factor.use_totp(user, code, confirmed=False):
-            begun.update(confirmed=True)
+            unconfirmed.update(confirmed=True)
             codes = two_factor.replace_recovery_codes(user)
-            _changed(user, session, ["pwd", "otp"], "mfa_enrolled", NoticeKind.SECOND_FACTOR_ADDED, caller, now)
+            _record_change(user, session, ["pwd", "otp"], "mfa_enrolled", NoticeKind.SECOND_FACTOR_ADDED, caller, now)
             return codes
         audit.record("mfa_enrolled", user=user, caller=caller, now=now, outcome="refused")
-    raise CodeNotRight
+    raise WrongCode
 
 
 @transaction.atomic
@@ -78,30 +79,32 @@ def remove(
     now: datetime,
     actor: CustomUser | None = None,
 ) -> None:
-    """Turn the second factor off and forget its recovery codes; the person's other sessions end. Twice is harmless.
+    """Turn the second factor off and delete its recovery codes. The person's other login sessions end.
 
-    :raises SessionRevoked: the session has ended since the request began
+    A repeated call changes nothing.
+
+    :raises SessionRevoked: the login session has ended since the request began
     """
-    two_factor.lock(user.pk)
+    two_factor.lock_person(user.pk)
     if session:
-        login_sessions.hold(session)
+        login_sessions.lock_live(session)
     had_one = two_factor.has_second_factor(user)
     Authenticator.objects.filter(user=user).delete()
     StaticDevice.objects.filter(user=user).delete()
     if had_one:
-        _changed(user, session, ["pwd"], "mfa_removed", NoticeKind.SECOND_FACTOR_REMOVED, caller, now, actor)
+        _record_change(user, session, ["pwd"], "mfa_removed", NoticeKind.SECOND_FACTOR_REMOVED, caller, now, actor)
 
 
 @transaction.atomic
 def renew_recovery_codes(*, user: CustomUser, session: LoginSession | None, caller: Caller, now: datetime) -> list[str]:
-    """Return new recovery codes, this once; the old ones are none from now on.
+    """Create new recovery codes and return them; the old ones stop working.
 
-    :raises NotEnrolled: there is no second factor that they could stand in for
-    :raises SessionRevoked: the session has ended since the request began
+    :raises NotEnrolled: the person has no second factor
+    :raises SessionRevoked: the login session has ended since the request began
     """
-    two_factor.lock(user.pk)
+    two_factor.lock_person(user.pk)
     if session:
-        login_sessions.hold(session)
+        login_sessions.lock_live(session)
     if not two_factor.has_second_factor(user):
         raise NotEnrolled
     codes = two_factor.replace_recovery_codes(user)
@@ -109,12 +112,12 @@ def renew_recovery_codes(*, user: CustomUser, session: LoginSession | None, call
     return codes
 
 
-def _changed(user, session, amr, event, notice, caller, now, actor=None) -> None:
-    """Write down that the second factor is on or off, end the other sessions, and tell the person."""
+def _record_change(user, session, amr, event, notice, caller, now, actor=None) -> None:
+    """Write the audit log, end the person's other login sessions, and notify the person."""
     audit.record(event, user=user, actor=actor, caller=caller, now=now)
     if session:
         LoginSession.objects.filter(pk=session.pk).update(amr=amr)
     login_sessions.revoke_all(
         user=user, actor=actor, reason=event, caller=caller, now=now, keep=session.pk if session else None
     )
-    notices.tell(user=user, kind=notice, now=now)
+    notices.create(user=user, kind=notice, now=now)

@@ -69,9 +69,9 @@ def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made(
     told = [message.body for message in mail.outbox if message.to == ["old@example.com"]]
     assert [text.split(" ", 5)[5] for text in told] == [
         "somebody asked to change the e-mail address of your Kilabu Fitness account."
-        " Was it not you? Change your password and tell the club.",
+        " If this was not you, change your password and tell the club.",
         "the e-mail address of your Kilabu Fitness account was changed."
-        " Was it not you? Change your password and tell the club.",
+        " If this was not you, change your password and tell the club.",
     ]
 
 
@@ -277,7 +277,7 @@ def test_two_people_who_prove_one_address_at_once_get_it_once():
     ]
     for person in people:
         contact_details.request_change(
-            user=person, purpose=CodePurpose.EMAIL, address="new@example.com", caller=Caller(), now=now()
+            user=person, purpose=CodePurpose.EMAIL, contact="new@example.com", caller=Caller(), now=now()
         )
     OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
 

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.django_db
 
 LOGIN, INDEX, SECOND_FACTOR = "/admin/login/", "/admin/", "/admin/second-factor/"
 REQUIRED = (403, "mfa_enrolment_required")
+WRONG = "The username or password is wrong. Check both and try again."
+WRONG_CODE = "This code is wrong or was used before. Try another one."
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_unknown_wrong_inactive_and_not_staff_are_told_alike_and_audited(client,
 
     answer = log_in(client, person, password="wrong-password" if wrong == "password" else PASSWORD)
 
-    assert shown(answer) == ["The name or the password is not right."]
+    assert shown(answer) == [WRONG]
     assert SecurityEvent.objects.get().outcome == "refused"
     assert get(client, INDEX).status_code == 302
 
@@ -81,7 +83,7 @@ def test_unknown_wrong_inactive_and_not_staff_are_told_alike_and_audited(client,
 def test_the_sixth_wrong_try_waits_in_the_admin_and_on_the_api_alike(client, owner):
     answers = [log_in(client, owner, password="wrong-password") for _ in range(6)]
 
-    assert shown(answers[-1]) == ["That was tried too often. Please wait a while."]
+    assert shown(answers[-1]) == ["Too many attempts. Wait a few minutes and try again."]
     api = browser().post(f"{AUTH}login/", {"identifier": owner.username, "password": PASSWORD})
     assert code_in(api) == (429, "too_many_attempts")
 
@@ -91,14 +93,16 @@ def test_who_has_a_second_factor_is_asked_for_it(client, owner):
 
     answer = log_in(client, owner)
 
-    assert shown(answer) == ["Please give the password again, and the code that your authenticator app shows."]
+    assert shown(answer) == ["Enter your password again, and the code that your authenticator app shows."]
     assert get(client, INDEX).status_code == 302
 
 
 def test_a_wrong_password_is_not_told_of_the_second_factor(client, owner):
     authenticator_of(owner)
 
-    assert shown(log_in(client, owner, password="wrong")) == ["The name or the password is not right."]
+    assert shown(log_in(client, owner, password="wrong")) == [
+        "The username or password is wrong. Check both and try again."
+    ]
 
 
 def test_password_and_code_let_in_and_the_code_is_used_up(client, owner):
@@ -110,7 +114,7 @@ def test_password_and_code_let_in_and_the_code_is_used_up(client, owner):
     again = log_in(client, owner, code=code)
 
     assert (first.status_code, index.status_code) == (302, 200)
-    assert shown(again) == ["This code is not right, or was used before."]
+    assert shown(again) == [WRONG_CODE]
 
 
 def test_a_recovery_code_lets_in_once(client, owner):
@@ -119,7 +123,7 @@ def test_a_recovery_code_lets_in_once(client, owner):
 
     assert log_in(client, owner, code=code).status_code == 302
     client.logout()
-    assert shown(log_in(client, owner, code=code)) == ["This code is not right, or was used before."]
+    assert shown(log_in(client, owner, code=code)) == [WRONG_CODE]
 
 
 def test_wrong_codes_are_audited_and_make_the_next_one_wait(client, owner):
@@ -161,7 +165,7 @@ def test_adding_the_second_factor_opens_the_admin(client, owner, required):
     done = client.post(SECOND_FACTOR, {"code": code_of(device)}, secure=True)
 
     assert begun.context["secret"] == mistyped.context["secret"]
-    assert mistyped.context["error"] == "This code is not right. Does the phone show the right time?"
+    assert mistyped.context["error"] == "This code is wrong. Check that your phone shows the correct time."
     assert len(done.context["recovery_codes"]) == 10
     assert done.context["recovery_codes"][0] in done.content.decode()
     assert done["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import LoginSession
-from accounts.services.login_sessions import tokens_for
+from accounts.services.login_sessions import issue_tokens
 from accounts.tests.authenticators import AUTH, asked_for_a_code, authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -18,7 +18,7 @@ TOKENS = ("Authentication", "Refresh")
 
 
 def access_token_of(session, *, age):
-    return tokens_for(session, now=now() - age).access
+    return issue_tokens(session, now=now() - age).access
 
 
 def flags(cookie):

@@ -23,14 +23,14 @@ def hasher():
 
 @pytest.fixture
 def two_turns(monkeypatch):
-    monkeypatch.setattr(hashers, "turns", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(hashers, "slots", threading.BoundedSemaphore(2))
     monkeypatch.setattr(hashers, "WAIT", 0.05)
 
 
 @pytest.fixture
 def all_turns_taken(two_turns):
     for _ in range(2):
-        hashers.turns.acquire()
+        hashers.slots.acquire()
 
 
 @pytest.mark.parametrize("work", ["encode", "verify"])
@@ -41,7 +41,7 @@ def test_no_more_are_hashed_at_once_than_there_are_turns(hasher, two_turns, monk
     def slowly(*args):
         at_work.append(1)
         most.append(len(at_work))
-        both_in.wait(timeout=10)  # turns come in pairs: each waits for the other before leaving
+        both_in.wait(timeout=10)  # slots come in pairs: each waits for the other before leaving
         at_work.pop()
 
     monkeypatch.setattr(Argon2PasswordHasher, work, slowly)
@@ -66,10 +66,10 @@ def test_a_hash_that_fails_gives_its_turn_back(hasher, two_turns):
 
 def test_there_are_as_many_turns_as_the_setting_says():
     taken = 0
-    while hashers.turns.acquire(blocking=False):
+    while hashers.slots.acquire(blocking=False):
         taken += 1
     for _ in range(taken):
-        hashers.turns.release()
+        hashers.slots.release()
 
     assert taken == settings.PASSWORD_HASHES_AT_ONCE
 
@@ -89,7 +89,7 @@ def test_a_login_that_gets_no_turn_is_answered_503_whoever_it_names(settings, tw
     client = browser()
     client.raise_request_exception = False
     for _ in range(2):
-        hashers.turns.acquire()
+        hashers.slots.acquire()
 
     answer = client.post("/api/v1/auth/login/", {"identifier": name, "password": PASSWORD})
 

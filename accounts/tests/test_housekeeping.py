@@ -59,7 +59,7 @@ def test_what_is_long_over_is_deleted_and_the_rest_stays():
     throttling.count("old", 9, 60, NOW - DAY)
     throttling.count("running", 9, 60, NOW)
 
-    deleted = cleanup.forget_old(now=NOW)
+    deleted = cleanup.delete_old(now=NOW)
 
     assert deleted == {"sessions": 1, "codes": 1, "pending_logins": 1, "notices": 1, "counters": 1}
     assert [
@@ -76,16 +76,16 @@ def test_the_audit_outlives_the_session_it_names():
     ended = session(user, NOW - 91 * DAY)
     audit.record("login", user=user, caller=Caller(), now=NOW - 121 * DAY, session_id=ended.pk)
 
-    cleanup.forget_old(now=NOW)
+    cleanup.delete_old(now=NOW)
 
     assert SecurityEvent.objects.get().session_id == ended.pk
 
 
 def test_twice_is_harmless():
     session(UserFactory(), NOW - 91 * DAY)
-    cleanup.forget_old(now=NOW)
+    cleanup.delete_old(now=NOW)
 
-    again = cleanup.forget_old(now=NOW)
+    again = cleanup.delete_old(now=NOW)
 
     assert again == {"sessions": 0, "codes": 0, "pending_logins": 0, "notices": 0, "counters": 0}
 
@@ -93,7 +93,7 @@ def test_twice_is_harmless():
 def test_sessions_of_the_admin_that_ran_out_are_deleted():
     Session.objects.create(session_key="old", session_data="x", expire_date=NOW - 300 * DAY)
 
-    cleanup.forget_old(now=NOW)
+    cleanup.delete_old(now=NOW)
 
     assert not Session.objects.exists()
 
@@ -115,7 +115,7 @@ def stranger(**fields):
 def test_a_registration_that_nobody_proved_in_a_month_is_forgotten_and_its_address_is_free():
     person = stranger(email="asha@example.com")
 
-    forgotten = cleanup.forget_unproved(now=NOW)
+    forgotten = cleanup.delete_unverified(now=NOW)
 
     assert forgotten == 1
     assert not CustomUser.objects.exists()
@@ -137,14 +137,14 @@ def test_a_registration_that_nobody_proved_in_a_month_is_forgotten_and_its_addre
 def test_who_proved_an_address_or_is_more_than_a_stranger_is_not_forgotten(fields):
     stranger(**fields)
 
-    assert cleanup.forget_unproved(now=NOW) == 0
+    assert cleanup.delete_unverified(now=NOW) == 0
     assert CustomUser.objects.exists()
 
 
 def test_who_was_proved_once_is_not_forgotten_though_staff_have_corrected_the_address():
     audit.record("address_verified", user=stranger(), caller=Caller(), now=NOW - 30 * DAY)
 
-    assert cleanup.forget_unproved(now=NOW) == 0
+    assert cleanup.delete_unverified(now=NOW) == 0
 
 
 def test_whom_staff_added_or_imported_is_not_forgotten():
@@ -153,7 +153,7 @@ def test_whom_staff_added_or_imported_is_not_forgotten():
     )  # imported: never registered
     stranger(added_by=UserFactory())
 
-    assert cleanup.forget_unproved(now=NOW) == 0
+    assert cleanup.delete_unverified(now=NOW) == 0
 
 
 def test_the_worker_forgets_them_every_night():

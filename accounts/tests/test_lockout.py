@@ -42,7 +42,7 @@ def test_a_name_tried_too_often_is_told_alike_whether_there_is_such_a_person(is_
     assert answer.json()["error"] == {
         "type": "rate_limit_error",
         "code": "too_many_attempts",
-        "message": "That was tried too often. Please wait a while.",
+        "message": "Too many attempts. Wait a few minutes and try again.",
         "details": [],
         "retry_after": wait,
     }
@@ -59,7 +59,7 @@ def test_after_a_quarter_of_an_hour_one_may_try_again():
 
 
 def test_a_persons_names_count_together(monkeypatch):
-    monkeypatch.setattr(login_sessions, "TRIES_PER_PERSON", 6)
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 6)
     user = UserFactory()
     names = [user.username, user.email, user.phone_number]
 
@@ -69,7 +69,7 @@ def test_a_persons_names_count_together(monkeypatch):
 
 
 def test_one_place_alone_cannot_use_up_a_persons_tries(monkeypatch):
-    monkeypatch.setattr(login_sessions, "TRIES_PER_PERSON", 8)
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 8)
     user = UserFactory()
     for _ in range(20):
         try_to_log_in(user.username, place="10.0.0.66")
@@ -78,7 +78,7 @@ def test_one_place_alone_cannot_use_up_a_persons_tries(monkeypatch):
 
 
 def test_a_stranger_beside_a_member_shuts_out_neither_the_member_nor_the_front_desk(monkeypatch):
-    monkeypatch.setattr(login_sessions, "TRIES_PER_PLACE", 3)
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_IP", 3)
     member, newcomer = UserFactory(), UserFactory()
     logged_in_as(member)
     Counter.objects.all().delete()
@@ -90,8 +90,8 @@ def test_a_stranger_beside_a_member_shuts_out_neither_the_member_nor_the_front_d
 
 
 def test_a_known_place_has_its_few_tries_all_the_same(monkeypatch):
-    monkeypatch.setattr(login_sessions, "TRIES_PER_PERSON", 1)
-    monkeypatch.setattr(login_sessions, "TRIES_PER_PLACE", 1)
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 1)
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_IP", 1)
     user = UserFactory()
     logged_in_as(user)
 
@@ -155,7 +155,7 @@ def test_the_current_password_is_no_easier_to_guess_than_at_login():
 
 @pytest.mark.parametrize("path", ["verify/", "password/reset/confirm/"])
 def test_one_place_cannot_try_codes_for_ever(monkeypatch, path):
-    monkeypatch.setattr(one_time_codes, "TRIES_PER_PLACE", 3)
+    monkeypatch.setattr(one_time_codes, "ATTEMPTS_PER_IP", 3)
     client = browser()
 
     answers = [
@@ -171,7 +171,7 @@ def test_a_number_is_sent_five_codes_an_hour_and_ten_a_day():
 
     def sent(at):
         try:
-            one_time_codes.request(user=user, purpose="reset", address=user.phone_number, now=at)
+            one_time_codes.request(user=user, purpose="reset", contact=user.phone_number, now=at)
             return True
         except TooMany:
             return False
@@ -185,7 +185,7 @@ def test_a_number_is_sent_five_codes_an_hour_and_ten_a_day():
 
 
 def test_strangers_lock_nobody_out_of_where_they_log_in(monkeypatch):
-    monkeypatch.setattr(login_sessions, "TRIES_PER_PERSON", 6)
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 6)
     user = UserFactory()
     logged_in_as(user)
 

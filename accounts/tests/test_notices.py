@@ -33,21 +33,21 @@ def test_a_notice_says_what_happened_and_when_and_goes_to_the_phone_first(texts)
     user = UserFactory(phone_number="254711111111")
     at = now().replace(month=3, day=5, hour=9, minute=30)
 
-    notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=at)
+    notices.create(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=at)
     work()
 
     assert texts == [
         (
             "254711111111",
             "On 05 Mar at 12:30 the password of your Kilabu Fitness account was changed."
-            " Was it not you? Change your password and tell the club.",
+            " If this was not you, change your password and tell the club.",
         )
     ]
     assert Notice.objects.get().sent_at is not None
 
 
 def test_who_has_proved_an_email_address_only_is_told_there(texts):
-    notices.tell(user=UserFactory(phone_verified_at=None), kind=NoticeKind.PASSWORD_CHANGED, now=now())
+    notices.create(user=UserFactory(phone_verified_at=None), kind=NoticeKind.PASSWORD_CHANGED, now=now())
     work()
 
     assert (texts, len(mail.outbox)) == ([], 1)
@@ -56,7 +56,7 @@ def test_who_has_proved_an_email_address_only_is_told_there(texts):
 def test_who_has_proved_no_address_is_told_nothing():
     user = UserFactory(phone_verified_at=None, email_verified_at=None)
 
-    notices.tell(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now())
+    notices.create(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now())
 
     assert kinds() == []
 
@@ -68,15 +68,15 @@ def test_there_is_a_text_for_each_kind():
 def test_an_address_may_be_notified_only_so_often_and_the_change_goes_on():
     user = UserFactory()
 
-    for _ in range(notices.NOTICES_PER_ADDRESS + 2):
-        notices.tell(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
+    for _ in range(notices.NOTICES_PER_CONTACT + 2):
+        notices.create(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
 
-    assert user.notices.count() == notices.NOTICES_PER_ADDRESS
+    assert user.notices.count() == notices.NOTICES_PER_CONTACT
 
 
 def test_a_notice_is_sent_once_when_its_job_runs_twice():
     user = UserFactory(phone_number=None)
-    notices.tell(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
+    notices.create(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
 
     work()
     work()

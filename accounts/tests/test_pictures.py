@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from accounts import pictures as redrawing
+from accounts import pictures as picture_files
 from accounts.models import CustomUser
 from accounts.services import pictures
 from accounts.tests.factories import UserFactory
@@ -209,8 +209,8 @@ def test_a_damaged_file_gives_a_small_picture_or_a_refusal_and_never_a_fault(kin
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
 
     try:
-        drawn = redrawing.redraw(io.BytesIO(bytes(content)))
-    except redrawing.UnusablePicture:
+        drawn = picture_files.reencode(io.BytesIO(bytes(content)))
+    except picture_files.UnusablePicture:
         return
     with Image.open(io.BytesIO(drawn)) as found:
         assert found.format == "JPEG"
@@ -226,9 +226,9 @@ def test_one_picture_is_decoded_at_a_time_in_a_process(monkeypatch):
         time.sleep(0.01)
         at_once.pop()
 
-    monkeypatch.setattr(redrawing, "_redraw", slow)
+    monkeypatch.setattr(picture_files, "_reencode", slow)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(redrawing.redraw, range(8)))
+        list(threads.map(picture_files.reencode, range(8)))
 
     assert max(most) == 1
 
@@ -254,7 +254,7 @@ def test_a_file_over_five_megabytes_is_refused():
     answer = put(logged_in_as(UserFactory()), image() + b"x" * (5 * 1024 * 1024))
 
     assert answer.json()["error"]["details"] == [
-        {"field": "picture", "code": "too_large", "message": "The picture may have 5 MB at most."}
+        {"field": "picture", "code": "too_large", "message": "This picture is larger than 5 MB. Choose a smaller one."}
     ]
 
 

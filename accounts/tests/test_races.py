@@ -172,7 +172,7 @@ def test_a_session_that_confirms_a_change_is_not_ended_before_the_change_is_made
     )
 
     with transaction.atomic():
-        login_sessions.hold(session)
+        login_sessions.lock_live(session)
         ended.start()
         ended.join(timeout=0.3)
         assert ended.is_alive()
@@ -222,7 +222,7 @@ def test_a_refresh_that_a_logout_has_overtaken_is_refused(monkeypatch):
 
 def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
     user, hashed = UserFactory(), one_time_codes.hash_of("123456")
-    one_time_codes.request(user=user, purpose=CodePurpose.RESET, address=user.phone_number, now=now())
+    one_time_codes.request(user=user, purpose=CodePurpose.RESET, contact=user.phone_number, now=now())
     OneTimeCode.objects.update(code_hash=hashed)
     # Long enough for both to have read the code before either has used it up.
     monkeypatch.setattr(one_time_codes, "hash_of", lambda code: time.sleep(0.3) or hashed)
@@ -238,11 +238,11 @@ def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at
     user = UserFactory()
     authenticator_of(user)
     recovery_codes = two_factor.replace_recovery_codes(user)
-    token = two_factor.challenge(user=user, remember=True, now=now()).token
+    token = two_factor.create_challenge(user=user, remember=True, now=now()).token
 
     answers = at_once(
         *[
-            lambda code=code: login_sessions.finish_log_in(
+            lambda code=code: login_sessions.finish_login(
                 token=token, method=two_factor.RECOVERY, code=code, caller=Caller(), now=now()
             )
             for code in recovery_codes
@@ -256,12 +256,12 @@ def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at
 def test_one_code_finishes_one_of_two_log_ins_at_once():
     user = UserFactory()
     device = authenticator_of(user)
-    tokens = [two_factor.challenge(user=user, remember=True, now=now()).token for _ in range(4)]
+    tokens = [two_factor.create_challenge(user=user, remember=True, now=now()).token for _ in range(4)]
     code = code_of(device)
 
     at_once(
         *[
-            lambda token=token: login_sessions.finish_log_in(
+            lambda token=token: login_sessions.finish_login(
                 token=token, method=two_factor.TOTP, code=code, caller=Caller(), now=now()
             )
             for token in tokens
@@ -355,12 +355,12 @@ def test_who_was_changed_by_staff_while_the_password_was_checked_proves_no_addre
 
 @pytest.mark.parametrize("act", ["password", "address"])
 def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monkeypatch, act):
-    user, held, hold = UserFactory(), threading.Event(), login_sessions.hold
+    user, held, hold = UserFactory(), threading.Event(), login_sessions.lock_live
     opened = [
         login_sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
         for _ in range(3)
     ]
-    one_time_codes.request(user=user, purpose=CodePurpose.PHONE, address="254799999999", now=now())
+    one_time_codes.request(user=user, purpose=CodePurpose.PHONE, contact="254799999999", now=now())
     OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
 
     def hold_long(session):
@@ -381,7 +381,7 @@ def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monke
         held.wait(5)
         return login_sessions.revoke_all(user=user, reason="logout_all", caller=Caller(), now=now())
 
-    monkeypatch.setattr(login_sessions, "hold", hold_long)
+    monkeypatch.setattr(login_sessions, "lock_live", hold_long)
     _, ended = at_once(change, log_out_everywhere)
 
     assert ended == 1
@@ -404,10 +404,10 @@ def test_two_who_prove_each_others_address_at_once_both_succeed(monkeypatch):
         for person in (first, second)
     ]
     for person, number in ((first, second.phone_number), (second, first.phone_number)):
-        one_time_codes.request(user=person, purpose=CodePurpose.PHONE, address=number, now=now())
+        one_time_codes.request(user=person, purpose=CodePurpose.PHONE, contact=number, now=now())
     OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
     both_locked = threading.Barrier(2)
-    monkeypatch.setattr(login_sessions, "hold", lambda session: waits_shortly(both_locked))
+    monkeypatch.setattr(login_sessions, "lock_live", lambda session: waits_shortly(both_locked))
 
     outcomes = at_once(
         *[

@@ -182,7 +182,7 @@ def test_a_generation_from_the_future_is_a_copy_too():
     client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     session.generation = 5
-    forged = login_sessions.tokens_for(session, now=now()).refresh
+    forged = login_sessions.issue_tokens(session, now=now()).refresh
 
     assert refused(replayed(client, forged)) == "refresh_reused"
 

@@ -198,7 +198,7 @@ def test_who_was_added_at_the_desk_comes_in_by_registering(typed, names):
 
     assert proves("asha@example.com") == 200
     person.refresh_from_db()
-    assert (person.proved("email"), person.first_name, person.last_name) == ("asha@example.com", "Asha", "Otieno")
+    assert (person.verified("email"), person.first_name, person.last_name) == ("asha@example.com", "Asha", "Otieno")
     assert logged_in_as(person).get(f"{AUTH}me/").json()["data"]["member_number"] == person.member_number
 
 
@@ -277,7 +277,7 @@ def test_a_stranger_beside_them_does_not_keep_out_whom_the_desk_gave_a_password(
 
     assert browser().post(f"{AUTH}verify/", proof).status_code == 200
     person.refresh_from_db()
-    assert person.proved("email") == "asha@example.com"
+    assert person.verified("email") == "asha@example.com"
 
 
 def test_once_a_strangers_code_is_over_codes_go_to_the_member_again(typed):
@@ -368,7 +368,7 @@ def test_a_member_whose_number_staff_mistyped_is_not_taken_over_by_whose_it_is()
     assert proves("asha@example.com") == 200
     member.refresh_from_db()
     assert (member.email, member.check_password(PASSWORD)) == (None, True)
-    assert CustomUser.objects.exclude(pk=member.pk).get().proved("email") == "asha@example.com"
+    assert CustomUser.objects.exclude(pk=member.pk).get().verified("email") == "asha@example.com"
 
 
 def test_a_stranger_who_registers_a_members_address_first_does_not_keep_them_out(typed):
@@ -380,7 +380,7 @@ def test_a_stranger_who_registers_a_members_address_first_does_not_keep_them_out
 
     assert proves("asha@example.com") == 200
     person.refresh_from_db()
-    assert person.proved("email") == "asha@example.com"
+    assert person.verified("email") == "asha@example.com"
 
 
 @pytest.mark.parametrize("fields", [{"role": Role.RECEPTIONIST}, {"is_staff": True}])

@@ -58,7 +58,7 @@ def test_unknown_and_wrong_are_answered_alike(change):
         "error": {
             "type": "authentication_error",
             "code": "invalid_credentials",
-            "message": "The name or the password is not right.",
+            "message": "The username or password is wrong. Check both and try again.",
             "details": [],
         },
         "meta": {"request_id": answer["X-Request-ID"]},

@@ -42,10 +42,10 @@ def test_africastalking_is_given_the_number_with_a_plus_and_the_key_in_a_header(
     [
         ({"json": told({"statusCode": 405, "status": "InsufficientBalance"})}, "InsufficientBalance"),
         ({"json": told({"statusCode": 403, "status": "InvalidPhoneNumber"})}, "InvalidPhoneNumber"),
-        ({"json": told()}, "no word of the recipient"),  # as for a sender name that is not registered
-        ({"json": {}}, "no word of the recipient"),
-        ({"json": ["Recipients"]}, "no word of the recipient"),
-        ({"body": "<html>"}, "no word of the recipient"),
+        ({"json": told()}, "the answer has no recipient"),  # as for a sender name that is not registered
+        ({"json": {}}, "the answer has no recipient"),
+        ({"json": ["Recipients"]}, "the answer has no recipient"),
+        ({"body": "<html>"}, "the answer has no recipient"),
     ],
 )
 def test_a_message_that_was_understood_and_not_taken_is_not_sent(settings, body, reason):

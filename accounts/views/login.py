@@ -1,4 +1,4 @@
-"""Register, confirm, log in, stay in, log out."""
+"""API views of registration, login, refresh, logout and passwords."""
 
 from django.conf import settings
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
@@ -20,7 +20,7 @@ from api.ip_addresses import client_ip
 
 
 def caller_of(request) -> Caller:
-    """Return where a request came from, for the audit."""
+    """Return the origin of a request, for the audit log."""
     return Caller(
         ip=client_ip(request),
         user_agent=request.headers.get("User-Agent", "")[:256].replace("\x00", ""),
@@ -28,15 +28,15 @@ def caller_of(request) -> Caller:
     )
 
 
-def checked(serializer_class, request) -> dict:
-    """Return the body's checked fields."""
+def validated(serializer_class, request) -> dict:
+    """Validate the request's body and return its fields."""
     serializer = serializer_class(data=request.data, context={"request": request})
     serializer.is_valid(raise_exception=True)
     return serializer.validated_data
 
 
-def logged_in_as(request, tokens: login_sessions.Tokens, body: dict, *, at) -> Response:
-    """Answer with both cookies and, unless this was a twin's refresh, a new CSRF token."""
+def session_response(request, tokens: login_sessions.Tokens, body: dict, *, at) -> Response:
+    """Return a response with both cookies and a CSRF token, which is new unless `tokens` were not rotated."""
     response = Response(body)
     cookies.set_session(
         response,
@@ -51,22 +51,22 @@ def logged_in_as(request, tokens: login_sessions.Tokens, body: dict, *, at) -> R
     return response
 
 
-def logged_in(request, tokens: login_sessions.Tokens, *, at) -> Response:
-    """Answer a log-in that is complete."""
+def login_response(request, tokens: login_sessions.Tokens, *, at) -> Response:
+    """Return the response to a complete login."""
     context = {"request": request, "session": tokens.session}
     user = serializers.MeSerializer(tokens.session.user, context=context).data
-    return logged_in_as(request, tokens, {"user": user}, at=at)
+    return session_response(request, tokens, {"user": user}, at=at)
 
 
-class OpenView(APIView):
-    """Calls for who is not logged in: open to all, and guarded against other sites."""
+class AnonymousView(APIView):
+    """A view that needs no login. It still checks the CSRF token."""
 
     authentication_classes = [CsrfOnly]
     permission_classes = [AllowAny]
 
 
-class CsrfView(OpenView):
-    """A CSRF token for calls before log-in. An existing secret is kept."""
+class CsrfView(AnonymousView):
+    """A CSRF token for calls before login. An existing secret is kept."""
 
     authentication_classes: list = []
 
@@ -77,37 +77,41 @@ class CsrfView(OpenView):
         return response
 
 
-class RegisterView(OpenView):
-    """Join. The answer is the same for a new address and for a known one."""
+class RegisterView(AnonymousView):
+    """Register. The answer is the same for a new contact and for a known one."""
 
     @extend_schema(request=serializers.RegisterSerializer, responses={202: serializers.RegisteredSerializer})
     def post(self, request):
-        registration.register(**checked(serializers.RegisterSerializer, request), caller=caller_of(request), now=now())
+        registration.register(
+            **validated(serializers.RegisterSerializer, request), caller=caller_of(request), now=now()
+        )
         return Response({"next": "verify"}, status=202)
 
 
-class VerifyView(OpenView):
-    """Confirm an e-mail address or a phone number by its code."""
+class VerifyView(AnonymousView):
+    """Confirm an e-mail address or a phone number by the code sent to it."""
 
     @extend_schema(request=serializers.VerifySerializer, responses={200: None})
     def post(self, request):
-        registration.verify(**checked(serializers.VerifySerializer, request), caller=caller_of(request), now=now())
+        registration.verify(**validated(serializers.VerifySerializer, request), caller=caller_of(request), now=now())
         return Response(None)
 
 
-class ResendView(OpenView):
-    """Another code, if one is due. Always answered alike."""
+class ResendView(AnonymousView):
+    """Send another code, if the contact is known and not confirmed. The answer is always the same."""
 
     @extend_schema(request=serializers.IdentifierSerializer, responses={202: None})
     def post(self, request):
-        registration.resend(**checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now())
+        registration.resend(
+            **validated(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now()
+        )
         return Response(None, status=202)
 
 
-class LoginView(OpenView):
-    """Log in by username, e-mail or phone; the session comes as cookies, never in the body.
+class LoginView(AnonymousView):
+    """Log in by username, e-mail address or phone number. The tokens are sent as cookies, never in the body.
 
-    Who has a second factor is asked for it: `mfa_required`, and a cookie that auth/mfa/ alone gets to see.
+    A person with a second factor gets `mfa_required` instead, and a cookie that is sent only to auth/mfa/.
     """
 
     refuses = {"post": [401]}
@@ -123,16 +127,16 @@ class LoginView(OpenView):
     def post(self, request):
         at = now()
         outcome = login_sessions.log_in(
-            **checked(serializers.LoginSerializer, request), caller=caller_of(request), now=at
+            **validated(serializers.LoginSerializer, request), caller=caller_of(request), now=at
         )
         if isinstance(outcome, Challenge):
             response = Response({"mfa_required": True, "methods": outcome.methods})
             cookies.set_pending(response, outcome.token)
             return response
-        return logged_in(request, outcome, at=at)
+        return login_response(request, outcome, at=at)
 
 
-class RefreshView(OpenView):
+class RefreshView(AnonymousView):
     """Renew the session by the Refresh cookie. A refusal clears the cookies."""
 
     refuses = {"post": [401]}
@@ -149,11 +153,11 @@ class RefreshView(OpenView):
             cookies.clear_session(response)
             return response
         body = {"access_expires_at": tokens.access_expires_at, "refresh_expires_at": tokens.refresh_expires_at}
-        return logged_in_as(request, tokens, body, at=at)
+        return session_response(request, tokens, body, at=at)
 
 
-class LogoutView(OpenView):
-    """End this session and clear its cookies. Always 200, also with an expired access token."""
+class LogoutView(AnonymousView):
+    """End this session and clear its cookies. The answer is always 200, also with an expired access token."""
 
     @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
     def post(self, request):
@@ -174,7 +178,7 @@ class LogoutView(OpenView):
 
 
 class LogoutAllView(APIView):
-    """End every session of the caller's; `keep_current` spares this one."""
+    """End every session of the caller, or with `keep_current` every other one."""
 
     permission_classes = [IsAuthenticated]
 
@@ -182,7 +186,7 @@ class LogoutAllView(APIView):
     def post(self, request):
         keep = (
             request.auth.pk
-            if request.auth and checked(serializers.KeepCurrentSerializer, request)["keep_current"]
+            if request.auth and validated(serializers.KeepCurrentSerializer, request)["keep_current"]
             else None
         )
         ended = login_sessions.revoke_all(
@@ -192,7 +196,7 @@ class LogoutAllView(APIView):
 
 
 class PasswordChangeView(APIView):
-    """Change one's password; the other sessions end."""
+    """Change the caller's password. Their other sessions end."""
 
     permission_classes = [HasLoginSession]
 
@@ -201,30 +205,30 @@ class PasswordChangeView(APIView):
         at = now()
         tokens = passwords.change(
             session=request.auth,
-            **checked(serializers.PasswordChangeSerializer, request),
+            **validated(serializers.PasswordChangeSerializer, request),
             caller=caller_of(request),
             now=at,
         )
-        return logged_in_as(request, tokens, {}, at=at)
+        return session_response(request, tokens, {}, at=at)
 
 
-class PasswordResetView(OpenView):
-    """Ask for a reset code. Always answered alike."""
+class PasswordResetView(AnonymousView):
+    """Ask for a code to reset the password. The answer is always the same."""
 
     @extend_schema(request=serializers.IdentifierSerializer, responses={202: None})
     def post(self, request):
         passwords.request_reset(
-            **checked(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now()
+            **validated(serializers.IdentifierSerializer, request), caller=caller_of(request), now=now()
         )
         return Response(None, status=202)
 
 
-class PasswordResetConfirmView(OpenView):
-    """Set a new password by a reset code. Every session ends; nobody is logged in."""
+class PasswordResetConfirmView(AnonymousView):
+    """Set a new password by a reset code. Every session ends, and no new one is opened."""
 
     @extend_schema(request=serializers.PasswordResetConfirmSerializer, responses={200: None})
     def post(self, request):
         passwords.confirm_reset(
-            **checked(serializers.PasswordResetConfirmSerializer, request), caller=caller_of(request), now=now()
+            **validated(serializers.PasswordResetConfirmSerializer, request), caller=caller_of(request), now=now()
         )
         return Response(None)

@@ -1,4 +1,4 @@
-"""One's own profile, sessions and audit; and people, for staff."""
+"""API views of the caller's profile, sessions and security events, and of people for staff."""
 
 from django.contrib.auth import get_user_model
 from drf_spectacular.utils import extend_schema
@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.models import LoginSession, SecurityEvent
-from accounts.permissions import HasFreshLoginForWhatOpensDoors, MaySeePeople
+from accounts.permissions import HasFreshLoginForAccessChanges, MaySeePeople
 from accounts.services import login_sessions, people
 from accounts.views.login import caller_of
 from api.clock import now
@@ -35,7 +35,7 @@ class MeView(generics.RetrieveUpdateAPIView):
 
 
 class SessionListView(generics.ListAPIView):
-    """Where the caller is logged in."""
+    """The caller's login sessions."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.LoginSessionSerializer
@@ -62,7 +62,7 @@ class NewestEvents(CursorPagination):
 
 
 class SecurityEventListView(generics.ListAPIView):
-    """What happened to the caller's access."""
+    """The caller's security events."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.SecurityEventSerializer
@@ -75,9 +75,9 @@ class SecurityEventListView(generics.ListAPIView):
 
 
 class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin, viewsets.GenericViewSet):
-    """People, for staff: trainers see, receptionists add and change, nobody above their own role."""
+    """People, for staff. Trainers read. Receptionists and higher roles also add and change people with a lower role."""
 
-    permission_classes = [MaySeePeople, HasFreshLoginForWhatOpensDoors]
+    permission_classes = [MaySeePeople, HasFreshLoginForAccessChanges]
     lookup_value_converter = "int"
     serializer_class = serializers.UserSerializer
     queryset = CustomUser.objects.select_related("added_by").order_by("last_name", "first_name", "id")

@@ -1,4 +1,4 @@
-"""One's own picture."""
+"""API view of the caller's own picture."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import IsAuthenticated
@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.services import pictures
-from accounts.views.login import checked
+from accounts.views.login import validated
 from api.clock import now
 from api.parsers import UploadParser
 
@@ -21,14 +21,14 @@ PICTURE = {
 
 
 class PictureView(APIView):
-    """One's own picture: kept as a JPEG of at most 512 pixels a side, without metadata."""
+    """The caller's own picture, stored as a JPEG of at most 512 pixels a side, without metadata."""
 
     permission_classes = [IsAuthenticated]
     parser_classes = [UploadParser]
 
     @extend_schema(request=PICTURE, responses=serializers.MeSerializer)
     def put(self, request):
-        picture = checked(serializers.PictureSerializer, request)["picture"]
+        picture = validated(serializers.PictureSerializer, request)["picture"]
         user = pictures.set_picture(user=request.user, file=picture, now=now())
         return Response(serializers.MeSerializer(user, context={"request": request}).data)
 

@@ -1,4 +1,4 @@
-"""The second factor: its step of a log-in, and turning it on and off."""
+"""API views of the second factor: its step at login, and its setup."""
 
 from base64 import b32encode
 
@@ -10,15 +10,15 @@ from rest_framework.views import APIView
 from accounts import serializers
 from accounts.permissions import HasFreshLogin
 from accounts.services import login_sessions, two_factor, two_factor_setup
-from accounts.views.login import OpenView, caller_of, checked, logged_in
+from accounts.views.login import AnonymousView, caller_of, login_response, validated
 from api import cookies
 from api.authentication import EnrolmentAuthentication
 from api.clock import now
 from api.exceptions import handle
 
 
-class SecondStepView(OpenView):
-    """What both ways share: the MfaPending cookie and a code become a session."""
+class SecondStepView(AnonymousView):
+    """Base of the two methods: finish a login by the MfaPending cookie and a code."""
 
     refuses = {"post": [401]}
     method: str
@@ -27,37 +27,37 @@ class SecondStepView(OpenView):
     def post(self, request):
         at = now()
         try:
-            tokens = login_sessions.finish_log_in(
+            tokens = login_sessions.finish_login(
                 token=request.COOKIES.get(settings.AUTH_COOKIE_MFA),
                 method=self.method,
-                **checked(self.body, request),
+                **validated(self.body, request),
                 caller=caller_of(request),
                 now=at,
             )
         except two_factor.MfaExpired as error:
             response = handle(error, {"request": request, "view": self})
         else:
-            response = logged_in(request, tokens, at=at)
+            response = login_response(request, tokens, at=at)
         cookies.clear_pending(response)
         return response
 
 
 @extend_schema(request=serializers.TotpCodeSerializer, responses=serializers.LoggedInSerializer)
 class MfaVerifyView(SecondStepView):
-    """Finish a log-in by a code of the authenticator app. A code works once; `mfa_expired` means: log in again."""
+    """Finish a login by a code of the authenticator app. A code works once; after `mfa_expired` log in again."""
 
     method, body = two_factor.TOTP, serializers.TotpCodeSerializer
 
 
 @extend_schema(request=serializers.RecoveryCodeSerializer, responses=serializers.LoggedInSerializer)
 class MfaRecoveryView(SecondStepView):
-    """Finish a log-in by one of the recovery codes. A code works once; `mfa_expired` means: log in again."""
+    """Finish a login by one of the recovery codes. A code works once; after `mfa_expired` log in again."""
 
     method, body = two_factor.RECOVERY, serializers.RecoveryCodeSerializer
 
 
 class TotpView(APIView):
-    """The caller's authenticator app: begin to add one, or remove it. Asks for a fresh log-in."""
+    """The caller's authenticator app: begin to add one, or remove it. Needs a fresh login."""
 
     authentication_classes = [EnrolmentAuthentication]
     permission_classes = [HasFreshLogin]
@@ -75,7 +75,7 @@ class TotpView(APIView):
 
 
 class TotpConfirmView(APIView):
-    """Turn the second factor on by a code of the new app. The answer has the recovery codes, this once."""
+    """Turn the second factor on by a code of the new app. Only this response has the recovery codes."""
 
     authentication_classes = [EnrolmentAuthentication]
     permission_classes = [HasFreshLogin]
@@ -85,7 +85,7 @@ class TotpConfirmView(APIView):
         codes = two_factor_setup.confirm(
             user=request.user,
             session=request.auth,
-            **checked(serializers.TotpCodeSerializer, request),
+            **validated(serializers.TotpCodeSerializer, request),
             caller=caller_of(request),
             now=now(),
         )
@@ -93,7 +93,7 @@ class TotpConfirmView(APIView):
 
 
 class RecoveryCodesView(APIView):
-    """New recovery codes; the old ones die. Asks for a fresh log-in."""
+    """New recovery codes. The old ones stop working. Needs a fresh login."""
 
     permission_classes = [HasFreshLogin]
 

@@ -4,7 +4,7 @@ import pytest
 from rest_framework import serializers
 
 from accounts.models import CustomUser
-from accounts.serializers import MeSerializer, OthersPhoneField, UserSerializer
+from accounts.serializers import MaskedPhoneField, MeSerializer, UserSerializer
 from api.serializers import ModelSerializer
 
 
@@ -28,7 +28,7 @@ def test_the_model_is_asked_once_for_each_class(monkeypatch):
 class Tagged(ModelSerializer):
     """With a list, whose items are fields of their own."""
 
-    tags = serializers.ListField(child=OthersPhoneField(), source="groups")
+    tags = serializers.ListField(child=MaskedPhoneField(), source="groups")
 
     class Meta:
         model = CustomUser

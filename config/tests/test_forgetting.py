@@ -22,7 +22,7 @@ def test_an_unproved_registration_that_was_sold_something_stays_and_the_others_g
         audit.record("registered", user=person, caller=Caller(), now=long_ago)
     create_payment(payer=people[1])
 
-    forgotten = cleanup.forget_unproved(now=now())
+    forgotten = cleanup.delete_unverified(now=now())
 
     assert forgotten == 2
     assert CustomUser.objects.get() == Payment.objects.get().payer == people[1]

@@ -582,7 +582,7 @@ def test_of_a_lost_phone_nothing_is_done_when_the_new_number_is_somebodys(client
 
     told = do(client, member, "lost", reason="ID card", phone_number="0722222222")
 
-    assert told == {"__all__": ["Somebody already uses this e-mail address, phone number or username."]}
+    assert told == {"__all__": ["This e-mail address, phone number or username is already in use."]}
     assert theirs.get("/api/v1/auth/me/").status_code == 200
 
 
@@ -594,7 +594,7 @@ def test_a_lost_phone_asks_for_a_fresh_login(client, member):
 
     told = do(client, member, "lost", reason="ID card")
 
-    assert "log out and in again" in told["__all__"][0]
+    assert "Log out and log in again" in told["__all__"][0]
     assert not SecurityEvent.objects.filter(event="phone_lost").exists()
 
 
@@ -606,7 +606,7 @@ def test_of_whoever_is_not_below_no_phone_is_lost(client, role):
     assert "lost" not in [each.name for each in see(client, peer)["actions"]]
     told = send(client, peer, "lost", {"reason": "ID card"})
 
-    assert told == {"__all__": ["You can do this for people below your own role only."]}
+    assert told == {"__all__": ["You can do this only for people with a lower role than yours."]}
     assert not SecurityEvent.objects.exists()
 
 

@@ -33,7 +33,7 @@ def test_an_owner_reads_a_clubs_words(rf):
             "Unmatched payments and reviews",
             "Voids",
         ],
-        "People": ["Log-ins", "People", "Security events"],
+        "People": ["Login sessions", "People", "Security events"],
         "Background jobs": ["Jobs"],
     }
 

@@ -38,7 +38,7 @@ def test_a_member_logs_out_and_in_again(member):
     page.get_by_label("Phone number, e-mail or username").fill(member.number)
     page.get_by_label("Password").fill("not this one")
     member.click("Log in")
-    expect(page.get_by_role("alert")).to_have_text("The name or the password is not right.")
+    expect(page.get_by_role("alert")).to_have_text("The username or password is wrong. Check both and try again.")
     page.get_by_label("Password").fill(PASSWORD)
     member.click("Log in")
 
@@ -89,7 +89,7 @@ def test_who_has_a_second_factor_is_asked_for_it(member):
         if code != "wrong-code":
             member.expect_heading("Habari, Wanjiku")
 
-    expect(member.page.get_by_role("alert")).to_have_text("This code is not right, or was used before.")
+    expect(member.page.get_by_role("alert")).to_have_text("This code is wrong or was used before. Try another one.")
     member.expect_complaints_of_refusals_only()
 
 

@@ -1,4 +1,4 @@
-"""Logging in to the admin: the rules of the API, for a session of Django's."""
+"""Login to the admin: the rules of the API's login, for a session of Django's session framework."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,21 +15,21 @@ from api.authentication import needs_second_factor
 from api.errors import Unauthenticated
 
 
-class CodeNeeded(Unauthenticated):
-    """Told only to who knows the password."""
+class CodeRequired(Unauthenticated):
+    """Raised only after the correct password."""
 
-    code, message = "mfa_required", "Please give the password again, and the code that your authenticator app shows."
+    code, message = "mfa_required", "Enter your password again, and the code that your authenticator app shows."
 
 
 def log_in(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> CustomUser:
-    """Check the password and, of who has one, the second factor; the person's `amr` says what was proved.
+    """Check the password and, if the person has one, the second factor. Return the person with their `amr`.
 
-    No proved address is asked for, as the API does: only who may already enter makes somebody staff.
+    Unlike the API, this asks for no verified contact: only people with access make somebody staff.
 
-    :raises InvalidCredentials: unknown, wrong, inactive or not staff, told alike
-    :raises CodeNeeded: the password is right, and a code is needed as well
+    :raises InvalidCredentials: unknown, wrong, inactive or not staff: one error for all
+    :raises CodeRequired: the password is correct, and a code is needed as well
     :raises MfaInvalid: the code is wrong, or was used before
-    :raises TooMany: too many tries, of either
+    :raises TooMany: too many attempts of either
     """
     user = login_sessions.check_password(identifier=identifier, password=password, caller=caller, now=now)
     if not user.is_staff:
@@ -44,41 +44,41 @@ def log_in(*, identifier: str, password: str, code: str, caller: Caller, now: da
 
 
 def check_code(*, user: CustomUser, code: str, caller: Caller, now: datetime) -> None:
-    """Use up a code of the app, six digits, or a recovery code, which is longer.
+    """Use up a code: one of the app if it has six characters, else a recovery code.
 
-    :raises CodeNeeded: there is none
-    :raises MfaInvalid: it is wrong, or was used before
-    :raises TooMany: earlier wrong codes make this one wait
+    :raises CodeRequired: the code is empty
+    :raises MfaInvalid: the code is wrong, or was used before
+    :raises TooMany: the waiting time after the last wrong code is not over
     """
     if not code:
-        raise CodeNeeded
+        raise CodeRequired
     method = two_factor.TOTP if len(code) == 6 else two_factor.RECOVERY
     with transaction.atomic():
-        two_factor.lock(user.pk)
-        is_right = two_factor.accept(user=user, method=method, code=code, caller=caller, now=now)
-    if not is_right:
+        two_factor.lock_person(user.pk)
+        is_correct = two_factor.accept_code(user=user, method=method, code=code, caller=caller, now=now)
+    if not is_correct:
         raise two_factor.MfaInvalid
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What has become of a log-in to the admin, which is a session of Django's."""
+class LoginState:
+    """The current state of a login to the admin."""
 
     has_second_factor: bool
     was_ended: bool
     may_act: bool
 
 
-def standing_of(user: CustomUser, session: SessionBase) -> Standing:
-    """Say in one query whether who logged in so may still act.
+def state_of(user: CustomUser, session: SessionBase) -> LoginState:
+    """Return, by one query, whether the login is still valid.
 
-    Not without the second factor that they have by now, or must have; and not when all of their sessions were ended
-    since, which ends the API's by their rows, and the admin's by what the audit says of those.
+    It is not valid without the second factor that the person has or needs by now. It also ends when all login sessions
+    of the person are revoked: those are rows, but this is a session of Django's, so the audit log is read for it.
     """
     began = datetime.fromtimestamp(session.get(LOGGED_IN_AT, 0), UTC)
     has_factor, was_ended = CustomUser.objects.values_list(
         Exists(Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True)),
         Exists(SecurityEvent.objects.filter(user=OuterRef("pk"), event="sessions_revoked", at__gt=began)),
     ).get(pk=user.pk)
-    has_proved_enough = "otp" in session.get(AMR, []) if has_factor else not needs_second_factor(user)
-    return Standing(has_factor, was_ended, may_act=has_proved_enough and not was_ended)
+    has_enough_factors = "otp" in session.get(AMR, []) if has_factor else not needs_second_factor(user)
+    return LoginState(has_factor, was_ended, may_act=has_enough_factors and not was_ended)
