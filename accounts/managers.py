@@ -1,13 +1,18 @@
 """The manager of CustomUser: all code that creates a person calls it."""
 
+from typing import TYPE_CHECKING
+
 from django.contrib.auth.models import UserManager
 from django.db import connection
 
 from api.member_numbers import with_check_digit
 from api.roles import Role
 
+if TYPE_CHECKING:
+    from accounts.models import CustomUser
 
-class CustomUserManager(UserManager):
+
+class CustomUserManager(UserManager["CustomUser"]):
     """Creates people with a hashed password and a new member number."""
 
     def _create_user_object(self, username, email, password, **fields):
