@@ -9,7 +9,7 @@ from api.member_numbers import with_check_digit
 from api.roles import Role
 
 if TYPE_CHECKING:
-    from accounts.models import CustomUser
+    from accounts.models import CustomUser  # noqa: F401  the base class names it
 
 
 class CustomUserManager(UserManager["CustomUser"]):
