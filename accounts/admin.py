@@ -110,7 +110,7 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         return masked(person.phone_number) if person.phone_number else None
 
     def get_readonly_fields(self, request, obj=None):
-        """Only a superuser may change the fields that make a person staff."""
+        """Only a superuser may change the fields that make a user staff."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else [*fields, "role", "is_staff", "is_superuser"]
 
@@ -134,7 +134,7 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
 
     @transaction.atomic
     def user_change_password(self, request, id, form_url=""):
-        """Extend Django's page for a person's password, which saves without calling `save_model`."""
+        """Extend Django's page for a user's password, which saves without calling `save_model`."""
         if request.method == "POST" and not is_fresh(request):
             self.message_user(request, LOG_IN_AGAIN, messages.ERROR)
             return redirect(request.path)

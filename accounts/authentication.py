@@ -9,7 +9,7 @@ from api.authentication import MfaEnrolmentRequired, check_csrf
 class AdminSessionAuthentication(SessionAuthentication):
     """Lets staff who are logged in to the admin use the API.
 
-    :raises MfaEnrolmentRequired: the login has no second factor, but the person has one or their role needs one
+    :raises MfaEnrolmentRequired: the login has no second factor, but the user has one or their role needs one
     """
 
     def authenticate(self, request):

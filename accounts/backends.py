@@ -1,4 +1,4 @@
-"""Login by identifier: find a person by username, e-mail address or phone number, and check their password."""
+"""Login by identifier: find a user by username, e-mail address or phone number, and check their password."""
 
 from contextlib import suppress
 
@@ -20,9 +20,9 @@ class IdentifierBackend(ModelBackend):
 
 
 def find_by_identifier(identifier: str):
-    """Return the one person with this username, e-mail address or phone number, or None.
+    """Return the one user with this username, e-mail address or phone number, or None.
 
-    An identifier that matches two people matches none: a username that looks like another person's phone number or
+    An identifier that matches two people matches none: a username that looks like another user's phone number or
     e-mail address must not decide which of them logs in.
     """
     condition = Q(Exact(Lower("username"), Lower(Value(identifier))))
@@ -36,9 +36,9 @@ def find_by_identifier(identifier: str):
 
 
 def may_log_in(person, password) -> bool:
-    """Return whether `password` is this person's and the account is active.
+    """Return whether `password` is this user's and the account is active.
 
-    Every call hashes one password, also for None and for a person without a password, so that the response time does
+    Every call hashes one password, also for None and for a user without a password, so that the response time does
     not show which accounts exist.
     """
     if person is None or not person.has_usable_password():

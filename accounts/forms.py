@@ -28,7 +28,7 @@ from api.roles import Role
 
 
 class AddPersonForm(StaffAction):
-    """A new person: a member, or an employee with a role below that of the caller."""
+    """A new user: a member, or an employee with a role below that of the caller."""
 
     name, title, button = "add", "Add a person", "Add"
     first_name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
@@ -77,14 +77,14 @@ class AddPersonForm(StaffAction):
         return cleaned
 
     def perform(self):
-        """Create the person, and store it in `person`."""
+        """Create the user, and store it in `person`."""
         given = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
         self.person = people.add_person(added_by=self.caller, caller=caller_of(self.request), now=self.now, **given)
         return f"{self.person.get_full_name()} was added. Member number {self.person.member_number}."
 
 
 class PersonForm(UserChangeForm):
-    """A person's page in the admin."""
+    """A user's page in the admin."""
 
     def clean_username(self) -> str:
         """Refuse a new username that looks like a contact: the login of its owner would no longer be unique."""

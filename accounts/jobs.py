@@ -15,7 +15,7 @@ def send_code(code_id: int) -> None:
 
 @app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=8, exponential_wait=3))
 def send_notice(notice_id: int) -> None:
-    """Send a notice about a person's access by SMS or e-mail."""
+    """Send a notice about a user's access by SMS or e-mail."""
     notices.deliver(notice_id=notice_id, now=now())
 
 

@@ -1,4 +1,4 @@
-"""The manager of CustomUser: all code that creates a person calls it."""
+"""The manager of CustomUser: all code that creates a user calls it."""
 
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class CustomUserManager(UserManager["CustomUser"]):
     def create_member(
         self, *, username: str | None = None, email: str | None = None, password: str | None = None, **fields
     ):
-        """Create a person. The default username is the member number; without a password they cannot log in."""
+        """Create a user. The default username is the member number; without a password they cannot log in."""
         number = self.next_member_number()
         return self.create_user(username or number, email, password, member_number=number, **fields)
 

@@ -80,7 +80,7 @@ class CustomUser(AbstractUser):
         ]
 
     def __str__(self) -> str:
-        """Return the full name, or the username of a person without one."""
+        """Return the full name, or the username of a user without one."""
         return self.get_full_name() or self.username
 
     def clean(self):
@@ -90,7 +90,7 @@ class CustomUser(AbstractUser):
 
     @property
     def is_verified(self) -> bool:
-        """Whether the person has confirmed an e-mail address or a phone number by a code."""
+        """Whether the user has confirmed an e-mail address or a phone number by a code."""
         return self.email_verified_at is not None or self.phone_verified_at is not None
 
     @property
@@ -99,7 +99,7 @@ class CustomUser(AbstractUser):
         return self.verified("phone_number") or self.verified("email")
 
     def verified(self, field: str) -> str | None:
-        """Return the person's `email` or `phone_number` if it is verified, else None."""
+        """Return the user's `email` or `phone_number` if it is verified, else None."""
         return (getattr(self, self.VERIFIED_AT[field]) and getattr(self, field)) or None
 
 
@@ -161,7 +161,7 @@ class PendingLogin(models.Model):
 
 
 class Authenticator(TOTPDevice):
-    """A person's authenticator app: the row of django-otp, with its secret encrypted."""
+    """A user's authenticator app: the row of django-otp, with its secret encrypted."""
 
     class Meta:
         proxy = True
@@ -213,7 +213,7 @@ class NoticeKind(models.TextChoices):
 
 
 class Notice(models.Model):
-    """A message to a person about their access. It stores the recipient, which a change removes from the person."""
+    """A message to a user about their access. It stores the recipient, which a change removes from the user."""
 
     user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="notices")
     kind = models.CharField(max_length=32, choices=NoticeKind)

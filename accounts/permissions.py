@@ -55,7 +55,7 @@ class HasFreshLoginForAccessChanges(HasFreshLogin):
         body = request.data if request.method in ("POST", "PATCH") else None
         if not isinstance(body, dict):
             return True  # no body, or one that the serializer refuses
-        # The contact and password of a new person give no access to anything that existed before; a role does.
+        # The contact and password of a new user give no access to anything that existed before; a role does.
         changes_access = (
             body.get("role", Role.MEMBER) != Role.MEMBER if request.method == "POST" else ACCESS_FIELDS & body.keys()
         )

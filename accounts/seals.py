@@ -1,7 +1,7 @@
 """Encryption of authenticator secrets, so that a copy of the database is not enough to log in.
 
 AES-256-GCM with a key derived from SECRET_KEY. The owner's id is authenticated with the secret: a row copied to another
-person cannot be decrypted. Secrets encrypted under SECRET_KEY_FALLBACKS can still be decrypted.
+user cannot be decrypted. Secrets encrypted under SECRET_KEY_FALLBACKS can still be decrypted.
 """
 
 import os

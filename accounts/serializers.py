@@ -21,7 +21,7 @@ LONGEST_PASSWORD = 512
 
 
 class MaskedPhoneField(PhoneField):
-    """The phone number of another person, masked for Trainers."""
+    """The phone number of another user, masked for Trainers."""
 
     def to_representation(self, value):
         return value if sees_phones(self.context["request"].user) else masked(value)
@@ -50,7 +50,7 @@ def check_new_password(password: str, user=None, *, field: str = "password") -> 
 
 
 class AddedBySerializer(ModelSerializer):
-    """The person who added another person."""
+    """The user who added another user."""
 
     class Meta:
         model = CustomUser
@@ -59,7 +59,7 @@ class AddedBySerializer(ModelSerializer):
 
 
 class UserSerializer(ModelSerializer):
-    """A person. Creating goes through CustomUserManager, which hashes the password."""
+    """A user. Creating goes through CustomUserManager, which hashes the password."""
 
     password: serializers.CharField | None = PasswordField(required=False)
     phone_number: serializers.CharField = MaskedPhoneField(
@@ -135,7 +135,7 @@ class MeSerializer(UserSerializer):
     has_second_factor = serializers.SerializerMethodField(help_text="Whether logins ask for a second factor.")
 
     def get_has_second_factor(self, user) -> bool:
-        """Read it from the login session, which has it if the person does. A session of the admin needs a query."""
+        """Read it from the login session, which has it if the user does. A session of the admin needs a query."""
         session = self.context.get("session") or self.context["request"].auth
         return session.has_second_factor if session else two_factor.has_second_factor(user)
 

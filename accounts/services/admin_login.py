@@ -22,7 +22,7 @@ class CodeRequired(Unauthenticated):
 
 
 def log_in(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> CustomUser:
-    """Check the password and, if the person has one, the second factor. Return the person with their `amr`.
+    """Check the password and, if the user has one, the second factor. Return the user with their `amr`.
 
     Unlike the API, this asks for no verified contact: only people with access make somebody staff.
 
@@ -54,7 +54,7 @@ def check_code(*, user: CustomUser, code: str, caller: Caller, now: datetime) ->
         raise CodeRequired
     method = two_factor.TOTP if len(code) == 6 else two_factor.RECOVERY
     with transaction.atomic():
-        two_factor.lock_person(user.pk)
+        two_factor.lock_user(user.pk)
         is_correct = two_factor.accept_code(user=user, method=method, code=code, caller=caller, now=now)
     if not is_correct:
         raise two_factor.MfaInvalid
@@ -72,8 +72,8 @@ class LoginState:
 def state_of(user: CustomUser, session: SessionBase) -> LoginState:
     """Return, by one query, whether the login is still valid.
 
-    It is not valid without the second factor that the person has or needs by now. It also ends when all login sessions
-    of the person are revoked: those are rows, but this is a session of Django's, so the audit log is read for it.
+    It is not valid without the second factor that the user has or needs by now. It also ends when all login sessions
+    of the user are revoked: those are rows, but this is a session of Django's, so the audit log is read for it.
     """
     began = datetime.fromtimestamp(session.get(LOGGED_IN_AT, 0), UTC)
     has_factor, was_ended = CustomUser.objects.values_list(

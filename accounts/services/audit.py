@@ -30,7 +30,7 @@ def record(
     """Write one row of the audit log about `user`.
 
     The default actor is `user`, or nobody for a refused attempt. `detail` must hold no secret, and the identifier of an
-    unknown person only as a hash.
+    unknown user only as a hash.
     """
     SecurityEvent.objects.create(
         event=event,

@@ -39,14 +39,14 @@ def delete_old(*, now: datetime) -> dict[str, int]:
 def delete_unverified(*, now: datetime) -> int:
     """Delete people who registered 30 days ago and never verified a contact; return how many.
 
-    Such a row could hold a contact of another person. People whom staff added or imported stay, and so do people with
+    Such a row could hold a contact of another user. People whom staff added or imported stay, and so do people with
     a subscription or a payment. A repeated call deletes nothing more.
     """
     registered = SecurityEvent.objects.filter(user=OuterRef("pk"), event="registered", outcome="ok")
     verified = SecurityEvent.objects.filter(user=OuterRef("pk"), event="address_verified")
     unverified = CustomUser.objects.filter(
         Exists(registered),
-        ~Exists(verified),  # a person whose verified contact was then changed by staff has such an event, and stays
+        ~Exists(verified),  # a user whose verified contact was then changed by staff has such an event, and stays
         date_joined__lt=now - KEEP_UNVERIFIED,
         email_verified_at=None,
         phone_verified_at=None,

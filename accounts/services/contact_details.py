@@ -21,10 +21,10 @@ CHANGED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGED, CodePurpose.PHONE: Notic
 def request_change(*, user: CustomUser, purpose: CodePurpose, contact: str, caller: Caller, now: datetime) -> None:
     """Send a code to the new contact and a notice to the old one.
 
-    If another person has verified the new contact, no code is sent, but the answer is the same: the caller does not
+    If another user has verified the new contact, no code is sent, but the answer is the same: the caller does not
     learn which contacts are known.
 
-    :raises TooMany: too many changes by one person, or codes to one contact
+    :raises TooMany: too many changes by one user, or codes to one contact
     """
     throttling.count(f"change:{user.pk}", CHANGES_PER_PERSON, CHANGES_WINDOW, now)
     field = FIELDS[purpose]
@@ -44,10 +44,10 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, contact: str, call
 def confirm_change(
     *, session: LoginSession, purpose: CodePurpose, code: str, caller: Caller, now: datetime
 ) -> CustomUser:
-    """Replace the old contact by the new one. The person's other login sessions and open codes end.
+    """Replace the old contact by the new one. The user's other login sessions and open codes end.
 
     :raises InvalidOrExpiredKey: the code is wrong or can no longer be used
-    :raises AlreadyTaken: another person has verified the contact since the code was sent
+    :raises AlreadyTaken: another user has verified the contact since the code was sent
     :raises SessionRevoked: the login session has ended since the request began
     """
     used = one_time_codes.redeem(user=session.user, purpose=purpose, code=code, now=now)

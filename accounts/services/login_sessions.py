@@ -21,7 +21,7 @@ from api.authentication import SessionRevoked
 from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
 from api.statements import WrittenOnce
 
-# Attempts at one identifier from one IP address; at one person by any identifier from everywhere; from one IP address.
+# Attempts at one identifier from one IP address; at one user by any identifier from everywhere; from one IP address.
 ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PERSON, ATTEMPTS_PER_IP = 5, 50, 100
 ATTEMPTS_WINDOW = 15 * 60  # seconds
 VERSION = re.compile(r"[0-9][0-9._]*")
@@ -52,13 +52,13 @@ class InvalidCredentials(Unauthenticated):
 
 
 class TooManyAttempts(TooMany):
-    """Too many attempts at one identifier, or from one IP address, whether the person exists or not."""
+    """Too many attempts at one identifier, or from one IP address, whether the user exists or not."""
 
     code, message = "too_many_attempts", "Too many attempts. Wait a few minutes and try again."
 
 
 class NotVerified(Forbidden):
-    """The person has verified no contact. Raised only after the correct password."""
+    """The user has verified no contact. Raised only after the correct password."""
 
     code, message = "email_not_verified", "Confirm your e-mail address or phone number first."
 
@@ -109,7 +109,7 @@ def log_in(
     with transaction.atomic():
         # The check of the password takes a while. A password changed or an account deactivated meanwhile has ended all
         # login sessions, so no new one may be opened.
-        current = two_factor.lock_person(user.pk)
+        current = two_factor.lock_user(user.pk)
         if current.password != user.password or not current.is_active:
             raise InvalidCredentials
         if two_factor.has_second_factor(user):
@@ -118,7 +118,7 @@ def log_in(
 
 
 def check_password(*, identifier: str, password: str, caller: Caller, now: datetime) -> CustomUser:
-    """Return the active person with this identifier and password. The API and the admin both log in by it.
+    """Return the active user with this identifier and password. The API and the admin both log in by it.
 
     :raises InvalidCredentials: unknown, wrong or inactive: one error for all
     :raises TooManyAttempts: also for identifiers that do not exist
@@ -128,7 +128,7 @@ def check_password(*, identifier: str, password: str, caller: Caller, now: datet
     is_correct = may_log_in(person, password)  # also for None, since the response time must be the same
     if person is None or not is_correct:
         hashed = throttling.hashed(identifier)
-        # The person sees this attempt in their security events, also when somebody else made it.
+        # The user sees this attempt in their security events, also when somebody else made it.
         audit.record("login", user=person, caller=caller, now=now, outcome="refused", identifier=hashed)
         raise InvalidCredentials
     reset_attempts(identifier, caller)
@@ -154,14 +154,14 @@ def finish_login(*, token: str | None, method: str, code: str, caller: Caller, n
 def count_attempt(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> None:
     """Count an attempt to log in by an identifier; `person` is whom it names, if anybody.
 
-    Strangers can use up the attempts of a person or of an IP address. This does not lock the person out where they have
+    Strangers can use up the attempts of a user or of an IP address. This does not lock the user out where they have
     logged in before: from such an IP address, only the limit of the identifier and the IP address together applies.
 
     :raises TooManyAttempts: also for identifiers that do not exist
     """
     pair = _pair(identifier, caller)
     target = f"person:{person.pk}" if person else f"name:{throttling.hashed(identifier)}"
-    # In this order, so that one IP address cannot use up all attempts of a person.
+    # In this order, so that one IP address cannot use up all attempts of a user.
     limits = {
         f"login:place:{caller.ip}": ATTEMPTS_PER_IP,
         pair: ATTEMPTS_PER_PAIR,
@@ -201,7 +201,7 @@ def _pair(identifier: str, caller: Caller) -> str:
 
 @transaction.atomic
 def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Caller, now: datetime) -> Tokens:
-    """Open a login session for an authenticated person. Beyond SESSIONS_PER_USER the oldest sessions end."""
+    """Open a login session for an authenticated user. Beyond SESSIONS_PER_USER the oldest sessions end."""
     if settings.LOGIN_NOTICES and is_new_device(user, caller.user_agent):
         notices.create(user=user, kind=NoticeKind.NEW_DEVICE, now=now)
     session = LoginSession.objects.create(
@@ -225,7 +225,7 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
 
 
 def is_new_device(user: CustomUser, user_agent: str) -> bool:
-    """Return whether the person has logged in before, but never with such a browser.
+    """Return whether the user has logged in before, but never with such a browser.
 
     The browser's version is ignored, since it changes every month. So is the IP address: on a phone it changes hourly.
     """
@@ -324,9 +324,9 @@ def revoke_all(
     actor: CustomUser | None = None,
     keep: UUID | None = None,
 ) -> int:
-    """End every live login session of a person except `keep`, and their pending logins; return how many sessions."""
-    # The person is locked before the sessions, as everywhere: concurrent calls cannot deadlock.
-    two_factor.lock_person(user.pk)
+    """End every live login session of a user except `keep`, and their pending logins; return how many sessions."""
+    # The user is locked before the sessions, as everywhere: concurrent calls cannot deadlock.
+    two_factor.lock_user(user.pk)
     PendingLogin.objects.filter(user=user, used_at__isnull=True).update(used_at=now)
     ended = revoke(live_sessions(user, now).exclude(pk=keep), reason=reason, now=now)
     audit.record("sessions_revoked", user=user, actor=actor, caller=caller, now=now, reason=reason, count=ended)
@@ -343,9 +343,9 @@ def lock_live(session: LoginSession) -> None:
 
 
 def revoke_one(*, user: CustomUser, session_id: UUID, caller: Caller, now: datetime) -> None:
-    """End one of the person's own sessions. A repeated call changes nothing.
+    """End one of the user's own sessions. A repeated call changes nothing.
 
-    :raises NotFound: the person has no such session
+    :raises NotFound: the user has no such session
     """
     mine = LoginSession.objects.filter(user=user, pk=session_id)
     if not mine.exists():
@@ -360,7 +360,7 @@ def revoke(sessions, *, reason: str, now: datetime) -> int:
 
 
 def live_sessions(user: CustomUser, now: datetime):
-    """Return the person's sessions that are neither revoked nor expired."""
+    """Return the user's sessions that are neither revoked nor expired."""
     return LoginSession.objects.live(now).filter(user=user)
 
 

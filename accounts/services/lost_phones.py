@@ -21,13 +21,13 @@ def secure(
     phone_number: str | None = None,
     remove_second_factor: bool = False,
 ) -> int:
-    """End every login session of a person, and if asked change their number and remove their second factor.
+    """End every login session of a user, and if asked change their number and remove their second factor.
 
-    All of it happens, or nothing. `reason` says how the person was recognised; the audit log stores it. Return how many
+    All of it happens, or nothing. `reason` says how the user was recognised; the audit log stores it. Return how many
     login sessions ended.
 
-    :raises people.RoleAboveOwn: `by` is no Admin, and the person's role is not below theirs
-    :raises people.AlreadyTaken: another person has the number
+    :raises people.RoleAboveOwn: `by` is no Admin, and the user's role is not below theirs
+    :raises people.AlreadyTaken: another user has the number
     """
     person = CustomUser.objects.select_for_update().get(pk=person_id)
     if not may_secure(person, by=by):
@@ -42,5 +42,5 @@ def secure(
 
 
 def may_secure(person: CustomUser, *, by: CustomUser) -> bool:
-    """Return whether `by` may lock a lost phone out of the person's account: an Admin, or a higher role."""
+    """Return whether `by` may lock a lost phone out of the user's account: an Admin, or a higher role."""
     return by.role == Role.ADMIN or people.is_below(person, by)

@@ -1,4 +1,4 @@
-"""Notices: messages about a person's access, so that they see changes that somebody else made."""
+"""Notices: messages about a user's access, so that they see changes that somebody else made."""
 
 from datetime import datetime
 
@@ -32,7 +32,7 @@ TEXTS = {
 def create(*, user: CustomUser, kind: NoticeKind, now: datetime, contact: str | None = None) -> None:
     """Create a notice and the job that sends it, in the caller's transaction.
 
-    It goes to `contact`, or else to the person's verified contact. Without either, and beyond ten notices a day to one
+    It goes to `contact`, or else to the user's verified contact. Without either, and beyond ten notices a day to one
     contact, it does nothing.
     """
     contact = contact or user.verified_contact
@@ -61,7 +61,7 @@ def deliver(*, notice_id: int, now: datetime) -> None:
 
 
 def text_of(notice: Notice) -> str:
-    """Return the message: the time, the event, and advice for a person who did not do this."""
+    """Return the message: the time, the event, and advice for a user who did not do this."""
     at = timezone.localtime(notice.created_at)
     event = TEXTS[NoticeKind(notice.kind)].format(club=settings.CLUB_NAME)
     return f"On {at:%d %b at %H:%M} {event}. If this was not you, change your password and tell the club."

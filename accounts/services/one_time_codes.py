@@ -1,4 +1,4 @@
-"""One-time codes: six digits that prove that a person can read a phone number or an e-mail address.
+"""One-time codes: six digits that prove that a user can read a phone number or an e-mail address.
 
 The job that sends a code also creates it, so that no job argument, log or response contains it. The database stores a
 keyed hash. A code allows five attempts within ten minutes, which makes guessing hopeless.
@@ -38,7 +38,7 @@ ADVICE = "It works for 10 minutes. Do not share it with anyone."
 
 
 class InvalidOrExpiredKey(Invalid):
-    """The code is wrong, used, expired, of another person, or had too many attempts: one error for all."""
+    """The code is wrong, used, expired, of another user, or had too many attempts: one error for all."""
 
     code, message = "invalid_or_expired_key", "This code is wrong or has expired. Ask for a new one."
 
@@ -78,8 +78,8 @@ def count_attempt(ip: str | None, now: datetime) -> None:
 def count_code(contact: str, purpose: CodePurpose, now: datetime) -> None:
     """Count one code for a contact, known or unknown, so that the limit cannot be used to find accounts.
 
-    Each purpose has its own count: strangers who register another person's contact cannot use up the codes that this
-    person needs to reset a password.
+    Each purpose has its own count: strangers who register another user's contact cannot use up the codes that this
+    user needs to reset a password.
 
     :raises TooMany: too many codes for this contact
     """
@@ -88,7 +88,7 @@ def count_code(contact: str, purpose: CodePurpose, now: datetime) -> None:
 
 
 def end_open(*, user: CustomUser, now: datetime, purpose: CodePurpose | None = None) -> None:
-    """End the person's open codes, of one purpose or of all. A repeated call changes nothing."""
+    """End the user's open codes, of one purpose or of all. A repeated call changes nothing."""
     open_rows = OneTimeCode.objects.filter(user=user, used_at__isnull=True)
     if purpose is not None:
         open_rows = open_rows.filter(purpose=purpose)
@@ -111,7 +111,7 @@ def deliver(*, code_id: int, now: datetime) -> None:
 
 
 def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: datetime) -> OneTimeCode:
-    """Use up the newest code of a person. A wrong attempt is counted, and its count is committed.
+    """Use up the newest code of a user. A wrong attempt is counted, and its count is committed.
 
     :raises InvalidOrExpiredKey: for any reason
     """
@@ -124,7 +124,7 @@ def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: dat
 def find_open(
     *, purpose: CodePurpose, user: CustomUser | None, contact: str, code: str, now: datetime
 ) -> OneTimeCode | None:
-    """Return the open code of a person or of a contact that has these digits, or else the newest one, or None."""
+    """Return the open code of a user or of a contact that has these digits, or else the newest one, or None."""
     matching = open_codes(purpose, now).filter(Q(user=user) | contact_matches("address", contact))
     rows = list(matching.select_related("user"))
     with_these_digits = (row for row in rows if hmac.compare_digest(row.code_hash, hash_of(code)))

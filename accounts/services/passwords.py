@@ -16,7 +16,7 @@ class ReauthRequired(Unauthenticated):
 
 
 def request_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
-    """Send a reset code to the verified contact of the person. The answer is always the same.
+    """Send a reset code to the verified contact of the user. The answer is always the same.
 
     :raises TooMany: too many codes to one contact, or requests from one IP address
     """
@@ -70,7 +70,7 @@ def change_in_admin(*, user: CustomUser, current: str, new: str, caller: Caller,
 
 
 def check_current(*, user: CustomUser, password: str, caller: Caller, now: datetime) -> None:
-    """Check the person's current password. Call it outside a transaction: the audit of a refusal must be committed.
+    """Check the user's current password. Call it outside a transaction: the audit of a refusal must be committed.
 
     :raises ReauthRequired: the password is wrong
     :raises TooManyAttempts: attempts here and at login count together
@@ -92,7 +92,7 @@ def save_checked(
     :raises SessionRevoked: the login session has ended since the request began
     """
     # The check takes a while: if a concurrent request changed the password, the checked one is no longer current.
-    if two_factor.lock_person(user.pk).password != user.password:
+    if two_factor.lock_user(user.pk).password != user.password:
         raise ReauthRequired
     if session:
         login_sessions.lock_live(session)
@@ -101,7 +101,7 @@ def save_checked(
 
 @transaction.atomic
 def save_new(*, user: CustomUser, password: str, event: str, caller: Caller, now: datetime) -> None:
-    """Save a new password and notify the person. Every login session and open code ends."""
+    """Save a new password and notify the user. Every login session and open code ends."""
     user.set_password(password)
     user.save(update_fields=["password"])
     one_time_codes.end_open(user=user, now=now)

@@ -39,10 +39,10 @@ def add_person(
     consent: bool = False,
     **fields,
 ) -> CustomUser:
-    """Create a person for staff. Without a password they cannot log in, without consent they cannot buy.
+    """Create a user for staff. Without a password they cannot log in, without consent they cannot buy.
 
     :raises RoleAboveOwn: the caller may not assign this role
-    :raises AlreadyTaken: another person has this e-mail address, phone number or username
+    :raises AlreadyTaken: another user has this e-mail address, phone number or username
     """
     require_may_assign(added_by, fields.get("role", Role.MEMBER))
     try:
@@ -64,13 +64,13 @@ def add_person(
 def change_person(
     *, person_id: int, by: CustomUser, caller: Caller, now: datetime, consent: bool | None = None, **fields
 ) -> CustomUser:
-    """Change a person's fields for staff. A new role, e-mail, phone or password ends their sessions and open codes.
+    """Change a user's fields for staff. A new role, e-mail, phone or password ends their sessions and open codes.
 
-    Whoever can set a person's contact or password can log in as them. So staff change only people with a lower role,
+    Whoever can set a user's contact or password can log in as them. So staff change only people with a lower role,
     and an Admin changes everybody.
 
-    :raises RoleAboveOwn: the person's role is not below the caller's, or the caller may not assign the new role
-    :raises AlreadyTaken: another person has this e-mail address, phone number or username
+    :raises RoleAboveOwn: the user's role is not below the caller's, or the caller may not assign the new role
+    :raises AlreadyTaken: another user has this e-mail address, phone number or username
     """
     person = CustomUser.objects.select_for_update().get(pk=person_id)
     if by.role != Role.ADMIN and not is_below(person, by):
@@ -105,16 +105,16 @@ def change_profile(*, user: CustomUser, now: datetime, consent: bool | None = No
 
 
 def set_consent(person: CustomUser, consent: bool | None, *, now: datetime) -> None:
-    """Set on an unsaved person whether they agree to the club's terms; None changes nothing."""
+    """Set on an unsaved user whether they agree to the club's terms; None changes nothing."""
     if consent is not None:
         person.consented_at = (person.consented_at or now) if consent else None
 
 
 def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetime) -> int:
-    """End every login session of a person for staff; return how many.
+    """End every login session of a user for staff; return how many.
 
-    :raises NotFound: there is no such person
-    :raises RoleAboveOwn: the person's role is above the caller's
+    :raises NotFound: there is no such user
+    :raises RoleAboveOwn: the user's role is above the caller's
     """
     person = CustomUser.objects.filter(pk=person_id).first()
     if person is None:
@@ -124,9 +124,9 @@ def end_sessions(*, person_id: int, by: CustomUser, caller: Caller, now: datetim
 
 
 def clear_lost_verifications(person: CustomUser, *, old: CustomUser) -> None:
-    """Clear, on an unsaved person, what staff's change made untrustworthy.
+    """Clear, on an unsaved user, what staff's change made untrustworthy.
 
-    A contact that staff typed is not verified: a typing mistake would send the person's codes to a stranger. And a
+    A contact that staff typed is not verified: a typing mistake would send the user's codes to a stranger. And a
     member who registered, but verified nothing, may be a stranger: when they are made staff, the password they chose
     must not open the admin.
     """
@@ -153,7 +153,7 @@ def end_old_access(person: CustomUser, *, old: CustomUser, by: CustomUser, calle
 
 
 def is_below(person: CustomUser, other: CustomUser) -> bool:
-    """Return whether a person's role is below another person's. A superuser is below nobody, whatever the role."""
+    """Return whether a user's role is below another user's. A superuser is below nobody, whatever the role."""
     return not person.is_superuser and rank(person.role) > rank(other.role)
 
 

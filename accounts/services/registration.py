@@ -1,6 +1,6 @@
 """Registration, and verification of the contact given in it.
 
-A contact is an e-mail address or a phone number. It belongs to nobody until a person verifies it by a code. Until then
+A contact is an e-mail address or a phone number. It belongs to nobody until a user verifies it by a code. Until then
 several people may give the same one: somebody registered it by mistake or on purpose, or staff mistyped it. Whoever
 verifies it keeps it, and the others lose it (docs/decisions/0026).
 """
@@ -27,7 +27,7 @@ REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
 def register(*, email: str | None, phone_number: str | None, password: str, caller: Caller, now: datetime, **profile):
     """Create a member and send a code to their phone number, or else to their e-mail address.
 
-    A known contact gets the same answer as a new one. Nothing about a known person changes before they send the code,
+    A known contact gets the same answer as a new one. Nothing about a known user changes before they send the code,
     not even the password.
 
     :raises TooMany: too many registrations from one IP address, or codes to one contact
@@ -39,23 +39,23 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
     if known is None:
         with suppress(IntegrityError), transaction.atomic():
             given = {"email": email, "phone_number": phone_number}
-            # A contact that another person already has stays with them; the newcomer gets it by verifying it.
+            # A contact that another user already has stays with them; the newcomer gets it by verifying it.
             unused = {field: value for field, value in given.items() if value and not is_in_use(field, value)}
             user = CustomUser.objects.create_member(password=password, consented_at=now, **unused, **profile)
             one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=contact, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
             return
-        known = find_registrant(contact, **profile, now=now)  # another request created the person first
-    hashed = make_password(password)  # for every known person, so that the response time is always the same
+        known = find_registrant(contact, **profile, now=now)  # another request created the user first
+    hashed = make_password(password)  # for every known user, so that the response time is always the same
     with transaction.atomic():
         send_verification_code(known, contact=contact, password=hashed, now=now)
         audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
 
 
 def find_registrant(contact: str, *, first_name: str, last_name: str, now: datetime) -> CustomUser | None:
-    """Return the known person who registers again, or whom staff added before; None for a newcomer.
+    """Return the known user who registers again, or whom staff added before; None for a newcomer.
 
-    Staff may have saved an unverified contact with the wrong person: only somebody who shares a name with that person
+    Staff may have saved an unverified contact with the wrong user: only somebody who shares a name with that user
     registers as them.
     """
     names = words_of(f"{first_name} {last_name}")
@@ -68,7 +68,7 @@ def find_registrant(contact: str, *, first_name: str, last_name: str, now: datet
 
 
 def shares_name(person: CustomUser, names: set[str]) -> bool:
-    """Return whether the person's first or last names include one of `names`."""
+    """Return whether the user's first or last names include one of `names`."""
     return not names.isdisjoint(words_of(f"{person.first_name} {person.last_name}"))
 
 
@@ -79,16 +79,16 @@ def words_of(name: str) -> set[str]:
 
 
 def is_in_use(field: str, contact: str) -> bool:
-    """Return whether any person has this e-mail address or phone number, verified or not."""
+    """Return whether any user has this e-mail address or phone number, verified or not."""
     return CustomUser.objects.filter(contact_matches(field, contact)).exists()
 
 
 def find_verifier(person: CustomUser | None, contact: str, *, now: datetime) -> CustomUser | None:
     """Return who has verified the contact, or who is expected to verify it.
 
-    `person` is the one whom `find_by_identifier` returned for the contact. If they have not verified it, the person who
+    `person` is the one whom `find_by_identifier` returned for the contact. If they have not verified it, the user who
     asked for its latest open code comes first. If they have verified another contact, they are not expected at all, and
-    the person of the latest code counts even when that code is over.
+    the user of the latest code counts even when that code is over.
     """
     field = field_of(contact)
     if person is None or not getattr(person, field) or person.verified(field):
@@ -113,7 +113,7 @@ def field_of(contact: str) -> str:
 
 
 def is_unverified_member(person: CustomUser) -> bool:
-    """Return whether the person is a member who has verified no contact.
+    """Return whether the user is a member who has verified no contact.
 
     False for staff: they may be able to log in to the admin without a verified contact, as the first superuser does.
     """
@@ -122,7 +122,7 @@ def is_unverified_member(person: CustomUser) -> bool:
 
 
 def is_unverified_registration(person: CustomUser) -> bool:
-    """Return whether the person came by registration, not added by staff, and has verified no contact."""
+    """Return whether the user came by registration, not added by staff, and has verified no contact."""
     return is_unverified_member(person) and not person.added_by_id
 
 
@@ -138,7 +138,7 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
 
 
 def send_verification_code(user: CustomUser | None, *, contact: str, password: str, now: datetime) -> None:
-    """Send a verification code to a person without a verified contact; for everybody else only count it.
+    """Send a verification code to a user without a verified contact; for everybody else only count it.
 
     The code goes to the contact as it is stored, not as it was typed now. It activates `password` (a hash), or else the
     password of the open code before it.
@@ -161,7 +161,7 @@ def send_verification_code(user: CustomUser | None, *, contact: str, password: s
 def verify(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> None:
     """Verify a contact by its code and by the password that was chosen with it.
 
-    The password is required because a stranger could register another person's number and wait until its owner sends
+    The password is required because a stranger could register another user's number and wait until its owner sends
     the code. When several people registered the same contact, the code decides which of them this is.
 
     :raises InvalidOrExpiredKey: for any reason
@@ -195,7 +195,7 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
 
 
 def lock_for_verification(user: CustomUser, field: str, contact: str) -> CustomUser:
-    """Lock the person and everybody else with this contact, and return the person.
+    """Lock the user and everybody else with this contact, and return the user.
 
     All are locked in the order of their ids, so that two people who verify each other's contacts cannot deadlock.
     """
@@ -204,11 +204,11 @@ def lock_for_verification(user: CustomUser, field: str, contact: str) -> CustomU
 
 
 def save_verified(user: CustomUser, field: str, contact: str, *, now: datetime) -> None:
-    """Save a verified contact of a person, with their password and consent. Others with it unverified lose it.
+    """Save a verified contact of a user, with their password and consent. Others with it unverified lose it.
 
-    Call it with the person that `lock_for_verification` returned.
+    Call it with the user that `lock_for_verification` returned.
 
-    :raises IntegrityError: another person has verified it
+    :raises IntegrityError: another user has verified it
     """
     verified_at = user.VERIFIED_AT[field]
     with transaction.atomic():

@@ -1,7 +1,7 @@
 """The second factor at login: codes of an authenticator app, and recovery codes for a lost phone.
 
 django-otp stores both, accepts each code once, and doubles the waiting time after each wrong code. Every check runs
-under a lock on the person's row, so that two concurrent requests cannot use the same code or the same pending login.
+under a lock on the user's row, so that two concurrent requests cannot use the same code or the same pending login.
 """
 
 import math
@@ -52,18 +52,18 @@ class Challenge:
     methods: list[str]
 
 
-def lock_person(user_id: int) -> CustomUser:
-    """Return the person, locked until the caller's transaction ends."""
+def lock_user(user_id: int) -> CustomUser:
+    """Return the user, locked until the caller's transaction ends."""
     return CustomUser.objects.select_for_update(no_key=True).get(pk=user_id)
 
 
 def has_second_factor(user: CustomUser) -> bool:
-    """Return whether the person must give a second factor at login."""
+    """Return whether the user must give a second factor at login."""
     return Authenticator.objects.filter(user=user, confirmed=True).exists()
 
 
 def create_challenge(*, user: CustomUser, remember: bool, now: datetime) -> Challenge:
-    """Create the pending login of a person whose password was correct."""
+    """Create the pending login of a user whose password was correct."""
     pending = PendingLogin.objects.create(
         user=user, remember=remember, created_at=now, expires_at=now + settings.MFA_PENDING_LIFETIME
     )
@@ -85,7 +85,7 @@ def answer_challenge(
     user_id = PendingLogin.objects.filter(pk=pending_id).values_list("user_id", flat=True).first()
     if user_id is None:
         raise MfaExpired
-    user = lock_person(user_id)
+    user = lock_user(user_id)
     usable = PendingLogin.objects.filter(
         pk=pending_id, used_at__isnull=True, expires_at__gt=now, attempts__lt=ATTEMPTS_PER_LOGIN
     )
@@ -103,7 +103,7 @@ def answer_challenge(
 def accept_code(*, user: CustomUser, method: str, code: str, caller: Caller, now: datetime) -> bool:
     """Use up a code, write the audit log, and return whether the code was correct.
 
-    Call it with the person locked, and let the transaction commit.
+    Call it with the user locked, and let the transaction commit.
 
     :raises TooMany: the waiting time after the last wrong code is not over
     """
@@ -130,7 +130,7 @@ def use_totp(user: CustomUser, code: str, *, confirmed: bool = True) -> bool:
 
 
 def use_recovery_code(user: CustomUser, code: str) -> bool:
-    """Return whether this is one of the person's recovery codes, and delete it.
+    """Return whether this is one of the user's recovery codes, and delete it.
 
     :raises TooMany: the waiting time after the last wrong code is not over
     """

@@ -33,9 +33,9 @@ def begin(*, user: CustomUser, now: datetime) -> Authenticator:
 
     A repeated call replaces the secret.
 
-    :raises AlreadyEnrolled: the person has a confirmed app
+    :raises AlreadyEnrolled: the user has a confirmed app
     """
-    two_factor.lock_person(user.pk)
+    two_factor.lock_user(user.pk)
     if two_factor.has_second_factor(user):
         raise AlreadyEnrolled
     Authenticator.objects.filter(user=user).delete()
@@ -47,7 +47,7 @@ def confirm(*, user: CustomUser, session: LoginSession | None, code: str, caller
     """Turn the second factor on by a code of the new app, and return the recovery codes.
 
     `session` is the caller's login session in the API, None in the admin. It counts as logged in with both factors from
-    now on; the person's other login sessions end.
+    now on; the user's other login sessions end.
 
     :raises NotEnrolled: `begin` was not called
     :raises WrongCode: the code is wrong
@@ -55,7 +55,7 @@ def confirm(*, user: CustomUser, session: LoginSession | None, code: str, caller
     :raises SessionRevoked: the login session has ended since the request began
     """
     with transaction.atomic():
-        two_factor.lock_person(user.pk)
+        two_factor.lock_user(user.pk)
         if session:
             login_sessions.lock_live(session)
         unconfirmed = Authenticator.objects.filter(user=user, confirmed=False)
@@ -79,13 +79,13 @@ def remove(
     now: datetime,
     actor: CustomUser | None = None,
 ) -> None:
-    """Turn the second factor off and delete its recovery codes. The person's other login sessions end.
+    """Turn the second factor off and delete its recovery codes. The user's other login sessions end.
 
     A repeated call changes nothing.
 
     :raises SessionRevoked: the login session has ended since the request began
     """
-    two_factor.lock_person(user.pk)
+    two_factor.lock_user(user.pk)
     if session:
         login_sessions.lock_live(session)
     had_one = two_factor.has_second_factor(user)
@@ -99,10 +99,10 @@ def remove(
 def renew_recovery_codes(*, user: CustomUser, session: LoginSession | None, caller: Caller, now: datetime) -> list[str]:
     """Create new recovery codes and return them; the old ones stop working.
 
-    :raises NotEnrolled: the person has no second factor
+    :raises NotEnrolled: the user has no second factor
     :raises SessionRevoked: the login session has ended since the request began
     """
-    two_factor.lock_person(user.pk)
+    two_factor.lock_user(user.pk)
     if session:
         login_sessions.lock_live(session)
     if not two_factor.has_second_factor(user):
@@ -113,7 +113,7 @@ def renew_recovery_codes(*, user: CustomUser, session: LoginSession | None, call
 
 
 def _record_change(user, session, amr, event, notice, caller, now, actor=None) -> None:
-    """Write the audit log, end the person's other login sessions, and notify the person."""
+    """Write the audit log, end the user's other login sessions, and notify the user."""
     audit.record(event, user=user, actor=actor, caller=caller, now=now)
     if session:
         LoginSession.objects.filter(pk=session.pk).update(amr=amr)

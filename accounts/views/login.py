@@ -111,7 +111,7 @@ class ResendView(AnonymousView):
 class LoginView(AnonymousView):
     """Log in by username, e-mail address or phone number. The tokens are sent as cookies, never in the body.
 
-    A person with a second factor gets `mfa_required` instead, and a cookie that is sent only to auth/mfa/.
+    A user with a second factor gets `mfa_required` instead, and a cookie that is sent only to auth/mfa/.
     """
 
     refuses = {"post": [401]}

@@ -105,7 +105,7 @@ class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateMo
 
 
 class RevokeSessionsView(APIView):
-    """End every session of one person."""
+    """End every session of one user."""
 
     permission_classes = [IsManager]
 
