@@ -3,7 +3,8 @@
 A Transaction Status result that reports completed money is applied in the same way (`from_code_check`). It does not say
 what the payer typed as account, so only an STK push or a reported code can name its owner.
 
-The first row that fits applies. "Review" opens a review item with the reason named; it moves no money.
+The first row that fits applies. "Review" opens a review item with the reason named; in rows 1, 7 and 10 no money
+moves. The tests of the rows are in test_c2b and test_code_checks.
 
 | | Shortcode and M-Pesa code | Owner of the money (payments.matching) | Action | Outcome |
 |---|---|---|---|---|

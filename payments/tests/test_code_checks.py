@@ -23,7 +23,7 @@ from payments.models import (
     Receipt,
     ReviewItem,
 )
-from payments.services import ledger
+from payments.services import ledger, reversals
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.daraja_answers import STATUS, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
@@ -298,6 +298,17 @@ def test_unmatched_money_goes_to_the_owner_its_confirmation_names(wire, manager,
     assert status(payment) == ("paid", 1500)
     assert ledger.balance(Account.UNMATCHED) == 0
     assert reviews() == [("unmatched", "resolved")]
+
+
+def test_confirmation_of_reversed_money_changes_nothing(wire, manager, client):
+    payment = create_payment(amount=1500)
+    answer(client, send_check(wire, manager))
+    reversals.reverse_receipt(receipt_id=Receipt.objects.get().pk, reason="sent back", by_id=manager.pk, now=LATER)
+
+    confirm(client, amount=1500, account=payment.reference)
+
+    assert status(payment) == ("pending", 0)
+    assert (outcomes(), Receipt.objects.get().member) == (["unmatched", "duplicate"], None)
 
 
 def test_confirmation_naming_another_owner_becomes_review_item(wire, manager, client):
