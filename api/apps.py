@@ -1,4 +1,4 @@
-"""The HTTP edge that every app shares; imports no other app."""
+"""The app of everything that the other apps share: HTTP, roles, the admin's base classes. It imports no other app."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -6,9 +6,9 @@ from django.utils.module_loading import autodiscover_modules
 
 class ApiConfig(AppConfig):
     name = "api"
-    verbose_name = "Exports"  # the one page of the admin that is ours
+    verbose_name = "Exports"  # the heading of its only admin page
 
     def ready(self):
-        from api import checks  # noqa: F401  a check is registered by being imported
+        from api import checks  # noqa: F401  importing a check registers it
 
         autodiscover_modules("admin_roles")

@@ -1,4 +1,4 @@
-"""Who is asking: the Authentication cookie, checked against its session row on every request."""
+"""Authentication of API requests: the access token in a cookie, checked against its login session on every request."""
 
 import logging
 import uuid
@@ -25,32 +25,34 @@ LoginSession = SimpleLazyObject(lambda: apps.get_model(settings.LOGIN_SESSION_MO
 
 
 class CsrfFailed(Forbidden):
-    """The unsafe call lacks the token that only our own pages can know."""
+    """The CSRF check failed: a POST, PUT, PATCH or DELETE without a valid token, origin or referer."""
 
-    code, message = "csrf_failed", "Please fetch a new CSRF token and try again."
+    code, message = "csrf_failed", "The CSRF check failed. Fetch a new CSRF token and try again."
 
 
 class SessionRevoked(Unauthenticated):
+    """The login session was revoked or has expired, or the user was deactivated."""
+
     code, message = "session_revoked", "This session has ended. Please log in."
 
 
 class MfaEnrolmentRequired(Forbidden):
-    """Told to who is of a role that needs a second factor, and has come in without one."""
+    """The user's role is one of MFA_REQUIRED_ROLES, and the login session has no second factor."""
 
-    code, message = "mfa_enrolment_required", "Your role needs a second factor. Please add an authenticator app."
+    code, message = "mfa_enrolment_required", "Your role needs a second factor. Add an authenticator app."
 
 
 class CsrfCheck(CsrfViewMiddleware):
-    """Django's check, answering with the reason in place of an HTML page."""
+    """Django's CSRF check, which here returns the reason of a failure instead of an HTML page."""
 
     def _reject(self, request, reason):
         return reason
 
 
 def check_csrf(request) -> None:
-    """Check an unsafe request's CSRF token, origin and referer as Django does.
+    """Check the CSRF token, origin and referer of an unsafe request, as Django does.
 
-    :raises CsrfFailed: the check failed; the reason goes to the log only
+    :raises CsrfFailed: the check failed. The reason is logged and not shown to the client
     """
     check = CsrfCheck(lambda request: HttpResponse())
     check.process_request(request)
@@ -63,7 +65,7 @@ def check_csrf(request) -> None:
 def attach_csrf_token(request, response, *, rotate: bool = False) -> str:
     """Put the masked CSRF token into the X-CSRFToken header, and return it for the body.
 
-    The cookie itself stays HttpOnly; without it the token opens nothing.
+    The token is of no use without the CSRF cookie, which is HttpOnly.
     """
     django_request = getattr(request, "_request", request)
     if rotate:
@@ -71,47 +73,47 @@ def attach_csrf_token(request, response, *, rotate: bool = False) -> str:
     is_known = "CSRF_COOKIE" in django_request.META and not django_request.META.get("CSRF_COOKIE_NEEDS_UPDATE")
     token = get_token(django_request)
     if is_known:
-        # Django would send the same cookie again, and so take back what another tab's log-in has changed meanwhile.
+        # Django would send the same cookie again, and overwrite a newer one that a login in another tab has just set.
         django_request.META["CSRF_COOKIE_NEEDS_UPDATE"] = False
     response["X-CSRFToken"] = token
     return token
 
 
-# What a request needs of its session and of who asks; whoever wants more reads it then. Moments take longest to read.
+# The columns that most requests need. The ORM loads the others on first use. Datetimes are the slowest to load.
 SESSION_FIELDS = ("user", "has_second_factor")
-SELDOM_ASKED = {"last_login", "date_joined", "email_verified_at", "phone_verified_at"}
+DEFERRED_USER_FIELDS = {"last_login", "date_joined", "email_verified_at", "phone_verified_at"}
 
 
 def _live_session_with_user(session_id: uuid.UUID, now: datetime):
-    users = {field.name for field in get_user_model()._meta.concrete_fields} - SELDOM_ASKED
+    users = {field.name for field in get_user_model()._meta.concrete_fields} - DEFERRED_USER_FIELDS
     live = LoginSession.objects.live(now).filter(pk=session_id, user__is_active=True)
     return live.select_related("user").only(*SESSION_FIELDS, *(f"user__{name}" for name in users))
 
 
-# Every authenticated request passes here: writing this join anew costs more than all the rest of the check.
+# Every authenticated request runs this. Compiling the SQL each time would cost more than the rest of the check.
 find_live_session = WrittenOnce(_live_session_with_user, stand_ins=[uuid.UUID(int=0), datetime.max.replace(tzinfo=UTC)])
 
 
 class CookieAuthentication(BaseAuthentication):
-    """What both authenticators share: 401 (never 403) when nobody is logged in."""
+    """Base of the authenticators below. It defines a challenge, without which DRF answers 403 instead of 401."""
 
     def authenticate_header(self, request):
         return 'Cookie realm="api"'
 
 
 def needs_second_factor(user) -> bool:
-    """Say whether the person's role is one of MFA_REQUIRED_ROLES; a superuser's counts as Admin."""
+    """Return whether the user's role is one of MFA_REQUIRED_ROLES. A superuser counts as an Admin."""
     return user.role in settings.MFA_REQUIRED_ROLES or (user.is_superuser and Role.ADMIN in settings.MFA_REQUIRED_ROLES)
 
 
 class CookieJWTAuthentication(CookieAuthentication):
-    """Log in by the Authentication cookie: signature in memory, then one query for session and user.
+    """Authenticate by the access token in its cookie: check the signature, then load session and user in one query.
 
-    A revoked session, a deactivated user or a changed role bites on the next request. `request.auth` is the
-    LoginSession.
+    A revoked session, a deactivated user or a changed role therefore takes effect on the next request. `request.auth`
+    is the LoginSession.
     """
 
-    # Whether roles that need a second factor are let in by a session that has it, and by no other.
+    # Whether users of MFA_REQUIRED_ROLES need a login session with a second factor.
     requires_second_factor = True
 
     def authenticate(self, request):
@@ -130,13 +132,13 @@ class CookieJWTAuthentication(CookieAuthentication):
 
 
 class EnrolmentAuthentication(CookieJWTAuthentication):
-    """For the few calls by which a second factor is added, and for logging out: open to who has none yet."""
+    """Accept a login session without the second factor that the role needs: to add that factor, and to log out."""
 
     requires_second_factor = False
 
 
 class CsrfOnly(CookieAuthentication):
-    """For calls before log-in: nobody is authenticated, and the CSRF token is checked all the same."""
+    """For calls before login: check the CSRF token only. The user stays anonymous."""
 
     def authenticate(self, request):
         check_csrf(request._request)

@@ -1,10 +1,10 @@
-"""What `manage.py check --deploy` says about our own settings."""
+"""System checks of our own settings, for `manage.py check --deploy`."""
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Info, Tags, register
 
-# By its prefix a browser holds a cookie to this host and HTTPS, whatever else is served beside it (ASVS 5.0, 3.3.1).
-# __Host- is for cookies of every path; two of ours are sent to a few addresses only.
+# A browser accepts a cookie with such a prefix only over HTTPS, and with __Host- only from this host (ASVS 5.0, 3.3.1).
+# __Host- requires the path /. The Refresh and MfaPending cookies have narrower paths, so they use __Secure-.
 PREFIXES = {
     "AUTH_COOKIE": "__Host-",
     "AUTH_COOKIE_REFRESH": "__Secure-",
@@ -15,9 +15,9 @@ PREFIXES = {
 
 @register(Tags.security, deploy=True)
 def check_cookie_names(app_configs, **kwargs) -> list[CheckMessage]:
-    """Recommend the prefixes that keep another host of the same domain from setting our cookies."""
+    """Recommend cookie name prefixes, so that another host of the same domain cannot set our cookies."""
     return [
-        Info(f"{name} could be {prefix}{value}: no other host could then set it.", id="api.I001")
+        Info(f"{name} could be {prefix}{value}, so that no other host can set the cookie.", id="api.I001")
         for name, prefix in PREFIXES.items()
         if not (value := getattr(settings, name)).startswith(prefix)
     ]

@@ -1,8 +1,8 @@
-"""The club's clock: the one place where views, jobs and commands read the time; services are given it.
+"""The club clock: the current time, as views, jobs and commands read it. Services receive it as `now`.
 
-In development the clock can be moved, so that a year of memberships is walked in a minute. The shift is kept
-in a small file that the web, worker and command processes share. `CLUB_CLOCK_FILE` is None everywhere else:
-in production there is nothing to move.
+In development the clock can be moved, so that a year of memberships can be tried out in a minute. The difference from
+the real time is stored in a small file, CLUB_CLOCK_FILE, which all processes of the copy share. In production and in
+tests the setting is None, and the clock cannot be moved.
 """
 
 from datetime import datetime, timedelta
@@ -14,54 +14,54 @@ from api.errors import Forbidden
 
 
 class ClockIsReal(Forbidden):
-    """Only a development copy may be told another time."""
+    """The club clock cannot be moved outside development."""
 
     code, message = "clock_is_real", "The club clock can be set in development only."
 
 
 def now() -> datetime:
-    """Return the present moment of the club, aware, in UTC."""
+    """Return the current time of the club as an aware datetime in UTC."""
     return timezone.now() + shift()
 
 
 def shift() -> timedelta:
-    """Return how far the club clock runs ahead of the real one; negative when it is behind."""
+    """Return how far the club clock is ahead of the real time. Negative when it is behind."""
     if settings.CLUB_CLOCK_FILE is None:
         return timedelta()
     try:
         return timedelta(seconds=float(settings.CLUB_CLOCK_FILE.read_text()))
-    except (FileNotFoundError, ValueError):  # never set, or edited by hand
+    except (FileNotFoundError, ValueError):  # never moved, or the file was edited by hand
         return timedelta()
 
 
 def set_to(instant: datetime) -> None:
-    """Make the club clock read `instant` now; it runs on from there.
+    """Set the club clock to `instant`. It continues from there.
 
-    :raises ClockIsReal: this is not a development copy
+    :raises ClockIsReal: outside development
     """
-    _keep(instant - timezone.now())
+    _store_shift(instant - timezone.now())
 
 
 def move(by: timedelta) -> None:
-    """Move the club clock on by `by`, or back when it is negative.
+    """Move the club clock forward by `by`, or back when `by` is negative.
 
-    :raises ClockIsReal: this is not a development copy
+    :raises ClockIsReal: outside development
     """
-    _keep(shift() + by)
+    _store_shift(shift() + by)
 
 
 def reset() -> None:
-    """Make the club clock the real one again. Twice is harmless."""
+    """Set the club clock to the real time. Repeated calls change nothing."""
     if settings.CLUB_CLOCK_FILE is not None:
         settings.CLUB_CLOCK_FILE.unlink(missing_ok=True)
 
 
-def _keep(ahead: timedelta) -> None:
+def _store_shift(difference: timedelta) -> None:
     path = settings.CLUB_CLOCK_FILE
     if path is None:
         raise ClockIsReal
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Replaced in one step, so that no process ever reads half a number.
+    # Replace the file in one step, so that no process reads half a number.
     fresh = path.with_suffix(".new")
-    fresh.write_text(str(ahead.total_seconds()))
+    fresh.write_text(str(difference.total_seconds()))
     fresh.replace(path)

@@ -1,4 +1,4 @@
-"""The cookies of a session: set and deleted here and nowhere else, so that both always agree."""
+"""The cookies of a login session. Only this module sets and deletes them, so that both use the same attributes."""
 
 from datetime import datetime
 
@@ -29,7 +29,10 @@ def set_session(
     remember: bool,
     now: datetime,
 ) -> None:
-    """Set both cookies of a session; each goes with its token, and Refresh with the browser without `remember`."""
+    """Set the access cookie and the refresh cookie.
+
+    Each cookie expires with its token. Without `remember`, the refresh cookie also ends when the browser closes.
+    """
     response.set_cookie(
         settings.AUTH_COOKIE,
         access,
@@ -45,23 +48,23 @@ def set_session(
 
 
 def set_pending(response: HttpResponse, token: str) -> None:
-    """Set the cookie of a log-in that waits for its second factor."""
+    """Set the cookie of a login whose second factor is still missing."""
     lifetime = int(settings.MFA_PENDING_LIFETIME.total_seconds())
     response.set_cookie(settings.AUTH_COOKIE_MFA, token, max_age=lifetime, **_flags(MFA_PATH, "Strict"))
 
 
 def clear_pending(response: HttpResponse) -> None:
-    """Delete the cookie of a log-in that waited for its second factor."""
+    """Delete the cookie of a login whose second factor was missing."""
     _delete(response, settings.AUTH_COOKIE_MFA, MFA_PATH, "Strict")
 
 
 def clear_session(response: HttpResponse) -> None:
-    """Delete both cookies."""
+    """Delete the access cookie and the refresh cookie."""
     _delete(response, settings.AUTH_COOKIE, "/", settings.AUTH_COOKIE_SAMESITE)
     _delete(response, settings.AUTH_COOKIE_REFRESH, AUTH_PATH, "Strict")
 
 
 def _delete(response: HttpResponse, name: str, path: str, samesite: str) -> None:
-    # Django's delete_cookie leaves flags out, and a browser refuses to let a cookie with a __Secure- or __Host- name be
-    # replaced by one that is not Secure.
+    # Django's delete_cookie does not set every attribute, and browsers ignore a cookie named __Secure- or __Host- that
+    # is not marked Secure.
     response.set_cookie(name, "", max_age=0, expires="Thu, 01 Jan 1970 00:00:00 GMT", **_flags(path, samesite))

@@ -1,12 +1,14 @@
-"""Which e-mail addresses we take."""
+"""A validator for e-mail addresses."""
 
 from django.core.exceptions import ValidationError
 
 
 def plain_email(address: str) -> None:
-    """Refuse letters that look like others: with a dotless i, gmail is another host to the mail and to no reader.
+    """Check that an e-mail address is in ASCII.
 
-    :raises ValidationError: there is a letter that is not of ASCII
+    Other letters can look like ASCII letters: with a dotless i, "gmail.com" is another mail server.
+
+    :raises ValidationError: the address has a letter outside ASCII
     """
     if not address.isascii():
         raise ValidationError("Use plain letters only, without accents.", code="invalid")

@@ -1,11 +1,11 @@
-"""Kinds of refusal. Each module defines its own errors by extending one; `code` is contract."""
+"""Base classes of the product's errors, one for each HTTP status. Modules extend them. `code` is part of the API."""
 
 
 class DomainError(Exception):
-    """The product refuses a request for a reason it can name.
+    """A request is refused for a known reason.
 
-    `status` is the HTTP status it is answered with, `code` the stable contract of the answer, `message`
-    the sentence for people. `details` are `{field, code, message}` rows of the envelope.
+    `status` is the HTTP status of the answer. `code` identifies the error for clients and does not change. `message`
+    is a sentence for people. `details` is a list of `{field, code, message}` for the error envelope.
     """
 
     status = 400
@@ -20,47 +20,47 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """What was sent cannot be right; answered 400."""
+    """The request has invalid data. Answered 400."""
 
     status, code, message = 400, "invalid", "This is not valid."
 
 
 class Unauthenticated(DomainError):
-    """Who is asking is not known, or no longer; answered 401."""
+    """The caller is not logged in, or no longer. Answered 401."""
 
     status, code, message = 401, "not_authenticated", "Please log in."
 
 
 class Forbidden(DomainError):
-    """The caller may not do this; answered 403."""
+    """The caller may not do this. Answered 403."""
 
     status, code, message = 403, "permission_denied", "You may not do this."
 
 
 class NotFound(DomainError):
-    """There is nothing here, or nothing of the caller's; answered 404."""
+    """The object does not exist, or the caller may not see it. Answered 404."""
 
     status, code, message = 404, "not_found", "Not found."
 
 
 class Conflict(DomainError):
-    """The request clashes with the present state; answered 409."""
+    """The request conflicts with the current state. Answered 409."""
 
-    status, code, message = 409, "conflict", "This clashes with the present state."
+    status, code, message = 409, "conflict", "This conflicts with the current state. Reload and try again."
 
 
 class TooMany(DomainError):
-    """Asked too often; answered 429 with Retry-After in seconds."""
+    """Too many requests within a time. Answered 429, with Retry-After in seconds."""
 
-    status, code, message = 429, "throttled", "Too many requests."
+    status, code, message = 429, "throttled", "Too many requests. Please wait and try again."
 
     def __init__(self, message: str | None = None, *, retry_after: int, is_first: bool = False, **kwargs):
         self.retry_after = retry_after
-        self.is_first = is_first  # of its window: the one refusal that an audit needs
+        self.is_first = is_first  # the first refusal in its window, the only one that is audited
         super().__init__(message, **kwargs)
 
 
 class Unavailable(DomainError):
-    """Something we need does not answer now; answered 503."""
+    """A service that we need does not answer. Answered 503."""
 
     status, code, message = 503, "unavailable", "This is not available right now. Please try again."

@@ -1,4 +1,4 @@
-"""From what was raised to the error envelope: one shape, one place."""
+"""The exception handler: it turns every exception into an answer in the error envelope."""
 
 import logging
 
@@ -18,7 +18,7 @@ from api.renderers import meta
 
 logger = logging.getLogger(__name__)
 
-# The family of an error, by its HTTP status; `code` says which error it is.
+# The envelope's `type` by HTTP status. `code` identifies the error within its type.
 TYPES = {
     400: "validation_error",
     401: "authentication_error",
@@ -31,12 +31,12 @@ WWW_AUTHENTICATE = 'Cookie realm="api"'
 
 
 def error_type(status: int) -> str:
-    """Return the envelope's `type` for a status."""
+    """Return the envelope's `type` for an HTTP status."""
     return TYPES.get(status, "server_error" if status >= 500 else "client_error")
 
 
 class ErrorResponse(Response):
-    """An answer that is in its envelope already."""
+    """A response whose data is an envelope already."""
 
     is_enveloped = True
 
@@ -50,7 +50,7 @@ def envelope(status: int, code: str, message: str, details: list | None = None, 
 
 
 def handle(exception: Exception, context: dict) -> Response:
-    """REST framework's exception handler: answer anything that was raised, and never with an HTML page."""
+    """Answer any exception of a view in the error envelope. REST framework calls this as its exception handler."""
     set_rollback()
     error = translate(exception)
     if error.status >= 500:
@@ -69,7 +69,7 @@ def handle(exception: Exception, context: dict) -> Response:
 
 
 def translate(exception: Exception) -> errors.DomainError:
-    """Return the refusal that says what `exception` means to the caller."""
+    """Return the DomainError that describes `exception` to the caller."""
     match exception:
         case errors.DomainError():
             return exception
@@ -88,7 +88,7 @@ def translate(exception: Exception) -> errors.DomainError:
         case Http404() | drf.NotFound() | ObjectDoesNotExist():
             return errors.NotFound()
         case drf.Throttled():
-            return errors.TooMany(retry_after=int(exception.wait or 1))  # type: ignore[attr-defined]  # its stub forgets it
+            return errors.TooMany(retry_after=int(exception.wait or 1))  # type: ignore[attr-defined]  # missing in its stub
         case RequestDataTooBig():
             return refusal(413, "too_large", "The request is too large.")
         case SuspiciousOperation():
@@ -99,25 +99,25 @@ def translate(exception: Exception) -> errors.DomainError:
             return errors.Conflict()
         case OperationalError() | InterfaceError():
             return errors.Unavailable()
-    return refusal(500, "server_error", "Something went wrong on our side.")
+    return refusal(500, "server_error", "Something went wrong on our side. Please try again later.")
 
 
 def refusal(status: int, code: str, message, details: list | None = None) -> errors.DomainError:
-    """Return a refusal of a status that has no kind of its own."""
+    """Return an error with a status that has no class in api/errors.py."""
     error = errors.DomainError(str(message), code=code, details=details)
     error.status = status
     return error
 
 
 def as_detail(error: DjangoValidationError):
-    """Return Django's validation error in REST framework's shape."""
+    """Return the details of Django's validation error in the form of REST framework."""
     if hasattr(error, "error_dict"):
         return {field: [drf.ErrorDetail(m, "invalid") for m in found] for field, found in error.message_dict.items()}
     return [drf.ErrorDetail(message, "invalid") for message in error.messages]
 
 
 def details_of(detail, path: str = "") -> list[dict]:
-    """Flatten nested validation errors into rows of `field` (`items.1.email`), `code` and `message`."""
+    """Flatten nested validation errors into a list of `field` (such as `items.1.email`), `code` and `message`."""
     if isinstance(detail, dict):
         return [
             row
@@ -135,12 +135,12 @@ def details_of(detail, path: str = "") -> list[dict]:
 
 
 def report(exception: Exception, context: dict) -> None:
-    """Log a fault of ours with its traceback, and tell Django's own listeners of it."""
+    """Log an unexpected exception with its traceback, and send Django's `got_request_exception`."""
     logger.error("A request failed.", exc_info=exception)
     request = context.get("request")
     got_request_exception.send(sender=handle, request=getattr(request, "_request", request))
 
 
 def plain_answer(status: int, code: str, message: str) -> JsonResponse:
-    """Return the same envelope for failures before or outside any REST framework view."""
+    """Return an error envelope outside of REST framework's views, for example in middleware."""
     return JsonResponse(envelope(status, code, message), status=status)

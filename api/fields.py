@@ -11,7 +11,7 @@ class PhoneField(serializers.CharField):
     default_error_messages = {InvalidPhoneNumber.code: InvalidPhoneNumber.message}
 
     def __init__(self, **kwargs):
-        super().__init__(**{"max_length": 30, **kwargs})  # for the schema: `normalise` refuses longer text itself
+        super().__init__(**{"max_length": 30, **kwargs})  # for the schema. `normalise` refuses longer text itself
 
     def to_internal_value(self, data):
         try:

@@ -1,4 +1,4 @@
-"""Filtering, searching and ordering that refuse what they do not know."""
+"""Filtering, searching and ordering of lists. An unknown parameter or field is an error, not ignored."""
 
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import filters
@@ -7,16 +7,21 @@ from rest_framework.settings import api_settings
 from api.admin.roles import sees_phones
 from api.errors import Invalid
 
-# What pagination and content negotiation read, in any list.
-ALWAYS = {"page", "page_size", "cursor", "format"}
+# The parameters of pagination and content negotiation, which every list takes.
+COMMON_PARAMETERS = {"page", "page_size", "cursor", "format"}
 
 
 class UnknownParameter(Invalid):
-    code, message = "unknown_parameter", "This list does not know that parameter."
+    """The query has a parameter, or an ordering, that the list does not have."""
+
+    code, message = "unknown_parameter", "This list does not have such a parameter."
 
 
-def refuse(names) -> None:
-    """:raises UnknownParameter: there are any names, which its details list"""
+def require_none(names) -> None:
+    """Refuse unknown parameters, if there are any.
+
+    :raises UnknownParameter: `names` is not empty. The details list each name
+    """
     if names:
         raise UnknownParameter(
             details=[
@@ -26,10 +31,10 @@ def refuse(names) -> None:
 
 
 class StrictFilterBackend(DjangoFilterBackend):
-    """django-filter, answering 400 to any parameter that neither it nor its neighbours read."""
+    """django-filter's backend, which also answers 400 to a parameter that no backend and no paginator uses."""
 
     def filter_queryset(self, request, queryset, view):
-        known = set(ALWAYS)
+        known = set(COMMON_PARAMETERS)
         if getattr(view, "search_fields", None):
             known.add(api_settings.SEARCH_PARAM)
         if getattr(view, "ordering_fields", None):
@@ -37,15 +42,15 @@ class StrictFilterBackend(DjangoFilterBackend):
         filterset_class = self.get_filterset_class(view, queryset)
         if filterset_class is not None:
             known.update(filterset_class.base_filters)
-        refuse(set(request.query_params) - known)
+        require_none(set(request.query_params) - known)
         return super().filter_queryset(request, queryset, view)
 
 
 class StrictSearchFilter(filters.SearchFilter):
-    """Searching where a view says by what; elsewhere the parameter is unknown, and not described."""
+    """Search in the view's `search_fields`. A view without them has no search parameter, also in the schema."""
 
     def get_search_fields(self, view, request):
-        """Who is shown no whole phone numbers cannot try them out either."""
+        """Leave out the phone number for users who see it masked: they could find it by trying digits."""
         fields = super().get_search_fields(view, request) or []
         return fields if sees_phones(request.user) else [name for name in fields if name != "phone_number"]
 
@@ -54,19 +59,19 @@ class StrictSearchFilter(filters.SearchFilter):
 
 
 class StrictOrderingFilter(filters.OrderingFilter):
-    """Ordering by the fields a view lists, and 400 for any other."""
+    """Order by the view's `ordering_fields`. Any other field is answered 400."""
 
     def get_schema_operation_parameters(self, view):
         names = getattr(view, "ordering_fields", None) or []
         return [
             {
                 **parameter,
-                "description": f"One or more, by commas, of: {', '.join(names)}; - before one turns it round.",
+                "description": f"Fields, separated by commas, of: {', '.join(names)}. Descending with - before it.",
             }
             for parameter in (super().get_schema_operation_parameters(view) if names else [])
         ]
 
     def remove_invalid_fields(self, queryset, fields, view, request):
         valid = {name for name, _ in self.get_valid_fields(queryset, view, {"request": request})}
-        refuse({field for field in fields if field.lstrip("-") not in valid})
+        require_none({field for field in fields if field.lstrip("-") not in valid})
         return fields

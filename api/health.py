@@ -1,4 +1,4 @@
-"""Probes: /healthz says the process answers, and its version; /readyz that it can do its work."""
+"""Health probes: /healthz (the process answers) and /readyz (it can reach what it needs)."""
 
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -10,13 +10,17 @@ from api.version import VERSION
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """The process is up, and runs this version."""
+    """Answer 200 with the version, as long as the process answers at all."""
     return JsonResponse({"status": "ok", "version": VERSION})
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """The database answers, its migrations are applied, and a worker has been heard of within two minutes."""
+    """Answer 200 when the database answers and all migrations are applied, else 503.
+
+    The body also says whether a worker has sent a heartbeat within two minutes. A missing worker does not change the
+    status.
+    """
     checks = {"database": False, "migrations": False, "worker": False}
     try:
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The Idempotency-Key header: a request sent twice, because its answer was lost, is done once."""
+"""The Idempotency-Key header: a request that is repeated because its answer was lost takes effect once."""
 
 import hashlib
 import json
@@ -6,11 +6,11 @@ import re
 
 from api.errors import Conflict, Invalid
 
-KEY = re.compile(r"\A[\x21-\x7e]{1,64}\Z")  # whole: a form's field searches
+KEY = re.compile(r"\A[\x21-\x7e]{1,64}\Z")  # \A and \Z, because a form's RegexField searches
 
 
 class InvalidIdempotencyKey(Invalid):
-    """A key is 1 to 64 printable characters."""
+    """The key is not 1 to 64 printable ASCII characters."""
 
     code, message = "invalid_idempotency_key", "Idempotency-Key must be 1 to 64 printable characters."
 
@@ -22,11 +22,9 @@ class IdempotencyKeyReused(Conflict):
 
 
 def idempotency(request) -> dict[str, str | None]:
-    """Return what services take of a request: its key (None without one), and what tells another request apart.
+    """Return the request's key (None without one) and its fingerprint, as keyword arguments for a service.
 
-    The fingerprint is the SHA-256 of the address and the parsed body, whatever the order of its names.
-
-    :raises InvalidIdempotencyKey: the key is too long, or not printable ASCII
+    :raises InvalidIdempotencyKey: the key is not 1 to 64 printable ASCII characters
     """
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
@@ -34,6 +32,6 @@ def idempotency(request) -> dict[str, str | None]:
     return {"idempotency_key": key, "body_fingerprint": fingerprint(request.path, request.data)}
 
 
-def fingerprint(address: str, body: dict) -> str:
-    """Return the SHA-256 of what a request asked, in hexadecimal."""
-    return hashlib.sha256(json.dumps([address, body], sort_keys=True).encode()).hexdigest()
+def fingerprint(path: str, body: dict) -> str:
+    """Return the SHA-256 of a request's path and parsed body, in hexadecimal. The order of names does not matter."""
+    return hashlib.sha256(json.dumps([path, body], sort_keys=True).encode()).hexdigest()

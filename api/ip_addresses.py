@@ -1,4 +1,4 @@
-"""Where a request comes from, when proxies stand in front."""
+"""The IP address of a client, also behind reverse proxies."""
 
 from ipaddress import ip_address, ip_network
 
@@ -6,10 +6,10 @@ from django.conf import settings
 
 
 def client_ip(request) -> str | None:
-    """Return the address of the nearest hop that is not one of our own proxies.
+    """Return the client's IP address: the nearest one that is not in TRUSTED_PROXIES. None when the server has none.
 
-    X-Forwarded-For is read from the right and only as far as TRUSTED_PROXIES reach, so that a client cannot
-    choose what we believe. None when the server itself tells none.
+    X-Forwarded-For is read from the right, and only as long as the sender is a trusted proxy, because a client can
+    write anything into the header.
     """
     hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
     address = _plain(request.META.get("REMOTE_ADDR", ""))
@@ -22,7 +22,7 @@ def client_ip(request) -> str | None:
 
 
 def _plain(address: str) -> str | None:
-    """Return an address without the interface that a link-local one names (fe80::1%eth0); None if it is none."""
+    """Return an IP address without its interface (as in fe80::1%eth0), or None when the text is not one."""
     try:
         return str(ip_address(address.partition("%")[0]))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The jobs of the exports: they take ids only, and may run twice."""
+"""Jobs that write and delete the files of exports. Each may run twice."""
 
 from procrastinate.contrib.django import app
 
@@ -8,12 +8,12 @@ from api.clock import now
 
 @app.task(name="api.write_export")
 def write_export(export_id: int) -> None:
-    """Write the file of a large export."""
+    """Write the file of one large export."""
     exports.write_export(export_id=export_id, now=now())
 
 
 @app.periodic(cron="20 3 * * *")
 @app.task(name="api.forget_old_files", queueing_lock="api.forget_old_files")
 def delete_old_files(timestamp: int) -> None:
-    """Delete the files of exports after their week."""
+    """Delete the files of exports that are over a week old."""
     exports.delete_old_files(now=now())

@@ -1,4 +1,4 @@
-"""Log lines: one line each, with the request's id, and without phone numbers or tokens."""
+"""Log formatters: one line for each record, with the request id, and without phone numbers or tokens."""
 
 import json
 import logging
@@ -6,8 +6,8 @@ import re
 
 from api import request_ids
 
-# A Kenyan mobile number in any of its written forms; a JSON Web Token; a callback's path; what PostgreSQL tells of a
-# row that breaks a constraint, which is the whole row.
+# A Kenyan mobile number in its usual forms; a JSON Web Token; the path of a callback; an Authorization header; the
+# whole row, which PostgreSQL shows as the detail of a broken constraint.
 SECRETS = (
     (re.compile(r"(?<!\d)(?:\+?254[ -]?|0)?([17]\d)\d[ -]?\d{3}[ -]?(\d{3})(?!\d)"), r"\1****\2"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "[token]"),
@@ -18,14 +18,14 @@ SECRETS = (
 
 
 def without_secrets(text: str) -> str:
-    """Return a log text with phone numbers masked and tokens left out."""
-    for pattern, instead in SECRETS:
-        text = pattern.sub(instead, text)
+    """Return the text with phone numbers masked, and with tokens and rows replaced."""
+    for pattern, replacement in SECRETS:
+        text = pattern.sub(replacement, text)
     return text
 
 
 class PlainFormatter(logging.Formatter):
-    """For people: one line, control characters shown, not obeyed."""
+    """A formatter for people. Line breaks in a message are escaped, so that it cannot forge a second line."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = without_secrets(super().format(record))
@@ -36,7 +36,7 @@ class PlainFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """For machines: one JSON object a line."""
+    """A formatter for machines: one JSON object on each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,6 +1,6 @@
-"""Member numbers: six digits and a check digit that proves them (H. M. Damm, 2004).
+"""Member numbers: six digits and a check digit, by the algorithm of H. M. Damm (2004).
 
-The check catches every single wrong digit and every swap of neighbours.
+The check digit detects every single wrong digit and every swap of two neighbouring digits.
 """
 
 # A weakly totally anti-symmetric quasigroup of order 10, as printed in Damm's dissertation.
@@ -19,7 +19,7 @@ TABLE = (
 
 
 def check_digit(digits: str) -> str:
-    """Return the digit that makes `digits` and it a valid number."""
+    """Return the check digit of `digits`."""
     interim = 0
     for digit in digits:
         interim = int(TABLE[interim][int(digit)])
@@ -32,5 +32,5 @@ def with_check_digit(digits: str) -> str:
 
 
 def is_member_number(text: str) -> bool:
-    """Say whether `text` is seven digits whose check digit is right."""
+    """Return whether `text` is seven ASCII digits with a correct check digit."""
     return len(text) == 7 and text.isascii() and text.isdigit() and check_digit(text) == "0"

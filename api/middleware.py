@@ -1,4 +1,4 @@
-"""What every request passes: a request id, and headers that keep answers private."""
+"""Middleware for every request: request ids, checks before any view, and security headers."""
 
 from django.contrib.messages.middleware import MessageMiddleware
 from django.core.signals import request_finished
@@ -11,21 +11,21 @@ from api.exceptions import plain_answer
 from api.parsers import MAX_UPLOAD_BYTES
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-# An API answer is data: a browser that opens one as a page may run and load nothing.
+# API answers are data. A browser that opens one as a page must not run or load anything.
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Our own pages take everything from our own origin.
+# Our pages load everything from our own origin.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self';"
     " form-action 'self'; frame-ancestors 'none'"
 )
-# django-unfold's pages are Alpine.js, which evaluates the attributes it finds ('unsafe-eval') and hides what is not
-# yet shown by style attributes ('unsafe-inline', for styles alone). Without these two, nobody can even log in.
-# Scripts still come from our own origin only, and inline ones never run.
+# django-unfold uses Alpine.js, which evaluates attributes ('unsafe-eval') and hides elements by style attributes
+# ('unsafe-inline', for styles only). The login page does not work without these two. Scripts still come from our own
+# origin only, and inline scripts do not run.
 ADMIN_POLICY = PAGE_POLICY + "; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"
 
 
 class RequestIdMiddleware:
-    """Give each request an id: in its log lines, its envelope and the X-Request-ID header of its answer."""
+    """Assign an id to each request, for its log lines, its envelope and the X-Request-ID header of its answer."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -40,12 +40,12 @@ class RequestIdMiddleware:
 
 @receiver(request_finished, dispatch_uid="api.forget_request_id")
 def forget_request_id(sender, **kwargs) -> None:
-    """Begin anew when the answer is sent: until then Django logs refusals, and a long answer is still being made."""
+    """Clear the id after the answer is sent. Until then Django logs errors, and a streamed answer needs the id."""
     request_ids.current.set("")
 
 
 class PlainRequestMiddleware:
-    """Refuse what no address of ours takes: a NUL character in the query or the path, a body larger than any upload."""
+    """Refuse requests that no view accepts: a NUL character in the path or query, a body larger than any upload."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -53,7 +53,7 @@ class PlainRequestMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path:
             return plain_answer(400, "bad_request", "The request is not valid.")
-        # Django reads no further than the length that was announced, and nothing when none was.
+        # Django reads only as many bytes as Content-Length announces, and none without it.
         announced = request.META.get("CONTENT_LENGTH") or "0"
         if announced.isdecimal() and int(announced[:12]) > MAX_UPLOAD_BYTES:
             return plain_answer(413, "too_large", "The request is too large.")
@@ -61,7 +61,7 @@ class PlainRequestMiddleware:
 
 
 class AdminMessageMiddleware(MessageMiddleware):
-    """Django's, for the only pages that tell something after a redirect; an API call has no use for it."""
+    """Django's MessageMiddleware for the admin only. API calls do not use messages."""
 
     def process_request(self, request: HttpRequest) -> None:
         if request.path.startswith("/admin/"):
@@ -69,7 +69,7 @@ class AdminMessageMiddleware(MessageMiddleware):
 
 
 class PrivacyHeadersMiddleware:
-    """Set the headers that keep answers out of caches, frames and foreign scripts."""
+    """Set headers that keep answers out of caches and frames, and limit the scripts that may run."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -84,7 +84,7 @@ class PrivacyHeadersMiddleware:
         return response
 
     def policy_for(self, request: HttpRequest, response: HttpResponse) -> str:
-        """Return the least that the answer needs."""
+        """Return the strictest Content-Security-Policy with which the answer works."""
         if not response.get("Content-Type", "").startswith("text/html"):
             return DATA_POLICY
         return ADMIN_POLICY if request.path.startswith("/admin/") else PAGE_POLICY

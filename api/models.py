@@ -1,4 +1,4 @@
-"""Counters behind throttles, in PostgreSQL so that every process counts together; and who took rows out as a file."""
+"""The tables of the HTTP layer: counters of the rate limits, and a record of exports."""
 
 from django.conf import settings
 from django.db import models
@@ -6,7 +6,7 @@ from django.db.models import Q
 
 
 class Counter(models.Model):
-    """How often something was asked within its running window."""
+    """A counter: the number of requests for one key in the current window of a rate limit (api/throttling.py)."""
 
     key = models.CharField(max_length=128, primary_key=True)
     count = models.PositiveIntegerField()
@@ -14,15 +14,17 @@ class Counter(models.Model):
 
 
 class ExportState(models.TextChoices):
-    SENT = "sent"  # answered at once; no file was kept
-    WAITING = "waiting"  # a job writes the file
+    """The state of an export."""
+
+    SENT = "sent"  # answered at once, without a stored file
+    WAITING = "waiting"  # a job will write the file
     READY = "ready"  # the file can be downloaded
-    FAILED = "failed"  # no file came of it
-    FORGOTTEN = "forgotten"  # the file was deleted after its days
+    FAILED = "failed"  # the job could not write the file
+    FORGOTTEN = "forgotten"  # the file was deleted after a week
 
 
 class Export(models.Model):
-    """Rows of a list of the admin that somebody asked for as a file. The row stays, as the record of it."""
+    """An export: rows of an admin list that a user took out as a file. The record is never deleted, only its file."""
 
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     asked_at = models.DateTimeField()
@@ -52,5 +54,5 @@ class Export(models.Model):
 
     @property
     def file_name(self) -> str:
-        """What the file is called, on our disk and on the disk of who asked."""
+        """The name of the file, on our disk and in the download."""
         return f"{self.page.split('.')[1]}-{self.pk}.{self.file_format}"

@@ -1,4 +1,4 @@
-"""Bounded lists; what page this is stands in the envelope's meta."""
+"""Pagination of lists. The page size is limited, and the envelope's `meta` describes the page."""
 
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ LARGEST_PAGE = 100
 
 
 def relative(url: str | None) -> str | None:
-    """Return a link without scheme and host, good behind any proxy."""
+    """Return a link without scheme and host, so that it works behind any proxy."""
     if url is None:
         return None
     parts = urlsplit(url)
@@ -20,7 +20,7 @@ def relative(url: str | None) -> str | None:
 
 
 class PageResponse(Response):
-    """The rows of one page; what `pagination` says goes into the envelope's meta."""
+    """A response with the rows of one page. The renderer copies `pagination` into the envelope's meta."""
 
     def __init__(self, data, pagination: dict):
         super().__init__(data)
@@ -28,14 +28,14 @@ class PageResponse(Response):
 
 
 class RowsInData:
-    """Describes a list in the OpenAPI document as it is answered: the rows are the data, the rest is in meta."""
+    """Describe a list in the OpenAPI document as an array: pagination is in `meta`, not around the rows."""
 
     def get_paginated_response_schema(self, schema):
         return schema
 
 
 class PagePagination(RowsInData, pagination.PageNumberPagination):
-    """Numbered pages with a total."""
+    """Numbered pages, with the total number of rows."""
 
     meta_name = "PageMeta"  # its schema in api/schema.py
     page_size = DEFAULT_PAGE_SIZE
@@ -57,7 +57,7 @@ class PagePagination(RowsInData, pagination.PageNumberPagination):
 
 
 class CursorPagination(RowsInData, pagination.CursorPagination):
-    """Pages that cost the same at row ten and at row ten million; newest first, no total. Ordered by a moment."""
+    """Pages by cursor, newest first, without a total. A page far down the list costs no more than the first."""
 
     meta_name = "CursorMeta"
     page_size = DEFAULT_PAGE_SIZE
@@ -66,14 +66,15 @@ class CursorPagination(RowsInData, pagination.CursorPagination):
     ordering = ("-created_at", "-id")
 
     def decode_cursor(self, request):
+        """Check that the cursor's position is a datetime: anything else would fail in the database."""
         cursor = super().decode_cursor(request)
         if cursor is None or cursor.position is None:
             return cursor
         try:
-            moment = datetime.fromisoformat(cursor.position)
-            if moment.tzinfo is None:
-                raise ValueError("A position is a moment, which has a zone.")
-            return cursor._replace(position=str(moment.astimezone(UTC)))
+            position = datetime.fromisoformat(cursor.position)
+            if position.tzinfo is None:
+                raise ValueError("a position without a time zone")
+            return cursor._replace(position=str(position.astimezone(UTC)))
         except (ValueError, OverflowError):
             raise NotFound(self.invalid_cursor_message) from None
 

@@ -1,4 +1,4 @@
-"""Reading JSON from strangers: whatever cannot be right is refused before any serializer sees it."""
+"""Parsers of request bodies. Bodies that no serializer could accept are refused while they are read."""
 
 import json
 from collections.abc import Mapping
@@ -8,42 +8,43 @@ from rest_framework.parsers import JSONParser, MultiPartParser
 
 from api.errors import DomainError, Invalid
 
-# Bytes of a JSON body; uploads have a parser of their own.
-LARGEST_BODY = 64 * 1024
-MAX_UPLOAD_BYTES = 6 * 1024 * 1024  # bytes of any body: a file, and what is written around it
-DEEPEST = 16
-LONGEST_NUMBER = 30  # digits; more are no amount, and cost quadratic time to read
+MAX_JSON_BYTES = 64 * 1024
+MAX_UPLOAD_BYTES = 6 * 1024 * 1024  # of any body: a file of 5 MiB, and the multipart format around it
+MAX_DEPTH = 16
+MAX_NUMBER_DIGITS = 30  # longer numbers are no amounts, and take quadratic time to read
 
 
 class ParseError(Invalid):
+    """The body is not JSON, or has a part that no field could accept."""
+
     code, message = "parse_error", "The body could not be read as JSON."
 
 
-class UnkeepableText(Invalid):
-    """A NUL character or half a surrogate pair: PostgreSQL holds neither."""
+class UnstorableText(Invalid):
+    """A text has a NUL character or a lone surrogate, which PostgreSQL cannot store."""
 
-    code, message = "validation_error", "A text holds a character that cannot be kept."
+    code, message = "validation_error", "A text has a character that cannot be stored."
 
 
 class TooLarge(DomainError):
-    """The body is longer than any of ours; answered 413."""
+    """The body is too large. Answered 413."""
 
     status, code, message = 413, "too_large", "The request is too large."
 
 
 class StrictJSONParser(JSONParser):
-    """JSON in UTF-8, of bounded size, depth and numbers, without NUL, lone surrogates, NaN or a doubled name."""
+    """JSON in UTF-8 of limited size. See `read_json` for the content that is refused."""
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
         _require_utf8(parser_context)
-        body = stream.read(LARGEST_BODY + 1)
-        if len(body) > LARGEST_BODY:
+        body = stream.read(MAX_JSON_BYTES + 1)
+        if len(body) > MAX_JSON_BYTES:
             raise TooLarge
         return read_json(body)
 
 
 class UploadParser(MultiPartParser):
-    """A multipart body, for the views that take a file."""
+    """A multipart body in UTF-8, for the views that accept a file."""
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
         _require_utf8(parser_context)
@@ -51,26 +52,30 @@ class UploadParser(MultiPartParser):
 
 
 def _require_utf8(parser_context: Mapping[str, Any]) -> None:
-    """:raises ParseError: the request says that its text is in another encoding"""
+    """Check the charset of the request.
+
+    :raises ParseError: it is not UTF-8
+    """
     charset = parser_context["request"].content_params.get("charset", "utf-8")
     if charset.lower().replace("-", "") != "utf8":
         raise ParseError("The body must be in UTF-8.")
 
 
 def read_json(body: bytes) -> Any:
-    """Return what a JSON body says.
+    """Return the value of a JSON body.
 
-    :raises ParseError: it is not JSON, or holds something none of our fields could mean
-    :raises UnkeepableText: a text holds a NUL character or a lone surrogate
+    :raises ParseError: it is not JSON in UTF-8, has NaN, Infinity, a duplicate name or a very long number, or is nested
+        too deeply
+    :raises UnstorableText: a text has a NUL character or a lone surrogate
     """
     try:
         text = body.decode("utf-8")
         found = json.loads(
             text,
-            object_pairs_hook=_no_doubled_names,
-            parse_int=_short_number(int),
-            parse_float=_short_number(float),
-            parse_constant=_no_constant,
+            object_pairs_hook=_unique_names,
+            parse_int=_limited(int),
+            parse_float=_limited(float),
+            parse_constant=_refuse_constant,
         )
         _check_depth_and_text(found)
     except (ValueError, RecursionError) as error:
@@ -78,40 +83,42 @@ def read_json(body: bytes) -> Any:
     return found
 
 
-def _no_doubled_names(pairs: list[tuple[str, Any]]) -> dict:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name twice")
+        raise ValueError("duplicate name")
     return found
 
 
-def _short_number(kind):
+def _limited(kind):
     def read(digits: str):
-        if len(digits) > LONGEST_NUMBER:
-            raise ValueError("a number too long")
+        if len(digits) > MAX_NUMBER_DIGITS:
+            raise ValueError("number too long")
         return kind(digits)
 
     return read
 
 
-def _no_constant(word: str):
-    raise ValueError(word)  # NaN and Infinity are not JSON
+def _refuse_constant(name: str):
+    raise ValueError(name)  # NaN and Infinity are not JSON
 
 
 def _check_depth_and_text(found: Any) -> None:
-    """:raises ValueError: nested too deep
-    :raises UnkeepableText: a text that PostgreSQL cannot hold
+    """Check a parsed body, level by level.
+
+    :raises ValueError: it is nested too deeply
+    :raises UnstorableText: PostgreSQL cannot store a text in it
     """
     level, depth = [found], 0
     while level:
         depth += 1
-        if depth > DEEPEST:
-            raise ValueError("nested too deep")
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deeply")
         below: list = []
         for item in level:
             if isinstance(item, str):
                 if "\x00" in item or any("\ud800" <= letter <= "\udfff" for letter in item):
-                    raise UnkeepableText
+                    raise UnstorableText
             elif isinstance(item, dict):
                 below += item.keys()
                 below += item.values()

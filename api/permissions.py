@@ -1,4 +1,4 @@
-"""Permissions by role: one class per role, which also lets in every higher role."""
+"""Permissions by role: one class for each role. Each also allows every higher role."""
 
 from rest_framework.permissions import BasePermission
 
@@ -11,7 +11,7 @@ def is_at_least(user, role: Role) -> bool:
 
 
 class RolePermission(BasePermission):
-    """Base of the classes below; `role` is the lowest role that is let in."""
+    """Base of the classes below; `role` is the lowest role that is allowed."""
 
     role = Role.ADMIN
     code = "permission_denied"

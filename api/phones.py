@@ -1,4 +1,4 @@
-"""Phone numbers as M-Pesa writes them: 254 and nine digits."""
+"""Phone numbers: Kenyan mobile numbers, stored as M-Pesa writes them, 254 and nine digits."""
 
 import re
 
@@ -9,15 +9,17 @@ from api.errors import Invalid
 
 
 class InvalidPhoneNumber(Invalid):
+    """The text is not a Kenyan mobile number."""
+
     code, message = "invalid_phone_number", "Enter a Kenyan mobile number, such as 0712 345 678."
 
 
 def normalise(text: str) -> str:
     """Return a Kenyan mobile number as 2547XXXXXXXX or 2541XXXXXXXX.
 
-    Takes what people type: 07..., 01..., +254..., 254..., 00254..., with spaces, dashes or brackets.
+    Accepts the usual forms: 07..., 01..., +254..., 254..., 00254..., with spaces, dashes or brackets.
 
-    :raises InvalidPhoneNumber: it is no Kenyan mobile number
+    :raises InvalidPhoneNumber: the text is not a Kenyan mobile number
     """
     if not isinstance(text, str) or len(text) > 30 or not re.fullmatch(r"[0-9+() .-]+", text):
         raise InvalidPhoneNumber
@@ -34,12 +36,12 @@ def normalise(text: str) -> str:
 
 
 def masked(phone: str) -> str:
-    """Return a number fit for logs and strangers' eyes: 2547****678."""
+    """Return a stored number with its middle hidden, such as 2547****678."""
     return f"{phone[:4]}****{phone[-3:]}" if len(phone) >= 9 else "****"
 
 
 def masked_if_phone(text: str) -> str:
-    """Return what somebody typed, masked when it is a phone number in any usual form."""
+    """Return the text, masked when it is a phone number in any usual form."""
     try:
         return masked(normalise(text))
     except InvalidPhoneNumber:
@@ -47,9 +49,10 @@ def masked_if_phone(text: str) -> str:
 
 
 class PhoneSha256(Func):
-    """PostgreSQL's SHA-256 of a phone number's column, in hexadecimal: how Safaricom's hashed senders are looked up.
+    """The SHA-256 of a phone number column in hexadecimal, computed by PostgreSQL.
 
-    `convert_to` would say the encoding, but may not stand in an index; the digits have no other encoding.
+    It finds the owner of a sender that Safaricom reports as a hash. The cast to bytea suits ASCII digits;
+    `convert_to` would name the encoding, but an index does not allow it.
     """
 
     template = "encode(sha256((%(expressions)s)::bytea), 'hex')"

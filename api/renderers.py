@@ -1,4 +1,4 @@
-"""The envelope: one shape for every answer under /api/ that has a body."""
+"""The envelope: the common form of every JSON answer under /api/."""
 
 from rest_framework.renderers import JSONRenderer
 
@@ -6,7 +6,7 @@ from api import request_ids
 
 
 def meta() -> dict:
-    """Return the envelope's `meta` for the request being answered."""
+    """Return the envelope's `meta` for the current request."""
     return {"request_id": request_ids.current.get()}
 
 
@@ -19,10 +19,9 @@ def success(data, *, pagination: dict | None = None) -> dict:
 
 
 class EnvelopeRenderer(JSONRenderer):
-    """Wrap a view's data on its way out; `response.data` itself stays as the view made it.
+    """Put a view's data into the envelope. `response.data` itself is not changed.
 
-    Errors come from api.exceptions in their envelope already. A paginator says what belongs into `meta`
-    by putting `pagination` on the response.
+    Errors from api/exceptions.py have an envelope already. A paginator sets `pagination` on the response, for `meta`.
     """
 
     def render(self, data, accepted_media_type=None, renderer_context=None):

@@ -1,4 +1,4 @@
-"""The id that names one request in its answer, its log lines and its audit rows."""
+"""Request ids: each request has one, in its answer, its log lines and its audit rows."""
 
 import re
 import secrets
@@ -10,7 +10,7 @@ current: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def from_header(value: str | None) -> str:
-    """Return the caller's own id when it is plain enough to repeat, else a fresh one."""
+    """Return the client's own id if it has 8 to 64 safe characters, else a new one."""
     if value and ACCEPTABLE.fullmatch(value):
         return value
     return secrets.token_hex(13)

@@ -1,4 +1,4 @@
-"""Roles: the five levels of access that the club gives to people."""
+"""Roles: the five levels of access of the club's users."""
 
 from django.db.models import TextChoices
 

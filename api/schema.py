@@ -1,4 +1,4 @@
-"""The OpenAPI document: cookies, CSRF header, envelope and errors as they really are."""
+"""Extensions of drf-spectacular, so that the OpenAPI document has our cookies, CSRF header, envelope and errors."""
 
 from collections import defaultdict
 
@@ -15,16 +15,16 @@ from api.exceptions import TYPES
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 
 REASONS = {
-    400: "Something sent cannot be right.",
-    401: "Not logged in, or no longer.",
-    403: "Not allowed, or the CSRF token is missing.",
-    404: "Nothing here, or nothing of yours.",
-    409: "Clashes with the present state.",
+    400: "Invalid data.",
+    401: "Not logged in, or the login session has ended.",
+    403: "Not allowed, or the CSRF token is missing or wrong.",
+    404: "It does not exist, or it is not yours.",
+    409: "It conflicts with the current state.",
     413: "The body is too large.",
-    415: "A body of a type that is not read here.",
-    429: "Asked too often; Retry-After says when again.",
+    415: "The Content-Type is not supported here.",
+    429: "Too many requests. Wait for the seconds in Retry-After.",
 }
-# What Django and REST framework refuse by themselves; api.exceptions gives it these codes.
+# Codes that api/exceptions.py uses for errors of Django and REST framework, which have no class of ours.
 GENERAL_CODES = {
     400: {"validation_error", "parse_error", "bad_request"},
     403: {"permission_denied"},
@@ -40,20 +40,20 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
     OpenApiParameter.HEADER,
-    description="1 to 64 printable characters of yours. The same request under the same key is done once.",
+    description="1 to 64 printable characters that you choose. A repeated request with the same key takes effect once.",
 )
 
 REQUEST_ID = {"request_id": {"type": "string"}}
 LINKS = {
-    name: {"type": "string", "nullable": True, "description": "Relative, or null."} for name in ("next", "previous")
+    name: {"type": "string", "nullable": True, "description": "Relative URL, or null."} for name in ("next", "previous")
 }
 COUNTS = {name: {"type": "integer"} for name in ("page", "page_size", "total", "total_pages")}
 
 
 def meta_with(*properties: dict) -> dict:
-    """Return the schema of a list's `meta`, its pagination made of these."""
-    together = {name: schema for each in properties for name, schema in each.items()}
-    pagination = build_object_type(properties=together, required=[*together])
+    """Return the schema of a list's `meta`, with these properties of its pagination."""
+    merged = {name: schema for each in properties for name, schema in each.items()}
+    pagination = build_object_type(properties=merged, required=[*merged])
     return build_object_type(properties={**REQUEST_ID, "pagination": pagination}, required=["request_id", "pagination"])
 
 
@@ -66,7 +66,10 @@ ERROR = build_object_type(
                     "type": "string",
                     "enum": [*TYPES.values(), "client_error", "server_error"],
                 },
-                "code": {"type": "string", "description": "The stable contract; the message is for people."},
+                "code": {
+                    "type": "string",
+                    "description": "Identifies the error and does not change. The message is for people.",
+                },
                 "message": {"type": "string"},
                 "details": {
                     "type": "array",
@@ -87,7 +90,7 @@ ERROR = build_object_type(
     },
     required=["status", "error", "meta"],
 )
-NOTHING = {"nullable": True, "enum": [None]}
+NULL = {"nullable": True, "enum": [None]}
 SCHEMAS = {
     "Error": ERROR,
     "Meta": build_object_type(properties=REQUEST_ID, required=["request_id"]),
@@ -97,7 +100,7 @@ SCHEMAS = {
 
 
 class CookieScheme(OpenApiAuthenticationExtension):
-    """The Authentication cookie, which only login and refresh set."""
+    """The cookie with the access token, which login and refresh set."""
 
     target_class = "api.authentication.CookieJWTAuthentication"
     name = "cookie"
@@ -107,14 +110,14 @@ class CookieScheme(OpenApiAuthenticationExtension):
 
 
 class EnrolmentScheme(CookieScheme):
-    """The same cookie, also of who has yet to add the second factor that their role needs."""
+    """The same cookie, also for a login session without the second factor that the user's role needs."""
 
     target_class = "api.authentication.EnrolmentAuthentication"
     name = "cookieBeforeSecondFactor"
 
 
 class CsrfScheme(OpenApiAuthenticationExtension):
-    """Every call that changes something carries the CSRF token; before log-in, only that."""
+    """The CSRF token, which every unsafe call needs. Calls before login need nothing else."""
 
     target_class = "api.authentication.CsrfOnly"
     name = "csrf"
@@ -124,14 +127,14 @@ class CsrfScheme(OpenApiAuthenticationExtension):
             "type": "apiKey",
             "in": "header",
             "name": "X-CSRFToken",
-            "description": "From GET auth/csrf/, or from the last answer that carried one.",
+            "description": "From GET auth/csrf/, or from the last answer with an X-CSRFToken header.",
         }
 
 
 class EnvelopeSchema(AutoSchema):
-    """Describe each answer inside the envelope, with the errors that its view can give.
+    """Describe each answer in its envelope, and the errors that the view can answer.
 
-    A view that refuses in a way that its kind does not, says so: `refuses = {"post": [401]}`.
+    A view lists statuses that do not follow from its classes: `refuses = {"post": [401]}`.
     """
 
     def get_override_parameters(self):
@@ -139,7 +142,7 @@ class EnvelopeSchema(AutoSchema):
         return [IDEMPOTENCY_KEY] if takes_key else []
 
     def get_auth(self):
-        """Return the ways to be let in; what changes something needs the CSRF token beside the cookie."""
+        """Return the security schemes. An unsafe call needs the CSRF token in addition to the cookie."""
         ways = super().get_auth()
         if self.method in UNSAFE:
             return [{**way, "csrf": []} for way in ways if way]
@@ -147,7 +150,7 @@ class EnvelopeSchema(AutoSchema):
         return [*ways, {}] if is_open else ways
 
     def get_request_serializer(self):
-        """A view whose answer is shaped unlike what it is asked names the latter `request_serializer`."""
+        """Return the view's `request_serializer` if it has one: its request and its answer then differ."""
         if hasattr(self.view, "request_serializer") and self.method in UNSAFE:
             return self.view.request_serializer
         return super().get_request_serializer()
@@ -162,12 +165,12 @@ class EnvelopeSchema(AutoSchema):
         return operation
 
     def enveloped(self, status: str, answer: dict) -> dict:
-        """Wrap the schema of one answer; a 204 has no body to wrap, and a file is none of ours."""
-        content = answer.get("content", {"application/json": {"schema": NOTHING}})
+        """Put the schema of one answer into the envelope. A 204 has no body, and a file has no envelope."""
+        content = answer.get("content", {"application/json": {"schema": NULL}})
         if status == "204" or "application/json" not in content:
             return answer
         if "content" not in answer:
-            answer = {**answer, "description": "Done; there is nothing to tell."}
+            answer = {**answer, "description": "Done. There is no data."}
         wrapped = build_object_type(
             properties={
                 "status": {"type": "string", "enum": ["success"]},
@@ -179,36 +182,36 @@ class EnvelopeSchema(AutoSchema):
         return {**answer, "content": {"application/json": {"schema": wrapped}}}
 
     def meta_name(self, status: str) -> str:
-        """Return the schema of this answer's `meta`."""
+        """Return the name of the schema of this answer's `meta`."""
         paginator = self._get_paginator() if status == "200" and self._is_list_view() else None
         return getattr(paginator, "meta_name", "Meta")
 
     def refusals(self) -> set[int]:
-        """Return the statuses this view can refuse with."""
-        named = {400, *getattr(self.view, "refuses", {}).get(self.method.lower(), ())}
+        """Return the error statuses of this operation."""
+        statuses = {400, *getattr(self.view, "refuses", {}).get(self.method.lower(), ())}
         authenticators = self.view.authentication_classes
         if any(not issubclass(each, CsrfOnly) for each in authenticators):
-            named |= {401, 403}
+            statuses |= {401, 403}
         if self.method in UNSAFE:
-            named |= {403, 409, 413, 415, 429}
-        if "{" in self.path or self.meta_name("200") != "Meta":  # a page that is not there
-            named.add(404)
-        return named
+            statuses |= {403, 409, 413, 415, 429}
+        if "{" in self.path or self.meta_name("200") != "Meta":  # a page that does not exist
+            statuses.add(404)
+        return statuses
 
 
 def codes() -> dict[int, set[str]]:
-    """Return the codes that refusals of each status can have, as far as their modules are loaded."""
+    """Return the error codes of each status, from the DomainError classes in the modules loaded so far."""
     found = defaultdict(set, {status: set(general) for status, general in GENERAL_CODES.items()})
-    kinds = DomainError.__subclasses__()
-    while kinds:
-        kind = kinds.pop()
-        kinds += kind.__subclasses__()
-        found[kind.status].add(kind.code)
+    classes = DomainError.__subclasses__()
+    while classes:
+        error = classes.pop()
+        classes += error.__subclasses__()
+        found[error.status].add(error.code)
     return found
 
 
 def add_components(result, generator, request, public):
-    """A post-processing hook: name the error envelope, its kinds and the lists' `meta` once."""
+    """Add the schemas and responses that all operations share. drf-spectacular calls this at the end."""
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     known = codes()
     components = result.setdefault("components", {})
@@ -222,6 +225,6 @@ def add_components(result, generator, request, public):
             }
             for status, reason in REASONS.items()
         },
-        "default": {"description": "Any other refusal, and a fault of ours.", "content": error},
+        "default": {"description": "Any other error, also an unexpected one.", "content": error},
     }
     return result

@@ -1,4 +1,4 @@
-"""What every serializer of a model shares."""
+"""The base class of model serializers."""
 
 import copy
 from functools import cache, cached_property
@@ -7,40 +7,40 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
 
-# Described here: the schema would give a docstring to every serializer that has none of its own.
-# DRF's own asks the model for its fields on every request, and makes and binds each anew; this one does so once per
-# class, and copies.
+# DRF's own class asks the model for its fields, creates each and binds it, on every request. This class does so once
+# for each subclass, and copies the fields.
+# This is not a docstring: the schema would show it for every serializer without a docstring of its own.
 class ModelSerializer(serializers.ModelSerializer):
     @cached_property
     def fields(self):
-        """Fields of this instance's own; they hang on the class's Meta only."""
+        """The fields of this instance, which may change them. They depend on the class's Meta only."""
         bound = BindingDict(self)
-        for name, field in self._bound_once().items():
-            if is_around_others(field):
+        for name, field in self._template_fields().items():
+            if has_inner_fields(field):
                 bound[name] = copy.deepcopy(field)
             else:
-                bound.fields[name] = copy_of(field, parent=self)
+                bound.fields[name] = copy_bound(field, parent=self)
         return bound
 
     @classmethod
     @cache
-    def _bound_once(cls) -> dict[str, serializers.Field]:
-        """Return fields to copy, each bound to an instance that nobody uses but those around other fields."""
-        nobody = cls()
-        fields = nobody.get_fields()
+    def _template_fields(cls) -> dict[str, serializers.Field]:
+        """Return the fields to copy. A field without inner fields is bound to an instance with no other use."""
+        template = cls()
+        fields = template.get_fields()
         for name, field in fields.items():
-            if not is_around_others(field):
-                field.bind(name, nobody)
+            if not has_inner_fields(field):
+                field.bind(name, template)
         return fields
 
 
-def is_around_others(field: serializers.Field) -> bool:
-    """Say whether the field has fields within, as a list has its items; those are bound to it, not only read."""
+def has_inner_fields(field: serializers.Field) -> bool:
+    """Return whether the field has inner fields, as a list has. They are bound to it, so it needs a deep copy."""
     return hasattr(field, "child") or hasattr(field, "child_relation")
 
 
-def copy_of(field: serializers.Field, *, parent: serializers.Serializer) -> serializers.Field:
-    """Return a field like one that is bound, bound to another parent."""
+def copy_bound(field: serializers.Field, *, parent: serializers.Serializer) -> serializers.Field:
+    """Return a copy of a bound field, bound to another parent."""
     copied = object.__new__(type(field))
     vars(copied).update(vars(field), parent=parent)
     return copied

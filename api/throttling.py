@@ -1,4 +1,4 @@
-"""Limits that hold across processes: one atomic statement on one row per key."""
+"""Rate limits, counted in PostgreSQL: one row for each key, changed by one atomic statement, for all processes."""
 
 import hashlib
 import hmac
@@ -13,32 +13,32 @@ from api.errors import TooMany
 from api.models import Counter
 
 COUNT = """
-INSERT INTO api_counter AS kept (key, count, resets_at) VALUES (%(key)s, 1, %(resets_at)s)
+INSERT INTO api_counter AS stored (key, count, resets_at) VALUES (%(key)s, 1, %(resets_at)s)
 ON CONFLICT (key) DO UPDATE SET
-    count = CASE WHEN kept.resets_at <= %(now)s THEN 1 ELSE kept.count + 1 END,
-    resets_at = CASE WHEN kept.resets_at <= %(now)s THEN excluded.resets_at ELSE kept.resets_at END
+    count = CASE WHEN stored.resets_at <= %(now)s THEN 1 ELSE stored.count + 1 END,
+    resets_at = CASE WHEN stored.resets_at <= %(now)s THEN excluded.resets_at ELSE stored.resets_at END
 RETURNING count, resets_at
 """
 
 
 def hashed(identifier: str) -> str:
-    """Return a keyed hash of a phone, e-mail or name: equal ones meet however they are typed, none can be read back.
+    """Return a keyed hash of a phone number, e-mail address or username, for use in a key.
 
-    A limit on a number would not hold if each way to write it had a limit of its own.
+    All ways to write one identifier have the same hash, so that they share one limit.
     """
     with suppress(phones.InvalidPhoneNumber):
         identifier = phones.normalise(identifier)
-    # PostgreSQL compares in upper case, where more letters meet than in lower case.
+    # PostgreSQL compares identifiers in upper case, where more letters are equal than in lower case.
     identifier = identifier.upper().lower()
     return hmac.new(settings.SECRET_KEY.encode(), identifier.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def count(key: str, limit: int, window_seconds: int, now: datetime, *, refusal: type[TooMany] = TooMany) -> int:
-    """Count one more try for `key` and return how many there were in the running window.
+    """Count one more attempt for `key`, and return the number of attempts in the current window.
 
-    Runs in the caller's transaction: count outside of one that may be rolled back.
+    This runs in the caller's transaction. Call it outside a transaction that may be rolled back.
 
-    :raises TooMany: or `refusal`: there were more than `limit`; says in how many seconds the window ends
+    :raises TooMany: (or `refusal`) there were more than `limit` attempts. It has the seconds until the window ends
     """
     with connection.cursor() as cursor:
         cursor.execute(COUNT, {"key": key, "now": now, "resets_at": now + timedelta(seconds=window_seconds)})
@@ -50,10 +50,10 @@ def count(key: str, limit: int, window_seconds: int, now: datetime, *, refusal: 
 
 
 def reset(key: str) -> None:
-    """Begin the count of `key` anew: whoever it is has shown that they may."""
+    """Delete the counter of `key`, for example after a correct password."""
     Counter.objects.filter(key=key).delete()
 
 
 def delete_expired(now: datetime) -> int:
-    """Delete the counters whose window is over; return how many. Twice is harmless."""
+    """Delete the counters whose window has ended, and return their number. It may run twice."""
     return Counter.objects.filter(resets_at__lt=now).delete()[0]

@@ -1,7 +1,7 @@
-"""Access and refresh tokens: the only module that knows of JSON Web Tokens and of simplejwt.
+"""Access tokens and refresh tokens. Only this module uses JSON Web Tokens and simplejwt.
 
-A token names its session (`sid`) and, for a refresh token, the session's generation (`gen`). Roles, names and
-addresses never stand in it: whatever may change is read from the database on each request.
+A token has the id of its login session (`sid`) and, for a refresh token, the session's generation (`gen`). It has no
+role, name or e-mail address: data that may change is read from the database on each request.
 """
 
 import uuid
@@ -19,27 +19,26 @@ from api.errors import Unauthenticated
 
 ACCESS = "access"
 REFRESH = "refresh"
-# Clocks of two hosts may differ by this many seconds.
-LEEWAY = 10
-# Headers by which a forger could choose the key or the rules (RFC 7515, section 4.1).
+LEEWAY = 10  # seconds by which the clocks of two hosts may differ
+# Headers with which an attacker could choose the key or the rules of verification (RFC 7515, section 4.1).
 FORBIDDEN_HEADERS = {"crit", "jku", "jwk", "x5u", "x5c"}
 
 
 class TokenInvalid(Unauthenticated):
-    """Not a token of ours, or not of this kind."""
+    """The token was not issued here, was changed, or is of the other kind."""
 
     code, message = "token_invalid", "Please log in again."
 
 
 class TokenExpired(Unauthenticated):
-    """A token of ours whose time is over."""
+    """The token is genuine and has expired."""
 
-    code, message = "token_expired", "Your session needs to be renewed."
+    code, message = "token_expired", "Your login needs to be renewed. Refresh it, or log in again."
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says."""
+    """The claims of a verified token."""
 
     session_id: uuid.UUID
     user_id: int
@@ -47,14 +46,16 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Verified:
+    """A token with a valid signature: its kind, end and claims."""
+
     kind: str
     expires_at: int  # seconds since 1970
     claims: Claims
 
 
 class KeyedBackend(TokenBackend):
-    """simplejwt's coder for one key, which writes the key's id into the header."""
+    """simplejwt's TokenBackend for one key. It also writes the key id into the token's header."""
 
     def __init__(self, kid: str, alg: str, key: str):
         super().__init__(alg, key, audience=settings.JWT_AUDIENCE, issuer=settings.JWT_ISSUER, leeway=LEEWAY)
@@ -67,7 +68,7 @@ class KeyedBackend(TokenBackend):
 
 @lru_cache(maxsize=1)
 def keyring() -> dict[str, KeyedBackend]:
-    """Return the coder of each key id in JWT_KEYS."""
+    """Return the backend of each key id in JWT_KEYS."""
     return {kid: KeyedBackend(kid, entry["alg"], entry["key"]) for kid, entry in settings.JWT_KEYS.items()}
 
 
@@ -82,7 +83,7 @@ def issue(
     expires_at: datetime,
     generation: int = 0,
 ) -> str:
-    """Return a signed token; `kind` is ACCESS or REFRESH, `generation` counts for a refresh token only."""
+    """Return a signed token. `kind` is ACCESS or REFRESH. `generation` is used for a refresh token only."""
     claims = {
         "typ": kind,
         "sub": str(user_id),
@@ -100,54 +101,54 @@ def issue(
 
 
 def read(token: str, kind: str) -> Claims:
-    """Return what a token says, once its key, signature, issuer, audience, times and kind are right.
+    """Check a token's key, signature, issuer, audience, times and kind, and return its claims.
 
-    :raises TokenExpired: it was good, and its time is over
-    :raises TokenInvalid: anything else is wrong with it
+    :raises TokenExpired: everything is valid except that the token has expired
+    :raises TokenInvalid: anything else is wrong with the token
     """
     try:
-        # A client sends its access token with every call of five minutes, and a refresh token once.
-        said = _kept(token) if kind == ACCESS else _verified(token)
-        if said.kind != kind:
+        # A client sends one access token with every call for five minutes, and a refresh token once.
+        verified = _verify_cached(token) if kind == ACCESS else _verify(token)
+        if verified.kind != kind:
             raise TokenInvalid
-        if said.expires_at <= time() - LEEWAY:
+        if verified.expires_at <= time() - LEEWAY:
             raise TokenExpired
-        return said.claims
+        return verified.claims
     except TokenBackendExpiredToken as error:
         raise TokenExpired from error
     except (jwt.PyJWTError, TokenBackendError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise TokenInvalid from error
 
 
-def _verified(token: str) -> _Said:
-    """Return what a token says if all is right with it but, perhaps, its kind."""
-    claims = keyring()[_key_id(token.partition(".")[0])].decode(token)  # type: ignore[arg-type]  # its stub asks for the wrong Token
-    return _Said(
+def _verify(token: str) -> _Verified:
+    """Check everything of a token except its kind."""
+    claims = keyring()[_key_id(token.partition(".")[0])].decode(token)  # type: ignore[arg-type]  # its stub names the wrong Token
+    return _Verified(
         claims["typ"],
         int(claims["exp"]),
         Claims(uuid.UUID(claims["sid"]), int(claims["sub"]), int(claims.get("gen", 0))),
     )
 
 
-# Verifying costs a fifth of a small call. Only a token that was right is kept, and of all that was right only its end
-# can change while the keys are the same; whether its session lives is asked of the database each time.
-_kept = lru_cache(maxsize=2048)(_verified)
+# Verifying takes a fifth of the time of a small call. The cache has valid tokens only. They stay valid until they end,
+# which `read` checks each time, or the keys change. The database is asked each time whether the login session is live.
+_verify_cached = lru_cache(maxsize=2048)(_verify)
 
 
-def forget_keys() -> None:
-    """Read JWT_KEYS anew, and believe nothing that former keys signed."""
+def reload_keys() -> None:
+    """Use the present JWT_KEYS, and verify each token again. Call this after the setting was changed."""
     keyring.cache_clear()
-    _kept.cache_clear()
+    _verify_cached.cache_clear()
 
 
 @lru_cache(maxsize=16)
 def _key_id(header: str) -> str:
-    """Return the key that a token's first part names; all tokens of one key have the same.
+    """Return the key id in a token's header, which is the token's first part. All tokens of one key share it.
 
-    :raises TokenInvalid: it is a header by which a forger chooses the rules
-    :raises PyJWTError: it is none
+    :raises TokenInvalid: the header has one of FORBIDDEN_HEADERS
+    :raises PyJWTError: it is not a JWT header
     """
-    said = jwt.get_unverified_header(f"{header}..")
-    if FORBIDDEN_HEADERS & said.keys():
+    fields = jwt.get_unverified_header(f"{header}..")
+    if FORBIDDEN_HEADERS & fields.keys():
         raise TokenInvalid
-    return said["kid"]
+    return fields["kid"]

@@ -1,4 +1,4 @@
-"""Answers that belong to no app: unknown addresses, failures before any view, uploaded files in development."""
+"""Views that belong to no other app: error pages, unknown URLs, the OpenAPI document, uploads in development."""
 
 import logging
 from functools import cache
@@ -17,17 +17,17 @@ from api.exceptions import plain_answer
 
 logger = logging.getLogger("api.csrf")
 
-WORDS = {
+MESSAGES = {
     400: ("bad_request", "The request is not valid."),
     403: ("permission_denied", "You may not do this."),
     404: ("not_found", "Not found."),
-    500: ("server_error", "Something went wrong on our side."),
+    500: ("server_error", "Something went wrong on our side. Please try again later."),
 }
 
 
 def answer(request: HttpRequest, status: int) -> HttpResponse:
-    """Answer a failure: the error envelope under /api/, a page elsewhere."""
-    code, message = WORDS[status]
+    """Answer an error: with the envelope under /api/, with an HTML page elsewhere."""
+    code, message = MESSAGES[status]
     if request.path.startswith("/api/"):
         return plain_answer(status, code, message)
     return render(request, "error.html", {"status": status, "message": message}, status=status)
@@ -47,12 +47,13 @@ def not_found(request, exception):
 
 @csrf_exempt
 def unknown_url(request):
-    """Answer what no address under /api/ takes, also in development, where Django would show a page of its own.
+    """Answer 404 in the envelope for any unknown URL under /api/.
 
-    Nor does Django lead to the address with its slash then, by which a POST would lose its body.
+    As a view it also works in development, where Django would show a debug page. It also keeps CommonMiddleware from
+    redirecting to the URL with a slash, which would lose the body of a POST.
     """
-    response = plain_answer(404, "not_found", "There is no such address. Each ends in a slash.")
-    # As django.utils.log.log_response marks it: the path of a callback holds its token.
+    response = plain_answer(404, "not_found", "There is no such URL. Every URL of the API ends with a slash.")
+    # The mark of django.utils.log.log_response, so that Django does not log the path of a callback, which is secret.
     response._has_been_logged = "/callbacks/" in request.path
     return response
 
@@ -62,17 +63,18 @@ def server_error(request):
 
 
 def csrf_failure(request, reason=""):
-    """Django's CSRF failure, for its own pages and, in our shape, under /api/."""
+    """Answer a failed CSRF check of Django's middleware."""
     logger.warning("CSRF check failed: %s", reason)
     if request.path.startswith("/api/"):
-        return plain_answer(403, "csrf_failed", "Please fetch a new CSRF token and try again.")
+        return plain_answer(403, "csrf_failed", "The CSRF check failed. Fetch a new CSRF token and try again.")
     return answer(request, 403)
 
 
 class SchemaView(SpectacularAPIView):
-    """The OpenAPI document, in YAML or JSON. Making it takes as long as dozens of other calls, so it is made once.
+    """The OpenAPI document, in YAML or JSON. It is built once, because building it takes as long as dozens of calls.
 
-    Its base would put `version` into a header unread, and keep each `lang` that anybody asked for in memory.
+    The query is ignored. The base class would copy `version` into a header unchecked, and cache a document for each
+    `lang`.
     """
 
     @extend_schema(exclude=True)
@@ -83,10 +85,10 @@ class SchemaView(SpectacularAPIView):
 
 @cache
 def document(renderer: type[BaseRenderer]) -> str | bytes:
-    """Return the OpenAPI document as the renderer writes it."""
+    """Return the OpenAPI document in the format of the renderer."""
     return renderer().render(SchemaGenerator().get_schema(public=True))
 
 
 def uploaded_file(request, path):
-    """Serve an uploaded file, in development and tests only."""
+    """Serve an uploaded file. Used in development and tests only."""
     return serve(request, path, document_root=settings.MEDIA_ROOT)

@@ -132,7 +132,7 @@ def test_wrong_codes_are_audited_and_make_the_next_one_wait(client, owner):
     log_in(client, owner, code=wrong_code(device))
     Authenticator.objects.update(throttling_failure_count=9)
 
-    assert shown(log_in(client, owner, code=code_of(device))) == ["Too many requests."]
+    assert shown(log_in(client, owner, code=code_of(device))) == ["Too many requests. Please wait and try again."]
     assert events(owner) == [("second_factor", "refused", {"method": "totp"})]
 
 

@@ -107,7 +107,7 @@ def test_a_wrong_token_is_refused_in_fixed_words_and_the_reason_logged(caplog, t
     assert answer.json()["error"] == {
         "type": "permission_error",
         "code": "csrf_failed",
-        "message": "Please fetch a new CSRF token and try again.",
+        "message": "The CSRF check failed. Fetch a new CSRF token and try again.",
         "details": [],
     }
     assert "CSRF check failed: CSRF token" in caplog.text

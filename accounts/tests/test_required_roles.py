@@ -37,7 +37,7 @@ def test_who_needs_a_second_factor_and_has_none_is_asked_to_add_it():
         "error": {
             "type": "permission_error",
             "code": REQUIRED,
-            "message": "Your role needs a second factor. Please add an authenticator app.",
+            "message": "Your role needs a second factor. Add an authenticator app.",
             "details": [],
         },
         "meta": {"request_id": answer["X-Request-ID"]},

@@ -1,4 +1,4 @@
-"""What every page of the admin stands on: its looks, who may open it, and what nobody may do there."""
+"""Base classes of the admin's pages: permissions by role, bounded lists, search, read-only pages and exports."""
 
 from collections.abc import Sequence
 
@@ -19,30 +19,30 @@ from api.admin.roles import may, sees_phones
 from api.clock import now
 from api.models import Export, ExportState
 
-NOTHING: tuple = (None, "", [], {})  # what a field holds that says nothing; 0 and False do
+EMPTY_VALUES: tuple = (None, "", [], {})  # not shown on read-only pages. 0 and False are shown
 
 
 class BoundedPaginator(Paginator):
-    """Pages of the first rows. Counting all of millions takes longer than reading a page of them.
+    """A paginator of the first 10,000 rows: counting millions of rows takes longer than reading a page of them.
 
-    What lies further down is found by searching and filtering.
+    Users find the other rows by searching and filtering.
     """
 
-    most = 10_000
+    max_rows = 10_000
     template_name = "api/admin_pages.html"
 
     @cached_property
     def count(self) -> int:
-        return self.object_list.order_by()[: self.most].count()
+        return self.object_list.order_by()[: self.max_rows].count()
 
     @property
     def is_cut(self) -> bool:
-        """Whether there may be more rows than the pages show."""
-        return self.count == self.most
+        """Return whether there may be more rows than the pages show."""
+        return self.count == self.max_rows
 
 
 def kes(name: str):
-    """Return the column of an amount in whole shillings, with its thousands apart."""
+    """Return a list column for an amount in whole shillings, with commas between the thousands."""
 
     @admin.display(description=f"{name.replace('_', ' ')} (KES)")
     def shown(row):
@@ -53,7 +53,7 @@ def kes(name: str):
 
 
 class ByRole:
-    """Ask the table in api/admin/roles.py who may do what. Nobody deletes a row: services end rows."""
+    """Permissions from the roles table (api/admin/roles.py). No role may delete rows."""
 
     def has_module_permission(self, request):
         return may(request.user, "view", self.model)
@@ -77,48 +77,53 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     list_per_page = 50
     paginator = BoundedPaginator
     show_full_result_count = False
-    sortable_by = ()  # by columns without an index; `ordering` has one
+    sortable_by = ()  # most columns have no index. The one in `ordering` has
     ordering: Sequence[str] = ["-pk"]
-    # Indexed columns, compared whole with what is typed; of the row itself or of a row it points at.
+    # Indexed columns that must equal the search text: of the model itself, or of a related model (`member__username`).
     search_fields: Sequence[str] = ()
-    # Columns besides those of `list_filter` that links of ours filter by.
+    # Columns by which links from other pages filter the list, in addition to `list_filter`.
     link_filters: Sequence[str] = ()
 
     def get_search_results(self, request, queryset, search_term):
-        """Find by indexed columns, so that no table is read through."""
-        typed = search_term.strip()
-        return queryset.filter(self.search_condition(typed, request)) if typed else queryset, False
+        """Search by indexed columns only, so that no search reads a whole table."""
+        text = search_term.strip()
+        return queryset.filter(self.search_condition(text, request)) if text else queryset, False
 
-    def search_condition(self, typed: str, request) -> Q:
-        """Return the condition of a search. Other tables are asked first: one OR over two tables uses no index."""
+    def search_condition(self, text: str, request) -> Q:
+        """Return the condition of a search.
+
+        Related tables are searched by queries of their own, because an OR over two tables would use no index.
+        """
         found = Q(pk__in=[])
         for name in self.get_search_fields(request):
             relation, _, column = name.rpartition("__")
-            condition = {f"{column}__in": sorted({typed, typed.upper()})}
+            condition = {f"{column}__in": sorted({text, text.upper()})}
             if relation:
                 others = self.opts.get_field(relation).related_model.objects.filter(**condition)
-                found |= Q(**{f"{relation}__in": list(others.values_list("pk", flat=True)[: BoundedPaginator.most])})
+                found |= Q(
+                    **{f"{relation}__in": list(others.values_list("pk", flat=True)[: BoundedPaginator.max_rows])}
+                )
             else:
                 found |= Q(**condition)
         return found
 
-    def may(self, request, act: str) -> bool:
-        """Say whether the caller may do one of the page's own acts."""
-        return may(request.user, act, self.model)
+    def may(self, request, action: str) -> bool:
+        """Return whether the user may do one of the page's own actions."""
+        return may(request.user, action, self.model)
 
     def get_actions(self, request):
-        """Acts on ticked rows stand in the table, too."""
-        return {name: act for name, act in super().get_actions(request).items() if self.may(request, name)}
+        """Return the actions on selected rows that the roles table allows."""
+        return {name: action for name, action in super().get_actions(request).items() if self.may(request, name)}
 
     def lookup_allowed(self, lookup, value, request):
-        """Refuse a filter in the address that the page does not offer: it would tell what the page hides."""
+        """Refuse a filter in the URL that the page does not offer: it could reveal columns that the page hides."""
         filters = (getattr(each, "parameter_name", each) for each in self.list_filter)
         offered = {"pk", "id", *filters, *self.link_filters}
         return lookup.split("__")[0] in offered and super().lookup_allowed(lookup, value, request)
 
 
 class ReadOnly(ByRole):
-    """Rows that are looked at: services alone write them, whatever the table says."""
+    """Permission to view only, whatever the roles table allows: services write these rows."""
 
     def has_add_permission(self, request, obj=None):
         return False
@@ -128,28 +133,30 @@ class ReadOnly(ByRole):
 
 
 class ReadOnlyAdmin(ReadOnly, ClubModelAdmin):
-    """Base of the pages of such rows: a list and a page to read, which shows what there is."""
+    """Base of the read-only pages: a list, and a page of one row without its empty fields."""
 
-    phone_fields: Sequence[str] = ()  # fields that may hold a whole phone number
+    phone_fields: Sequence[str] = ()  # fields that may contain a whole phone number
 
     def get_fields(self, request, obj=None):
         fields = super().get_fields(request, obj)
         if not sees_phones(request.user):
             fields = [name for name in fields if name not in self.phone_fields]
-        return fields if obj is None else [name for name in fields if self.fact(name, obj) not in NOTHING]
+        return (
+            fields if obj is None else [name for name in fields if self.displayed_value(name, obj) not in EMPTY_VALUES]
+        )
 
-    def fact(self, name, obj):
-        """Return what the page shows of a row under a name: its own field, or what the page makes of it."""
+    def displayed_value(self, name, obj):
+        """Return the value that the page shows for a field or a method of its own."""
         _, _, value = lookup_field(name, obj, self)
         return value
 
 
 class ReadOnlyInline(ReadOnly, TabularInline):
-    """Rows of another table on a page, to read."""
+    """Read-only rows of another table on a page."""
 
     extra = 0
     can_delete = False
-    hide_title = True  # its columns say what a row is
+    hide_title = True  # the columns are enough
     ordering = ["pk"]
     list_select_related: Sequence[str] = ()
 
@@ -158,7 +165,7 @@ class ReadOnlyInline(ReadOnly, TabularInline):
 
 
 class Exportable:
-    """A list whose rows, ticked or all that it was filtered down to, can be taken out as a file."""
+    """A list whose selected rows, or all filtered rows, can be exported to a file."""
 
     export_columns: Sequence[exports.Column] = ()
     actions = ["export_csv", "export_xlsx"]
@@ -172,7 +179,7 @@ class Exportable:
         return self.export(request, queryset, "xlsx")
 
     def export(self, request, queryset, file_format):
-        """Answer with the file, or say where it will be."""
+        """Answer with the file, or with a message where to find it later."""
         try:
             export, file = exports.start_export(
                 queryset=queryset,
@@ -187,15 +194,15 @@ class Exportable:
             return None
         if file:
             return as_download(export, file)
-        told = format_html(
+        message = format_html(
             'The file is being written. Find it under <a class="underline" href="{}">Exports</a>.',
             reverse("admin:api_export_changelist"),
         )
-        self.message_user(request, told)
+        self.message_user(request, message)
         return None
 
     def filtered_rows(self, user, filters: dict[str, list[str]]) -> QuerySet:
-        """Return the rows that the list shows to `user` when it is filtered so."""
+        """Return the rows that the list shows to `user` with these filters."""
         request = HttpRequest()
         request.method, request.user, request.GET = "GET", user, QueryDict(mutable=True)
         for name, values in filters.items():
@@ -204,14 +211,14 @@ class Exportable:
 
 
 def as_download(export: Export, file) -> FileResponse:
-    """Return the answer that makes a browser keep the file."""
+    """Return the answer with which a browser saves the file."""
     content_type = exports.FORMATS[export.file_format].content_type
     return FileResponse(file, as_attachment=True, filename=export.file_name, content_type=content_type)
 
 
 @admin.register(Export)
 class ExportAdmin(ReadOnlyAdmin):
-    """Who took which rows out as a file, and the files that wait."""
+    """The exports: who took out which rows, and links to the files."""
 
     list_display = ["asked_at", "asked_by", "what", "file_format", "filtered_by", "state", "rows", "download"]
     list_filter = ["state"]
@@ -220,9 +227,9 @@ class ExportAdmin(ReadOnlyAdmin):
     exclude = ["page", "filters"]
 
     def get_queryset(self, request):
-        """One's own; an Administrator sees everybody's."""
-        every = super().get_queryset(request)
-        return every if self.may(request, "see_all") else every.filter(asked_by=request.user)
+        """Return the user's own exports, or all of them for an Admin."""
+        exports_of_all = super().get_queryset(request)
+        return exports_of_all if self.may(request, "see_all") else exports_of_all.filter(asked_by=request.user)
 
     @admin.display(description="what")
     def what(self, export):
@@ -234,22 +241,22 @@ class ExportAdmin(ReadOnlyAdmin):
 
     @admin.display(description="file")
     def download(self, export):
-        """Return the link to a file that is there."""
+        """Return the link to the file, if there is one."""
         if export.state != ExportState.READY:
             return None
-        address = reverse("admin:api_export_download", args=[export.pk])
-        return format_html('<a class="text-primary-600" href="{}">Download</a>', address)
+        url = reverse("admin:api_export_download", args=[export.pk])
+        return format_html('<a class="text-primary-600" href="{}">Download</a>', url)
 
     def get_urls(self):
         download = self.admin_site.admin_view(self.send)
         return [path("<int:pk>/download/", download, name="api_export_download"), *super().get_urls()]
 
     def send(self, request, pk):
-        """Answer with a file that waits for the caller."""
+        """Answer with the file of an export."""
         export = self.get_queryset(request).filter(pk=pk, state=ExportState.READY).first()
-        if export is None or not exports.may_take_out(request.user, export):
+        if export is None or not exports.may_export(request.user, export):
             raise Http404
         try:
             return as_download(export, exports.path_of(export).open("rb"))
-        except FileNotFoundError as error:  # its week has just ended
+        except FileNotFoundError as error:  # deleted a moment ago, after its week
             raise Http404 from error

@@ -1,4 +1,4 @@
-"""Fields that the admin's own forms share, in its looks."""
+"""Form fields of the admin's own forms, with its widgets."""
 
 from datetime import date
 
@@ -10,25 +10,25 @@ from unfold.widgets import BASE_INPUT_CLASSES, UnfoldAdminIntegerFieldWidget, Un
 from api.money import MAX_KES
 from api.phones import InvalidPhoneNumber, normalise
 
-# So that any day can be counted on from, and back from.
+# A margin to the first and last date of Python, so that adding days to any date works.
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
 
 
 class PhoneField(forms.CharField):
-    """A Kenyan mobile number as people write it; read as 254 and nine digits."""
+    """A Kenyan mobile number in any usual form. Its cleaned value is 254 and nine digits, or None."""
 
     widget = UnfoldAdminTextInputWidget(attrs={"inputmode": "tel", "autocomplete": "off"})
 
     def clean(self, value):
-        typed = super().clean(value)
+        text = super().clean(value)
         try:
-            return normalise(typed) if typed else None
+            return normalise(text) if text else None
         except InvalidPhoneNumber as error:
             raise ValidationError(error.message, code=error.code) from error
 
 
 class DayField(forms.DateField):
-    """A day, picked in the browser's own calendar, from FIRST_DAY to LAST_DAY."""
+    """A date from FIRST_DAY to LAST_DAY, entered in the browser's own date picker."""
 
     def __init__(self, **kwargs):
         widget = forms.DateInput(format="%Y-%m-%d", attrs={"class": " ".join(BASE_INPUT_CLASSES)})

@@ -1,4 +1,4 @@
-"""A client as a browser is one: HTTPS, cookies, CSRF enforced."""
+"""Test clients that act like a browser: HTTPS, cookies, and CSRF checks."""
 
 from rest_framework.test import APIClient
 
@@ -6,7 +6,7 @@ ORIGIN = "https://testserver"
 
 
 class BrowserClient(APIClient):
-    """Sends cookies, the CSRF token once it has one, and the Referer that Django asks for over HTTPS."""
+    """A client that sends cookies, its CSRF token, and the Referer that Django requires over HTTPS."""
 
     def __init__(self, **defaults):
         super().__init__(enforce_csrf_checks=True, HTTP_REFERER=f"{ORIGIN}/", **defaults)
@@ -22,7 +22,7 @@ class BrowserClient(APIClient):
 
 
 def browser() -> BrowserClient:
-    """Return a client that is not logged in and has its CSRF token."""
+    """Return a client with a CSRF token that is not logged in."""
     client = BrowserClient()
     client.get("/api/v1/auth/csrf/")
     return client

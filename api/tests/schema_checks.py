@@ -1,4 +1,4 @@
-"""Holding answers against the committed OpenAPI document."""
+"""Comparison of requests and answers with the committed OpenAPI document."""
 
 import json
 import re
@@ -16,7 +16,7 @@ COMMITTED = Path(settings.BASE_DIR) / "docs" / "openapi.yaml"
 
 @cache
 def document() -> dict:
-    """Return the document as JSON Schema reads it: what is `nullable` may be null."""
+    """Return the document as JSON Schema, where `nullable` is written as a type of null."""
     return _with_null(yaml.load(COMMITTED.read_text(), Loader=yaml.CSafeLoader))
 
 
@@ -33,7 +33,7 @@ def _with_null(node):
 
 @cache
 def operations() -> list[tuple[str, re.Pattern, dict]]:
-    """Return each operation with the addresses it is for; of two that fit, the one with fewer placeholders first."""
+    """Return (method, pattern of the path, operation), paths with fewer placeholders first."""
     paths = sorted(document()["paths"].items(), key=lambda item: item[0].count("{"))
     return [
         (method.upper(), re.compile(re.sub(r"{[^}]+}", "[^/]+", path)), operation)
@@ -42,19 +42,19 @@ def operations() -> list[tuple[str, re.Pattern, dict]]:
     ]
 
 
-def mismatches(method: str, path: str, asked: str | bytes, answer: HttpResponse) -> list[str]:
-    """Return what a call of the API shows that the document does not say."""
+def mismatches(method: str, path: str, body: str | bytes, answer: HttpResponse) -> list[str]:
+    """Return the differences between a call of the API and its description."""
     operation = next((each for verb, pattern, each in operations() if verb == method and pattern.fullmatch(path)), None)
     if operation is None:
         return []
     found = list(_of_answer(operation["responses"], answer))
-    if answer.status_code < 300 and asked:
-        found += _of_body(operation.get("requestBody", {"content": {}})["content"], asked)
+    if answer.status_code < 300 and body:
+        found += _of_body(operation.get("requestBody", {"content": {}})["content"], body)
     return [f"{method} {path}: {each}" for each in found]
 
 
 def words_of(answer: dict) -> list[str]:
-    """Return the words of an answer's description, the codes of a refusal among them."""
+    """Return the words of an answer's description. For an error they include its codes."""
     return re.findall(r"\w+", answer["description"])
 
 
@@ -79,23 +79,23 @@ def _of_answer(described: dict, answer: HttpResponse) -> Iterator[str]:
         )
 
 
-def _of_body(content: dict, asked: str | bytes) -> Iterator[str]:
-    said = json.loads(asked) if content.keys() <= {"application/json"} else None
-    if not content and said:
+def _of_body(content: dict, body: str | bytes) -> Iterator[str]:
+    sent = json.loads(body) if content.keys() <= {"application/json"} else None
+    if not content and sent:
         yield "takes a body, which is not described"
-    elif said is not None and content:
+    elif sent is not None and content:
         yield from (
-            f"takes a body: {each}" for each in _against(content["application/json"]["schema"], said, is_asked=True)
+            f"takes a body: {each}" for each in _against(content["application/json"]["schema"], sent, is_request=True)
         )
 
 
-def _against(schema: dict, value, *, is_asked: bool = False) -> Iterator[str]:
+def _against(schema: dict, value, *, is_request: bool = False) -> Iterator[str]:
     checker = jsonschema.Draft7Validator({**schema, "components": document()["components"]})
     for error in checker.iter_errors(value):
-        # What only answers have is not asked for, and not looked at where it comes.
-        if is_asked and error.schema.get("readOnly"):
+        # Read-only fields are not required in a request, and ignored where they are sent.
+        if is_request and error.schema.get("readOnly"):
             continue
-        if is_asked and error.validator == "required":
+        if is_request and error.validator == "required":
             name = re.match("'(.*)' is a required", error.message)[1]
             if error.schema["properties"].get(name, {}).get("readOnly"):
                 continue

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-# Whose modules a module of each app may import, besides its own and libraries.
+# The apps that each app may import, in addition to itself and libraries.
 ALLOWED = {
     "api": set(),
     "accounts": {"api"},
@@ -19,12 +19,12 @@ OURS = {*ALLOWED, "config"}
 # The rooms of payments, lowest first: a room imports only rooms before it.
 PAYMENT_ROOMS = ["daraja", "models", "matching", "services", "pushes", "evidence", "desk", "callbacks"]
 
-# Modules of payments that no room may import: they stand above all rooms.
+# Modules of payments that no room may import, because they are above all rooms.
 ABOVE_THE_ROOMS = {"admin", "forms", "jobs", "permissions", "recovery", "serializers", "urls", "views", "management"}
 
 
 def product_files(app):
-    """Yield the app's own Python files, tests left out."""
+    """Yield the app's Python files without tests."""
     for path in sorted((Path(settings.BASE_DIR) / app).rglob("*.py")):
         if "tests" not in path.relative_to(settings.BASE_DIR).parts:
             yield path
@@ -60,7 +60,7 @@ def text_of(path):
             yield node.value
 
 
-def test_api_names_no_upper_app_in_a_string():
+def test_api_strings_name_no_other_app():
     upper = re.compile(rf"(^|[^\w./])({'|'.join(sorted(OURS - {'api'}))})[._]\w+(?!/)")
     named = {
         (path.relative_to(settings.BASE_DIR).as_posix(), text)
@@ -72,7 +72,7 @@ def test_api_names_no_upper_app_in_a_string():
     assert named == set()
 
 
-def test_no_page_of_the_front_desk_compares_roles():
+def test_front_desk_pages_compare_no_roles():
     """The roles table decides (api/admin/roles.py)."""
     comparing = {
         (path.name, module)
@@ -102,7 +102,7 @@ def test_a_room_of_payments_imports_only_lower_rooms(room):
     assert strangers == set()
 
 
-def test_the_front_desk_imports_nothing_of_the_development_room():
+def test_front_desk_imports_no_development_code():
     strangers = {
         (path.relative_to(settings.BASE_DIR).as_posix(), module)
         for path in product_files("config/desk")

@@ -1,4 +1,4 @@
-"""The dates of Nairobi."""
+"""Business days: dates in Nairobi."""
 
 from datetime import UTC, date, datetime
 

@@ -1,4 +1,4 @@
-"""The club clock: real everywhere, movable in development."""
+"""The club clock: the real time, except that it can be moved in development."""
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -17,13 +17,13 @@ def movable(settings, tmp_path):
     settings.CLUB_CLOCK_FILE = tmp_path / "state" / "club-clock"
 
 
-def test_the_clock_is_real_unless_it_was_moved():
+def test_clock_shows_the_real_time_by_default():
     before = timezone.now()
 
     assert before <= clock.now() <= timezone.now()
 
 
-def test_a_clock_that_is_not_a_development_copys_cannot_be_moved(settings):
+def test_clock_cannot_be_moved_outside_development(settings):
     assert settings.CLUB_CLOCK_FILE is None
 
     with pytest.raises(clock.ClockIsReal):
@@ -33,14 +33,14 @@ def test_a_clock_that_is_not_a_development_copys_cannot_be_moved(settings):
 
 
 @pytest.mark.usefixtures("movable")
-def test_a_clock_set_to_a_moment_runs_on_from_there():
+def test_clock_continues_from_the_time_it_was_set_to():
     clock.set_to(LEAP_DAY)
 
     assert timedelta() <= clock.now() - LEAP_DAY < timedelta(seconds=5)
 
 
 @pytest.mark.usefixtures("movable")
-def test_moves_add_up_and_a_reset_forgets_them():
+def test_moves_add_up_until_a_reset():
     clock.move(timedelta(days=30))
     clock.move(timedelta(days=-1))
     assert clock.shift() == timedelta(days=29)
@@ -52,7 +52,7 @@ def test_moves_add_up_and_a_reset_forgets_them():
 
 
 @pytest.mark.usefixtures("movable")
-def test_a_spoilt_file_leaves_the_clock_real(settings):
+def test_damaged_clock_file_means_the_real_time(settings):
     settings.CLUB_CLOCK_FILE.parent.mkdir()
     settings.CLUB_CLOCK_FILE.write_text("tomorrow")
 
@@ -60,7 +60,7 @@ def test_a_spoilt_file_leaves_the_clock_real(settings):
 
 
 @pytest.mark.usefixtures("movable")
-def test_the_command_sets_nairobi_time_and_shows_it():
+def test_command_sets_and_shows_nairobi_time():
     out = StringIO()
 
     call_command("club_clock", "--set", "2028-02-29T12:00", stdout=out)
@@ -71,11 +71,11 @@ def test_the_command_sets_nairobi_time_and_shows_it():
 
 @pytest.mark.usefixtures("movable")
 @pytest.mark.parametrize("text", ["tomorrow", "2027-02-30T09:00"])
-def test_the_command_refuses_what_is_no_moment(text):
+def test_command_refuses_an_invalid_time(text):
     with pytest.raises(CommandError):
         call_command("club_clock", "--set", text)
 
 
-def test_the_command_refuses_outside_development():
+def test_command_is_refused_outside_development():
     with pytest.raises(CommandError):
         call_command("club_clock", "--days", "1")

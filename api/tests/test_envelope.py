@@ -1,4 +1,4 @@
-"""Every answer under /api/ keeps one shape, whatever went wrong and wherever."""
+"""The envelope of answers under /api/, for successes and for errors of every origin."""
 
 import json
 
@@ -19,7 +19,7 @@ def error(answer):
     return answer.status_code, answer.json()["error"]["type"], answer.json()["error"]["code"]
 
 
-def test_a_success_is_wrapped_once_with_the_request_id():
+def test_success_has_an_envelope_with_the_request_id():
     answer = browser().get("/api/v1/auth/csrf/", headers={"X-Request-ID": "my-own-id-1"})
 
     assert answer.json() == {
@@ -31,13 +31,13 @@ def test_a_success_is_wrapped_once_with_the_request_id():
 
 
 @pytest.mark.parametrize("strange", ["short", "has space in it", "x" * 65, "line\tbreak-id"])
-def test_a_strange_request_id_is_replaced(strange):
+def test_unsafe_request_id_is_replaced(strange):
     answer = browser().get("/api/v1/auth/csrf/", headers={"X-Request-ID": strange})
 
     assert answer["X-Request-ID"] != strange
 
 
-def test_field_errors_are_rows_of_field_code_and_message():
+def test_field_errors_have_field_code_and_message():
     answer = browser().post(LOGIN, {"identifier": "x" * 300, "remember": "perhaps"})
 
     assert answer.status_code == 400
@@ -78,14 +78,14 @@ def test_field_errors_are_rows_of_field_code_and_message():
         b"true",
     ],
 )
-def test_hostile_json_is_refused_in_the_envelope(body):
+def test_hostile_json_is_answered_with_an_envelope(body):
     answer = browser().generic("POST", LOGIN, body, content_type="application/json")
 
     assert 400 <= answer.status_code < 500
     assert answer.json()["status"] == "error"
 
 
-def test_a_large_body_is_too_large():
+def test_large_json_body_is_refused():
     body = json.dumps({"identifier": "x", "password": "y" * 1_000_000})
 
     answer = browser().generic("POST", LOGIN, body, content_type="application/json")
@@ -93,19 +93,19 @@ def test_a_large_body_is_too_large():
     assert error(answer) == (413, "client_error", "too_large")
 
 
-def test_another_encoding_is_refused():
+def test_body_in_another_charset_is_refused():
     answer = browser().generic("POST", LOGIN, b"{}", content_type="application/json; charset=latin-1")
 
     assert error(answer) == (400, "validation_error", "parse_error")
 
 
-def test_a_form_of_another_site_is_an_unsupported_type():
+def test_html_form_is_an_unsupported_media_type():
     answer = browser().generic("POST", LOGIN, b"a=1", content_type="application/x-www-form-urlencoded")
 
     assert error(answer) == (415, "client_error", "unsupported_media_type")
 
 
-def test_an_unknown_address_under_api_answers_json():
+def test_unknown_url_under_api_answers_json():
     answer = browser().get("/api/v1/nothing-here/")
 
     assert error(answer) == (404, "not_found", "not_found")
@@ -113,7 +113,7 @@ def test_an_unknown_address_under_api_answers_json():
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("path", ["/api/v1/auth/login", "/api/v1/nothing/"])
-def test_an_address_without_its_slash_is_unknown_and_no_page_of_django_is_shown(path, debug, settings):
+def test_url_without_final_slash_is_answered_in_json(path, debug, settings):
     settings.DEBUG = debug
 
     answer = browser().post(path, {"identifier": "x"}, format="json")
@@ -121,13 +121,13 @@ def test_an_address_without_its_slash_is_unknown_and_no_page_of_django_is_shown(
     assert error(answer) == (404, "not_found", "not_found")
 
 
-def test_the_secret_in_a_callbacks_address_without_its_slash_is_not_logged(client, caplog):
+def test_callback_token_in_an_unknown_url_is_not_logged(client, caplog):
     client.post("/api/v1/callbacks/stk/a-secret-token", b"{}", content_type="application/json")
 
     assert "a-secret-token" not in caplog.text
 
 
-def test_an_unknown_address_elsewhere_answers_a_page(client):
+def test_unknown_url_elsewhere_answers_a_page(client):
     answer = client.get("/nothing-here/")
 
     assert answer.status_code == 404
@@ -135,13 +135,13 @@ def test_an_unknown_address_elsewhere_answers_a_page(client):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/auth/me/?x=%00", "/r/a%00b/", "/admin/members/%00/"])
-def test_a_nul_in_the_address_is_refused(path):
+def test_nul_character_in_a_url_is_refused(path):
     answer = browser().get(path)
 
     assert error(answer) == (400, "validation_error", "bad_request")
 
 
-def test_a_wrong_method_says_which_are_right():
+def test_wrong_method_answers_the_allowed_methods():
     answer = logged_in_as(UserFactory()).put("/api/v1/auth/me/", {})
 
     assert error(answer) == (405, "client_error", "method_not_allowed")
@@ -156,7 +156,7 @@ def test_a_wrong_method_says_which_are_right():
         (RuntimeError("a bug"), 500, "server_error"),
     ],
 )
-def test_what_nobody_foresaw_is_answered_without_its_text(monkeypatch, raised, status, code):
+def test_unexpected_exception_is_answered_without_its_text(monkeypatch, raised, status, code):
     def fail(**kwargs):
         raise raised
 
@@ -170,7 +170,7 @@ def test_what_nobody_foresaw_is_answered_without_its_text(monkeypatch, raised, s
     assert str(raised) not in answer.content.decode()
 
 
-def test_answers_may_not_be_cached_framed_or_run():
+def test_answers_cannot_be_cached_framed_or_run():
     answer = logged_in_as(UserFactory()).get("/api/v1/auth/me/")
 
     assert {
@@ -195,7 +195,7 @@ def test_answers_may_not_be_cached_framed_or_run():
 
 
 @pytest.mark.parametrize("path", [LOGIN, "/admin/login/"])
-def test_a_body_larger_than_any_upload_is_not_read(path):
+def test_body_larger_than_any_upload_is_not_read(path):
     body = b"--x\r\n" + b"x" * MAX_UPLOAD_BYTES
 
     answer = browser().generic("POST", path, body, content_type="multipart/form-data; boundary=x")

@@ -1,4 +1,4 @@
-"""What every answer under /api/ carries, whoever gave it: a view, Django, or the middleware before both."""
+"""The envelope and headers of answers by views, by Django and by middleware."""
 
 import json
 import logging
@@ -25,8 +25,8 @@ ME = "/api/v1/auth/me/"
 
 
 @pytest.fixture
-def served(settings, monkeypatch):
-    """A client of an origin that we allow, over HTTPS as in production; faults are answered, not raised."""
+def cors_client(settings, monkeypatch):
+    """A client of an allowed origin, over HTTPS as in production. Exceptions are answered, not raised."""
     settings.CORS_ALLOWED_ORIGINS = settings.CSRF_TRUSTED_ORIGINS = [APP]
     settings.SECURE_HSTS_SECONDS = 3600
     client = logged_in_as(UserFactory())
@@ -35,45 +35,45 @@ def served(settings, monkeypatch):
     return client
 
 
-def fault(monkeypatch, raised):
+def break_profile(monkeypatch, raised):
     def fail(**kwargs):
         raise raised
 
     monkeypatch.setattr(people, "change_profile", fail)
 
 
-def big(client):
+def send_large_body(client):
     return client.patch(ME, {"first_name": "x" * 100_000})
 
 
-def csrf_failed(client):
+def fail_csrf(client):
     client.csrf_token = None
     return client.patch(ME, {})
 
 
 ANSWERS = {
     "a success": (200, lambda client: client.get(ME)),
-    "no log-in": (401, lambda client: BrowserClient().get(ME, HTTP_ORIGIN=APP)),
+    "no login": (401, lambda client: BrowserClient().get(ME, HTTP_ORIGIN=APP)),
     "a role too low": (403, lambda client: client.get("/api/v1/users/")),
-    "no CSRF token": (403, csrf_failed),
-    "an unknown address": (404, lambda client: client.get("/api/v1/nothing/")),
-    "an id that is none": (404, lambda client: client.delete("/api/v1/auth/sessions/not-a-uuid/")),
+    "no CSRF token": (403, fail_csrf),
+    "an unknown URL": (404, lambda client: client.get("/api/v1/nothing/")),
+    "an invalid id": (404, lambda client: client.delete("/api/v1/auth/sessions/not-a-uuid/")),
     "a wrong method": (405, lambda client: client.put(ME, {})),
-    "a format that we have not": (406, lambda client: client.get(ME, HTTP_ACCEPT="text/html")),
-    "too large": (413, big),
-    "a type that we read not": (415, lambda client: client.generic("PATCH", ME, b"a=1", content_type="text/plain")),
+    "an unsupported format": (406, lambda client: client.get(ME, HTTP_ACCEPT="text/html")),
+    "too large": (413, send_large_body),
+    "an unsupported media type": (415, lambda client: client.generic("PATCH", ME, b"a=1", content_type="text/plain")),
     "NUL in the query": (400, lambda client: client.get(f"{ME}?x=%00")),
     "another host": (400, lambda client: client.get(ME, HTTP_HOST="evil.example")),
-    "a fault": (500, lambda client: client.patch(ME, {"first_name": "Asha"})),
+    "an exception": (500, lambda client: client.patch(ME, {"first_name": "Asha"})),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_every_answer_is_in_the_envelope_with_its_headers(served, monkeypatch, name):
-    fault(monkeypatch, RuntimeError("a bug"))
+def test_every_answer_has_the_envelope_and_headers(cors_client, monkeypatch, name):
+    break_profile(monkeypatch, RuntimeError("a bug"))
     status, call = ANSWERS[name]
 
-    answer = call(served)
+    answer = call(cors_client)
 
     assert answer.status_code == status
     body = answer.json()
@@ -106,15 +106,15 @@ def test_every_answer_is_in_the_envelope_with_its_headers(served, monkeypatch, n
     assert {"Cookie", "origin"} <= {each.strip() for each in answer["Vary"].split(",")}
 
 
-def test_a_script_of_an_allowed_origin_may_send_and_read_what_the_api_works_with(served):
-    asked = "content-type,idempotency-key,x-csrftoken,x-request-id"
+def test_allowed_origin_may_use_the_headers_of_the_api(cors_client):
+    requested = "content-type,idempotency-key,x-csrftoken,x-request-id"
 
-    preflight = served.options(
-        ME, HTTP_ACCESS_CONTROL_REQUEST_METHOD="PATCH", HTTP_ACCESS_CONTROL_REQUEST_HEADERS=asked
+    preflight = cors_client.options(
+        ME, HTTP_ACCESS_CONTROL_REQUEST_METHOD="PATCH", HTTP_ACCESS_CONTROL_REQUEST_HEADERS=requested
     )
 
-    assert set(asked.split(",")) <= set(preflight["Access-Control-Allow-Headers"].split(", "))
-    assert set(served.get(ME)["Access-Control-Expose-Headers"].split(", ")) == {
+    assert set(requested.split(",")) <= set(preflight["Access-Control-Allow-Headers"].split(", "))
+    assert set(cors_client.get(ME)["Access-Control-Expose-Headers"].split(", ")) == {
         "X-CSRFToken",
         "X-Request-ID",
         "Retry-After",
@@ -123,15 +123,15 @@ def test_a_script_of_an_allowed_origin_may_send_and_read_what_the_api_works_with
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{APP}.evil.example", "null", f"{APP}:8443"])
-def test_a_script_of_any_other_origin_may_not(served, origin):
-    assert "Access-Control-Allow-Origin" not in served.get(ME, HTTP_ORIGIN=origin)
+def test_other_origin_may_not_read_an_answer(cors_client, origin):
+    assert "Access-Control-Allow-Origin" not in cors_client.get(ME, HTTP_ORIGIN=origin)
 
 
-def test_no_origin_may_read_the_admin(served):
-    assert "Access-Control-Allow-Origin" not in served.get("/admin/login/")
+def test_no_origin_may_read_the_admin(cors_client):
+    assert "Access-Control-Allow-Origin" not in cors_client.get("/admin/login/")
 
 
-def test_an_answer_without_a_body_has_no_type_of_one():
+def test_empty_answer_has_no_content_type():
     client = logged_in_as(UserFactory())
     session = client.get("/api/v1/auth/sessions/").json()["data"][0]["id"]
 
@@ -140,14 +140,14 @@ def test_an_answer_without_a_body_has_no_type_of_one():
     assert (answer.status_code, answer.content, "Content-Type" in answer) == (204, b"", False)
 
 
-def test_a_head_has_no_body():
+def test_head_request_is_answered_without_body():
     answer = logged_in_as(UserFactory()).head(ME)
 
     assert (answer.status_code, answer.content) == (200, b"")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/schema/", "/api/v1/docs/", "/healthz", "/readyz"])
-def test_documents_and_probes_stay_bare(path):
+def test_documents_and_probes_have_no_envelope(path):
     answer = browser().get(path)
 
     assert answer.status_code == 200
@@ -160,7 +160,7 @@ def raised_answer(exception):
     return answer.status_code, error["type"], error["code"]
 
 
-def test_what_django_raises_is_told_as_what_rest_framework_raises():
+def test_django_exceptions_have_the_same_envelope():
     of_a_field = exceptions.translate(DjangoValidationError({"dob": ["Enter a valid date."]}))
 
     assert of_a_field.details == [{"field": "dob", "code": "invalid", "message": "Enter a valid date."}]
@@ -173,7 +173,7 @@ def test_what_django_raises_is_told_as_what_rest_framework_raises():
     assert raised_answer(SuspiciousOperation("../etc/passwd")) == (400, "validation_error", "bad_request")
 
 
-def test_errors_of_lists_inside_bodies_say_where():
+def test_errors_in_a_nested_list_name_their_place():
     nested = ValidationError({"items": [{}, {"email": [ErrorDetail("Enter a valid email address.", "invalid")]}]})
 
     assert exceptions.translate(nested).details == [
@@ -181,30 +181,30 @@ def test_errors_of_lists_inside_bodies_say_where():
     ]
 
 
-def test_a_fault_is_logged_with_its_traceback_and_told_to_who_listens(served, monkeypatch, caplog):
-    fault(monkeypatch, RuntimeError("the cause"))
-    heard = []
-    got_request_exception.connect(lambda **told: heard.append(told["request"].path), weak=False, dispatch_uid="heard")
+def test_exception_is_logged_with_traceback_and_signalled(cors_client, monkeypatch, caplog):
+    break_profile(monkeypatch, RuntimeError("the cause"))
+    paths = []
+    got_request_exception.connect(lambda **sent: paths.append(sent["request"].path), weak=False, dispatch_uid="test")
     caplog.set_level(logging.ERROR)
 
-    answer = served.patch(ME, {"first_name": "Asha"}, headers={"X-Request-ID": "a-request-of-mine"})
+    answer = cors_client.patch(ME, {"first_name": "Asha"}, headers={"X-Request-ID": "a-request-of-mine"})
 
-    got_request_exception.disconnect(dispatch_uid="heard")
+    got_request_exception.disconnect(dispatch_uid="test")
     assert answer.json()["error"]["code"] == "server_error"
     assert answer.json()["meta"]["request_id"] == "a-request-of-mine"
     assert "RuntimeError: the cause" in caplog.text
-    assert heard == [ME]
+    assert paths == [ME]
 
 
-def test_whoever_finds_the_database_away_is_told_when_to_come_again(served, monkeypatch):
-    fault(monkeypatch, OperationalError("server closed the connection"))
+def test_lost_database_is_answered_with_retry_after(cors_client, monkeypatch):
+    break_profile(monkeypatch, OperationalError("server closed the connection"))
 
-    answer = served.patch(ME, {"first_name": "Asha"})
+    answer = cors_client.patch(ME, {"first_name": "Asha"})
 
     assert (answer.status_code, answer["Retry-After"]) == (503, "2")
 
 
-def test_what_was_written_before_a_refusal_is_taken_back_where_requests_are_transactions(monkeypatch):
+def test_error_rolls_back_with_atomic_requests(monkeypatch):
     member = UserFactory(first_name="Whole")
 
     def write_and_fail(*, person_id, **kwargs):
@@ -219,16 +219,18 @@ def test_what_was_written_before_a_refusal_is_taken_back_where_requests_are_tran
     assert (answer.status_code, member.first_name) == (409, "Whole")
 
 
-def test_a_clash_names_no_constraint(served, monkeypatch):
-    fault(monkeypatch, IntegrityError('duplicate key value violates unique constraint "user_email_unique_in_any_case"'))
+def test_conflict_names_no_constraint(cors_client, monkeypatch):
+    break_profile(
+        monkeypatch, IntegrityError('duplicate key value violates unique constraint "user_email_unique_in_any_case"')
+    )
 
-    answer = served.patch(ME, {"first_name": "Asha"})
+    answer = cors_client.patch(ME, {"first_name": "Asha"})
 
     assert answer.status_code == 409
     assert "user_email" not in json.dumps(answer.json())
 
 
-def test_a_fault_before_any_view_is_answered_alike(settings):
+def test_exception_in_middleware_is_answered_in_the_envelope(settings):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "api.tests.test_every_answer.broken"]
     client = BrowserClient(raise_request_exception=False)
 

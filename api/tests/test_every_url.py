@@ -1,4 +1,4 @@
-"""What holds for every address of the API, found by walking the URLconf: new views cannot forget it."""
+"""Rules for every URL of the API. The tests read the URLconf, so that they include new views."""
 
 import re
 
@@ -12,18 +12,18 @@ from accounts.tests.factories import UserFactory
 from api.filters import StrictFilterBackend, StrictOrderingFilter
 from api.tests.clients import logged_in_as
 
-# Open to anyone. Adding to this list is a decision; make it knowingly.
+# Views that need no login. Adding a view to this list is a security decision.
 OPEN = {
     "CsrfView", "LoginView", "LogoutView", "PasswordResetConfirmView", "PasswordResetView", "RefreshView",
     "RegisterView", "ResendView", "VerifyView", "SchemaView", "SpectacularSwaggerSplitView",
     "MfaRecoveryView", "MfaVerifyView", "ClubView",
 }  # fmt: skip
-PRICE_LIST = {"PlanListView", "PlanDetailView", "PlanGroupListView", "PlanGroupDetailView"}
+PUBLIC_CATALOG = {"PlanListView", "PlanDetailView", "PlanGroupListView", "PlanGroupDetailView"}
 UNSAFE = ("post", "put", "patch", "delete")
 
 
 def api_views():
-    """Return (path, view class, initkwargs) of every REST framework view."""
+    """Return (path, view class, callback) of every REST framework view."""
     found = []
 
     def walk(patterns, prefix):
@@ -41,7 +41,7 @@ def api_views():
 
 
 def example_url(path):
-    """Fill a route's placeholders with values of their kind."""
+    """Return a URL of the route, with example values for its placeholders."""
     path = re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", path)
     path = re.sub(r"<int:\w+>", "1", path)
     path = re.sub(r"<(?:\w+:)?\w+>", "X", path)
@@ -54,7 +54,7 @@ def methods(cls, callback, names=UNSAFE):
 
 
 def permissions(cls, callback):
-    """Return the permission classes a view named itself, or none when it leans on the default."""
+    """Return the permission classes that the view defines itself, or an empty list if it uses the default."""
     named = getattr(callback, "initkwargs", {}).get("permission_classes")
     if named is not None:
         return named
@@ -71,34 +71,34 @@ IDS = [path for path, _, _ in VIEWS]
 
 
 @pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
-def test_a_view_names_its_permission(path, cls, callback):
-    assert permissions(cls, callback), f"{cls.__name__} leans on the default permission"
+def test_view_defines_its_permission(path, cls, callback):
+    assert permissions(cls, callback), f"{cls.__name__} uses the default permission"
 
 
-def test_nothing_else_is_open_to_anyone():
+def test_only_listed_views_are_open_to_anyone():
     open_views = {cls.__name__ for _, cls, callback in VIEWS if AllowAny in permissions(cls, callback)}
 
-    assert open_views - OPEN <= PRICE_LIST
+    assert open_views - OPEN <= PUBLIC_CATALOG
     assert open_views >= OPEN
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
-def test_an_unsafe_call_of_a_stranger_is_refused(path, cls, callback):
+def test_unsafe_call_without_login_is_refused(path, cls, callback):
     client = APIClient(enforce_csrf_checks=True)
 
     for method in methods(cls, callback):
         answer = getattr(client, method)(example_url(path), {}, format="json", secure=True)
         expected = 403 if cls.__name__ in OPEN else 401
-        # Logging out without any cookie of ours changes nothing, yet it asks for the token as every call does.
+        # Logout without cookies changes nothing, but it needs the CSRF token as every unsafe call does.
         assert answer.status_code == expected, (method, answer.status_code, answer.content[:200])
         assert answer.json()["status"] == "error"
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
-def test_a_protected_address_answers_401_to_a_stranger(path, cls, callback):
-    if cls.__name__ in OPEN | PRICE_LIST or not methods(cls, callback, ["get"]):
+def test_protected_url_answers_401_without_login(path, cls, callback):
+    if cls.__name__ in OPEN | PUBLIC_CATALOG or not methods(cls, callback, ["get"]):
         return
 
     answer = APIClient().get(example_url(path), secure=True)
@@ -109,7 +109,7 @@ def test_a_protected_address_answers_401_to_a_stranger(path, cls, callback):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("strange", ["9" * 5000, "-1", "%00", "%ED%A0%80", "..%2f", "%25", "x" * 2000, "'", "1e9"])
-def test_a_strange_id_in_an_address_is_not_found_or_bad_and_never_a_fault(strange):
+def test_strange_id_in_a_url_never_causes_a_server_error(strange):
     client = logged_in_as(UserFactory(role="Admin"))
     client.raise_request_exception = False
 
@@ -126,19 +126,19 @@ def test_a_strange_id_in_an_address_is_not_found_or_bad_and_never_a_fault(strang
 
 
 @pytest.mark.parametrize(("path", "cls", "callback"), VIEWS, ids=IDS)
-def test_a_list_is_bounded_and_names_what_it_orders_by(path, cls, callback):
+def test_list_has_a_page_limit_and_ordering_fields(path, cls, callback):
     is_list = "list" in (getattr(callback, "actions", None) or {}).values() or hasattr(cls, "list")
     if not is_list:
         return
 
     assert cls.pagination_class is not None, cls.__name__
     assert (cls.pagination_class.max_page_size or 0) <= 100
-    # Left out, it would be every field there is; a search by $ is a regular expression of the caller's.
+    # Without `ordering_fields` every field would be allowed. A search field with $ takes regular expressions.
     assert getattr(cls, "ordering_fields", "__all__") != "__all__"
     assert not [name for name in getattr(cls, "search_fields", None) or () if name.startswith("$")]
     assert StrictFilterBackend in cls.filter_backends
     assert StrictOrderingFilter in cls.filter_backends
 
 
-def test_the_default_is_to_ask_who_is_there():
+def test_default_permission_requires_login():
     assert [cls.__name__ for cls in api_settings.DEFAULT_PERMISSION_CLASSES] == ["IsAuthenticated"]

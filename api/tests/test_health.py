@@ -1,4 +1,4 @@
-"""The probes that monitoring asks."""
+"""Health probes."""
 
 import tomllib
 
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.test import Client
 
 
-def test_healthz_tells_the_version_of_pyproject():
+def test_healthz_shows_the_version_of_pyproject():
     project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
 
     answer = Client().get("/healthz")
@@ -27,7 +27,7 @@ def test_healthz_reads_no_file(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_readyz_tells_its_checks_and_no_version():
+def test_readyz_shows_its_checks_without_a_version():
     answer = Client().get("/readyz")
 
     checks = {"database": True, "migrations": True, "worker": False}

@@ -1,4 +1,4 @@
-"""Whatever a stranger or a member sends, no address answers with a fault of ours."""
+"""Random input, by strangers and by staff, never causes a server error."""
 
 import json
 from base64 import b64encode
@@ -36,7 +36,7 @@ ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
 )
 BODIES = st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=8) | ANYTHING
-# The client and its rows are shared by the examples on purpose: the state they leave is part of the attack.
+# The examples share one client and its rows on purpose: the state that they leave is part of the attack.
 hostile = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -46,7 +46,7 @@ def assert_refused_or_answered(answer):
 
 
 @pytest.mark.parametrize("path", ["auth/login/", "auth/register/", "auth/verify/", "auth/password/reset/confirm/"])
-def test_any_bytes_of_a_stranger_are_answered(path):
+def test_random_bytes_without_login_are_answered(path):
     client = browser()
     client.raise_request_exception = False
 
@@ -60,10 +60,10 @@ def test_any_bytes_of_a_stranger_are_answered(path):
 
 @pytest.mark.parametrize("path", ["auth/login/", "auth/register/", "auth/refresh/", "auth/logout/"])
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=\x00"])
-def test_a_form_without_its_boundary_is_refused_before_any_view(path, content_type):
+def test_form_without_boundary_is_refused(path, content_type):
     client = BrowserClient(raise_request_exception=False)
     client.get("/api/v1/auth/csrf/")
-    client.csrf_token = None  # so that the check looks for it in the form
+    client.csrf_token = None  # so that the CSRF check reads the form
 
     answer = client.generic("POST", f"/api/v1/{path}", b"--x\r\n", content_type=content_type)
 
@@ -80,14 +80,14 @@ def test_a_form_without_its_boundary_is_refused_before_any_view(path, content_ty
         ("POST", "checkins/"),
     ],
 )
-def test_any_json_of_staff_is_answered(method, path):
+def test_random_json_of_staff_is_answered(method, path):
     client = logged_in_as(UserFactory(role="Admin"))
     client.raise_request_exception = False
 
     @hostile
     @given(BODIES)
     def attack(body):
-        # NaN and Infinity are written as Python writes them, which is not JSON.
+        # Python writes NaN and Infinity in a way that is not JSON.
         answer = client.generic(method, f"/api/v1/{path}", json.dumps(body), content_type="application/json")
         assert_refused_or_answered(answer)
 
@@ -97,7 +97,7 @@ def test_any_json_of_staff_is_answered(method, path):
 @pytest.mark.parametrize(
     "path", ["users/", "subscriptions/", "payments/", "receipts/", "review-items/", "plans/", "closures/"]
 )
-def test_any_query_of_staff_is_answered(path):
+def test_random_query_of_staff_is_answered(path):
     client = logged_in_as(UserFactory(role="Admin"))
     client.raise_request_exception = False
 
@@ -125,7 +125,7 @@ def test_any_query_of_staff_is_answered(path):
     ],
 )
 @pytest.mark.parametrize("path", ["payments", "receipts", "refunds", "code-claims", "review-items"])
-def test_a_cursor_that_no_page_gave_is_refused(path, position):
+def test_forged_cursor_is_not_found(path, position):
     cursor = b64encode(urlencode({"p": position}).encode()).decode()
 
     answer = logged_in_as(UserFactory(role="Admin")).get(f"/api/v1/{path}/", {"cursor": cursor})

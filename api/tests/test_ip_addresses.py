@@ -1,28 +1,28 @@
-"""Whose address a request is counted under."""
+"""The IP address of a client behind proxies."""
 
 import pytest
 from django.test import RequestFactory
 
 from api.ip_addresses import client_ip
 
-PROXY, CLIENT, LIE = "10.0.0.1", "196.201.214.200", "1.2.3.4"
+PROXY, CLIENT, FORGED = "10.0.0.1", "196.201.214.200", "1.2.3.4"
 
 
 @pytest.mark.parametrize(
     ("peer", "forwarded", "address"),
     [
         (CLIENT, "", CLIENT),
-        (CLIENT, LIE, CLIENT),  # nobody we trust said so
+        (CLIENT, FORGED, CLIENT),  # the header does not come from a trusted proxy
         (PROXY, CLIENT, CLIENT),
-        (PROXY, f"{LIE}, {CLIENT}", CLIENT),  # what the client wrote itself stands further left
+        (PROXY, f"{FORGED}, {CLIENT}", CLIENT),  # the client's own value is further left
         (PROXY, f"{CLIENT}, {PROXY}", CLIENT),
         (PROXY, "nonsense", PROXY),
-        ("fe80::1%eth0", "", "fe80::1"),  # a column for addresses holds no name of an interface
+        ("fe80::1%eth0", "", "fe80::1"),  # an inet column does not store the interface
         (PROXY, "fe80::1%eth0", "fe80::1"),
         ("", CLIENT, None),  # a server on a Unix socket
     ],
 )
-def test_only_our_own_proxies_are_believed(settings, peer, forwarded, address):
+def test_only_trusted_proxies_may_forward_an_ip_address(settings, peer, forwarded, address):
     settings.TRUSTED_PROXIES = ["10.0.0.0/8"]
 
     request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)

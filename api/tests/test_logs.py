@@ -1,4 +1,4 @@
-"""Nothing secret reaches a log line, and no field can forge one."""
+"""Log lines have no secrets, and no message can forge a line."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ from api.logs import JsonFormatter, PlainFormatter, without_secrets
         ("payment 12345678901234", "payment 12345678901234"),
     ],
 )
-def test_phones_and_tokens_are_left_out(text, logged):
+def test_phone_numbers_and_tokens_are_masked(text, logged):
     assert without_secrets(text) == logged
 
 
@@ -39,18 +39,18 @@ def record(message):
     return logging.LogRecord("kilabu", logging.INFO, __file__, 1, message, None, None)
 
 
-def test_a_line_break_in_a_field_cannot_forge_a_plain_line():
+def test_line_break_cannot_forge_a_plain_line():
     assert PlainFormatter("%(message)s").format(record("one\r\ntwo")) == "one\\r\\ntwo"
 
 
-def test_a_json_line_is_one_line():
+def test_json_record_is_one_line():
     line = JsonFormatter().format(record("one\ntwo"))
 
     assert "\n" not in line
     assert json.loads(line)["message"] == "one\ntwo"
 
 
-def test_the_line_of_a_refusal_names_its_request(client):
+def test_log_line_of_an_error_has_the_request_id(client):
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(json.loads(JsonFormatter().format(record)))

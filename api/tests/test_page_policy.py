@@ -1,4 +1,4 @@
-"""What a browser may run on our pages: the admin's pages need more than ours."""
+"""The Content-Security-Policy of pages."""
 
 import pytest
 from django.http import HttpResponse
@@ -20,7 +20,7 @@ OURS = (
         ("/admin/login/", OURS + "; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"),
     ],
 )
-def test_pages_of_the_admin_alone_may_evaluate_and_style_inline(rf, path, policy):
+def test_only_admin_pages_allow_eval_and_inline_styles(rf, path, policy):
     answer = PrivacyHeadersMiddleware(lambda request: HttpResponse("<p>"))(rf.get(path))
 
     assert answer["Content-Security-Policy"] == policy

@@ -1,4 +1,4 @@
-"""One form for every way a Kenyan writes a phone number."""
+"""Phone numbers: normalising and masking."""
 
 import pytest
 
@@ -9,11 +9,11 @@ from api.phones import InvalidPhoneNumber, masked, normalise
     "typed",
     ["0712345678", "0712 345 678", "+254712345678", "254712345678", "712345678", "00254712345678", "(0712) 345-678"],
 )
-def test_every_usual_form_means_the_same_number(typed):
+def test_usual_forms_have_the_same_normal_form(typed):
     assert normalise(typed) == "254712345678"
 
 
-def test_the_newer_01_numbers_are_mobile_too():
+def test_numbers_with_01_are_mobile_numbers():
     assert normalise("0112345678") == "254112345678"
 
 
@@ -33,10 +33,10 @@ def test_the_newer_01_numbers_are_mobile_too():
         712345678,
     ],
 )
-def test_anything_else_is_refused_and_never_cut_short(typed):
+def test_other_text_is_refused(typed):
     with pytest.raises(InvalidPhoneNumber):
         normalise(typed)
 
 
-def test_a_masked_number_shows_its_ends_only():
+def test_masked_number_shows_only_its_ends():
     assert masked("254712345678") == "2547****678"

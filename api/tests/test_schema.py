@@ -1,4 +1,4 @@
-"""The OpenAPI document tells the truth, and the committed copy is the present one."""
+"""The OpenAPI document describes the API, and the committed copy is current."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ SAFE = ("get", "head", "options")
 
 @pytest.fixture(scope="module")
 def document():
-    """The present document, from a process of its own: the codes it lists are those of the modules it loads."""
+    """The current document, written by a separate process, because its codes depend on the modules that are loaded."""
     command = [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn"]
     made = subprocess.run(command, cwd=settings.BASE_DIR, env=os.environ, capture_output=True, text=True)  # noqa: S603
     assert made.returncode == 0, made.stderr
@@ -26,26 +26,26 @@ def document():
 
 @pytest.fixture(scope="module")
 def operations(document):
-    """Each operation by its method and path."""
+    """Operations by method and path."""
     paths = yaml.load(document, Loader=yaml.CSafeLoader)["paths"]
     return {f"{method} {path}": operation for path, methods in paths.items() for method, operation in methods.items()}
 
 
-def test_the_committed_document_is_the_present_one(document):
+def test_committed_document_is_current(document):
     assert schema_checks.COMMITTED.read_text() == document, "run `make schema` and commit docs/openapi.yaml"
 
 
-def test_every_unsafe_call_asks_for_the_csrf_token_whoever_calls(operations):
-    without = {
+def test_every_unsafe_call_requires_the_csrf_token(operations):
+    missing = {
         name
         for name, operation in operations.items()
         if name.split()[0] not in SAFE and not all("csrf" in way for way in operation["security"] or [{}])
     }
 
-    assert without == set()
+    assert missing == set()
 
 
-def test_only_what_is_for_everybody_is_open_without_a_cookie(operations):
+def test_only_public_reads_need_no_cookie(operations):
     open_to_all = {name for name, operation in operations.items() if {} in operation.get("security", [{}])}
 
     assert {name.removeprefix("get /api/v1/") for name in open_to_all} == {
@@ -57,7 +57,7 @@ def test_only_what_is_for_everybody_is_open_without_a_cookie(operations):
     }
 
 
-def test_every_answer_in_json_is_in_the_envelope(operations):
+def test_every_json_answer_has_the_envelope(operations):
     bare = [
         f"{name} {status}"
         for name, operation in operations.items()
@@ -69,19 +69,19 @@ def test_every_answer_in_json_is_in_the_envelope(operations):
     assert bare == []
 
 
-def test_every_call_tells_of_the_refusals_it_can_give(operations):
+def test_every_operation_lists_its_error_statuses(operations):
     for name, operation in operations.items():
-        told = set(operation["responses"])
-        assert {"400", "default"} <= told, name
+        described = set(operation["responses"])
+        assert {"400", "default"} <= described, name
         if {"cookie": []} in operation["security"]:
-            assert {"401", "403"} <= told, name
+            assert {"401", "403"} <= described, name
         if name.split()[0] not in SAFE:
-            assert {"403", "409", "413", "415", "429"} <= told, name
+            assert {"403", "409", "413", "415", "429"} <= described, name
         if "{" in name:
-            assert "404" in told, name
+            assert "404" in described, name
 
 
-def test_a_refusal_lists_its_codes_and_headers():
+def test_error_response_lists_codes_and_headers():
     kinds = schema_checks.document()["components"]["responses"]
 
     assert {"not_authenticated", "token_expired", "refresh_reused"} <= set(schema_checks.words_of(kinds["401"]))
@@ -89,7 +89,7 @@ def test_a_refusal_lists_its_codes_and_headers():
     assert [*kinds["401"]["headers"], *kinds["429"]["headers"]] == ["WWW-Authenticate", "Retry-After"]
 
 
-def test_a_list_offers_searching_and_ordering_only_where_it_knows_them(operations):
+def test_list_offers_only_its_own_parameters(operations):
     offered = {
         name: [each["name"] for each in operations[f"get /api/v1/{name}"]["parameters"] if each["in"] == "query"]
         for name in ("users/", "auth/security-events/")
@@ -99,25 +99,25 @@ def test_a_list_offers_searching_and_ordering_only_where_it_knows_them(operation
     assert offered["auth/security-events/"] == ["cursor", "page_size"]
 
 
-def test_a_list_is_described_as_rows_in_data():
+def test_list_is_described_as_an_array():
     schemas = schema_checks.document()["components"]["schemas"]
 
     assert schemas["PaginatedPlanList"] == {"type": "array", "items": {"$ref": "#/components/schemas/Plan"}}
     assert schemas["PaginatedPaymentList"]["type"] == "array"  # by cursor
 
 
-def test_a_call_is_described_by_what_it_asks_and_by_what_it_answers(operations):
+def test_request_and_answer_have_their_own_schemas(operations):
     push = operations["post /api/v1/payments/{reference}/push/"]
-    asked = push["requestBody"]["content"]["application/json"]["schema"]
+    requested = push["requestBody"]["content"]["application/json"]["schema"]
     answered = push["responses"]["202"]["content"]["application/json"]["schema"]["properties"]["data"]
 
-    assert (asked["$ref"], answered["$ref"]) == (
+    assert (requested["$ref"], answered["$ref"]) == (
         "#/components/schemas/PushRequest",
         "#/components/schemas/PaymentDetail",
     )
 
 
-def test_a_file_is_described_as_one(operations):
+def test_pdf_is_described_as_a_file(operations):
     assert list(operations["get /api/v1/receipts/{id}/pdf/"]["responses"]["200"]["content"]) == ["application/pdf"]
 
 
@@ -147,12 +147,12 @@ def refusal(status, code):
         (("GET", "/not/ours/", b""), HttpResponse("anything")),
     ],
 )
-def test_what_is_as_described_is_no_lie(call, answer):
+def test_answer_that_matches_the_schema_is_accepted(call, answer):
     assert schema_checks.mismatches(*call, answer) == []
 
 
 @pytest.mark.parametrize(
-    ("call", "answer", "lie"),
+    ("call", "answer", "mismatch"),
     [
         (("GET", ME, b""), success({**PERSON, "dob": 5}), "answers 200: data.dob"),
         (("GET", ME, b""), success({key: PERSON[key] for key in PERSON if key != "id"}), "'id' is a required property"),
@@ -163,12 +163,12 @@ def test_what_is_as_described_is_no_lie(call, answer):
         (("POST", "/api/v1/auth/refresh/", b'{"refresh": "x"}'), success({}), "takes a body, which is not described"),
     ],
 )
-def test_what_is_not_is_found(call, answer, lie):
-    assert [each for each in schema_checks.mismatches(*call, answer) if lie in each]
+def test_answer_that_differs_from_the_schema_is_reported(call, answer, mismatch):
+    assert [each for each in schema_checks.mismatches(*call, answer) if mismatch in each]
 
 
 @pytest.mark.django_db
-def test_the_page_that_explains_the_api_runs_no_inline_script(client):
+def test_documentation_page_has_no_inline_script(client):
     page = client.get(reverse("docs"), secure=True).content.decode()
 
     assert "<script>" not in page
@@ -177,7 +177,7 @@ def test_the_page_that_explains_the_api_runs_no_inline_script(client):
 
 
 @pytest.mark.parametrize("query", ["", "?version=%0d%0aX", "?lang=sw"])
-def test_the_document_is_served_alike_whatever_is_asked_beside_it(client, query):
+def test_document_ignores_unknown_parameters(client, query):
     client.raise_request_exception = False
 
     answer = client.get(f"/api/v1/schema/{query}", secure=True)
@@ -186,7 +186,7 @@ def test_the_document_is_served_alike_whatever_is_asked_beside_it(client, query)
     assert answer.content.startswith(b"openapi: 3")
 
 
-def test_the_document_is_served_as_json_to_who_asks_for_it(client):
+def test_document_is_served_as_json_on_request(client):
     answer = client.get("/api/v1/schema/", headers={"Accept": "application/json"}, secure=True)
 
     assert answer.json()["info"]["title"] == "Kilabu"

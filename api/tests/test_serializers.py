@@ -1,4 +1,4 @@
-"""The fields of a model's serializer are found once, and belong to nobody else."""
+"""The base class of model serializers: its fields are built once and copied."""
 
 import pytest
 from rest_framework import serializers
@@ -8,7 +8,7 @@ from accounts.serializers import MaskedPhoneField, MeSerializer, UserSerializer
 from api.serializers import ModelSerializer
 
 
-def test_what_one_instance_changes_in_its_fields_no_other_sees():
+def test_changed_fields_belong_to_one_instance():
     mine = UserSerializer()
     mine.fields["username"].read_only = True
     mine.fields.pop("email")
@@ -17,16 +17,16 @@ def test_what_one_instance_changes_in_its_fields_no_other_sees():
     assert (other.fields["username"].read_only, "email" in other.fields) == (False, True)
 
 
-def test_the_model_is_asked_once_for_each_class(monkeypatch):
+def test_fields_are_built_once_for_each_class(monkeypatch):
     UserSerializer().fields, MeSerializer().fields
-    monkeypatch.setattr(UserSerializer, "build_field", lambda *args: pytest.fail("asked again"))
+    monkeypatch.setattr(UserSerializer, "build_field", lambda *args: pytest.fail("built again"))
 
     assert "password" in UserSerializer().fields
     assert "password" not in MeSerializer().fields
 
 
 class Tagged(ModelSerializer):
-    """With a list, whose items are fields of their own."""
+    """A serializer with a list, which has an inner field."""
 
     tags = serializers.ListField(child=MaskedPhoneField(), source="groups")
 
@@ -35,7 +35,7 @@ class Tagged(ModelSerializer):
         fields = ["tags"]
 
 
-def test_the_items_of_a_list_belong_to_the_same_instance_as_the_list():
+def test_items_of_a_list_belong_to_its_instance():
     mine, other = Tagged(context={"of": "mine"}), Tagged(context={"of": "another"})
 
     assert [each.fields["tags"].child.context["of"] for each in (mine, other, mine)] == ["mine", "another", "mine"]

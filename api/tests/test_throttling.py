@@ -1,4 +1,4 @@
-"""Limits hold across threads and processes: the counter is one atomic statement."""
+"""Rate limits: counters in PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -20,16 +20,16 @@ THREADS, LIMIT = 40, 7
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("state", ["new", "running", "over"])
-def test_forty_at_once_against_a_limit_of_seven_let_seven_through(state):
+def test_limit_holds_for_concurrent_requests(state):
     if state != "new":
         resets_at = NOW + timedelta(seconds=60 if state == "running" else -1)
-        Counter.objects.create(key="door", count=0 if state == "running" else 99, resets_at=resets_at)
+        Counter.objects.create(key="login", count=0 if state == "running" else 99, resets_at=resets_at)
     barrier = Barrier(THREADS)
 
-    def knock(_):
+    def attempt(_):
         barrier.wait()
         try:
-            throttling.count("door", LIMIT, 60, NOW)
+            throttling.count("login", LIMIT, 60, NOW)
             return True
         except TooMany:
             return False
@@ -37,28 +37,28 @@ def test_forty_at_once_against_a_limit_of_seven_let_seven_through(state):
             connection.close()
 
     with ThreadPoolExecutor(THREADS) as threads:
-        through = sum(threads.map(knock, range(THREADS)))
+        allowed = sum(threads.map(attempt, range(THREADS)))
 
-    assert through == LIMIT
+    assert allowed == LIMIT
     assert Counter.objects.get().count == THREADS
 
 
 @pytest.mark.django_db
-def test_one_too_many_is_told_when_to_come_again():
-    throttling.count("door", 1, 60, NOW)
+def test_refusal_has_the_seconds_to_wait():
+    throttling.count("login", 1, 60, NOW)
 
     with pytest.raises(TooMany) as refused:
-        throttling.count("door", 1, 60, NOW + timedelta(seconds=18))
+        throttling.count("login", 1, 60, NOW + timedelta(seconds=18))
 
     assert refused.value.retry_after == 42
 
 
 @pytest.mark.django_db
-def test_a_new_window_begins_from_one():
+def test_new_window_starts_at_one():
     for _ in range(3):
-        throttling.count("door", 3, 60, NOW)
+        throttling.count("login", 3, 60, NOW)
 
-    assert throttling.count("door", 3, 60, NOW + timedelta(seconds=60)) == 1
+    assert throttling.count("login", 3, 60, NOW + timedelta(seconds=60)) == 1
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_a_new_window_begins_from_one():
         ("asha", "a\u017fha"),  # PostgreSQL's upper() makes both ASHA in most locales
     ],
 )
-def test_a_hash_meets_its_like_however_it_is_typed(one, other):
+def test_spellings_of_one_identifier_have_one_hash(one, other):
     assert throttling.hashed(one) == throttling.hashed(other)
 
 
 @pytest.mark.parametrize("text", ["asha@example.com", "254712345678"])
-def test_a_hash_shows_nothing_of_what_it_stands_for(text):
+def test_hash_does_not_show_the_identifier(text):
     assert not {text, text[:6]} & {throttling.hashed(text), throttling.hashed(text)[:6]}
     assert throttling.hashed(text) != throttling.hashed(text + "0")

@@ -1,4 +1,4 @@
-"""A token is believed for what was signed for it, and for nothing else."""
+"""Access tokens and refresh tokens: claims, signatures, keys and expiry."""
 
 import base64
 import hmac
@@ -22,9 +22,9 @@ OLD_KEY, NEW_KEY = "o" * 40, "n" * 40
 def _two_keys(settings):
     settings.JWT_KEYS = {"old": {"alg": "HS256", "key": OLD_KEY}, "new": {"alg": "HS256", "key": NEW_KEY}}
     settings.JWT_ACTIVE_KID = "new"
-    tokens.forget_keys()
+    tokens.reload_keys()
     yield
-    tokens.forget_keys()
+    tokens.reload_keys()
 
 
 def issued(kind=tokens.ACCESS, *, lives=timedelta(minutes=5), **changed):
@@ -37,30 +37,30 @@ def base64url(raw: bytes) -> str:
 
 
 def forged(*, key=NEW_KEY, digest="sha256", header=None, **claims):
-    """A token of anybody's making: a real one's claims, changed or (None) left out, under any header and signature."""
+    """Return a forged token: the claims of a real one, changed or (None) removed, with any header and signature."""
     real = jwt.decode(issued(), options={"verify_signature": False})
-    kept = {name: value for name, value in {**real, **claims}.items() if value is not None}
+    payload = {name: value for name, value in {**real, **claims}.items() if value is not None}
     header = {"alg": "HS256", "kid": "new"} if header is None else header
-    signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, kept))
+    signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, payload))
     signature = hmac.new(key.encode(), signed.encode(), digest).digest() if key else b""
     return f"{signed}.{base64url(signature)}"
 
 
-def test_it_says_whose_session_and_which_generation_and_nothing_that_may_change():
+def test_token_has_session_and_generation_but_no_changing_data():
     token = issued(tokens.REFRESH, generation=3)
 
-    said = jwt.decode(token, options={"verify_signature": False})
-    assert set(said) == {"iss", "aud", "sub", "sid", "jti", "typ", "iat", "nbf", "exp", "auth_time", "amr", "gen"}
-    assert (said["iss"], said["aud"], said["typ"]) == (settings.PUBLIC_URL, "kilabu-api", "refresh")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert set(claims) == {"iss", "aud", "sub", "sid", "jti", "typ", "iat", "nbf", "exp", "auth_time", "amr", "gen"}
+    assert (claims["iss"], claims["aud"], claims["typ"]) == (settings.PUBLIC_URL, "kilabu-api", "refresh")
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "new"}
     assert tokens.read(token, tokens.REFRESH) == tokens.Claims(SESSION, PERSON, 3)
 
 
-def test_no_two_are_alike():
+def test_no_two_tokens_are_equal():
     assert issued() != issued()
 
 
-def test_a_cookie_of_it_is_one_that_every_browser_keeps():
+def test_token_fits_into_a_cookie():
     assert len(f"{settings.AUTH_COOKIE_REFRESH}={issued(tokens.REFRESH, amr=['pwd', 'otp'])}") < 4096
 
 
@@ -100,22 +100,22 @@ def test_a_cookie_of_it_is_one_that_every_browser_keeps():
     ],
     ids=str,
 )
-def test_one_thing_wrong_is_enough(change):
+def test_token_with_one_fault_is_invalid(change):
     with pytest.raises(tokens.TokenInvalid):
         tokens.read(forged(**change), tokens.ACCESS)
 
 
-def test_nothing_changed_is_believed():
+def test_unchanged_token_is_valid():
     assert tokens.read(forged(), tokens.ACCESS) == tokens.Claims(SESSION, PERSON, 0)
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.b.c", "é.é.é", "x" * 5000, "\x00", "eyJhbGciOiJub25lIn0.e30."])
-def test_garbage_is_no_token(text):
+def test_other_text_is_no_token(text):
     with pytest.raises(tokens.TokenInvalid):
         tokens.read(text, tokens.ACCESS)
 
 
-def test_a_body_changed_after_signing_is_refused():
+def test_claims_changed_after_signing_are_refused():
     (head, _, signature), (_, other, _) = issued().split("."), issued(user_id=1).split(".")
 
     with pytest.raises(tokens.TokenInvalid):
@@ -123,26 +123,26 @@ def test_a_body_changed_after_signing_is_refused():
 
 
 @pytest.mark.parametrize("kind", [tokens.ACCESS, tokens.REFRESH])
-def test_one_kind_does_not_pass_for_the_other(kind):
+def test_token_of_the_other_kind_is_refused(kind):
     other = tokens.REFRESH if kind == tokens.ACCESS else tokens.ACCESS
 
     with pytest.raises(tokens.TokenInvalid):
         tokens.read(issued(kind), other)
 
 
-def test_clocks_of_two_hosts_may_differ_by_a_few_seconds():
+def test_clock_difference_within_the_leeway_is_accepted():
     assert tokens.read(issued(lives=timedelta(seconds=-5)), tokens.ACCESS)
     assert tokens.read(issued(now=now() + timedelta(seconds=5)), tokens.ACCESS)
 
 
-def test_by_no_more():
+def test_clock_difference_beyond_the_leeway_is_refused():
     with pytest.raises(tokens.TokenExpired):
         tokens.read(issued(lives=timedelta(seconds=-15)), tokens.ACCESS)
     with pytest.raises(tokens.TokenInvalid):
         tokens.read(issued(now=now() + timedelta(seconds=15)), tokens.ACCESS)
 
 
-def test_a_key_that_signs_no_more_still_verifies_until_it_is_removed(settings):
+def test_inactive_key_verifies_until_it_is_removed(settings):
     settings.JWT_ACTIVE_KID = "old"
     token = issued()
     settings.JWT_ACTIVE_KID = "new"
@@ -150,12 +150,12 @@ def test_a_key_that_signs_no_more_still_verifies_until_it_is_removed(settings):
     assert tokens.read(token, tokens.ACCESS)
 
     del settings.JWT_KEYS["old"]
-    tokens.forget_keys()
+    tokens.reload_keys()
     with pytest.raises(tokens.TokenInvalid):
         tokens.read(token, tokens.ACCESS)
 
 
-def test_a_token_that_was_read_before_expires_all_the_same(monkeypatch):
+def test_cached_token_expires(monkeypatch):
     token = issued()
     assert tokens.read(token, tokens.ACCESS)
 
@@ -164,16 +164,16 @@ def test_a_token_that_was_read_before_expires_all_the_same(monkeypatch):
         tokens.read(token, tokens.ACCESS)
 
 
-def test_a_token_that_was_read_before_is_not_verified_again(monkeypatch):
+def test_cached_token_is_not_verified_again(monkeypatch):
     token = issued()
-    said = tokens.read(token, tokens.ACCESS)
+    claims = tokens.read(token, tokens.ACCESS)
 
     monkeypatch.setattr(tokens.KeyedBackend, "decode", None)
-    assert tokens.read(token, tokens.ACCESS) is said
+    assert tokens.read(token, tokens.ACCESS) is claims
 
 
-def test_a_refresh_token_is_not_kept_in_memory():
+def test_refresh_token_is_not_cached():
     token = issued(tokens.REFRESH)
     tokens.read(token, tokens.REFRESH)
 
-    assert tokens._kept.cache_info().currsize == 0
+    assert tokens._verify_cached.cache_info().currsize == 0

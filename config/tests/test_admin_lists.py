@@ -110,13 +110,13 @@ def test_a_page_with_rows_of_other_tables_asks_as_often_for_three_as_for_one(as_
 
 
 def test_pages_are_counted_up_to_a_bound(as_owner, rows, monkeypatch):
-    monkeypatch.setattr(BoundedPaginator, "most", 2)
+    monkeypatch.setattr(BoundedPaginator, "max_rows", 2)
     UserFactory()
 
     page = as_owner.get("/admin/accounts/customuser/", secure=True)
 
     assert page.context["cl"].result_count == 2
-    assert "or more: search or filter for the others" in page.content.decode()
+    assert "or more. Search or filter to find the other rows." in page.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -390,7 +390,7 @@ class TestLargeExports:
 
         page = client.get(ask(client, "payments.payment").url, secure=True)
 
-        assert "Your last export of this list is still being written." in page.content.decode()
+        assert "Your last export of this list is still being written. Find it under Exports." in page.content.decode()
         assert Export.objects.count() == 1
 
     def test_who_lost_their_role_meanwhile_gets_no_file(self, client, rows, log_in, exports_root):

@@ -1,4 +1,4 @@
-"""`manage.py club_clock`: read or move the development club clock."""
+"""`manage.py club_clock`: show or move the club clock in development."""
 
 from datetime import timedelta
 
@@ -13,15 +13,17 @@ class Command(BaseCommand):
     help = "Show the club clock, or move it (development only)."
 
     def add_arguments(self, parser):
-        act = parser.add_mutually_exclusive_group()
-        act.add_argument("--set", dest="instant", metavar="2027-02-28T09:00", help="read this moment, Nairobi time")
-        act.add_argument("--days", type=float, help="move on by this many days; negative: back")
-        act.add_argument("--reset", action="store_true", help="be the real clock again")
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(
+            "--set", dest="instant", metavar="2027-02-28T09:00", help="set the clock to this Nairobi time"
+        )
+        group.add_argument("--days", type=float, help="move forward by this many days, or back by a negative number")
+        group.add_argument("--reset", action="store_true", help="set the clock to the real time")
 
     def handle(self, *, instant, days, reset, **options):
         try:
             if instant:
-                clock.set_to(self.moment(instant))
+                clock.set_to(self.parse(instant))
             elif days:
                 clock.move(timedelta(days=days))
             elif reset:
@@ -30,12 +32,12 @@ class Command(BaseCommand):
             raise CommandError(error.message) from None
         self.stdout.write(timezone.localtime(clock.now()).isoformat(sep=" ", timespec="seconds"))
 
-    def moment(self, text):
-        """Return the aware moment that `text` names; without an offset it is Nairobi's."""
+    def parse(self, text):
+        """Return the aware datetime that `text` names. Without an offset it is in Nairobi time."""
         try:
-            moment = parse_datetime(text)
+            instant = parse_datetime(text)
         except ValueError:
-            moment = None
-        if moment is None:
-            raise CommandError(f"{text} is not a moment such as 2027-02-28T09:00.")
-        return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+            instant = None
+        if instant is None:
+            raise CommandError(f"{text} is not a date and time. Write it like 2027-02-28T09:00.")
+        return instant if timezone.is_aware(instant) else timezone.make_aware(instant)

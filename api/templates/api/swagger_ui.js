@@ -1,6 +1,6 @@
 "use strict";
 
-// Logging in and refreshing change the CSRF token, so the one that holds is fetched before each call that needs it.
+// Login and refresh change the CSRF token, so this fetches the current token before each call that needs it.
 const withCsrfToken = async (request) => {
   if (!request.loadSpec && request.method !== "GET") {
     const answer = await fetch("/api/v1/auth/csrf/");
