@@ -1,6 +1,4 @@
-"""What only the whole product can put into the admin: its first page, the way to the member page, and procrastinate's
-pages under our roles.
-"""
+"""Parts of the admin that need several apps: the dashboard, the link to the member page, and the pages of jobs."""
 
 from functools import wraps
 
@@ -25,13 +23,13 @@ admin.site.unregister([CustomUser, ProcrastinateJob])
 
 @admin.register(CustomUser)
 class PersonAdmin(CustomUserAdmin):
-    """People, each with the way to their member page."""
+    """People, each with a link to their member page."""
 
     list_display = [*CustomUserAdmin.list_display, "member_page"]
     change_form_outer_before_template = "desk/member_link.html"
 
     def add_view(self, request, form_url="", extra_context=None):
-        """A form of its own: it adds by the service, and leads to the member page."""
+        """Show a form that adds a person by the service, and opens their member page."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = AddPersonForm(request.POST or None, request=request, now=now())
@@ -46,18 +44,18 @@ class PersonAdmin(CustomUserAdmin):
         return format_html('<a class="text-primary-600" href="{}">Open</a>', reverse("member-page", args=[person.pk]))
 
 
-def kept(act):
-    """Let an act on jobs leave who asked for it, and when: procrastinate's own events do not say."""
+def logged(action):
+    """Return the action on jobs, which also logs its caller and time: the events of procrastinate have neither."""
 
-    @wraps(act)
-    def act_and_keep(page, request, jobs):
-        asked = list(jobs)
-        answer = act(page, request, jobs)
-        for job in asked:
-            page.log_change(request, job, f"Asked to {act.__name__} it.")
+    @wraps(action)
+    def act_and_log(page, request, jobs):
+        jobs_before = list(jobs)
+        answer = action(page, request, jobs)
+        for job in jobs_before:
+            page.log_change(request, job, f"Asked to {action.__name__} it.")
         return answer
 
-    return act_and_keep
+    return act_and_log
 
 
 class EventInline(ReadOnlyInline):
@@ -67,11 +65,13 @@ class EventInline(ReadOnlyInline):
 
 @admin.register(ProcrastinateJob)
 class JobAdmin(ReadOnlyAdmin, ProcrastinateJobAdmin):
-    """Jobs hold ids only; retrying and stopping them is an Administrator's."""
+    """Jobs, whose arguments are ids only. Only an Admin may retry and stop them."""
 
     actions = ProcrastinateJobAdmin.actions
     inlines = [EventInline]
     list_filter = ["status"]
 
     def get_actions(self, request):
-        return {name: (kept(act), name, title) for name, (act, _, title) in super().get_actions(request).items()}
+        return {
+            name: (logged(action), name, title) for name, (action, _, title) in super().get_actions(request).items()
+        }

@@ -1,6 +1,6 @@
-"""Payments in the admin: everything may be read, no row has a form.
+"""Admin pages of money: every row is read-only, and a review item has actions.
 
-Money moves by services alone; the only acts are those on review items, each the one call that the API makes.
+Services alone move money. Each action makes the same call of a service as the API.
 """
 
 from django.contrib import admin
@@ -26,8 +26,8 @@ from payments.forms import REVIEW_ACTIONS, TaxNumberForm
 from payments.permissions import sees_code, without_hidden_code
 from payments.views.receipt_pdf import as_pdf
 
-# What tells a request sent twice; nothing for people to read.
-SENT_TWICE = ["idempotency_key", "body_fingerprint"]
+# They recognise repeated requests, and say nothing to staff.
+IDEMPOTENCY = ["idempotency_key", "body_fingerprint"]
 
 
 class EventInline(ReadOnlyInline):
@@ -42,7 +42,7 @@ class AllocationInline(ReadOnlyInline):
     list_select_related = ["receipt", "payment", "made_by", "undone_by"]
 
     def get_queryset(self, request):
-        """Those whose receipt may be named: of taken-back money the owner may be sought again."""
+        """Hide unmatched receipts from callers who may not assign them: their codes are worth money."""
         rows = super().get_queryset(request)
         return rows if may(request.user, "assign", models.ReviewItem) else rows.exclude(receipt__member=None)
 
@@ -74,7 +74,7 @@ class PaymentAdmin(Exportable, ReadOnlyAdmin):
     list_filter = ["status"]
     list_select_related = ["payer"]
     search_fields = ["reference", "payer__username", "payer__member_number"]
-    exclude = SENT_TWICE
+    exclude = IDEMPOTENCY
     export_columns = [
         Column("reference", "reference"),
         Column("member number", "payer__member_number"),
@@ -107,14 +107,14 @@ class StkPushAdmin(ReadOnlyAdmin):
 
 
 def payments_of_a_receipt() -> Subquery:
-    """Return the references of the payments that a receipt's money is given to, side by side."""
+    """Return the references of the payments that hold the receipt's money, separated by blanks."""
     live = models.Allocation.objects.filter(receipt=OuterRef("pk"), undone_at=None)
     references = StringAgg("payment__reference", delimiter=" ", order_by="pk")
     return Subquery(live.order_by().values("receipt").annotate(references=references).values("references"))
 
 
 def tax_number_of_a_receipt() -> Subquery:
-    """Return the newest control number of a receipt."""
+    """Return the newest tax control number of a receipt."""
     return Subquery(models.TaxNumber.objects.filter(receipt=OuterRef("pk")).order_by("-pk").values("number")[:1])
 
 
@@ -124,7 +124,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_filter = ["channel"]
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
-    exclude = SENT_TWICE
+    exclude = IDEMPOTENCY
     link_filters = ["paid_at", "reversed_at"]
     phone_fields = ["sender", "account_typed"]
     fields = [
@@ -137,7 +137,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         Column("M-Pesa code", "code"),
         Column("channel", "channel"),
         Column("amount (KES)", "amount"),
-        Column("given back (KES)", "amount_refunded"),
+        Column("refunded (KES)", "amount_refunded"),
         Column("paid at (Nairobi)", "paid_at"),
         Column("payer", "payer_name"),
         Column("member number", "member__member_number"),
@@ -158,8 +158,8 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     def get_urls(self):
         inside = self.admin_site.admin_view
         return [
-            path("<int:pk>/pdf/", inside(self.show_paper), name="payments_receipt_pdf"),
-            path("<int:pk>/tax-number/", inside(self.note_tax_number), name="payments_receipt_tax_number"),
+            path("<int:pk>/pdf/", inside(self.show_pdf), name="payments_receipt_pdf"),
+            path("<int:pk>/tax-number/", inside(self.save_tax_number), name="payments_receipt_tax_number"),
             *super().get_urls(),
         ]
 
@@ -172,8 +172,8 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         changelist.result_list = [without_hidden_code(each, request.user) for each in changelist.result_list]
         return changelist
 
-    def show_paper(self, request, pk):
-        """Answer with the receipt on paper, for whoever may read it."""
+    def show_pdf(self, request, pk):
+        """Answer with the PDF of the receipt."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         receipt = self.get_queryset(request).filter(pk=pk).first()
@@ -181,7 +181,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
             raise Http404
         return as_pdf(receipt)
 
-    def note_tax_number(self, request, pk):
+    def save_tax_number(self, request, pk):
         """Store the number that the tax device printed, and show the outcome on the receipt's page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
@@ -194,12 +194,12 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
         return redirect("admin:payments_receipt_change", pk)
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """The receipt, with ways to its paper, and to the cash desk when its void may be asked for."""
+        """Show the receipt, with links to its PDF, and to the cash desk if the caller may ask for its void."""
         receipt = self.get_object(request, unquote(object_id))
-        has_paper = bool(receipt) and sees_code(receipt, request.user)
+        has_pdf = bool(receipt) and sees_code(receipt, request.user)
         extra = {
-            "has_paper": has_paper,
-            "tax_form": TaxNumberForm(request=request, now=now()) if has_paper and self.may(request, "tax") else None,
+            "has_pdf": has_pdf,
+            "tax_form": TaxNumberForm(request=request, now=now()) if has_pdf and self.may(request, "tax") else None,
             "voidable": bool(receipt)
             and receipt.channel in desk_receipts.DESK
             and receipt.reversed_at is None
@@ -242,7 +242,7 @@ class CallbackAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ReviewItem)
 class ReviewItemAdmin(ReadOnlyAdmin):
-    """The inbox of money: what a person must look at, and the ways to end it."""
+    """Review items: unmatched payments and other money that staff must check, with the actions to resolve them."""
 
     list_display = [
         "created_at",
@@ -263,7 +263,7 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
     @admin.display(description="money")
     def money_in_words(self, item):
-        """The receipt in one line. A row of the list has one link, which leads to the item."""
+        """Describe the receipt in one line. It is no link: the one link of a row leads to the item."""
         receipt = item.receipt
         if receipt is None:
             return None
@@ -274,7 +274,7 @@ class ReviewItemAdmin(ReadOnlyAdmin):
 
     @admin.display(description="money")
     def money(self, item):
-        """The same, with a link to the receipt."""
+        """Describe the receipt in one line, as a link to it."""
         if item.receipt is None:
             return None
         address = reverse("admin:payments_receipt_change", args=[item.receipt.pk])
@@ -316,7 +316,7 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         return [REVIEW_ACTIONS[name](request=request, now=now()) for name in names if self.may(request, name)]
 
     def next_after(self, item) -> models.ReviewItem | None:
-        """Return the open item to look at after this one: the next older, from the oldest on to the newest again."""
+        """Return the next older open item; after the oldest, the newest."""
         waiting = models.ReviewItem.objects.filter(status=models.ReviewStatus.OPEN).exclude(pk=item.pk)
         newest_first = waiting.order_by("-created_at", "-pk")
         return newest_first.filter(created_at__lte=item.created_at).first() or newest_first.first()
@@ -376,4 +376,4 @@ class RefundAdmin(ReadOnlyAdmin):
     list_filter = ["paid_from"]
     list_select_related = ["receipt", "made_by"]
     search_fields = ["receipt__code", "receipt__number"]
-    exclude = SENT_TWICE
+    exclude = IDEMPOTENCY

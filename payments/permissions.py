@@ -1,4 +1,4 @@
-"""Whose money a caller may see and act on. What one may not even see is not there (404)."""
+"""Which payments and receipts a caller may see and change. A row that the caller may not see is answered 404."""
 
 from django.db.models import QuerySet
 from rest_framework.permissions import IsAuthenticated
@@ -21,22 +21,22 @@ def visible_receipts(receipts: QuerySet, user) -> QuerySet:
 
 
 def sees_code(receipt: Receipt, user) -> bool:
-    """Say whether `user` is shown a receipt's M-Pesa code.
+    """Return whether `user` may see the M-Pesa code of a receipt.
 
-    Whoever shows the code of money without an owner is given it, so it is told to those alone who may assign it.
+    Unmatched money is given to the payer who shows its code, so only staff who may assign it see the code.
     """
     return receipt.member_id is not None or is_at_least(user, Role.MANAGER)
 
 
 def without_hidden_code(receipt: Receipt, user) -> Receipt:
-    """Return a receipt to be shown, its code left out where `user` is not to see it."""
+    """Remove the code from the receipt, in memory, if `user` may not see it. Return the receipt."""
     if not sees_code(receipt, user):
         receipt.code = None
     return receipt
 
 
 class OwnOrReceptionist(IsAuthenticated):
-    """One prompts for and withdraws one's own payments; anybody's from Receptionist up. A Trainer only looks."""
+    """Members push and cancel their own payments; Receptionists and higher roles anybody's. Trainers may only read."""
 
     code, message = "permission_denied", "Your role does not allow this."
 

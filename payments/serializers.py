@@ -1,4 +1,4 @@
-"""What payments look like over HTTP, and what may be asked of them. Nothing here saves."""
+"""Serializers of payments, receipts, review items and the front desk. They check and format, and save nothing."""
 
 from django.utils.translation import get_language_from_request
 from rest_framework import serializers
@@ -38,11 +38,11 @@ class Shillings(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
-# --- Shown ----------------------------------------------------------------------------------------
+# --- Answers --------------------------------------------------------------------------------------
 
 
 class PayerSerializer(serializers.Serializer):
-    """Who pays, in short."""
+    """A person, with the fields that identify them."""
 
     id = serializers.IntegerField()
     first_name = serializers.CharField()
@@ -51,7 +51,7 @@ class PayerSerializer(serializers.Serializer):
 
 
 class PaymentSerializer(serializers.Serializer):
-    """A payment in a list. Reads rows of `ROW`, not models: a page costs one query and no instances."""
+    """A payment in a list. It reads rows with the columns `ROW`, not models: one query and no instances a page."""
 
     ROW = (
         "id",
@@ -74,11 +74,11 @@ class PaymentSerializer(serializers.Serializer):
     payer = PayerSerializer()
     amount_due = serializers.IntegerField(help_text="Whole KES.")
     amount_paid = serializers.IntegerField(help_text="Whole KES.")
-    amount_owed = serializers.IntegerField(help_text="Whole KES still to come.")
+    amount_owed = serializers.IntegerField(help_text="Whole KES that are not paid yet.")
     status = serializers.ChoiceField(PaymentStatus.choices)
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
-    paid_at = serializers.DateTimeField(allow_null=True, help_text="When the money moved that covered it.")
+    paid_at = serializers.DateTimeField(allow_null=True, help_text="When the money was sent that completed it.")
 
     def to_representation(self, row: dict) -> dict:
         return {
@@ -101,7 +101,7 @@ class PaymentSerializer(serializers.Serializer):
 
 
 class PushSerializer(serializers.Serializer):
-    """A prompt: on whose phone (masked), what became of it, and what to do now in one sentence."""
+    """An STK push: its masked phone number, its status, and one sentence that says what to do next."""
 
     id = serializers.IntegerField()
     phone = serializers.CharField()
@@ -109,7 +109,7 @@ class PushSerializer(serializers.Serializer):
     status = serializers.ChoiceField(PushStatus.choices)
     is_open = serializers.BooleanField()
     result_code = serializers.CharField()
-    message = serializers.CharField(help_text="In English or, by Accept-Language, Swahili.")
+    message = serializers.CharField(help_text="In English, or in Swahili by Accept-Language.")
     created_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField(allow_null=True)
 
@@ -129,13 +129,13 @@ class PushSerializer(serializers.Serializer):
 
 
 class PaidWithSerializer(serializers.Serializer):
-    """Money of one receipt that this payment holds."""
+    """The part of a receipt that this payment holds."""
 
     receipt = serializers.IntegerField()
     channel = serializers.ChoiceField(Channel.choices)
     code = serializers.CharField(allow_null=True)
     number = serializers.CharField(allow_null=True)
-    amount = serializers.IntegerField(help_text="Whole KES of it in this payment.")
+    amount = serializers.IntegerField(help_text="Whole KES of the receipt in this payment.")
     paid_at = serializers.DateTimeField()
 
     def to_representation(self, allocation) -> dict:
@@ -151,9 +151,11 @@ class PaidWithSerializer(serializers.Serializer):
 
 
 class PaymentDetailSerializer(PaymentSerializer):
-    """A payment with its prompts, the money in it, and the payments its prompt pays too."""
+    """A payment with its STK pushes, its receipts, and the payments that its push pays too."""
 
-    companions = serializers.ListField(child=serializers.CharField(), help_text="Their references.")
+    companions = serializers.ListField(
+        child=serializers.CharField(), help_text="The references of the other payments of its group."
+    )
     pushes = PushSerializer(many=True)
     receipts = PaidWithSerializer(many=True)
 
@@ -170,17 +172,19 @@ class PaymentDetailSerializer(PaymentSerializer):
 
 
 class ReceiptSerializer(ModelSerializer):
-    """Money that moved, and what it is for."""
+    """A receipt: money that arrived, and the payments that hold it."""
 
     member = PayerSerializer(allow_null=True)
     payments = serializers.SerializerMethodField()
     code = serializers.CharField(
         read_only=True,
         allow_null=True,
-        help_text="M-Pesa's; of money without an owner only for who may assign it, since who shows the code gets it.",
+        help_text="The M-Pesa code. For unmatched money, only roles that may assign it see the code.",
     )
-    account_typed = serializers.SerializerMethodField(help_text="A phone number is masked for whoever sees none whole.")
-    amount_left = serializers.SerializerMethodField(help_text="Whole KES that no payment uses: credit, or unmatched.")
+    account_typed = serializers.SerializerMethodField(help_text="A phone number is masked for Members and Trainers.")
+    amount_left = serializers.SerializerMethodField(
+        help_text="Whole KES that no payment holds: credit, or unmatched money."
+    )
 
     class Meta:
         model = Receipt
@@ -216,7 +220,7 @@ class ReceiptSerializer(ModelSerializer):
 
 
 class RefundSerializer(ModelSerializer):
-    """Money of a receipt that a person gave back."""
+    """A refund: money of a receipt that staff returned."""
 
     class Meta:
         model = Refund
@@ -225,7 +229,7 @@ class RefundSerializer(ModelSerializer):
 
 
 class ReviewItemSerializer(ModelSerializer):
-    """What a person must look at, with what is known."""
+    """A review item: a case that staff must check, with its evidence."""
 
     reason = serializers.ChoiceField(ReviewReason.choices)
     status = serializers.ChoiceField(ReviewStatus.choices)
@@ -253,7 +257,7 @@ class ReviewItemSerializer(ModelSerializer):
 
 
 class CashSessionSerializer(ModelSerializer):
-    """A drawer; `difference` is over (positive) or short (negative) in KES once it is closed."""
+    """A cash session. After closing, `difference` is the KES over (positive) or short (negative)."""
 
     difference = serializers.IntegerField(allow_null=True)
 
@@ -274,7 +278,7 @@ class CashSessionSerializer(ModelSerializer):
 
 
 class CodeClaimSerializer(ModelSerializer):
-    """A code shown at the desk; `receipt` is set once Safaricom's evidence has it, `ended_why` when it is no money."""
+    """A reported code. `receipt` is set when Safaricom confirms its money, `ended_why` when there is none."""
 
     payment = serializers.SlugRelatedField("reference", read_only=True)
 
@@ -285,7 +289,7 @@ class CodeClaimSerializer(ModelSerializer):
 
 
 class CodeCheckSerializer(ModelSerializer):
-    """A question to Safaricom about a code; `said` is what came of it in one sentence, `receipt` the money it found."""
+    """A code check: a query to Safaricom. `said` is its result in one sentence, `receipt` the money that it found."""
 
     status = serializers.ChoiceField(CodeCheckStatus.choices)
 
@@ -296,33 +300,35 @@ class CodeCheckSerializer(ModelSerializer):
 
 
 class ClubSerializer(serializers.Serializer):
-    """Who is paid, and where to: one of paybill and till."""
+    """The club, and where to pay it: either a paybill or a till."""
 
     name = serializers.CharField()
-    terms_url = serializers.URLField(allow_null=True, help_text="The terms that whoever joins agrees to.")
+    terms_url = serializers.URLField(allow_null=True, help_text="The terms that a new member agrees to.")
     paybill = serializers.CharField(
-        allow_null=True, help_text="Its account is a payment's reference, or a member number: that becomes credit."
+        allow_null=True, help_text="The account is a payment's reference, or a member number for credit."
     )
-    till = serializers.CharField(allow_null=True, help_text="Buy goods: there is no account; the payer's phone tells.")
+    till = serializers.CharField(
+        allow_null=True, help_text="Buy goods. It has no account: the payer's phone number identifies the member."
+    )
 
 
-# --- Asked ----------------------------------------------------------------------------------------
+# --- Requests -------------------------------------------------------------------------------------
 
 
 class CreditSerializer(serializers.Serializer):
-    """What nobody has spent yet."""
+    """The caller's credit."""
 
     credit = serializers.IntegerField(read_only=True, help_text="Whole Kenyan shillings.")
 
 
 class PushRequestSerializer(serializers.Serializer):
-    """Which phone to prompt; the payer's own when left out."""
+    """The phone number for the STK push; the payer's own by default."""
 
     phone_number = PhoneField(required=False)
 
 
 class OwnerSerializer(serializers.Serializer):
-    """Whose money it is: a payment by its reference, or a member by id; one of the two."""
+    """The owner of money: either a payment by its reference, or a member by id."""
 
     payment = serializers.SlugRelatedField("reference", queryset=Payment.objects.all(), required=False)
     member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
@@ -334,29 +340,29 @@ class OwnerSerializer(serializers.Serializer):
 
     @property
     def owner(self) -> dict:
-        """The owner as services take it."""
+        """The owner as a keyword argument of services."""
         payment = self.validated_data.get("payment")
         return {"payment_id": payment.pk} if payment else {"member_id": self.validated_data["member"]}
 
 
 class DeskReceiptSerializer(OwnerSerializer):
-    """Cash or a bank transfer over the desk."""
+    """Cash or a bank transfer that staff record."""
 
     channel = serializers.ChoiceField([Channel.CASH, Channel.BANK])
     amount = Shillings(min_value=1, max_value=MAX_KES)
     note = serializers.CharField(
-        required=False, max_length=64, help_text="The bank's reference; required of bank money."
+        required=False, max_length=64, help_text="The bank reference; required for a bank transfer."
     )
 
 
 class ReasonSerializer(serializers.Serializer):
-    """Why."""
+    """The reason of a decision."""
 
     reason = serializers.CharField(max_length=200)
 
 
 class RefundRequestSerializer(ReasonSerializer):
-    """Refund of, of a receipt or of a member's credit; all of it without an amount."""
+    """A refund of a receipt, or of a member's credit; all of it without an amount."""
 
     receipt = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
     member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
@@ -369,39 +375,39 @@ class RefundRequestSerializer(ReasonSerializer):
         return attrs
 
     @property
-    def asked(self) -> dict:
-        """What was asked for as services take it."""
+    def arguments(self) -> dict:
+        """The request as keyword arguments of the service."""
         names = {"receipt": "receipt_id", "member": "member_id"}
         return {names.get(name, name): value for name, value in self.validated_data.items()}
 
 
 class OpenSessionSerializer(serializers.Serializer):
-    """What lies in the drawer at the start."""
+    """The cash in the drawer at the start."""
 
     opening_float = Shillings(min_value=0, max_value=MAX_KES)
 
 
 class CloseSessionSerializer(serializers.Serializer):
-    """What was counted at the end."""
+    """The counted cash at the end."""
 
     counted = Shillings(min_value=0, max_value=MAX_KES)
     session = serializers.IntegerField(
         required=False,
         min_value=1,
         max_value=2**62,
-        help_text="The drawer that was counted; refused when it is not the open one.",
+        help_text="The cash session that was counted; refused if it is not the open one.",
     )
     note = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 
 class CodeCheckRequestSerializer(serializers.Serializer):
-    """An M-Pesa code to ask Safaricom about."""
+    """An M-Pesa code to check with Safaricom."""
 
     code = serializers.CharField(max_length=32)
 
 
 class ClaimSerializer(serializers.Serializer):
-    """An M-Pesa code that a payer shows, and the payment it is for."""
+    """An M-Pesa code that a payer shows, and its payment."""
 
     code = serializers.CharField(max_length=32)
     payment = serializers.SlugRelatedField("reference", queryset=Payment.objects.all())

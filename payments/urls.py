@@ -1,4 +1,4 @@
-"""Addresses of payments, under /api/v1/."""
+"""URLs of payments, under /api/v1/."""
 
 from django.urls import path
 
@@ -27,7 +27,7 @@ urlpatterns = [
     path("review-items/<int:pk>/assign/", desk.ReviewItemAssignView.as_view(), name="review-item-assign"),
     path("review-items/<int:pk>/undo/", desk.ReviewItemUndoView.as_view(), name="review-item-undo"),
     path("review-items/<int:pk>/dismiss/", desk.ReviewItemDismissView.as_view(), name="review-item-dismiss"),
-    # Safaricom's: neutral words, no envelope, never logged.
+    # For Safaricom: their paths name no M-Pesa, their answers have no envelope, and their URLs are never logged.
     path("callbacks/stk/<str:token>/", callbacks.StkCallbackView.as_view(), name="stk-callback"),
     path("callbacks/result/<str:token>/", callbacks.CodeCheckResultView.as_view(), name="code-check-result"),
     path("callbacks/result/<str:token>/late/", callbacks.CodeCheckTimeoutView.as_view(), name="code-check-timeout"),

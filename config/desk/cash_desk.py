@@ -1,7 +1,7 @@
-"""The cash desk of the admin: the caller's drawer, what was taken since it was opened, and what can be done there.
+"""The cash desk: the caller's cash drawer, the receipts since it was opened, and the actions of the desk.
 
 Each action calls one service (config/desk/actions), and the roles table decides access.
-What a drawer should hold is not told before it is counted.
+The page does not show the expected cash before the drawer is counted.
 """
 
 from django.contrib import admin, messages
@@ -28,15 +28,15 @@ from payments.models import CashSession, Channel, Receipt, Refund, VoidRequest
 
 ACTIONS = by_name(OpenForm, TakeForm, ReportedCodeForm, AskVoidForm, CloseForm)
 DECISIONS = by_name(ConfirmVoidForm, DeclineVoidForm)
-# Of each kind of row the page shows, and the lists of the admin the rest.
+# The newest rows of each kind that the page shows. The lists of the admin show the rest.
 MOST = 50
-NEEDS_NO_DRAWER = ("take", "claim", "ask")
+WITHOUT_SESSION = ("take", "claim", "ask")
 
 
 @admin_page(CashSession, "view")
 @require_safe
 def show_desk(request) -> TemplateResponse:
-    """Show the caller's desk; `?receipt=` fills in the number of a receipt to void."""
+    """Show the page; `?receipt=` fills in the number of a receipt to void."""
     return page_of(request)
 
 
@@ -54,34 +54,36 @@ def act_at_desk(request, name: str):
 @admin_page(VoidRequest)
 @require_POST
 def decide_void(request, pk: int, name: str):
-    """Confirm or decline a void that another person asked for."""
+    """Confirm or decline a void request."""
     report(request, action_named(name, DECISIONS)(request.POST, request=request, now=now(), subject=pk))
     return redirect("cash-desk")
 
 
 def page_of(request, tried: StaffAction | None = None) -> TemplateResponse:
-    """Return the page; with a form that was tried and refused, that one with its errors."""
+    """Return the page. The refused form `tried` is shown with its errors."""
     mine = CashSession.objects.filter(cashier=request.user)
-    drawer = mine.filter(closed_at=None).first()
+    session = mine.filter(closed_at=None).first()
     last = mine.exclude(closed_at=None).order_by("-pk").first()
-    asked_for = request.GET.get("receipt", "")
-    names = [*NEEDS_NO_DRAWER, "close"] if drawer else ["open", *NEEDS_NO_DRAWER]
-    given = {"ask": {"number": asked_for}, "close": {"drawer": drawer and drawer.pk}}
-    forms = [form_of(name, request, initial=given.get(name)) for name in names if may(request.user, name, CashSession)]
+    number = request.GET.get("receipt", "")
+    names = [*WITHOUT_SESSION, "close"] if session else ["open", *WITHOUT_SESSION]
+    initial = {"ask": {"number": number}, "close": {"session": session and session.pk}}
+    forms = [
+        form_of(name, request, initial=initial.get(name)) for name in names if may(request.user, name, CashSession)
+    ]
     if tried:
-        # A drawer that was opened or closed meanwhile has no place for the form any more, but for why not.
+        # A form to open or close the drawer is not on the page after another request did so: show only its errors.
         forms = [tried if form.name == tried.name else form for form in forms]
         if tried not in forms:
             messages.error(request, " ".join(map(str, tried.non_field_errors())) or "This was already done.")
-    opened = tried.name if tried else "ask" if asked_for else "take" if drawer else "open"
+    opened = tried.name if tried else "ask" if number else "take" if session else "open"
     context = {
         **admin.site.each_context(request),
         "title": "Cash desk",
-        "drawer": drawer,
+        "session": session,
         "last": last,
-        "came_to": last and count_result(last),
-        "figures": figures_of(drawer) if drawer else [],
-        "receipts": newest_of(drawer) if drawer else [],
+        "last_result": last and count_result(last),
+        "figures": figures_of(session) if session else [],
+        "receipts": newest_receipts(session) if session else [],
         "most": MOST,
         "voids": waiting_voids(request.user),
         "actions": forms,
@@ -99,29 +101,29 @@ def form_of(name: str, request, typed=None, initial=None) -> StaffAction:
     return action_named(name, ACTIONS)(typed, request=request, now=now(), url=url, initial=initial)
 
 
-def taken_at(drawer: CashSession):
-    """Return the receipts of an open drawer: its cash, and the bank transfers its cashier noted since."""
-    noted = Q(channel=Channel.BANK, recorded_by=drawer.cashier_id)
-    return Receipt.objects.filter(noted | Q(cash_session=drawer), paid_at__gte=drawer.opened_at)
+def receipts_of(session: CashSession):
+    """Return the receipts of an open session: its cash, and the bank transfers that its cashier recorded since."""
+    transfers = Q(channel=Channel.BANK, recorded_by=session.cashier_id)
+    return Receipt.objects.filter(transfers | Q(cash_session=session), paid_at__gte=session.opened_at)
 
 
-def figures_of(drawer: CashSession) -> list[tuple[str, str, int]]:
-    """Return what came in and stands, by channel, and what was given back in cash: a name, the sum, how many."""
-    live = taken_at(drawer).filter(reversed_at=None).order_by().values("channel")
+def figures_of(session: CashSession) -> list[tuple[str, str, int]]:
+    """Return the live receipts by channel, and the cash refunds: label, sum and count."""
+    live = receipts_of(session).filter(reversed_at=None).order_by().values("channel")
     found = {row["channel"]: row for row in live.annotate(total=Sum("amount"), count=Count("pk"))}
     none = {"total": 0, "count": 0}
-    back = Refund.objects.filter(cash_session=drawer).aggregate(total=Sum("amount", default=0), count=Count("pk"))
-    rows = [("Cash", found.get(Channel.CASH, none)), ("Bank", found.get(Channel.BANK, none)), ("Refunds", back)]
+    refunds = Refund.objects.filter(cash_session=session).aggregate(total=Sum("amount", default=0), count=Count("pk"))
+    rows = [("Cash", found.get(Channel.CASH, none)), ("Bank", found.get(Channel.BANK, none)), ("Refunds", refunds)]
     return [(label, f"KES {row['total']:,}", row["count"]) for label, row in rows if row["count"] or label != "Refunds"]
 
 
-def newest_of(drawer: CashSession):
-    """Return the newest receipts of an open drawer, voided ones too."""
-    return taken_at(drawer).select_related("member").order_by("-paid_at", "-pk")[:MOST]
+def newest_receipts(session: CashSession):
+    """Return the newest receipts of an open session, voided ones too."""
+    return receipts_of(session).select_related("member").order_by("-paid_at", "-pk")[:MOST]
 
 
 def waiting_voids(caller) -> list[dict]:
-    """Return the voids that wait, oldest first, each with what the caller may do about it."""
+    """Return the open void requests, oldest first, each with the decisions that the caller may take."""
     waiting = VoidRequest.objects.filter(decided_at=None).select_related("receipt__recorded_by", "asked_by")
     return [
         {"request": each, "decisions": decisions_on(each, caller), "is_mine": each.asked_by_id == caller.pk}
@@ -130,6 +132,6 @@ def waiting_voids(caller) -> list[dict]:
 
 
 def decisions_on(asked: VoidRequest, caller) -> list[str]:
-    """Return the names of what the caller may decide: whoever asked or took the money leaves confirming to another."""
+    """Return the decisions that the caller may take. Only a second person may confirm: not who asked or recorded."""
     is_second = caller.pk not in (asked.asked_by_id, asked.receipt.recorded_by_id)
     return [name for name in DECISIONS if may(caller, name, VoidRequest) and (is_second or name == "decline")]

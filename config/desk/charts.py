@@ -1,6 +1,6 @@
-"""The charts of the admin's first page, each over a table of its numbers, each number with a link to its rows.
+"""The charts of the dashboard, each with a table of its numbers. Each number links to the rows that it counts.
 
-They look back over a year, so the page asks for them once it stands (an address of its own): figures never wait.
+They cover a year, so the browser loads them from their own URL after the dashboard.
 """
 
 import json
@@ -19,15 +19,15 @@ from api.admin.pages import admin_page
 from api.business_days import NAIROBI, business_day, start_of_day
 from api.clock import now
 from config.admin_roles import TAKINGS
-from config.desk.dashboard import MONEY, rows_of
+from config.desk.dashboard import MONEY, list_url
 from payments.models import Receipt
 from subscriptions.models import Subscription
 from subscriptions.periods import months_after
 
 DAYS, WEEKS, MONTHS = 30, 52, 12
 
-# One member's periods, of whatever groups, joined where they overlap: begun once and ended once each. What has begun
-# less what has ended is who has a period that runs, on any number of days by one reading of the table.
+# Overlapping periods of a member, in any group, count as one. On each day, the periods that have begun minus those that
+# have ended is the number of members with a running period. The table is read once for all days.
 MEMBERS = """
 WITH periods AS (
     SELECT GREATEST(starts_on, max(ends_on) OVER earlier) AS begins, ends_on AS ends
@@ -46,7 +46,7 @@ LEFT JOIN steps ON steps.day <= wanted.day GROUP BY wanted.day ORDER BY wanted.d
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a table, as people read it, and where its rows are."""
+    """One number of a table, formatted, with the link to its rows."""
 
     text: str
     link: str = ""
@@ -54,11 +54,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, and the table it is drawn from: of each row a label and its numbers."""
+    """A chart and its table: each row has a label and numbers."""
 
     title: str
     note: str
-    kind: str  # as Chart.js calls it
+    kind: str  # the chart type of Chart.js
     unit: str
     points: list[tuple[str, int | None]]
     columns: list[str]
@@ -66,7 +66,7 @@ class Chart:
 
     @property
     def data(self) -> str:
-        """The points as Chart.js takes them, with what unfold adds: its colours and axis."""
+        """The points as JSON for Chart.js, with the settings that unfold reads: colours and axis."""
         return json.dumps(
             {
                 "labels": [label for label, _ in self.points],
@@ -90,19 +90,19 @@ class Chart:
 @admin_page(TAKINGS, "view")
 @require_safe
 def show_charts(request) -> TemplateResponse:
-    """Answer with the charts alone, to be put into the first page."""
+    """Answer with the charts alone, as a part of the dashboard."""
     return TemplateResponse(request, "desk/charts.html", {"charts": list(charts(now()))})
 
 
 def charts(at: datetime) -> Iterator[Chart]:
-    """Return the charts, each by one question to the database however much there is."""
+    """Return the charts, each by one query."""
     yield daily_takings(at)
     yield members_over_time(at)
     yield renewals_by_month(at)
 
 
 def daily_takings(at: datetime) -> Chart:
-    """Return what came in on each of the last days (Nairobi's) and was not given back."""
+    """Return the money received on each of the last days (in Nairobi), less refunds."""
     days = [business_day(at) - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
     begin = start_of_day(days[0])
     rows = (
@@ -120,15 +120,16 @@ def daily_takings(at: datetime) -> Chart:
         [(date_format(day, "j M"), totals.get(day, 0)) for day in days],
         ["Day", "Received"],
         [
-            (date_format(day, "D j M"), [Number(f"KES {totals.get(day, 0):,}", receipts_of(day))])
+            (date_format(day, "D j M"), [Number(f"KES {totals.get(day, 0):,}", receipts_url(day))])
             for day in reversed(days)
         ],
     )
 
 
-def receipts_of(day: date) -> str:
+def receipts_url(day: date) -> str:
+    """Return the URL of the receipts of one day."""
     begin = start_of_day(day)
-    return rows_of(
+    return list_url(
         Receipt,
         channel__in=",".join(channel.value for channel in MONEY),
         reversed_at__isnull=True,
@@ -138,30 +139,32 @@ def receipts_of(day: date) -> str:
 
 
 def members_over_time(at: datetime) -> Chart:
-    """Return how many members had a period that ran, frozen or not, on this day of each of the last weeks."""
+    """Return how many members had a running period, frozen or not, on this weekday of each of the last weeks."""
     today = business_day(at)
     with connection.cursor() as cursor:
         cursor.execute(MEMBERS, [[today - timedelta(weeks=back) for back in range(WEEKS)]])
         counts = cursor.fetchall()
     return Chart(
         "Members",
-        f"With a period that ran, on each {today:%A} of a year",
+        f"With a running period, on each {today:%A} of a year",
         "line",
         "members",
         [(date_format(day, "j M"), count) for day, count in counts],
         ["Day", "Members"],
-        [(date_format(day, "j M Y"), [Number(f"{count:,}", periods_on(day))]) for day, count in reversed(counts)],
+        [(date_format(day, "j M Y"), [Number(f"{count:,}", periods_url(day))]) for day, count in reversed(counts)],
     )
 
 
-def periods_on(day: date) -> str:
-    return rows_of(Subscription, fact__exact="granted", starts_on__lte=day.isoformat(), ends_on__gt=day.isoformat())
+def periods_url(day: date) -> str:
+    """Return the URL of the periods that ran on one day."""
+    return list_url(Subscription, fact__exact="granted", starts_on__lte=day.isoformat(), ends_on__gt=day.isoformat())
 
 
 def renewals_by_month(at: datetime) -> Chart:
-    """Return, of the members whose first period began in each of the last months, how many went on and how many left.
+    """Return how many of the members who joined in each of the last months renewed, and how many left.
 
-    Left: the first period of the group is over and none followed. Who is still in it is in neither number.
+    A member joins with their first period in a group. They left when it ended and none followed. A member whose first
+    period still runs is in neither number.
     """
     today = business_day(at)
     months = [months_after(today.replace(day=1), -back) for back in range(MONTHS)]
@@ -180,7 +183,7 @@ def renewals_by_month(at: datetime) -> Chart:
         label = date_format(month, "M Y")
         points.append((label, rate))
         numbers = [
-            Number(f"{count:,}", rows_of(Subscription, joined=f"{month:%Y-%m}", renewal=renewal))
+            Number(f"{count:,}", list_url(Subscription, joined=f"{month:%Y-%m}", renewal=renewal))
             for renewal, count in (("renewed", renewed), ("left", left))
         ]
         table.append((label, [*numbers, Number("none" if rate is None else f"{rate} %")]))

@@ -1,4 +1,4 @@
-"""The first page of the admin: how the club stands, each figure with a link to the rows behind it."""
+"""The dashboard: takings, visits, members and open tasks. Each figure links to the rows that it counts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ from subscriptions.models import Decision, Subscription, Visit
 
 MONEY = {each: str(each.label) for each in Channel}
 MEMBERS = "Members"
-ENDINGS = 8  # the list behind shows all
+ENDINGS = 8  # the linked list shows all
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number, or an age, with what it counts and where its rows are."""
+    """A number or an age, with its label and the link to its rows."""
 
     label: str
     value: int | timedelta | None
@@ -46,7 +46,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Ending:
-    """Somebody whose period ends soon."""
+    """A member whose period ends soon."""
 
     name: str
     link: str
@@ -56,25 +56,25 @@ class Ending:
 
 @dataclass(frozen=True)
 class Panel:
-    """Figures that belong together and what they come to, or people and where all of them are."""
+    """A box of the dashboard: figures with their total, or people with the link to all of them."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)
     total: Figure | None = None
     endings: list[Ending] | None = None
     link: str = ""
-    is_tall: bool = False  # as tall as two others
-    later: str = ""  # the address that its figures are asked for at, once the page stands
+    is_tall: bool = False  # twice as tall as the others
+    later: str = ""  # the URL that the browser loads the figures from, after the page
 
 
 def add_figures(request, context: dict) -> dict:
-    """Add what the caller's role may see to the context of the admin's first page."""
+    """Add the panels that the caller's role may see to the context of the admin's index page."""
     charts = reverse("charts") if may(request.user, "view", TAKINGS) else ""
     return {**context, "panels": list(panels_for(request.user, now())), "charts": charts}
 
 
 def panels_for(user, at: datetime) -> Iterator[Panel]:
-    """Return the panels of the role, in as many queries however much there is."""
+    """Return the panels that the user may see. The number of queries does not depend on the number of rows."""
     if may(user, "view", TAKINGS):
         yield from takings(at)
     if may(user, "view", Visit):
@@ -85,7 +85,7 @@ def panels_for(user, at: datetime) -> Iterator[Panel]:
     waiting = [
         *(unmatched_money() if may(user, "view", ReviewItem) else []),
         *(voids_to_confirm(user) if may(user, "confirm", VoidRequest) else []),
-        *(open_prompts() if may(user, "view", StkPush) else []),
+        *(open_pushes() if may(user, "view", StkPush) else []),
         *(oldest_job(at) if may(user, "view", ProcrastinateJob) else []),
     ]
     if waiting:
@@ -93,7 +93,7 @@ def panels_for(user, at: datetime) -> Iterator[Panel]:
 
 
 def takings(at: datetime) -> Iterator[Panel]:
-    """Return what came in today, this week and this month (Nairobi's, weeks from Monday) and was not given back."""
+    """Return the money received today, this week and this month, less refunds. Weeks begin on Monday, in Nairobi."""
     today = business_day(at)
     days = {"today": today, "this week": today - timedelta(days=today.weekday()), "this month": today.replace(day=1)}
     begins = {span: start_of_day(day) for span, day in days.items()}
@@ -112,18 +112,18 @@ def takings(at: datetime) -> Iterator[Panel]:
             Figure(
                 label,
                 amount,
-                rows_of(Receipt, channel__exact=channel.value, **since),
+                list_url(Receipt, channel__exact=channel.value, **since),
                 is_money=True,
             )
             for (channel, label), amount in zip(MONEY.items(), amounts, strict=True)
         ]
         every = ",".join(channel.value for channel in MONEY)
-        together = Figure("Total", sum(amounts), rows_of(Receipt, channel__in=every, **since), is_money=True)
+        together = Figure("Total", sum(amounts), list_url(Receipt, channel__in=every, **since), is_money=True)
         yield Panel(f"Money {span}", figures, together)
 
 
 def visits_today(at: datetime) -> Panel:
-    """Return how often the gate let somebody in today, and turned somebody away."""
+    """Return how many visits the gate allowed and denied today."""
     midnight = start_of_day(business_day(at))
     rows = Visit.objects.filter(at__gte=midnight).order_by().values("decision").annotate(count=Count("pk"))
     counts = {row["decision"]: row["count"] for row in rows}
@@ -133,7 +133,7 @@ def visits_today(at: datetime) -> Panel:
             Figure(
                 label,
                 counts.get(decision, 0),
-                rows_of(Visit, decision__exact=decision.value, at__gte=midnight.isoformat()),
+                list_url(Visit, decision__exact=decision.value, at__gte=midnight.isoformat()),
             )
             for decision, label in ((Decision.ALLOW, "Let in"), (Decision.DENY, "Turned away"))
         ],
@@ -141,7 +141,7 @@ def visits_today(at: datetime) -> Panel:
 
 
 def endings(at: datetime) -> Panel:
-    """Return the next members whose period ends within a week and who have not renewed, the soonest first."""
+    """Return the members whose period ends within a week and who have not renewed, the earliest end first."""
     due = Subscription.objects.in_renewal_state("due", business_day(at)).select_related("member", "plan")
     people = [
         Ending(
@@ -152,18 +152,18 @@ def endings(at: datetime) -> Panel:
         )
         for each in due.order_by("ends_on", "pk")[:ENDINGS]
     ]
-    return Panel("Ending this week", endings=people, link=rows_of(Subscription, standing="due"), is_tall=True)
+    return Panel("Ending this week", endings=people, link=list_url(Subscription, standing="due"), is_tall=True)
 
 
 @admin_page(Subscription, "view")
 @require_safe
 def show_members(request) -> TemplateResponse:
-    """Answer with the panel of members alone: counting a hundred thousand takes longer than the rest of the page."""
+    """Answer with the panel of members alone. Counting many members takes longer than the rest of the page."""
     return TemplateResponse(request, "desk/panel.html", {"panel": memberships(now())})
 
 
 def memberships(at: datetime) -> Panel:
-    """Return how many members have a period that is so today."""
+    """Return how many members have an active, frozen or ended period today."""
     labels = {
         "active": "Active",
         "grace": "In grace",
@@ -176,7 +176,7 @@ def memberships(at: datetime) -> Panel:
     return Panel(
         MEMBERS,
         [
-            Figure(label, count, rows_of(Subscription, standing=standing))
+            Figure(label, count, list_url(Subscription, standing=standing))
             for (standing, label), count in zip(labels.items(), counts, strict=True)
         ],
         is_tall=True,
@@ -184,30 +184,30 @@ def memberships(at: datetime) -> Panel:
 
 
 def unmatched_money() -> list[Figure]:
-    """Return the money that has no owner yet."""
+    """Return the total of unmatched money, in KES."""
     items = ReviewItem.objects.filter(status=ReviewStatus.OPEN, reason=ReviewReason.UNMATCHED)
     held = F("receipt__amount") - F("receipt__amount_refunded")
     total = items.filter(receipt__reversed_at__isnull=True).aggregate(total=Sum(held))["total"] or 0
-    link = rows_of(ReviewItem, status__exact="open", reason__exact="unmatched")
+    link = list_url(ReviewItem, status__exact="open", reason__exact="unmatched")
     return [Figure("Unmatched money", total, link, is_money=True)]
 
 
 def voids_to_confirm(user) -> list[Figure]:
-    """Return how many voids wait for this person: those they neither asked for nor took the money of."""
+    """Return how many voids the user may confirm: not those of receipts that they recorded, or asked to void."""
     waiting = VoidRequest.objects.filter(decided_at=None).exclude(Q(asked_by=user) | Q(receipt__recorded_by=user))
     return [Figure("Voids to confirm", waiting.count(), reverse("cash-desk"))]
 
 
-def open_prompts() -> list[Figure]:
-    """Return how many prompts are, or may be, on a phone."""
+def open_pushes() -> list[Figure]:
+    """Return how many STK pushes are open."""
     opened = StkPush.objects.filter(status__in=OPEN_PUSH).count()
     return [
-        Figure("Open STK pushes", opened, rows_of(StkPush, status__in=",".join(status.value for status in OPEN_PUSH)))
+        Figure("Open STK pushes", opened, list_url(StkPush, status__in=",".join(status.value for status in OPEN_PUSH)))
     ]
 
 
 def oldest_job(at: datetime) -> list[Figure]:
-    """Return how long the oldest job that is due has been waiting; None when none is."""
+    """Return the waiting time of the oldest due job; its value is None when no job is due."""
     due = ProcrastinateJob.objects.filter(Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=at), status="todo")
     since = (
         due.order_by()
@@ -219,12 +219,12 @@ def oldest_job(at: datetime) -> list[Figure]:
         Figure(
             "Oldest waiting job",
             since and max(at - since, timedelta()),
-            rows_of(ProcrastinateJob, status__exact="todo"),
+            list_url(ProcrastinateJob, status__exact="todo"),
         )
     ]
 
 
-def rows_of(model, **lookups) -> str:
-    """Return the address of the admin's list of these rows."""
+def list_url(model, **lookups) -> str:
+    """Return the URL of the admin's list of a model, filtered by `lookups`."""
     meta = model._meta
     return f"{reverse(f'admin:{meta.app_label}_{meta.model_name}_changelist')}?{urlencode(lookups)}"

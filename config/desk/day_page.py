@@ -1,6 +1,6 @@
-"""One business day's money on one page of the admin, to close it by: what came and went, and what is still open.
+"""The page to close a day: its receipts, refunds and cash drawers, and the decisions that are still open.
 
-It only reads. Each sum leads to the rows behind it, from where they are exported.
+The page is read-only. Each sum links to its rows, which can be exported there.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from api.business_days import business_day, start_of_day
 from api.clock import now
 from config.admin_roles import DAY
 from config.desk.actions.cash_sessions import count_result
-from config.desk.dashboard import MONEY, rows_of
+from config.desk.dashboard import MONEY, list_url
 from payments.models import CashSession, Channel, Receipt, Refund, ReviewItem, ReviewStatus, VoidRequest
 
 PAID_FROM = {"mpesa": "M-Pesa", "cash": "cash", "bank": "bank"}
-# A receipt that is reversed later than this after it came is not looked for among all there ever were.
+# Reversals of older receipts are not shown: without this limit the query would read every receipt.
 REVERSED_WITHIN = timedelta(days=31)
 
 
 class DayForm(forms.Form):
-    """Which day; today without one."""
+    """The day to show."""
 
     on = DayField(label="Day")
 
@@ -35,7 +35,7 @@ class DayForm(forms.Form):
 @admin_page(DAY, "view")
 @require_safe
 def show_day(request) -> TemplateResponse:
-    """Show a day's money, `?on=2026-11-25`."""
+    """Show the money of one day, `?on=2026-11-25`; today by default."""
     today = business_day(now())
     form = DayForm(request.GET if "on" in request.GET else {"on": today})
     on = form.cleaned_data["on"] if form.is_valid() else today
@@ -48,29 +48,29 @@ def show_day(request) -> TemplateResponse:
         "on": on,
         "before": on - timedelta(days=1),
         "after": on + timedelta(days=1) if on < today else None,
-        "came": list(came(begins, ends)),
-        "went": list(went(begins, ends)),
-        "drawers": list(drawers(begins, ends)),
+        "received": list(received(begins, ends)),
+        "returned": list(returned(begins, ends)),
+        "cash_sessions": list(cash_sessions(begins, ends)),
         "open_items": ReviewItem.objects.filter(status=ReviewStatus.OPEN).count(),
         "waiting_voids": VoidRequest.objects.filter(decided_at=None).count(),
     }
     return TemplateResponse(request, "desk/day.html", context)
 
 
-def came(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]]:
-    """Return what came in and was not reversed: how, KES, how many, and where the rows are; all together last."""
+def received(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]]:
+    """Yield the receipts that were not reversed, by channel: label, KES, count and link. The total comes last."""
     live = Receipt.objects.filter(paid_at__gte=begins, paid_at__lt=ends, reversed_at=None, channel__in=MONEY)
     sums = list(live.order_by("channel").values("channel").annotate(total=Sum("amount"), count=Count("pk")))
     days = {"paid_at__gte": begins.isoformat(), "paid_at__lt": ends.isoformat(), "reversed_at__isnull": True}
     for row in sums:
-        address = rows_of(Receipt, channel__exact=row["channel"], **days)
+        address = list_url(Receipt, channel__exact=row["channel"], **days)
         yield MONEY[Channel(row["channel"])], row["total"], row["count"], address
     together = sum(row["total"] for row in sums), sum(row["count"] for row in sums)
-    yield "Total", *together, rows_of(Receipt, channel__in=",".join(MONEY), **days)
+    yield "Total", *together, list_url(Receipt, channel__in=",".join(MONEY), **days)
 
 
-def went(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
-    """Return what was given back, and the voided or reversed, which `came` leaves out: how, KES, how many."""
+def returned(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
+    """Yield the refunds by account, and the reversed receipts that `received` leaves out: label, KES and count."""
     refunds = Refund.objects.filter(made_at__gte=begins, made_at__lt=ends).order_by("paid_from").values("paid_from")
     for row in refunds.annotate(total=Sum("amount"), count=Count("pk")):
         yield f"Refunded by {PAID_FROM[row['paid_from']]}", row["total"], row["count"]
@@ -81,9 +81,9 @@ def went(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
         yield "Voided or reversed, not in the sum above", total, count
 
 
-def drawers(begins: datetime, ends: datetime) -> Iterator[dict]:
-    """Return the drawers that were open that day, each with what its count came to; those not counted first."""
+def cash_sessions(begins: datetime, ends: datetime) -> Iterator[dict]:
+    """Yield the cash sessions that were open on the day, each with its result; those not counted come first."""
     that_day = Q(opened_at__lt=ends) & (Q(closed_at=None) | Q(closed_at__gte=begins))
     found = CashSession.objects.filter(that_day).select_related("cashier")
     for session in found.order_by("closed_at", "pk").reverse():
-        yield {"session": session, "came_to": count_result(session) if session.closed_at else "not counted yet"}
+        yield {"session": session, "result": count_result(session) if session.closed_at else "not counted yet"}

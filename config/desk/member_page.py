@@ -1,7 +1,7 @@
-"""The member page of the admin: everything the front desk asks about one member, and what it does for them.
+"""The member page: one member's periods, money, visits, freezes and security events, and the actions for them.
 
-It reads through what the apps offer and acts by their services (config/member_acts). Who may do what stands in
-api/admin/roles.py: a Trainer sees who it is, periods, freezes and visits, but no whole phone number and no money.
+The roles table decides what the caller sees and does. A Trainer sees the member, periods, freezes and visits, but no
+whole phone number and no money.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from config.desk.actions.fields import open_payments
 from config.desk.actions.lost_phones import LostPhoneForm
 from config.desk.actions.money import PushForm, RefundForm, ReportedCodeForm, SellForm, TakeForm
 from config.desk.actions.periods import FreePeriodForm, FreezeForm, UnfreezeForm
-from config.desk.dashboard import rows_of
+from config.desk.dashboard import list_url
 from payments.daraja import result_codes
 from payments.desk.receipt_pdf import PAID_BY
 from payments.models import Account, Allocation, Payment, PaymentStatus, PushStatus, Receipt, StkPush
@@ -43,9 +43,9 @@ ACTIONS = by_name(
     *(FreezeForm, UnfreezeForm, FreePeriodForm),
     *(RefundForm, LostPhoneForm),
 )
-# Of each kind of row, the newest; the lists of the admin show the rest.
+# The newest rows of each kind that the page shows. The lists of the admin show the rest.
 MOST = 30
-# The best first: what is said of a group is said of its best period.
+# Best first: the page shows the status of the best period of each group.
 BEST_FIRST = (
     Status.ACTIVE,
     Status.GRACE,
@@ -78,7 +78,7 @@ COLOURS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Badge:
-    """One word, in the colour of what it means."""
+    """A short text in a colour."""
 
     text: str
     colour: str
@@ -86,7 +86,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that is so, or that happened: when, what, and where its row is."""
+    """One row or event: its time or days, its text, and the link to its page."""
 
     when: datetime | str
     text: str
@@ -94,12 +94,12 @@ class Line:
     badge: Badge | None = None
     note: str = ""
     under: list["Line"] = field(default_factory=list)
-    paper: str = ""  # the address to print it at
+    pdf_url: str = ""  # of its receipt
 
 
 @dataclass(frozen=True)
 class Section:
-    """The newest lines of one kind, and where all are."""
+    """The newest lines of one kind, with the link to all of them."""
 
     title: str
     lines: list[Line]
@@ -107,8 +107,8 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the member stands with one group of plans."""
+class GroupStatus:
+    """The status of the member's best period of one group."""
 
     group: str
     badge: Badge
@@ -118,7 +118,7 @@ class Standing:
 @admin_page(MEMBER_PAGE, "view")
 @require_safe
 def show_member(request, pk: int) -> TemplateResponse:
-    """Show everything about one member."""
+    """Show the page of one member."""
     return page_of(request, get_object_or_404(CustomUser, pk=pk))
 
 
@@ -135,7 +135,7 @@ def act_for_member(request, pk: int, name: str):
 
 
 def page_of(request, member: CustomUser, tried: StaffAction | None = None) -> TemplateResponse:
-    """Return the page; with a form that was tried and refused, that one with its errors."""
+    """Return the page. The refused form `tried` is shown with its errors."""
     at = now()
     names = [name for name in ACTIONS if may(request.user, name, MEMBER_PAGE)]
     forms = [tried if tried and tried.name == name else form_of(name, request, member) for name in names]
@@ -148,8 +148,8 @@ def page_of(request, member: CustomUser, tried: StaffAction | None = None) -> Te
         "phone": member.phone_number
         if sees_phones(request.user) or not member.phone_number
         else masked(member.phone_number),
-        "standings": list(standings(periods)),
-        "figures": money_of(member) if sees_money else [],
+        "group_statuses": list(group_statuses(periods)),
+        "figures": balances(member) if sees_money else [],
         "sections": list(sections(request.user, member, periods, sees_money=sees_money)),
         "actions": [form for form in forms if form.is_possible],
         "tried": tried,
@@ -166,11 +166,11 @@ def form_of(name: str, request, member: CustomUser, typed=None) -> StaffAction:
     return action_named(name, ACTIONS)(typed, request=request, now=now(), subject=member, url=url)
 
 
-# --- How the member stands ------------------------------------------------------------------------------------------
+# --- Status ---------------------------------------------------------------------------------------------------------
 
 
 def periods_of(member: CustomUser, today: date) -> list[Subscription]:
-    """Return the member's periods with how they stand today: what waits for money, then what ends last."""
+    """Return the member's periods with their status today: first those that wait for money, then the latest end."""
     freezes = Freeze.objects.select_related("requested_by").order_by("starts_on", "pk")
     mine = Subscription.objects.filter(member=member).with_status(today)
     return list(
@@ -180,17 +180,17 @@ def periods_of(member: CustomUser, today: date) -> list[Subscription]:
     )
 
 
-def standings(periods: list[Subscription]) -> Iterator[Standing]:
-    """Return, for each group of plans, how the member stands by the best of its periods."""
+def group_statuses(periods: list[Subscription]) -> Iterator[GroupStatus]:
+    """Yield the status of the best period of each group."""
     best: dict[int, Subscription] = {}
     for each in sorted(periods, key=lambda period: BEST_FIRST.index(period.status)):
         best.setdefault(each.group_id, each)
     for each in best.values():
-        yield Standing(each.group.name, badge_of(each.status), f"{each.plan.name}{until(each)}")
+        yield GroupStatus(each.group.name, badge_of(each.status), f"{each.plan.name}{end_of_status(each)}")
 
 
-def until(period: Subscription) -> str:
-    """Return until when, or from when, the period's status holds."""
+def end_of_status(period: Subscription) -> str:
+    """Return the day on which the status of the period ends, or begins, in words."""
     if period.starts_on is None or period.ends_on is None:
         return ""
     last = period.ends_on - timedelta(days=1)
@@ -201,27 +201,27 @@ def until(period: Subscription) -> str:
     return f", until {day(last)}"
 
 
-def money_of(member: CustomUser) -> list[tuple[str, str]]:
-    """Return what the member owes and has to their credit. Nobody owes what they gave up to pay."""
-    asked = open_payments(member.pk).exclude(status=PaymentStatus.EXPIRED).order_by()
-    owed = asked.aggregate(total=Sum(F("amount_due") - F("amount_paid"), default=0))["total"]
+def balances(member: CustomUser) -> list[tuple[str, str]]:
+    """Return the member's debt and credit. An expired payment is no debt: the member may still pay it, but need not."""
+    payments = open_payments(member.pk).exclude(status=PaymentStatus.EXPIRED).order_by()
+    owed = payments.aggregate(total=Sum(F("amount_due") - F("amount_paid"), default=0))["total"]
     credit = -ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk)
     return [("Owes", f"KES {owed:,}"), ("Credit", f"KES {credit:,}")]
 
 
-# --- What happened --------------------------------------------------------------------------------------------------
+# --- Sections -------------------------------------------------------------------------------------------------------
 
 
 def sections(user, member: CustomUser, periods: list[Subscription], *, sees_money: bool) -> Iterator[Section]:
-    """Return what the caller may see of what happened, each in as many queries however much there is."""
+    """Yield the sections that the caller may see. The number of queries does not depend on the number of rows."""
     found = {"q": member.member_number}
     if may(user, "view", Subscription):
-        yield Section("Periods", [period_line(each) for each in periods], rows_of(Subscription, **found))
+        yield Section("Periods", [period_line(each) for each in periods], list_url(Subscription, **found))
     if sees_money and may(user, "view", Payment):
-        yield Section("Payments", money_lines(member, periods), rows_of(Payment, **found))
+        yield Section("Payments", money_lines(member, periods), list_url(Payment, **found))
     if may(user, "view", Visit):
         visits = Visit.objects.filter(member=member).order_by("-at", "-pk")[:MOST]
-        yield Section("Visits", [visit_line(each) for each in visits], rows_of(Visit, **found))
+        yield Section("Visits", [visit_line(each) for each in visits], list_url(Visit, **found))
     if may(user, "view", Freeze):
         freezes = [(each, period) for period in periods for each in period.freezes.all()]
         freezes.sort(key=lambda pair: pair[0].starts_on, reverse=True)
@@ -239,13 +239,13 @@ def period_line(period: Subscription) -> Line:
         f"{period.visits_used} of {period.visits} visits used" if period.visits is not None else "",
         "free" if period.origin == Origin.GIFT else "",
         "imported" if period.origin == Origin.MIGRATED else "",
-        "leaving at its end" if period.leaving_at else "",
+        "last period" if period.leaving_at else "",
         f"paid by {person(period.payment.payer)}" if period.payment.payer_id != period.member_id else "",
     ]
     return Line(
         days,
         period.plan.name,
-        row_of(period),
+        row_url(period),
         badge_of(period.status),
         "; ".join(filter(None, notes)),
     )
@@ -254,7 +254,7 @@ def period_line(period: Subscription) -> Line:
 def visit_line(visit: Visit) -> Line:
     words = "Let in" if visit.decision == Decision.ALLOW else "Turned away"
     reason = visit.reason.replace("_", " ")
-    return Line(visit.at, visit.gate or "Gate", row_of(visit), Badge(words, COLOURS[Decision(visit.decision)]), reason)
+    return Line(visit.at, visit.gate or "Gate", row_url(visit), Badge(words, COLOURS[Decision(visit.decision)]), reason)
 
 
 def freeze_line(freeze: Freeze, period: Subscription) -> Line:
@@ -263,26 +263,26 @@ def freeze_line(freeze: Freeze, period: Subscription) -> Line:
         days = f"{day(freeze.starts_on)}, cancelled"
     ended = "ended early" if freeze.ended_early_on else ""
     notes = [freeze.reason, ended, f"by {person(freeze.requested_by)}"]
-    return Line(days, period.plan.name, row_of(freeze), note="; ".join(filter(None, notes)))
+    return Line(days, period.plan.name, row_url(freeze), note="; ".join(filter(None, notes)))
 
 
 def event_line(event: SecurityEvent) -> Line:
     notes = [f"by {person(event.actor)}" if event.actor else "", event.ip or ""]
     colour = "" if event.outcome == "ok" else "danger"
     text = event.event.replace("_", " ").capitalize()
-    return Line(event.at, text, row_of(event), Badge(event.outcome, colour), "; ".join(filter(None, notes)))
+    return Line(event.at, text, row_url(event), Badge(event.outcome, colour), "; ".join(filter(None, notes)))
 
 
 # --- Money ----------------------------------------------------------------------------------------------------------
 
 
 def money_lines(member: CustomUser, periods: list[Subscription]) -> list[Line]:
-    """Return the payments, each over its prompts and receipts, and the receipts no payment shows; newest first."""
-    given = Allocation.objects.select_related("receipt__recorded_by").prefetch_related("receipt__refunds")
+    """Return the payments, each with its pushes and receipts below it, and the receipts of no payment; newest first."""
+    allocations = Allocation.objects.select_related("receipt__recorded_by").prefetch_related("receipt__refunds")
     payments = (
         Payment.objects.filter(Q(payer=member) | Q(pk__in=[each.payment_id for each in periods]))
         .select_related("created_by")
-        .prefetch_related("pushes", Prefetch("allocations", given.order_by("pk")))
+        .prefetch_related("pushes", Prefetch("allocations", allocations.order_by("pk")))
         .order_by("-created_at", "-pk")[:MOST]
     )
     lines = {payment: (payment.created_at, payment_line(payment)) for payment in payments}
@@ -294,33 +294,33 @@ def money_lines(member: CustomUser, periods: list[Subscription]) -> list[Line]:
 
 
 def payment_line(payment: Payment) -> Line:
-    happened = [(each.created_at, push_line(each)) for each in payment.pushes.all()]
-    happened += [(each.created_at, given_line(each)) for each in payment.allocations.all()]
-    happened.sort(key=lambda pair: pair[0])
+    events = [(each.created_at, push_line(each)) for each in payment.pushes.all()]
+    events += [(each.created_at, allocation_line(each)) for each in payment.allocations.all()]
+    events.sort(key=lambda pair: pair[0])
     owed = f"KES {payment.amount_owed:,} still to come" if payment.amount_owed and payment.amount_paid else ""
     notes = [owed, f"created by {person(payment.created_by)}" if payment.created_by_id != payment.payer_id else ""]
     return Line(
         payment.created_at,
         f"{payment.reference}: KES {payment.amount_due:,} for {payment.description}",
-        row_of(payment),
+        row_url(payment),
         badge_of(payment.status),
         "; ".join(filter(None, notes)),
-        [line for _, line in happened],
+        [line for _, line in events],
     )
 
 
 def push_line(push: StkPush) -> Line:
-    """What was asked of a phone; once it ended, in the words that the member reads too."""
+    """Return a line for a push. An ended push has the sentence that the member reads, too."""
     text = f"STK push of KES {push.amount:,} to {masked(push.phone)}"
     note = result_codes.advice(push.result_code) if push.result_code else push.result_desc
-    return Line(push.created_at, text, row_of(push), badge_of(push.status), note)
+    return Line(push.created_at, text, row_url(push), badge_of(push.status), note)
 
 
-def given_line(given: Allocation) -> Line:
-    """What of a receipt is in a payment."""
-    line = receipt_line(given.receipt)
-    part = f"KES {given.amount:,} of it for this" if given.amount != given.receipt.amount else ""
-    undone = f"removed on {day(localtime(given.undone_at).date())}" if given.undone_at else ""
+def allocation_line(allocation: Allocation) -> Line:
+    """Return a line for the part of a receipt that a payment holds."""
+    line = receipt_line(allocation.receipt)
+    part = f"KES {allocation.amount:,} of it for this" if allocation.amount != allocation.receipt.amount else ""
+    undone = f"removed on {day(localtime(allocation.undone_at).date())}" if allocation.undone_at else ""
     notes = "; ".join(filter(None, [part, undone, line.note]))
     return replace(line, note=notes)
 
@@ -337,10 +337,10 @@ def receipt_line(receipt: Receipt) -> Line:
     return Line(
         receipt.paid_at,
         f"KES {receipt.amount:,}, {named}",
-        row_of(receipt),
+        row_url(receipt),
         badge,
         "; ".join(filter(None, notes)),
-        paper=reverse("admin:payments_receipt_pdf", args=[receipt.pk]) if receipt.channel in PAID_BY else "",
+        pdf_url=reverse("admin:payments_receipt_pdf", args=[receipt.pk]) if receipt.channel in PAID_BY else "",
     )
 
 
@@ -351,11 +351,11 @@ def badge_of(status: str) -> Badge:
     return Badge(status.replace("_", " "), COLOURS.get(status, ""))
 
 
-def person(who) -> str:
-    return who.get_full_name() or who.username
+def person(user) -> str:
+    return user.get_full_name() or user.username
 
 
-def row_of(row) -> str:
-    """Return the address of the admin's page of a row."""
+def row_url(row) -> str:
+    """Return the URL of the admin's page of a row."""
     meta = row._meta
     return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])

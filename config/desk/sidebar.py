@@ -1,4 +1,4 @@
-"""The menu of the admin: the pages of the front desk first, then the lists of rows, each for whoever may open it."""
+"""The menu of the admin: the pages of the front desk, then the lists of each app. It shows what the caller may open."""
 
 from django.contrib import admin
 from django.urls import reverse
@@ -7,12 +7,12 @@ from api.admin.roles import may
 from config.admin_roles import DAY
 from payments.models import CashSession, ReviewItem, ReviewStatus
 
-# What others than us call theirs, in words of a club's.
+# Plain names for the apps and models of libraries.
 NAMES = {"Procrastinate": "Background jobs", "Procrastinate jobs": "Jobs"}
 
 
 def navigation(request) -> list[dict]:
-    """Return the menu as unfold takes it."""
+    """Return the menu in the format of unfold."""
     pages = [{"title": "Dashboard", "icon": "home", "link": reverse("admin:index")}]
     if may(request.user, "view", CashSession):
         pages.append({"title": "Cash desk", "icon": "point_of_sale", "link": reverse("cash-desk")})
@@ -23,14 +23,14 @@ def navigation(request) -> list[dict]:
         pages.append({"title": "Close the day", "icon": "today", "link": reverse("day")})
     lists = [
         {
-            "title": named(app),
-            "items": [{"title": named(model), "link": model["admin_url"]} for model in app["models"]],
+            "title": menu_name(app),
+            "items": [{"title": menu_name(model), "link": model["admin_url"]} for model in app["models"]],
         }
         for app in admin.site.get_app_list(request)
     ]
     return [{"title": "Front desk", "items": pages}, *lists]
 
 
-def named(entry: dict) -> str:
-    """Return the name of an app or a model of the admin's list as the menu says it."""
+def menu_name(entry: dict) -> str:
+    """Return the name of an app or a model in the menu."""
     return NAMES.get(entry["name"], entry["name"])

@@ -60,20 +60,20 @@ def test_it_sums_what_came_that_day_in_nairobi_by_how_it_came(client, manager, c
 
     context = see(client)
 
-    assert [row[:3] for row in context["came"]] == [
+    assert [row[:3] for row in context["received"]] == [
         ("Bank", 400, 1),
         ("Cash", 300, 2),
         ("M-Pesa paybill", 1600, 1),
         ("Total", 2300, 4),
     ]
-    assert [row[1] for row in see(client, "?on=2026-11-01")["came"]] == [800, 800]
+    assert [row[1] for row in see(client, "?on=2026-11-01")["received"]] == [800, 800]
 
 
 def test_each_sum_leads_to_its_rows(client, manager, cashier):
     take(cashier, 100)
     take(cashier, 400, "bank")
 
-    for _, total, count, address in see(client)["came"]:
+    for _, total, count, address in see(client)["received"]:
         rows = client.get(address, secure=True).context["cl"].queryset
         assert (sum(row.amount for row in rows), len(rows)) == (total, count)
 
@@ -87,24 +87,24 @@ def test_it_tells_what_went_back(client, manager, cashier):
 
     context = see(client)
 
-    assert context["went"] == [
+    assert context["returned"] == [
         ("Refunded by bank", 200, 1),
         ("Voided or reversed, not in the sum above", 300, 1),
     ]
-    assert [row[1] for row in context["came"]] == [700, 700]
+    assert [row[1] for row in context["received"]] == [700, 700]
 
 
 def test_a_drawer_is_told_with_what_its_count_came_to(client, manager, cashier):
     take(cashier, 500)
-    before = see(client)["drawers"]
+    before = see(client)["cash_sessions"]
     cash_sessions.close_session(cashier_id=cashier.pk, counted=1400, now=AT)
 
     context = see(client)
 
-    assert [each["came_to"] for each in before] == ["not counted yet"]
-    assert [each["came_to"] for each in context["drawers"]] == ["KES 100 short (counted 1,400, expected 1,500)"]
+    assert [each["result"] for each in before] == ["not counted yet"]
+    assert [each["result"] for each in context["cash_sessions"]] == ["KES 100 short (counted 1,400, expected 1,500)"]
     assert context["open_items"] == 1
-    assert see(client, "?on=2026-11-01")["drawers"] == []
+    assert see(client, "?on=2026-11-01")["cash_sessions"] == []
 
 
 @pytest.mark.parametrize("query", ["?on=yesterday", "?on=", "?on=99999-01-01", "?on=0001-01-01", "?on=9999-12-31"])

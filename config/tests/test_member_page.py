@@ -117,7 +117,7 @@ def test_it_says_who_it_is_how_they_stand_and_what_they_owe(client, caller, memb
     context = see(client, member)
 
     assert (context["title"], context["phone"]) == ("Wanjiru Kamau", "254712345678")
-    assert [(each.group, each.badge.text, each.text) for each in context["standings"]] == [
+    assert [(each.group, each.badge.text, each.text) for each in context["group_statuses"]] == [
         ("Gym access", "active", "Monthly, until 1 Dec 2026"),
         ("Lockers", "pending", "Locker"),
     ]
@@ -135,7 +135,7 @@ def test_it_says_who_it_is_how_they_stand_and_what_they_owe(client, caller, memb
 def test_a_standing_says_until_when(client, caller, member, bought_on, said):
     granted(PlanFactory(grace_days=5), member, on=bought_on)
 
-    (standing,) = see(client, member)["standings"]
+    (standing,) = see(client, member)["group_statuses"]
 
     assert (standing.badge.text, standing.text) == said
 
@@ -154,7 +154,7 @@ def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month)
 
     context = see(client, member)
 
-    assert [each.badge.text for each in context["standings"]] == ["frozen"]
+    assert [each.badge.text for each in context["group_statuses"]] == ["frozen"]
     (section,) = [each for each in context["sections"] if each.title == "Freezes"]
     assert [(each.when, each.text, each.note) for each in section.lines] == [
         ("2 Nov 2026 to 4 Nov 2026", "Monthly", f"travels; by {caller.get_full_name()}")
@@ -249,7 +249,7 @@ def test_purchases_given_up_do_not_hide_the_period_that_runs(client, caller, mem
 
     context = see(client, member)
 
-    assert [each.badge.text for each in context["standings"]] == ["active"]
+    assert [each.badge.text for each in context["group_statuses"]] == ["active"]
     assert lines_of(context, "Periods") == [("Monthly", "active"), ("Monthly", "cancelled")]
 
 

@@ -1,7 +1,7 @@
-"""A receipt on paper: the PDF, and the link in its QR code that opens a page confirming it.
+"""The PDF receipt, and the link in its QR code, which opens a page that confirms the receipt.
 
-The link holds a signature over the receipt's id, so that nobody can guess one. Nothing is stored for it: a paper can be
-checked as long as the key that signed it is SECRET_KEY or among SECRET_KEY_FALLBACKS.
+The link holds a signed receipt id, so that nobody can guess one. Nothing is stored for it: a printed receipt can be
+checked as long as its signing key is SECRET_KEY or one of SECRET_KEY_FALLBACKS.
 """
 
 import io
@@ -35,12 +35,12 @@ A5 = (148, 210)  # mm
 MARGIN, LABELS, CODE = 14, 42, 34  # mm: around the page, of the labels' column, of the QR code
 INK, SOFT, LINE, RED = (31, 24, 20), (106, 93, 84), (227, 216, 202), (181, 32, 43)
 
-# As the constraint has it: letters, digits and what stands between them on a device's paper.
+# The same rule as the constraint: letters and digits, with the separators that tax devices print.
 TAX_NUMBER = re.compile(r"[0-9A-Z][0-9A-Z/.-]{3,39}")
 
 
 class InvalidTaxNumber(Invalid):
-    """It is no control number."""
+    """The text cannot be a control number."""
 
     code, message = "invalid_tax_number", "A control number is 4 to 40 letters and digits."
 
@@ -49,16 +49,17 @@ class InvalidTaxNumber(Invalid):
 
 
 def _signer() -> Signer:
-    return Signer(sep=".", salt="payments.desk.receipt_pdf")
+    # The salt must never change: the links of printed receipts would stop working.
+    return Signer(sep=".", salt="payments.papers")
 
 
 def link_of(receipt: Receipt) -> str:
-    """Return the public address that confirms a receipt."""
+    """Return the public URL that confirms a receipt."""
     return settings.PUBLIC_URL + reverse("genuine", args=[_signer().sign(str(receipt.pk))])
 
 
-def receipt_behind(token: str) -> Receipt | None:
-    """Return the receipt that a link of ours is of; None when the link is not ours. Asks nothing for a forged one."""
+def receipt_of_token(token: str) -> Receipt | None:
+    """Return the receipt of a link's token, or None for a token that the club did not sign. Those cost no query."""
     try:
         pk = _signer().unsign(token)
     except BadSignature:
@@ -66,17 +67,17 @@ def receipt_behind(token: str) -> Receipt | None:
     return Receipt.objects.select_related("member").filter(pk=pk).first()
 
 
-# --- What it says -----------------------------------------------------------------------------------
+# --- The text ---------------------------------------------------------------------------------------
 
 
 def first_name_and_initial(receipt: Receipt) -> str:
-    """Return whose money it was as far as a stranger with the paper may read it on a screen."""
+    """Return the payer's first name and initial: the public page shows strangers no more."""
     words = ((receipt.member.get_full_name() if receipt.member else "") or receipt.payer_name).split()
     return f"{words[0]} {words[-1][0]}." if len(words) > 1 else "".join(words)
 
 
 def uses_of(receipt: Receipt) -> list[tuple[str, str, int]]:
-    """Return the payments that the money is for: reference, description, KES of it. The rest has no reference."""
+    """Return the payments that hold the money: reference, description and KES. The rest has no reference."""
     live = receipt.allocations.filter(undone_at=None).select_related("payment").order_by("pk")
     uses = [(each.payment.reference, each.payment.description, each.amount) for each in live]
     left = receipt.amount_held - sum(amount for *_, amount in uses)
@@ -85,17 +86,19 @@ def uses_of(receipt: Receipt) -> list[tuple[str, str, int]]:
 
 
 def tax_number_of(receipt: Receipt) -> str:
-    """Return the tax device's control number; empty while nobody noted one."""
+    """Return the newest tax control number, or an empty text."""
     newest = receipt.tax_numbers.order_by("-pk").first()
     return newest.number if newest else ""
 
 
 @transaction.atomic
 def note_tax_number(*, receipt_id: int, number: str, by_id: int, now: datetime) -> TaxNumber:
-    """Note the control number that a tax device gave a receipt; a later one corrects it. Twice is noted once.
+    """Store the control number that a tax device gave a receipt. A later number corrects an earlier one.
 
-    :raises InvalidTaxNumber: no device gives such a number
-    :raises ReceiptNotFound: there is none
+    A repeated call with the same number changes nothing.
+
+    :raises InvalidTaxNumber: the text cannot be a control number
+    :raises ReceiptNotFound: no such receipt
     """
     number = number.strip().upper()
     if not TAX_NUMBER.fullmatch(number):
@@ -110,7 +113,7 @@ def note_tax_number(*, receipt_id: int, number: str, by_id: int, now: datetime) 
 
 
 def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
-    """Yield the labelled lines of the paper."""
+    """Yield the lines of the receipt: label and text."""
     if receipt.payer_name:
         yield "Received from", receipt.payer_name
     if receipt.member:
@@ -137,7 +140,7 @@ def file_name_of(receipt: Receipt) -> str:
 
 
 def pdf_of(receipt: Receipt) -> bytes:
-    """Return the paper, A5. The same receipt gives the same bytes until something happens to its money."""
+    """Return the PDF receipt, in A5. The bytes stay the same until the receipt's money changes."""
     pdf = FPDF(format=A5)
     pdf.set_creation_date(receipt.created_at)
     pdf.set_title(f"Receipt {receipt}")
@@ -151,8 +154,8 @@ def pdf_of(receipt: Receipt) -> bytes:
     _draw_head(pdf, receipt)
     for label, text in _rows(receipt):
         _draw_row(pdf, label, text)
-    _draw_row(pdf, "Tax control number", tax_number_of(receipt))  # else room to write it
-    _draw_proof(pdf, receipt)
+    _draw_row(pdf, "Tax control number", tax_number_of(receipt))  # if it is empty, there is room to write it by hand
+    _draw_qr_code(pdf, receipt)
     if receipt.reversed_at:
         _draw_void(pdf, receipt)
     return bytes(pdf.output())
@@ -176,7 +179,7 @@ def _draw_head(pdf: FPDF, receipt: Receipt) -> None:
 
 
 def _draw_row(pdf: FPDF, label: str, text: str) -> None:
-    """Draw a label and what stands beside it under a thin line; long text wraps."""
+    """Draw a thin line, and below it the label and the text beside it. Long text wraps."""
     if pdf.will_page_break(12):
         pdf.add_page()
     top = pdf.get_y()
@@ -189,8 +192,8 @@ def _draw_row(pdf: FPDF, label: str, text: str) -> None:
     pdf.set_y(pdf.get_y() + 1.8)
 
 
-def _draw_proof(pdf: FPDF, receipt: Receipt) -> None:
-    """Draw the code that opens the page confirming the receipt, at the foot of the page that has room for it."""
+def _draw_qr_code(pdf: FPDF, receipt: Receipt) -> None:
+    """Draw the QR code at the foot of the page, or of a new page if there is no room."""
     top = pdf.h - MARGIN - CODE
     if pdf.get_y() > top:
         pdf.add_page()

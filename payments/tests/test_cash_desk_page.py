@@ -135,8 +135,8 @@ def test_what_the_drawer_should_hold_is_told_after_the_count_alone(client, cashi
     assert "2,539" not in before
     assert told == "The cash drawer is closed: KES 39 short (counted 2,500, expected 2,539)."
     context = see(client)
-    assert (context["drawer"], context["last"].note) == (None, "one note torn")
-    assert context["came_to"] == "KES 39 short (counted 2,500, expected 2,539)"
+    assert (context["session"], context["last"].note) == (None, "one note torn")
+    assert context["last_result"] == "KES 39 short (counted 2,500, expected 2,539)"
 
 
 @pytest.mark.parametrize(

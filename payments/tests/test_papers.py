@@ -15,7 +15,7 @@ from payments.desk import cash_sessions, desk_receipts, receipt_pdf, refunds, vo
 from payments.evidence import c2b_confirmations
 from payments.models import Receipt, TaxNumber
 from payments.tests.factories import NOON, create_payment
-from payments.views.receipt_pdf import CHECKS_PER_ADDRESS
+from payments.views.receipt_pdf import CHECKS_PER_IP_ADDRESS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -335,7 +335,7 @@ class TestGenuinePage:
     def test_an_address_asks_so_often_a_minute(self, receipt, monkeypatch):
         monkeypatch.setattr("payments.views.receipt_pdf.now", lambda: NOON)
         client = Client()
-        answered = {client.get(path_of(receipt), secure=True).status_code for _ in range(CHECKS_PER_ADDRESS)}
+        answered = {client.get(path_of(receipt), secure=True).status_code for _ in range(CHECKS_PER_IP_ADDRESS)}
 
         refused = client.get(path_of(receipt), secure=True)
 

@@ -1,4 +1,4 @@
-"""What anybody may know of the club before they pay it."""
+"""The public facts about the club that a payer needs."""
 
 from django.conf import settings
 from rest_framework.permissions import AllowAny
@@ -9,9 +9,9 @@ from payments import serializers
 
 
 class ClubView(APIView):
-    """The club's name and terms, and the number to pay by hand: a paybill, or a till, which takes no account."""
+    """The club's name and terms, and the paybill or till to pay by hand. A till takes no account."""
 
-    authentication_classes: list = []  # a session that is over must not hide it
+    authentication_classes: list = []  # an expired session must not hide it
     permission_classes = [AllowAny]
     serializer_class = serializers.ClubSerializer
 

@@ -1,4 +1,4 @@
-"""The front desk and the back office: desk receipts, drawers, claimed codes, review items."""
+"""Views for staff: desk receipts, voids, refunds, cash sessions, reported codes, code checks, review items."""
 
 from django.db.models import Prefetch
 from drf_spectacular.utils import extend_schema
@@ -19,7 +19,7 @@ from payments.views.payments import NewestReceipts, shown_receipts
 
 
 def validated(serializer_class, request):
-    """Return the serializer of a request's body, checked.
+    """Return the validated serializer of the request's body.
 
     :raises ValidationError: the body is not valid
     """
@@ -29,14 +29,14 @@ def validated(serializer_class, request):
 
 
 def receipt_answer(view: APIView, receipt_id: int, status: int = 200) -> Response:
-    """Answer with a receipt as it is now."""
+    """Answer with the current state of a receipt."""
     receipt = shown_receipts().get(pk=receipt_id)
     shown = serializers.ReceiptSerializer(receipt, context={"request": view.request})
     return Response(shown.data, status=status)
 
 
 class ReceiptListView(generics.ListAPIView):
-    """Receipts, newest money first; and cash or bank money taken at the desk."""
+    """List receipts, newest first; record cash or a bank transfer."""
 
     serializer_class = serializers.ReceiptSerializer
     pagination_class = NewestReceipts
@@ -44,7 +44,7 @@ class ReceiptListView(generics.ListAPIView):
     filterset_fields = ["channel", "member", "code", "number"]
     ordering_fields: list = []
     takes_idempotency_key = True
-    refuses = {"post": [404]}  # what the body names
+    refuses = {"post": [404]}  # a row that the body names
 
     def get_permissions(self):
         return [IsReceptionist()] if self.request.method == "POST" else [IsAuthenticated()]
@@ -85,7 +85,7 @@ class NewestRefunds(CursorPagination):
 
 
 class RefundListView(generics.ListAPIView):
-    """Money given back, newest first; and recording that it was, of a receipt or of a member's credit."""
+    """List refunds, newest first; record a refund of a receipt, or of a member's credit."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.RefundSerializer
@@ -94,19 +94,19 @@ class RefundListView(generics.ListAPIView):
     filterset_fields = ["receipt", "paid_from"]
     ordering_fields: list = []
     takes_idempotency_key = True
-    refuses = {"post": [404]}  # what the body names
+    refuses = {"post": [404]}  # a row that the body names
 
     @extend_schema(
         request=serializers.RefundRequestSerializer, responses={201: serializers.RefundSerializer(many=True)}
     )
     def post(self, request):
-        asked = validated(serializers.RefundRequestSerializer, request).asked
+        asked = validated(serializers.RefundRequestSerializer, request).arguments
         made = refunds.record_refund(by_id=request.user.pk, now=now(), **idempotency(request), **asked)
         return Response(serializers.RefundSerializer(made, many=True).data, status=201)
 
 
 class CashSessionListView(generics.ListAPIView):
-    """The caller's drawers (everyone's for managers), newest first; and opening one."""
+    """List the caller's cash sessions (everyone's for managers), newest first; open one."""
 
     permission_classes = [IsReceptionist]
     serializer_class = serializers.CashSessionSerializer
@@ -127,7 +127,7 @@ class CashSessionListView(generics.ListAPIView):
 
 
 class CashSessionCloseView(APIView):
-    """Close the caller's drawer with what was counted."""
+    """Close the caller's cash session with the counted cash."""
 
     permission_classes = [IsReceptionist]
     serializer_class = serializers.CashSessionSerializer
@@ -140,35 +140,37 @@ class CashSessionCloseView(APIView):
         return Response(serializers.CashSessionSerializer(session).data)
 
 
-class NewestClaims(CursorPagination):
+class NewestReportedCodes(CursorPagination):
     ordering = ("-claimed_at", "-id")
 
 
-# Its money is here, or is waited for.
-CLAIMED = {200: serializers.CodeClaimSerializer, 202: serializers.CodeClaimSerializer}
+# 200 when the money of the code is here, 202 while it is not.
+REPORTED = {200: serializers.CodeClaimSerializer, 202: serializers.CodeClaimSerializer}
 
 
 class CodeClaimListView(generics.ListAPIView):
-    """M-Pesa codes that payers showed, newest first; and noting one: money only when Safaricom's evidence has it."""
+    """List reported codes, newest first; report one. It counts only when Safaricom confirms its money."""
 
     permission_classes = [IsReceptionist]
     serializer_class = serializers.CodeClaimSerializer
-    pagination_class = NewestClaims
+    pagination_class = NewestReportedCodes
     queryset = CodeClaim.objects.select_related("payment")
     filterset_fields = ["code"]
     ordering_fields: list = []
 
-    @extend_schema(request=serializers.ClaimSerializer, responses=CLAIMED)
+    @extend_schema(request=serializers.ClaimSerializer, responses=REPORTED)
     def post(self, request):
         asked = validated(serializers.ClaimSerializer, request).validated_data
-        claim = reported_codes.report_code(
+        reported = reported_codes.report_code(
             code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now()
         )
-        return Response(serializers.CodeClaimSerializer(claim).data, status=202 if claim.receipt_id is None else 200)
+        return Response(
+            serializers.CodeClaimSerializer(reported).data, status=202 if reported.receipt_id is None else 200
+        )
 
 
 class CodeCheckListView(generics.ListAPIView):
-    """Questions to Safaricom about M-Pesa codes, newest first; and asking one. The answer comes within minutes."""
+    """List code checks, newest first; start one. Safaricom answers within minutes."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.CodeCheckSerializer
@@ -185,7 +187,7 @@ class CodeCheckListView(generics.ListAPIView):
 
 
 class CodeCheckView(generics.RetrieveAPIView):
-    """One question to Safaricom, and what came of it."""
+    """One code check and its result."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.CodeCheckSerializer
@@ -194,7 +196,7 @@ class CodeCheckView(generics.RetrieveAPIView):
 
 
 class ReviewItemListView(generics.ListAPIView):
-    """What a person must look at, newest first."""
+    """List review items, newest first."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.ReviewItemSerializer
@@ -207,13 +209,13 @@ class ReviewItemListView(generics.ListAPIView):
 
 
 def item_answer(view: APIView, item: ReviewItem) -> Response:
-    """Answer with a review item as it is now."""
+    """Answer with the current state of a review item."""
     item = ReviewItemListView.queryset.get(pk=item.pk)
     return Response(serializers.ReviewItemSerializer(item, context={"request": view.request}).data)
 
 
 class ReviewItemAssignView(APIView):
-    """Give unmatched money to its owner: pays, grants and records in one act."""
+    """Assign unmatched money to its owner. Its payments and periods are paid and granted in the same transaction."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.ReviewItemSerializer
@@ -227,7 +229,7 @@ class ReviewItemAssignView(APIView):
 
 
 class ReviewItemUndoView(APIView):
-    """Take an assignment back exactly."""
+    """Undo an assignment exactly."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.ReviewItemSerializer
@@ -238,7 +240,7 @@ class ReviewItemUndoView(APIView):
 
 
 class ReviewItemDismissView(APIView):
-    """End an item without moving money."""
+    """Dismiss an item without moving money."""
 
     permission_classes = [IsManager]
     serializer_class = serializers.ReviewItemSerializer

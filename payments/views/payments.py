@@ -1,4 +1,4 @@
-"""Payments and receipts for members and staff."""
+"""Views of payments, credit and receipts, for members and staff."""
 
 from django.db.models import Prefetch
 from django.http import Http404
@@ -21,34 +21,38 @@ LIVE_ALLOCATIONS = Allocation.objects.filter(undone_at__isnull=True).order_by("p
 
 
 class NoPhoneNumber(Invalid):
-    """The payer has no phone number of their own, and none was given."""
+    """The request has no phone number, and the payer has none."""
 
     code, message = "phone_number_needed", "Enter the phone number for the payment request."
 
 
 def payment_for(user, reference: str) -> Payment:
-    """Return a payment that the caller may see, with what its detail shows.
+    """Return a payment that the caller may see, with the rows that its detail shows.
 
-    :raises Http404: there is none, or it is not the caller's
+    :raises Http404: there is none, or the caller may not see it
     """
-    shown = Payment.objects.select_related("payer").prefetch_related(
+    payments = Payment.objects.select_related("payer").prefetch_related(
         "grouped_payments",
         "pushes",
         Prefetch("allocations", LIVE_ALLOCATIONS.select_related("receipt"), to_attr="live_allocations"),
     )
-    payment = visible_payments(shown, user).filter(reference=reference.upper()).first()
+    payment = visible_payments(payments, user).filter(reference=reference.upper()).first()
     if payment is None:
         raise Http404
     return payment
 
 
 class PaymentVerbView(APIView):
-    """Act on a payment that the caller may see and may act on."""
+    """Base of the views that change a payment which the caller may see."""
 
     permission_classes = [OwnOrReceptionist]
 
     def bare_payment(self, reference: str) -> Payment:
-        """Return the payment, without what its detail shows; 404 as above, 403 for who may only look."""
+        """Return the payment without the rows of its detail.
+
+        :raises Http404: there is none, or the caller may not see it
+        :raises PermissionDenied: the caller may see it, but not change it
+        """
         payment = visible_payments(Payment.objects.all(), self.request.user).filter(reference=reference.upper()).first()
         if payment is None:
             raise Http404
@@ -57,13 +61,13 @@ class PaymentVerbView(APIView):
 
 
 def detail(request, reference: str, status: int = 200) -> Response:
-    """Answer with the payment as it is now."""
+    """Answer with the current state of the payment."""
     payment = payment_for(request.user, reference)
     return Response(serializers.PaymentDetailSerializer(payment, context={"request": request}).data, status=status)
 
 
 class PaymentListView(generics.ListAPIView):
-    """The caller's payments, or everyone's for staff; newest first."""
+    """List the caller's payments, or everyone's for staff, newest first."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.PaymentSerializer
@@ -78,7 +82,7 @@ class PaymentListView(generics.ListAPIView):
 
 
 class PaymentView(APIView):
-    """One payment with its prompts, the money in it and what is still owed."""
+    """One payment with its STK pushes, its receipts and the amount that is still owed."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.PaymentDetailSerializer
@@ -88,7 +92,7 @@ class PaymentView(APIView):
 
 
 class PaymentPushView(PaymentVerbView):
-    """Prompt a phone for a payment, again if need be."""
+    """Send an STK push for a payment, or another one."""
 
     serializer_class = serializers.PaymentDetailSerializer
     request_serializer = serializers.PushRequestSerializer
@@ -106,7 +110,7 @@ class PaymentPushView(PaymentVerbView):
 
 
 class PaymentCancelView(PaymentVerbView):
-    """Withdraw a payment that is not paid."""
+    """Cancel a payment that is not paid."""
 
     serializer_class = serializers.PaymentDetailSerializer
     request_serializer = None
@@ -118,7 +122,7 @@ class PaymentCancelView(PaymentVerbView):
 
 
 class CreditView(APIView):
-    """The caller's credit: money that came and no payment uses yet. It is spent by itself on the next payment."""
+    """The caller's credit: received money that no payment holds. The next payment uses it automatically."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.CreditSerializer
@@ -132,14 +136,14 @@ class NewestReceipts(CursorPagination):
 
 
 def shown_receipts():
-    """Return receipts with what their serializer reads, in three queries."""
+    """Return receipts with the rows that their serializer reads, in three queries."""
     return Receipt.objects.select_related("member").prefetch_related(
         Prefetch("allocations", LIVE_ALLOCATIONS.select_related("payment"), to_attr="live_allocations")
     )
 
 
 class ReceiptView(generics.RetrieveAPIView):
-    """One receipt of the caller's, or anyone's for staff."""
+    """One receipt of the caller, or of anybody for staff."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.ReceiptSerializer

@@ -1,4 +1,4 @@
-"""Receipts on paper: the PDF, for whoever may read the receipt, and the public page behind its QR code."""
+"""Views of the PDF receipt, and of the public page that its QR code opens."""
 
 from django.conf import settings
 from django.http import Http404, HttpResponse
@@ -18,31 +18,31 @@ from payments.desk import receipt_pdf
 from payments.models import Receipt
 from payments.permissions import sees_code, visible_receipts
 
-CHECKS_PER_ADDRESS, CHECKS_WINDOW = 60, 60  # seconds; a whole office checks from one address
+CHECKS_PER_IP_ADDRESS, CHECKS_WINDOW = 60, 60  # seconds; a whole office may share one IP address
 
 
 def as_pdf(receipt: Receipt) -> HttpResponse:
-    """Return the answer that a browser shows, and prints, as the paper."""
+    """Return the PDF receipt as an answer that browsers show and print."""
     response = HttpResponse(receipt_pdf.pdf_of(receipt), content_type="application/pdf")
     response["Content-Disposition"] = f'inline; filename="{receipt_pdf.file_name_of(receipt)}"'
     return response
 
 
 class ReceiptPdfView(APIView):
-    """The receipt as a PDF, its own bytes and no envelope. Of money without an owner only for who may assign it."""
+    """The receipt as a PDF, without the JSON envelope. Unmatched receipts: only for roles that may assign them."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = None
 
     def perform_content_negotiation(self, request, force=False):
-        """Let a client ask for application/pdf, which no renderer makes; refusals are JSON all the same."""
+        """Accept a request for application/pdf, which no renderer produces. Errors are JSON all the same."""
         return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
     def get(self, request, pk):
         receipts = Receipt.objects.select_related("member", "recorded_by")
         receipt = visible_receipts(receipts, request.user).filter(pk=pk).first()
-        if receipt is None or not sees_code(receipt, request.user):  # the code stands on it
+        if receipt is None or not sees_code(receipt, request.user):  # the PDF shows the code
             raise Http404
         return as_pdf(receipt)
 
@@ -50,14 +50,14 @@ class ReceiptPdfView(APIView):
 @require_safe
 @never_cache
 def confirm_receipt(request, token: str) -> HttpResponse:
-    """Say to whoever holds a paper whether we made it, and whether its money is still here."""
+    """Show whoever holds a printed receipt whether the club issued it, and whether it is still valid."""
     try:
-        throttling.count(f"paper:{client_ip(request)}", CHECKS_PER_ADDRESS, CHECKS_WINDOW, now())
+        throttling.count(f"paper:{client_ip(request)}", CHECKS_PER_IP_ADDRESS, CHECKS_WINDOW, now())
     except TooMany as refusal:
         response = render(request, "error.html", {"status": 429, "message": refusal.message}, status=429)
         response["Retry-After"] = str(refusal.retry_after)
         return response
-    receipt = receipt_pdf.receipt_behind(token)
+    receipt = receipt_pdf.receipt_of_token(token)
     context: dict = {"receipt": receipt, "club": settings.CLUB_NAME}
     if receipt:
         context |= {

@@ -24,7 +24,7 @@ class CloseForm(StaffAction):
     """Count and close the caller's cash drawer. The hidden session makes a second sending refused."""
 
     name, title = "close", "Count and close"
-    drawer = forms.IntegerField(min_value=1, max_value=2**62, widget=forms.HiddenInput)
+    session = forms.IntegerField(min_value=1, max_value=2**62, widget=forms.HiddenInput)
     counted = ShillingsField(min_value=0, label="Counted cash, in KES")
     note = TextField(max_length=200, required=False)
 
@@ -33,7 +33,7 @@ class CloseForm(StaffAction):
             cashier_id=self.caller.pk,
             counted=self.cleaned_data["counted"],
             note=self.cleaned_data["note"],
-            session_id=self.cleaned_data["drawer"],
+            session_id=self.cleaned_data["session"],
             now=self.now,
         )
         return f"The cash drawer is closed: {count_result(session)}."
