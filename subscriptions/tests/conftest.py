@@ -1,4 +1,4 @@
-"""What the tests of memberships share."""
+"""Fixtures of the tests of memberships."""
 
 import pytest
 
@@ -8,15 +8,15 @@ from payments.pushes import push_requests
 
 
 @pytest.fixture
-def prompts(monkeypatch):
-    """The prompts that were asked for, as (payment, phone); none is sent."""
-    asked = []
+def pushes(monkeypatch):
+    """The requested STK pushes, as (payment id, phone). None is sent."""
+    requested = []
     monkeypatch.setattr(
         push_requests,
         "request_push",
-        lambda *, payment_id, phone, created_by_id, now: asked.append((payment_id, phone)),
+        lambda *, payment_id, phone, created_by_id, now: requested.append((payment_id, phone)),
     )
-    return asked
+    return requested
 
 
 @pytest.fixture

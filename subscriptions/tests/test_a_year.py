@@ -1,4 +1,4 @@
-"""A year of a club of 200 members, walked on the club clock, ends with clean books."""
+"""A simulated year of a club with 200 members on the club clock."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -29,10 +29,10 @@ def movable_clock(settings, tmp_path):
 
 
 class Club:
-    """200 people with habits, and the dice."""
+    """200 members whose random actions depend on a fixed seed."""
 
     def __init__(self):
-        self.dice = random.Random(2025)
+        self.random = random.Random(2025)
         self.members = [MemberFactory(phone_number=None) for _ in range(200)]
         self.plans = [
             PlanFactory(price=3000, grace_days=3, late_renewal="from_expiry", max_freezes=2, max_freeze_days=14),
@@ -42,12 +42,12 @@ class Club:
         ]
         self.refused = 0
 
-    def live(self, day):
-        """Live through one day of the club, hour by hour."""
-        for member in self.dice.sample(self.members, 6):
-            clock.set_to(NEW_YEAR + timedelta(days=day, hours=self.dice.randrange(20)))
+    def play_day(self, day):
+        """Play the actions of six random members on one day."""
+        for member in self.random.sample(self.members, 6):
+            clock.set_to(NEW_YEAR + timedelta(days=day, hours=self.random.randrange(20)))
             try:
-                self.dice.choices(
+                self.random.choices(
                     [self.renew, self.enter, self.freeze, self.unfreeze, self.upgrade, self.leave, self.reverse],
                     [50, 40, 6, 4, 3, 2, 1],
                 )[0](member, clock.now())
@@ -70,14 +70,14 @@ class Club:
     def renew(self, member, now):
         purchase = purchases.subscribe(
             member_ids=[member.pk],
-            plan_code=self.dice.choices(self.plans, [10, 5, 4, 1])[0].code,
+            plan_code=self.random.choices(self.plans, [10, 5, 4, 1])[0].code,
             payer_id=member.pk,
             phone=None,
             created_by_id=member.pk,
             now=now,
         )
         payment = purchase.subscription.payment
-        if self.dice.random() < 0.9 and payment.amount_owed:
+        if self.random.random() < 0.9 and payment.amount_owed:
             pay(payment, at=now + timedelta(minutes=1))
 
     def enter(self, member, now):
@@ -85,11 +85,11 @@ class Club:
 
     def freeze(self, member, now):
         if running := self.running(member, now):
-            begins = business_day(now) + timedelta(days=self.dice.randrange(5))
+            begins = business_day(now) + timedelta(days=self.random.randrange(5))
             freezes.freeze(
                 subscription_id=running.pk,
                 starts_on=begins,
-                ends_on=begins + timedelta(days=self.dice.randrange(1, 12)),
+                ends_on=begins + timedelta(days=self.random.randrange(1, 12)),
                 kind=FreezeKind.MEMBER,
                 by_id=member.pk,
                 now=now,
@@ -118,11 +118,11 @@ class Club:
 
 
 @pytest.mark.usefixtures("movable_clock")
-def test_a_year_of_two_hundred_members_ends_with_clean_books():
+def test_year_of_200_members_ends_with_correct_books():
     club, out = Club(), StringIO()
 
     for day in range(365):
-        club.live(day)
+        club.play_day(day)
     call_command("audit_books", stdout=out)
 
     assert out.getvalue().endswith("invariants hold.\n")

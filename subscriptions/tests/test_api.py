@@ -1,4 +1,4 @@
-"""The HTTP of memberships: works, not logged in, not yours, bad input."""
+"""API of memberships: success, no login, subscriptions of others, invalid input."""
 
 from datetime import timedelta
 
@@ -60,7 +60,7 @@ def running(asha, plan, today):
 # --- The price list ---------------------------------------------------------------------------------------------------
 
 
-def test_anyone_reads_what_is_on_sale(visitor, plan):
+def test_anyone_can_list_plans_on_sale(visitor, plan):
     PlanFactory(is_on_sale=False)
 
     response = visitor.get("/api/v1/plans/")
@@ -89,7 +89,7 @@ def test_anyone_reads_what_is_on_sale(visitor, plan):
     ]
 
 
-def test_staff_also_see_what_is_not_on_sale(as_trainer, as_asha):
+def test_staff_also_see_plans_not_on_sale(as_trainer, as_asha):
     hidden = PlanFactory(is_on_sale=False)
     detail = reverse("subscriptions:plan-detail", args=[hidden.pk])
 
@@ -98,14 +98,14 @@ def test_staff_also_see_what_is_not_on_sale(as_trainer, as_asha):
     assert as_asha.get(detail).status_code == 404
 
 
-def test_the_price_list_costs_the_same_however_long_it_is(visitor, django_assert_num_queries):
+def test_price_list_takes_a_constant_number_of_queries(visitor, django_assert_num_queries):
     PlanFactory.create_batch(3)
 
     with django_assert_num_queries(2):
         visitor.get("/api/v1/plans/")
 
 
-def test_a_manager_adds_and_changes_plans(as_manager):
+def test_manager_creates_and_changes_plans(as_manager):
     group = PlanGroupFactory()
     fields = {"code": "week", "name": "Week", "group": group.pk, "price": 500, "interval": "weeks"}
 
@@ -133,13 +133,13 @@ def test_a_manager_adds_and_changes_plans(as_manager):
         {"group": 0},
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(as_manager, plan, fields):
+def test_invalid_plan_is_refused(as_manager, plan, fields):
     response = as_manager.patch(reverse("subscriptions:plan-detail", args=[plan.pk]), fields)
 
     assert error(response) == (400, "validation_error")
 
 
-def test_nobody_below_a_manager_changes_the_price_list(as_receptionist, as_asha, visitor, plan):
+def test_price_list_change_needs_a_manager(as_receptionist, as_asha, visitor, plan):
     detail = reverse("subscriptions:plan-detail", args=[plan.pk])
 
     assert [client.patch(detail, {"price": 1}).status_code for client in (as_receptionist, as_asha)] == [403, 403]
@@ -147,17 +147,17 @@ def test_nobody_below_a_manager_changes_the_price_list(as_receptionist, as_asha,
     assert Plan.objects.get().price == 1500
 
 
-def test_anyone_reads_the_plan_groups_and_managers_add_one(visitor, as_manager, as_asha):
+def test_anyone_lists_plan_groups_and_managers_create_one(visitor, as_manager, as_asha):
     made = as_manager.post("/api/v1/plan-groups/", {"name": "Locker", "opens_gate": False})
 
     assert data(visitor.get("/api/v1/plan-groups/")) == [data(made)]
     assert as_asha.post("/api/v1/plan-groups/", {"name": "Pool"}).status_code == 403
 
 
-# --- Buying -----------------------------------------------------------------------------------------------------------
+# --- Purchases --------------------------------------------------------------------------------------------------------
 
 
-def test_a_purchase_answers_with_the_subscription_and_its_payment(as_asha, asha, plan, prompts):
+def test_purchase_returns_the_subscription_and_its_payment(as_asha, asha, plan, pushes):
     response = as_asha.post(LIST, {"plan": "monthly"})
 
     bought = Subscription.objects.get()
@@ -203,19 +203,19 @@ def test_a_purchase_answers_with_the_subscription_and_its_payment(as_asha, asha,
         "freezes": [],
         "created_at": data(response)["created_at"],
     }
-    assert prompts == [(bought.payment_id, "254712345678")]
+    assert pushes == [(bought.payment_id, "254712345678")]
 
 
-def test_a_second_request_answers_200_with_the_first(as_asha, plan, prompts):
+def test_second_request_returns_200_and_the_first_purchase(as_asha, plan, pushes):
     first = as_asha.post(LIST, {"plan": "monthly", "phone_number": "0712 345 678"})
     second = as_asha.post(LIST, {"plan": "monthly", "phone_number": "0712 345 678"})
 
     assert (first.status_code, second.status_code) == (202, 200)
     assert data(first) == data(second)
-    assert Payment.objects.count() == len(prompts) == 1
+    assert Payment.objects.count() == len(pushes) == 1
 
 
-def test_the_prompt_and_the_payment_commit_together(as_asha, plan):
+def test_push_and_payment_are_committed_together(as_asha, plan):
     response = as_asha.post(LIST, {"plan": "monthly", "phone_number": "0722000001"})
 
     payment = Payment.objects.get()
@@ -225,7 +225,7 @@ def test_the_prompt_and_the_payment_commit_together(as_asha, plan):
     ]
 
 
-def test_the_same_key_with_another_body_is_a_conflict(as_asha, plan, prompts):
+def test_same_key_with_another_body_is_a_conflict(as_asha, plan, pushes):
     headers = {"HTTP_IDEMPOTENCY_KEY": "one-click"}
     as_asha.post(LIST, {"plan": "monthly"}, **headers)
     again = as_asha.post(LIST, {"plan": "monthly"}, **headers)
@@ -235,7 +235,7 @@ def test_the_same_key_with_another_body_is_a_conflict(as_asha, plan, prompts):
     assert error(other) == (409, "idempotency_key_reused")
 
 
-def test_a_renewal_and_an_upgrade_paid_from_credit_happen_once_for_one_key(as_asha, asha, running, prompts):
+def test_renewal_and_upgrade_from_credit_happen_once_per_key(as_asha, asha, running, pushes):
     PlanFactory(code="gold", price=3000)
     record_paybill_payment(asha, 20_000, clock.now())
 
@@ -249,7 +249,7 @@ def test_a_renewal_and_an_upgrade_paid_from_credit_happen_once_for_one_key(as_as
     )
 
 
-def test_who_renews_for_another_pays_from_their_own_credit(as_asha, asha, plan, today):
+def test_payer_renews_for_another_from_their_own_credit(as_asha, asha, plan, today):
     child = MemberFactory()
     paid_by_asha = granted(plan, child, today, payment=create_payment(payer=asha))
     record_paybill_payment(asha, 1500, clock.now())
@@ -262,7 +262,7 @@ def test_who_renews_for_another_pays_from_their_own_credit(as_asha, asha, plan, 
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "a b", "é"])
-def test_a_key_that_is_no_key_is_refused(as_asha, plan, key):
+def test_invalid_idempotency_key_is_refused(as_asha, plan, key):
     assert error(as_asha.post(LIST, {"plan": "monthly"}, HTTP_IDEMPOTENCY_KEY=key)) == (400, "invalid_idempotency_key")
 
 
@@ -283,12 +283,12 @@ def test_a_key_that_is_no_key_is_refused(as_asha, plan, key):
         "monthly",
     ],
 )
-def test_a_purchase_that_makes_no_sense_is_refused(as_asha, plan, body):
+def test_invalid_purchase_is_refused(as_asha, plan, body):
     assert error(as_asha.post(LIST, body)) == (400, "validation_error")
     assert not Payment.objects.exists()
 
 
-def test_the_amount_is_never_the_clients(as_asha, plan, prompts):
+def test_amount_in_the_request_is_ignored(as_asha, plan, pushes):
     response = as_asha.post(LIST, {"plan": "monthly", "price": 1, "amount": 1, "amount_due": 1})
 
     assert data(response)["payment"]["amount_due"] == 1500
@@ -301,7 +301,7 @@ def test_the_amount_is_never_the_clients(as_asha, plan, prompts):
         ({}, {"consented_at": None}, "consent_required"),
     ],
 )
-def test_a_refusal_is_a_conflict_that_names_its_reason(as_asha, asha, plan_fields, user_fields, code):
+def test_refused_purchase_is_a_conflict_with_its_code(as_asha, asha, plan_fields, user_fields, code):
     PlanFactory(code="gym", **plan_fields)
     for name, value in user_fields.items():
         setattr(asha, name, value)
@@ -310,17 +310,17 @@ def test_a_refusal_is_a_conflict_that_names_its_reason(as_asha, asha, plan_field
     assert error(as_asha.post(LIST, {"plan": "gym"})) == (409, code)
 
 
-def test_more_than_may_be_bought_ahead_is_a_conflict(as_asha, running):
+def test_purchase_beyond_the_stacking_limit_is_a_conflict(as_asha, running):
     Plan.objects.update(stacking_limit=0)
 
     assert error(as_asha.post(LIST, {"plan": "monthly"})) == (409, "stacking_limit")
 
 
-def test_a_stranger_buys_nothing(visitor, plan):
+def test_purchase_needs_a_login(visitor, plan):
     assert visitor.post(LIST, {"plan": "monthly"}).status_code == 401
 
 
-def test_a_member_buys_for_their_own_children_and_nobody_else(as_asha, asha, plan, prompts):
+def test_member_buys_only_for_people_they_added(as_asha, asha, plan, pushes):
     children = UserFactory.create_batch(2, added_by=asha, phone_number=None)
     stranger = UserFactory()
 
@@ -329,11 +329,11 @@ def test_a_member_buys_for_their_own_children_and_nobody_else(as_asha, asha, pla
 
     assert bought.status_code == 202
     assert [row["member"]["id"] for row in data(bought)] == [child.pk for child in children]
-    assert prompts == [(Payment.objects.get(head=None).pk, asha.phone_number)]
+    assert pushes == [(Payment.objects.get(head=None).pk, asha.phone_number)]
     assert error(refused) == error(as_asha.post(LIST, {"plan": "monthly", "member": stranger.pk})) == (404, "not_found")
 
 
-def test_who_pays_for_a_child_sees_it_and_acts_for_it(as_asha, asha, plan, prompts):
+def test_payer_sees_and_changes_the_subscription_of_a_child(as_asha, asha, plan, pushes):
     child = UserFactory(added_by=asha, phone_number=None)
     bought = data(as_asha.post(LIST, {"plan": "monthly", "member": child.pk}))
     pay(Payment.objects.get(), at=clock.now())
@@ -347,15 +347,15 @@ def test_who_pays_for_a_child_sees_it_and_acts_for_it(as_asha, asha, plan, promp
     assert data(left)["leaving_at"] is not None
 
 
-def test_a_receptionist_buys_for_anyone_who_then_owns_the_payment(as_receptionist, asha, plan, prompts):
+def test_receptionist_buys_for_a_member_who_becomes_the_payer(as_receptionist, asha, plan, pushes):
     response = as_receptionist.post(LIST, {"plan": "monthly", "member": asha.pk})
 
     assert response.status_code == 202
     assert Payment.objects.get().payer == asha
-    assert prompts == [(Payment.objects.get().pk, asha.phone_number)]
+    assert pushes == [(Payment.objects.get().pk, asha.phone_number)]
 
 
-# --- Seeing -----------------------------------------------------------------------------------------------------------
+# --- Lists ------------------------------------------------------------------------------------------------------------
 
 
 def test_members_see_their_own_and_staff_see_all(as_asha, as_trainer, visitor, running):
@@ -368,7 +368,7 @@ def test_members_see_their_own_and_staff_see_all(as_asha, as_trainer, visitor, r
     assert visitor.get(LIST).status_code == visitor.get(url(running)).status_code == 401
 
 
-def test_the_list_costs_the_same_however_long_it_is(as_asha, asha, plan, today, django_assert_num_queries):
+def test_list_takes_a_constant_number_of_queries(as_asha, asha, plan, today, django_assert_num_queries):
     def ask():
         return data(as_asha.get(LIST, {"status": "scheduled"}))
 
@@ -390,7 +390,7 @@ def test_the_list_costs_the_same_however_long_it_is(as_asha, asha, plan, today, 
     assert len(rows) == 3
 
 
-def test_the_list_is_narrowed_searched_and_ordered(as_trainer, asha, running, today):
+def test_list_can_be_filtered_searched_and_ordered(as_trainer, asha, running, today):
     locker = granted(PlanFactory(code="locker", group__name="Locker"), asha, today - timedelta(days=200))
     waiting = pending(running.plan)
 
@@ -409,27 +409,27 @@ def test_the_list_is_narrowed_searched_and_ordered(as_trainer, asha, running, to
 
 
 @pytest.mark.parametrize("query", [{"state": "active"}, {"ordering": "price"}, {"member__password": "x"}])
-def test_an_unknown_parameter_is_refused(as_trainer, query):
+def test_unknown_query_parameter_is_refused(as_trainer, query):
     assert error(as_trainer.get(LIST, query)) == (400, "unknown_parameter")
 
 
 @pytest.mark.parametrize("query", [{"status": "asleep"}, {"ends_before": "soon"}, {"group": "x"}, {"plan": "a\x00"}])
-def test_a_parameter_that_makes_no_sense_is_refused(as_trainer, query):
+def test_invalid_query_parameter_is_refused(as_trainer, query):
     assert as_trainer.get(LIST, query).status_code == 400
 
 
-# --- Acting -----------------------------------------------------------------------------------------------------------
+# --- Actions ----------------------------------------------------------------------------------------------------------
 
 
-ACTS = ["cancel/", "undo/", "freeze/", "unfreeze/", "change/", "upgrade/", "renew/"]
+ACTIONS = ["cancel/", "undo/", "freeze/", "unfreeze/", "change/", "upgrade/", "renew/"]
 
 
-@pytest.mark.parametrize("act", ACTS)
-def test_acts_on_what_is_not_ones_own_are_refused(visitor, as_asha, as_trainer, act):
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions_on_subscriptions_of_others_are_refused(visitor, as_asha, as_trainer, action):
     other = granted()
     before = Subscription.objects.values().get()
 
-    answers = [client.post(url(other, act), {}) for client in (visitor, as_asha, as_trainer)]
+    answers = [client.post(url(other, action), {}) for client in (visitor, as_asha, as_trainer)]
 
     assert [error(answer) for answer in answers] == [
         (401, "not_authenticated"),
@@ -439,7 +439,7 @@ def test_acts_on_what_is_not_ones_own_are_refused(visitor, as_asha, as_trainer, 
     assert Subscription.objects.values().get() == before
 
 
-def test_a_pending_purchase_is_withdrawn(as_asha, plan, prompts):
+def test_pending_purchase_is_cancelled(as_asha, plan, pushes):
     bought = data(as_asha.post(LIST, {"plan": "monthly"}))
 
     response = as_asha.post(f"{LIST}{bought['id']}/cancel/")
@@ -447,7 +447,7 @@ def test_a_pending_purchase_is_withdrawn(as_asha, plan, prompts):
     assert (data(response)["status"], data(response)["payment"]["status"]) == ("cancelled", "cancelled")
 
 
-def test_leaving_is_noted_and_taken_back(as_asha, running):
+def test_leaving_is_recorded_and_undone(as_asha, running):
     left = as_asha.post(url(running, "cancel/"))
     back = as_asha.post(url(running, "undo/"))
 
@@ -455,7 +455,7 @@ def test_leaving_is_noted_and_taken_back(as_asha, running):
     assert data(back)["leaving_at"] is None
 
 
-def test_a_member_freezes_within_limits_and_comes_back(as_asha, running, today):
+def test_member_freezes_within_limits_and_unfreezes(as_asha, running, today):
     ends_on = (today + timedelta(days=5)).isoformat()
 
     frozen = as_asha.post(url(running, "freeze/"), {"ends_on": ends_on, "reason": "Travel"})
@@ -479,18 +479,18 @@ def test_a_member_freezes_within_limits_and_comes_back(as_asha, running, today):
     assert (data(back)["status"], data(back)["ends_on"]) == ("active", running.ends_on.isoformat())
 
 
-def test_a_receptionist_freezes_beyond_the_members_limits(as_receptionist, running, today):
+def test_receptionist_freezes_beyond_the_limits(as_receptionist, running, today):
     response = as_receptionist.post(url(running, "freeze/"), {"ends_on": (today + timedelta(days=20)).isoformat()})
 
     assert (response.status_code, running.freezes.get().kind) == (200, "staff")
 
 
 @pytest.mark.parametrize("body", [{}, {"ends_on": "soon"}, {"ends_on": "2027-02-30"}, {"ends_on": "2000-01-01"}])
-def test_a_freeze_that_makes_no_sense_is_refused(as_asha, running, body):
+def test_invalid_freeze_is_refused(as_asha, running, body):
     assert as_asha.post(url(running, "freeze/"), body).status_code == 400
 
 
-def test_an_upgrade_is_prompted_for_the_difference(as_asha, running, prompts):
+def test_upgrade_requests_a_push_for_the_difference(as_asha, running, pushes):
     PlanFactory(code="gold", price=4000)
 
     response = as_asha.post(url(running, "upgrade/"), {"plan": "gold"})
@@ -499,20 +499,20 @@ def test_an_upgrade_is_prompted_for_the_difference(as_asha, running, prompts):
     assert (response.status_code, again.status_code) == (202, 200)
     assert (data(response)["replaces"], data(response)["value_carried"]) == (running.pk, 1500)
     assert data(response)["payment"]["amount_due"] == 2500
-    assert [phone for _, phone in prompts] == ["254712345678"]
+    assert [phone for _, phone in pushes] == ["254712345678"]
 
 
-def test_a_plan_for_the_end_is_what_the_renewal_buys(as_asha, running, prompts):
+def test_renewal_buys_the_plan_chosen_for_the_end(as_asha, running, pushes):
     PlanFactory(code="bronze", price=900)
 
     changed = as_asha.post(url(running, "change/"), {"plan": "bronze"})
     renewed = as_asha.post(url(running, "renew/"), {"phone_number": None})
 
     assert data(changed)["next_plan"] == "bronze"
-    assert (renewed.status_code, data(renewed)["plan"]["code"], prompts) == (202, "bronze", [])
+    assert (renewed.status_code, data(renewed)["plan"]["code"], pushes) == (202, "bronze", [])
 
 
-def test_a_manager_gives_a_period_with_a_reason(as_manager, as_receptionist, asha, plan):
+def test_manager_gives_a_free_period_with_a_reason(as_manager, as_receptionist, asha, plan):
     gift = {"plan": "monthly", "member": asha.pk, "reason": "raffle"}
 
     response = as_manager.post(f"{LIST}gifts/", gift)
@@ -523,7 +523,7 @@ def test_a_manager_gives_a_period_with_a_reason(as_manager, as_receptionist, ash
     assert error(as_manager.post(f"{LIST}gifts/", gift | {"plan": "none"})) == (404, "not_found")
 
 
-def test_a_gift_stands_beside_a_purchase_of_the_plan_that_waits(as_manager, asha, plan):
+def test_gift_is_possible_beside_a_pending_purchase(as_manager, asha, plan):
     bought = pending(plan, asha, now=clock.now())
 
     response = as_manager.post(f"{LIST}gifts/", {"plan": "monthly", "member": asha.pk, "reason": "raffle"})
@@ -532,14 +532,14 @@ def test_a_gift_stands_beside_a_purchase_of_the_plan_that_waits(as_manager, asha
     assert (response.status_code, data(response)["status"], bought.fact) == (201, "active", "pending")
 
 
-def test_a_manager_gives_nothing_to_themselves(as_manager, plan):
+def test_manager_cannot_give_themselves_a_period(as_manager, plan):
     manager = get_user_model().objects.get(role="Manager")
     gift = {"plan": "monthly", "member": manager.pk, "reason": "raffle"}
 
     assert error(as_manager.post(f"{LIST}gifts/", gift)) == (403, "own_money")
 
 
-def test_the_dearest_plan_with_the_highest_fee_can_be_bought(as_asha, prompts):
+def test_plan_with_highest_price_and_fee_can_be_bought(as_asha, pushes):
     PlanFactory(code="dearest", price=10_000_000, joining_fee=10_000_000)
 
     bought = as_asha.post(LIST, {"plan": "dearest"})
@@ -550,7 +550,7 @@ def test_the_dearest_plan_with_the_highest_fee_can_be_bought(as_asha, prompts):
 # --- The club ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_manager_closes_and_opens_the_club(as_manager, as_asha, running, today):
+def test_manager_creates_and_deletes_a_closure(as_manager, as_asha, running, today):
     days = {"starts_on": today.isoformat(), "ends_on": (today + timedelta(days=3)).isoformat(), "reason": "Repairs"}
 
     closed = as_manager.post("/api/v1/closures/", days)
@@ -563,7 +563,7 @@ def test_a_manager_closes_and_opens_the_club(as_manager, as_asha, running, today
     assert not Closure.objects.exists()
 
 
-def test_the_gate_answers_staff(as_trainer, as_asha, visitor, asha, running):
+def test_check_in_is_for_staff(as_trainer, as_asha, visitor, asha, running):
     response = as_trainer.post("/api/v1/checkins/", {"member_number": asha.member_number, "gate": "Front"})
 
     assert data(response) == {
@@ -580,7 +580,7 @@ def test_the_gate_answers_staff(as_trainer, as_asha, visitor, asha, running):
     assert visitor.post("/api/v1/checkins/", {"member_number": asha.member_number}).status_code == 401
 
 
-def test_paying_makes_the_pending_subscription_active(as_asha, plan, prompts):
+def test_payment_activates_a_pending_subscription(as_asha, plan, pushes):
     bought = data(as_asha.post(LIST, {"plan": "monthly"}))
     pay(Payment.objects.get(), at=clock.now())
 

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whatever the services let through."""
+"""Constraints of the database on plans, subscriptions, freezes and closures."""
 
 from datetime import time, timedelta
 
@@ -14,7 +14,7 @@ DAY = timedelta(days=1)
 
 
 def refused(name):
-    """Expect that the constraint of this name refuses what is done inside."""
+    """Check that the constraint of this name is violated in the block."""
     return pytest.raises(IntegrityError, match=f'"{name}"')
 
 
@@ -31,7 +31,7 @@ def refused(name):
         ({"opens_at": time(6), "closes_at": time(6)}, "plan_hours_are_both_or_none"),
     ],
 )
-def test_a_plan_that_makes_no_sense(fields, name):
+def test_invalid_plan_is_refused(fields, name):
     plan = PlanFactory()
 
     with refused(name), transaction.atomic():
@@ -49,14 +49,14 @@ def test_a_plan_that_makes_no_sense(fields, name):
         ({"value_carried": 1}, "subscription_carries_value_of_another_only"),
     ],
 )
-def test_a_period_that_makes_no_sense(fields, name):
+def test_invalid_period_is_refused(fields, name):
     period = granted()
 
     with refused(name), transaction.atomic():
         Subscription.objects.filter(pk=period.pk).update(**fields)
 
 
-def test_an_upgrade_that_carries_more_than_it_costs():
+def test_upgrade_carrying_its_whole_price_is_refused():
     old = granted()
     upgrade = pending(PlanFactory(price=3000), old.member, replaces=old, value_carried=2999)
 
@@ -64,14 +64,14 @@ def test_an_upgrade_that_carries_more_than_it_costs():
         Subscription.objects.filter(pk=upgrade.pk).update(value_carried=3000)
 
 
-def test_the_same_plan_waiting_twice_for_one_member():
+def test_second_pending_period_of_a_plan_is_refused():
     first = pending()
 
     with refused("subscription_pending_once_per_plan"), transaction.atomic():
         pending(first.plan, first.member)
 
 
-def test_a_period_replaced_by_two():
+def test_second_upgrade_of_a_period_is_refused():
     old = granted()
     pending(PlanFactory(), old.member, replaces=old)
 
@@ -79,16 +79,16 @@ def test_a_period_replaced_by_two():
         pending(PlanFactory(), old.member, replaces=old)
 
 
-def test_one_key_of_one_person_kept_for_two_answers():
+def test_stored_key_is_unique_per_user():
     payment = create_payment(MemberFactory())
-    kept = {"made_by": payment.payer, "idempotency_key": "k", "payment": payment, "created_at": NOON}
-    KeptKey.objects.create(**kept)
+    fields = {"made_by": payment.payer, "idempotency_key": "k", "payment": payment, "created_at": NOON}
+    KeptKey.objects.create(**fields)
 
     with refused("kept_key_once_per_person"), transaction.atomic():
-        KeptKey.objects.create(**kept)
+        KeptKey.objects.create(**fields)
 
 
-def test_one_payment_for_two_periods():
+def test_second_period_of_a_payment_is_refused():
     payment = create_payment(MemberFactory())
     pending(payment=payment)
 
@@ -104,7 +104,7 @@ def test_one_payment_for_two_periods():
         ({"ended_early_on": TODAY + 5 * DAY}, "freeze_early_end_is_inside"),
     ],
 )
-def test_a_freeze_that_makes_no_sense(days, name):
+def test_invalid_freeze_is_refused(days, name):
     period = granted()
 
     with refused(name), transaction.atomic():
@@ -120,9 +120,9 @@ def test_a_freeze_that_makes_no_sense(days, name):
 @pytest.mark.parametrize(
     ("ends_on", "name"), [(TODAY, "closure_lasts_some_days"), (TODAY + DAY, "closures_do_not_overlap")]
 )
-def test_a_closure_that_makes_no_sense(ends_on, name):
-    about = {"reason": "Repairs", "made_by": MemberFactory(), "created_at": NOON}
-    Closure.objects.create(starts_on=TODAY - DAY, ends_on=TODAY + DAY, **about)
+def test_invalid_closure_is_refused(ends_on, name):
+    fields = {"reason": "Repairs", "made_by": MemberFactory(), "created_at": NOON}
+    Closure.objects.create(starts_on=TODAY - DAY, ends_on=TODAY + DAY, **fields)
 
     with refused(name), transaction.atomic():
-        Closure.objects.create(starts_on=TODAY, ends_on=ends_on, **about)
+        Closure.objects.create(starts_on=TODAY, ends_on=ends_on, **fields)

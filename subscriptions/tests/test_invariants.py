@@ -1,4 +1,4 @@
-"""Each invariant of memberships holds in a clean world and sees the fault it is for."""
+"""Invariants of memberships: they hold for valid data, and each one finds its fault."""
 
 from datetime import timedelta
 
@@ -28,13 +28,13 @@ DAY = timedelta(days=1)
 
 
 def broken():
-    """Return the codes of the invariants that do not hold."""
+    """Return the codes of the broken invariants."""
     return list(broken_invariants(INVARIANTS))
 
 
 @pytest.fixture
-def world():
-    """Stacked periods, a freeze, a closure, an upgrade, a pack with a visit, a pending purchase."""
+def data():
+    """Return stacked periods, a freeze, a closure, an upgrade, a pack with a visit and pending purchases."""
     member, plan = MemberFactory(), PlanFactory()
     first, second = granted(plan, member), granted(plan, member)
     freezes.freeze(
@@ -73,9 +73,9 @@ def change(subscription, **fields):
     Subscription.objects.filter(pk=subscription.pk).update(**fields)
 
 
-def grant_unpaid(world):
+def grant_unpaid_period(data):
     change(
-        world["pending"],
+        data["pending"],
         fact="granted",
         granted_at=NOON,
         not_before=TODAY,
@@ -86,107 +86,107 @@ def grant_unpaid(world):
     )
 
 
-def cheaper(world):
-    change(world["first"], price=9999)
+def raise_price_of_granted_period(data):
+    change(data["first"], price=9999)
 
 
-def ask_for_more(world):
-    Payment.objects.filter(pk=world["owing"].payment_id).update(deposit=501, deposit_paid_at=None)
+def raise_minimum_payment(data):
+    Payment.objects.filter(pk=data["owing"].payment_id).update(deposit=501, deposit_paid_at=None)
 
 
-def keep_a_deposit(world):
-    change(world["owing"], fact="pending")
+def ungrant_minimum_payment(data):
+    change(data["owing"], fact="pending")
 
 
-def owe_for_what_is_carried(world):
-    change(world["old"], price=2 * world["old"].price)
-    Payment.objects.filter(pk=world["old"].payment_id).update(
-        amount_due=2 * world["old"].price, status="partially_paid", paid_at=None
+def owe_for_replaced_period(data):
+    change(data["old"], price=2 * data["old"].price)
+    Payment.objects.filter(pk=data["old"].payment_id).update(
+        amount_due=2 * data["old"].price, status="partially_paid", paid_at=None
     )
 
 
-def keep_money(world):
-    change(world["second"], fact="pending")
+def ungrant_paid_period(data):
+    change(data["second"], fact="pending")
 
 
-def overlap(world):
+def overlap_periods(data):
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE subscriptions_subscription DROP CONSTRAINT subscription_periods_do_not_overlap")
-    change(world["second"], starts_on=world["second"].not_before)
+    change(data["second"], starts_on=data["second"].not_before)
 
 
-def longer(world):
-    change(world["second"], base_ends_on=TODAY + 90 * DAY, ends_on=TODAY + 90 * DAY)
+def lengthen_period(data):
+    change(data["second"], base_ends_on=TODAY + 90 * DAY, ends_on=TODAY + 90 * DAY)
 
 
-def give_a_day(world):
-    world["second"].refresh_from_db()
-    change(world["second"], ends_on=world["second"].ends_on + DAY)
+def extend_period_by_a_day(data):
+    data["second"].refresh_from_db()
+    change(data["second"], ends_on=data["second"].ends_on + DAY)
 
 
-def forget_the_freeze(world):
+def delete_freezes(data):
     Freeze.objects.all().delete()
 
 
-def leave_a_gap(world):
-    world["second"].refresh_from_db()
-    second = world["second"]
+def leave_a_gap(data):
+    data["second"].refresh_from_db()
+    second = data["second"]
     change(second, starts_on=second.starts_on + 9 * DAY, ends_on=second.ends_on + 9 * DAY)
 
 
-def uncut(world):
-    world["old"].refresh_from_db()
-    change(world["upgrade"], replaces=world["first"])
+def replace_an_uncut_period(data):
+    data["old"].refresh_from_db()
+    change(data["upgrade"], replaces=data["first"])
 
 
-def enter_twice(world):
+def exceed_the_visits_of_a_pack(data):
     visit = Visit.objects.get()
     Visit.objects.create(
         member=visit.member, subscription=visit.subscription, at=NOON, decision="allow", reason="active"
     )
 
 
-def enter_with_anothers(world):
-    Visit.objects.update(member=world["first"].member)
+def use_the_pack_of_another_member(data):
+    Visit.objects.update(member=data["first"].member)
 
 
-def enter_what_was_replaced(world):
-    old = world["old"]
+def visit_on_the_replaced_period(data):
+    old = data["old"]
     Visit.objects.create(member=old.member, subscription=old, at=NOON + 10 * DAY, decision="allow", reason="active")
 
 
-def withdraw_behind_its_back(world):
-    payment = world["pending"].payment
+def cancel_only_the_payment(data):
+    payment = data["pending"].payment
     type(payment).objects.filter(pk=payment.pk).update(status="cancelled")
 
 
-def test_a_clean_world_breaks_nothing(world):
+def test_valid_data_breaks_no_invariant(data):
     assert broken() == []
 
 
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (grant_unpaid, "S01"),
-        (cheaper, "S01"),
-        (ask_for_more, "S01"),
-        (keep_money, "S02"),
-        (keep_a_deposit, "S02"),
-        (overlap, "S03"),
-        (longer, "S04"),
-        (give_a_day, "S05"),
-        (forget_the_freeze, "S05"),
+        (grant_unpaid_period, "S01"),
+        (raise_price_of_granted_period, "S01"),
+        (raise_minimum_payment, "S01"),
+        (ungrant_paid_period, "S02"),
+        (ungrant_minimum_payment, "S02"),
+        (overlap_periods, "S03"),
+        (lengthen_period, "S04"),
+        (extend_period_by_a_day, "S05"),
+        (delete_freezes, "S05"),
         (leave_a_gap, "S06"),
-        (uncut, "S07"),
-        (owe_for_what_is_carried, "S07"),
-        (enter_twice, "S08"),
-        (enter_with_anothers, "S08"),
-        (withdraw_behind_its_back, "S09"),
-        (enter_what_was_replaced, "S10"),
+        (replace_an_uncut_period, "S07"),
+        (owe_for_replaced_period, "S07"),
+        (exceed_the_visits_of_a_pack, "S08"),
+        (use_the_pack_of_another_member, "S08"),
+        (cancel_only_the_payment, "S09"),
+        (visit_on_the_replaced_period, "S10"),
     ],
 )
-def test_each_fault_is_seen(world, fault, code):
-    fault(world)
+def test_each_fault_breaks_its_invariant(data, fault, code):
+    fault(data)
 
     assert code in broken()

@@ -1,4 +1,4 @@
-"""Prepaid time is always right: the arithmetic, without a database."""
+"""Date arithmetic of prepaid periods, without a database."""
 
 import itertools
 from datetime import date, timedelta
@@ -38,7 +38,7 @@ def placed(period_id, starts_on, interval="months", count=1, **kept):
         (-1, date(2026, 12, 31)),
     ],
 )
-def test_months_clamp_from_the_anchor_and_never_drift(months, day):
+def test_months_are_counted_from_the_anchor(months, day):
     assert months_after(date(2027, 1, 31), months) == day
 
 
@@ -52,13 +52,13 @@ def test_months_clamp_from_the_anchor_and_never_drift(months, day):
         ("years", 4, date(2032, 2, 29)),
     ],
 )
-def test_a_period_from_the_leap_day_ends_where_its_interval_says(interval, count, end):
+def test_period_from_a_leap_day_ends_by_its_interval(interval, count, end):
     leap_day = date(2028, 2, 29)
 
     assert period_end(anchor_on=leap_day, starts_on=leap_day, interval=interval, count=count) == end
 
 
-def test_months_bought_one_by_one_end_where_a_year_would():
+def test_twelve_single_months_end_like_a_year():
     periods = []
     for n in range(12):
         period = new_period(n, "months", 1, starts_on=date(2027, 1, 31), not_before=date(2027, 1, 31))
@@ -70,7 +70,7 @@ def test_months_bought_one_by_one_end_where_a_year_would():
     assert periods[-1].ends_on == date(2028, 1, 31)
 
 
-def test_a_period_bought_early_starts_where_the_running_one_ends():
+def test_early_purchase_starts_on_the_end_of_the_running_period():
     running = placed(1, date(2027, 1, 10))
 
     _, bought = insert_period(
@@ -85,31 +85,31 @@ def test_a_period_bought_early_starts_where_the_running_one_ends():
     assert (bought.starts_on, bought.ends_on) == (date(2027, 2, 10), date(2027, 3, 10))
 
 
-def late(paid_on, rule, grace_days=7, interval="months"):
+def late_start(paid_on, rule, grace_days=7, interval="months"):
     ended = placed(1, date(2027, 1, 10))
     new = placed(2, paid_on, interval)
     return insert_period(new, to=[ended], frozen=[], paid_on=paid_on, grace_days=grace_days, late=rule)[-1].starts_on
 
 
-def test_paid_within_grace_it_starts_where_the_old_one_ended_if_the_plan_says_so():
-    assert late(date(2027, 2, 16), "from_expiry") == date(2027, 2, 10)
-    assert late(date(2027, 2, 16), "from_payment") == date(2027, 2, 16)
+def test_payment_within_grace_follows_the_late_renewal_rule():
+    assert late_start(date(2027, 2, 16), "from_expiry") == date(2027, 2, 10)
+    assert late_start(date(2027, 2, 16), "from_payment") == date(2027, 2, 16)
 
 
-def test_paid_after_grace_it_starts_on_the_day_the_money_moved():
-    assert late(date(2027, 2, 17), "from_expiry") == date(2027, 2, 17)
+def test_payment_after_grace_starts_on_its_own_day():
+    assert late_start(date(2027, 2, 17), "from_expiry") == date(2027, 2, 17)
 
 
-def test_a_day_pass_is_never_sold_into_the_past():
-    assert late(date(2027, 2, 12), "from_expiry", interval="days") == date(2027, 2, 12)
+def test_late_day_pass_starts_on_its_payment_day():
+    assert late_start(date(2027, 2, 12), "from_expiry", interval="days") == date(2027, 2, 12)
 
 
-def test_a_period_fills_the_days_that_a_revoked_one_left_and_moves_the_next_one_on():
-    next_one = placed(2, date(2027, 2, 10))
+def test_period_fills_a_gap_and_moves_the_next_period():
+    next_period = placed(2, date(2027, 2, 10))
 
     first, second = insert_period(
         placed(3, date(2027, 1, 20)),
-        to=[next_one],
+        to=[next_period],
         frozen=[],
         paid_on=date(2027, 1, 20),
         grace_days=0,
@@ -120,7 +120,7 @@ def test_a_period_fills_the_days_that_a_revoked_one_left_and_moves_the_next_one_
     assert (second.id, second.starts_on, second.ends_on) == (2, date(2027, 2, 20), date(2027, 3, 20))
 
 
-def test_frozen_days_come_back_at_the_end_and_move_what_is_stacked():
+def test_frozen_days_extend_a_period_and_move_the_next():
     running, stacked = placed(1, date(2027, 1, 10)), placed(2, date(2027, 2, 10), not_before=date(2027, 1, 15))
 
     first, second = arrange([running, stacked], [FrozenDays(date(2027, 1, 20), date(2027, 1, 27))])
@@ -129,7 +129,7 @@ def test_frozen_days_come_back_at_the_end_and_move_what_is_stacked():
     assert (second.starts_on, second.ends_on) == (date(2027, 2, 17), date(2027, 3, 17))
 
 
-def test_a_freeze_that_is_taken_back_puts_everything_where_it_was():
+def test_cancelled_freeze_restores_all_dates():
     before = arrange([placed(1, date(2027, 1, 31)), placed(2, date(2027, 2, 28), not_before=date(2027, 2, 1))], [])
 
     frozen = arrange(before, [FrozenDays(date(2027, 2, 3), date(2027, 2, 13))])
@@ -142,13 +142,13 @@ def test_a_freeze_that_is_taken_back_puts_everything_where_it_was():
     ]
 
 
-def test_dates_brought_along_move_as_so_many_days():
-    brought = Period(
+def test_imported_period_keeps_its_number_of_days():
+    imported = Period(
         2, "months", 1, date(2027, 1, 1), date(2027, 2, 10), date(2027, 2, 10), date(2027, 2, 21), date(2027, 2, 21),
         has_fixed_length=True,
     )  # fmt: skip
 
-    _, moved = arrange([placed(1, date(2027, 1, 10)), brought], [FrozenDays(date(2027, 1, 20), date(2027, 1, 25))])
+    _, moved = arrange([placed(1, date(2027, 1, 10)), imported], [FrozenDays(date(2027, 1, 20), date(2027, 1, 25))])
 
     assert (moved.starts_on, moved.ends_on) == (date(2027, 2, 15), date(2027, 2, 26))
 
@@ -162,7 +162,7 @@ def test_unused_value_is_whole_shillings_rounded_down():
 
 
 @pytest.mark.parametrize(("used", "value"), [(0, 677), (4, 600), (10, 0), (11, 0)])
-def test_of_a_pack_no_more_than_the_visits_left_are_worth(used, value):
+def test_unused_value_of_a_pack_is_limited_by_visits(used, value):
     month = placed(1, date(2027, 1, 1))
 
     found = unused_value(month, paid=1000, frozen=[], today=date(2027, 1, 11), visits=10, visits_used=used)
@@ -170,12 +170,12 @@ def test_of_a_pack_no_more_than_the_visits_left_are_worth(used, value):
     assert found == value
 
 
-# --- Whatever happens ------------------------------------------------------------------------------------------------
+# --- Properties of random histories ----------------------------------------------------------------------------------
 
 
 @st.composite
 def histories(draw):
-    """Purchases in the order of their payment, with freezes that do not overlap."""
+    """Purchases in the order of payment, and freezes that do not overlap."""
     rule = st.sampled_from(["from_expiry", "from_payment"])
     purchases = draw(st.lists(st.tuples(DAYS, INTERVALS, st.integers(0, 14), rule), min_size=1, max_size=8))
     frozen = []
@@ -202,7 +202,7 @@ def test_periods_never_overlap_and_none_is_lost(history):
 
 
 @given(histories())
-def test_length_bought_is_length_given(history):
+def test_granted_length_is_the_length_bought(history):
     for period in bought(*history):
         assert period.base_ends_on == period_end(
             anchor_on=period.anchor_on,
@@ -217,14 +217,14 @@ def test_length_bought_is_length_given(history):
 
 
 @given(histories())
-def test_laying_out_twice_changes_nothing(history):
+def test_arranging_twice_changes_nothing(history):
     periods = bought(*history)
 
     assert arrange(periods, history[1]) == periods
 
 
 @given(histories())
-def test_no_day_is_charged_while_an_earlier_one_could_have_been_given(history):
+def test_every_period_starts_as_early_as_possible(history):
     periods = bought(*history)
 
     for before, period in itertools.pairwise(periods):
@@ -232,7 +232,7 @@ def test_no_day_is_charged_while_an_earlier_one_could_have_been_given(history):
 
 
 @given(DAYS, INTERVALS, st.integers(1, 100_000), st.integers(0, 800))
-def test_unused_value_never_exceeds_what_was_paid_and_only_falls(starts_on, interval, paid, days):
+def test_unused_value_falls_and_never_exceeds_the_price(starts_on, interval, paid, days):
     period = new_period(1, *interval, starts_on=starts_on, not_before=starts_on)
     today = starts_on + timedelta(days=days)
 
@@ -243,7 +243,7 @@ def test_unused_value_never_exceeds_what_was_paid_and_only_falls(starts_on, inte
 
 
 @given(DAYS, st.integers(1, 60), st.lists(st.tuples(DAYS, st.integers(1, 30)), max_size=5))
-def test_uncovered_days_are_those_that_no_freeze_covers(starts_on, length, freezes):
+def test_unfrozen_parts_are_the_days_without_a_freeze(starts_on, length, freezes):
     frozen = [FrozenDays(day, day + timedelta(days=n)) for day, n in freezes]
     days = {starts_on + timedelta(days=n) for n in range(length)}
 

@@ -20,22 +20,24 @@ def today():
 
 
 def allowed(user):
-    """Return what (HasActiveSubscription, HasRunningSubscription) say of the user."""
+    """Return whether HasActiveSubscription and HasRunningSubscription allow the user."""
     request = SimpleNamespace(user=user)
-    return tuple(rule().has_permission(request, None) for rule in (HasActiveSubscription, HasRunningSubscription))
+    return tuple(
+        permission().has_permission(request, None) for permission in (HasActiveSubscription, HasRunningSubscription)
+    )
 
 
-def test_a_running_period_is_enough(today):
+def test_running_period_gives_both_permissions(today):
     assert allowed(granted(on=today).member) == (True, True)
 
 
-def test_grace_is_enough_for_one_of_them(today):
+def test_grace_gives_only_the_active_permission(today):
     plan = PlanFactory(interval="days", interval_count=5, grace_days=3)
 
     assert allowed(granted(plan, on=today - timedelta(days=6)).member) == (True, False)
 
 
-def test_what_is_over_or_unpaid_or_a_lockers_is_not(today):
+def test_ended_unpaid_and_locker_periods_give_no_permission(today):
     locker = PlanFactory(group__name="Locker", group__opens_gate=False)
 
     assert allowed(granted(on=today - timedelta(days=60)).member) == (False, False)
@@ -44,5 +46,5 @@ def test_what_is_over_or_unpaid_or_a_lockers_is_not(today):
     assert allowed(MemberFactory()) == (False, False)
 
 
-def test_a_stranger_has_none():
+def test_anonymous_user_has_no_permission():
     assert allowed(AnonymousUser()) == (False, False)

@@ -1,4 +1,4 @@
-"""Two things happen at once to one member, or to the whole club, with real threads on PostgreSQL."""
+"""Concurrent changes of one member, or of the whole club, with threads on PostgreSQL."""
 
 import contextlib
 import functools
@@ -20,6 +20,7 @@ from subscriptions.tests.factories import (
     NOON,
     MemberFactory,
     PlanFactory,
+    buy,
     create_payment,
     granted,
     noon_on,
@@ -27,7 +28,7 @@ from subscriptions.tests.factories import (
     pending,
     record_paybill_payment,
 )
-from subscriptions.tests.test_freezing import day, freeze, spans
+from subscriptions.tests.test_freezes import all_dates, day, freeze
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.server]
 
@@ -37,7 +38,7 @@ def close(by_id):
 
 
 def in_thread(call):
-    """Start the call in a thread with a connection of its own."""
+    """Start the call in a thread, which has its own connection."""
 
     def run():
         try:
@@ -50,20 +51,20 @@ def in_thread(call):
     return thread
 
 
-def test_a_period_granted_while_the_club_is_being_closed_gets_the_days_too():
+def test_closure_waits_for_a_concurrent_grant():
     staff, bought = MemberFactory(), pending()
 
     with transaction.atomic():
-        pay(bought.payment, at=noon_on(day(0)))  # laid out without the closure, and not committed yet
+        pay(bought.payment, at=noon_on(day(0)))  # its dates do not have the closure, and are not committed yet
         closing = in_thread(lambda: close(staff.pk))
         closing.join(timeout=0.5)
         assert closing.is_alive()
     closing.join(timeout=10)
 
-    assert spans(bought)[0][1:] == (day(30), day(40))
+    assert all_dates(bought)[0][1:] == (day(30), day(40))
 
 
-def test_a_period_granted_before_the_closing_is_committed_waits_and_gets_the_days():
+def test_grant_waits_for_a_concurrent_closure():
     staff, bought, running = MemberFactory(), pending(), granted()
 
     with transaction.atomic():
@@ -73,11 +74,11 @@ def test_a_period_granted_before_the_closing_is_committed_waits_and_gets_the_day
         assert paying.is_alive()
     paying.join(timeout=10)
 
-    assert [span[1:] for span in spans(bought, running)] == [(day(30), day(40))] * 2
+    assert [span[1:] for span in all_dates(bought, running)] == [(day(30), day(40))] * 2
 
 
 def meanwhile(first, second):
-    """Do the first, and the second in a thread before that is committed; the second must wait for it."""
+    """Call the first, and the second in a thread before the first is committed. Check that the second waits."""
     with transaction.atomic():
         first()
         waiting = in_thread(second)
@@ -86,51 +87,47 @@ def meanwhile(first, second):
     waiting.join(timeout=10)
 
 
-def test_a_period_granted_while_a_closure_is_taken_back_gets_none_of_its_days():
+def test_grant_waits_for_a_concurrent_deletion_of_a_closure():
     bought, closure = pending(), close(MemberFactory().pk)
 
     meanwhile(lambda: freezes.delete_closure(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
 
-    assert spans(bought)[0][1:] == (day(30), day(30))
-
-
-def then_meanwhile(call):
-    meanwhile(call, call)
+    assert all_dates(bought)[0][1:] == (day(30), day(30))
 
 
 def meet_at(monkeypatch, *places):
-    """Let each of two threads that reaches its place wait there, a moment, for the other to reach the other."""
-    both = threading.Barrier(2)
+    """Make two threads wait for each other, for a moment, after they have called their functions."""
+    barrier = threading.Barrier(2)
     for module, name in places:
-        monkeypatch.setattr(module, name, waiting_for_the_other(both, getattr(module, name)))
+        monkeypatch.setattr(module, name, waiting_at(barrier, getattr(module, name)))
 
 
-def waiting_for_the_other(both, act):
-    def met(*args, **kwargs):
-        found = act(*args, **kwargs)
-        with contextlib.suppress(threading.BrokenBarrierError):  # where one waits for the other's lock, nobody comes
-            both.wait(timeout=0.5)
-        return found
+def waiting_at(barrier, function):
+    def wrapper(*args, **kwargs):
+        result = function(*args, **kwargs)
+        with contextlib.suppress(threading.BrokenBarrierError):  # one thread may wait for a lock of the other instead
+            barrier.wait(timeout=0.5)
+        return result
 
-    return met
+    return wrapper
 
 
-def both(*calls):
-    """Make the calls at once; return what each raised."""
+def concurrently(*calls):
+    """Make the calls in threads at the same time. Return the exception of each, or None."""
     raised = [None] * len(calls)
 
-    def make(place, call):
+    def run(number, call):
         try:
             call()
         except Exception as error:
-            raised[place] = error
+            raised[number] = error
 
-    for thread in [in_thread(functools.partial(make, *each)) for each in enumerate(calls)]:
+    for thread in [in_thread(functools.partial(run, *each)) for each in enumerate(calls)]:
         thread.join(timeout=20)
     return raised
 
 
-def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch):
+def test_void_and_payment_of_an_upgrade_do_not_deadlock(monkeypatch):
     silver, gold = granted(PlanFactory(price=1000)), PlanFactory(price=3000)
     uncle = MemberFactory()
     bought = plan_changes.upgrade(
@@ -138,10 +135,10 @@ def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch
     ).subscription
     receipt = Receipt.objects.get(member=silver.member)
     message = C2bMessage("TKN1AB2C3D", NOON, 2000, "174379", bought.payment.reference, "", "", "Pay Bill", "")
-    # The one has the periods and the other its payer before either goes on.
+    # Each thread has its first lock, on the periods or on the payer, before either continues.
     meet_at(monkeypatch, (grants, "lock_chain_of_payment"), (c2b_confirmations, "lock_candidates"))
 
-    raised = both(
+    raised = concurrently(
         lambda: reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False),
         lambda: c2b_confirmations.apply_c2b(message=message, now=NOON),
     )
@@ -150,8 +147,8 @@ def test_a_period_is_voided_while_another_payer_pays_for_its_upgrade(monkeypatch
     assert Subscription.objects.get(pk=silver.pk).fact == "revoked"
 
 
-def test_two_buy_for_one_another_while_what_each_let_expire_is_in_the_way(monkeypatch):
-    """Each has an expired purchase with a deposit, which the other pays for."""
+def test_purchases_with_crossed_expired_payers_do_not_deadlock(monkeypatch):
+    """Each member has an expired purchase with a minimum payment, whose payer is the other member."""
     one, other = MemberFactory(), MemberFactory()
     plan = PlanFactory(price=1000, deposit_percent=50)
     for member, payer in ((one, other), (other, one)):
@@ -160,20 +157,12 @@ def test_two_buy_for_one_another_while_what_each_let_expire_is_in_the_way(monkey
     expire_due(now=later)
     meet_at(monkeypatch, (purchases, "find_repeated_purchase"))
 
-    def buy(member):
-        return lambda: purchases.subscribe(
-            member_ids=[member.pk],
-            plan_code=plan.code,
-            payer_id=member.pk,
-            phone=None,
-            created_by_id=member.pk,
-            now=later,
-        )
+    calls = [functools.partial(buy, member, plan=plan, now=later) for member in (one, other)]
 
-    assert both(buy(one), buy(other)) == [None, None]
+    assert concurrently(*calls) == [None, None]
 
 
-def test_two_upgrade_again_while_the_upgrade_each_let_expire_was_the_others_to_pay(monkeypatch):
+def test_upgrades_with_crossed_expired_payers_do_not_deadlock(monkeypatch):
     silver, gold = PlanFactory(price=1000), PlanFactory(price=3000)
     periods = [granted(silver), granted(silver)]
 
@@ -188,33 +177,25 @@ def test_two_upgrade_again_while_the_upgrade_each_let_expire_was_the_others_to_p
     expire_due(now=later)
     meet_at(monkeypatch, (plan_changes, "find_repeated_purchase"))
 
-    assert both(*(upgrade(period, period.member, later) for period in periods)) == [None, None]
+    assert concurrently(*(upgrade(period, period.member, later) for period in periods)) == [None, None]
 
 
-def test_the_club_closes_while_credit_buys_what_had_expired(monkeypatch):
+def test_closure_and_purchase_from_credit_do_not_deadlock(monkeypatch):
     staff, expired = MemberFactory(), pending()
-    granted(PlanFactory(), expired.member)  # to be laid out, so the closing locks what the member ever bought
+    granted(PlanFactory(), expired.member)  # so that the closure locks all periods of the member
     later = expired.payment.expires_at
     expire_due(now=later)
     record_paybill_payment(expired.member, 1500, at=later)
     meet_at(monkeypatch, (purchases, "joining_fee_due"), (freezes, "lock_closures"))
 
-    def buy():
-        purchases.subscribe(
-            member_ids=[expired.member_id],
-            plan_code=expired.plan.code,
-            payer_id=expired.member_id,
-            phone=None,
-            created_by_id=expired.member_id,
-            now=later,
-        )
+    purchase = functools.partial(buy, expired.member, plan=expired.plan, now=later)
 
-    assert both(buy, lambda: close(staff.pk)) == [None, None]
+    assert concurrently(purchase, lambda: close(staff.pk)) == [None, None]
 
 
 @pytest.fixture
 def upgrade_by_a_parent():
-    """A child's upgrade that waits for its parent's money."""
+    """A child's pending upgrade, whose payer is a parent."""
     silver, gold, parent = granted(PlanFactory(price=1000)), PlanFactory(price=3000), MemberFactory()
     return plan_changes.upgrade(
         subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=parent.pk, payer_id=parent.pk, now=NOON
@@ -225,7 +206,7 @@ def enter(member):
     check_in(member_number=member.member_number, recorded_by_id=None, now=NOON)
 
 
-def test_a_child_that_enters_while_a_parent_pays_its_upgrade_enters_on_the_upgrade(upgrade_by_a_parent):
+def test_visit_during_payment_of_an_upgrade_counts_for_it(upgrade_by_a_parent):
     child, payment = upgrade_by_a_parent.member, upgrade_by_a_parent.payment
 
     meanwhile(lambda: pay(payment, at=NOON), lambda: enter(child))
@@ -233,7 +214,7 @@ def test_a_child_that_enters_while_a_parent_pays_its_upgrade_enters_on_the_upgra
     assert Visit.objects.get().subscription == upgrade_by_a_parent
 
 
-def test_an_upgrade_that_a_parent_pays_while_the_child_enters_takes_the_visit(upgrade_by_a_parent):
+def test_payment_of_an_upgrade_takes_a_concurrent_visit(upgrade_by_a_parent):
     child, payment = upgrade_by_a_parent.member, upgrade_by_a_parent.payment
 
     meanwhile(lambda: enter(child), lambda: pay(payment, at=NOON))
@@ -241,7 +222,7 @@ def test_an_upgrade_that_a_parent_pays_while_the_child_enters_takes_the_visit(up
     assert Visit.objects.get().subscription == upgrade_by_a_parent
 
 
-def test_an_upgrade_asked_for_while_the_member_enters_reckons_the_visit_as_used():
+def test_upgrade_request_counts_a_concurrent_visit():
     silver = granted(PlanFactory(price=1000, visits=2))
     gold = PlanFactory(price=3000)
 
@@ -256,59 +237,60 @@ def test_an_upgrade_asked_for_while_the_member_enters_reckons_the_visit_as_used(
 
 
 @pytest.mark.parametrize("enters_first", [True, False])
-def test_who_enters_and_freezes_the_day_at_once_has_one_of_them(enters_first):
+def test_concurrent_visit_and_freeze_exclude_each_other(enters_first):
     member = granted(PlanFactory(max_freezes=1, max_freeze_days=9)).member
 
     def freeze_today():
         with contextlib.suppress(freezes.FreezeAfterVisit):
             freeze(member.subscriptions.get(), 0, 5)
 
-    deeds = [lambda: enter(member), freeze_today]
-    meanwhile(*(deeds if enters_first else reversed(deeds)))
+    calls = [lambda: enter(member), freeze_today]
+    meanwhile(*(calls if enters_first else reversed(calls)))
 
     assert [Visit.objects.get().decision, Freeze.objects.count()] == (["allow", 0] if enters_first else ["deny", 1])
 
 
 @pytest.mark.parametrize(
-    ("say", "refusal"),
+    ("change", "refusal"),
     [(purchases.cancel, purchases.NothingToCancel), (plan_changes.undo_changes, plan_changes.NotRunning)],
 )
-def test_what_is_said_of_a_period_whose_money_goes_back_meanwhile_is_refused(say, refusal):
+def test_change_of_a_concurrently_revoked_period_is_refused(change, refusal):
     period, refused = granted(), []
 
-    def take_back():
+    def void():
         reverse_receipt(
             receipt_id=Receipt.objects.get().pk, reason="void", by_id=None, now=NOON, returned_to_payer=False
         )
 
-    def speak():
+    def change_period():
         try:
-            say(subscription_id=period.pk, by_id=period.member_id, now=NOON)
+            change(subscription_id=period.pk, by_id=period.member_id, now=NOON)
         except Conflict as error:
             refused.append(type(error))
 
-    meanwhile(take_back, speak)
+    meanwhile(void, change_period)
 
     assert refused == [refusal]
 
 
-def test_one_upgrade_asked_for_twice_at_once_is_one():
+def test_concurrent_upgrade_requests_create_one_upgrade():
     silver, gold = granted(PlanFactory(price=1000)), PlanFactory(price=3000)
 
-    then_meanwhile(
-        lambda: plan_changes.upgrade(
+    def upgrade():
+        plan_changes.upgrade(
             subscription_id=silver.pk, plan_code=gold.code, phone=None, by_id=silver.member_id, now=NOON
         )
-    )
+
+    meanwhile(upgrade, upgrade)
 
     assert Subscription.objects.filter(replaces=silver).count() == 1
 
 
-def test_one_gift_sent_twice_at_once_is_one():
+def test_concurrent_gift_requests_grant_one_period():
     member, staff, plan = MemberFactory(), MemberFactory(), PlanFactory()
 
-    then_meanwhile(
-        lambda: free_periods.grant_free_period(
+    def give():
+        free_periods.grant_free_period(
             member_id=member.pk,
             plan_code=plan.code,
             reason="raffle",
@@ -316,12 +298,13 @@ def test_one_gift_sent_twice_at_once_is_one():
             now=NOON,
             idempotency_key="k",
         )
-    )
+
+    meanwhile(give, give)
 
     assert member.subscriptions.count() == 1
 
 
-def test_two_people_who_pay_for_one_member_at_once_both_give_their_month():
+def test_two_concurrent_payers_grant_two_periods():
     member = MemberFactory()
     mothers, fathers = (pending(member=member, payment=create_payment(MemberFactory())) for _ in range(2))
 
@@ -332,4 +315,4 @@ def test_two_people_who_pay_for_one_member_at_once_both_give_their_month():
         assert paying.is_alive()
     paying.join(timeout=10)
 
-    assert [span[:2] for span in spans(mothers, fathers)] == [(day(0), day(30)), (day(30), day(61))]
+    assert [span[:2] for span in all_dates(mothers, fathers)] == [(day(0), day(30)), (day(30), day(61))]

@@ -1,4 +1,4 @@
-"""What people see of a period, in Python and in SQL."""
+"""Statuses of periods, computed in Python and in SQL."""
 
 from datetime import date, timedelta
 
@@ -14,7 +14,7 @@ LAST_DAY = date(2026, 12, 1)
 
 
 def statuses(today):
-    """Return the status of every period on a day, having seen that both ways agree and that lists find just these."""
+    """Return the status of every period on a day. Check that Python, SQL and the filters of lists agree."""
     rows = Subscription.objects.with_status(today)
     found = {row.pk: row.status for row in rows}
     assert found == {
@@ -32,7 +32,7 @@ def statuses(today):
         )
         for row in rows
     }
-    with_status_inputs = Subscription.objects.with_status_inputs(today)  # made once: that takes longer than to ask
+    with_status_inputs = Subscription.objects.with_status_inputs(today)  # built once, because that is slow
     for each in {*found.values(), Status.ACTIVE, Status.GRACE, Status.FROZEN}:
         listed = ids(with_status_inputs.having_status(each, today))
         assert listed == {pk for pk, status in found.items() if status == each}
@@ -67,7 +67,7 @@ def visit(subscription, times):
         )
 
 
-def test_a_period_is_active_from_its_first_day_to_its_last():
+def test_period_is_active_from_first_to_last_day():
     subscription = granted()
 
     assert status(subscription, TODAY - timedelta(days=1)) == Status.SCHEDULED
@@ -76,13 +76,13 @@ def test_a_period_is_active_from_its_first_day_to_its_last():
     assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
 
 
-def test_grace_lasts_as_many_days_as_the_plan_gave():
+def test_grace_lasts_the_days_of_the_plan():
     subscription = granted(PlanFactory(grace_days=2))
 
     assert [status(subscription, LAST_DAY + timedelta(days=n)) for n in (1, 2, 3)] == ["grace", "grace", "expired"]
 
 
-def test_anothers_longer_grace_is_nobody_elses():
+def test_grace_of_one_period_does_not_affect_another():
     short, long = granted(PlanFactory(grace_days=1)), granted(PlanFactory(grace_days=5))
 
     seen = statuses(LAST_DAY + timedelta(days=3))
@@ -90,20 +90,20 @@ def test_anothers_longer_grace_is_nobody_elses():
     assert (seen[short.pk], seen[long.pk]) == ("expired", "grace")
 
 
-def test_there_is_no_grace_once_the_next_period_runs():
+def test_followed_period_has_no_grace():
     subscription = granted(PlanFactory(grace_days=2))
     granted(subscription.plan, subscription.member)
 
     assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
 
 
-def test_there_is_no_grace_for_who_said_it_was_the_last():
+def test_leaving_member_has_no_grace():
     subscription = granted(PlanFactory(grace_days=2), leaving_at=NOON)
 
     assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
 
 
-def test_a_pack_is_exhausted_by_its_last_visit():
+def test_pack_is_exhausted_by_its_last_visit():
     subscription = granted(PlanFactory(visits=2, grace_days=5))
     visit(subscription, 1)
     assert status(subscription, TODAY) == Status.ACTIVE
@@ -114,7 +114,7 @@ def test_a_pack_is_exhausted_by_its_last_visit():
     assert status(subscription, LAST_DAY + timedelta(days=1)) == Status.EXPIRED
 
 
-def test_a_period_is_frozen_while_a_freeze_or_a_closure_covers_the_day():
+def test_freeze_or_closure_makes_a_period_frozen():
     subscription = granted()
     Freeze.objects.create(
         subscription=subscription,
@@ -143,11 +143,11 @@ def test_a_period_is_frozen_while_a_freeze_or_a_closure_covers_the_day():
 
 
 @pytest.mark.parametrize("fact", ["pending", "cancelled"])
-def test_what_was_never_granted_is_what_was_decided(fact):
+def test_status_of_an_ungranted_period_is_its_recorded_state(fact):
     assert status(pending(fact=fact), TODAY) == fact
 
 
-def test_the_list_with_statuses_costs_one_query(django_assert_num_queries):
+def test_with_status_takes_one_query(django_assert_num_queries):
     member = MemberFactory()
     for day in (TODAY, TODAY, date(2027, 6, 1)):
         granted(PlanFactory(), member, day)

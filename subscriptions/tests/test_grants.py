@@ -1,4 +1,4 @@
-"""Money in, access given; money back, access gone. Never more, never less."""
+"""Grants: payments grant periods, reversals revoke them, cancelled payments cancel them."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -24,20 +24,14 @@ from subscriptions.tests.factories import (
     pay,
     pay_part,
     pending,
+    states_and_dates,
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
-def dates(*subscriptions):
-    """Return (fact, starts_on, ends_on) of each, as the table has it."""
-    for subscription in subscriptions:
-        subscription.refresh_from_db()
-    return [(each.fact, each.starts_on, each.ends_on) for each in subscriptions]
-
-
-def take_money_back(subscription, now=NOON, returned_to_payer=True):
-    """Reverse the receipts that paid a period; payments tell memberships."""
+def reverse_payment(subscription, now=NOON, returned_to_payer=True):
+    """Reverse the receipts that paid a period."""
     live = Allocation.objects.filter(payment_id=subscription.payment_id, undone_at=None)
     for receipt_id in live.values_list("receipt_id", flat=True):
         reverse_receipt(
@@ -45,12 +39,12 @@ def take_money_back(subscription, now=NOON, returned_to_payer=True):
         )
 
 
-def test_a_paid_payment_grants_what_it_bought():
+def test_paid_payment_grants_its_period():
     subscription = pending()
 
     pay(subscription.payment, at=NOON)
 
-    assert dates(subscription) == [("granted", date(2026, 11, 2), date(2026, 12, 2))]
+    assert states_and_dates(subscription) == [("granted", date(2026, 11, 2), date(2026, 12, 2))]
     assert subscription.granted_at == NOON
 
 
@@ -63,15 +57,15 @@ def test_granting_twice_changes_nothing():
     assert Subscription.objects.filter(pk=subscription.pk).values().get() == before
 
 
-def test_a_payment_that_is_not_paid_grants_nothing():
+def test_unpaid_payment_grants_nothing():
     subscription = pending()
 
     grant_for_payment(payment_id=subscription.payment_id, now=NOON)
 
-    assert dates(subscription) == [("pending", None, None)]
+    assert states_and_dates(subscription) == [("pending", None, None)]
 
 
-def test_a_payment_that_bought_no_period_is_left_alone():
+def test_payment_without_a_period_is_ignored():
     payment = pending().payment
     Subscription.objects.all().delete()
 
@@ -87,26 +81,26 @@ def test_a_payment_that_bought_no_period_is_left_alone():
         (datetime(2026, 11, 5, 21, 0, tzinfo=UTC), date(2026, 11, 6)),
     ],
 )
-def test_it_runs_from_the_nairobi_day_on_which_the_money_moved(moved_at, first_day):
+def test_period_starts_on_the_nairobi_day_of_payment(moved_at, first_day):
     subscription = pending()
 
     pay(subscription.payment, at=moved_at)
 
-    assert dates(subscription)[0][1] == first_day
+    assert states_and_dates(subscription)[0][1] == first_day
 
 
-def test_a_second_period_starts_where_the_first_ends():
+def test_second_period_starts_on_the_end_of_the_first():
     member, plan = MemberFactory(), PlanFactory()
 
     first, second = granted(plan, member), granted(plan, member, TODAY + timedelta(days=3))
 
-    assert dates(first, second) == [
+    assert states_and_dates(first, second) == [
         ("granted", date(2026, 11, 2), date(2026, 12, 2)),
         ("granted", date(2026, 12, 2), date(2027, 1, 2)),
     ]
 
 
-def test_periods_of_different_groups_run_side_by_side():
+def test_periods_of_different_groups_may_overlap():
     member = MemberFactory()
 
     gym, locker = granted(PlanFactory(), member), granted(PlanFactory(group__name="Locker"), member)
@@ -114,7 +108,7 @@ def test_periods_of_different_groups_run_side_by_side():
     assert gym.starts_on == locker.starts_on == TODAY
 
 
-def test_the_grace_of_the_period_that_ended_decides_what_is_late():
+def test_grace_of_the_ended_period_decides_the_late_start():
     member, plan = MemberFactory(), PlanFactory(grace_days=5, late_renewal="from_expiry")
     granted(plan, member)
 
@@ -123,13 +117,13 @@ def test_the_grace_of_the_period_that_ended_decides_what_is_late():
     assert within.starts_on == date(2026, 12, 2)
 
 
-def test_money_that_goes_back_revokes_that_period_only():
+def test_reversal_revokes_only_its_own_period():
     member, plan = MemberFactory(), PlanFactory()
     first, second, third = (granted(plan, member) for _ in range(3))
 
-    take_money_back(second)
+    reverse_payment(second)
 
-    assert dates(first, second, third) == [
+    assert states_and_dates(first, second, third) == [
         ("granted", date(2026, 11, 2), date(2026, 12, 2)),
         ("revoked", date(2026, 12, 2), date(2027, 1, 2)),
         ("granted", date(2027, 1, 2), date(2027, 2, 2)),
@@ -138,7 +132,7 @@ def test_money_that_goes_back_revokes_that_period_only():
 
 def test_revoking_twice_changes_nothing():
     subscription = granted()
-    take_money_back(subscription)
+    reverse_payment(subscription)
     before = Subscription.objects.filter(pk=subscription.pk).values().get()
 
     revoke_for_payment(payment_id=subscription.payment_id, now=NOON + timedelta(days=1))
@@ -146,37 +140,37 @@ def test_revoking_twice_changes_nothing():
     assert Subscription.objects.filter(pk=subscription.pk).values().get() == before
 
 
-def test_stale_news_of_money_gone_back_revokes_nothing_that_is_paid():
+def test_stale_unpaid_signal_does_not_revoke_a_paid_period():
     subscription = granted()
 
     revoke_for_payment(payment_id=subscription.payment_id, now=NOON)
 
-    assert dates(subscription)[0][0] == "granted"
+    assert states_and_dates(subscription)[0][0] == "granted"
 
 
-def test_a_revoked_period_that_is_paid_again_is_granted_again():
+def test_revoked_period_is_granted_again_after_payment():
     subscription = granted()
-    take_money_back(subscription, returned_to_payer=False)
+    reverse_payment(subscription, returned_to_payer=False)
     subscription.payment.refresh_from_db()
 
     pay(subscription.payment, at=noon_on(date(2026, 11, 9)))
 
-    assert dates(subscription) == [("granted", date(2026, 11, 9), date(2026, 12, 9))]
+    assert states_and_dates(subscription) == [("granted", date(2026, 11, 9), date(2026, 12, 9))]
     assert subscription.ended_at is None
 
 
-def test_a_withdrawn_payment_cancels_what_it_would_have_bought():
+def test_cancelled_payment_cancels_its_period():
     subscription = pending()
     Payment.objects.filter(pk=subscription.payment_id).update(status="cancelled")
 
     for _ in range(2):
         cancel_for_payment(payment_id=subscription.payment_id, now=NOON)
 
-    assert dates(subscription) == [("cancelled", None, None)]
+    assert states_and_dates(subscription) == [("cancelled", None, None)]
     assert subscription.ended_at == NOON
 
 
-def test_the_database_itself_refuses_periods_that_overlap():
+def test_database_refuses_overlapping_periods():
     first = granted()
     second = granted(first.plan, first.member)
 
@@ -187,88 +181,86 @@ def test_the_database_itself_refuses_periods_that_overlap():
 
 
 @pytest.mark.parametrize("missing", ["not_before", "starts_on", "base_ends_on", "ends_on", "granted_at", "anchor_on"])
-def test_the_database_itself_refuses_a_granted_period_without_its_dates(missing):
+def test_database_refuses_a_granted_period_without_states_and_dates(missing):
     subscription = granted()
 
     with pytest.raises(IntegrityError, match="subscription_granted_has_dates"), transaction.atomic():
         Subscription.objects.filter(pk=subscription.pk).update(**{missing: None})
 
 
-def test_an_upgrade_taken_back_gives_the_replaced_period_its_time_again():
+def test_replaced_period_runs_again_after_its_upgrade_is_revoked():
     first = granted(PlanFactory(grace_days=0))
     gold = PlanFactory(price=3000)
     upgrade = granted(gold, first.member, date(2026, 11, 12), replaces=first)
-    assert dates(first, upgrade) == [
+    assert states_and_dates(first, upgrade) == [
         ("granted", date(2026, 11, 2), date(2026, 11, 12)),
         ("granted", date(2026, 11, 12), date(2026, 12, 12)),
     ]
 
-    take_money_back(upgrade)
+    reverse_payment(upgrade)
 
-    assert dates(first, upgrade)[0] == ("granted", date(2026, 11, 2), date(2026, 12, 2))
+    assert states_and_dates(first, upgrade)[0] == ("granted", date(2026, 11, 2), date(2026, 12, 2))
     assert upgrade.fact == Fact.REVOKED
 
 
-def test_an_upgrade_loses_the_money_it_was_paid_with():
+def test_upgrade_is_revoked_with_its_replaced_period():
     first = granted()
     upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first)
 
-    take_money_back(first)
+    reverse_payment(first)
 
-    assert [row[0] for row in dates(first, upgrade)] == ["revoked", "revoked"]
+    assert [row[0] for row in states_and_dates(first, upgrade)] == ["revoked", "revoked"]
     assert upgrade.payment.review_items.get().reason == "contradiction"
 
 
-def do_the_jobs(now=NOON):
+def run_queued_jobs(now=NOON):
     for job in ProcrastinateJob.objects.filter(task_name="payments.retry_listeners"):
         retry_listeners(**job.args, now=now)
 
 
-def test_an_upgrade_is_granted_again_when_what_it_was_paid_with_is_there_again():
+def test_upgrade_is_granted_again_with_its_replaced_period():
     first = granted()
     upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
-    before = dates(first, upgrade)
-    take_money_back(first, returned_to_payer=False)
+    before = states_and_dates(first, upgrade)
+    reverse_payment(first, returned_to_payer=False)
 
     pay(first.payment, at=NOON)
-    do_the_jobs()
+    run_queued_jobs()
 
-    assert dates(first, upgrade) == before
+    assert states_and_dates(first, upgrade) == before
     assert upgrade.payment.review_items.get().status == "resolved"
 
 
-def test_an_upgrade_is_granted_again_when_the_rest_of_what_it_was_paid_with_is_there_again():
+def test_upgrade_is_granted_again_when_the_amount_owed_is_paid():
     first = pending(PlanFactory(deposit_percent=40))
     pay_part(first.payment, 600, at=NOON)
     rest = pay_part(first.payment, 900, at=NOON)
     upgrade = granted(PlanFactory(price=3000), first.member, date(2026, 11, 12), replaces=first, value_carried=1)
     reverse_receipt(receipt_id=rest.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False)
-    assert [row[0] for row in dates(first, upgrade)] == ["granted", "revoked"]
+    assert [row[0] for row in states_and_dates(first, upgrade)] == ["granted", "revoked"]
 
     pay(first.payment, at=NOON)
-    do_the_jobs()
+    run_queued_jobs()
 
-    assert [row[0] for row in dates(first, upgrade)] == ["granted", "granted"]
+    assert [row[0] for row in states_and_dates(first, upgrade)] == ["granted", "granted"]
 
 
-def test_an_upgrade_is_not_granted_again_beside_one_that_was_bought_meanwhile():
+def test_revoked_upgrade_is_not_granted_beside_a_newer_one():
     first = granted()
     old = granted(PlanFactory(price=3000), first.member, replaces=first)
-    take_money_back(old, returned_to_payer=False)
+    reverse_payment(old, returned_to_payer=False)
     new = granted(PlanFactory(price=5000), first.member, replaces=first)
 
     pay(old.payment, at=NOON)
-    do_the_jobs()
+    run_queued_jobs()
 
-    assert [row[0] for row in dates(first, old, new)] == ["granted", "revoked", "granted"]
+    assert [row[0] for row in states_and_dates(first, old, new)] == ["granted", "revoked", "granted"]
     assert [item.reason for item in old.payment.review_items.all()] == ["contradiction"]
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_renewal", [False, True])
-def test_from_the_callback_to_access_it_is_thirteen_statements_in_one_transaction(
-    client, is_renewal, django_assert_num_queries
-):
+def test_callback_grants_access_in_thirteen_statements(client, is_renewal, django_assert_num_queries):
     bought = pending()
     if is_renewal:
         granted(member=bought.member)
@@ -278,4 +270,4 @@ def test_from_the_callback_to_access_it_is_thirteen_statements_in_one_transactio
     with django_assert_num_queries(13 + 2):  # and BEGIN, COMMIT
         client.post(url, stk_body(push, code="TKB4ACCESS"), content_type="application/json")
 
-    assert dates(bought)[0][0] == "granted"
+    assert states_and_dates(bought)[0][0] == "granted"

@@ -1,4 +1,4 @@
-"""Buying: one request, one payment of money, and never the same thing twice."""
+"""Purchases: one request creates one payment, however often it is repeated."""
 
 import threading
 from datetime import timedelta
@@ -16,6 +16,7 @@ from subscriptions.tests.factories import (
     TODAY,
     MemberFactory,
     PlanFactory,
+    buy,
     granted,
     noon_on,
     pay,
@@ -25,23 +26,10 @@ from subscriptions.tests.factories import (
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
-def subscribe(*members, plan, payer=None, now=NOON, phone=None, **fields):
-    payer = payer or members[0]
-    fields.setdefault("created_by_id", payer.pk)
-    return purchases.subscribe(
-        member_ids=[member.pk for member in members],
-        plan_code=plan.code,
-        payer_id=payer.pk,
-        phone=phone,
-        now=now,
-        **fields,
-    )
-
-
-def test_buying_opens_a_payment_of_the_plans_price_and_prompts_the_phone(prompts):
+def test_purchase_creates_a_payment_and_requests_a_push(pushes):
     member, plan = MemberFactory(first_name="Wanjiru", last_name="Kamau"), PlanFactory(price=2500)
 
-    purchase = subscribe(member, plan=plan, phone="254712345678")
+    purchase = buy(member, plan=plan, phone="254712345678")
 
     bought = purchase.subscription
     assert purchase.is_new
@@ -52,18 +40,18 @@ def test_buying_opens_a_payment_of_the_plans_price_and_prompts_the_phone(prompts
         "pending",
     )
     assert bought.payment.description == "Monthly for Wanjiru Kamau"
-    assert prompts == [(bought.payment_id, "254712345678")]
+    assert pushes == [(bought.payment_id, "254712345678")]
 
 
-def test_without_a_phone_nobody_is_prompted(prompts):
-    subscribe(MemberFactory(), plan=PlanFactory())
+def test_purchase_without_a_phone_requests_no_push(pushes):
+    buy(MemberFactory(), plan=PlanFactory())
 
-    assert prompts == []
+    assert pushes == []
 
 
-def test_what_was_bought_keeps_the_plan_as_it_was():
+def test_subscription_keeps_the_terms_of_its_purchase():
     plan = PlanFactory(price=1500, grace_days=3)
-    bought = subscribe(MemberFactory(), plan=plan).subscription
+    bought = buy(MemberFactory(), plan=plan).subscription
 
     catalog.edit_plan(plan_id=plan.pk, price=9000, grace_days=0, interval="days")
 
@@ -71,31 +59,31 @@ def test_what_was_bought_keeps_the_plan_as_it_was():
     assert (bought.price, bought.grace_days, bought.interval, bought.payment.amount_due) == (1500, 3, "months", 1500)
 
 
-def test_a_second_request_while_one_is_pending_answers_with_that_one(prompts):
+def test_second_request_returns_the_pending_purchase(pushes):
     member, plan = MemberFactory(), PlanFactory()
-    first = subscribe(member, plan=plan, phone="254712345678")
+    first = buy(member, plan=plan, phone="254712345678")
 
-    second = subscribe(member, plan=plan, phone="254712345678")
+    second = buy(member, plan=plan, phone="254712345678")
 
     assert not second.is_new
     assert second.subscription == first.subscription
-    assert Payment.objects.count() == len(prompts) == 1
+    assert Payment.objects.count() == len(pushes) == 1
 
 
-def test_once_it_is_paid_the_next_one_can_be_bought():
+def test_next_period_can_be_bought_after_payment():
     member, plan = MemberFactory(), PlanFactory()
-    pay(subscribe(member, plan=plan).subscription.payment, at=NOON)
+    pay(buy(member, plan=plan).subscription.payment, at=NOON)
 
-    assert subscribe(member, plan=plan).is_new
+    assert buy(member, plan=plan).is_new
 
 
-def test_an_expired_purchase_makes_room_and_its_late_money_still_grants_it():
+def test_late_money_grants_an_expired_and_replaced_purchase():
     member, plan = MemberFactory(), PlanFactory()
-    old = subscribe(member, plan=plan).subscription
+    old = buy(member, plan=plan).subscription
     later = NOON + timedelta(days=5)
     cancellation.expire_due(now=later)
 
-    new = subscribe(member, plan=plan, now=later)
+    new = buy(member, plan=plan, now=later)
     old.refresh_from_db()
     assert (new.is_new, old.fact) == (True, Fact.CANCELLED)
     pay(old.payment, at=later)
@@ -104,74 +92,74 @@ def test_an_expired_purchase_makes_room_and_its_late_money_still_grants_it():
     assert old.fact == Fact.GRANTED
 
 
-def test_what_was_taken_back_stays_so_when_the_plan_is_bought_again():
-    taken_back = granted()
-    later = taken_back.payment.expires_at
+def test_revoked_period_stays_revoked_after_a_new_purchase():
+    revoked = granted()
+    later = revoked.payment.expires_at
     receipt = Receipt.objects.get()
     reversals.reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=later, returned_to_payer=False)
 
-    assert subscribe(taken_back.member, plan=taken_back.plan, now=later).is_new
-    taken_back.refresh_from_db()
+    assert buy(revoked.member, plan=revoked.plan, now=later).is_new
+    revoked.refresh_from_db()
 
-    assert (taken_back.fact, taken_back.payment.status) == (Fact.REVOKED, "expired")
+    assert (revoked.fact, revoked.payment.status) == (Fact.REVOKED, "expired")
 
 
-def test_the_same_key_answers_with_what_it_bought():
+def test_same_idempotency_key_returns_the_same_purchase():
     member, plan = MemberFactory(), PlanFactory()
-    first = subscribe(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
+    first = buy(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
     pay(first.subscription.payment, at=NOON)
 
-    again = subscribe(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
+    again = buy(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
 
     assert (again.is_new, again.subscription) == (False, first.subscription)
 
 
-def test_a_key_that_was_answered_with_a_waiting_purchase_is_so_again_once_that_is_paid():
+def test_key_answered_with_pending_purchase_returns_it_after_payment():
     member, plan = MemberFactory(), PlanFactory()
-    first = subscribe(member, plan=plan).subscription
-    asked = {"plan": plan, "idempotency_key": "k2", "body_fingerprint": "a" * 64}
-    assert subscribe(member, **asked).subscription == first
+    first = buy(member, plan=plan).subscription
+    request = {"plan": plan, "idempotency_key": "k2", "body_fingerprint": "a" * 64}
+    assert buy(member, **request).subscription == first
     pay(first.payment, at=NOON)
 
-    again = subscribe(member, **asked)
+    again = buy(member, **request)
 
     assert (again.subscription, again.is_new) == (first, False)
     assert Subscription.objects.count() == 1
     with pytest.raises(IdempotencyKeyReused):
-        subscribe(member, **asked | {"body_fingerprint": "b" * 64})
+        buy(member, **request | {"body_fingerprint": "b" * 64})
 
 
-def test_the_same_key_for_another_body_is_refused():
+def test_same_key_with_another_body_is_refused():
     member = MemberFactory()
-    subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)
+    buy(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)
 
     with pytest.raises(IdempotencyKeyReused):
-        subscribe(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="b" * 64)
+        buy(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="b" * 64)
 
     assert Subscription.objects.count() == 1
 
 
-def test_a_parent_pays_for_three_children_with_one_prompt(prompts):
+def test_parent_pays_for_three_children_with_one_push(pushes):
     parent, plan = MemberFactory(), PlanFactory(price=1000)
     children = MemberFactory.create_batch(3, phone_number=None)
 
-    purchase = subscribe(*children, plan=plan, payer=parent, phone="254712345678")
+    purchase = buy(*children, plan=plan, payer=parent, phone="254712345678")
 
-    head, *others = [each.payment for each in purchase.subscriptions]
+    first, *others = [each.payment for each in purchase.subscriptions]
     assert [each.member for each in purchase.subscriptions] == children
-    assert {each.head_id for each in others} == {head.pk}
-    assert {each.payer for each in [head, *others]} == {parent}
-    assert prompts == [(head.pk, "254712345678")]
-    assert subscribe(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
+    assert {each.head_id for each in others} == {first.pk}
+    assert {each.payer for each in [first, *others]} == {parent}
+    assert pushes == [(first.pk, "254712345678")]
+    assert buy(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
 
 
-def test_a_familys_credit_lowers_the_sum_of_its_one_prompt(prompts):
+def test_credit_reduces_the_total_of_a_group_payment(pushes):
     parent, plan = MemberFactory(), PlanFactory(price=1000)
     children = MemberFactory.create_batch(3, phone_number=None)
     record_paybill_payment(parent, 1500)
-    asked = {"plan": plan, "payer": parent, "idempotency_key": "k"}
+    request = {"plan": plan, "payer": parent, "idempotency_key": "k"}
 
-    purchase = subscribe(*children, **asked, phone="254712345678")
+    purchase = buy(*children, **request, phone="254712345678")
 
     payments = [each.payment for each in purchase.subscriptions]
     assert [(each.status, each.amount_owed) for each in payments] == [
@@ -180,81 +168,81 @@ def test_a_familys_credit_lowers_the_sum_of_its_one_prompt(prompts):
         ("paid", 0),
     ]
     assert {each.head_id for each in payments[1:]} == {payments[0].pk}
-    assert prompts == [(payments[0].pk, "254712345678")]
-    assert subscribe(*children, **asked).subscriptions == purchase.subscriptions
-    assert subscribe(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
+    assert pushes == [(payments[0].pk, "254712345678")]
+    assert buy(*children, **request).subscriptions == purchase.subscriptions
+    assert buy(*children, plan=plan, payer=parent).subscriptions == purchase.subscriptions
 
 
-def test_what_costs_nothing_is_given_once_for_one_key():
+def test_free_plan_is_granted_once_for_one_key():
     plan, members = PlanFactory(price=0), MemberFactory.create_batch(2)
 
-    bought = [subscribe(*members, plan=plan, payer=members[0], idempotency_key="k") for _ in range(2)]
+    bought = [buy(*members, plan=plan, payer=members[0], idempotency_key="k") for _ in range(2)]
 
     assert [each.fact for each in bought[0].subscriptions] == ["granted", "granted"]
     assert bought[1].subscriptions == bought[0].subscriptions
 
 
-def test_who_owes_the_joining_fee_of_a_free_plan_is_prompted_for_it(prompts):
+def test_push_of_a_free_plan_is_for_the_joining_fee(pushes):
     plan = PlanFactory(price=0, joining_fee=500)
     known, new = MemberFactory.create_batch(2)
     granted(PlanFactory(joining_fee=500), known)
 
-    purchase = subscribe(known, new, plan=plan, payer=known, phone="254712345678")
+    purchase = buy(known, new, plan=plan, payer=known, phone="254712345678")
 
     owed = {each.member: each.payment.amount_owed for each in purchase.subscriptions}
     assert owed == {known: 0, new: 500}
-    assert [payment for payment, _ in prompts] == [
+    assert [payment for payment, _ in pushes] == [
         each.payment_id for each in purchase.subscriptions if each.member == new
     ]
 
 
-def test_a_child_who_is_already_buying_is_not_put_into_another_payment():
+def test_pending_member_is_refused_in_another_group_purchase():
     parent, plan = MemberFactory(), PlanFactory()
     first, second = MemberFactory.create_batch(2)
-    subscribe(first, plan=plan)
+    buy(first, plan=plan)
 
     with pytest.raises(purchases.AlreadyPending):
-        subscribe(first, second, plan=plan, payer=parent)
+        buy(first, second, plan=plan, payer=parent)
 
     assert Subscription.objects.count() == 1
 
 
-def test_the_joining_fee_is_charged_once_per_member_and_group():
+def test_joining_fee_is_charged_once_per_member_and_group():
     member, plan = MemberFactory(), PlanFactory(price=1500, joining_fee=500)
-    first = subscribe(member, plan=plan).subscription
+    first = buy(member, plan=plan).subscription
     pay(first.payment, at=NOON)
 
-    second = subscribe(member, plan=plan).subscription
+    second = buy(member, plan=plan).subscription
 
     assert [(each.joining_fee, each.payment.amount_due) for each in (first, second)] == [(500, 2000), (0, 1500)]
 
 
-def test_a_day_pass_is_no_joining_and_a_period_brought_along_is():
+def test_imported_period_counts_as_joining_and_a_day_pass_does_not():
     gym = PlanFactory(price=1500, joining_fee=500)
     visitor, old = MemberFactory(), MemberFactory()
     granted(PlanFactory(price=300, interval="days"), visitor)
     granted(PlanFactory(), old, origin="migrated")
 
-    assert [subscribe(each, plan=gym).subscription.joining_fee for each in (visitor, old)] == [500, 0]
+    assert [buy(each, plan=gym).subscription.joining_fee for each in (visitor, old)] == [500, 0]
 
 
-def test_the_fee_cannot_be_left_behind_in_a_purchase_that_is_cancelled():
+def test_purchase_waits_while_another_with_the_joining_fee_is_pending():
     member, gym, gold = MemberFactory(), PlanFactory(joining_fee=500), PlanFactory(joining_fee=500)
-    first = subscribe(member, plan=gym).subscription
+    first = buy(member, plan=gym).subscription
 
     with pytest.raises(purchases.JoiningFeePending):
-        subscribe(member, plan=gold)
+        buy(member, plan=gold)
     purchases.cancel(subscription_id=first.pk, by_id=member.pk, now=NOON)
 
-    assert subscribe(member, plan=gold).subscription.joining_fee == 500
+    assert buy(member, plan=gold).subscription.joining_fee == 500
 
 
-def test_a_fee_that_late_money_pays_a_second_time_is_told_to_staff():
+def test_joining_fee_paid_twice_opens_a_review_item():
     member, gym, gold = MemberFactory(), PlanFactory(joining_fee=500), PlanFactory(joining_fee=500)
-    first = subscribe(member, plan=gym).subscription
+    first = buy(member, plan=gym).subscription
     later = NOON + timedelta(days=9)
     cancellation.expire_due(now=later)
-    second = subscribe(member, plan=gold, now=later).subscription
+    second = buy(member, plan=gold, now=later).subscription
     pay(second.payment, at=later)
     assert not ReviewItem.objects.exists()
 
@@ -264,18 +252,18 @@ def test_a_fee_that_late_money_pays_a_second_time_is_told_to_staff():
     assert (item.payment, item.detail) == (first.payment, "The joining fee of KES 500 was paid twice. Refund it once.")
 
 
-def test_credit_is_spent_first_and_what_it_covers_is_granted_at_once(prompts):
+def test_purchase_covered_by_credit_is_granted_at_once(pushes):
     member, plan = MemberFactory(), PlanFactory(price=1000)
     record_paybill_payment(member, 1000)
 
-    bought = subscribe(member, plan=plan, phone="254712345678").subscription
+    bought = buy(member, plan=plan, phone="254712345678").subscription
 
     assert (bought.fact, bought.starts_on, bought.payment.status) == (Fact.GRANTED, TODAY, PaymentStatus.PAID)
-    assert prompts == []
+    assert pushes == []
 
 
-def test_a_free_plan_is_granted_at_once_on_a_comp_payment():
-    bought = subscribe(MemberFactory(), plan=PlanFactory(price=0)).subscription
+def test_free_plan_is_granted_at_once():
+    bought = buy(MemberFactory(), plan=PlanFactory(price=0)).subscription
 
     assert (bought.fact, bought.payment.amount_due, bought.payment.status) == ("granted", 0, "paid")
     assert bought.payment.events.last().evidence == "free: free plan"
@@ -289,9 +277,9 @@ def test_a_free_plan_is_granted_at_once_on_a_comp_payment():
         ({}, {"is_active": False}, purchases.MemberInactive),
     ],
 )
-def test_a_refusal_writes_nothing(plan, member, error):
+def test_refused_purchase_writes_nothing(plan, member, error):
     with pytest.raises(error):
-        subscribe(MemberFactory(**member), plan=PlanFactory(**plan))
+        buy(MemberFactory(**member), plan=PlanFactory(**plan))
 
     assert not Payment.objects.exists()
 
@@ -310,44 +298,44 @@ def test_unknown_plans_and_members_are_not_found():
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])
-def test_no_more_periods_are_bought_ahead_than_the_plan_allows(limit):
+def test_periods_beyond_the_stacking_limit_are_refused(limit):
     member, plan = MemberFactory(), PlanFactory(stacking_limit=limit)
-    for _ in range(limit + 1):  # the first runs, the others are ahead of it
-        pay(subscribe(member, plan=plan).subscription.payment, at=NOON)
+    for _ in range(limit + 1):  # the first runs, the others are bought ahead
+        pay(buy(member, plan=plan).subscription.payment, at=NOON)
 
     with pytest.raises(purchases.StackingLimit):
-        subscribe(member, plan=plan)
+        buy(member, plan=plan)
 
 
-def test_what_waits_for_money_counts_as_bought_ahead_until_nobody_waits():
+def test_pending_purchase_counts_for_the_stacking_limit_until_it_expires():
     member, plan, other = MemberFactory(), PlanFactory(stacking_limit=0), PlanFactory()
-    subscribe(member, plan=other)
+    buy(member, plan=other)
 
     with pytest.raises(purchases.StackingLimit):
-        subscribe(member, plan=plan)
+        buy(member, plan=plan)
     later = NOON + timedelta(days=9)
     cancellation.expire_due(now=later)
 
-    assert subscribe(member, plan=plan, now=later).is_new
+    assert buy(member, plan=plan, now=later).is_new
 
 
-def test_what_was_bought_ahead_of_another_group_does_not_count():
+def test_other_groups_do_not_count_for_the_stacking_limit():
     member, plan = MemberFactory(), PlanFactory(stacking_limit=0)
     granted(PlanFactory(group__name="Locker"), member)
 
-    assert subscribe(member, plan=plan).is_new
+    assert buy(member, plan=plan).is_new
 
 
-def test_once_it_is_over_another_can_be_bought_where_nothing_is_sold_ahead():
+def test_stacking_limit_of_zero_allows_a_purchase_after_the_end():
     member, plan = MemberFactory(), PlanFactory(stacking_limit=0)
     ended = granted(plan, member)
 
-    assert subscribe(member, plan=plan, now=noon_on(ended.ends_on)).is_new
+    assert buy(member, plan=plan, now=noon_on(ended.ends_on)).is_new
 
 
-def test_cancelling_a_pending_period_withdraws_its_payment():
+def test_cancelling_a_pending_period_cancels_its_payment():
     member = MemberFactory()
-    bought = subscribe(member, plan=PlanFactory()).subscription
+    bought = buy(member, plan=PlanFactory()).subscription
 
     for _ in range(2):
         purchases.cancel(subscription_id=bought.pk, by_id=member.pk, now=NOON)
@@ -356,7 +344,7 @@ def test_cancelling_a_pending_period_withdraws_its_payment():
     assert (bought.fact, bought.payment.status) == ("cancelled", "cancelled")
 
 
-def test_cancelling_a_paid_period_lets_it_run_to_its_end():
+def test_cancelled_paid_period_runs_to_its_end():
     bought = granted(PlanFactory(grace_days=3))
 
     for hours in (1, 2):
@@ -366,7 +354,7 @@ def test_cancelling_a_paid_period_lets_it_run_to_its_end():
     assert (bought.fact, bought.leaving_at) == ("granted", NOON + timedelta(hours=1))
 
 
-def test_what_is_over_cannot_be_cancelled():
+def test_ended_period_cannot_be_cancelled():
     bought = granted()
 
     with pytest.raises(purchases.NothingToCancel):
@@ -378,29 +366,29 @@ def test_renewal_buys_the_plan_chosen_for_the_end():
     running = granted(silver)
     plan_changes.change_at_end(subscription_id=running.pk, plan_code=bronze.code, now=NOON)
 
-    next_one = purchases.renew(
+    renewed = purchases.renew(
         subscription_id=running.pk, payer_id=running.member_id, phone=None, created_by_id=running.member_id, now=NOON
     ).subscription
 
-    assert next_one.plan == bronze
+    assert renewed.plan == bronze
 
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_ten_requests_at_once_buy_once(prompts):
+def test_ten_concurrent_requests_make_one_purchase(pushes):
     member, plan = MemberFactory(), PlanFactory()
     barrier, found, errors = threading.Barrier(10), [], []
 
-    def ask():
+    def request():
         barrier.wait()
         try:
-            found.append(subscribe(member, plan=plan, phone="254712345678"))
+            found.append(buy(member, plan=plan, phone="254712345678"))
         except Exception as error:
             errors.append(error)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(10)]
+    threads = [threading.Thread(target=request) for _ in range(10)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -409,4 +397,4 @@ def test_ten_requests_at_once_buy_once(prompts):
     assert errors == []
     assert [purchase.is_new for purchase in found].count(True) == 1
     assert len({purchase.subscription for purchase in found}) == 1
-    assert Payment.objects.count() == Subscription.objects.count() == len(prompts) == 1
+    assert Payment.objects.count() == Subscription.objects.count() == len(pushes) == 1

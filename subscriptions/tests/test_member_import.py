@@ -1,4 +1,4 @@
-"""A club's existing member list comes along, or the file says why not."""
+"""Import of a member list: valid lines are imported, and bad lines are reported."""
 
 from datetime import date
 from io import StringIO
@@ -32,7 +32,7 @@ def people():
     return get_user_model().objects.exclude(username="owner")
 
 
-def test_a_line_brings_a_person_and_the_period_that_runs(author):
+def test_line_imports_a_person_and_a_period(author):
     report = load(GOOD, author)
 
     person = people().get()
@@ -52,7 +52,7 @@ def test_a_line_brings_a_person_and_the_period_that_runs(author):
     assert broken() == []
 
 
-def test_who_agreed_to_the_terms_on_paper_may_buy(author):
+def test_consented_on_is_imported_as_consent(author):
     text = "first_name,last_name,consented_on\nBaby,Kamau,2025-03-01\n"
 
     import_members(read_file(StringIO(text)), by_id=author.pk, now=NOON)
@@ -60,7 +60,7 @@ def test_who_agreed_to_the_terms_on_paper_may_buy(author):
     assert people().get().consented_at == noon_on(date(2025, 3, 1))
 
 
-def test_a_person_needs_a_name_only(author):
+def test_person_needs_only_a_name(author):
     report = load("Baby,Kamau,,,,,,\n", author)
 
     assert (report.added, report.periods, people().get().phone_number) == (1, 0, None)
@@ -75,7 +75,7 @@ def test_a_person_needs_a_name_only(author):
         "Baby,Kamau,,baby@example.com,,monthly,2026-10-20,2026-11-20\n",
     ],
 )
-def test_the_same_file_twice_changes_nothing(author, line):
+def test_importing_the_same_file_twice_changes_nothing(author, line):
     load(line, author)
     person = people().get()
 
@@ -88,7 +88,7 @@ def test_the_same_file_twice_changes_nothing(author, line):
     assert (people().count(), Subscription.objects.count()) == (1, 1)
 
 
-def test_one_person_may_bring_two_periods_along(author):
+def test_one_person_may_have_two_imported_periods(author):
     PlanFactory(code="locker", group__name="Locker")
 
     report = load(GOOD + GOOD.replace("monthly", "locker"), author)
@@ -97,20 +97,20 @@ def test_one_person_may_bring_two_periods_along(author):
     assert people().get().subscriptions.count() == 2
 
 
-def test_two_people_of_one_name_are_told_apart_by_their_birthdays(author):
+def test_people_of_one_name_are_distinguished_by_date_of_birth(author):
     report = load("John,Kamau,,,1990-01-01,,,\nJohn,Kamau,,,1991-01-01,,,\nJohn,Kamau,,,,,,\n", author)
 
     assert (report.added, people().count()) == (3, 3)
 
 
-def test_who_has_a_phone_is_not_known_by_name(author):
+def test_person_with_a_phone_is_not_recognised_by_name(author):
     MemberFactory(first_name="Baby", last_name="Kamau")
 
     assert load("Baby,Kamau,,,,,,\n", author).added == 1
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         (
             "Baby,Kamau,0712345678,,,,,",
@@ -122,16 +122,16 @@ def test_who_has_a_phone_is_not_known_by_name(author):
         ),
     ],
 )
-def test_a_child_on_its_parents_phone_or_address_is_not_taken_for_the_parent(author, line, words):
+def test_child_with_a_parents_phone_or_email_is_a_bad_line(author, line, message):
     load(GOOD, author)
 
     report = load(line + "\n", author)
 
-    assert report.lines == [(2, "bad", words)]
+    assert report.lines == [(2, "bad", message)]
     assert people().get().subscriptions.count() == 1
 
 
-def test_a_dry_run_reports_and_writes_nothing(author):
+def test_dry_run_reports_and_writes_nothing(author):
     report = load(GOOD, author, dry_run=True)
 
     assert (report.added, report.periods) == (1, 1)
@@ -141,7 +141,7 @@ def test_a_dry_run_reports_and_writes_nothing(author):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         (",Kamau,,,,,,", "first_name is empty or too long."),
         ("A,B,12,,,,,", "Enter a Kenyan mobile number, such as 0712 345 678."),
@@ -158,10 +158,10 @@ def test_a_dry_run_reports_and_writes_nothing(author):
         ),
     ],
 )
-def test_one_bad_line_keeps_the_whole_file_out_unless_it_is_skipped(author, line, words):
+def test_bad_line_blocks_the_file_unless_it_is_skipped(author, line, message):
     report = load(GOOD + line + "\n", author)
 
-    assert report.lines[1] == (3, "bad", words)
+    assert report.lines[1] == (3, "bad", message)
     assert not people().exists()
 
     load(GOOD + line + "\n", author, skip_bad=True)
@@ -169,7 +169,7 @@ def test_one_bad_line_keeps_the_whole_file_out_unless_it_is_skipped(author, line
     assert people().count() == Subscription.objects.count() == 1
 
 
-def test_a_phone_and_an_address_of_two_people_are_not_mixed_up(author):
+def test_phone_and_email_of_two_people_are_a_bad_line(author):
     MemberFactory(phone_number="254712345678")
     MemberFactory(email="wanjiru@example.com")
 
@@ -184,12 +184,12 @@ def test_a_phone_and_an_address_of_two_people_are_not_mixed_up(author):
     ["", "first_name\nA\n", "first_name,last_name,salary\nA,B,1\n", "first_name,last_name,last_name\nA,B,C\n",
      "first_name,last_name\nA,B,C\n", 'first_name,last_name\n"A,B\n'],
 )  # fmt: skip
-def test_a_file_that_is_no_member_list_is_refused(text):
+def test_file_that_is_not_a_member_list_is_refused(text):
     with pytest.raises(UnreadableFile):
         read_file(StringIO(text))
 
 
-def test_the_command_reports_each_line_and_fails_when_one_is_bad(author, tmp_path):
+def test_command_reports_each_line_and_fails_on_a_bad_one(author, tmp_path):
     file, out = tmp_path / "members.csv", StringIO()
     file.write_text("\ufeff" + HEADER + GOOD + ",Kamau,,,,,,\n", encoding="utf-8")
 
@@ -204,7 +204,7 @@ def test_the_command_reports_each_line_and_fails_when_one_is_bad(author, tmp_pat
 
 
 @pytest.mark.parametrize(("name", "by"), [("none.csv", "owner"), ("members.csv", "nobody"), ("latin.csv", "owner")])
-def test_the_command_refuses_what_it_cannot_read(author, tmp_path, name, by):
+def test_command_refuses_unreadable_files_and_unknown_users(author, tmp_path, name, by):
     (tmp_path / "members.csv").write_text(HEADER)
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"Ren\xe9,B,,,,,,\n")
 

@@ -1,4 +1,4 @@
-"""Frozen days are given back exactly."""
+"""Freezes and closures extend periods by exactly their days."""
 
 from datetime import date, timedelta
 
@@ -27,7 +27,7 @@ def day(n):
 
 
 def freeze(subscription, first, last, kind=FreezeKind.MEMBER, now=NOON):
-    """Freeze from one day up to, not including, another, counted from today."""
+    """Freeze from one day up to, not including, another. Both are counted from today."""
     return freezes.freeze(
         subscription_id=subscription.pk,
         starts_on=day(first),
@@ -38,48 +38,49 @@ def freeze(subscription, first, last, kind=FreezeKind.MEMBER, now=NOON):
     )
 
 
-def spans(*subscriptions):
+def all_dates(*subscriptions):
+    """Return (starts_on, base_ends_on, ends_on) of each period, read again from the database."""
     for each in subscriptions:
         each.refresh_from_db()
     return [(each.starts_on, each.base_ends_on, each.ends_on) for each in subscriptions]
 
 
-def test_frozen_days_are_added_at_the_end_and_stacked_periods_move(plan):
+def test_freeze_extends_the_period_and_moves_later_ones(plan):
     member = MemberFactory()
     first, second = granted(plan, member), granted(plan, member)
 
     freeze(first, 0, 10)
 
-    assert spans(first, second) == [
+    assert all_dates(first, second) == [
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 12)),
         (date(2026, 12, 12), date(2027, 1, 12), date(2027, 1, 12)),
     ]
 
 
-def test_an_early_return_takes_back_what_was_not_used(plan):
+def test_early_return_removes_the_unused_frozen_days(plan):
     member = MemberFactory()
     first, second = granted(plan, member), granted(plan, member)
     freeze(first, 0, 10)
 
     freezes.unfreeze(subscription_id=first.pk, now=noon_on(day(4)))
 
-    assert spans(first, second) == [
+    assert all_dates(first, second) == [
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 6)),
         (date(2026, 12, 6), date(2027, 1, 6), date(2027, 1, 6)),
     ]
 
 
-def test_a_freeze_that_has_not_begun_is_taken_back_whole(plan):
+def test_planned_freeze_is_cancelled_completely(plan):
     first, second = (subscription := granted(plan)), granted(plan, subscription.member)
-    before = spans(first, second)
+    before = all_dates(first, second)
     freeze(first, 5, 10)
 
     freezes.unfreeze(subscription_id=first.pk, now=NOON)
 
-    assert spans(first, second) == before
+    assert all_dates(first, second) == before
 
 
-def test_there_is_nothing_to_return_from_without_a_freeze(plan):
+def test_unfreeze_without_a_freeze_is_refused(plan):
     subscription = granted(plan)
     freeze(subscription, 0, 2)
 
@@ -87,18 +88,18 @@ def test_there_is_nothing_to_return_from_without_a_freeze(plan):
         freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(2)))
 
 
-def test_days_given_back_can_be_frozen_again(plan):
+def test_days_after_an_early_return_can_be_frozen_again(plan):
     subscription = granted(plan)
     freeze(subscription, 0, 5)
     freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(1)))
 
     freeze(subscription, 3, 5, now=noon_on(day(1)))
 
-    assert spans(subscription)[0][2] == date(2026, 12, 5)
+    assert all_dates(subscription)[0][2] == date(2026, 12, 5)
 
 
 @pytest.mark.parametrize("lengths", [[15], [10, 5], [1, 1, 1]])
-def test_a_member_keeps_to_the_limits_of_the_plan(plan, lengths):
+def test_member_cannot_freeze_beyond_the_plan_limits(plan, lengths):
     subscription, begin = granted(plan), 0
     *within, too_much = lengths
     for length in within:
@@ -109,7 +110,7 @@ def test_a_member_keeps_to_the_limits_of_the_plan(plan, lengths):
         freeze(subscription, begin, begin + too_much)
 
 
-def test_a_freeze_taken_back_before_it_begins_counts_towards_no_limit():
+def test_cancelled_freeze_does_not_count_towards_the_limits():
     subscription = granted(PlanFactory(max_freezes=1, max_freeze_days=10))
     freeze(subscription, 5, 15)
     freezes.unfreeze(subscription_id=subscription.pk, now=NOON)
@@ -117,12 +118,12 @@ def test_a_freeze_taken_back_before_it_begins_counts_towards_no_limit():
     assert freeze(subscription, 5, 15).pk
 
 
-def test_staff_may_freeze_beyond_the_limits_and_days_gone_by(plan):
+def test_staff_may_freeze_past_days_beyond_the_limits(plan):
     subscription = granted(plan)
 
     made = freeze(subscription, 1, 25, FreezeKind.STAFF, now=noon_on(day(9)))
 
-    assert (made.approved_by, spans(subscription)[0][2]) == (subscription.member, date(2026, 12, 26))
+    assert (made.approved_by, all_dates(subscription)[0][2]) == (subscription.member, date(2026, 12, 26))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_staff_may_freeze_beyond_the_limits_and_days_gone_by(plan):
         (30, 31, 30, freezes.FreezeOutsidePeriod),
     ],
 )
-def test_a_freeze_lies_ahead_and_begins_while_the_period_runs(plan, first, last, now, error):
+def test_freeze_with_invalid_days_is_refused(plan, first, last, now, error):
     subscription = granted(plan)
 
     with pytest.raises(error):
@@ -144,7 +145,7 @@ def test_a_freeze_lies_ahead_and_begins_while_the_period_runs(plan, first, last,
     assert not Freeze.objects.exists()
 
 
-def test_no_day_is_frozen_twice(plan):
+def test_overlapping_freezes_are_refused(plan):
     subscription = granted(plan)
     freeze(subscription, 2, 5)
 
@@ -161,7 +162,7 @@ def test_no_day_is_frozen_twice(plan):
         )
 
 
-def test_a_freeze_booked_in_a_later_period_follows_the_period_that_then_runs(plan):
+def test_planned_freeze_moves_to_the_period_that_covers_it(plan):
     member = MemberFactory()
     first, second = granted(plan, member), granted(plan, member)
     booked = freeze(second, 35, 40)
@@ -170,13 +171,13 @@ def test_a_freeze_booked_in_a_later_period_follows_the_period_that_then_runs(pla
 
     booked.refresh_from_db()
     assert booked.subscription == first
-    assert spans(first, second) == [
+    assert all_dates(first, second) == [
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 17)),
         (date(2026, 12, 17), date(2027, 1, 17), date(2027, 1, 17)),
     ]
 
 
-def test_each_of_two_freezes_booked_in_a_later_period_follows_the_period_that_then_runs():
+def test_two_planned_freezes_move_to_the_period_that_covers_them():
     plan, member = PlanFactory(max_freezes=3, max_freeze_days=60), MemberFactory()
     first, second = granted(plan, member), granted(plan, member)
     booked = [freeze(second, 36, 38), freeze(second, 32, 34)]
@@ -186,7 +187,7 @@ def test_each_of_two_freezes_booked_in_a_later_period_follows_the_period_that_th
     assert [Freeze.objects.get(pk=each.pk).subscription for each in booked] == [first, first]
 
 
-def test_a_freeze_booked_on_the_first_day_of_a_later_period_is_that_periods(plan):
+def test_freeze_on_the_first_day_of_a_later_period_stays_there(plan):
     member = MemberFactory()
     first, second = granted(plan, member), granted(plan, member)
 
@@ -196,7 +197,7 @@ def test_a_freeze_booked_on_the_first_day_of_a_later_period_is_that_periods(plan
     assert (first.ends_on, booked.subscription) == (day(30), second)
 
 
-def test_a_day_on_which_the_member_came_in_is_not_given_back_to_them(plan):
+def test_member_cannot_freeze_a_day_with_a_visit(plan):
     bought = granted(plan)
     check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON)
 
@@ -204,14 +205,14 @@ def test_a_day_on_which_the_member_came_in_is_not_given_back_to_them(plan):
         freeze(bought, 0, 3)
 
     freeze(bought, 1, 3)
-    freeze(granted(plan), 0, 3)  # who did not come
+    freeze(granted(plan), 0, 3)  # a member without a visit
     other = granted(plan)
     check_in(member_number=other.member.member_number, recorded_by_id=None, now=NOON)
     freeze(other, 0, 3, kind=FreezeKind.STAFF)
 
 
-@pytest.mark.parametrize("act", ["freeze", "create_closure", "import_period"])
-def test_a_slip_in_the_year_is_refused(plan, act):
+@pytest.mark.parametrize("action", ["freeze", "create_closure", "import_period"])
+def test_date_too_far_ahead_is_refused(plan, action):
     bought, far = granted(plan), date(9999, 12, 31)
     by_id = bought.member_id
     calls = {
@@ -227,10 +228,10 @@ def test_a_slip_in_the_year_is_refused(plan, act):
     }
 
     with pytest.raises(TooFarAhead):
-        calls[act]()
+        calls[action]()
 
 
-def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
+def test_closure_extends_every_running_period(plan):
     frozen, running, ended = granted(plan), granted(plan), granted(PlanFactory(interval="days"))
     freeze(frozen, 5, 15)
 
@@ -239,8 +240,8 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
     )
     later = granted(plan, on=day(12))
 
-    assert [span[2] for span in spans(frozen, running, ended, later)] == [
-        date(2026, 12, 17),  # five of the closed days were frozen anyway
+    assert [dates[2] for dates in all_dates(frozen, running, ended, later)] == [
+        date(2026, 12, 17),  # five of the closed days are also frozen
         date(2026, 12, 12),
         date(2026, 11, 3),
         date(2026, 12, 22),
@@ -249,14 +250,14 @@ def test_a_closure_gives_its_days_to_everybody_in_one_act(plan):
     for _ in range(2):
         freezes.delete_closure(closure_id=closure.pk)
 
-    assert [span[2] for span in spans(frozen, running, later)] == [
+    assert [dates[2] for dates in all_dates(frozen, running, later)] == [
         date(2026, 12, 12),
         date(2026, 12, 2),
         date(2026, 12, 14),
     ]
 
 
-def test_closing_and_opening_the_club_cost_the_same_however_many_it_has(plan):
+def test_closure_takes_a_constant_number_of_queries(plan):
     by_id, costs = MemberFactory().pk, []
 
     for _ in range(2):
@@ -272,18 +273,18 @@ def test_closing_and_opening_the_club_cost_the_same_however_many_it_has(plan):
     assert costs[0] == costs[1]
 
 
-def test_a_closure_reaches_everybody_however_many_are_laid_out_at_a_time(plan, monkeypatch):
+def test_closure_recalculates_all_members_in_batches(plan, monkeypatch):
     monkeypatch.setattr(freezes, "BATCH", 2)
     running = [granted(plan) for _ in range(3)]
     running += [granted(PlanFactory(group__name="Locker"), each.member) for each in running]
-    ends = [span[2] for span in spans(*running)]
+    ends = [dates[2] for dates in all_dates(*running)]
 
     freezes.create_closure(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=running[0].member_id, now=NOON)
 
-    assert [span[2] for span in spans(*running)] == [end + timedelta(days=2) for end in ends]
+    assert [dates[2] for dates in all_dates(*running)] == [end + timedelta(days=2) for end in ends]
 
 
-def test_closures_do_not_overlap(plan):
+def test_overlapping_and_empty_closures_are_refused(plan):
     by_id = MemberFactory().pk
     freezes.create_closure(starts_on=day(0), ends_on=day(2), reason="Repairs", by_id=by_id, now=NOON)
 
@@ -293,7 +294,7 @@ def test_closures_do_not_overlap(plan):
         freezes.create_closure(starts_on=day(5), ends_on=day(5), reason="Repairs", by_id=by_id, now=NOON)
 
 
-def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
+def test_database_refuses_to_extend_a_period_into_the_next(plan):
     member = MemberFactory()
     first, _ = granted(plan, member), granted(plan, member)
 
@@ -301,53 +302,53 @@ def test_the_constraint_would_refuse_moving_one_period_before_the_other(plan):
         Subscription.objects.filter(pk=first.pk).update(ends_on=day(40))
 
 
-# --- Money that goes back, and comes again ---
+# --- Payments that are voided and paid again ---
 
 
-def take_money_back(subscription, now=NOON):
+def void_payment(subscription, now=NOON):
     receipt = Receipt.objects.filter(allocations__payment=subscription.payment_id).latest("pk")
     reversals.reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=now, returned_to_payer=False)
 
 
-def give(member, plan):
+def give_free_period(member, plan):
     return free_periods.grant_free_period(
         member_id=member.pk, plan_code=plan.code, reason="raffle", by_id=MemberFactory().pk, now=NOON
     )
 
 
 @pytest.mark.parametrize("has_a_gift", [False, True])
-def test_a_period_that_is_paid_again_gives_its_frozen_days_again(plan, has_a_gift):
+def test_period_paid_again_has_its_frozen_days_again(plan, has_a_gift):
     subscription = granted(plan)
     freeze(subscription, 5, 12)
     if has_a_gift:
-        give(subscription.member, PlanFactory(interval="years"))
-    take_money_back(subscription)
+        give_free_period(subscription.member, PlanFactory(interval="years"))
+    void_payment(subscription)
 
     pay(subscription.payment, at=NOON)
 
-    assert spans(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 9))]
+    assert all_dates(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 9))]
 
 
-def test_days_frozen_in_what_was_bought_meanwhile_count_once_when_the_first_is_paid_again(plan):
+def test_overlapping_freezes_of_regranted_periods_count_once(plan):
     first = granted(plan)
     freeze(first, 5, 12)
-    take_money_back(first)
-    gift = give(first.member, plan)
+    void_payment(first)
+    gift = give_free_period(first.member, plan)
     freeze(gift, 7, 10)
 
     pay(first.payment, at=NOON)
 
-    assert spans(gift, first) == [
+    assert all_dates(gift, first) == [
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 9)),
         (date(2026, 12, 9), date(2027, 1, 9), date(2027, 1, 9)),
     ]
 
 
-@pytest.mark.parametrize("first_to_go", ["the upgrade", "what it replaced"])
-def test_days_frozen_in_an_upgrade_are_the_replaced_periods_when_it_is_revoked(plan, first_to_go):
+@pytest.mark.parametrize("voided", ["upgrade", "both"])
+def test_freezes_of_a_revoked_upgrade_move_to_the_replaced_period(plan, voided):
     subscription, now = granted(plan), noon_on(day(10))
     freeze(subscription, 15, 22)
-    before = spans(subscription)
+    before = all_dates(subscription)
     upgrade = plan_changes.upgrade(
         subscription_id=subscription.pk,
         plan_code=PlanFactory(price=9000).code,
@@ -357,25 +358,25 @@ def test_days_frozen_in_an_upgrade_are_the_replaced_periods_when_it_is_revoked(p
     ).subscription
     pay(upgrade.payment, at=now)
 
-    if first_to_go == "the upgrade":
-        take_money_back(upgrade, noon_on(day(18)))
+    if voided == "upgrade":
+        void_payment(upgrade, noon_on(day(18)))
     else:
-        take_money_back(subscription, noon_on(day(18)))
-        take_money_back(upgrade, noon_on(day(18)))
+        void_payment(subscription, noon_on(day(18)))
+        void_payment(upgrade, noon_on(day(18)))
         pay(subscription.payment, at=NOON)
 
-    assert spans(subscription) == before
+    assert all_dates(subscription) == before
 
 
-def test_an_upgrade_is_revoked_also_where_its_freeze_falls_on_days_that_the_replaced_period_was_frozen(plan):
+def test_overlapping_freeze_of_an_upgrade_does_not_block_its_revocation(plan):
     subscription = granted(plan)
     upgrade = granted(PlanFactory(price=9000), subscription.member, day(10), replaces=subscription)
-    asked = {"kind": "staff", "requested_by": subscription.member, "created_at": NOON}
-    Freeze.objects.create(subscription=subscription, starts_on=day(12), ends_on=day(20), **asked)
-    Freeze.objects.create(subscription=upgrade, starts_on=day(14), ends_on=day(16), **asked)
+    fields = {"kind": "staff", "requested_by": subscription.member, "created_at": NOON}
+    Freeze.objects.create(subscription=subscription, starts_on=day(12), ends_on=day(20), **fields)
+    Freeze.objects.create(subscription=upgrade, starts_on=day(14), ends_on=day(16), **fields)
 
-    take_money_back(upgrade)
+    void_payment(upgrade)
 
     upgrade.refresh_from_db()
     assert upgrade.fact == "revoked"
-    assert spans(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 10))]
+    assert all_dates(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 10))]

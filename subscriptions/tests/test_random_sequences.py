@@ -1,4 +1,4 @@
-"""Whatever people do, in whatever order and on whatever days: the calendar and the books stay right."""
+"""Random sequences of actions on random days: dates and books stay correct."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -31,11 +31,11 @@ BEGINNINGS = st.builds(
     st.sampled_from([date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 28), date(2024, 2, 29), date(2023, 12, 31)]),
     st.sampled_from([(20, 59), (21, 0), (9, 0)]),
 )
-DEEDS = st.tuples(
+ACTIONS = st.tuples(
     st.sampled_from(
         [
             *("wait", "wait", "buy", "buy_for_both", "pay", "pay", "pay_part", "enter", "enter", "freeze", "unfreeze"),
-            *("close", "upgrade", "cancel", "undo", "withdraw", "reverse", "void"),
+            *("close", "upgrade", "cancel", "undo", "cancel_payment", "reverse", "void"),
         ]
     ),
     PICK,
@@ -44,7 +44,7 @@ DEEDS = st.tuples(
 
 
 class Club:
-    """One member, their child, and whatever happens to them."""
+    """One member with a child, and every action that can happen to them."""
 
     def __init__(self, now):
         self.now = now
@@ -94,7 +94,7 @@ class Club:
         if payment := self.create_payment(pick):
             pay_part(payment, max(1, payment.amount_owed * (part % 4) // 4), at=self.now)
 
-    def withdraw(self, pick, _):
+    def cancel_payment(self, pick, _):
         if payment := self.create_payment(pick):
             cancel_payment(payment_id=payment.pk, by_id=self.by, now=self.now)
 
@@ -150,58 +150,58 @@ class Club:
         expire_due(now=self.now)
 
 
-def do(club, deed, pick, other):
-    """Do one thing; what the product refuses, or what has nothing to act on, changes nothing."""
+def run(club, action, pick, other):
+    """Run one action, and the jobs that it queued. A refused action changes nothing."""
     try:
         with transaction.atomic():
-            getattr(club, deed)(pick, other)
+            getattr(club, action)(pick, other)
     except (DomainError, Subscription.DoesNotExist) as refusal:
-        event(f"{deed}: {type(refusal).__name__}")
+        event(f"{action}: {type(refusal).__name__}")
     else:
-        event(f"{deed}: done")
+        event(f"{action}: done")
     for job in ProcrastinateJob.objects.filter(task_name="subscriptions.end_upgrade"):
         grants.end_upgrade(**job.args, now=club.now)
     for job in ProcrastinateJob.objects.filter(task_name="payments.retry_listeners"):
         retry_listeners(**job.args, now=club.now)
 
 
-def everything():
+def all_rows():
     return [list(model.objects.order_by("pk").values()) for model in (Subscription, Freeze, Payment)]
 
 
-def live_through(beginning, deeds):
-    """Do the deeds; after each the memberships are right, and at the end the books too."""
+def play(beginning, actions):
+    """Run the actions. After each check the invariants of memberships, and at the end all invariants."""
     with transaction.atomic():
         club = Club(beginning)
-        for deed in [("buy", 0, 0), ("pay", 0, 0), *deeds]:
-            do(club, *deed)
+        for action in [("buy", 0, 0), ("pay", 0, 0), *actions]:
+            run(club, *action)
             assert broken_invariants(INVARIANTS) == {}
         assert broken_invariants() == {}
         assert not ReviewItem.objects.filter(reason="listener_failed").exists()
         for days in (-40, -1, 0, 1, 40):
             statuses(business_day(club.now) + timedelta(days=days))
         expire_due(now=club.now)
-        before = everything()
+        before = all_rows()
         expire_due(now=club.now)
         for payment in Payment.objects.all():
             for job in (grants.grant_for_payment, grants.revoke_for_payment, grants.cancel_for_payment):
                 job(payment_id=payment.pk, now=club.now)
-        assert everything() == before
+        assert all_rows() == before
         transaction.set_rollback(True)
 
 
-LIVES = given(BEGINNINGS, st.lists(DEEDS, min_size=3, max_size=14))
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SEQUENCES = given(BEGINNINGS, st.lists(ACTIONS, min_size=3, max_size=14))
+NO_DEADLINE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@settings(UNHURRIED, max_examples=15)
-@LIVES
-def test_any_order_of_deeds_leaves_calendar_and_books_right(beginning, deeds):
-    live_through(beginning, deeds)
+@settings(NO_DEADLINE, max_examples=15)
+@SEQUENCES
+def test_random_actions_keep_dates_and_books_correct(beginning, actions):
+    play(beginning, actions)
 
 
 @pytest.mark.long
-@settings(UNHURRIED, max_examples=150)
-@LIVES
-def test_many_lives_leave_calendar_and_books_right(beginning, deeds):
-    live_through(beginning, deeds)
+@settings(NO_DEADLINE, max_examples=150)
+@SEQUENCES
+def test_many_random_sequences_keep_dates_and_books_correct(beginning, actions):
+    play(beginning, actions)
