@@ -1,4 +1,4 @@
-"""What the tests of people share."""
+"""Fixtures of the tests of accounts."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from accounts import sms
 
 @pytest.fixture
 def texts(monkeypatch):
-    """Catch the SMS that would leave, as (phone, text)."""
+    """Collect the SMS instead of sending them, as (phone, text)."""
     sent = []
     monkeypatch.setattr(sms, "send", lambda *, phone, text: sent.append((phone, text)))
     return sent

@@ -1,4 +1,4 @@
-"""The smallest valid people."""
+"""Factory of users."""
 
 import factory
 from django.utils import timezone
@@ -10,7 +10,7 @@ PASSWORD = "correct-horse-battery"
 
 
 class UserFactory(factory.django.DjangoModelFactory):
-    """A member with a phone and an e-mail address, both confirmed, and a known password."""
+    """Creates a member with a verified phone number and e-mail address, and a known password."""
 
     class Meta:
         model = CustomUser

@@ -1,4 +1,4 @@
-"""Staff change people in the admin by the rules of the API."""
+"""The admin page of people: it follows the rules of the API."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ def as_owner(client, owner):
 
 @pytest.fixture
 def as_manager(client):
-    """A manager who may enter the admin and change people there."""
+    """A Manager who is logged in to the admin."""
     manager = UserFactory(role=Role.MANAGER, is_staff=True)
     manager.user_permissions.set(Permission.objects.filter(content_type__app_label="accounts"))
     client.force_login(manager)
@@ -41,7 +41,7 @@ def as_manager(client):
 
 
 def form(person, **changes):
-    """What the person's page sends."""
+    """Return the fields that the page of a person sends."""
     kept = ["username", "first_name", "last_name", "email", "phone_number", "emergency_contact", "role"]
     ticked = {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(person, name)}
     return {**{name: getattr(person, name) or "" for name in kept}, **ticked, **changes}
@@ -52,7 +52,7 @@ def save(client, person, **changes):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "notices"),
     [
         ({"role": "Trainer"}, []),
         ({"email": "new@example.com"}, ["email_changed"]),
@@ -60,7 +60,7 @@ def save(client, person, **changes):
         ({"is_staff": "on"}, []),
     ],
 )
-def test_a_change_of_what_opens_doors_is_audited_and_ends_the_sessions(as_owner, owner, change, told):
+def test_admin_change_of_access_fields_is_audited_and_ends_sessions(as_owner, owner, change, notices):
     person = UserFactory()
     theirs = logged_in_as(person)
 
@@ -70,10 +70,10 @@ def test_a_change_of_what_opens_doors_is_audited_and_ends_the_sessions(as_owner,
     assert answer.status_code == 302
     assert (event.user, event.actor, event.detail) == (person, owner, {"changed": list(change)})
     assert theirs.get("/api/v1/auth/me/").status_code == 401
-    assert list(Notice.objects.values_list("kind", flat=True)) == told
+    assert list(Notice.objects.values_list("kind", flat=True)) == notices
 
 
-def test_deactivating_somebody_is_audited(as_owner):
+def test_deactivation_in_the_admin_is_audited(as_owner):
     person = UserFactory()
 
     as_owner.post(
@@ -85,7 +85,7 @@ def test_deactivating_somebody_is_audited(as_owner):
     assert SecurityEvent.objects.get(event="person_changed").detail == {"changed": ["is_active"]}
 
 
-def test_an_address_typed_in_the_admin_is_unproved(as_owner):
+def test_contact_changed_in_the_admin_is_unverified(as_owner):
     person = UserFactory()
 
     save(as_owner, person, email="new@example.com")
@@ -94,7 +94,7 @@ def test_an_address_typed_in_the_admin_is_unproved(as_owner):
     assert (person.email, person.email_verified_at) == ("new@example.com", None)
 
 
-def test_an_address_emptied_in_the_admin_is_none(as_owner):
+def test_contact_emptied_in_the_admin_is_null(as_owner):
     person = UserFactory()
 
     answer = save(as_owner, person, email="", phone_number="")
@@ -103,7 +103,7 @@ def test_an_address_emptied_in_the_admin_is_none(as_owner):
     assert (answer.status_code, person.email, person.phone_number) == (302, None, None)
 
 
-def test_a_password_set_in_the_admin_is_audited_and_told(as_owner, owner):
+def test_password_set_in_the_admin_is_audited_and_notified(as_owner, owner):
     person = UserFactory()
     theirs = logged_in_as(person)
     new = {"password1": "given-by-the-desk", "password2": "given-by-the-desk", "usable_password": "true"}
@@ -119,7 +119,7 @@ def test_a_password_set_in_the_admin_is_audited_and_told(as_owner, owner):
     assert Notice.objects.get().kind == "password_changed"
 
 
-def test_a_change_that_opens_no_door_ends_no_session(as_owner):
+def test_change_of_other_fields_ends_no_session(as_owner):
     person = UserFactory()
     theirs = logged_in_as(person)
 
@@ -129,7 +129,7 @@ def test_a_change_that_opens_no_door_ends_no_session(as_owner):
     assert not SecurityEvent.objects.filter(event="person_changed").exists()
 
 
-def test_a_manager_makes_nobody_staff_and_gives_no_role(as_manager):
+def test_manager_cannot_change_roles_in_the_admin(as_manager):
     person = UserFactory()
 
     save(as_manager, person, role="Admin", is_staff="on", is_superuser="on", first_name="Wanjiru")
@@ -140,7 +140,7 @@ def test_a_manager_makes_nobody_staff_and_gives_no_role(as_manager):
 
 @pytest.mark.parametrize("page", ["admin:accounts_customuser_change", "admin:auth_user_password_change"])
 @pytest.mark.parametrize("fields", [{"role": Role.MANAGER}, {"role": Role.ADMIN}, {"is_superuser": True}])
-def test_a_manager_changes_no_peer_and_nobody_above(as_manager, page, fields):
+def test_manager_cannot_change_managers_or_admins(as_manager, page, fields):
     person = UserFactory(**fields)
 
     answer = as_manager.post(
@@ -153,8 +153,8 @@ def test_a_manager_changes_no_peer_and_nobody_above(as_manager, page, fields):
 
 
 @pytest.fixture
-def as_tired_owner(as_owner):
-    """The administrator's browser, eleven minutes after the log-in."""
+def as_owner_with_stale_login(as_owner):
+    """The Admin's browser, eleven minutes after the login."""
     session = as_owner.session
     session[LOGGED_IN_AT] = (now() - timedelta(minutes=11)).timestamp()
     session.save()
@@ -162,10 +162,10 @@ def as_tired_owner(as_owner):
 
 
 @pytest.mark.parametrize("change", [{"role": "Admin"}, {"email": "a@example.com"}, {"is_superuser": "on"}])
-def test_opening_doors_in_the_admin_asks_for_a_fresh_login(as_tired_owner, change):
+def test_access_change_in_the_admin_requires_a_fresh_login(as_owner_with_stale_login, change):
     person = UserFactory()
 
-    answer = save(as_tired_owner, person, **change)
+    answer = save(as_owner_with_stale_login, person, **change)
 
     person.refresh_from_db()
     assert "Log out and log in again" in answer.content.decode()
@@ -173,11 +173,11 @@ def test_opening_doors_in_the_admin_asks_for_a_fresh_login(as_tired_owner, chang
     assert person.email != "a@example.com"
 
 
-def test_setting_a_password_in_the_admin_asks_for_a_fresh_login(as_tired_owner):
+def test_password_change_in_the_admin_requires_a_fresh_login(as_owner_with_stale_login):
     person = UserFactory()
     new = {"password1": "given-by-the-desk", "password2": "given-by-the-desk", "usable_password": "true"}
 
-    answer = as_tired_owner.post(
+    answer = as_owner_with_stale_login.post(
         reverse("admin:auth_user_password_change", args=[person.pk]),
         {**new, "set-password": "1"},
         secure=True,
@@ -189,22 +189,22 @@ def test_setting_a_password_in_the_admin_asks_for_a_fresh_login(as_tired_owner):
     assert person.check_password(PASSWORD)
 
 
-def test_changing_anything_else_in_the_admin_asks_for_none(as_tired_owner):
+def test_other_changes_in_the_admin_need_no_fresh_login(as_owner_with_stale_login):
     person = UserFactory()
 
-    answer = save(as_tired_owner, person, first_name="Wanjiru")
+    answer = save(as_owner_with_stale_login, person, first_name="Wanjiru")
 
     person.refresh_from_db()
     assert (answer.status_code, person.first_name) == (302, "Wanjiru")
 
 
 def add(client, **typed):
-    """Send the form of a new person; return the answer."""
+    """Send the form of a new person and return the response."""
     body = {"first_name": "Juma", "last_name": "Otieno", "role": "Member", **typed}
     return client.post(reverse(f"{PEOPLE}add"), body, secure=True)
 
 
-def test_a_person_added_in_the_admin_has_a_member_number_and_who_added(as_owner, owner):
+def test_person_added_in_the_admin_has_member_number_and_added_by(as_owner, owner):
     answer = add(as_owner, phone_number="0712 345 678", consent="on")
 
     person = CustomUser.objects.get(first_name="Juma")
@@ -216,7 +216,7 @@ def test_a_person_added_in_the_admin_has_a_member_number_and_who_added(as_owner,
     assert SecurityEvent.objects.get(event="person_added").actor == owner
 
 
-def test_a_manager_adds_a_receptionist_who_works_in_the_admin_at_once(as_manager):
+def test_manager_adds_a_receptionist_who_may_open_the_admin(as_manager):
     add(as_manager, role="Receptionist", username="juma", password=PASSWORD)
 
     desk = Client()
@@ -227,16 +227,16 @@ def test_a_manager_adds_a_receptionist_who_works_in_the_admin_at_once(as_manager
 
 
 @pytest.mark.parametrize("role", ["Manager", "Admin", "Owner"])
-def test_a_manager_adds_nobody_of_their_own_rank_or_above(as_manager, role):
+def test_manager_cannot_add_managers_or_admins(as_manager, role):
     answer = add(as_manager, role=role)
 
     assert "Select a valid choice" in answer.content.decode()
     assert not CustomUser.objects.filter(first_name="Juma").exists()
 
 
-def test_adding_staff_asks_for_a_fresh_login_and_adding_a_member_for_none(as_tired_owner):
-    refused = add(as_tired_owner, role="Trainer")
-    add(as_tired_owner, first_name="Amina")
+def test_adding_staff_in_the_admin_requires_a_fresh_login(as_owner_with_stale_login):
+    refused = add(as_owner_with_stale_login, role="Trainer")
+    add(as_owner_with_stale_login, first_name="Amina")
 
     assert "Log out and log in again" in refused.content.decode()
     assert list(CustomUser.objects.filter(last_name="Otieno").values_list("first_name", flat=True)) == ["Amina"]
@@ -253,7 +253,7 @@ def test_adding_staff_asks_for_a_fresh_login_and_adding_a_member_for_none(as_tir
         ({"dob": "yesterday"}, "Enter a valid date."),
     ],
 )
-def test_a_person_is_added_whole_or_not_at_all(as_owner, typed, said):
+def test_invalid_form_adds_no_person(as_owner, typed, said):
     UserFactory(username="wanjiku")
 
     answer = add(as_owner, **typed)
@@ -262,7 +262,7 @@ def test_a_person_is_added_whole_or_not_at_all(as_owner, typed, said):
     assert not CustomUser.objects.filter(last_name="Otieno").exists()
 
 
-def test_nobody_hands_out_second_factors_by_hand(as_owner):
+def test_admin_has_no_pages_for_authenticators(as_owner):
     pages = [
         as_owner.get(f"/admin/{path}/", secure=True) for path in ("otp_totp/totpdevice", "otp_static/staticdevice")
     ]
@@ -271,7 +271,7 @@ def test_nobody_hands_out_second_factors_by_hand(as_owner):
 
 
 @pytest.mark.parametrize("taken", ["0712345678", "owner@example.com", "1234567"])
-def test_nobody_is_renamed_to_what_another_logs_in_by(as_manager, taken):
+def test_username_that_looks_like_a_contact_is_refused(as_manager, taken):
     person = UserFactory(username="juma")
 
     answer = save(as_manager, person, username=taken)
@@ -281,7 +281,7 @@ def test_nobody_is_renamed_to_what_another_logs_in_by(as_manager, taken):
     assert person.username == "juma"
 
 
-def test_who_was_always_called_by_their_number_is_changed_all_the_same(as_manager):
+def test_existing_numeric_username_does_not_block_other_changes(as_manager):
     person = UserFactory(username="1234567")
 
     answer = save(as_manager, person, first_name="Wanjiru")
@@ -294,7 +294,7 @@ def change_own_password(client, old=PASSWORD, new="another-long-password"):
     return client.post("/admin/password_change/", typed, secure=True)
 
 
-def test_changing_ones_own_password_in_the_admin_ends_every_other_session_and_is_told(as_owner, owner):
+def test_own_password_change_in_the_admin_ends_other_sessions(as_owner, owner):
     elsewhere = logged_in_as(owner)
 
     answer = change_own_password(as_owner)
@@ -307,7 +307,7 @@ def test_changing_ones_own_password_in_the_admin_ends_every_other_session_and_is
     assert as_owner.get("/admin/", secure=True).status_code == 200
 
 
-def test_the_old_password_is_tried_in_the_admin_as_often_as_at_the_log_in(as_owner, owner):
+def test_current_password_attempts_in_the_admin_are_limited(as_owner, owner):
     for _ in range(5):
         assert "Please enter your password again." in change_own_password(as_owner, old="a-guess").content.decode()
 
@@ -319,7 +319,7 @@ def test_the_old_password_is_tried_in_the_admin_as_often_as_at_the_log_in(as_own
 
 
 @pytest.mark.parametrize(("old", "new"), [("", "another-long-password"), (PASSWORD, "short"), (PASSWORD, "")])
-def test_a_password_too_weak_or_left_out_changes_nothing(as_owner, owner, old, new):
+def test_weak_or_missing_password_changes_nothing(as_owner, owner, old, new):
     answer = change_own_password(as_owner, old=old, new=new)
 
     owner.refresh_from_db()

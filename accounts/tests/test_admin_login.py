@@ -1,4 +1,4 @@
-"""Logging in to the admin: the rules of the API, and no side door."""
+"""Login to the admin: the same rules as in the API."""
 
 from datetime import timedelta
 
@@ -42,8 +42,8 @@ def get(client, path):
     return client.get(path, secure=True)
 
 
-def shown(answer):
-    """What the log-in page complains of."""
+def errors_on(answer):
+    """Return the errors on the login page."""
     assert answer.status_code == 200
     return answer.context["form"].non_field_errors()
 
@@ -56,7 +56,7 @@ def events(user):
     return list(SecurityEvent.objects.filter(user=user).order_by("id").values_list("event", "outcome", "detail"))
 
 
-def test_staff_log_in_by_their_password(client, owner):
+def test_staff_log_in_with_a_password(client, owner):
     answer = log_in(client, owner)
 
     assert (answer.status_code, answer.url) == (302, INDEX)
@@ -65,7 +65,7 @@ def test_staff_log_in_by_their_password(client, owner):
 
 
 @pytest.mark.parametrize("wrong", ["password", "name", "not staff", "inactive"])
-def test_unknown_wrong_inactive_and_not_staff_are_told_alike_and_audited(client, owner, wrong):
+def test_every_failed_admin_login_gets_the_same_error_and_audit(client, owner, wrong):
     person = {
         "password": owner,
         "name": UserFactory.build(username="nobody"),
@@ -75,37 +75,37 @@ def test_unknown_wrong_inactive_and_not_staff_are_told_alike_and_audited(client,
 
     answer = log_in(client, person, password="wrong-password" if wrong == "password" else PASSWORD)
 
-    assert shown(answer) == [WRONG]
+    assert errors_on(answer) == [WRONG]
     assert SecurityEvent.objects.get().outcome == "refused"
     assert get(client, INDEX).status_code == 302
 
 
-def test_the_sixth_wrong_try_waits_in_the_admin_and_on_the_api_alike(client, owner):
+def test_sixth_wrong_attempt_is_limited_in_admin_and_api(client, owner):
     answers = [log_in(client, owner, password="wrong-password") for _ in range(6)]
 
-    assert shown(answers[-1]) == ["Too many attempts. Wait a few minutes and try again."]
+    assert errors_on(answers[-1]) == ["Too many attempts. Wait a few minutes and try again."]
     api = browser().post(f"{AUTH}login/", {"identifier": owner.username, "password": PASSWORD})
     assert code_in(api) == (429, "too_many_attempts")
 
 
-def test_who_has_a_second_factor_is_asked_for_it(client, owner):
+def test_admin_login_asks_for_the_second_factor(client, owner):
     authenticator_of(owner)
 
     answer = log_in(client, owner)
 
-    assert shown(answer) == ["Enter your password again, and the code that your authenticator app shows."]
+    assert errors_on(answer) == ["Enter your password again, and the code that your authenticator app shows."]
     assert get(client, INDEX).status_code == 302
 
 
-def test_a_wrong_password_is_not_told_of_the_second_factor(client, owner):
+def test_wrong_password_does_not_reveal_the_second_factor(client, owner):
     authenticator_of(owner)
 
-    assert shown(log_in(client, owner, password="wrong")) == [
+    assert errors_on(log_in(client, owner, password="wrong")) == [
         "The username or password is wrong. Check both and try again."
     ]
 
 
-def test_password_and_code_let_in_and_the_code_is_used_up(client, owner):
+def test_admin_login_uses_up_the_code(client, owner):
     code = code_of(authenticator_of(owner))
 
     first = log_in(client, owner, code=code)
@@ -114,29 +114,29 @@ def test_password_and_code_let_in_and_the_code_is_used_up(client, owner):
     again = log_in(client, owner, code=code)
 
     assert (first.status_code, index.status_code) == (302, 200)
-    assert shown(again) == [WRONG_CODE]
+    assert errors_on(again) == [WRONG_CODE]
 
 
-def test_a_recovery_code_lets_in_once(client, owner):
+def test_recovery_code_logs_in_to_the_admin_once(client, owner):
     authenticator_of(owner)
     code, *_ = two_factor.replace_recovery_codes(owner)
 
     assert log_in(client, owner, code=code).status_code == 302
     client.logout()
-    assert shown(log_in(client, owner, code=code)) == [WRONG_CODE]
+    assert errors_on(log_in(client, owner, code=code)) == [WRONG_CODE]
 
 
-def test_wrong_codes_are_audited_and_make_the_next_one_wait(client, owner):
+def test_wrong_codes_are_audited_and_delay_the_next_attempt(client, owner):
     device = authenticator_of(owner)
 
     log_in(client, owner, code=wrong_code(device))
     Authenticator.objects.update(throttling_failure_count=9)
 
-    assert shown(log_in(client, owner, code=code_of(device))) == ["Too many requests. Please wait and try again."]
+    assert errors_on(log_in(client, owner, code=code_of(device))) == ["Too many requests. Please wait and try again."]
     assert events(owner) == [("second_factor", "refused", {"method": "totp"})]
 
 
-def test_a_session_from_before_the_second_factor_is_shut(client, owner):
+def test_admin_session_ends_when_a_second_factor_is_added(client, owner):
     log_in(client, owner)
     authenticator_of(owner)
 
@@ -144,7 +144,7 @@ def test_a_session_from_before_the_second_factor_is_shut(client, owner):
     assert code_in(get(client, f"{AUTH}me/")) == REQUIRED
 
 
-def test_a_role_that_needs_a_second_factor_comes_in_to_add_it_and_for_nothing_else(client, owner, required):
+def test_role_that_needs_a_second_factor_reaches_only_its_setup(client, owner, required):
     log_in(client, owner)
 
     page = client.get(INDEX, secure=True, follow=True)
@@ -155,7 +155,7 @@ def test_a_role_that_needs_a_second_factor_comes_in_to_add_it_and_for_nothing_el
     assert code_in(get(client, f"{AUTH}me/")) == REQUIRED
 
 
-def test_adding_the_second_factor_opens_the_admin(client, owner, required):
+def test_setup_of_the_second_factor_opens_the_admin(client, owner, required):
     log_in(client, owner)
     begun = client.post(SECOND_FACTOR, secure=True)
     device = Authenticator.objects.get()
@@ -173,7 +173,7 @@ def test_adding_the_second_factor_opens_the_admin(client, owner, required):
 
 
 @pytest.mark.parametrize("who", ["stranger", "member", "stale", "enrolled"])
-def test_the_page_that_adds_one_is_for_staff_with_a_fresh_login_and_none_yet(client, owner, who):
+def test_setup_page_requires_staff_fresh_login_and_no_second_factor(client, owner, who):
     if who == "member":
         client.force_login(UserFactory())
     if who in ("stale", "enrolled"):
@@ -191,13 +191,13 @@ def test_the_page_that_adds_one_is_for_staff_with_a_fresh_login_and_none_yet(cli
     assert not Authenticator.objects.filter(confirmed=False).exists()
 
 
-def test_the_admins_session_opens_the_api_to_staff_by_the_same_rules(client, owner, required):
+def test_admin_session_reaches_the_api_under_the_same_rules(client, owner, required):
     log_in(client, owner, code=code_of(authenticator_of(owner)))
 
     assert code_in(get(client, f"{AUTH}me/")) == (200, None)
 
 
-def test_ending_somebodys_sessions_ends_the_admins_too(client, owner):
+def test_ending_sessions_ends_the_admin_session_too(client, owner):
     log_in(client, owner)
     assert (get(client, INDEX).status_code, get(client, f"{AUTH}me/").status_code) == (200, 200)
 
@@ -210,7 +210,7 @@ def test_ending_somebodys_sessions_ends_the_admins_too(client, owner):
 
 
 @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])
-def test_who_is_staff_no_longer_is_out_at_once(client, owner, change):
+def test_former_staff_lose_the_admin_at_once(client, owner, change):
     log_in(client, owner)
 
     CustomUser.objects.update(**change)
@@ -219,7 +219,7 @@ def test_who_is_staff_no_longer_is_out_at_once(client, owner, change):
     assert code_in(get(client, f"{AUTH}me/")) == (401, "not_authenticated")
 
 
-def test_a_lower_role_bites_on_the_next_request(client, owner):
+def test_lower_role_applies_on_the_next_admin_request(client, owner):
     log_in(client, owner)
 
     CustomUser.objects.update(role=Role.MEMBER, is_superuser=False)
@@ -227,7 +227,7 @@ def test_a_lower_role_bites_on_the_next_request(client, owner):
     assert code_in(get(client, "/api/v1/users/")) == (403, "permission_denied")
 
 
-def test_the_admins_session_needs_the_csrf_token_on_the_api(owner):
+def test_admin_session_needs_the_csrf_token_in_the_api(owner):
     client = browser()
     client.force_login(owner)
     client.csrf_token = None
@@ -235,7 +235,7 @@ def test_the_admins_session_needs_the_csrf_token_on_the_api(owner):
     assert code_in(client.post(f"{AUTH}logout-all/")) == (403, "csrf_failed")
 
 
-def test_a_page_of_the_admin_asks_for_the_second_factor_once(client, owner, django_assert_max_num_queries):
+def test_admin_page_reads_the_login_state_once(client, owner, django_assert_max_num_queries):
     log_in(client, owner)
 
     with django_assert_max_num_queries(8) as asked:
@@ -244,7 +244,7 @@ def test_a_page_of_the_admin_asks_for_the_second_factor_once(client, owner, djan
     assert len([query for query in asked.captured_queries if "otp_totp" in query["sql"]]) == 1
 
 
-def test_logging_in_elsewhere_once_too_often_leaves_the_admin_open(client, owner, settings):
+def test_session_limit_of_the_api_keeps_the_admin_session(client, owner, settings):
     settings.SESSIONS_PER_USER = 1
     log_in(client, owner)
 
@@ -255,7 +255,7 @@ def test_logging_in_elsewhere_once_too_often_leaves_the_admin_open(client, owner
 
 
 @pytest.mark.parametrize("page", ["2", "x", "-1", "9" * 5000])
-def test_the_search_of_the_sidebar_has_one_page(client, owner, page):
+def test_sidebar_search_refuses_the_page_parameter(client, owner, page):
     client.force_login(owner)
 
     assert get(client, f"{INDEX}search/?s=people").status_code == 200

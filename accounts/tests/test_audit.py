@@ -1,4 +1,4 @@
-"""What happened to somebody's access is kept, and theirs to see."""
+"""The audit log of access, and the security events that a user sees."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def try_to_log_in(identifier):
     browser().post(f"{AUTH}login/", {"identifier": identifier, "password": "not-the-password"}, REMOTE_ADDR="10.0.0.9")
 
 
-def test_a_refused_login_is_seen_by_whose_name_was_used_and_names_no_actor():
+def test_refused_login_is_shown_to_the_named_user_without_actor():
     user = UserFactory()
     try_to_log_in(user.email)
 
@@ -26,7 +26,7 @@ def test_a_refused_login_is_seen_by_whose_name_was_used_and_names_no_actor():
     assert (refused.user, refused.actor, refused.ip) == (user, None, "10.0.0.9")
 
 
-def test_a_refused_login_of_nobody_keeps_a_hash_of_the_name():
+def test_refused_login_of_an_unknown_identifier_stores_its_hash():
     try_to_log_in("nobody@example.com")
 
     refused = SecurityEvent.objects.get()
@@ -35,7 +35,7 @@ def test_a_refused_login_of_nobody_keeps_a_hash_of_the_name():
     assert "nobody" not in refused.detail["identifier"]
 
 
-def test_a_login_before_the_address_is_proved_is_kept_with_the_reason():
+def test_login_without_verified_contact_is_audited_with_the_reason():
     user = UserFactory(email_verified_at=None, phone_verified_at=None)
 
     answer = browser().post(f"{AUTH}login/", {"identifier": user.email, "password": PASSWORD})
@@ -45,7 +45,7 @@ def test_a_login_before_the_address_is_proved_is_kept_with_the_reason():
     assert (refused.user, refused.outcome, refused.detail) == (user, "refused", {"reason": "not_verified"})
 
 
-def test_nobody_sees_what_happened_to_somebody_else():
+def test_security_events_of_other_users_are_hidden():
     try_to_log_in(UserFactory().email)
 
     events = logged_in_as(UserFactory()).get(f"{AUTH}security-events/").json()["data"]
@@ -53,7 +53,7 @@ def test_nobody_sees_what_happened_to_somebody_else():
     assert [event["outcome"] for event in events] == ["ok"]
 
 
-def test_one_session_too_many_ends_the_oldest_and_is_kept(settings):
+def test_session_limit_ends_the_oldest_session_and_is_audited(settings):
     settings.SESSIONS_PER_USER = 2
     user = UserFactory()
 
@@ -64,7 +64,7 @@ def test_one_session_too_many_ends_the_oldest_and_is_kept(settings):
     assert SecurityEvent.objects.get(event="session_revoked").detail == {"reason": "too_many", "count": 1}
 
 
-def test_a_refused_change_of_password_names_no_actor():
+def test_refused_password_change_has_no_actor():
     user = UserFactory()
 
     logged_in_as(user).post(f"{AUTH}password/change/", {"current": "a-finders-guess", "new": PASSWORD[::-1]})

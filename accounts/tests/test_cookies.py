@@ -1,4 +1,4 @@
-"""The session travels in cookies that no script can read, and in nothing else."""
+"""Tokens are sent only in HttpOnly cookies."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def flags(cookie):
 ONLY_HERE = {"domain": "", "httponly": True, "secure": True}
 
 
-def test_each_cookie_is_as_narrow_and_as_short_as_it_can_be():
+def test_cookies_have_strict_flags_and_lifetimes():
     answer = browser().post(f"{AUTH}login/", {"identifier": UserFactory().username, "password": PASSWORD})
 
     assert {name: flags(cookie) for name, cookie in answer.cookies.items()} == {
@@ -38,7 +38,7 @@ def test_each_cookie_is_as_narrow_and_as_short_as_it_can_be():
     }
 
 
-def test_a_cookie_lives_no_longer_than_its_session():
+def test_cookie_expires_with_its_session():
     client = logged_in_as(UserFactory())
     LoginSession.objects.update(absolute_expires_at=now() + timedelta(seconds=100))
 
@@ -47,7 +47,7 @@ def test_a_cookie_lives_no_longer_than_its_session():
     assert {name: 98 <= answer.cookies[name]["max-age"] <= 100 for name in TOKENS} == dict.fromkeys(TOKENS, True)
 
 
-def test_the_names_are_settings(settings):
+def test_cookie_names_come_from_settings(settings):
     settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH = "__Host-Authentication", "__Secure-Refresh"
     settings.CSRF_COOKIE_NAME = "__Host-csrftoken"
     client = logged_in_as(UserFactory())
@@ -57,7 +57,7 @@ def test_the_names_are_settings(settings):
     assert set(client.cookies) == {"__Host-Authentication", "__Secure-Refresh", "__Host-csrftoken"}
 
 
-def test_what_deletes_a_cookie_is_what_set_it():
+def test_deleting_a_cookie_uses_its_own_attributes():
     client = logged_in_as(UserFactory())
     were = {name: flags(client.cookies[name]) for name in TOKENS}
 
@@ -69,7 +69,7 @@ def test_what_deletes_a_cookie_is_what_set_it():
     assert [answer.cookies[name].value for name in TOKENS] == ["", ""]
 
 
-def test_no_answer_tells_a_token_anywhere_else():
+def test_tokens_appear_only_in_cookies():
     user = UserFactory()
     device = authenticator_of(user)
     client = asked_for_a_code(user)
@@ -85,11 +85,11 @@ def test_no_answer_tells_a_token_anywhere_else():
 
     assert [answer.status_code for answer in answers] == [200] * 7
     for answer in answers:
-        told = answer.content.decode() + str(dict(answer.headers))
-        assert "eyJ" not in told
+        answer_text = answer.content.decode() + str(dict(answer.headers))
+        assert "eyJ" not in answer_text
 
 
-def test_a_bearer_token_is_ignored():
+def test_bearer_token_is_ignored():
     client = logged_in_as(UserFactory())
     stranger = browser()
 
@@ -98,7 +98,7 @@ def test_a_bearer_token_is_ignored():
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
 
 
-def test_a_refresh_token_in_the_body_is_ignored():
+def test_refresh_token_in_the_body_is_ignored():
     client = logged_in_as(UserFactory())
     stranger = browser()
 
@@ -107,7 +107,7 @@ def test_a_refresh_token_in_the_body_is_ignored():
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "refresh_missing")
 
 
-def test_of_a_doubled_cookie_one_is_believed_and_the_other_does_no_harm():
+def test_duplicate_cookie_does_no_harm():
     token = logged_in_as(UserFactory()).cookies["Authentication"].value
     stranger = browser()
 
@@ -120,7 +120,7 @@ def test_of_a_doubled_cookie_one_is_believed_and_the_other_does_no_harm():
 
 
 @pytest.mark.parametrize("cookie", ["Refresh", "Authentication"])
-def test_one_cookies_token_is_not_the_others(cookie):
+def test_access_and_refresh_tokens_are_not_interchangeable(cookie):
     client = logged_in_as(UserFactory())
     client.cookies["Authentication"], client.cookies["Refresh"] = [
         client.cookies[name].value for name in ("Refresh", "Authentication")
@@ -132,7 +132,7 @@ def test_one_cookies_token_is_not_the_others(cookie):
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
 
 
-def test_a_token_of_a_session_that_is_somebody_elses_is_refused():
+def test_token_with_another_users_session_is_refused():
     mine, theirs = UserFactory(), UserFactory()
     client = logged_in_as(mine)
     LoginSession.objects.update(user=theirs)
@@ -141,7 +141,7 @@ def test_a_token_of_a_session_that_is_somebody_elses_is_refused():
     assert client.post(f"{AUTH}refresh/").json()["error"]["code"] == "session_revoked"
 
 
-def test_a_token_of_a_session_that_is_gone_is_refused():
+def test_token_of_a_deleted_session_is_refused():
     client = logged_in_as(UserFactory())
     LoginSession.objects.all().delete()
 
@@ -149,7 +149,7 @@ def test_a_token_of_a_session_that_is_gone_is_refused():
 
 
 @pytest.mark.parametrize("limit", ["idle_expires_at", "absolute_expires_at"])
-def test_a_session_ends_by_itself_however_young_its_tokens_are(limit):
+def test_session_expires_even_with_new_tokens(limit):
     client = logged_in_as(UserFactory())
     LoginSession.objects.update(**{limit: now() - timedelta(seconds=1)})
 
@@ -158,7 +158,7 @@ def test_a_session_ends_by_itself_however_young_its_tokens_are(limit):
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.e30."])
-def test_a_token_that_is_none_costs_no_statement(django_assert_num_queries, token):
+def test_invalid_token_costs_no_query(django_assert_num_queries, token):
     client = browser()
     client.cookies["Authentication"] = token
 
@@ -169,7 +169,7 @@ def test_a_token_that_is_none_costs_no_statement(django_assert_num_queries, toke
     assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
 
 
-def test_a_token_whose_time_is_over_says_so():
+def test_expired_access_token_has_its_own_code():
     client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     client.cookies["Authentication"] = access_token_of(session, age=timedelta(seconds=400))
@@ -180,7 +180,7 @@ def test_a_token_whose_time_is_over_says_so():
 
 
 @pytest.mark.parametrize("stale", ["garbage", "expired"])
-def test_a_stale_access_cookie_stands_in_nobodys_way_to_log_in_refresh_or_log_out(stale):
+def test_stale_access_cookie_does_not_block_login_refresh_or_logout(stale):
     user = UserFactory()
     client = logged_in_as(user)
     session = LoginSession.objects.get()
@@ -194,7 +194,7 @@ def test_a_stale_access_cookie_stands_in_nobodys_way_to_log_in_refresh_or_log_ou
     assert session.revoke_reason == "logout"
 
 
-def test_another_origin_is_told_by_referer_or_origin():
+def test_login_checks_origin_and_referer():
     client = browser()
     body = {"identifier": UserFactory().username, "password": PASSWORD}
 

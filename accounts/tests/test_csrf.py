@@ -1,4 +1,4 @@
-"""The CSRF token: told by header and body, asked for by every unsafe call, changed by what changes who is there."""
+"""The CSRF token: every unsafe call needs it, and each login or logout rotates it."""
 
 import logging
 
@@ -18,7 +18,7 @@ def secret(client):
     return client.cookies["csrftoken"].value
 
 
-def test_asking_again_tells_another_mask_of_the_same_secret():
+def test_each_csrf_token_masks_the_same_secret():
     client = browser()
     before, first = secret(client), client.csrf_token
 
@@ -26,12 +26,12 @@ def test_asking_again_tells_another_mask_of_the_same_secret():
 
     assert answer.json()["data"]["csrf_token"] == answer["X-CSRFToken"] != first
     assert secret(client) == before
-    # Sent again, the old one could take back what another tab's log-in changes at this moment.
+    # Setting the old cookie again could overwrite the one that a login in another tab sets at this moment.
     assert "csrftoken" not in answer.cookies
     assert answer["Cache-Control"] == "no-store"
 
 
-def test_a_secret_that_cannot_be_one_is_replaced():
+def test_invalid_csrf_secret_is_replaced():
     client = BrowserClient()
     client.cookies["csrftoken"] = "not a secret"
 
@@ -48,7 +48,7 @@ def changing_calls(client, user):
     yield "logout", lambda: client.post(f"{AUTH}logout/")
 
 
-def test_the_secret_changes_with_who_is_there_and_the_answer_tells_the_new_token():
+def test_csrf_secret_rotates_with_login_and_returns_the_token():
     client = browser()
 
     for name, call in changing_calls(client, UserFactory()):
@@ -59,7 +59,7 @@ def test_the_secret_changes_with_who_is_there_and_the_answer_tells_the_new_token
         assert secret(client) != before, name
 
 
-def test_the_second_step_of_a_login_changes_it_too():
+def test_second_factor_step_rotates_the_csrf_secret():
     user = UserFactory()
     device = authenticator_of(user)
     client = asked_for_a_code(user)
@@ -71,7 +71,7 @@ def test_the_second_step_of_a_login_changes_it_too():
     assert secret(client) != before
 
 
-def test_a_twins_refresh_changes_nothing():
+def test_refresh_in_the_grace_period_keeps_the_csrf_secret():
     client = logged_in_as(UserFactory())
     refresh = client.cookies["Refresh"].value
     client.post(f"{AUTH}refresh/")
@@ -82,7 +82,7 @@ def test_a_twins_refresh_changes_nothing():
     assert (answer.status_code, "csrftoken" in answer.cookies) == (200, False)
 
 
-def test_a_tab_with_the_old_token_asks_for_the_new_one_and_goes_on():
+def test_tab_with_an_old_csrf_token_fetches_a_new_one():
     client = logged_in_as(UserFactory())
     old = client.csrf_token
     client.post(f"{AUTH}refresh/")
@@ -96,7 +96,7 @@ def test_a_tab_with_the_old_token_asks_for_the_new_one_and_goes_on():
 
 
 @pytest.mark.parametrize("token", [None, "", "x", "x" * 32, "x" * 64, "é" * 32, "x" * 10_000])
-def test_a_wrong_token_is_refused_in_fixed_words_and_the_reason_logged(caplog, token):
+def test_wrong_csrf_token_gets_a_fixed_message_and_a_log_line(caplog, token):
     client = logged_in_as(UserFactory())
     client.csrf_token = token
     caplog.set_level(logging.WARNING)
@@ -113,14 +113,14 @@ def test_a_wrong_token_is_refused_in_fixed_words_and_the_reason_logged(caplog, t
     assert "CSRF check failed: CSRF token" in caplog.text
 
 
-def test_a_token_of_another_browser_is_refused():
+def test_csrf_token_of_another_browser_is_refused():
     client = logged_in_as(UserFactory())
     client.csrf_token = browser().csrf_token
 
     assert client.post(f"{AUTH}logout-all/").status_code == 403
 
 
-def test_without_a_good_session_the_answer_is_401_whatever_the_token():
+def test_missing_session_is_401_with_any_csrf_token():
     client = logged_in_as(UserFactory())
     client.cookies["Authentication"] = "x.y.z"
     client.csrf_token = None
@@ -129,7 +129,7 @@ def test_without_a_good_session_the_answer_is_401_whatever_the_token():
 
 
 @pytest.mark.parametrize("by", [CookieJWTAuthentication, AdminSessionAuthentication])
-def test_no_unsafe_call_of_an_administrator_passes_without_it(by):
+def test_every_unsafe_call_of_an_admin_needs_the_csrf_token(by):
     user = UserFactory(role="Admin", is_staff=True)
     client = logged_in_as(user) if by is CookieJWTAuthentication else browser()
     if by is AdminSessionAuthentication:

@@ -1,4 +1,4 @@
-"""Acts that ask for a log-in of the last ten minutes."""
+"""Calls that need a login within the last ten minutes."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ class Guarded(APIView):
 
 
 def answer_to(session):
-    """Return what the guarded view answers to who has this session, or none of ours."""
+    """Return the response of the guarded view to a caller with this session, or with None."""
     request = APIRequestFactory().post("/")
     force_authenticate(request, UserFactory.build() if session is None else session.user, session)
     response = Guarded.as_view()(request)
@@ -38,19 +38,19 @@ def session_of_age(age):
     return LoginSession.objects.get()
 
 
-def test_a_login_of_the_last_minutes_is_fresh():
+def test_login_within_ten_minutes_is_fresh():
     assert answer_to(session_of_age(settings.FRESH_LOGIN_LIFETIME - timedelta(seconds=5))) == (200, None)
 
 
-def test_an_older_login_is_asked_to_log_in_again():
+def test_older_login_must_log_in_again():
     assert answer_to(session_of_age(settings.FRESH_LOGIN_LIFETIME + timedelta(seconds=1))) == (401, "reauth_required")
 
 
-def test_the_admins_session_is_not_a_login_here():
+def test_admin_session_is_never_a_fresh_login():
     assert answer_to(None) == (403, "permission_denied")
 
 
-def test_a_refresh_makes_no_login_fresh():
+def test_refresh_does_not_make_a_login_fresh():
     client = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
 

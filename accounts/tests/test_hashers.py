@@ -1,4 +1,4 @@
-"""A flood of log-ins cannot take the memory."""
+"""The password hasher limits concurrent hashes, so that a flood of logins cannot use up the memory."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,26 +22,26 @@ def hasher():
 
 
 @pytest.fixture
-def two_turns(monkeypatch):
+def two_slots(monkeypatch):
     monkeypatch.setattr(hashers, "slots", threading.BoundedSemaphore(2))
     monkeypatch.setattr(hashers, "WAIT", 0.05)
 
 
 @pytest.fixture
-def all_turns_taken(two_turns):
+def all_slots_taken(two_slots):
     for _ in range(2):
         hashers.slots.acquire()
 
 
 @pytest.mark.parametrize("work", ["encode", "verify"])
-def test_no_more_are_hashed_at_once_than_there_are_turns(hasher, two_turns, monkeypatch, work):
+def test_concurrent_hashes_are_limited_to_the_slots(hasher, two_slots, monkeypatch, work):
     monkeypatch.setattr(hashers, "WAIT", 10)
     both_in, at_work, most = threading.Barrier(2), [], []
 
     def slowly(*args):
         at_work.append(1)
         most.append(len(at_work))
-        both_in.wait(timeout=10)  # slots come in pairs: each waits for the other before leaving
+        both_in.wait(timeout=10)  # two hashes must run at the same time to pass
         at_work.pop()
 
     monkeypatch.setattr(Argon2PasswordHasher, work, slowly)
@@ -53,18 +53,18 @@ def test_no_more_are_hashed_at_once_than_there_are_turns(hasher, two_turns, monk
     assert len(most) == 8
 
 
-def test_who_gets_no_turn_is_told_so(hasher, all_turns_taken):
+def test_hash_without_a_free_slot_is_refused(hasher, all_slots_taken):
     with pytest.raises(hashers.TooBusyToHash):
         hasher.encode("password", "saltsalt")
 
 
-def test_a_hash_that_fails_gives_its_turn_back(hasher, two_turns):
+def test_failed_hash_releases_its_slot(hasher, two_slots):
     for _ in range(3):
         with pytest.raises(HashingError):
             hasher.encode("password", "short")
 
 
-def test_there_are_as_many_turns_as_the_setting_says():
+def test_number_of_slots_comes_from_the_setting():
     taken = 0
     while hashers.slots.acquire(blocking=False):
         taken += 1
@@ -74,7 +74,7 @@ def test_there_are_as_many_turns_as_the_setting_says():
     assert taken == settings.PASSWORD_HASHES_AT_ONCE
 
 
-def test_it_still_knows_a_password(hasher):
+def test_hasher_verifies_its_own_hashes(hasher):
     encoded = hasher.encode("password", "saltsalt")
 
     assert (hasher.verify("password", encoded), hasher.verify("another", encoded)) == (True, False)
@@ -82,7 +82,7 @@ def test_it_still_knows_a_password(hasher):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["known", "unknown"])
-def test_a_login_that_gets_no_turn_is_answered_503_whoever_it_names(settings, two_turns, name):
+def test_login_without_a_free_slot_is_503_for_any_identifier(settings, two_slots, name):
     settings.PASSWORD_HASHERS = ARGON2ID
     UserFactory(username="known", password=None)
     CustomUser.objects.update(password=make_password(PASSWORD))

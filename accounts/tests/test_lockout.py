@@ -1,4 +1,4 @@
-"""Guessing is slow for strangers, and shuts no member out of where they log in from."""
+"""Limits of login attempts and codes: they slow guessing down and lock no user out of a known IP address."""
 
 from datetime import timedelta
 
@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.server]
 HERE, ELSEWHERE = "127.0.0.1", "10.0.0.1"
 
 
-def try_to_log_in(identifier, password="not-the-password", *, place=ELSEWHERE, **extra):
+def try_to_log_in(identifier, password="not-the-password", *, ip=ELSEWHERE, **extra):
     body = {"identifier": identifier, "password": password}
-    return browser().post(f"{AUTH}login/", body, REMOTE_ADDR=place, **extra)
+    return browser().post(f"{AUTH}login/", body, REMOTE_ADDR=ip, **extra)
 
 
 def statuses(*answers):
@@ -30,7 +30,7 @@ def statuses(*answers):
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_a_name_tried_too_often_is_told_alike_whether_there_is_such_a_person(is_known):
+def test_lockout_is_the_same_for_known_and_unknown_identifiers(is_known):
     name = UserFactory().username if is_known else "nobody"
 
     *_, answer = [try_to_log_in(name) for _ in range(6)]
@@ -48,7 +48,7 @@ def test_a_name_tried_too_often_is_told_alike_whether_there_is_such_a_person(is_
     }
 
 
-def test_after_a_quarter_of_an_hour_one_may_try_again():
+def test_lockout_ends_after_fifteen_minutes():
     user = UserFactory()
     for _ in range(6):
         try_to_log_in(user.username)
@@ -58,49 +58,49 @@ def test_after_a_quarter_of_an_hour_one_may_try_again():
     assert try_to_log_in(user.username, PASSWORD).status_code == 200
 
 
-def test_a_persons_names_count_together(monkeypatch):
+def test_all_identifiers_of_a_user_count_together(monkeypatch):
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 6)
     user = UserFactory()
     names = [user.username, user.email, user.phone_number]
 
-    answers = [try_to_log_in(names[n % 3], place=f"10.0.0.{n}") for n in range(7)]
+    answers = [try_to_log_in(names[n % 3], ip=f"10.0.0.{n}") for n in range(7)]
 
     assert statuses(*answers) == [401] * 6 + [429]
 
 
-def test_one_place_alone_cannot_use_up_a_persons_tries(monkeypatch):
+def test_one_ip_address_cannot_use_up_a_users_attempts(monkeypatch):
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 8)
     user = UserFactory()
     for _ in range(20):
-        try_to_log_in(user.username, place="10.0.0.66")
+        try_to_log_in(user.username, ip="10.0.0.66")
 
     assert try_to_log_in(user.username, PASSWORD).status_code == 200
 
 
-def test_a_stranger_beside_a_member_shuts_out_neither_the_member_nor_the_front_desk(monkeypatch):
+def test_ip_address_limit_spares_users_who_logged_in_there(monkeypatch):
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_IP", 3)
     member, newcomer = UserFactory(), UserFactory()
     logged_in_as(member)
     Counter.objects.all().delete()
     for n in range(4):
-        try_to_log_in(f"nobody{n}", place=HERE)
+        try_to_log_in(f"nobody{n}", ip=HERE)
 
-    assert try_to_log_in(member.username, PASSWORD, place=HERE).status_code == 200
-    assert try_to_log_in(newcomer.username, PASSWORD, place=HERE).status_code == 429
+    assert try_to_log_in(member.username, PASSWORD, ip=HERE).status_code == 200
+    assert try_to_log_in(newcomer.username, PASSWORD, ip=HERE).status_code == 429
 
 
-def test_a_known_place_has_its_few_tries_all_the_same(monkeypatch):
+def test_known_ip_address_keeps_its_own_limit(monkeypatch):
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 1)
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_IP", 1)
     user = UserFactory()
     logged_in_as(user)
 
-    answers = [try_to_log_in(user.username, place=HERE) for _ in range(6)]
+    answers = [try_to_log_in(user.username, ip=HERE) for _ in range(6)]
 
     assert statuses(*answers) == [401] * 5 + [429]
 
 
-def test_the_client_cannot_choose_the_place():
+def test_client_cannot_choose_its_ip_address():
     user = UserFactory()
 
     answers = [try_to_log_in(user.username, HTTP_X_FORWARDED_FOR=f"10.9.9.{n}") for n in range(6)]
@@ -108,7 +108,7 @@ def test_the_client_cannot_choose_the_place():
     assert statuses(*answers) == [401] * 5 + [429]
 
 
-def test_the_right_password_begins_the_count_of_this_place_anew():
+def test_correct_password_resets_the_count_of_this_ip_address():
     user = UserFactory()
     for _ in range(4):
         try_to_log_in(user.username)
@@ -117,7 +117,7 @@ def test_the_right_password_begins_the_count_of_this_place_anew():
     assert statuses(*[try_to_log_in(user.username) for _ in range(5)]) == [401] * 5
 
 
-def test_a_lockout_is_in_the_audit_once_and_for_its_person_to_see():
+def test_lockout_is_audited_once_for_its_user():
     user = UserFactory()
     for _ in range(9):
         try_to_log_in(user.email)
@@ -128,7 +128,7 @@ def test_a_lockout_is_in_the_audit_once_and_for_its_person_to_see():
     ]
 
 
-def test_unknown_wrong_and_inactive_cost_the_same_statements():
+def test_every_refused_login_runs_the_same_queries():
     user, inactive = UserFactory(), UserFactory(is_active=False)
     costs = {}
     for who, name in {"unknown": "nobody", "wrong": user.username, "inactive": inactive.username}.items():
@@ -142,7 +142,7 @@ def test_unknown_wrong_and_inactive_cost_the_same_statements():
     assert costs["unknown"] == costs["wrong"] == costs["inactive"]
 
 
-def test_the_current_password_is_no_easier_to_guess_than_at_login():
+def test_current_password_attempts_are_limited_like_logins():
     user = UserFactory()
     client = logged_in_as(user)
     change = {"current": "wrong", "new": "another-long-password"}
@@ -154,7 +154,7 @@ def test_the_current_password_is_no_easier_to_guess_than_at_login():
 
 
 @pytest.mark.parametrize("path", ["verify/", "password/reset/confirm/"])
-def test_one_place_cannot_try_codes_for_ever(monkeypatch, path):
+def test_code_attempts_are_limited_per_ip_address(monkeypatch, path):
     monkeypatch.setattr(one_time_codes, "ATTEMPTS_PER_IP", 3)
     client = browser()
 
@@ -166,7 +166,7 @@ def test_one_place_cannot_try_codes_for_ever(monkeypatch, path):
     assert statuses(*answers) == [400] * 3 + [429]
 
 
-def test_a_number_is_sent_five_codes_an_hour_and_ten_a_day():
+def test_number_gets_five_codes_an_hour_and_ten_a_day():
     user, hour = UserFactory(), timedelta(hours=1, seconds=1)
 
     def sent(at):
@@ -184,7 +184,7 @@ def test_a_number_is_sent_five_codes_an_hour_and_ten_a_day():
     assert OneTimeCode.objects.count() == 11
 
 
-def test_strangers_lock_nobody_out_of_where_they_log_in(monkeypatch):
+def test_strangers_cannot_lock_a_user_out_of_a_known_ip_address(monkeypatch):
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 6)
     user = UserFactory()
     logged_in_as(user)
@@ -199,7 +199,7 @@ def test_strangers_lock_nobody_out_of_where_they_log_in(monkeypatch):
     assert try_from("127.0.0.1", PASSWORD) == 200
 
 
-def test_another_spelling_of_a_number_is_not_another_five_tries():
+def test_other_spellings_of_a_number_share_its_limit():
     UserFactory(phone_number="254712345678")
     client = browser()
     spellings = ["0712345678", "0712 345678", "254712345678", "+254712345678", "0712-345-678", "0712.345.678"]
@@ -209,7 +209,7 @@ def test_another_spelling_of_a_number_is_not_another_five_tries():
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
 
 
-def test_who_knows_the_password_may_log_in_as_often_as_they_like():
+def test_successful_logins_are_not_limited():
     user = UserFactory()
 
     for _ in range(7):
@@ -217,7 +217,7 @@ def test_who_knows_the_password_may_log_in_as_often_as_they_like():
 
 
 @pytest.mark.parametrize("path", ["password/reset/", "verify/resend/"])
-def test_one_place_cannot_have_codes_sent_to_everybody(path):
+def test_code_requests_are_limited_per_ip_address(path):
     client = browser()
 
     answers = [client.post(f"{AUTH}{path}", {"identifier": f"0712{n:06d}"}) for n in range(31)]

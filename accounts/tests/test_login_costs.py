@@ -1,4 +1,4 @@
-"""Time tells nobody who is known: every refusal hashes one password, however it came about."""
+"""Costs of a login: every refusal hashes one password, so that the time does not show which accounts exist."""
 
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
@@ -13,7 +13,7 @@ AUTH = "/api/v1/auth/"
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """The passwords that were hashed."""
+    """The list of passwords that were hashed."""
     passwords = []
     encode = MD5PasswordHasher.encode
 
@@ -28,17 +28,17 @@ def hashed(monkeypatch):
 PEOPLE = {
     "the right password": ({}, PASSWORD),
     "a wrong password": ({}, "not-the-password"),
-    "nobody": (None, PASSWORD),
+    "an unknown identifier": (None, PASSWORD),
     "an inactive person": ({"is_active": False}, PASSWORD),
     "an inactive person's wrong password": ({"is_active": False}, "not-the-password"),
-    "somebody without a password": ({"password": None}, PASSWORD),
-    "somebody unconfirmed": ({"email_verified_at": None, "phone_verified_at": None}, PASSWORD),
+    "no password": ({"password": None}, PASSWORD),
+    "no verified contact": ({"email_verified_at": None, "phone_verified_at": None}, PASSWORD),
 }
 
 
 @pytest.mark.parametrize("who", PEOPLE)
 @pytest.mark.parametrize("by", ["username", "email", "phone_number"])
-def test_a_login_hashes_one_password(hashed, who, by):
+def test_every_login_hashes_one_password(hashed, who, by):
     fields, password = PEOPLE[who]
     nobody = {"username": "nobody", "email": "nobody@example.com", "phone_number": "0799999999"}
     identifier = nobody[by] if fields is None else getattr(UserFactory(**fields), by)
@@ -50,8 +50,8 @@ def test_a_login_hashes_one_password(hashed, who, by):
     assert hashed == [password]
 
 
-@pytest.mark.parametrize("who", ["a wrong password", "nobody", "somebody without a password", "somebody unconfirmed"])
-def test_a_wrong_confirmation_hashes_one_password(hashed, who):
+@pytest.mark.parametrize("who", ["a wrong password", "an unknown identifier", "no password", "no verified contact"])
+def test_every_failed_verification_hashes_one_password(hashed, who):
     fields, password = PEOPLE[who]
     identifier = "nobody@example.com" if fields is None else UserFactory(**fields).email
     client = browser()
@@ -63,7 +63,7 @@ def test_a_wrong_confirmation_hashes_one_password(hashed, who):
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_registering_hashes_alike_for_a_known_address_and_a_new_one(hashed, is_known):
+def test_registration_hashes_one_password_for_known_and_new_contacts(hashed, is_known):
     if is_known:
         UserFactory(email="asha@example.com")
     person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "password": PASSWORD, "consent": True}
@@ -76,25 +76,27 @@ def test_registering_hashes_alike_for_a_known_address_and_a_new_one(hashed, is_k
 
 
 def count_identifier_lookups(queries):
-    """Return how many statements look for a person by username, e-mail address or phone number."""
+    """Return how many statements look for a user by username, e-mail address or phone number."""
     return sum('LOWER("accounts_customuser"."username") = ' in query["sql"] for query in queries)
 
 
-@pytest.mark.parametrize(("who", "statements"), [("the right password", 16), ("a wrong password", 5), ("nobody", 5)])
-def test_login_looks_the_identifier_up_once(django_assert_num_queries, who, statements):
+@pytest.mark.parametrize(
+    ("who", "queries"), [("the right password", 16), ("a wrong password", 5), ("an unknown identifier", 5)]
+)
+def test_login_looks_the_identifier_up_once(django_assert_num_queries, who, queries):
     fields, password = PEOPLE[who]
     identifier = "nobody" if fields is None else UserFactory(**fields).username
     client = browser()
 
     # A refusal: the lookup, three counts of attempts, the audit. A login adds the second factor and the session.
-    with django_assert_num_queries(statements) as asked:
+    with django_assert_num_queries(queries) as asked:
         client.post(f"{AUTH}login/", {"identifier": identifier, "password": password})
 
     assert count_identifier_lookups(asked.captured_queries) == 1
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_registration_looks_the_address_up_once(django_assert_max_num_queries, is_known):
+def test_registration_looks_the_contact_up_once(django_assert_max_num_queries, is_known):
     if is_known:
         UserFactory(email="asha@example.com", email_verified_at=None)
     person = {"first_name": "A", "last_name": "B", "email": "asha@example.com", "password": PASSWORD, "consent": True}

@@ -1,4 +1,4 @@
-"""People are told what happened to their access."""
+"""Notices about changes of a user's access."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ def log_in(user, user_agent):
     assert client.post(f"{AUTH}login/", body, HTTP_USER_AGENT=user_agent).status_code == 200
 
 
-def test_a_notice_says_what_happened_and_when_and_goes_to_the_phone_first(texts):
+def test_notice_states_event_and_time_and_prefers_the_phone(texts):
     user = UserFactory(phone_number="254711111111")
     at = now().replace(month=3, day=5, hour=9, minute=30)
 
@@ -46,14 +46,14 @@ def test_a_notice_says_what_happened_and_when_and_goes_to_the_phone_first(texts)
     assert Notice.objects.get().sent_at is not None
 
 
-def test_who_has_proved_an_email_address_only_is_told_there(texts):
+def test_notice_goes_to_the_only_verified_email(texts):
     notices.create(user=UserFactory(phone_verified_at=None), kind=NoticeKind.PASSWORD_CHANGED, now=now())
     work()
 
     assert (texts, len(mail.outbox)) == ([], 1)
 
 
-def test_who_has_proved_no_address_is_told_nothing():
+def test_user_without_verified_contact_gets_no_notice():
     user = UserFactory(phone_verified_at=None, email_verified_at=None)
 
     notices.create(user=user, kind=NoticeKind.PASSWORD_CHANGED, now=now())
@@ -61,11 +61,11 @@ def test_who_has_proved_no_address_is_told_nothing():
     assert kinds() == []
 
 
-def test_there_is_a_text_for_each_kind():
+def test_every_notice_kind_has_a_text():
     assert set(notices.TEXTS) == set(NoticeKind)
 
 
-def test_an_address_may_be_notified_only_so_often_and_the_change_goes_on():
+def test_notice_limit_does_not_block_the_change():
     user = UserFactory()
 
     for _ in range(notices.NOTICES_PER_CONTACT + 2):
@@ -74,7 +74,7 @@ def test_an_address_may_be_notified_only_so_often_and_the_change_goes_on():
     assert user.notices.count() == notices.NOTICES_PER_CONTACT
 
 
-def test_a_notice_is_sent_once_when_its_job_runs_twice():
+def test_repeated_job_sends_a_notice_once():
     user = UserFactory(phone_number=None)
     notices.create(user=user, kind=NoticeKind.EMAIL_CHANGED, now=now())
 
@@ -84,7 +84,7 @@ def test_a_notice_is_sent_once_when_its_job_runs_twice():
     assert len(mail.outbox) == 1
 
 
-def test_a_changed_password_is_told():
+def test_password_change_sends_a_notice():
     client = logged_in_as(UserFactory())
 
     client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "another-long-password"})
@@ -92,7 +92,7 @@ def test_a_changed_password_is_told():
     assert kinds() == ["password_changed"]
 
 
-def test_a_copied_session_is_told_once():
+def test_reused_refresh_token_sends_one_notice():
     client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(f"{AUTH}refresh/")
@@ -105,7 +105,7 @@ def test_a_copied_session_is_told_once():
     assert kinds() == ["session_copied"]
 
 
-def test_a_new_kind_of_browser_is_told_and_neither_the_first_one_nor_a_newer_version():
+def test_only_a_new_kind_of_browser_sends_a_notice():
     user = UserFactory()
 
     log_in(user, FIREFOX.format(140))
@@ -117,7 +117,7 @@ def test_a_new_kind_of_browser_is_told_and_neither_the_first_one_nor_a_newer_ver
     assert kinds() == ["new_device"]
 
 
-def test_notices_of_new_browsers_can_be_switched_off(settings):
+def test_new_browser_notices_can_be_switched_off(settings):
     settings.LOGIN_NOTICES = False
     user = UserFactory()
 
@@ -127,7 +127,7 @@ def test_notices_of_new_browsers_can_be_switched_off(settings):
     assert kinds() == []
 
 
-def test_a_reset_code_that_was_asked_for_before_dies_with_a_changed_password(texts):
+def test_password_change_ends_open_reset_codes(texts):
     user = UserFactory()
     client = logged_in_as(user)
     browser().post(f"{AUTH}password/reset/", {"identifier": user.username})
@@ -150,7 +150,7 @@ def test_a_reset_code_that_was_asked_for_before_dies_with_a_changed_password(tex
         ({"email": "new@example.com"}, "email_changed", "old@example.com"),
     ],
 )
-def test_a_change_by_staff_is_told_at_the_old_address(change, kind, to):
+def test_change_by_staff_is_notified_at_the_old_contact(change, kind, to):
     person = UserFactory(phone_number="254711111111", email="old@example.com")
 
     logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(f"/api/v1/users/{person.pk}/", change)

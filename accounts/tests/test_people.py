@@ -1,4 +1,4 @@
-"""Staff and people over HTTP."""
+"""The API of people, for staff."""
 
 import json
 from datetime import timedelta
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.server]
 USERS = "/api/v1/users/"
 
 
-def test_staff_add_a_person_through_the_manager_and_are_named_as_who_added():
+def test_added_person_names_the_staff_who_added_them():
     receptionist = UserFactory(role=Role.RECEPTIONIST)
 
     answer = logged_in_as(receptionist).post(
@@ -49,14 +49,14 @@ def test_staff_add_a_person_through_the_manager_and_are_named_as_who_added():
     assert person.check_password(PASSWORD)
 
 
-def test_who_is_made_on_the_command_line_is_an_administrator_everywhere(capsys):
+def test_createsuperuser_creates_an_admin_for_the_api_too(capsys):
     call_command("createsuperuser", "--no-input", username="owner", email="owner@example.com")
 
     owner = CustomUser.objects.get()
     assert (owner.role, owner.is_staff, owner.is_superuser) == ("Admin", True, True)
 
 
-def test_nobody_gives_a_role_above_their_own():
+def test_role_above_ones_own_cannot_be_assigned():
     answer = logged_in_as(UserFactory(role=Role.RECEPTIONIST)).post(
         USERS, {"first_name": "A", "last_name": "B", "role": "Manager"}
     )
@@ -65,7 +65,7 @@ def test_nobody_gives_a_role_above_their_own():
 
 
 @pytest.mark.parametrize("role", [Role.RECEPTIONIST, Role.MANAGER])
-def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts(role):
+def test_role_equal_to_ones_own_cannot_be_assigned(role):
     caller, trainer = UserFactory(role=role), UserFactory(role=Role.TRAINER)
     client = logged_in_as(caller)
 
@@ -83,7 +83,7 @@ def test_nobody_makes_a_colleague_of_their_own_role_who_could_confirm_their_acts
     )
 
 
-def test_the_admin_opens_to_who_is_made_staff_and_closes_when_they_are_no_more():
+def test_role_change_gives_and_takes_admin_access():
     client = logged_in_as(UserFactory(role=Role.ADMIN))
     made = client.post(USERS, {"first_name": "A", "last_name": "B", "role": "Manager"}).json()["data"]["id"]
     member = client.post(USERS, {"first_name": "A", "last_name": "B"}).json()["data"]["id"]
@@ -94,7 +94,7 @@ def test_the_admin_opens_to_who_is_made_staff_and_closes_when_they_are_no_more()
     assert not CustomUser.objects.get(pk=made).is_staff
 
 
-def test_staff_note_that_a_person_agrees_to_the_terms_or_no_more():
+def test_staff_record_and_withdraw_consent():
     client = logged_in_as(UserFactory(role=Role.RECEPTIONIST))
     client.post(USERS, {"first_name": "Juma", "last_name": "Mwangi", "consent": True})
     juma = CustomUser.objects.get(first_name="Juma")
@@ -107,7 +107,7 @@ def test_staff_note_that_a_person_agrees_to_the_terms_or_no_more():
         assert juma.consented_at == agreed_at
 
 
-def test_who_was_added_by_staff_agrees_to_the_terms_themselves():
+def test_added_member_gives_consent_themselves():
     person = UserFactory(consented_at=None)
 
     answer = logged_in_as(person).patch("/api/v1/auth/me/", {"consent": True})
@@ -117,7 +117,7 @@ def test_who_was_added_by_staff_agrees_to_the_terms_themselves():
     assert person.consented_at is not None
 
 
-def test_a_member_sees_no_people():
+def test_member_cannot_list_people():
     answer = logged_in_as(UserFactory()).get(USERS)
 
     assert answer.status_code == 403
@@ -143,23 +143,23 @@ def test_people_are_filtered_searched_and_ordered():
     }
 
 
-def test_the_links_of_a_page_are_good_behind_any_proxy():
+def test_pagination_links_are_relative():
     UserFactory()
     client = logged_in_as(UserFactory(role=Role.MANAGER))
 
-    told = client.get(f"{USERS}?page_size=1").json()["meta"]["pagination"]
+    pagination = client.get(f"{USERS}?page_size=1").json()["meta"]["pagination"]
 
-    assert (told["next"], told["previous"]) == (f"{USERS}?page=2&page_size=1", None)
+    assert (pagination["next"], pagination["previous"]) == (f"{USERS}?page=2&page_size=1", None)
 
 
 @pytest.mark.parametrize("query", ["colour=red", "ordering=password", "dob__lt=2000-01-01"])
-def test_an_unknown_parameter_is_refused(query):
+def test_unknown_query_parameter_is_refused(query):
     answer = logged_in_as(UserFactory(role=Role.MANAGER)).get(f"{USERS}?{query}")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")
 
 
-def test_the_list_of_people_costs_the_same_for_any_number(django_assert_num_queries):
+def test_list_of_people_costs_a_constant_number_of_queries(django_assert_num_queries):
     manager = UserFactory(role=Role.MANAGER)
     UserFactory.create_batch(3, added_by=manager)
     client = logged_in_as(manager)
@@ -168,7 +168,7 @@ def test_the_list_of_people_costs_the_same_for_any_number(django_assert_num_quer
         client.get(USERS)
 
 
-def test_a_new_role_ends_the_persons_sessions():
+def test_new_role_ends_the_users_sessions():
     person = UserFactory()
     theirs = logged_in_as(person)
 
@@ -178,7 +178,7 @@ def test_a_new_role_ends_the_persons_sessions():
 
 
 @pytest.mark.parametrize("role", [Role.RECEPTIONIST, Role.MANAGER])
-def test_nobody_takes_over_a_peer_or_someone_above(role):
+def test_equal_or_higher_role_cannot_be_changed(role):
     person = UserFactory(role=role)
 
     answer = logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(
@@ -194,7 +194,7 @@ def test_nobody_takes_over_a_peer_or_someone_above(role):
     ("change", "proof"),
     [({"email": "new@example.com"}, "email_verified_at"), ({"phone_number": "0722222222"}, "phone_verified_at")],
 )
-def test_an_address_that_staff_typed_is_unproved(change, proof):
+def test_contact_changed_by_staff_is_unverified(change, proof):
     person = UserFactory()
 
     logged_in_as(UserFactory(role=Role.RECEPTIONIST)).patch(f"{USERS}{person.pk}/", change)
@@ -203,7 +203,7 @@ def test_an_address_that_staff_typed_is_unproved(change, proof):
     assert getattr(person, proof) is None
 
 
-def test_a_change_by_staff_is_in_the_audit_with_who_did_it_and_what():
+def test_change_by_staff_is_audited_with_actor_and_fields():
     person, manager = UserFactory(), UserFactory(role=Role.MANAGER)
     change = {"role": "Trainer", "email": person.email, "first_name": "Wanjiru", "password": "given-by-the-desk"}
 
@@ -213,7 +213,7 @@ def test_a_change_by_staff_is_in_the_audit_with_who_did_it_and_what():
     assert (event.user, event.actor, event.detail) == (person, manager, {"changed": ["role", "password", "is_staff"]})
 
 
-def test_a_change_that_opens_no_door_ends_no_session():
+def test_change_of_other_fields_ends_no_session():
     person = UserFactory()
     theirs = logged_in_as(person)
 
@@ -226,8 +226,8 @@ def test_a_change_that_opens_no_door_ends_no_session():
 
 
 @pytest.fixture
-def tired():
-    """A manager whose log-in is older than ten minutes."""
+def manager_with_stale_login():
+    """A Manager whose login is older than ten minutes."""
     client = logged_in_as(UserFactory(role=Role.MANAGER))
     LoginSession.objects.update(auth_time=now() - timedelta(minutes=11))
     return client
@@ -237,10 +237,10 @@ def tired():
     "change",
     [{"role": "Trainer"}, {"email": "a@example.com"}, {"phone_number": None}, {"password": "given-by-the-desk"}],
 )
-def test_changing_what_opens_doors_asks_for_a_fresh_login(tired, change):
+def test_access_change_requires_a_fresh_login(manager_with_stale_login, change):
     person = UserFactory()
 
-    answer = tired.patch(f"{USERS}{person.pk}/", change)
+    answer = manager_with_stale_login.patch(f"{USERS}{person.pk}/", change)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "reauth_required")
     now_is = CustomUser.objects.get(pk=person.pk)
@@ -248,33 +248,33 @@ def test_changing_what_opens_doors_asks_for_a_fresh_login(tired, change):
         assert getattr(now_is, field) == getattr(person, field)
 
 
-def test_changing_anything_else_asks_for_none(tired):
-    answer = tired.patch(f"{USERS}{UserFactory().pk}/", {"emergency_contact": "0733 333 333"})
+def test_other_changes_need_no_fresh_login(manager_with_stale_login):
+    answer = manager_with_stale_login.patch(f"{USERS}{UserFactory().pk}/", {"emergency_contact": "0733 333 333"})
 
     assert answer.status_code == 200
 
 
-def test_nine_minutes_after_the_login_it_is_fresh():
+def test_login_nine_minutes_ago_is_fresh():
     client = logged_in_as(UserFactory(role=Role.MANAGER))
     LoginSession.objects.update(auth_time=now() - timedelta(minutes=9))
 
     assert client.patch(f"{USERS}{UserFactory().pk}/", {"role": "Trainer"}).status_code == 200
 
 
-def test_adding_a_member_asks_for_no_fresh_login_and_adding_staff_does(tired):
+def test_adding_staff_requires_a_fresh_login(manager_with_stale_login):
     person = {"first_name": "Juma", "last_name": "Mwangi", "password": PASSWORD}
 
     answers = [
-        tired.post(USERS, person),
-        tired.post(USERS, {**person, "role": "Member"}),
-        tired.post(USERS, {**person, "role": "Trainer"}),
+        manager_with_stale_login.post(USERS, person),
+        manager_with_stale_login.post(USERS, {**person, "role": "Member"}),
+        manager_with_stale_login.post(USERS, {**person, "role": "Trainer"}),
     ]
 
     assert [answer.status_code for answer in answers] == [201, 201, 401]
 
 
 @pytest.mark.parametrize("body", [[], "x", 5, True])
-def test_a_body_that_is_no_object_is_refused(body):
+def test_body_that_is_no_object_is_refused(body):
     client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answer = client.generic("PATCH", f"{USERS}{UserFactory().pk}/", json.dumps(body), content_type="application/json")
@@ -282,7 +282,7 @@ def test_a_body_that_is_no_object_is_refused(body):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
 
-def test_nobody_takes_over_a_superuser_whatever_their_role():
+def test_superuser_of_any_role_cannot_be_changed():
     superuser = UserFactory(is_superuser=True)
 
     answer = logged_in_as(UserFactory(role="Receptionist")).patch(
@@ -292,7 +292,7 @@ def test_nobody_takes_over_a_superuser_whatever_their_role():
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_above_own")
 
 
-def test_a_trainer_sees_no_whole_phone_number_and_cannot_try_one_out():
+def test_trainer_sees_masked_numbers_and_cannot_search_by_them():
     UserFactory(first_name="Wanjiru", phone_number="254711222333")
     trainer = logged_in_as(UserFactory(role=Role.TRAINER))
 
@@ -303,7 +303,7 @@ def test_a_trainer_sees_no_whole_phone_number_and_cannot_try_one_out():
     assert trainer.get(f"{USERS}?search=254711222333").json()["data"] == []
 
 
-def test_a_receptionist_sees_the_phone_number_and_finds_by_it():
+def test_receptionist_sees_and_searches_phone_numbers():
     UserFactory(first_name="Wanjiru", phone_number="254711222333")
 
     (seen,) = logged_in_as(UserFactory(role=Role.RECEPTIONIST)).get(f"{USERS}?search=254711222333").json()["data"]

@@ -1,4 +1,4 @@
-"""One's own picture: whatever is sent, what is kept is a small JPEG of our own making."""
+"""Profile pictures: every upload is refused or stored as a small JPEG of our own encoder."""
 
 import io
 import struct
@@ -43,13 +43,13 @@ def put(client, content: bytes, name="me.jpg", kind="image/jpeg"):
     return client.put(PICTURE, {"picture": SimpleUploadedFile(name, content, kind)}, format="multipart")
 
 
-def kept(media):
-    """Return the files that are kept."""
+def stored_files(media):
+    """Return the stored files."""
     return [path for path in media.rglob("*") if path.is_file()]
 
 
 def png(width: int, height: int, data: bytes = b"", chunks: bytes = b"") -> bytes:
-    """Return a PNG of that announced size around whatever data."""
+    """Return a PNG that declares this size, with any data."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -59,12 +59,12 @@ def png(width: int, height: int, data: bytes = b"", chunks: bytes = b"") -> byte
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_picture_is_kept_as_a_small_jpeg_under_a_random_name(media, kind):
+def test_picture_is_stored_as_a_small_jpeg_with_random_name(media, kind):
     user = UserFactory()
 
     answer = put(logged_in_as(user), image(kind), name="asha-at-home.jpg")
 
-    (path,) = kept(media)
+    (path,) = stored_files(media)
     with Image.open(path) as found:
         assert (found.format, found.size) == ("JPEG", (512, 384))
     assert answer.status_code == 200
@@ -73,52 +73,52 @@ def test_a_picture_is_kept_as_a_small_jpeg_under_a_random_name(media, kind):
     assert len(path.stem) == 32
 
 
-def test_nothing_but_pixels_is_kept(media):
+def test_stored_picture_has_no_metadata(media):
     exif = Image.Exif()
     exif[0x010E] = "a secret place"
     exif[0x8825] = {1: "S", 2: (1.0, 17.0, 0.0)}
 
     put(logged_in_as(UserFactory()), image(exif=exif, comment=b"a secret place", icc_profile=b"x" * 200))
 
-    (path,) = kept(media)
+    (path,) = stored_files(media)
     with Image.open(path) as found:
         assert set(found.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
     assert b"secret" not in path.read_bytes()
 
 
-def test_a_photograph_taken_sideways_stands_upright(media):
+def test_rotated_photograph_is_stored_upright(media):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
 
     put(logged_in_as(UserFactory()), image(size=(400, 200), exif=exif))
 
-    (path,) = kept(media)
+    (path,) = stored_files(media)
     with Image.open(path) as found:
         assert found.size == (200, 400)
 
 
-def test_what_is_transparent_becomes_white(media):
+def test_transparent_background_becomes_white(media):
     put(logged_in_as(UserFactory()), image("PNG", size=(10, 10), mode="RGBA", colour=(0, 0, 0, 0)))
 
-    (path,) = kept(media)
+    (path,) = stored_files(media)
     with Image.open(path) as found:
         assert found.getpixel((5, 5)) == (255, 255, 255)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_picture_takes_the_old_ones_place(media):
+def test_new_picture_replaces_the_old_file(media):
     client = logged_in_as(UserFactory())
     put(client, image())
-    (first,) = kept(media)
+    (first,) = stored_files(media)
 
     put(client, image(colour="blue"))
 
-    (second,) = kept(media)
+    (second,) = stored_files(media)
     assert first.name != second.name
 
 
 @pytest.mark.django_db(transaction=True)
-def test_pictures_that_come_at_once_leave_one_file(media):
+def test_concurrent_uploads_leave_one_file(media):
     user = UserFactory()
     barrier = Barrier(6)
 
@@ -133,11 +133,11 @@ def test_pictures_that_come_at_once_leave_one_file(media):
         list(threads.map(upload, ["red", "blue", "green", "black", "white", "grey"]))
 
     user.refresh_from_db()
-    assert [path.name for path in kept(media)] == [user.profile_picture.name.rsplit("/")[-1]]
+    assert [path.name for path in stored_files(media)] == [user.profile_picture.name.rsplit("/")[-1]]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_picture_is_removed_with_its_file_and_twice_is_harmless(media):
+def test_repeated_removal_of_a_picture_succeeds(media):
     client = logged_in_as(UserFactory())
     put(client, image())
 
@@ -145,19 +145,19 @@ def test_a_picture_is_removed_with_its_file_and_twice_is_harmless(media):
 
     assert [answer.status_code for answer in answers] == [204, 204]
     assert client.get("/api/v1/auth/me/").json()["data"]["profile_picture"] is None
-    assert kept(media) == []
+    assert stored_files(media) == []
 
 
-def test_the_old_file_stays_when_the_change_is_not_committed(media, monkeypatch):
+def test_old_file_stays_after_a_rollback(media, monkeypatch):
     user = UserFactory()
     put(logged_in_as(user), image())
-    before = kept(media)
+    before = stored_files(media)
     monkeypatch.setattr(CustomUser, "save", lambda *args, **kwargs: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         pictures.set_picture(user=user, file=io.BytesIO(image()), now=user.date_joined)
 
-    assert kept(media) == before
+    assert stored_files(media) == before
 
 
 def animated(kind):
@@ -194,16 +194,16 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_refused_and_nothing_is_kept(media, name):
+def test_hostile_file_is_refused_without_a_stored_file(media, name):
     answer = put(logged_in_as(UserFactory()), HOSTILE[name]())
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unusable_picture")
-    assert kept(media) == []
+    assert stored_files(media) == []
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @given(st.data())
-def test_a_damaged_file_gives_a_small_picture_or_a_refusal_and_never_a_fault(kind, data):
+def test_damaged_file_never_causes_a_server_error(kind, data):
     content = bytearray(image(kind, size=(40, 30)))
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -217,7 +217,7 @@ def test_a_damaged_file_gives_a_small_picture_or_a_refusal_and_never_a_fault(kin
         assert max(found.size) <= 512
 
 
-def test_one_picture_is_decoded_at_a_time_in_a_process(monkeypatch):
+def test_process_decodes_one_picture_at_a_time(monkeypatch):
     at_once, most = [], []
 
     def slow(file):
@@ -233,24 +233,24 @@ def test_one_picture_is_decoded_at_a_time_in_a_process(monkeypatch):
     assert max(most) == 1
 
 
-def test_pixels_beyond_the_announced_size_are_not_drawn(media):
+def test_pixels_beyond_the_declared_size_are_ignored(media):
     swollen = png(100, 100, zlib.compress(b"\0" * 50_000_000))
 
     answer = put(logged_in_as(UserFactory()), swollen)
 
     assert answer.status_code in (200, 400)
-    for path in kept(media):
+    for path in stored_files(media):
         with Image.open(path) as found:
             assert found.size == (100, 100)
 
 
-def test_an_upload_over_six_megabytes_is_not_read(media):
+def test_upload_over_six_megabytes_is_not_read(media):
     answer = put(logged_in_as(UserFactory()), b"x" * (MAX_UPLOAD_BYTES + 1))
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
-def test_a_file_over_five_megabytes_is_refused():
+def test_file_over_five_megabytes_is_refused():
     answer = put(logged_in_as(UserFactory()), image() + b"x" * (5 * 1024 * 1024))
 
     assert answer.json()["error"]["details"] == [
@@ -259,13 +259,13 @@ def test_a_file_over_five_megabytes_is_refused():
 
 
 @pytest.mark.parametrize("body", [{}, {"picture": ""}, {"picture": "text"}])
-def test_a_form_without_a_file_is_refused(body):
+def test_form_without_a_file_is_refused(body):
     answer = logged_in_as(UserFactory()).put(PICTURE, body, format="multipart")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
 
-def test_only_a_form_is_taken():
+def test_upload_must_be_a_multipart_form():
     answer = logged_in_as(UserFactory()).put(PICTURE, {"picture": "x"}, format="json")
 
     assert answer.status_code == 415
@@ -275,22 +275,22 @@ def test_only_a_form_is_taken():
     "kind",
     ["multipart/form-data", "multipart/form-data; boundary=x; charset=zlib", "multipart/form-data; boundary=\xe9"],
 )
-def test_a_form_that_cannot_be_read_is_refused(kind):
+def test_malformed_form_is_refused(kind):
     answer = logged_in_as(UserFactory()).generic("PUT", PICTURE, b"--x\r\n\r\n", content_type=kind)
 
     assert (answer.status_code, answer.json()["status"]) == (400, "error")
 
 
-def test_a_form_in_another_encoding_is_refused(media):
+def test_form_in_another_encoding_is_refused(media):
     form = encode_multipart("x", {"picture": SimpleUploadedFile("me.jpg", image(), "image/jpeg")})
     kind = "multipart/form-data; boundary=x; charset=latin-1"
 
     answer = logged_in_as(UserFactory()).generic("PUT", PICTURE, form, content_type=kind)
 
-    assert (answer.status_code, answer.json()["error"]["code"], kept(media)) == (400, "parse_error", [])
+    assert (answer.status_code, answer.json()["error"]["code"], stored_files(media)) == (400, "parse_error", [])
 
 
-def test_an_upload_needs_the_csrf_token():
+def test_upload_needs_the_csrf_token():
     client = logged_in_as(UserFactory())
     client.csrf_token = None
 
@@ -299,11 +299,11 @@ def test_an_upload_needs_the_csrf_token():
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "csrf_failed")
 
 
-def test_a_stranger_has_no_picture():
+def test_upload_requires_a_login():
     assert put(browser(), image()).status_code == 401
 
 
-def test_one_person_may_upload_only_so_often(monkeypatch):
+def test_uploads_are_limited_per_user(monkeypatch):
     monkeypatch.setattr(pictures, "UPLOADS_PER_PERSON", 1)
     client = logged_in_as(UserFactory())
 
@@ -312,7 +312,7 @@ def test_one_person_may_upload_only_so_often(monkeypatch):
     assert [answer.status_code for answer in answers] == [200, 429]
 
 
-def test_a_kept_picture_is_shown_as_an_image_and_may_load_nothing():
+def test_stored_picture_is_served_as_an_image_with_strict_headers():
     client = logged_in_as(UserFactory())
     shown = put(client, image()).json()["data"]["profile_picture"]
 

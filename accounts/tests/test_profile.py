@@ -1,4 +1,4 @@
-"""One's own profile and log-ins."""
+"""The caller's own profile, login sessions and security events."""
 
 import uuid
 
@@ -19,7 +19,7 @@ AUTH = "/api/v1/auth/"
 ME = f"{AUTH}me/"
 
 
-def test_a_profile_shows_who_one_is_and_who_added_one():
+def test_profile_shows_all_fields_and_added_by():
     desk = UserFactory(role=Role.RECEPTIONIST)
     user = UserFactory(added_by=desk)
 
@@ -48,7 +48,7 @@ def test_a_profile_shows_who_one_is_and_who_added_one():
     }
 
 
-def test_name_birthday_and_emergency_contact_are_ones_own_to_change():
+def test_user_changes_own_name_birthday_and_emergency_contact():
     user = UserFactory()
     change = {"first_name": "Wanjiru", "dob": "1994-02-28", "emergency_contact": "Juma, 0733 333 333"}
 
@@ -59,7 +59,7 @@ def test_name_birthday_and_emergency_contact_are_ones_own_to_change():
     assert (user.first_name, str(user.dob), user.emergency_contact) == tuple(change.values())
 
 
-OPENS_DOORS = {
+ACCESS_FIELDS = {
     "email": "other@example.com",
     "phone_number": "254799999999",
     "role": "Admin",
@@ -75,26 +75,26 @@ OPENS_DOORS = {
 }
 
 
-@pytest.mark.parametrize("field", OPENS_DOORS)
-def test_what_opens_doors_is_not_changed_here(field):
+@pytest.mark.parametrize("field", ACCESS_FIELDS)
+def test_profile_refuses_changes_of_access_fields(field):
     user = UserFactory(added_by=UserFactory())
     client = logged_in_as(user)
     before = CustomUser.objects.filter(pk=user.pk).values().get()
 
-    client.patch(ME, {field: OPENS_DOORS[field]})
+    client.patch(ME, {field: ACCESS_FIELDS[field]})
 
     after = CustomUser.objects.filter(pk=user.pk).values().get()
     assert after == before
 
 
 @pytest.mark.parametrize("change", [{"dob": "yesterday"}, {"first_name": "x" * 151}, {"first_name": None}, []])
-def test_a_profile_that_cannot_be_right_is_refused(change):
+def test_invalid_profile_is_refused(change):
     answer = logged_in_as(UserFactory()).patch(ME, change)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
 
-def test_sessions_are_listed_newest_first_and_this_one_is_marked():
+def test_sessions_are_listed_newest_first_with_the_current_marked():
     user = UserFactory()
     logged_in_as(user)
     client = logged_in_as(user)
@@ -105,7 +105,7 @@ def test_sessions_are_listed_newest_first_and_this_one_is_marked():
     assert set(rows[0]) == {"id", "is_current", "created_at", "rotated_at", "ip", "user_agent", "remember"}
 
 
-def test_the_list_of_sessions_costs_the_same_for_any_number(django_assert_num_queries):
+def test_list_of_sessions_costs_a_constant_number_of_queries(django_assert_num_queries):
     user = UserFactory()
     for _ in range(3):
         client = logged_in_as(user)
@@ -114,7 +114,7 @@ def test_the_list_of_sessions_costs_the_same_for_any_number(django_assert_num_qu
         client.get(f"{AUTH}sessions/")
 
 
-def test_one_session_is_ended_and_twice_is_harmless():
+def test_repeated_end_of_a_session_succeeds():
     user = UserFactory()
     other = logged_in_as(user)
     theirs = LoginSession.objects.get()
@@ -127,11 +127,11 @@ def test_one_session_is_ended_and_twice_is_harmless():
     assert SecurityEvent.objects.filter(event="session_revoked").count() == 1
 
 
-@pytest.mark.parametrize("is_somebodys", [True, False])
-def test_a_session_of_somebody_else_or_nobody_is_not_found(is_somebodys):
+@pytest.mark.parametrize("is_of_another_user", [True, False])
+def test_session_of_another_user_is_not_found(is_of_another_user):
     other = UserFactory()
     theirs = logged_in_as(other)
-    session_id = LoginSession.objects.get().pk if is_somebodys else uuid.uuid4()
+    session_id = LoginSession.objects.get().pk if is_of_another_user else uuid.uuid4()
 
     answer = logged_in_as(UserFactory()).delete(f"{AUTH}sessions/{session_id}/")
 
@@ -140,7 +140,7 @@ def test_a_session_of_somebody_else_or_nobody_is_not_found(is_somebodys):
 
 
 @pytest.mark.parametrize(("body", "ended", "after"), [({}, 3, 401), ({"keep_current": True}, 2, 200)])
-def test_logging_out_everywhere_ends_every_session_but_this_one_if_asked(body, ended, after):
+def test_logout_all_can_keep_the_current_session(body, ended, after):
     user = UserFactory()
     others = [logged_in_as(user), logged_in_as(user)]
     client, stranger = logged_in_as(user), logged_in_as(UserFactory())
@@ -152,7 +152,7 @@ def test_logging_out_everywhere_ends_every_session_but_this_one_if_asked(body, e
     assert (client.get(ME).status_code, stranger.get(ME).status_code) == (after, 200)
 
 
-def test_staff_end_somebodys_sessions_and_the_audit_names_them():
+def test_staff_end_a_users_sessions_and_are_audited_as_actor():
     manager, person = UserFactory(role=Role.MANAGER), UserFactory()
     theirs = logged_in_as(person)
 
@@ -172,7 +172,7 @@ def test_staff_end_somebodys_sessions_and_the_audit_names_them():
         (Role.ADMIN, None, (404, "not_found")),
     ],
 )
-def test_who_may_not_end_somebodys_sessions_does_not(by, whose, answered):
+def test_ending_sessions_needs_role_and_existing_user(by, whose, answered):
     person_id = UserFactory(role=whose).pk if whose else 0
 
     answer = logged_in_as(UserFactory(role=by)).post(f"/api/v1/users/{person_id}/revoke-sessions/")
@@ -180,7 +180,7 @@ def test_who_may_not_end_somebodys_sessions_does_not(by, whose, answered):
     assert (answer.status_code, answer.json()["error"]["code"]) == answered
 
 
-def test_where_staff_sat_when_they_acted_is_not_shown():
+def test_security_event_hides_ip_address_of_staff():
     user, manager = UserFactory(), UserFactory(role=Role.MANAGER)
     where = Caller(ip="10.0.0.9", user_agent="Desk")
     audit.record("person_changed", user=user, actor=manager, caller=where, now=now())
@@ -190,7 +190,7 @@ def test_where_staff_sat_when_they_acted_is_not_shown():
     assert (row["event"], row["ip"], row["user_agent"]) == ("person_changed", None, "")
 
 
-def test_a_session_that_is_not_to_be_remembered_ends_with_the_browser():
+def test_unremembered_session_ends_with_the_browser():
     body = {"identifier": UserFactory().username, "password": PASSWORD, "remember": False}
 
     answer = browser().post(f"{AUTH}login/", body)
@@ -201,7 +201,7 @@ def test_a_session_that_is_not_to_be_remembered_ends_with_the_browser():
 
 
 @pytest.mark.parametrize("username", ["0712345678", "1000015", "254712345678", "juma@example.com", "_juma", "+juma"])
-def test_no_username_can_be_taken_for_somebodys_phone_email_or_member_number(username):
+def test_username_cannot_look_like_a_contact_or_member_number(username):
     person = {"first_name": "Juma", "last_name": "Mwangi", "username": username}
 
     answer = logged_in_as(UserFactory(role=Role.MANAGER)).post("/api/v1/users/", person)
@@ -209,7 +209,7 @@ def test_no_username_can_be_taken_for_somebodys_phone_email_or_member_number(use
     assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, "username")
 
 
-def test_a_username_that_is_the_member_number_may_stay():
+def test_username_equal_to_the_member_number_is_kept():
     person = CustomUser.objects.create_member(first_name="Juma", last_name="Mwangi")
 
     answer = logged_in_as(UserFactory(role=Role.MANAGER)).patch(

@@ -1,4 +1,4 @@
-"""Tabs that act at the same moment, with real threads on PostgreSQL."""
+"""Concurrent requests to accounts, with real threads on PostgreSQL."""
 
 import threading
 import time
@@ -42,14 +42,14 @@ REFRESH, LOGOUT, ME = "/api/v1/auth/refresh/", "/api/v1/auth/logout/", "/api/v1/
 
 @pytest.fixture(params=[False, True], ids=["services' transactions", "ATOMIC_REQUESTS"])
 def atomic_requests(request):
-    """Each test that asks for this runs twice: as we run, and as who puts every request into a transaction."""
+    """Run the test twice: without ATOMIC_REQUESTS, as in the product, and with it."""
     connection.settings_dict["ATOMIC_REQUESTS"] = request.param
     yield
     connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 def at_once(*calls):
-    """Make the calls in threads that start together; return what each returned or raised."""
+    """Run the calls in threads that start together; return the result or exception of each."""
     barrier = threading.Barrier(len(calls))
 
     def run(call):
@@ -69,7 +69,7 @@ def logged_in():
     return login_sessions.open_session(user=UserFactory(), amr=["pwd"], remember=True, caller=Caller(), now=now())
 
 
-def test_twenty_tabs_that_refresh_at_once_rotate_once_and_all_stay_in():
+def test_twenty_concurrent_refreshes_rotate_once():
     token = logged_in().refresh
 
     answers = at_once(*[lambda: login_sessions.refresh(token=token, caller=Caller(), now=now())] * 20)
@@ -87,7 +87,7 @@ def tabs_of(client, count):
     return tabs
 
 
-def test_twenty_refreshes_of_one_browser_at_once_rotate_once_and_all_stay_in(atomic_requests):
+def test_twenty_concurrent_refresh_requests_rotate_once(atomic_requests):
     tabs = tabs_of(logged_in_as(UserFactory()), 20)
 
     answers = at_once(*[lambda tab=tab: tab.post(REFRESH) for tab in tabs])
@@ -100,7 +100,7 @@ def test_twenty_refreshes_of_one_browser_at_once_rotate_once_and_all_stay_in(ato
     assert len({answer.cookies["csrftoken"].value for answer in answers if "csrftoken" in answer.cookies}) == 1
 
 
-def test_twenty_replays_at_once_after_the_grace_end_the_session_once(atomic_requests):
+def test_concurrent_reuse_after_the_grace_revokes_once(atomic_requests):
     client = logged_in_as(UserFactory())
     thieves = tabs_of(client, 20)
     client.post(REFRESH)
@@ -117,7 +117,7 @@ def test_twenty_replays_at_once_after_the_grace_end_the_session_once(atomic_requ
     assert client.post(REFRESH).json()["error"]["code"] == "session_revoked"
 
 
-def test_after_a_logout_during_refreshes_nobody_is_in(atomic_requests):
+def test_logout_during_concurrent_refreshes_wins(atomic_requests):
     client = logged_in_as(UserFactory())
     leaving, *tabs = tabs_of(client, 8)
 
@@ -128,7 +128,7 @@ def test_after_a_logout_during_refreshes_nobody_is_in(atomic_requests):
 
 
 @pytest.mark.parametrize("has_app", [False, True])
-def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(monkeypatch, has_app):
+def test_login_with_a_password_changed_meanwhile_opens_no_session(monkeypatch, has_app):
     user = UserFactory()
     if has_app:
         authenticator_of(user)
@@ -136,7 +136,7 @@ def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(m
     changing = []
 
     def meanwhile(person):
-        # The log-in has found the old password right and is about to open a session.
+        # The login has checked the old password and is about to open a session.
         changing.append(threading.Thread(target=change_password, args=[session]))
         changing[0].start()
         changing[0].join(timeout=0.5)
@@ -146,12 +146,12 @@ def test_a_password_changed_while_the_old_one_is_checked_opens_nothing_with_it(m
     login_sessions.log_in(identifier=user.username, password=PASSWORD, remember=True, caller=Caller(), now=now())
     changing[0].join()
 
-    assert LoginSession.objects.filter(revoked_at=None).count() == 1  # that of who changed it
+    assert LoginSession.objects.filter(revoked_at=None).count() == 1  # the one of the password change
     assert not PendingLogin.objects.filter(used_at=None).exists()
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another"}], ids=["deactivated", "changed"])
-def test_who_is_deactivated_or_changed_while_the_password_is_checked_gets_no_session(monkeypatch, change):
+def test_account_changed_during_the_password_check_gets_no_session(monkeypatch, change):
     user = UserFactory()
     others = while_hashing(monkeypatch, "check_password", lambda: CustomUser.objects.update(**change))
 
@@ -162,7 +162,7 @@ def test_who_is_deactivated_or_changed_while_the_password_is_checked_gets_no_ses
     assert not LoginSession.objects.exists()
 
 
-def test_a_session_that_confirms_a_change_is_not_ended_before_the_change_is_made():
+def test_logout_waits_for_a_locked_session():
     session = logged_in().session
     ended = threading.Thread(
         target=lambda: (
@@ -186,7 +186,7 @@ def change_password(session):
     connection.close()
 
 
-def test_a_logout_during_a_refresh_wins():
+def test_logout_during_a_refresh_wins():
     tokens = logged_in()
 
     refreshed, _ = at_once(
@@ -199,7 +199,7 @@ def test_a_logout_during_a_refresh_wins():
         login_sessions.refresh(token=latest, caller=Caller(), now=now())
 
 
-def test_a_session_that_ended_since_it_was_read_is_not_rotated():
+def test_session_revoked_after_reading_is_not_rotated():
     session = logged_in().session
     login_sessions.log_out(refresh_token=None, session=session, caller=Caller(), now=now())
 
@@ -207,7 +207,7 @@ def test_a_session_that_ended_since_it_was_read_is_not_rotated():
     assert LoginSession.objects.get().generation == 0
 
 
-def test_a_refresh_that_a_logout_has_overtaken_is_refused(monkeypatch):
+def test_refresh_overtaken_by_a_logout_is_refused(monkeypatch):
     tokens, rotate = logged_in(), login_sessions.rotate
 
     def overtaken(session, *, now):
@@ -220,11 +220,11 @@ def test_a_refresh_that_a_logout_has_overtaken_is_refused(monkeypatch):
         login_sessions.refresh(token=tokens.refresh, caller=Caller(), now=now())
 
 
-def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
+def test_concurrent_use_of_a_code_succeeds_once(monkeypatch):
     user, hashed = UserFactory(), one_time_codes.hash_of("123456")
     one_time_codes.request(user=user, purpose=CodePurpose.RESET, contact=user.phone_number, now=now())
     OneTimeCode.objects.update(code_hash=hashed)
-    # Long enough for both to have read the code before either has used it up.
+    # Long enough for both threads to read the code before one of them uses it.
     monkeypatch.setattr(one_time_codes, "hash_of", lambda code: time.sleep(0.3) or hashed)
 
     answers = at_once(
@@ -234,7 +234,7 @@ def test_a_code_that_comes_twice_at_once_works_once(monkeypatch):
     assert sorted(type(answer).__name__ for answer in answers) == ["InvalidOrExpiredKey", "OneTimeCode"]
 
 
-def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at_once():
+def test_concurrent_correct_codes_open_one_session():
     user = UserFactory()
     authenticator_of(user)
     recovery_codes = two_factor.replace_recovery_codes(user)
@@ -253,7 +253,7 @@ def test_one_pending_log_in_becomes_one_session_however_many_right_codes_come_at
     assert [type(answer).__name__ for answer in answers].count("MfaExpired") == 9
 
 
-def test_one_code_finishes_one_of_two_log_ins_at_once():
+def test_code_finishes_one_of_two_concurrent_logins():
     user = UserFactory()
     device = authenticator_of(user)
     tokens = [two_factor.create_challenge(user=user, remember=True, now=now()).token for _ in range(4)]
@@ -271,7 +271,7 @@ def test_one_code_finishes_one_of_two_log_ins_at_once():
     assert LoginSession.objects.count() == 1
 
 
-def test_beginning_twice_at_once_leaves_one_app():
+def test_concurrent_setups_leave_one_app():
     user = UserFactory()
 
     at_once(*[lambda: two_factor_setup.begin(user=user, now=now())] * 4)
@@ -280,7 +280,7 @@ def test_beginning_twice_at_once_leaves_one_app():
 
 
 def while_hashing(monkeypatch, method, meanwhile, of=CustomUser):
-    """Let the next `method` of a person be followed by what another request does before the first goes on."""
+    """After the next call of `method`, run `meanwhile` in another thread, as a concurrent request would."""
     original = getattr(of, method)
     others = []
 
@@ -296,7 +296,7 @@ def while_hashing(monkeypatch, method, meanwhile, of=CustomUser):
     return others
 
 
-def test_a_thief_who_changes_the_password_while_its_owner_resets_it_changes_nothing(monkeypatch):
+def test_reset_wins_over_a_concurrent_password_change(monkeypatch):
     owner = UserFactory(phone_number=None)
     session = login_sessions.open_session(user=owner, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
     code = reset_code_of(owner)
@@ -318,7 +318,7 @@ def test_a_thief_who_changes_the_password_while_its_owner_resets_it_changes_noth
 
 
 def reset_code_of(person):
-    """Ask for a reset code, deliver it and read it."""
+    """Ask for a reset code, deliver it and return it."""
     passwords.request_reset(identifier=person.username, caller=Caller(), now=now())
     return delivered()
 
@@ -340,9 +340,9 @@ def verify(code):
 
 
 @pytest.mark.parametrize("change", [{"password": "another"}, {"email": "right@example.com"}, {"role": "Receptionist"}])
-def test_who_was_changed_by_staff_while_the_password_was_checked_proves_no_address(monkeypatch, change):
+def test_staff_change_during_verification_refuses_the_code(monkeypatch, change):
     register(PASSWORD)
-    register(PASSWORD)  # once more: the password waits for the code
+    register(PASSWORD)  # again, so that the password is stored with the code
     code = delivered()
     others = CustomUser.objects.filter(email="asha@example.com")
     while_hashing(monkeypatch, "check_password", lambda: others.update(**change), of=registration)
@@ -354,7 +354,7 @@ def test_who_was_changed_by_staff_while_the_password_was_checked_proves_no_addre
 
 
 @pytest.mark.parametrize("act", ["password", "address"])
-def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monkeypatch, act):
+def test_logout_all_waits_for_a_change_and_ends_its_session(monkeypatch, act):
     user, held, hold = UserFactory(), threading.Event(), login_sessions.lock_live
     opened = [
         login_sessions.open_session(user=user, amr=["pwd"], remember=True, caller=Caller(), now=now()).session
@@ -389,13 +389,13 @@ def test_logging_out_everywhere_waits_for_a_change_and_ends_what_it_opened(monke
 
 
 def waits_shortly(barrier):
-    """Give the other thread the time to come as far, if nothing keeps it."""
+    """Wait shortly for the other thread; it may be blocked by a lock."""
     with suppress(threading.BrokenBarrierError):
         barrier.wait(timeout=0.5)
 
 
-def test_two_who_prove_each_others_address_at_once_both_succeed(monkeypatch):
-    """Each says that the other's number is theirs: a shared phone and a wrong digit, at a desk with two clerks."""
+def test_two_users_can_verify_each_others_contacts_concurrently(monkeypatch):
+    """Each has the other's number, unverified: staff mixed them up."""
     unproved = {"phone_verified_at": None}
     first = UserFactory(email="asha@example.com", phone_number="254711111111", **unproved)
     second = UserFactory(email="baraka@example.com", phone_number="254722222222", **unproved)

@@ -1,4 +1,4 @@
-"""Staying in: one refresh token at a time, ten seconds of patience, and the end of a session that was copied."""
+"""Refresh: single-use tokens, a grace period of ten seconds, and revocation when a token is reused."""
 
 from datetime import datetime, timedelta
 
@@ -22,13 +22,13 @@ REFRESH, ME = f"{AUTH}refresh/", f"{AUTH}me/"
 def refused(answer):
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
-    # Cleared by the same cookies' paths and flags: the client is logged out for certain.
+    # Deleted with the same paths and flags, so that the client is certainly logged out.
     assert [answer.cookies[name].value for name in ("Authentication", "Refresh")] == ["", ""]
     return answer.json()["error"]["code"]
 
 
 def after(seconds):
-    """Let the last rotation be so long ago."""
+    """Move the last rotation this many seconds into the past."""
     LoginSession.objects.update(rotated_at=now() - timedelta(seconds=seconds))
 
 
@@ -37,19 +37,19 @@ def replayed(client, token):
     return client.post(REFRESH)
 
 
-def test_without_a_token_there_is_nothing_to_refresh():
+def test_refresh_without_a_token_is_missing():
     assert refused(browser().post(REFRESH)) == "refresh_missing"
 
 
 @pytest.mark.parametrize("token", ["x", "x.y.z", "eyJhbGciOiJub25lIn0.e30."])
-def test_what_is_no_token_of_ours_is_invalid(token):
+def test_foreign_refresh_token_is_invalid(token):
     client = browser()
     client.cookies["Refresh"] = token
 
     assert refused(client.post(REFRESH)) == "refresh_invalid"
 
 
-def test_a_token_whose_time_is_over_is_expired():
+def test_expired_refresh_token_has_its_own_code():
     client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     about = {"session_id": session.pk, "user_id": session.user_id, "auth_time": now(), "amr": ["pwd"], "now": now()}
@@ -59,7 +59,7 @@ def test_a_token_whose_time_is_over_is_expired():
 
 
 @pytest.mark.parametrize("end", ["logout", "revoked", "deactivated", "gone"])
-def test_an_ended_session_is_not_renewed(end):
+def test_ended_session_is_not_refreshed(end):
     user = UserFactory()
     client = logged_in_as(user)
     token = client.cookies["Refresh"].value
@@ -76,7 +76,7 @@ def test_an_ended_session_is_not_renewed(end):
     assert refused(replayed(client, token)) == "session_revoked"
 
 
-def test_a_refusal_is_no_403_and_says_nothing_of_the_body():
+def test_malformed_refresh_body_is_ignored():
     client = browser()
     client.cookies["Refresh"] = "x"
 
@@ -85,7 +85,7 @@ def test_a_refusal_is_no_403_and_says_nothing_of_the_body():
     assert refused(answer) == "refresh_invalid"
 
 
-def test_a_refresh_keeps_when_and_how_the_person_logged_in():
+def test_refresh_keeps_auth_time_and_amr():
     client = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
     before = LoginSession.objects.get()
@@ -101,14 +101,14 @@ def test_a_refresh_keeps_when_and_how_the_person_logged_in():
     assert session.idle_expires_at > before.idle_expires_at
 
 
-def test_each_refresh_costs_three_statements_with_its_audit(django_assert_num_queries):
+def test_refresh_costs_three_queries_with_its_audit(django_assert_num_queries):
     client = logged_in_as(UserFactory())
 
     with django_assert_num_queries(3):  # the session with its user, the swap, the audit
         assert client.post(REFRESH).status_code == 200
 
 
-def test_the_twins_token_is_the_current_one_and_rotates_next_time():
+def test_grace_refresh_returns_the_current_generation():
     client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
@@ -121,7 +121,7 @@ def test_the_twins_token_is_the_current_one_and_rotates_next_time():
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(9, 200), (11, 401)])
-def test_the_grace_is_ten_seconds(seconds, status):
+def test_grace_period_is_ten_seconds(seconds, status):
     client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
@@ -130,7 +130,7 @@ def test_the_grace_is_ten_seconds(seconds, status):
     assert replayed(client, first).status_code == status
 
 
-def test_a_token_two_generations_old_has_no_grace():
+def test_token_two_generations_old_has_no_grace():
     client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
@@ -139,7 +139,7 @@ def test_a_token_two_generations_old_has_no_grace():
     assert refused(replayed(client, first)) == "refresh_reused"
 
 
-def test_a_replay_ends_the_thiefs_session_and_the_owners_and_tells_the_owner():
+def test_reused_token_revokes_the_session_and_notifies_the_owner():
     user = UserFactory()
     client = logged_in_as(user)
     first = client.cookies["Refresh"].value
@@ -157,7 +157,7 @@ def test_a_replay_ends_the_thiefs_session_and_the_owners_and_tells_the_owner():
     assert Notice.objects.get().kind == "session_copied"
 
 
-def test_a_replay_does_not_touch_the_persons_other_sessions():
+def test_reused_token_keeps_the_users_other_sessions():
     user = UserFactory()
     other, client = logged_in_as(user), logged_in_as(user)
     first = client.cookies["Refresh"].value
@@ -169,7 +169,7 @@ def test_a_replay_does_not_touch_the_persons_other_sessions():
     assert other.get(ME).status_code == 200
 
 
-def test_revocation_bites_within_the_grace_too():
+def test_revocation_applies_within_the_grace_period():
     client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(REFRESH)
@@ -178,7 +178,7 @@ def test_revocation_bites_within_the_grace_too():
     assert refused(replayed(client, first)) == "session_revoked"
 
 
-def test_a_generation_from_the_future_is_a_copy_too():
+def test_token_of_a_future_generation_revokes_the_session():
     client = logged_in_as(UserFactory())
     session = LoginSession.objects.get()
     session.generation = 5
@@ -187,7 +187,7 @@ def test_a_generation_from_the_future_is_a_copy_too():
     assert refused(replayed(client, forged)) == "refresh_reused"
 
 
-def test_a_session_that_is_used_lives_on_to_its_absolute_end_and_not_beyond():
+def test_used_session_lasts_until_its_absolute_end():
     client = logged_in_as(UserFactory())
     LoginSession.objects.update(absolute_expires_at=now() + timedelta(days=1))
 
@@ -198,7 +198,7 @@ def test_a_session_that_is_used_lives_on_to_its_absolute_end_and_not_beyond():
     assert session.idle_expires_at > session.absolute_expires_at
 
 
-def test_a_session_is_one_row_however_long_it_is_used():
+def test_session_stays_one_row_over_many_refreshes():
     client = logged_in_as(UserFactory())
 
     for _ in range(3):
@@ -207,7 +207,7 @@ def test_a_session_is_one_row_however_long_it_is_used():
     assert LoginSession.objects.count() == 1
 
 
-def test_a_new_password_is_a_new_session():
+def test_password_change_opens_a_new_session():
     client = logged_in_as(UserFactory())
     (old,) = LoginSession.objects.values_list("pk", flat=True)
 
@@ -217,7 +217,7 @@ def test_a_new_password_is_a_new_session():
     assert LoginSession.objects.get(pk=old).revoke_reason == "password_changed"
 
 
-def test_a_new_password_that_is_too_weak_is_told_beside_its_field():
+def test_weak_new_password_is_reported_for_its_field():
     client = logged_in_as(UserFactory())
 
     refused = client.post(f"{AUTH}password/change/", {"current": PASSWORD, "new": "password"})
@@ -226,7 +226,7 @@ def test_a_new_password_that_is_too_weak_is_told_beside_its_field():
     assert {each["field"] for each in refused.json()["error"]["details"]} == {"new"}
 
 
-def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
+def test_wrong_current_password_ends_no_session():
     client = logged_in_as(UserFactory())
 
     answer = client.post(f"{AUTH}password/change/", {"current": "wrong", "new": "another-long-password"})
@@ -235,7 +235,7 @@ def test_the_wrong_current_password_asks_for_it_again_and_ends_nothing():
     assert client.get(ME).status_code == 200
 
 
-def test_a_session_that_ended_since_the_request_began_changes_no_password():
+def test_ended_session_cannot_change_the_password():
     user = UserFactory()
     client = logged_in_as(user)
     session = LoginSession.objects.select_related("user").get()

@@ -1,4 +1,4 @@
-"""Roles that need a second factor: without one, they come in to add it and for nothing else."""
+"""Roles that need a second factor: a login without one reaches only its setup."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from api.tests.test_every_url import UNSAFE, VIEWS, example_url
 pytestmark = pytest.mark.django_db
 
 REQUIRED = "mfa_enrolment_required"
-# Open to who has no second factor yet. Adding to this list is a decision; make it knowingly.
+# URLs that are open before the setup. Extend this list only by a deliberate decision.
 FOR_ENROLMENT = {"TotpView", "TotpConfirmView"}
 
 
@@ -26,7 +26,7 @@ def code_in(answer):
     return answer.status_code, answer.json().get("error", {}).get("code")
 
 
-def test_who_needs_a_second_factor_and_has_none_is_asked_to_add_it():
+def test_required_role_without_second_factor_must_set_it_up():
     client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answer = client.get(f"{AUTH}me/")
@@ -44,7 +44,7 @@ def test_who_needs_a_second_factor_and_has_none_is_asked_to_add_it():
     }
 
 
-def test_every_other_address_is_shut_to_them():
+def test_all_other_urls_are_refused_before_setup():
     client = logged_in_as(UserFactory(role=Role.ADMIN))
 
     answers = {
@@ -53,20 +53,20 @@ def test_every_other_address_is_shut_to_them():
         for method in ("get", *UNSAFE)
         if hasattr(cls, method) or method in (getattr(callback, "actions", None) or {})
         if CookieJWTAuthentication in cls.authentication_classes
-        if callback.initkwargs.get("permission_classes") is None  # the OpenAPI document is everyone's
+        if callback.initkwargs.get("permission_classes") is None  # the OpenAPI document is public
     }
 
     assert set(answers.values()) == {(403, REQUIRED)}
     assert len(answers) > 40
 
 
-def test_only_what_adds_a_second_factor_is_open_to_them():
+def test_only_setup_urls_are_open_before_setup():
     open_views = {cls.__name__ for _, cls, _ in VIEWS if EnrolmentAuthentication in cls.authentication_classes}
 
     assert open_views == FOR_ENROLMENT
 
 
-def test_adding_it_opens_the_rest_to_the_same_session():
+def test_setup_opens_all_urls_to_the_same_session():
     client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     begun = client.post(f"{AUTH}mfa/totp/")
@@ -76,7 +76,7 @@ def test_adding_it_opens_the_rest_to_the_same_session():
     assert client.get(f"{AUTH}me/").status_code == 200
 
 
-def test_removing_it_shuts_the_rest_again():
+def test_removal_closes_all_other_urls_again():
     user = UserFactory(role=Role.MANAGER)
     device = authenticator_of(user)
     client = asked_for_a_code(user)
@@ -88,7 +88,7 @@ def test_removing_it_shuts_the_rest_again():
     assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
 
 
-def test_who_comes_in_with_a_second_factor_is_let_in():
+def test_login_with_a_second_factor_opens_all_urls():
     user = UserFactory(role=Role.ADMIN)
     device = authenticator_of(user)
     client = asked_for_a_code(user)
@@ -98,7 +98,7 @@ def test_who_comes_in_with_a_second_factor_is_let_in():
     assert client.get(f"{AUTH}me/").status_code == 200
 
 
-def test_a_session_from_before_the_role_needed_it_is_shut(settings):
+def test_newly_required_role_closes_existing_sessions(settings):
     settings.MFA_REQUIRED_ROLES = []
     client = logged_in_as(UserFactory(role=Role.TRAINER))
     assert client.get(f"{AUTH}me/").status_code == 200
@@ -108,17 +108,17 @@ def test_a_session_from_before_the_role_needed_it_is_shut(settings):
     assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
 
 
-def test_other_roles_are_let_in_by_their_password():
+def test_other_roles_need_only_a_password():
     assert logged_in_as(UserFactory(role=Role.RECEPTIONIST)).get(f"{AUTH}me/").status_code == 200
 
 
-def test_a_superuser_counts_as_admin_whatever_the_role():
+def test_superuser_of_any_role_counts_as_admin():
     client = logged_in_as(UserFactory(role=Role.MEMBER, is_superuser=True))
 
     assert code_in(client.get(f"{AUTH}me/")) == (403, REQUIRED)
 
 
-def test_they_can_refresh_and_log_out():
+def test_refresh_and_logout_work_before_setup():
     client = logged_in_as(UserFactory(role=Role.MANAGER))
 
     answers = [client.post(f"{AUTH}refresh/"), client.post(f"{AUTH}logout/")]
@@ -127,14 +127,14 @@ def test_they_can_refresh_and_log_out():
     assert LoginSession.objects.get().revoke_reason == "logout"
 
 
-def test_without_the_csrf_token_they_cannot_even_begin():
+def test_setup_needs_the_csrf_token():
     client = logged_in_as(UserFactory(role=Role.MANAGER))
     client.csrf_token = None
 
     assert code_in(client.post(f"{AUTH}mfa/totp/")) == (403, "csrf_failed")
 
 
-def test_asking_costs_no_statement_of_its_own(django_assert_num_queries):
+def test_second_factor_check_costs_no_query(django_assert_num_queries):
     user = UserFactory(role=Role.MANAGER)
     device = authenticator_of(user)
     client = asked_for_a_code(user)
@@ -144,5 +144,5 @@ def test_asking_costs_no_statement_of_its_own(django_assert_num_queries):
         client.get(f"{AUTH}me/")
 
 
-def test_a_stranger_is_told_nothing_of_it():
+def test_anonymous_caller_gets_401_not_the_setup_error():
     assert code_in(browser().get(f"{AUTH}me/")) == (401, "not_authenticated")

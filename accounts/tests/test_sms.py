@@ -1,4 +1,4 @@
-"""Text messages leave through the backend that the settings name."""
+"""SMS: each backend that SMS_BACKEND can name."""
 
 import pytest
 import responses
@@ -8,13 +8,13 @@ from accounts import sms
 GATEWAY = "https://api.africastalking.com/version1/messaging"
 
 
-def told(*recipients):
-    """Africa's Talking's answer about these recipients."""
+def answer_for(*recipients):
+    """Return the answer of Africa's Talking for these recipients."""
     return {"SMSMessageData": {"Message": "Sent to 1/1", "Recipients": list(recipients)}}
 
 
 @responses.activate
-def test_the_development_backend_shows_the_message_on_the_simulated_phone(settings):
+def test_phone_backend_shows_the_sms_on_the_simulator(settings):
     settings.SMS_BACKEND = "phone"
     answer = responses.post(f"{settings.DARAJA_SIMULATOR_URL}/control/sms/", json={"status": "ok"})
 
@@ -24,10 +24,10 @@ def test_the_development_backend_shows_the_message_on_the_simulated_phone(settin
 
 
 @responses.activate
-def test_africastalking_is_given_the_number_with_a_plus_and_the_key_in_a_header(settings):
+def test_africastalking_gets_the_number_with_plus_and_the_api_key(settings):
     settings.SMS_BACKEND, settings.AFRICASTALKING_USERNAME = "africastalking", "club"
     settings.AFRICASTALKING_API_KEY = "the-key"
-    answer = responses.post(GATEWAY, json=told({"statusCode": 101, "status": "Success"}), status=201)
+    answer = responses.post(GATEWAY, json=answer_for({"statusCode": 101, "status": "Success"}), status=201)
 
     sms.send(phone="254712345678", text="Karibu")
 
@@ -40,15 +40,15 @@ def test_africastalking_is_given_the_number_with_a_plus_and_the_key_in_a_header(
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"json": told({"statusCode": 405, "status": "InsufficientBalance"})}, "InsufficientBalance"),
-        ({"json": told({"statusCode": 403, "status": "InvalidPhoneNumber"})}, "InvalidPhoneNumber"),
-        ({"json": told()}, "the answer has no recipient"),  # as for a sender name that is not registered
+        ({"json": answer_for({"statusCode": 405, "status": "InsufficientBalance"})}, "InsufficientBalance"),
+        ({"json": answer_for({"statusCode": 403, "status": "InvalidPhoneNumber"})}, "InvalidPhoneNumber"),
+        ({"json": answer_for()}, "the answer has no recipient"),  # as for a sender name that is not registered
         ({"json": {}}, "the answer has no recipient"),
         ({"json": ["Recipients"]}, "the answer has no recipient"),
         ({"body": "<html>"}, "the answer has no recipient"),
     ],
 )
-def test_a_message_that_was_understood_and_not_taken_is_not_sent(settings, body, reason):
+def test_refused_recipient_raises_sms_not_sent(settings, body, reason):
     settings.SMS_BACKEND = "africastalking"
     responses.post(GATEWAY, status=201, **body)
 
@@ -57,7 +57,7 @@ def test_a_message_that_was_understood_and_not_taken_is_not_sent(settings, body,
 
 
 @responses.activate
-def test_a_gateway_that_refuses_is_told_to_the_job(settings):
+def test_gateway_error_raises_sms_not_sent(settings):
     settings.SMS_BACKEND = "africastalking"
     responses.post(GATEWAY, status=503)
 
@@ -65,7 +65,7 @@ def test_a_gateway_that_refuses_is_told_to_the_job(settings):
         sms.send(phone="254712345678", text="Karibu")
 
 
-def test_the_console_shows_a_masked_number(settings, capsys):
+def test_console_shows_a_masked_number(settings, capsys):
     settings.SMS_BACKEND = "console"
 
     sms.send(phone="254712345678", text="Karibu")

@@ -1,4 +1,4 @@
-"""The worker, as far as people are concerned."""
+"""Test helpers: deliver codes and notices as the worker does."""
 
 from django.core import mail
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -8,7 +8,7 @@ from api.clock import now
 
 
 def work() -> None:
-    """Do what the worker would: send the codes and notices that wait."""
+    """Deliver all codes and notices that were not sent yet."""
     for job in ProcrastinateJob.objects.filter(status="todo").order_by("id"):
         match job.task_name:
             case "accounts.send_code":
@@ -18,6 +18,6 @@ def work() -> None:
 
 
 def code_in_mail() -> str:
-    """Deliver the newest code and read it."""
+    """Deliver the newest code by e-mail and return it."""
     one_time_codes.deliver(code_id=one_time_codes.OneTimeCode.objects.latest("id").pk, now=now())
     return mail.outbox[-1].body.split()[0]

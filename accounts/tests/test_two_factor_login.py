@@ -1,4 +1,4 @@
-"""Logging in with a second factor."""
+"""Login with a second factor."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ def error_of(answer):
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_a_right_password_is_answered_with_the_question_for_a_code(user, device):
+def test_correct_password_returns_a_challenge(user, device):
     answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
 
     assert answer.status_code == 200
@@ -41,7 +41,7 @@ def test_a_right_password_is_answered_with_the_question_for_a_code(user, device)
     assert not LoginSession.objects.exists()
 
 
-def test_the_pending_cookie_is_short_lived_and_shown_to_the_second_step_alone(user, device):
+def test_pending_cookie_is_short_lived_and_limited_to_mfa_urls(user, device):
     answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
 
     cookie = answer.cookies["MfaPending"]
@@ -55,7 +55,7 @@ def test_the_pending_cookie_is_short_lived_and_shown_to_the_second_step_alone(us
     }
 
 
-def test_the_apps_code_finishes_the_log_in(user, device):
+def test_code_of_the_app_finishes_the_login(user, device):
     client = asked_for_a_code(user)
 
     answer = client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
@@ -73,7 +73,7 @@ def test_the_apps_code_finishes_the_log_in(user, device):
     assert client.get(f"{AUTH}me/").status_code == 200
 
 
-def test_a_wrong_code_is_refused_and_the_right_one_still_works(user, device):
+def test_correct_code_works_after_a_wrong_one(user, device):
     client = asked_for_a_code(user)
 
     with MISTYPED_OFTEN:
@@ -84,7 +84,7 @@ def test_a_wrong_code_is_refused_and_the_right_one_still_works(user, device):
     assert right.status_code == 200
 
 
-def test_a_code_that_was_used_is_used_up(user, device):
+def test_code_of_the_app_works_once(user, device):
     code = code_of(device)
     asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code})
 
@@ -93,7 +93,7 @@ def test_a_code_that_was_used_is_used_up(user, device):
     assert error_of(again) == (401, "mfa_invalid")
 
 
-def test_a_pending_log_in_that_was_used_is_used_up(user, device):
+def test_pending_login_works_once(user, device):
     client = asked_for_a_code(user)
     pending = client.cookies["MfaPending"].value
     client.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
@@ -105,7 +105,7 @@ def test_a_pending_log_in_that_was_used_is_used_up(user, device):
     assert LoginSession.objects.count() == 1
 
 
-def test_a_pending_log_in_is_over_after_five_minutes(user, device):
+def test_pending_login_expires_after_five_minutes(user, device):
     client = asked_for_a_code(user)
     PendingLogin.objects.update(expires_at=now() - timedelta(seconds=1))
 
@@ -116,7 +116,7 @@ def test_a_pending_log_in_is_over_after_five_minutes(user, device):
     assert answer.cookies["MfaPending"].value == ""
 
 
-def test_a_pending_log_in_lasts_five_minutes(user, device):
+def test_pending_login_works_within_five_minutes(user, device):
     asked_for_a_code(user)
 
     pending = PendingLogin.objects.get()
@@ -124,7 +124,7 @@ def test_a_pending_log_in_lasts_five_minutes(user, device):
 
 
 @MISTYPED_OFTEN
-def test_a_pending_log_in_is_over_after_five_wrong_codes(user, device):
+def test_pending_login_ends_after_five_wrong_codes(user, device):
     client = asked_for_a_code(user)
     for _ in range(5):
         client.post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
@@ -137,7 +137,7 @@ def test_a_pending_log_in_is_over_after_five_wrong_codes(user, device):
 @pytest.mark.parametrize(
     "cookie", [None, "x", "00000000-0000-4000-8000-000000000000", signing.Signer(salt="other").sign("x")]
 )
-def test_without_a_pending_log_in_of_ours_there_is_nothing_to_finish(cookie):
+def test_foreign_pending_cookie_is_expired(cookie):
     client = browser()
     if cookie:
         client.cookies["MfaPending"] = cookie
@@ -147,7 +147,7 @@ def test_without_a_pending_log_in_of_ours_there_is_nothing_to_finish(cookie):
     assert error_of(answer) == (401, "mfa_expired")
 
 
-def test_a_pending_log_in_needs_our_signature(user, device):
+def test_pending_cookie_needs_a_valid_signature(user, device):
     client = asked_for_a_code(user)
     client.cookies["MfaPending"] = str(PendingLogin.objects.get().pk)
 
@@ -157,13 +157,13 @@ def test_a_pending_log_in_needs_our_signature(user, device):
 
 
 @pytest.mark.parametrize("code", ["", "12345", "1234567", "12 456", "abcdef", "１２３４５６"])  # noqa: RUF001
-def test_what_is_no_code_at_all_is_bad_input(user, device, code):
+def test_malformed_code_is_a_validation_error(user, device, code):
     answer = asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": code})
 
     assert error_of(answer) == (400, "validation_error")
 
 
-def test_the_next_try_waits_after_wrong_codes_whatever_the_log_in(user, device):
+def test_wrong_codes_delay_attempts_across_logins(user, device):
     for _ in range(3):
         with MISTYPED_OFTEN:
             asked_for_a_code(user).post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
@@ -175,7 +175,7 @@ def test_the_next_try_waits_after_wrong_codes_whatever_the_log_in(user, device):
     assert not LoginSession.objects.exists()
 
 
-def test_a_deactivated_person_finishes_nothing(user, device):
+def test_deactivated_user_cannot_finish_a_login(user, device):
     client = asked_for_a_code(user)
     CustomUser.objects.update(is_active=False)
 
@@ -184,7 +184,7 @@ def test_a_deactivated_person_finishes_nothing(user, device):
     assert error_of(answer) == (401, "mfa_expired")
 
 
-def test_ending_all_sessions_ends_the_pending_log_ins_too(user, device):
+def test_logout_all_ends_pending_logins(user, device):
     inside, client = asked_for_a_code(user), asked_for_a_code(user)
     inside.post(f"{AUTH}mfa/verify/", {"code": code_of(device)})
 
@@ -194,7 +194,7 @@ def test_ending_all_sessions_ends_the_pending_log_ins_too(user, device):
     assert error_of(answer) == (401, "mfa_expired")
 
 
-def test_a_recovery_code_finishes_a_log_in_once_and_the_person_is_told(user, device):
+def test_recovery_code_works_once_and_sends_a_notice(user, device):
     code, *_ = two_factor.replace_recovery_codes(user)
     client = browser()
     asked = client.post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
@@ -208,7 +208,7 @@ def test_a_recovery_code_finishes_a_log_in_once_and_the_person_is_told(user, dev
     assert list(Notice.objects.values_list("kind", flat=True)) == ["recovery_code_used"]
 
 
-def test_somebody_elses_recovery_code_is_wrong(user, device):
+def test_recovery_code_of_another_user_is_wrong(user, device):
     two_factor.replace_recovery_codes(user)
     code, *_ = two_factor.replace_recovery_codes(UserFactory())
 
@@ -217,7 +217,7 @@ def test_somebody_elses_recovery_code_is_wrong(user, device):
     assert error_of(answer) == (401, "mfa_invalid")
 
 
-def test_recovery_codes_are_not_kept_as_they_are_told(user):
+def test_recovery_codes_are_stored_as_hashes(user):
     codes = two_factor.replace_recovery_codes(user)
 
     kept = set(two_factor.StaticToken.objects.values_list("token", flat=True))
@@ -225,7 +225,7 @@ def test_recovery_codes_are_not_kept_as_they_are_told(user):
     assert not kept & {code.replace("-", "") for code in codes}
 
 
-def test_what_was_made_under_a_former_secret_key_still_works(user, device):
+def test_secrets_of_a_fallback_secret_key_still_work(user, device):
     code, *_ = two_factor.replace_recovery_codes(user)
 
     with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[two_factor.settings.SECRET_KEY]):
@@ -233,13 +233,13 @@ def test_what_was_made_under_a_former_secret_key_still_works(user, device):
         by_recovery = asked_for_a_code(user).post(f"{AUTH}mfa/recovery/", {"code": code})
     with override_settings(SECRET_KEY="k" * 50, SECRET_KEY_FALLBACKS=[]):
         device.refresh_from_db()
-        sealed_anew = device.bin_key
+        secret = device.bin_key
 
     assert [by_app.status_code, by_recovery.status_code] == [200, 200]
-    assert sealed_anew == bytes(range(20))
+    assert secret == bytes(range(20))
 
 
-def test_the_audit_tells_the_way_of_a_log_in(user, device):
+def test_audit_names_the_method_of_a_login(user, device):
     client = asked_for_a_code(user)
     with MISTYPED_OFTEN:
         client.post(f"{AUTH}mfa/verify/", {"code": wrong_code(device)})
@@ -253,7 +253,7 @@ def test_the_audit_tells_the_way_of_a_log_in(user, device):
     ]
 
 
-def test_a_wrong_password_asks_for_no_code(user, device):
+def test_wrong_password_returns_no_challenge(user, device):
     answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": "wrong-password"})
 
     assert error_of(answer) == (401, "invalid_credentials")

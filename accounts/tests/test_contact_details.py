@@ -1,4 +1,4 @@
-"""Changing one's own e-mail address or phone number."""
+"""Change of one's own e-mail address or phone number."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -29,7 +29,7 @@ def code_from_mail(address):
     return message.body.split()[0]
 
 
-def test_an_email_address_is_changed_by_a_code_sent_to_the_new_one():
+def test_email_change_needs_the_code_sent_to_the_new_address():
     user = UserFactory(email="old@example.com", email_verified_at=None)
     client = logged_in_as(user)
 
@@ -46,7 +46,7 @@ def test_an_email_address_is_changed_by_a_code_sent_to_the_new_one():
     assert user.email_verified_at is not None
 
 
-def test_a_phone_number_is_changed_by_a_code_sent_to_the_new_one(texts):
+def test_phone_change_needs_the_code_sent_to_the_new_number(texts):
     user = UserFactory(phone_number="254711111111")
     client = logged_in_as(user)
 
@@ -59,15 +59,15 @@ def test_a_phone_number_is_changed_by_a_code_sent_to_the_new_one(texts):
     assert (confirmed.status_code, user.phone_number) == (200, "254722222222")
 
 
-def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made():
+def test_old_email_address_gets_a_notice_at_request_and_change():
     client = logged_in_as(UserFactory(email="old@example.com"))
 
     client.post(EMAIL, {"email": "new@example.com"})
     client.post(f"{EMAIL}confirm/", {"code": code_from_mail("new@example.com")})
     work()
 
-    told = [message.body for message in mail.outbox if message.to == ["old@example.com"]]
-    assert [text.split(" ", 5)[5] for text in told] == [
+    texts_to_old = [message.body for message in mail.outbox if message.to == ["old@example.com"]]
+    assert [text.split(" ", 5)[5] for text in texts_to_old] == [
         "somebody asked to change the e-mail address of your Kilabu Fitness account."
         " If this was not you, change your password and tell the club.",
         "the e-mail address of your Kilabu Fitness account was changed."
@@ -76,7 +76,7 @@ def test_the_old_address_is_told_when_a_change_is_asked_for_and_when_it_is_made(
 
 
 @pytest.mark.parametrize("email", [None, "typed-by-the-desk@example.com"])
-def test_who_has_proved_no_email_address_is_told_by_phone(texts, email):
+def test_email_change_notice_goes_to_the_phone_without_verified_email(texts, email):
     client = logged_in_as(UserFactory(email=email, email_verified_at=None, phone_number="254711111111"))
 
     client.post(EMAIL, {"email": "new@example.com"})
@@ -85,7 +85,7 @@ def test_who_has_proved_no_email_address_is_told_by_phone(texts, email):
     assert list(Notice.objects.values_list("address", flat=True)) == ["254711111111"] * 2
 
 
-def test_who_has_proved_no_phone_is_told_of_the_first_one_by_email(texts):
+def test_first_phone_notice_goes_to_the_verified_email(texts):
     client = logged_in_as(UserFactory(phone_number=None, phone_verified_at=None, email="asha@example.com"))
 
     client.post(PHONE, {"phone_number": "0722 222 222"})
@@ -99,7 +99,7 @@ def test_who_has_proved_no_phone_is_told_of_the_first_one_by_email(texts):
 @pytest.mark.parametrize(
     ("address", "body"), [(EMAIL, {"email": "new@example.com"}), (PHONE, {"phone_number": "0722222222"})]
 )
-def test_a_change_asks_for_a_fresh_login(address, body):
+def test_contact_change_requires_a_fresh_login(address, body):
     client = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - timedelta(minutes=11))
 
@@ -109,7 +109,7 @@ def test_a_change_asks_for_a_fresh_login(address, body):
     assert not OneTimeCode.objects.exists()
 
 
-def test_somebody_elses_address_is_answered_alike_and_gets_no_message():
+def test_contact_of_another_user_gets_the_same_answer_without_message():
     UserFactory(email="taken@example.com")
     user = UserFactory(email="mine@example.com")
     client = logged_in_as(user)
@@ -123,7 +123,7 @@ def test_somebody_elses_address_is_answered_alike_and_gets_no_message():
     assert (confirmed.status_code, confirmed.json()["error"]["code"]) == (400, "invalid_or_expired_key")
 
 
-def test_an_address_that_somebody_took_meanwhile_is_a_conflict():
+def test_contact_verified_by_another_user_meanwhile_is_a_conflict():
     user = UserFactory()
     client = logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
@@ -135,7 +135,7 @@ def test_an_address_that_somebody_took_meanwhile_is_a_conflict():
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "already_taken")
 
 
-def test_an_address_that_somebody_else_has_not_proved_goes_to_who_does():
+def test_unverified_contact_moves_to_the_user_who_verifies_it():
     squatter = UserFactory(email="mine@example.com", email_verified_at=None)
     user = UserFactory()
     client = logged_in_as(user)
@@ -148,7 +148,7 @@ def test_an_address_that_somebody_else_has_not_proved_goes_to_who_does():
     assert (answer.status_code, user.email, squatter.email) == (200, "mine@example.com", None)
 
 
-def test_a_session_that_ended_since_the_request_began_confirms_no_change():
+def test_ended_session_cannot_confirm_a_contact_change():
     user = UserFactory()
     client = logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
@@ -165,7 +165,7 @@ def test_a_session_that_ended_since_the_request_began_confirms_no_change():
     assert user.email != "new@example.com"
 
 
-def test_a_change_ends_the_other_sessions_and_keeps_this_one():
+def test_contact_change_ends_other_sessions_only():
     user = UserFactory()
     other, client = logged_in_as(user), logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
@@ -176,7 +176,7 @@ def test_a_change_ends_the_other_sessions_and_keeps_this_one():
     assert other.get(f"{AUTH}me/").status_code == 401
 
 
-def test_a_reset_code_sent_to_the_old_address_dies_with_the_change(texts):
+def test_contact_change_ends_reset_codes_sent_before(texts):
     user = UserFactory(phone_number="254711111111")
     client = logged_in_as(user)
     browser().post(f"{AUTH}password/reset/", {"identifier": user.username})
@@ -193,7 +193,7 @@ def test_a_reset_code_sent_to_the_old_address_dies_with_the_change(texts):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
 
 
-def test_a_code_is_good_for_its_own_change_and_person_only():
+def test_code_works_only_for_its_purpose_and_user():
     user, thief = UserFactory(), UserFactory()
     client = logged_in_as(user)
     client.post(EMAIL, {"email": "new@example.com"})
@@ -209,7 +209,7 @@ def test_a_code_is_good_for_its_own_change_and_person_only():
     assert [answer.status_code for answer in answers] == [400, 400, 200, 400]
 
 
-def test_asking_again_ends_the_code_before():
+def test_second_change_request_ends_the_first_code():
     client = logged_in_as(UserFactory())
     client.post(EMAIL, {"email": "first@example.com"})
     first = code_from_mail("first@example.com")
@@ -220,7 +220,7 @@ def test_asking_again_ends_the_code_before():
     assert answer.status_code == 400
 
 
-def test_the_audit_keeps_what_was_asked_and_done_without_the_address():
+def test_audit_of_a_contact_change_omits_the_contact():
     user = UserFactory()
     client = logged_in_as(user)
 
@@ -236,7 +236,7 @@ def test_the_audit_keeps_what_was_asked_and_done_without_the_address():
     ]
 
 
-def test_one_person_may_ask_only_so_often():
+def test_contact_changes_are_limited_per_user():
     client = logged_in_as(UserFactory())
 
     answers = [
@@ -258,19 +258,19 @@ def test_one_person_may_ask_only_so_often():
         (f"{PHONE}confirm/", {"code": "١٢٣٤٥٦"}),
     ],
 )
-def test_what_cannot_be_right_is_refused(address, body):
+def test_invalid_contact_is_refused(address, body):
     answer = logged_in_as(UserFactory()).post(address, body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_error")
 
 
 @pytest.mark.parametrize("address", [EMAIL, PHONE, f"{EMAIL}confirm/", f"{PHONE}confirm/"])
-def test_a_stranger_changes_nothing(address):
+def test_contact_change_requires_a_login(address):
     assert browser().post(address, {}).status_code == 401
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_people_who_prove_one_address_at_once_get_it_once():
+def test_concurrent_confirmations_verify_a_contact_for_one_user():
     people = [UserFactory(), UserFactory()]
     sessions = [
         logged_in_as(person) and LoginSession.objects.select_related("user").get(user=person) for person in people
@@ -299,7 +299,7 @@ def test_two_people_who_prove_one_address_at_once_get_it_once():
     assert CustomUser.objects.filter(email="new@example.com").count() == 1
 
 
-def test_the_limit_of_codes_to_an_address_does_not_tell_whose_it_is():
+def test_code_limit_is_the_same_for_known_and_unknown_contacts():
     UserFactory(email="taken@example.com")
 
     def ask_six_times(address):

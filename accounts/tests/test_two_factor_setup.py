@@ -1,4 +1,4 @@
-"""Turning the second factor on and off."""
+"""Setup of the second factor: add and remove an app, and replace recovery codes."""
 
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -25,8 +25,8 @@ def error_of(answer):
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def enrolled(client):
-    """Turn the caller's second factor on; return the device and its recovery codes."""
+def set_up(client):
+    """Set up the caller's second factor; return the device and the recovery codes."""
     client.post(f"{AUTH}mfa/totp/")
     device = Authenticator.objects.latest("id")
     answer = client.post(f"{AUTH}mfa/totp/confirm/", {"code": code_of(device)})
@@ -38,7 +38,7 @@ def events():
     return list(SecurityEvent.objects.order_by("id").values_list("event", "outcome"))
 
 
-def test_beginning_tells_the_secret_once_for_the_app(settings):
+def test_setup_returns_the_secret_once(settings):
     settings.OTP_TOTP_ISSUER = "Kilabu Fitness"
     client = logged_in_as(UserFactory(username="asha"))
 
@@ -58,14 +58,14 @@ def test_beginning_tells_the_secret_once_for_the_app(settings):
     assert answer["Cache-Control"] == "no-store"
 
 
-def test_what_was_begun_asks_for_nothing_until_it_is_confirmed():
+def test_unconfirmed_app_is_not_asked_for_at_login():
     user = UserFactory()
     logged_in_as(user).post(f"{AUTH}mfa/totp/")
 
     assert logged_in_as(user).get(f"{AUTH}me/").status_code == 200
 
 
-def test_beginning_again_draws_another_secret():
+def test_second_begin_replaces_the_secret():
     client = logged_in_as(UserFactory())
 
     first, second = (client.post(f"{AUTH}mfa/totp/").json()["data"]["secret"] for _ in range(2))
@@ -74,9 +74,9 @@ def test_beginning_again_draws_another_secret():
     assert Authenticator.objects.count() == 1
 
 
-def test_a_code_of_the_app_turns_it_on_and_recovery_codes_are_told_once():
+def test_confirmation_returns_the_recovery_codes_once():
     user = UserFactory()
-    _, codes = enrolled(logged_in_as(user))
+    _, codes = set_up(logged_in_as(user))
 
     asked_for_a_code(user)
     assert len(set(codes)) == 10
@@ -85,22 +85,22 @@ def test_a_code_of_the_app_turns_it_on_and_recovery_codes_are_told_once():
     assert list(Notice.objects.values_list("kind", flat=True)) == ["second_factor_added"]
 
 
-def test_turning_it_on_ends_the_other_sessions_and_strengthens_this_one():
+def test_confirmation_ends_other_sessions_and_updates_this_one():
     user = UserFactory()
     other, client = logged_in_as(user), logged_in_as(user)
 
-    enrolled(client)
+    set_up(client)
 
     assert error_of(other.get(f"{AUTH}me/")) == (401, "session_revoked")
     assert client.get(f"{AUTH}me/").status_code == 200
     assert LoginSession.objects.get(revoked_at=None).amr == ["pwd", "otp"]
 
 
-def test_one_sees_of_oneself_whether_a_second_factor_is_on():
+def test_profile_shows_whether_a_second_factor_is_on():
     client = logged_in_as(UserFactory())
     seen = [client.get(f"{AUTH}me/").json()["data"]["has_second_factor"]]
 
-    device, codes = enrolled(client)
+    device, codes = set_up(client)
     seen.append(client.get(f"{AUTH}me/").json()["data"]["has_second_factor"])
     again = asked_for_a_code(device.user).post(f"{AUTH}mfa/recovery/", {"code": codes[0]})
     seen.append(again.json()["data"]["user"]["has_second_factor"])
@@ -111,10 +111,10 @@ def test_one_sees_of_oneself_whether_a_second_factor_is_on():
 
 
 @pytest.mark.parametrize("act", ["confirm", "remove"])
-def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(act):
+def test_ended_session_cannot_change_the_second_factor(act):
     user = UserFactory()
     client = logged_in_as(user)
-    device = enrolled(client)[0] if act == "remove" else two_factor_setup.begin(user=user, now=now())
+    device = set_up(client)[0] if act == "remove" else two_factor_setup.begin(user=user, now=now())
     session = LoginSession.objects.get()
     client.post(f"{AUTH}logout/")
     about = {"user": user, "session": session, "caller": Caller(), "now": now()}
@@ -127,9 +127,9 @@ def test_a_session_that_ended_since_the_request_began_changes_no_second_factor(a
     assert Authenticator.objects.get().confirmed == (act == "remove")
 
 
-def test_a_session_that_ended_since_the_request_began_is_told_no_recovery_codes():
+def test_ended_session_gets_no_recovery_codes():
     client = logged_in_as(UserFactory())
-    _, codes = enrolled(client)
+    _, codes = set_up(client)
     session = LoginSession.objects.get()
     client.post(f"{AUTH}logout/")
 
@@ -139,7 +139,7 @@ def test_a_session_that_ended_since_the_request_began_is_told_no_recovery_codes(
     assert StaticToken.objects.count() == len(codes)
 
 
-def test_the_code_that_confirmed_logs_nobody_in():
+def test_confirmation_code_cannot_log_in():
     user = UserFactory()
     client = logged_in_as(user)
     client.post(f"{AUTH}mfa/totp/")
@@ -151,7 +151,7 @@ def test_the_code_that_confirmed_logs_nobody_in():
     assert error_of(answer) == (401, "mfa_invalid")
 
 
-def test_a_wrong_code_confirms_nothing_and_ends_no_session():
+def test_wrong_code_does_not_confirm_the_app():
     client = logged_in_as(UserFactory())
     client.post(f"{AUTH}mfa/totp/")
 
@@ -163,7 +163,7 @@ def test_a_wrong_code_confirms_nothing_and_ends_no_session():
     assert client.get(f"{AUTH}me/").status_code == 200
 
 
-def test_guessing_at_the_confirmation_waits_too():
+def test_wrong_codes_delay_the_confirmation_too():
     client = logged_in_as(UserFactory())
     client.post(f"{AUTH}mfa/totp/")
     Authenticator.objects.update(throttling_failure_count=9, throttling_failure_timestamp=now())
@@ -173,15 +173,15 @@ def test_guessing_at_the_confirmation_waits_too():
     assert error_of(answer) == (429, "throttled")
 
 
-def test_there_is_nothing_to_confirm_before_it_was_begun():
+def test_confirmation_without_begin_is_a_conflict():
     answer = logged_in_as(UserFactory()).post(f"{AUTH}mfa/totp/confirm/", {"code": "123456"})
 
     assert error_of(answer) == (409, "mfa_not_enrolled")
 
 
-def test_a_second_app_does_not_push_out_the_first():
+def test_second_app_is_refused_while_one_is_confirmed():
     client = logged_in_as(UserFactory())
-    enrolled(client)
+    set_up(client)
 
     answer = client.post(f"{AUTH}mfa/totp/")
 
@@ -189,10 +189,10 @@ def test_a_second_app_does_not_push_out_the_first():
     assert Authenticator.objects.get().confirmed is True
 
 
-def test_removing_it_forgets_all_of_it_and_ends_the_other_sessions():
+def test_removal_deletes_app_and_codes_and_ends_other_sessions():
     user = UserFactory()
     client = logged_in_as(user)
-    device, _ = enrolled(client)
+    device, _ = set_up(client)
     other = asked_for_a_code(user)
     other.post(f"{AUTH}mfa/verify/", {"code": code_of(device, later=1)})
 
@@ -207,10 +207,10 @@ def test_removing_it_forgets_all_of_it_and_ends_the_other_sessions():
     assert LoginSession.objects.get(pk=LoginSession.objects.order_by("created_at").first().pk).amr == ["pwd"]
 
 
-def test_new_recovery_codes_end_the_old_ones():
+def test_new_recovery_codes_replace_the_old_ones():
     user = UserFactory()
     client = logged_in_as(user)
-    _, old = enrolled(client)
+    _, old = set_up(client)
 
     answer = client.post(f"{AUTH}mfa/recovery-codes/")
 
@@ -221,7 +221,7 @@ def test_new_recovery_codes_end_the_old_ones():
     assert events()[-2] == ("recovery_codes_renewed", "ok")
 
 
-def test_without_a_second_factor_there_are_no_recovery_codes():
+def test_recovery_codes_need_a_second_factor():
     answer = logged_in_as(UserFactory()).post(f"{AUTH}mfa/recovery-codes/")
 
     assert error_of(answer) == (409, "mfa_not_enrolled")
@@ -236,7 +236,7 @@ def test_without_a_second_factor_there_are_no_recovery_codes():
         ("post", "mfa/recovery-codes/"),
     ],
 )
-def test_each_of_these_asks_for_a_session_and_a_fresh_login(method, path):
+def test_setup_calls_require_a_session_and_a_fresh_login(method, path):
     stale = logged_in_as(UserFactory())
     LoginSession.objects.update(auth_time=now() - settings.FRESH_LOGIN_LIFETIME - timedelta(seconds=1))
 
@@ -247,7 +247,7 @@ def test_each_of_these_asks_for_a_session_and_a_fresh_login(method, path):
     assert error_of(stranger) == (401, "not_authenticated")
 
 
-def test_the_database_alone_does_not_tell_the_secret():
+def test_database_stores_the_secret_encrypted():
     user = UserFactory()
     device = authenticator_of(user)
 
@@ -256,14 +256,14 @@ def test_the_database_alone_does_not_tell_the_secret():
     assert seals.open_seal(kept, owner=user.pk) == device.bin_key
 
 
-def test_a_sealed_secret_opens_for_its_owner_only():
+def test_encrypted_secret_opens_only_for_its_owner():
     sealed = seals.seal(b"secret", owner=1)
 
     with pytest.raises(seals.SealBroken):
         seals.open_seal(sealed, owner=2)
 
 
-def test_a_sealed_secret_does_not_open_under_another_secret_key(settings):
+def test_encrypted_secret_does_not_open_under_another_secret_key(settings):
     sealed = seals.seal(b"secret", owner=1)
     settings.SECRET_KEY = "k" * 50
 
@@ -271,10 +271,10 @@ def test_a_sealed_secret_does_not_open_under_another_secret_key(settings):
         seals.open_seal(sealed, owner=1)
 
 
-def test_staff_remove_it_for_who_lost_the_phone():
+def test_staff_remove_the_second_factor_of_a_lost_phone():
     user, staff = UserFactory(), UserFactory()
     client = logged_in_as(user)
-    enrolled(client)
+    set_up(client)
 
     two_factor_setup.remove(user=user, session=None, actor=staff, caller=Caller(), now=now())
 

@@ -1,4 +1,4 @@
-"""The journey of a session: register, confirm, log in, refresh, log out."""
+"""A login session from registration to logout."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 AUTH = "/api/v1/auth/"
 
 
-def test_a_stranger_registers_confirms_and_logs_in():
+def test_newcomer_registers_verifies_and_logs_in():
     client = browser()
     person = {"first_name": "Asha", "last_name": "Otieno", "email": "asha@example.com", "password": PASSWORD}
 
@@ -45,7 +45,7 @@ def test_login_sets_both_cookies_and_no_token_in_the_body():
 
 
 @pytest.mark.parametrize("change", [{"identifier": "nobody"}, {"password": "wrong-password"}])
-def test_unknown_and_wrong_are_answered_alike(change):
+def test_unknown_identifier_and_wrong_password_get_the_same_answer(change):
     user = UserFactory()
 
     answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD, **change})
@@ -65,7 +65,7 @@ def test_unknown_and_wrong_are_answered_alike(change):
     }
 
 
-def test_an_inactive_person_is_answered_like_a_wrong_password():
+def test_inactive_account_gets_the_answer_of_a_wrong_password():
     user = UserFactory(is_active=False)
 
     answer = browser().post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
@@ -73,7 +73,7 @@ def test_an_inactive_person_is_answered_like_a_wrong_password():
     assert answer.json()["error"]["code"] == "invalid_credentials"
 
 
-def test_a_login_without_the_csrf_token_is_refused():
+def test_login_without_the_csrf_token_is_refused():
     client = browser()
     client.csrf_token = None
 
@@ -94,7 +94,7 @@ def test_refresh_rotates_the_session():
     assert LoginSession.objects.get().generation == 1
 
 
-def test_logout_ends_the_session_and_is_harmless_twice():
+def test_repeated_logout_succeeds():
     client = logged_in_as(UserFactory())
     access = client.cookies["Authentication"].value
 
@@ -106,14 +106,14 @@ def test_logout_ends_the_session_and_is_harmless_twice():
     assert (after.status_code, after.json()["error"]["code"]) == (401, "session_revoked")
 
 
-def test_without_cookies_everything_protected_answers_401():
+def test_protected_call_without_cookies_is_401():
     answer = browser().get(f"{AUTH}me/")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
     assert answer["WWW-Authenticate"] == 'Cookie realm="api"'
 
 
-def test_deactivation_bites_on_the_next_request():
+def test_deactivation_applies_on_the_next_request():
     user = UserFactory()
     client = logged_in_as(user)
 
@@ -122,7 +122,7 @@ def test_deactivation_bites_on_the_next_request():
     assert client.get(f"{AUTH}me/").status_code == 401
 
 
-def test_logging_in_is_shown_to_staff_as_the_last_time_and_refreshing_is_not():
+def test_login_sets_last_login_and_refresh_does_not():
     user = UserFactory()
     before = now()
     client = logged_in_as(user)
@@ -135,14 +135,14 @@ def test_logging_in_is_shown_to_staff_as_the_last_time_and_refreshing_is_not():
     assert before <= logged_in_at == user.last_login
 
 
-def test_me_costs_one_statement(django_assert_num_queries):
+def test_me_costs_one_query(django_assert_num_queries):
     client = logged_in_as(UserFactory())
 
     with django_assert_num_queries(1):  # the session with its user
         client.get(f"{AUTH}me/")
 
 
-def test_changing_the_password_ends_the_other_sessions_and_keeps_this_client():
+def test_password_change_ends_other_sessions_only():
     user = UserFactory()
     other, client = logged_in_as(user), logged_in_as(user)
 
@@ -153,7 +153,7 @@ def test_changing_the_password_ends_the_other_sessions_and_keeps_this_client():
     assert other.get(f"{AUTH}me/").status_code == 401
 
 
-def test_a_reset_code_sets_a_new_password_and_logs_nobody_in():
+def test_reset_code_sets_a_password_without_login():
     user = UserFactory(phone_number=None)
     client = browser()
 
@@ -169,7 +169,7 @@ def test_a_reset_code_sets_a_new_password_and_logs_nobody_in():
     assert user.check_password("another-long-password")
 
 
-def test_a_code_dies_after_five_wrong_tries():
+def test_code_ends_after_five_wrong_attempts():
     user = UserFactory(email_verified_at=None, phone_verified_at=None, phone_number=None)
     client = browser()
     client.post(f"{AUTH}verify/resend/", {"identifier": user.email})
@@ -183,7 +183,7 @@ def test_a_code_dies_after_five_wrong_tries():
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_or_expired_key")
 
 
-def test_a_code_is_over_after_ten_minutes():
+def test_code_expires_after_ten_minutes():
     user = UserFactory(email_verified_at=None, phone_verified_at=None, phone_number=None)
     browser().post(f"{AUTH}verify/resend/", {"identifier": user.email})
     proof = {"identifier": user.email, "password": PASSWORD, "code": code_in_mail()}

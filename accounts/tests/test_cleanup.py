@@ -1,4 +1,4 @@
-"""What access leaves behind is deleted once it can serve nobody."""
+"""Nightly deletion of old sessions, codes, notices and unverified registrations."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 
 def session(user, ended):
-    """A session whose last possible moment was `ended`."""
+    """Create a session with the absolute end `ended`."""
     times = {"created_at": ended - 30 * DAY, "auth_time": ended - 30 * DAY, "idle_expires_at": ended}
     return LoginSession.objects.create(user=user, absolute_expires_at=ended, **times)
 
@@ -48,7 +48,7 @@ def notice(user, made):
     return Notice.objects.create(user=user, kind=NoticeKind.EMAIL_CHANGED, address="a@example.com", created_at=made)
 
 
-def test_what_is_long_over_is_deleted_and_the_rest_stays():
+def test_cleanup_deletes_old_rows_only():
     user = UserFactory()
     session(user, NOW - 91 * DAY)
     code(user, NOW - 2 * DAY)
@@ -71,7 +71,7 @@ def test_what_is_long_over_is_deleted_and_the_rest_stays():
     assert Counter.objects.get().key == "running"
 
 
-def test_the_audit_outlives_the_session_it_names():
+def test_audit_rows_survive_their_session():
     user = UserFactory()
     ended = session(user, NOW - 91 * DAY)
     audit.record("login", user=user, caller=Caller(), now=NOW - 121 * DAY, session_id=ended.pk)
@@ -81,7 +81,7 @@ def test_the_audit_outlives_the_session_it_names():
     assert SecurityEvent.objects.get().session_id == ended.pk
 
 
-def test_twice_is_harmless():
+def test_second_cleanup_deletes_nothing():
     session(UserFactory(), NOW - 91 * DAY)
     cleanup.delete_old(now=NOW)
 
@@ -90,7 +90,7 @@ def test_twice_is_harmless():
     assert again == {"sessions": 0, "codes": 0, "pending_logins": 0, "notices": 0, "counters": 0}
 
 
-def test_sessions_of_the_admin_that_ran_out_are_deleted():
+def test_expired_admin_sessions_are_deleted():
     Session.objects.create(session_key="old", session_data="x", expire_date=NOW - 300 * DAY)
 
     cleanup.delete_old(now=NOW)
@@ -98,22 +98,22 @@ def test_sessions_of_the_admin_that_ran_out_are_deleted():
     assert not Session.objects.exists()
 
 
-def test_the_worker_does_it_every_night():
+def test_cleanup_runs_every_night():
     periodic = app.periodic_registry.periodic_tasks[("accounts.forget_old", "")]
 
     assert periodic.cron == "10 3 * * *"
 
 
-def stranger(**fields):
-    """Somebody who registered from outside 31 days ago and proved nothing."""
+def unverified_registration(**fields):
+    """Create a member who registered 31 days ago and verified no contact."""
     fields = {"email_verified_at": None, "phone_verified_at": None, "date_joined": NOW - 31 * DAY, **fields}
     person = UserFactory(**fields)
     audit.record("registered", user=person, caller=Caller(), now=person.date_joined)
     return person
 
 
-def test_a_registration_that_nobody_proved_in_a_month_is_forgotten_and_its_address_is_free():
-    person = stranger(email="asha@example.com")
+def test_unverified_registration_is_deleted_after_a_month():
+    person = unverified_registration(email="asha@example.com")
 
     forgotten = cleanup.delete_unverified(now=NOW)
 
@@ -134,27 +134,25 @@ def test_a_registration_that_nobody_proved_in_a_month_is_forgotten_and_its_addre
         {"is_superuser": True},
     ],
 )
-def test_who_proved_an_address_or_is_more_than_a_stranger_is_not_forgotten(fields):
-    stranger(**fields)
+def test_verified_or_staff_registration_is_not_deleted(fields):
+    unverified_registration(**fields)
 
     assert cleanup.delete_unverified(now=NOW) == 0
     assert CustomUser.objects.exists()
 
 
-def test_who_was_proved_once_is_not_forgotten_though_staff_have_corrected_the_address():
-    audit.record("address_verified", user=stranger(), caller=Caller(), now=NOW - 30 * DAY)
+def test_registration_verified_once_is_not_deleted():
+    audit.record("address_verified", user=unverified_registration(), caller=Caller(), now=NOW - 30 * DAY)
 
     assert cleanup.delete_unverified(now=NOW) == 0
 
 
-def test_whom_staff_added_or_imported_is_not_forgotten():
-    UserFactory(
-        email_verified_at=None, phone_verified_at=None, date_joined=NOW - 31 * DAY
-    )  # imported: never registered
-    stranger(added_by=UserFactory())
+def test_added_or_imported_member_is_not_deleted():
+    UserFactory(email_verified_at=None, phone_verified_at=None, date_joined=NOW - 31 * DAY)  # imported, not registered
+    unverified_registration(added_by=UserFactory())
 
     assert cleanup.delete_unverified(now=NOW) == 0
 
 
-def test_the_worker_forgets_them_every_night():
+def test_unverified_registrations_are_deleted_every_night():
     assert app.periodic_registry.periodic_tasks[("accounts.forget_unproved", "")].cron == "15 3 * * *"

@@ -1,4 +1,4 @@
-"""What a refusal writes stays, also for who puts every request into a transaction."""
+"""Writes of a refused request are committed, also with ATOMIC_REQUESTS."""
 
 from datetime import timedelta
 
@@ -23,14 +23,14 @@ def _atomic_requests():
     connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
-def test_no_address_of_signing_in_is_put_into_a_transaction():
+def test_auth_views_are_outside_atomic_requests():
     auth = {path: callback for path, _, callback in VIEWS if path.startswith("api/v1/auth/")}
 
     assert len(auth) > 20
     assert {path for path, view in auth.items() if getattr(view, "_non_atomic_requests", None) != {"default"}} == set()
 
 
-def test_wrong_passwords_are_counted_and_audited():
+def test_wrong_passwords_stay_counted_and_audited():
     user = UserFactory()
     client = browser()
 
@@ -40,7 +40,7 @@ def test_wrong_passwords_are_counted_and_audited():
     assert SecurityEvent.objects.filter(event="login", outcome="refused").count() == 6
 
 
-def test_wrong_codes_of_a_second_factor_are_counted():
+def test_wrong_second_factor_codes_stay_counted():
     user = UserFactory()
     device = authenticator_of(user)
 
@@ -50,7 +50,7 @@ def test_wrong_codes_of_a_second_factor_are_counted():
     assert (device.throttling_failure_count, PendingLogin.objects.get().attempts) == (1, 1)
 
 
-def test_wrong_codes_of_a_message_are_counted():
+def test_wrong_one_time_codes_stay_counted():
     user = UserFactory(email_verified_at=None, phone_verified_at=None)
     client = browser()
     client.post(f"{AUTH}verify/resend/", {"identifier": user.email})
@@ -61,7 +61,7 @@ def test_wrong_codes_of_a_message_are_counted():
     assert OneTimeCode.objects.get().attempts == 1
 
 
-def test_a_reused_refresh_token_ends_the_session():
+def test_revocation_for_a_reused_token_is_committed():
     client = logged_in_as(UserFactory())
     first = client.cookies["Refresh"].value
     client.post(f"{AUTH}refresh/")

@@ -1,4 +1,4 @@
-"""Who an address belongs to while it is being registered: to nobody until somebody proves it."""
+"""Registration: a contact belongs to nobody until a user verifies it."""
 
 import pytest
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.server]
 AUTH = "/api/v1/auth/"
 
 
-def test_registering_a_known_address_answers_alike_and_makes_nobody():
+def test_known_contact_gets_the_same_answer_and_creates_no_user():
     UserFactory(email="asha@example.com")
     body = {
         "first_name": "Amina",
@@ -34,7 +34,7 @@ def test_registering_a_known_address_answers_alike_and_makes_nobody():
     assert not one_time_codes.OneTimeCode.objects.exists()
 
 
-def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
+def test_owner_does_not_confirm_a_strangers_earlier_registration():
     person = {"first_name": "Amina", "last_name": "Bakari", "email": "asha@example.com", "consent": True}
     browser().post(f"{AUTH}register/", {**person, "password": "the-strangers-own"})
     owner = browser()
@@ -54,7 +54,7 @@ def test_a_stranger_who_registered_first_is_not_confirmed_by_the_owner():
 @pytest.mark.parametrize(
     "fields", [{"is_superuser": True}, {"is_staff": True}, {"role": "Manager"}, {"added_by": True}, {"proved": True}]
 )
-def test_registering_anothers_address_never_sets_their_password(fields):
+def test_registration_never_sets_the_password_of_a_known_user(fields):
     proof = {} if fields.pop("proved", None) else {"email_verified_at": None, "phone_verified_at": None}
     added_by = UserFactory() if fields.pop("added_by", None) else None
     person = UserFactory(email="asha@example.com", added_by=added_by, **proof, **fields)
@@ -77,8 +77,8 @@ def register(password=PASSWORD, **addresses):
     return browser().post(f"{AUTH}register/", body)
 
 
-def proves(identifier, password=PASSWORD):
-    """Confirm by the code that was sent last, and say with which status."""
+def verify(identifier, password=PASSWORD):
+    """Verify by the last code that was sent; return the status of the response."""
     return (
         browser()
         .post(f"{AUTH}verify/", {"identifier": identifier, "password": password, "code": code_in_mail()})
@@ -87,63 +87,63 @@ def proves(identifier, password=PASSWORD):
 
 
 @pytest.fixture
-def squatter():
-    """Somebody who has proved a phone, and says without proof that an e-mail address is theirs."""
+def unverified_owner():
+    """A member with a verified phone number and an unverified e-mail address."""
     return UserFactory(email="asha@example.com", email_verified_at=None)
 
 
 @pytest.mark.parametrize("first_name", ["Amina", "Asha"], ids=["another name", "the same name"])
-def test_who_proves_an_address_has_it_though_somebody_said_before_that_it_was_theirs(squatter, first_name):
+def test_verified_contact_moves_from_an_unverified_claim(unverified_owner, first_name):
     register(email="Asha@example.com", first_name=first_name)
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
 
-    squatter.refresh_from_db()
+    unverified_owner.refresh_from_db()
     owner = CustomUser.objects.get(email="Asha@example.com")
-    assert (squatter.email, owner.email_verified_at is not None) == (None, True)
-    assert (squatter.security_events.get().event, owner.check_password(PASSWORD)) == ("address_lost", True)
+    assert (unverified_owner.email, owner.email_verified_at is not None) == (None, True)
+    assert (unverified_owner.security_events.get().event, owner.check_password(PASSWORD)) == ("address_lost", True)
 
 
-def test_who_only_registers_an_address_takes_it_from_nobody(squatter):
+def test_registration_alone_moves_no_contact(unverified_owner):
     register(email="asha@example.com")
 
-    squatter.refresh_from_db()
-    assert squatter.email == "asha@example.com"
+    unverified_owner.refresh_from_db()
+    assert unverified_owner.email == "asha@example.com"
 
 
-def test_registering_a_squatted_address_again_sets_the_password_and_makes_nobody_else(squatter):
+def test_second_registration_of_a_claimed_contact_replaces_the_password(unverified_owner):
     register(email="asha@example.com", password="the-strangers-own")
     register(email="asha@example.com")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     assert CustomUser.objects.count() == 2
 
 
-def test_a_code_for_a_squatted_address_is_sent_again_to_who_registered_it(squatter):
+def test_resend_for_a_claimed_contact_goes_to_the_registrant(unverified_owner):
     register(email="asha@example.com")
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
-    sent = one_time_codes.OneTimeCode.objects.exclude(user=squatter).filter(address="asha@example.com")
+    sent = one_time_codes.OneTimeCode.objects.exclude(user=unverified_owner).filter(address="asha@example.com")
     assert (sent.count(), one_time_codes.OneTimeCode.objects.count()) == (2, 2)
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
 
 
-def test_an_address_that_is_proved_while_another_code_for_it_is_used_stays_with_who_was_first(squatter, monkeypatch):
+def test_contact_verified_concurrently_stays_with_the_first(unverified_owner, monkeypatch):
     register(email="asha@example.com")
     use = one_time_codes.use
 
     def meanwhile(*args, **about):
-        CustomUser.objects.filter(pk=squatter.pk).update(email_verified_at=now())
+        CustomUser.objects.filter(pk=unverified_owner.pk).update(email_verified_at=now())
         return use(*args, **about)
 
     monkeypatch.setattr(one_time_codes, "use", meanwhile)
 
-    assert proves("asha@example.com") == 400
-    assert CustomUser.objects.get(email="asha@example.com") == squatter
+    assert verify("asha@example.com") == 400
+    assert CustomUser.objects.get(email="asha@example.com") == unverified_owner
 
 
-def test_who_was_sent_a_code_for_an_address_and_has_proved_another_stands_in_nobodys_way(squatter):
+def test_pending_code_of_a_verified_user_does_not_block_registration(unverified_owner):
     former = UserFactory()
     one_time_codes.OneTimeCode.objects.create(
         user=former, purpose="verify", address="asha@example.com", created_at=now(), expires_at=now()
@@ -151,10 +151,10 @@ def test_who_was_sent_a_code_for_an_address_and_has_proved_another_stands_in_nob
 
     register(email="asha@example.com")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
 
 
-def test_who_has_a_phone_of_their_own_registers_though_the_email_they_give_is_somebodys(texts):
+def test_registration_drops_an_email_that_another_user_has(texts):
     owner = UserFactory(email="asha@example.com")
 
     register(email="asha@example.com", phone_number="254711111111")
@@ -167,7 +167,7 @@ def test_who_has_a_phone_of_their_own_registers_though_the_email_they_give_is_so
     assert browser().post(f"{AUTH}verify/", proof).status_code == 200
 
 
-def test_asking_again_for_a_code_of_who_has_no_address_is_answered_alike():
+def test_resend_for_a_user_without_contact_gets_the_same_answer():
     person = UserFactory(email=None, phone_number=None, email_verified_at=None, phone_verified_at=None)
 
     answer = browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
@@ -177,8 +177,8 @@ def test_asking_again_for_a_code_of_who_has_no_address_is_answered_alike():
 
 
 @pytest.fixture
-def typed():
-    """A member whom staff added with an address that nobody has proved yet."""
+def add_member():
+    """Return a function that adds a member for staff, with an unverified e-mail address."""
 
     def add(**fields):
         staff = UserFactory(role=Role.RECEPTIONIST)
@@ -191,18 +191,18 @@ def typed():
 
 
 @pytest.mark.parametrize("names", [("Asha", "Otieno"), ("ASHA", "Wanjiru"), ("Wanjiru", "Asha")])
-def test_who_was_added_at_the_desk_comes_in_by_registering(typed, names):
-    person = typed()
+def test_added_member_gains_access_by_registration(add_member, names):
+    person = add_member()
 
     register(email="asha@example.com", first_name=names[0], last_name=names[1])
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     person.refresh_from_db()
     assert (person.verified("email"), person.first_name, person.last_name) == ("asha@example.com", "Asha", "Otieno")
     assert logged_in_as(person).get(f"{AUTH}me/").json()["data"]["member_number"] == person.member_number
 
 
-def test_a_newcomer_who_has_proved_nothing_yet_is_told_so_at_the_log_in():
+def test_unverified_newcomer_gets_email_not_verified_at_login():
     register(email="asha@example.com")
 
     answer = browser().post(f"{AUTH}login/", {"identifier": "asha@example.com", "password": PASSWORD})
@@ -210,8 +210,8 @@ def test_a_newcomer_who_has_proved_nothing_yet_is_told_so_at_the_log_in():
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "email_not_verified")
 
 
-def test_nothing_of_who_is_known_changes_before_they_give_the_code(typed):
-    person = typed(consented_at=None)
+def test_known_user_is_unchanged_before_the_code(add_member):
+    person = add_member(consented_at=None)
 
     register(email="asha@example.com", first_name="Asha")
 
@@ -221,17 +221,17 @@ def test_nothing_of_who_is_known_changes_before_they_give_the_code(typed):
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_credentials")
 
 
-def test_who_gives_the_code_has_agreed_to_the_terms(typed):
-    person = typed(consented_at=None)
+def test_verification_records_consent(add_member):
+    person = add_member(consented_at=None)
     register(email="asha@example.com", first_name="Asha")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     person.refresh_from_db()
     assert person.consented_at is not None
 
 
-def test_a_code_goes_to_the_address_as_it_stands_with_the_person(typed):
-    typed(email="Asha@example.com")
+def test_code_goes_to_the_contact_as_stored(add_member):
+    add_member(email="Asha@example.com")
 
     register(email="asha@EXAMPLE.com", first_name="Asha")
 
@@ -239,34 +239,34 @@ def test_a_code_goes_to_the_address_as_it_stands_with_the_person(typed):
 
 
 @pytest.mark.parametrize("email", ["asha@gma\u0131l.com", "a\u017fha@gmail.com", "asha@\u212aenya.com"])
-def test_an_address_that_only_looks_like_anothers_is_refused(email):
+def test_lookalike_email_address_is_refused(email):
     assert register(email=email).status_code == 400
 
 
-def test_another_code_takes_the_password_along_that_was_chosen(typed):
-    person = typed(phone_number="254711111111")
+def test_resent_code_activates_the_same_password(add_member):
+    person = add_member(phone_number="254711111111")
     register(email="asha@example.com", first_name="Asha")
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
     assert list(one_time_codes.OneTimeCode.objects.values_list("address", flat=True)) == ["asha@example.com"] * 2
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     person.refresh_from_db()
     assert person.check_password(PASSWORD)
 
 
-def test_what_was_chosen_with_a_code_that_staff_have_ended_is_forgotten(typed):
-    person = typed()
+def test_password_of_an_ended_code_is_not_activated(add_member):
+    person = add_member()
     register(email="asha@example.com", first_name="Asha")
     one_time_codes.end_open(user=person, now=now())
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
 
-    assert proves("asha@example.com") == 400
+    assert verify("asha@example.com") == 400
 
 
-def test_a_stranger_beside_them_does_not_keep_out_whom_the_desk_gave_a_password(typed):
-    person = typed()
+def test_registration_by_a_stranger_does_not_block_an_added_member(add_member):
+    person = add_member()
     person.set_password("the-desks-own-words")
     person.save()
     browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
@@ -280,8 +280,8 @@ def test_a_stranger_beside_them_does_not_keep_out_whom_the_desk_gave_a_password(
     assert person.verified("email") == "asha@example.com"
 
 
-def test_once_a_strangers_code_is_over_codes_go_to_the_member_again(typed):
-    person = typed()
+def test_codes_go_to_the_member_after_a_strangers_code_expires(add_member):
+    person = add_member()
     register(email="asha@example.com")
     one_time_codes.OneTimeCode.objects.update(expires_at=now())
 
@@ -290,8 +290,8 @@ def test_once_a_strangers_code_is_over_codes_go_to_the_member_again(typed):
     assert one_time_codes.OneTimeCode.objects.latest("id").user == person
 
 
-def test_a_refused_code_leaves_the_one_before_and_its_password(typed):
-    person = typed()
+def test_limited_request_keeps_the_earlier_code_and_password(add_member):
+    person = add_member()
     for _ in range(5):
         register(email="asha@example.com", first_name="Asha")
     code = code_in_mail()
@@ -305,7 +305,7 @@ def test_a_refused_code_leaves_the_one_before_and_its_password(typed):
     assert person.check_password(PASSWORD)
 
 
-def test_strangers_who_register_a_members_address_do_not_keep_them_from_resetting_their_password():
+def test_registrations_by_strangers_do_not_block_a_password_reset():
     UserFactory(email="asha@example.com", phone_number=None)
     for _ in range(5):
         register(email="asha@example.com")
@@ -313,7 +313,7 @@ def test_strangers_who_register_a_members_address_do_not_keep_them_from_resettin
     assert browser().post(f"{AUTH}password/reset/", {"identifier": "asha@example.com"}).status_code == 202
 
 
-def test_how_often_a_place_may_ask_is_the_same_for_known_and_unknown_addresses():
+def test_request_limit_is_the_same_for_known_and_unknown_contacts():
     UserFactory(email="asha@example.com")
     for n in range(30):
         browser().post(f"{AUTH}verify/resend/", {"identifier": f"nobody{n}@example.com"})
@@ -324,87 +324,87 @@ def test_how_often_a_place_may_ask_is_the_same_for_known_and_unknown_addresses()
 @pytest.mark.parametrize(
     ("typed_as", "said"), [("Ng'ang'a", "Ng\u2019ang\u2019a"), ("O. Mwangi", "Mwangi"), ("Wanj\u0069ku", "WANJIKU")]
 )
-def test_a_name_is_the_same_however_it_is_typed(typed, typed_as, said):
-    person = typed(first_name=typed_as, last_name="")
+def test_names_match_in_any_spelling_of_case_and_apostrophes(add_member, typed_as, said):
+    person = add_member(first_name=typed_as, last_name="")
 
     register(email="asha@example.com", first_name=said, last_name="Zuberi")
 
     assert one_time_codes.OneTimeCode.objects.get().user == person
 
 
-def test_an_initial_is_no_name(typed):
-    person = typed(first_name="Baraka", last_name="O.")
+def test_initial_does_not_match_a_name(add_member):
+    person = add_member(first_name="Baraka", last_name="O.")
 
     register(email="asha@example.com", first_name="Zuberi", last_name="O")
 
     assert one_time_codes.OneTimeCode.objects.get().user != person
 
 
-def test_whom_staff_have_shut_out_is_sent_no_code(typed):
-    typed(is_active=False)
+def test_inactive_member_gets_no_code(add_member):
+    add_member(is_active=False)
 
     register(email="asha@example.com", first_name="Asha")
 
     assert not one_time_codes.OneTimeCode.objects.exists()
 
 
-def test_whose_address_staff_typed_for_somebody_else_has_an_account_of_their_own(typed):
-    person = typed(first_name="Baraka", last_name="Mwangi")
+def test_owner_of_a_mistyped_contact_gets_an_own_account(add_member):
+    person = add_member(first_name="Baraka", last_name="Mwangi")
 
     register(email="asha@example.com")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     person.refresh_from_db()
     assert (person.email, person.has_usable_password()) == (None, False)
     assert person.security_events.get().event == "address_lost"
 
 
-def test_a_member_whose_number_staff_mistyped_is_not_taken_over_by_whose_it_is():
+def test_mistyped_contact_does_not_give_away_the_member():
     member = UserFactory(first_name="Baraka", last_name="Mwangi", email="asha@example.com", phone_number=None)
-    CustomUser.objects.update(email_verified_at=None, phone_verified_at=None)  # as the admin does with what it changes
+    CustomUser.objects.update(email_verified_at=None, phone_verified_at=None)  # as after a change in the admin
 
     register(email="asha@example.com")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     member.refresh_from_db()
     assert (member.email, member.check_password(PASSWORD)) == (None, True)
     assert CustomUser.objects.exclude(pk=member.pk).get().verified("email") == "asha@example.com"
 
 
-def test_a_stranger_who_registers_a_members_address_first_does_not_keep_them_out(typed):
-    person = typed()
+def test_earlier_registration_by_a_stranger_does_not_block_the_member(add_member):
+    person = add_member()
     register(email="asha@example.com", password="the-strangers-own")
     register(email="asha@example.com", first_name="Asha", password="the-strangers-own")
 
     register(email="asha@example.com", first_name="Asha")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
     person.refresh_from_db()
     assert person.verified("email") == "asha@example.com"
 
 
 @pytest.mark.parametrize("fields", [{"role": Role.RECEPTIONIST}, {"is_staff": True}])
-def test_nobody_becomes_staff_by_registering(typed, fields):
-    person = typed(**fields)
+def test_registration_cannot_take_over_staff(add_member, fields):
+    person = add_member(**fields)
 
     register(email="asha@example.com", first_name="Asha")
 
-    assert proves("asha@example.com") == 400
+    assert verify("asha@example.com") == 400
     person.refresh_from_db()
     assert not person.has_usable_password()
 
 
-def test_a_colleague_proves_an_address_by_the_password_they_were_given_whoever_registers_it(typed):
-    person = typed(role=Role.RECEPTIONIST)
+def test_staff_verify_a_contact_with_their_own_password(add_member):
+    person = add_member(role=Role.RECEPTIONIST)
     person.set_password(PASSWORD)
     person.save()
 
     register(email="asha@example.com", first_name="Asha", password="the-strangers-own")
 
-    assert proves("asha@example.com") == 200
+    assert verify("asha@example.com") == 200
 
 
-def test_a_code_is_sent_again_to_who_gives_their_username():
+def test_resend_accepts_a_username():
     person = UserFactory(email_verified_at=None, phone_verified_at=None, phone_number=None)
 
     browser().post(f"{AUTH}verify/resend/", {"identifier": person.username})
@@ -412,7 +412,7 @@ def test_a_code_is_sent_again_to_who_gives_their_username():
     assert one_time_codes.OneTimeCode.objects.get().address == person.email
 
 
-def test_a_password_that_staff_give_with_the_role_is_the_persons_from_now_on():
+def test_password_set_with_a_new_role_is_kept():
     register(email="asha@example.com", password="the-strangers-own")
     person, by = CustomUser.objects.get(), UserFactory(role=Role.MANAGER)
 
@@ -423,7 +423,7 @@ def test_a_password_that_staff_give_with_the_role_is_the_persons_from_now_on():
     assert person.check_password("the-managers-own-words")
 
 
-def test_a_password_that_a_stranger_chose_opens_no_admin_when_its_person_is_made_staff():
+def test_unverified_users_password_is_removed_with_a_staff_role():
     register(email="asha@example.com", password="the-strangers-own")
     person = CustomUser.objects.get()
 
@@ -435,8 +435,8 @@ def test_a_password_that_a_stranger_chose_opens_no_admin_when_its_person_is_made
     assert (person.is_staff, person.has_usable_password()) == (True, False)
 
 
-def test_an_address_that_staff_typed_for_a_colleague_is_nobody_elses_to_register(typed):
-    person = typed(role=Role.RECEPTIONIST, first_name="Baraka", last_name="Mwangi")
+def test_contact_of_staff_cannot_be_registered_by_others(add_member):
+    person = add_member(role=Role.RECEPTIONIST, first_name="Baraka", last_name="Mwangi")
 
     register(email="asha@example.com")
 
