@@ -1,7 +1,6 @@
 """Import of a club's member list from CSV: people, and the period that each of them has paid for.
 
-docs/import.md describes the file. A person is recognised by phone number or e-mail address. Without either, a person is
-recognised by name and date of birth, among the people without either. So the same file can be imported twice.
+docs/import.md describes the file, and how an existing person is recognised. So the same file can be imported twice.
 """
 
 import csv

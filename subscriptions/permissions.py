@@ -22,8 +22,8 @@ class HasActiveSubscription(BasePermission):
     statuses_with_access: tuple[Status, ...] = (Status.ACTIVE, Status.GRACE)
 
     def has_permission(self, request, view):
-        mine = Subscription.objects.filter(member=request.user.pk, group__opens_gate=True)
-        return mine.with_status(business_day(clock.now())).filter(status__in=self.statuses_with_access).exists()
+        periods = Subscription.objects.filter(member=request.user.pk, group__opens_gate=True)
+        return periods.with_status(business_day(clock.now())).filter(status__in=self.statuses_with_access).exists()
 
 
 class HasRunningSubscription(HasActiveSubscription):

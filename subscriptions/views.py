@@ -292,7 +292,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
         return response
 
 
-# --- The club -------------------------------------------------------------------------------------------------------
+# --- Closures and check-ins -----------------------------------------------------------------------------------------
 
 
 class ClosureListView(generics.ListCreateAPIView):

@@ -129,8 +129,8 @@ def unfreeze(*, subscription_id: int, now: datetime) -> Freeze:
     """
     subscription, chain = _lock(subscription_id)
     today = business_day(now)
-    mine = Freeze.objects.filter(subscription=subscription).with_last_day()
-    found = mine.filter(until__gt=today).filter(until__gt=F("starts_on")).order_by("starts_on").first()
+    freezes = Freeze.objects.filter(subscription=subscription).with_last_day()
+    found = freezes.filter(until__gt=today).filter(until__gt=F("starts_on")).order_by("starts_on").first()
     if found is None or subscription.fact != Fact.GRANTED:
         raise NotFrozen
     found.ended_early_on = max(found.starts_on, today)

@@ -26,7 +26,7 @@ def request_purchase(
     idempotency_key: str | None = None,
     body_fingerprint: str = "",
 ) -> Purchase:
-    """Buy a plan as `caller`: a member for themselves and people they added, a Receptionist or above for anybody.
+    """Buy a plan as `caller`: for themselves and people they added, or for any member as a Receptionist or above.
 
     The payer is the caller. If staff buy for others only, it is the first member.
 
@@ -87,7 +87,7 @@ def request_upgrade(*, caller, subscription: Subscription, plan: str, phone_numb
 def _payer(caller, subscription: Subscription):
     """Return the payer: the caller if they are the member or paid for this period, else the member.
 
-    So staff who act for a member do not spend anybody else's credit.
+    So staff who act for a member spend that member's credit only.
     """
     is_own = caller.pk in (subscription.member_id, subscription.payment.payer_id)
     return caller if is_own else subscription.member

@@ -93,7 +93,7 @@ def freeze(subscription, days):
     )
 
 
-def test_frozen_member_is_refused_with_nothing_to_pay():
+def test_frozen_member_is_refused_without_an_amount():
     subscription = granted()
     freeze(subscription, days=2)
 

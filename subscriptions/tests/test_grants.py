@@ -57,7 +57,7 @@ def test_granting_twice_changes_nothing():
     assert Subscription.objects.filter(pk=subscription.pk).values().get() == before
 
 
-def test_unpaid_payment_grants_nothing():
+def test_unpaid_payment_grants_no_period():
     subscription = pending()
 
     grant_for_payment(payment_id=subscription.payment_id, now=NOON)

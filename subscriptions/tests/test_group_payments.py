@@ -121,7 +121,7 @@ def test_overpayment_becomes_the_credit_of_the_parent(client, bought, parent):
     assert -ledger.balance(Account.MEMBER_CREDIT, member_id=parent.pk) == 200
 
 
-def test_reversal_revokes_all_children_and_nothing_else(client, bought, parent, plan):
+def test_reversal_revokes_only_the_periods_it_paid(client, bought, parent, plan):
     pay_by_push(client, bought[0].payment, amount=3000)
     earlier = Receipt.objects.get()
     [ahead] = buy(bought[1].member, plan=plan, payer=parent).subscriptions

@@ -131,7 +131,7 @@ def test_child_with_a_parents_phone_or_email_is_a_bad_line(author, line, message
     assert people().get().subscriptions.count() == 1
 
 
-def test_dry_run_reports_and_writes_nothing(author):
+def test_dry_run_only_reports(author):
     report = load(GOOD, author, dry_run=True)
 
     assert (report.added, report.periods) == (1, 1)

@@ -121,7 +121,7 @@ def test_retried_listener_grants_for_the_minimum_payment(plan, monkeypatch):
     assert states_and_dates(bought)[0][0] == "granted"
 
 
-def test_partial_payment_of_a_full_price_plan_grants_nothing():
+def test_partial_payment_of_a_full_price_plan_grants_no_period():
     bought = pending(PlanFactory(price=1000))
     pay_part(bought.payment, 999, at=NOON)
 

@@ -277,7 +277,7 @@ def test_free_plan_is_granted_at_once():
         ({}, {"is_active": False}, purchases.MemberInactive),
     ],
 )
-def test_refused_purchase_writes_nothing(plan, member, error):
+def test_refused_purchase_creates_no_payment(plan, member, error):
     with pytest.raises(error):
         buy(MemberFactory(**member), plan=PlanFactory(**plan))
 
