@@ -1,4 +1,4 @@
-"""What every test of every app shares."""
+"""The fixtures that the tests of all apps share."""
 
 import os
 import shutil
@@ -20,9 +20,9 @@ QUIET_BROWSER = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 
-# The suite says the same twice: whoever commits a comma is not stopped by an old fault that chance has just found.
-# `make test ARGS=--hypothesis-profile=explore` looks further, with other examples each time.
-# A busy machine is no fault either: neither one slow example nor slow drawing fails it.
+# The suite draws the same examples each time, so that a small commit does not fail because of an old fault that chance
+# has just found. `make test ARGS=--hypothesis-profile=explore` draws other examples each time. A busy machine fails no
+# test either: examples have no deadline.
 UNHURRIED = {"print_blob": True, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 hypothesis_settings.register_profile("steady", derandomize=True, **UNHURRIED)
 hypothesis_settings.register_profile("explore", derandomize=False, **UNHURRIED)
@@ -36,14 +36,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker):
-    """Copy the test databases from one that is migrated; pytest-django calls this before it makes them."""
+    """Copy the test databases from a migrated one. pytest-django calls this before it creates them."""
     with django_db_blocker.unblock():
         connection.settings_dict["TEST"]["TEMPLATE"] = migrated_template()
 
 
 @pytest.fixture(scope="session")
 def chromium():
-    """The machine's own Chromium."""
+    """Start the Chromium that is installed on the machine."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not found:
         pytest.fail("make e2e needs Chromium on the machine (Debian: apt-get install chromium).")
@@ -60,15 +60,16 @@ def free_apply_slots(monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _answers_match_the_schema():
-    """Hold what any test is answered by the API against docs/openapi.yaml."""
+def _responses_match_the_schema():
+    """Compare every API response of every test with docs/openapi.yaml."""
     generic = APIClient.generic
 
     def checked(client, method, path, data="", *args, **kwargs):
-        answer = generic(client, method, path, data, *args, **kwargs)
-        if found := mismatches(method, path.partition("?")[0], data, answer):
-            pytest.fail("\n".join(["docs/openapi.yaml says otherwise; describe the view and `make schema`:", *found]))
-        return answer
+        response = generic(client, method, path, data, *args, **kwargs)
+        if found := mismatches(method, path.partition("?")[0], data, response):
+            message = "The response differs from docs/openapi.yaml. Describe the view, then run `make schema`:"
+            pytest.fail("\n".join([message, *found]))
+        return response
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(APIClient, "generic", checked)

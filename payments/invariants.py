@@ -1,6 +1,7 @@
-"""What must hold in the books of payments, as SQL that returns the rows that break it (none: it holds).
+"""The invariants of payments, each with an SQL query for the rows that break it: no row, and it holds.
 
-`manage.py audit_books` runs them. Safety ones hold at every moment; `quiet` ones once the workers have caught up.
+`manage.py audit_books` runs them. They hold at every moment, except the `quiet` ones, which hold once the workers have
+finished their work.
 """
 
 from dataclasses import dataclass
@@ -8,18 +9,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """A promise and the query for what breaks it; the first column names the row."""
+    """A rule, and the query for the rows that break it. The first column of the query is the id of the row."""
 
     code: str
     promise: str
     sql: str
-    quiet: bool = False  # holds only once the workers have caught up
+    quiet: bool = False  # holds only once the workers have finished their work
 
 
 INVARIANTS = [
     Invariant(
         "P01",
-        "One M-Pesa code is one receipt, in any case and with any spaces.",
+        "One M-Pesa code is one receipt, whatever its letter case and spaces.",
         """
         SELECT min(id), upper(btrim(code)) FROM payments_receipt WHERE code IS NOT NULL
         GROUP BY upper(btrim(code)) HAVING count(*) > 1
@@ -27,7 +28,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P02",
-        "A payment is paid exactly when live allocations cover what is due.",
+        "A payment is paid exactly when its live allocations reach the amount due.",
         """
         SELECT p.id, p.status FROM payments_payment p
         LEFT JOIN payments_allocation a ON a.payment_id = p.id AND a.undone_at IS NULL
@@ -38,7 +39,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P03",
-        "Every posting has two legs or more and sums to zero; so does the ledger.",
+        "Every posting has at least two legs and sums to zero, and so does the ledger.",
         """
         SELECT transaction::text FROM payments_ledgerentry GROUP BY transaction
         HAVING sum(amount) <> 0 OR count(*) < 2
@@ -47,7 +48,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P04",
-        "A receipt stands in the books with its amount, less refunds, on its channel's account; reversed, without it.",
+        "A receipt's amount, less refunds, is booked on its channel's account. A reversal takes the amount out again.",
         """
         SELECT r.id FROM (
             SELECT *, CASE WHEN channel IN ('mpesa_stk', 'mpesa_c2b') THEN 'mpesa' ELSE channel END AS account
@@ -61,7 +62,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P05",
-        "Every prompt that succeeded has its receipt, of the amount it asked for.",
+        "Every succeeded push, and no other, has a receipt of the push's amount.",
         """
         SELECT s.id FROM payments_stkpush s LEFT JOIN payments_receipt r ON r.push_id = s.id
         WHERE (s.status = 'succeeded' AND (r.id IS NULL OR r.amount <> s.amount))
@@ -70,13 +71,13 @@ INVARIANTS = [
     ),
     Invariant(
         "P06",
-        "No callback stays unapplied for more than two minutes.",
+        "No callback is new for more than two minutes.",
         "SELECT id FROM payments_callback WHERE outcome = 'new' AND received_at < now() - interval '2 minutes'",
         quiet=True,
     ),
     Invariant(
         "P07",
-        "Live allocations never exceed what their receipt holds, and a reversed receipt has none.",
+        "Live allocations never exceed what their receipt holds. A reversed receipt has none.",
         """
         SELECT r.id FROM payments_receipt r JOIN payments_allocation a ON a.receipt_id = r.id AND a.undone_at IS NULL
         GROUP BY r.id
@@ -85,7 +86,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P08",
-        "What a payment counts as paid is what the books show as its sale.",
+        "A payment's `amount_paid` is its sum on the sales account.",
         """
         SELECT p.id FROM payments_payment p
         LEFT JOIN payments_ledgerentry e ON e.payment_id = p.id AND e.account = 'sales'
@@ -94,7 +95,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P09",
-        "A member's credit in the books is the unspent part of the member's receipts, and is never negative.",
+        "A member's credit in the ledger is the unspent part of the member's receipts, and never negative.",
         """
         SELECT coalesce(held.member_id, booked.member_id) FROM (
             SELECT r.member_id, sum(r.amount - r.amount_refunded - coalesce(a.used, 0)) AS amount
@@ -111,7 +112,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P10",
-        "Money without an owner stands on unmatched, and an open or dismissed review item tells of it.",
+        "Money without an owner is on the unmatched account, and has an open or dismissed review item.",
         """
         SELECT r.id FROM payments_receipt r
         LEFT JOIN payments_ledgerentry e ON e.receipt_id = r.id AND e.account = 'unmatched'
@@ -127,7 +128,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P11",
-        "A payment's history is unbroken, legal, and ends in its status.",
+        "A payment's history has no gap and no forbidden transition, and ends in its status.",
         """
         WITH e AS (
             SELECT *, lag(to_status) OVER w AS before, lead(id) OVER w AS next FROM payments_paymentevent
@@ -144,7 +145,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P12",
-        "A prompt is never open for more than a day without a person being told.",
+        "No push is open for more than 26 hours without a review item.",
         """
         SELECT s.id FROM payments_stkpush s WHERE s.status IN ('created', 'sending', 'sent', 'unknown')
             AND s.created_at < now() - interval '26 hours' AND NOT EXISTS (
@@ -154,7 +155,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P13",
-        "At most one open prompt per payment and per phone.",
+        "At most one push is open per payment, and per phone.",
         """
         SELECT min(id), payment_id::text FROM payments_stkpush
         WHERE status IN ('created', 'sending', 'sent', 'unknown') GROUP BY payment_id HAVING count(*) > 1
@@ -165,7 +166,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P14",
-        "Time runs forward.",
+        "No payment is paid before its creation or in the future. No push is sent or ended before its creation.",
         """
         SELECT id FROM payments_payment WHERE paid_at < created_at OR (status = 'paid') <> (paid_at IS NOT NULL)
         UNION ALL SELECT p.id FROM payments_payment p WHERE p.paid_at > interval '5 minutes' + (
@@ -175,7 +176,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P15",
-        "No job of a dead worker, no payment job given up, none due for more than two minutes.",
+        "No job has a dead worker, no payment job has failed, and no job is overdue by more than two minutes.",
         """
         SELECT j.id FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
         WHERE (j.status = 'doing' AND (w.id IS NULL OR w.last_heartbeat < now() - interval '2 minutes'))
@@ -187,7 +188,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P16",
-        "No whole phone number and no secret stands in a job's arguments.",
+        "No job's arguments contain a whole phone number or a secret.",
         r"""
         SELECT id FROM procrastinate_jobs WHERE args::text ~ '(\+?254|\m0)[17]\d{8}\M'
             OR args::text ~* '(passkey|consumer_secret|bearer )'
@@ -195,14 +196,14 @@ INVARIANTS = [
     ),
     Invariant(
         "P17",
-        "The money of a prompt has an owner.",
+        "The money of a push has an owner.",
         """
         SELECT id FROM payments_receipt WHERE push_id IS NOT NULL AND member_id IS NULL AND reversed_at IS NULL
         """,
     ),
     Invariant(
         "P18",
-        "Every listener that failed is waiting to be retried, or a person has been told.",
+        "No failed listener stays failed for more than a day.",
         """
         SELECT i.id FROM payments_reviewitem i WHERE i.reason = 'listener_failed' AND i.status = 'open'
             AND i.created_at < now() - interval '1 day'
@@ -211,7 +212,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P19",
-        "Desk receipts of a year are numbered without a gap.",
+        "The desk receipts of a year are numbered without a gap.",
         """
         SELECT c.year FROM payments_receiptcounter c
         LEFT JOIN payments_receipt r ON r.number LIKE c.year || '-%' GROUP BY c.year, c.last
@@ -220,7 +221,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P20",
-        "A code claimed or asked about has the receipt of that very code; a desk receipt is voided by another.",
+        "A reported or checked code has the receipt of this code. A desk receipt is voided by a second person.",
         """
         SELECT c.id FROM payments_codeclaim c JOIN payments_receipt r ON r.id = c.receipt_id WHERE r.code <> c.code
         UNION ALL
@@ -232,7 +233,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P21",
-        "Every applied callback of a success has its receipt.",
+        "Every applied callback of a succeeded push has a receipt.",
         """
         SELECT c.id FROM payments_callback c JOIN payments_stkpush s ON s.id = c.push_id
         WHERE c.source = 'stk' AND c.outcome IN ('applied', 'duplicate') AND s.status = 'succeeded'
@@ -241,7 +242,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P22",
-        "The money of a prompt is its payer's and pays what the prompt was for, unless a person took it from there.",
+        "The money of a push is its payer's and pays the push's payments, unless it was released from one of them.",
         """
         SELECT s.id FROM payments_stkpush s
         JOIN payments_payment p ON p.id = s.payment_id
@@ -261,7 +262,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P23",
-        "What a receipt gave back is the sum of its refunds.",
+        "A receipt's `amount_refunded` is the sum of its refunds.",
         """
         SELECT r.id FROM payments_receipt r LEFT JOIN payments_refund f ON f.receipt_id = r.id
         GROUP BY r.id HAVING coalesce(sum(f.amount), 0) <> r.amount_refunded
@@ -269,7 +270,7 @@ INVARIANTS = [
     ),
     Invariant(
         "P24",
-        "A counted drawer holds in the books what was counted: float, cash taken, less refunds, over or short.",
+        "A counted drawer is booked as counted: float, plus cash receipts, less refunds, plus the difference.",
         """
         SELECT s.id FROM payments_cashsession s WHERE s.closed_at IS NOT NULL AND s.counted <> s.opening_float
             + (SELECT coalesce(sum(r.amount), 0) FROM payments_receipt r

@@ -24,8 +24,8 @@ from payments.models import Callback, Payment, PushStatus, Receipt, ReviewItem, 
 from payments.pushes import sending
 from payments.services import cancellation
 from payments.tests.bodies import c2b_body, stk_body
-from payments.tests.conftest import broken_invariants
 from payments.tests.factories import MemberFactory, create_payment, make_push
+from payments.tests.invariants import broken_invariants
 from subscriptions.models import Subscription
 from subscriptions.services.purchases import subscribe
 from subscriptions.tests.factories import MemberFactory as ConsentingFactory

@@ -1,51 +1,19 @@
-"""After every test that touches the database the books must prove themselves."""
-
-from collections import defaultdict
-from hashlib import sha256
+"""The check of the invariants after every test of payments."""
 
 import pytest
-from django.db import connection
 
-from payments.invariants import INVARIANTS
-
-AT_EVERY_MOMENT = [each for each in INVARIANTS if not each.quiet]
-
-
-def broken_invariants(invariants=AT_EVERY_MOMENT):
-    """The codes of the invariants that do not hold, with their rows.
-
-    Asked after every test and every step of some: in one statement, which each connection plans once. To plan them
-    one by one takes ten times as long as to run them.
-    """
-    statement = " UNION ALL ".join(
-        f"SELECT '{each.code}', broken::text FROM ({each.sql}) broken"  # noqa: S608 (our own SQL)
-        for each in invariants
-    )
-    name = f"broken_{sha256(statement.encode()).hexdigest()[:16]}"
-    broken = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_prepared_statements WHERE name = %s", [name])
-        if cursor.fetchone() is None:
-            cursor.execute(f"PREPARE {name} AS {statement}")
-        cursor.execute(f"EXECUTE {name}")
-        for code, row in cursor.fetchall():
-            broken[code].append(row)
-    return broken
+from payments.tests.invariants import broken_invariants
 
 
 @pytest.fixture(autouse=True)
-def _books_agree(request):
-    """Prove the books at the end; a test that plants a fault in them is marked `breaks_the_books`."""
-    if request.node.get_closest_marker("django_db") is None:
+def _no_invariant_is_broken(request):
+    """Check the invariants of payments after each test with a database, except one marked `breaks_the_books`."""
+    mark = request.node.get_closest_marker("django_db")
+    if mark is None:
         yield
         return
-    # With transactions of their own the tables are emptied at the end: look before that.
-    request.getfixturevalue("transactional_db" if is_transactional(request) else "db")
+    # The tables of a test that commits are emptied at its end. Requested here, that comes after this check.
+    request.getfixturevalue("transactional_db" if mark.kwargs.get("transaction") else "db")
     yield
-    if request.node.get_closest_marker("breaks_the_books") is None:
-        assert broken_invariants() == {}
-
-
-def is_transactional(request):
-    """Say whether the test commits for real."""
-    return bool(request.node.get_closest_marker("django_db").kwargs.get("transaction"))
+    if request.node.get_closest_marker("breaks_the_books") is None and (broken := broken_invariants()):
+        pytest.fail(f"The test broke invariants of payments: {dict(broken)}")

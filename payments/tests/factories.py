@@ -1,4 +1,4 @@
-"""The smallest valid objects of payments, made as the product makes them."""
+"""Factories: the smallest valid rows of payments, created by the product's own services."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ phones = (f"2547{n:08d}" for n in itertools.count(10_000_000))
 
 
 class MemberFactory(factory.django.DjangoModelFactory):
-    """A member with a phone number; created through the manager, as every person is."""
+    """A member with a phone number, created by the user manager as every user is."""
 
     class Meta:
         model = get_user_model()
@@ -30,7 +30,7 @@ class MemberFactory(factory.django.DjangoModelFactory):
 
 
 def create_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
-    """Open a payment through the product's own verb."""
+    """Create a payment with the product's own service."""
     payer = payer or MemberFactory()
     fields.setdefault("description", "Gym, one month")
     fields.setdefault("created_by_id", payer.pk)
@@ -39,7 +39,7 @@ def create_payment(payer=None, amount=1500, now=NOON, **fields) -> Payment:
 
 @transaction.atomic
 def make_push(payment=None, *, status=PushStatus.SENT, sent_at=NOON, **fields) -> StkPush:
-    """A prompt that Safaricom accepted, with the token its callback comes to in `raw_token`."""
+    """Create a push that Safaricom has accepted. `raw_token` is the token of its callback URL."""
     payment = payment or create_payment()
     fields.setdefault("phone", next(phones))
     fields.setdefault("amount", payment.amount_owed)

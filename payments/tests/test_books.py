@@ -1,4 +1,4 @@
-"""Each promise of the books is broken here on purpose and seen to be caught."""
+"""The books: each invariant is broken on purpose and caught, and the database refuses what triggers forbid."""
 
 import uuid
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ from payments.desk import refunds
 from payments.evidence import stk_results
 from payments.invariants import INVARIANTS
 from payments.models import Callback, Payment, Receipt
-from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
+from payments.tests.invariants import broken_invariants
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -34,7 +34,7 @@ def sql(statement, *params):
 
 
 def plant(fault, ids):
-    """Change the books behind the triggers' back, as a wrong restore or a careless hand would."""
+    """Change rows without their triggers, as a wrong restore or a manual update would."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(fault, ids if "%(" in fault else None)
@@ -46,8 +46,8 @@ def commit_time_checks():
 
 
 @contextmanager
-def refused(text):
-    """Expect the database to refuse what happens inside, at the statement or at the commit."""
+def database_refuses(text):
+    """Expect the database to refuse the block, at a statement or at the commit."""
     with pytest.raises(IntegrityError, match=text), transaction.atomic():  # noqa: PT012 (the commit may refuse too)
         yield
         commit_time_checks()
@@ -59,7 +59,7 @@ def audit():
     return out.getvalue()
 
 
-def test_books_in_order_pass_the_audit():
+def test_audit_passes_when_all_invariants_hold():
     paid_push()
 
     assert "invariants hold" in audit()
@@ -136,7 +136,7 @@ FAULTS = {
 
 @pytest.mark.breaks_the_books
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda invariant: invariant.code)
-def test_a_broken_promise_is_caught(invariant):
+def test_audit_catches_each_broken_invariant(invariant):
     push = paid_push()
     paid_push(code="TKN0000002", payer=push.payment.payer)
     receipt = Receipt.objects.get(push=push)
@@ -152,69 +152,69 @@ def test_a_broken_promise_is_caught(invariant):
 
 
 @pytest.mark.breaks_the_books
-def test_a_payment_paid_later_than_it_was_known_to_be_is_caught():
+def test_payment_paid_after_its_history_row_is_caught():
     push = paid_push()
     plant("UPDATE payments_payment SET paid_at = paid_at + interval '1 hour' WHERE id = %(p)s", {"p": push.payment_id})
 
     assert list(broken_invariants()) == ["P14"]
 
 
-def test_the_books_hold_under_a_club_clock_that_is_ahead():
+def test_invariants_hold_under_a_club_clock_ahead_of_time():
     paid_push(now=NOON + timedelta(days=4000))
 
     assert broken_invariants() == {}
 
 
-def test_the_database_refuses_a_refund_of_what_a_payment_uses():
+def test_database_refuses_a_refund_of_allocated_money():
     paid_push()
 
-    with refused("exceed its money"):
+    with database_refuses("exceed its money"):
         Receipt.objects.update(amount_refunded=1)
 
 
-def test_the_database_refuses_allocations_over_the_receipt():
+def test_database_refuses_allocations_over_the_receipt():
     receipt = Receipt.objects.get(push=paid_push())
-    victim = create_payment(amount=10)
+    payment = create_payment(amount=10)
 
-    with refused("exceed its money"):
-        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
-        victim.allocations.create(receipt=receipt, amount=10, rule="by_hand", created_at=NOON)
-
-
-def test_the_database_refuses_a_payment_that_counts_what_is_not_allocated():
-    victim = create_payment(amount=10)
-
-    with refused("does not count"):
-        Payment.objects.filter(pk=victim.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
+    with database_refuses("exceed its money"):
+        Payment.objects.filter(pk=payment.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
+        payment.allocations.create(receipt=receipt, amount=10, rule="by_hand", created_at=NOON)
 
 
-def test_the_database_refuses_an_allocation_that_its_payment_does_not_count():
+def test_database_refuses_amount_paid_without_allocations():
+    payment = create_payment(amount=10)
+
+    with database_refuses("does not count"):
+        Payment.objects.filter(pk=payment.pk).update(amount_paid=10, status="paid", paid_at=NOON, deposit_paid_at=NOON)
+
+
+def test_database_refuses_released_money_in_amount_paid():
     receipt = Receipt.objects.get(push=paid_push())
 
-    with refused("does not count"):
+    with database_refuses("does not count"):
         receipt.allocations.update(undone_at=NOON)
 
 
-def test_the_database_refuses_to_reverse_a_receipt_whose_money_is_in_use():
+def test_database_refuses_to_reverse_a_receipt_with_allocations():
     paid_push()
 
-    with refused("exceed its money"):
+    with database_refuses("exceed its money"):
         Receipt.objects.update(reversed_at=NOON)
 
 
-def test_the_database_refuses_a_posting_that_is_not_zero():
+def test_database_refuses_a_posting_that_does_not_sum_to_zero():
     receipt = Receipt.objects.get(push=paid_push())
 
-    with refused("does not sum to zero"):
+    with database_refuses("does not sum to zero"):
         receipt.ledger_entries.create(transaction=uuid.uuid4(), account="mpesa", amount=1, at=NOON)
 
 
 @pytest.mark.parametrize("table", ["payments_ledgerentry", "payments_paymentevent"])
-def test_the_database_refuses_to_rewrite_history(table):
+def test_database_refuses_to_change_ledger_and_history(table):
     paid_push()
 
     for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET at = now()"):  # noqa: S608
-        with refused("append-only"):
+        with database_refuses("append-only"):
             sql(statement)
 
 
@@ -230,15 +230,15 @@ def test_the_database_refuses_to_rewrite_history(table):
         "UPDATE payments_callback SET body = ''",
     ],
 )
-def test_the_database_refuses_to_rewrite_what_safaricom_sent(change):
+def test_database_refuses_to_change_a_stored_callback(change):
     Callback.objects.create(source="c2b_confirmation", body=b"{}", received_at=NOON, outcome="unmatched")
 
-    with refused("append-only"):
+    with database_refuses("append-only"):
         sql(change)
 
 
 @pytest.mark.parametrize("outcome", ["applied", "duplicate"])
-def test_the_bytes_that_were_acted_on_may_be_emptied_and_what_became_of_them_may_change(outcome):
+def test_body_of_an_applied_callback_may_be_emptied(outcome):
     callback = Callback.objects.create(source="c2b_confirmation", body=b"{}", received_at=NOON, outcome=outcome)
 
     sql("UPDATE payments_callback SET body = '', attempts = 2, outcome = 'review'")
@@ -248,17 +248,17 @@ def test_the_bytes_that_were_acted_on_may_be_emptied_and_what_became_of_them_may
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM payments_refund", "UPDATE payments_refund SET amount = 1"])
-def test_the_database_refuses_to_rewrite_a_refund(change):
+def test_database_refuses_to_change_a_refund(change):
     receipt = Receipt.objects.get(push=paid_push())
     refunds.record_refund(
         receipt_id=receipt.pk, amount=100, paid_from="mpesa", reason="asked", by_id=MemberFactory().pk, now=NOON
     )
 
-    with refused("append-only"):
+    with database_refuses("append-only"):
         sql(change)
 
 
-def test_a_reference_never_repeats(monkeypatch):
+def test_payment_reference_is_never_used_twice(monkeypatch):
     taken = create_payment(payer=MemberFactory()).reference
     drawn = iter([taken, "K0000000"])
     monkeypatch.setattr("payments.matching.references.generate", lambda: next(drawn))

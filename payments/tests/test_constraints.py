@@ -1,4 +1,4 @@
-"""Every constraint and trigger of payments refuses something here; one that is taken away is missed at once."""
+"""Every constraint and trigger of payments refuses a statement here, so that none can be removed unnoticed."""
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -11,8 +11,8 @@ from payments.tests.factories import NOON, MemberFactory, make_push
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
-# A statement that breaks the constraint; %(name)s are ids of the world below.
-BROKEN_BY = {
+# A statement that breaks each constraint; %(name)s are ids from the fixture `rows` below.
+BREAKS_CONSTRAINT = {
     "allocation_is_of_money": "UPDATE payments_allocation SET amount = 0",
     "cash_session_closed_is_counted": "UPDATE payments_cashsession SET closed_at = now()",
     "cash_session_open_once_per_cashier": """
@@ -92,7 +92,7 @@ BROKEN_BY = {
         SELECT receipt_id, reason, asked_by_id, now() FROM payments_voidrequest""",
 }
 
-# Django's own `amount >= 0` of a PositiveIntegerField, and what our own constraints say more sharply, is left out.
+# Without the `_check` constraints that Django adds for a PositiveIntegerField: our own constraints are stricter.
 DECLARED = """
 SELECT conname FROM pg_constraint
 WHERE contype IN ('c', 'u', 'x') AND starts_with(conrelid::regclass::text, 'payments_') AND conname NOT LIKE '%_check'
@@ -102,8 +102,8 @@ WHERE indisunique AND NOT indisprimary AND starts_with(indrelid::regclass::text,
 """
 
 
-# What a trigger alone refuses, by the table it stands on.
-STOPPED_BY = {
+# A statement that only a trigger refuses, by the table of the trigger.
+BREAKS_TRIGGER = {
     ("payments_allocation", "allocation_agrees"): "UPDATE payments_allocation SET amount = amount + 1",
     ("payments_callback", "callback_evidence_stays"): "UPDATE payments_callback SET body = 'another'",
     ("payments_callback", "callback_is_kept"): "DELETE FROM payments_callback",
@@ -125,8 +125,8 @@ WHERE NOT tgisinternal AND starts_with(tgrelid::regclass::text, 'payments_')
 
 
 @pytest.fixture
-def world():
-    """Two of what must be unique, and one of everything else."""
+def rows():
+    """Create two rows of each table with a unique column, and one of each other table; return their ids."""
     staff, manager = MemberFactory.create_batch(2)
     paying, asked = make_push(), make_push()
     result = StkResult(paying.merchant_request_id, paying.checkout_request_id, "0", "", 1500, "TKN0000001", NOON)
@@ -164,53 +164,53 @@ def world():
     }
 
 
-def test_every_constraint_and_trigger_of_the_database_is_tried_here():
+def test_every_constraint_and_trigger_is_listed_here():
     with connection.cursor() as cursor:
         cursor.execute(DECLARED)
         declared = {name for (name,) in cursor.fetchall()}
         cursor.execute(TRIGGERS)
         triggers = set(cursor.fetchall())
 
-    assert declared == set(BROKEN_BY)
-    assert triggers == set(STOPPED_BY)
+    assert declared == set(BREAKS_CONSTRAINT)
+    assert triggers == set(BREAKS_TRIGGER)
 
 
-def refusal(statement, world):
-    """Return the name of the constraint that refuses a statement, if one does."""
+def refusing_constraint(statement, rows):
+    """Return the name of the constraint that refuses a statement, or None."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(statement, world if "%(" in statement else None)
+            cursor.execute(statement, rows if "%(" in statement else None)
     except IntegrityError as error:
         return error.__cause__.diag.constraint_name
     return None
 
 
-def test_the_database_refuses_what_breaks_one(world):
-    refusals = {constraint: refusal(statement, world) for constraint, statement in BROKEN_BY.items()}
+def test_each_constraint_refuses_its_statement(rows):
+    refusals = {constraint: refusing_constraint(statement, rows) for constraint, statement in BREAKS_CONSTRAINT.items()}
 
     assert {constraint: by for constraint, by in refusals.items() if by != constraint} == {}
 
 
-def is_refused(statement, world):
-    """Say whether the database refuses a statement, by its commit at the latest."""
+def is_refused(statement, rows):
+    """Return whether the database refuses a statement, at its commit at the latest."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            cursor.execute(statement, world if "%(" in statement else None)
+            cursor.execute(statement, rows if "%(" in statement else None)
             transaction.set_rollback(True)
     except IntegrityError:
         return True
     return False
 
 
-def test_each_trigger_refuses_what_nothing_else_does(world):
+def test_each_trigger_refuses_what_only_it_forbids(rows):
     stopped = {}
-    for (table, trigger), statement in STOPPED_BY.items():
+    for (table, trigger), statement in BREAKS_TRIGGER.items():
         with transaction.atomic(), connection.cursor() as cursor:
-            before = is_refused(statement, world)
+            before = is_refused(statement, rows)
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
-            stopped[trigger] = (before, is_refused(statement, world))
+            stopped[trigger] = (before, is_refused(statement, rows))
             transaction.set_rollback(True)
 
-    assert stopped == {trigger: (True, False) for _, trigger in STOPPED_BY}
+    assert stopped == {trigger: (True, False) for _, trigger in BREAKS_TRIGGER}

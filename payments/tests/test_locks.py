@@ -1,6 +1,6 @@
-"""What each verb locks, and in which order: members, then payments, then receipts.
+"""The row locks of each service, and their order: members, then payments, then receipts.
 
-The races show what some of these locks are for. This shows that each of them is taken, whatever a race can show.
+test_races shows what some of these locks prevent. This shows that each of them is taken.
 """
 
 import re
@@ -43,34 +43,34 @@ NAMES = {
 ADVISORY = {advisory_locks.CODE: "code", advisory_locks.AMOUNT: "amount"}
 
 
-def locks_of(act):
-    """Run a verb; return what it locked, in order."""
+def locks_taken_by(call):
+    """Run a call; return the locks that it takes, in order."""
     with CaptureQueriesContext(connection) as captured:
-        act()
+        call()
     found = []
     for query in captured:
         if advisory := re.search(r"pg_advisory_xact_lock\((\d+), ", query["sql"]):
             found += [ADVISORY[int(advisory[1])]] if int(advisory[1]) in ADVISORY else []
-        elif (lock := LOCK.search(query["sql"])) and lock[1] in NAMES:  # listeners lock tables of their own
+        elif (lock := LOCK.search(query["sql"])) and lock[1] in NAMES:  # listeners also lock their own tables
             tables = re.findall(r'"(\w+)"', lock[2]) if lock[2] else [lock[1]]
             found.append(" ".join(NAMES[table] for table in tables) + (lock[3] or "").lower())
     return found
 
 
-VERBS = {}
+CALLS = {}
 
 
 def locks(*expected):
-    """Say what a verb locks. What is decorated prepares the rows and returns the verb."""
+    """Register a function that prepares rows and returns a call, with the locks expected of the call."""
 
-    def note(prepare):
-        VERBS[prepare.__name__] = (prepare, list(expected))
+    def register(prepare):
+        CALLS[prepare.__name__] = (prepare, list(expected))
         return prepare
 
-    return note
+    return register
 
 
-# --- Safaricom's evidence -----------------------------------------------------------------------------
+# --- Evidence from Safaricom -----------------------------------------------------------------------------
 
 
 def post(name, secret, body):
@@ -93,36 +93,36 @@ def query(push):
 
 
 @locks("members", "push payments")
-def a_callback():
+def callback_of_success():
     return callback(make_push())
 
 
 @locks("members", "push payments", "payments")
-def a_callback_for_a_payment_with_companions():
+def callback_for_a_group_payment():
     push = make_push()
     create_payment(payer=push.payment.payer, group_payment_id=push.payment_id)
     return callback(push)
 
 
 @locks("members", "push payments", "receipts")
-def a_callback_that_comes_again():
+def repeated_callback():
     again = callback(make_push())
     again()
     return again
 
 
-@locks("members", "push payments", "payments")  # the companions, whose status follows
-def a_failure():
+@locks("members", "push payments", "payments")  # the grouped payments, whose status changes too
+def callback_of_failure():
     return callback(make_push(), result_code=1032)
 
 
 @locks("amount", "members", "push payments", "receipts")
-def a_success_by_query():
+def success_by_query():
     return query(make_push())
 
 
 @locks("amount", "members", "push payments", "receipts", "members nowait", "allocations payments")
-def a_success_by_query_of_money_that_a_till_gave_to_the_phones_owner():
+def success_by_query_of_money_matched_by_phone():
     owner = create_payment().payer
     push = make_push(phone=owner.phone_number)
     confirmation("", sender=push.phone)()
@@ -130,22 +130,22 @@ def a_success_by_query_of_money_that_a_till_gave_to_the_phones_owner():
 
 
 @locks("members", "payments", "payments", "receipts")
-def a_confirmation_that_names_a_payment():
+def confirmation_with_a_reference():
     return confirmation(create_payment().reference)
 
 
 @locks("members", "payments", "receipts")
-def a_confirmation_that_names_a_member():
+def confirmation_with_a_member_number():
     return confirmation(create_payment().payer.member_number)
 
 
 @locks("code", "receipts")
-def a_confirmation_that_names_nobody():
+def unmatched_confirmation():
     return confirmation("gym")
 
 
 @locks("amount", "members", "payments", "receipts", "receipts")
-def a_tills_confirmation_of_a_prompt_learnt_by_query():
+def till_confirmation_after_a_query():
     push = make_push(create_payment(MemberFactory(phone_number="254712345678")), phone="254712345678")
     query(push)()
     return confirmation("", sender=push.phone)
@@ -155,105 +155,104 @@ FIRST = ["members", "payments", "payments", "receipts"]
 
 
 @locks(*FIRST, *FIRST, "receipts")
-def a_confirmation_whose_twin_comes_between_looking_and_writing():
+def confirmation_overtaken_by_its_repetition():
     again = confirmation(create_payment().reference)
     insert = receipts.insert
 
-    def after_the_twin(receipt):
+    def insert_after_the_repetition(receipt):
         with patch.object(receipts, "insert", insert):
             again()
         return insert(receipt)
 
-    def act():
-        # The twin comes within the other's request.
+    def call():
         with (
-            patch.object(receipts, "insert", after_the_twin),
+            patch.object(receipts, "insert", insert_after_the_repetition),
             patch.object(inbox, "APPLY_SLOT", threading.Semaphore(2)),
         ):
             again()
 
-    return act
+    return call
 
 
 @locks("callback skip locked", "code", "receipts")
-def a_callback_that_was_left():
+def apply_waiting_callbacks():
     with patch.object(inbox, "APPLY_SLOT", threading.Semaphore(0)):
         confirmation("gym")()
     return lambda: inbox.apply_waiting(now=now())
 
 
 @locks("callback", "code", "receipts")
-def a_replay():
+def replay_callback():
     confirmation("gym")()
-    kept = Callback.objects.get()
-    return lambda: inbox.replay(callback_id=kept.pk, now=NOON)
+    stored = Callback.objects.get()
+    return lambda: inbox.replay(callback_id=stored.pk, now=NOON)
 
 
-# --- Payments and prompts -----------------------------------------------------------------------------
+# --- Payments and pushes -----------------------------------------------------------------------------
 
 
 @locks("members")
-def opening_a_payment():
+def create_single_payment():
     payer = MemberFactory()
     return lambda: create_payment(payer)
 
 
 @locks("members", "payments")
-def opening_a_companion():
-    head = create_payment()
-    return lambda: create_payment(head.payer, group_payment_id=head.pk)
+def create_grouped_payment():
+    group_payment = create_payment()
+    return lambda: create_payment(group_payment.payer, group_payment_id=group_payment.pk)
 
 
 @locks("members", "payments")
-def cancelling():
+def cancel_payment():
     payment = create_payment()
     return lambda: cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
 
 @locks("members skip locked", "payments skip locked")
-def expiring():
+def expire_payment():
     payment = create_payment()
     return lambda: cancellation.expire_due(now=payment.expires_at)
 
 
 @locks("members", "payments")
-def telling_the_listeners_again():
+def retry_listeners():
     payment = create_payment()
     return lambda: listeners.retry_listeners(payment_id=payment.pk, now=NOON)
 
 
-@locks("members", "payments", "payments", "payments")  # the companions: their status, then what they owe
-def asking_for_a_prompt():
+@locks("members", "payments", "payments", "payments")  # the grouped payments: their status, then what they owe
+def request_push():
     payment = create_payment()
     return lambda: push_requests.request_push(payment_id=payment.pk, phone="254712345678", created_by_id=None, now=NOON)
 
 
 @locks("members", "payments", "push", "payments")
-def dropping_a_prompt():
+def fail_unsent_push():
     push = make_push(status="created")
     return lambda: closing.fail_unsent(push_id=push.pk, result_code="busy", result_desc="", now=NOON)
 
 
-# --- What staff do --------------------------------------------------------------------------------------
+# --- Actions of staff --------------------------------------------------------------------------------------
 
 
-def unmatched():
+def unmatched_item():
     confirmation("gym")()
     return ReviewItem.objects.get()
 
 
-def assigned():
-    item = unmatched()
-    assigning_to(create_payment(), item)()
+def assigned_item():
+    item = unmatched_item()
+    assign_to(create_payment(), item)()
     return item
 
 
-def assigning_to(payment, item):
+def assign_to(payment, item):
     manager = MemberFactory()
     return lambda: review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
-def cash():
+def prepare_cash_receipt():
     cashier, payment = MemberFactory(), create_payment()
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     return partial(
@@ -261,74 +260,74 @@ def cash():
     )
 
 
-@locks("members", "receipts", "item", "payments")  # nobody's money pays nothing yet
-def assigning():
-    return assigning_to(create_payment(), unmatched())
+@locks("members", "receipts", "item", "payments")  # unmatched money pays no payment yet
+def assign_money():
+    return assign_to(create_payment(), unmatched_item())
 
 
 @locks("members", "payments", "receipts", "item", "allocations payments")
-def undoing_an_assignment():
-    item, manager = assigned(), MemberFactory()
+def undo_assignment():
+    item, manager = assigned_item(), MemberFactory()
     return lambda: review_decisions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
 
 
 @locks("item")
-def dismissing():
-    item, manager = unmatched(), MemberFactory()
-    return lambda: review_decisions.dismiss_item(item_id=item.pk, reason="nobody asks", by_id=manager.pk, now=NOON)
+def dismiss_item():
+    item, manager = unmatched_item(), MemberFactory()
+    return lambda: review_decisions.dismiss_item(item_id=item.pk, reason="no owner", by_id=manager.pk, now=NOON)
 
 
 @locks("members", "payments", "receipts", "allocations payments")
-def recording_a_refund():
-    receipt, manager = assigned().receipt, MemberFactory()
+def record_refund():
+    receipt, manager = assigned_item().receipt, MemberFactory()
     refund = partial(refunds.record_refund, receipt_id=receipt.pk, paid_from="mpesa", reason="ill", by_id=manager.pk)
     return lambda: refund(now=NOON)
 
 
 @locks("members", "payments", "receipts", "allocations payments")
-def reversing():
-    receipt = assigned().receipt
+def reverse_receipt():
+    receipt = assigned_item().receipt
     return lambda: reversals.reverse_receipt(receipt_id=receipt.pk, reason="sent back", by_id=None, now=NOON)
 
 
 @locks("members", "payments", "drawer")
-def taking_cash():
-    return cash()
+def record_cash():
+    return prepare_cash_receipt()
 
 
 @locks("members", "payments", "receipts", "drawer", "allocations payments")
-def voiding_cash():
-    receipt, manager = cash()(), MemberFactory()
+def void_cash():
+    receipt, manager = prepare_cash_receipt()(), MemberFactory()
     return lambda: voids.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=manager.pk, now=NOON)
 
 
 @locks("members", "payments", "receipts")
-def asking_for_a_void():
-    receipt = cash()()
+def request_void():
+    receipt = prepare_cash_receipt()()
     return lambda: voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=receipt.recorded_by_id, now=NOON)
 
 
 @locks("drawer")
-def counting_a_drawer():
-    receipt = cash()()
+def close_session():
+    receipt = prepare_cash_receipt()()
     return lambda: cash_sessions.close_session(cashier_id=receipt.recorded_by_id, counted=1500, now=NOON)
 
 
 @locks("code")
-def claiming_a_code():
+def report_code():
     payment, cashier = create_payment(), MemberFactory()
     return lambda: reported_codes.report_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
 @locks("code", "members", "receipts", "payments")
-def claiming_a_code_whose_money_is_here():
-    unmatched()
-    return claiming_a_code()
+def report_code_of_unmatched_money():
+    unmatched_item()
+    return report_code()
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_locks_what_it_touches_members_first(verb):
-    prepare, expected = VERBS[verb]
-    act = prepare()
+@pytest.mark.parametrize("name", CALLS)
+def test_service_locks_its_rows_in_order(name):
+    prepare, expected = CALLS[name]
+    call = prepare()
 
-    assert locks_of(act) == expected
+    assert locks_taken_by(call) == expected

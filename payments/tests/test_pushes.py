@@ -1,3 +1,5 @@
+"""STK pushes: requested, sent, and ended."""
+
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -31,13 +33,13 @@ def wire():
         yield wire
 
 
-def ask(payment=None, *, phone=PHONE, now=NOON):
+def request_push(payment=None, *, phone=PHONE, now=NOON):
     payment = payment or create_payment()
     return push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=payment.payer_id, now=now)
 
 
 def sent(push, now=NOON):
-    """Send a push and return it as it stands then."""
+    """Send a push and return its new state."""
     try:
         sending.send(push_id=push.pk, now=now)
     finally:
@@ -46,7 +48,7 @@ def sent(push, now=NOON):
 
 
 def pay(push, code="UKN7XK41ZQ"):
-    """Let the money of a push come, as its callback reports it."""
+    """Apply the success of a push, as its callback reports it."""
     result = StkResult("m", "ws_CO_1", "0", "", amount=push.amount, receipt_code=code, moved_at=NOON)
     if push.checkout_request_id:
         result = replace(result, checkout_request_id=push.checkout_request_id)
@@ -54,11 +56,11 @@ def pay(push, code="UKN7XK41ZQ"):
     push.refresh_from_db()
 
 
-# --- Asked for -----------------------------------------------------------------------------------
+# --- Requested -----------------------------------------------------------------------------------
 
 
-def test_asking_leaves_a_push_a_waiting_payment_and_a_job_that_holds_ids_only():
-    push = ask(create_payment(amount=1500))
+def test_request_creates_a_push_and_a_job_with_ids_only():
+    push = request_push(create_payment(amount=1500))
 
     assert (push.status, push.amount, push.token_hash) == (PushStatus.CREATED, 1500, None)
     push.payment.refresh_from_db()
@@ -68,134 +70,137 @@ def test_asking_leaves_a_push_a_waiting_payment_and_a_job_that_holds_ids_only():
     ]
 
 
-def test_a_prompt_asks_for_what_payment_and_companions_still_owe():
-    head = create_payment(amount=1500)
-    create_payment(head.payer, amount=400, group_payment_id=head.pk)
-    gone = create_payment(head.payer, amount=70, group_payment_id=head.pk)
-    cancellation.cancel_payment(payment_id=gone.pk, by_id=head.payer_id, now=NOON)
+def test_push_asks_for_what_the_group_still_owes():
+    group_payment = create_payment(amount=1500)
+    create_payment(group_payment.payer, amount=400, group_payment_id=group_payment.pk)
+    cancelled = create_payment(group_payment.payer, amount=70, group_payment_id=group_payment.pk)
+    cancellation.cancel_payment(payment_id=cancelled.pk, by_id=group_payment.payer_id, now=NOON)
 
-    assert ask(head).amount == 1900
+    assert request_push(group_payment).amount == 1900
 
 
-def test_a_head_that_is_paid_is_prompted_for_what_its_companions_owe(wire):
+def test_push_for_a_paid_group_payment_asks_for_the_others(wire):
     wire.push()
-    head = create_payment(amount=1500)
-    companion = create_payment(head.payer, amount=400, group_payment_id=head.pk)
-    pay(make_push(head, amount=1500))
+    group_payment = create_payment(amount=1500)
+    grouped = create_payment(group_payment.payer, amount=400, group_payment_id=group_payment.pk)
+    pay(make_push(group_payment, amount=1500))
 
-    push = sent(ask(head))
+    push = sent(request_push(group_payment))
 
     assert (push.status, push.amount) == (PushStatus.SENT, 400)
     pay(push, code="UKN7XK42ZQ")
-    companion.refresh_from_db()
-    assert companion.status == PaymentStatus.PAID
+    grouped.refresh_from_db()
+    assert grouped.status == PaymentStatus.PAID
     with pytest.raises(transitions.InvalidTransition):
-        ask(head)
+        request_push(group_payment)
 
 
-@pytest.mark.parametrize("first", ["head", "companion"])
-def test_a_head_and_its_companion_are_not_prompted_for_one_after_the_other(first):
-    head = create_payment(amount=1000)
-    companion = create_payment(head.payer, amount=700, group_payment_id=head.pk)
-    earlier, later = (head, companion) if first == "head" else (companion, head)
-    ask(earlier, phone="254711000001")
+@pytest.mark.parametrize("first", ["group payment", "grouped payment"])
+def test_group_payment_and_grouped_payment_never_have_open_pushes_together(first):
+    group_payment = create_payment(amount=1000)
+    grouped = create_payment(group_payment.payer, amount=700, group_payment_id=group_payment.pk)
+    earlier, later = (group_payment, grouped) if first == "group payment" else (grouped, group_payment)
+    request_push(earlier, phone="254711000001")
 
     with pytest.raises(push_requests.PushOpen):
-        ask(later, phone="254711000002")
+        request_push(later, phone="254711000002")
 
 
-def test_two_companions_may_be_paid_by_two_phones():
-    head = create_payment(amount=1000)
-    one, other = (create_payment(head.payer, amount=700, group_payment_id=head.pk) for _ in range(2))
+def test_two_grouped_payments_may_have_pushes_on_two_phones():
+    group_payment = create_payment(amount=1000)
+    one, other = (create_payment(group_payment.payer, amount=700, group_payment_id=group_payment.pk) for _ in range(2))
 
-    assert [ask(one, phone="254711000001").amount, ask(other, phone="254711000002").amount] == [700, 700]
+    assert [request_push(one, phone="254711000001").amount, request_push(other, phone="254711000002").amount] == [
+        700,
+        700,
+    ]
 
 
-def buy_and_cancel(payer, by_id, n):
+def request_and_cancel(payer, by_id, n):
     payment = create_payment(payer)
     push_requests.request_push(payment_id=payment.pk, phone=f"25471100{n:04d}", created_by_id=by_id, now=NOON)
     cancellation.cancel_payment(payment_id=payment.pk, by_id=by_id, now=NOON)
 
 
-def test_a_member_may_not_ask_ever_more_phones():
+def test_member_has_a_limit_of_push_requests_per_hour():
     member = MemberFactory()
     for n in range(push_requests.MAX_PER_PAYER):
-        buy_and_cancel(member, member.pk, n)
+        request_and_cancel(member, member.pk, n)
 
     with pytest.raises(push_requests.PushTooSoon) as refused:
-        buy_and_cancel(member, member.pk, n=99)
+        request_and_cancel(member, member.pk, n=99)
 
     assert refused.value.retry_after == 3600
 
 
-def test_staff_may_ask_many_members_phones():
+def test_staff_have_a_higher_limit_of_push_requests():
     staff = MemberFactory()
 
     for n in range(push_requests.MAX_PER_PAYER + 1):
-        buy_and_cancel(MemberFactory(), staff.pk, n)
+        request_and_cancel(MemberFactory(), staff.pk, n)
 
     assert StkPush.objects.count() == push_requests.MAX_PER_PAYER + 1
 
 
-def test_a_second_prompt_for_a_payment_is_refused_while_one_is_open():
-    payment = ask().payment
+def test_second_open_push_for_a_payment_is_refused():
+    payment = request_push().payment
 
     with pytest.raises(push_requests.PushOpen):
-        ask(payment, phone="254711111111")
+        request_push(payment, phone="254711111111")
 
 
-def test_a_second_prompt_on_a_phone_is_refused_while_one_is_open():
-    ask()
+def test_second_open_push_on_a_phone_is_refused():
+    request_push()
 
     with pytest.raises(push_requests.PushOpen):
-        ask()
+        request_push()
     assert StkPush.objects.count() == ProcrastinateJob.objects.count() == 1
 
 
-def test_a_decided_payment_is_not_prompted_for():
+def test_payment_that_owes_nothing_gets_no_push():
     with pytest.raises(transitions.InvalidTransition):
-        ask(create_payment(amount=0))
+        request_push(create_payment(amount=0))
 
 
-def test_more_than_m_pesa_moves_at_once_is_not_asked_for(settings):
+def test_amount_over_the_limit_of_mpesa_is_refused(settings):
     with pytest.raises(push_requests.AmountOverLimit):
-        ask(create_payment(amount=settings.MPESA_MAX_AMOUNT + 1))
+        request_push(create_payment(amount=settings.MPESA_MAX_AMOUNT + 1))
 
 
 @pytest.mark.parametrize(("code", "seconds"), [("17", 125), ("1001", 60), ("26", 120), ("busy", 120), ("locked", 60)])
-def test_a_phone_rests_as_m_pesa_asks_after_such_an_end(code, seconds):
+def test_phone_rests_as_long_as_the_result_code_requires(code, seconds):
     make_push(phone=PHONE, status=PushStatus.FAILED, result_code=code, ended_at=NOON)
 
     with pytest.raises(push_requests.PushTooSoon) as refused:
-        ask(now=NOON + timedelta(seconds=seconds - 1))
+        request_push(now=NOON + timedelta(seconds=seconds - 1))
     assert refused.value.retry_after == 2
-    assert ask(now=NOON + timedelta(seconds=seconds)).status == PushStatus.CREATED
+    assert request_push(now=NOON + timedelta(seconds=seconds)).status == PushStatus.CREATED
 
 
-def test_a_cancelled_prompt_can_be_followed_at_once():
+def test_cancelled_push_may_be_followed_at_once():
     make_push(phone=PHONE, status=PushStatus.CANCELLED, result_code="1032", ended_at=NOON)
 
-    assert ask().status == PushStatus.CREATED
+    assert request_push().status == PushStatus.CREATED
 
 
-def test_the_fourth_prompt_on_a_phone_in_ten_minutes_is_refused_whoever_asks():
+def test_fourth_push_on_a_phone_in_ten_minutes_is_refused():
     for minute in range(3):
         at = NOON + timedelta(minutes=minute)
         make_push(phone=PHONE, status=PushStatus.CANCELLED, result_code="1032", sent_at=at, ended_at=at)
 
     with pytest.raises(push_requests.PushTooSoon) as refused:
-        ask(now=NOON + timedelta(minutes=5))
+        request_push(now=NOON + timedelta(minutes=5))
     assert refused.value.retry_after == 301
-    assert ask(now=NOON + timedelta(minutes=10)).status == PushStatus.CREATED
+    assert request_push(now=NOON + timedelta(minutes=10)).status == PushStatus.CREATED
 
 
 # --- Sent ----------------------------------------------------------------------------------------
 
 
-def test_an_accepted_push_is_sent_named_and_asked_about_in_twenty_seconds(wire):
+def test_accepted_push_stores_its_ids_and_is_queried_after_20_seconds(wire):
     wire.push()
 
-    push = sent(ask())
+    push = sent(request_push())
 
     assert (push.status, push.sent_at) == (PushStatus.SENT, NOON)
     assert push.checkout_request_id == ACCEPTED["CheckoutRequestID"]
@@ -203,11 +208,11 @@ def test_an_accepted_push_is_sent_named_and_asked_about_in_twenty_seconds(wire):
     assert push.next_check_at == NOON + timedelta(seconds=20)
 
 
-def test_the_callback_address_holds_the_token_of_which_only_the_hash_is_kept(wire, settings):
+def test_callback_url_holds_the_token_and_the_database_its_hash(wire, settings):
     settings.PUBLIC_URL = "https://club.example"
     wire.push()
 
-    push = sent(ask())
+    push = sent(request_push())
 
     start, _, token = wire.bodies(PUSH)[0]["CallBackURL"].rstrip("/").rpartition("/")
     assert start == "https://club.example/api/v1/callbacks/stk"
@@ -215,9 +220,9 @@ def test_the_callback_address_holds_the_token_of_which_only_the_hash_is_kept(wir
     assert callback_tokens.hash_of(token) == push.token_hash
 
 
-def test_a_push_is_sent_once_however_often_its_job_runs(wire):
+def test_repeated_job_sends_the_push_once(wire):
     wire.push()
-    push = ask()
+    push = request_push()
 
     for _ in range(3):
         sent(push)
@@ -225,8 +230,8 @@ def test_a_push_is_sent_once_however_often_its_job_runs(wire):
     assert len(wire.sent(PUSH)) == 1
 
 
-def test_a_payment_cancelled_meanwhile_is_not_prompted_for(wire):
-    push = ask()
+def test_push_of_a_payment_cancelled_meanwhile_is_not_sent(wire):
+    push = request_push()
     cancellation.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON)
 
     sent(push)
@@ -245,10 +250,10 @@ def test_a_payment_cancelled_meanwhile_is_not_prompted_for(wire):
         (refusal("400.002.02", "Bad Request - Invalid Amount", 400), "refused"),
     ],
 )
-def test_a_refused_push_fails_and_its_payment_may_be_prompted_again(wire, answer, code):
+def test_refused_push_fails_and_so_does_its_payment(wire, answer, code):
     wire.push(**answer)
 
-    push = sent(ask())
+    push = sent(request_push())
 
     push.payment.refresh_from_db()
     assert (push.status, push.result_code, push.payment.status) == (PushStatus.FAILED, code, PaymentStatus.FAILED)
@@ -264,9 +269,9 @@ def test_a_refused_push_fails_and_its_payment_may_be_prompted_again(wire, answer
         refusal("500.001.1001", "Internal Server Error", 500),
     ],
 )
-def test_an_unknown_outcome_is_never_sent_again(wire, answer):
+def test_push_with_unknown_outcome_is_never_sent_again(wire, answer):
     wire.push(**answer)
-    push = ask()
+    push = request_push()
 
     for _ in range(3):
         sent(push)
@@ -277,26 +282,26 @@ def test_an_unknown_outcome_is_never_sent_again(wire, answer):
     assert len(wire.sent(PUSH)) == 1
 
 
-def test_a_push_that_provably_was_not_sent_is_tried_once_more(wire):
+def test_push_that_was_not_sent_is_tried_once_more(wire):
     wire.push(body=requests.ConnectTimeout())
     wire.push()
 
-    assert sent(ask()).status == PushStatus.SENT
+    assert sent(request_push()).status == PushStatus.SENT
     assert len(wire.sent(PUSH)) == 2
 
 
-def test_a_push_that_cannot_be_sent_twice_fails_with_a_clear_word(wire):
+def test_push_that_fails_to_connect_twice_is_not_sent(wire):
     wire.push(body=requests.ConnectTimeout())
 
-    push = sent(ask())
+    push = sent(request_push())
 
     assert (push.status, push.result_code) == (PushStatus.FAILED, "not_sent")
     assert len(wire.sent(PUSH)) == 2
 
 
-def test_a_busy_safaricom_leaves_the_push_waiting_for_the_next_run(wire):
+def test_busy_safaricom_leaves_the_push_created_for_the_next_run(wire):
     wire.push(**refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 500), headers={"Retry-After": "7"})
-    push = ask()
+    push = request_push()
 
     with pytest.raises(Busy) as busy:
         sent(push)
@@ -305,8 +310,8 @@ def test_a_busy_safaricom_leaves_the_push_waiting_for_the_next_run(wire):
     assert (push.status, push.token_hash, push.sent_at) == (PushStatus.CREATED, None, None)
 
 
-def test_a_push_that_stayed_busy_too_long_is_dropped_not_sent_late(wire):
-    push = ask()
+def test_push_that_is_too_old_fails_and_is_not_sent(wire):
+    push = request_push()
 
     sent(push, now=NOON + sending.MAX_SEND_DELAY)
 
@@ -314,8 +319,8 @@ def test_a_push_that_stayed_busy_too_long_is_dropped_not_sent_late(wire):
     assert len(wire.calls) == 0
 
 
-def test_a_callback_that_overtakes_the_answer_only_leaves_the_names_to_write(wire):
-    push = ask()
+def test_answer_after_its_callback_only_adds_the_ids(wire):
+    push = request_push()
 
     def answer(request):
         pay(push)
@@ -329,20 +334,20 @@ def test_a_callback_that_overtakes_the_answer_only_leaves_the_names_to_write(wir
     assert push.checkout_request_id == ACCEPTED["CheckoutRequestID"]
 
 
-def test_a_name_given_twice_is_looked_at_by_a_person(wire):
+def test_checkout_request_id_of_another_push_opens_a_review_item(wire):
     make_push(checkout_request_id=ACCEPTED["CheckoutRequestID"])
     wire.push()
 
-    push = sent(ask())
+    push = sent(request_push())
 
     assert (push.status, push.checkout_request_id) == (PushStatus.UNKNOWN, None)
     assert ReviewItem.objects.get().reason == "contradiction"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_push_is_never_sent_inside_a_transaction(wire):
+def test_push_is_never_sent_inside_a_transaction(wire):
     wire.push()
-    push = ask()
+    push = request_push()
 
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
         sending.send(push_id=push.pk, now=NOON)
@@ -351,7 +356,7 @@ def test_a_push_is_never_sent_inside_a_transaction(wire):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_database_connection_is_held_during_a_call(wire):
+def test_no_database_connection_is_held_during_the_call(wire):
     held = []
 
     def answer(request):
@@ -360,31 +365,31 @@ def test_no_database_connection_is_held_during_a_call(wire):
 
     wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=answer)
 
-    sent(ask())
+    sent(request_push())
 
     assert held == [None]
 
 
-def test_a_database_that_blinks_loses_no_answer_and_sends_no_second_prompt(wire, monkeypatch):
+def test_answer_is_recorded_again_after_a_database_error(wire, monkeypatch):
     wire.push()
-    push, real, tries = ask(), sending._write_outcome, []
+    push, real, tries = request_push(), sending._write_outcome, []
 
-    def blink(*args, **kwargs):
+    def fail_twice(*args, **kwargs):
         tries.append(1)
         if len(tries) < 3:
             raise OperationalError
         real(*args, **kwargs)
 
-    monkeypatch.setattr(sending, "_write_outcome", blink)
+    monkeypatch.setattr(sending, "_write_outcome", fail_twice)
     monkeypatch.setattr(sending.time, "sleep", lambda seconds: None)
 
     assert sent(push).status == PushStatus.SENT
     assert (len(tries), len(wire.sent(PUSH))) == (3, 1)
 
 
-def test_an_answer_that_cannot_be_recorded_leaves_a_push_for_the_sweep(wire, monkeypatch):
+def test_push_whose_answer_cannot_be_recorded_stays_sending(wire, monkeypatch):
     wire.push()
-    push = ask()
+    push = request_push()
 
     def fail(*args, **kwargs):
         raise OperationalError
@@ -401,7 +406,7 @@ def test_an_answer_that_cannot_be_recorded_leaves_a_push_for_the_sweep(wire, mon
 # --- Ended ---------------------------------------------------------------------------------------
 
 
-def test_nothing_is_written_over_a_success():
+def test_succeeded_push_is_never_changed():
     push = make_push()
     pay(push)
 
@@ -412,14 +417,14 @@ def test_nothing_is_written_over_a_success():
 
 
 def overdue_push():
-    """A push that was asked about in vain for a day, and its review item."""
+    """Return a push whose end is not known after a day of queries, and its review item."""
     push = make_push(checks=5)
     queries.record_query(push_id=push.pk, now=NOON + timedelta(days=1))
     push.refresh_from_db()
     return push, ReviewItem.objects.get(push=push)
 
 
-def test_dismissing_an_overdue_prompt_lets_go_of_it():
+def test_dismissing_an_overdue_push_frees_its_phone_and_payment():
     push, item = overdue_push()
     manager = MemberFactory()
 
@@ -428,10 +433,10 @@ def test_dismissing_an_overdue_prompt_lets_go_of_it():
     push.refresh_from_db()
     push.payment.refresh_from_db()
     assert (push.status, push.payment.status) == (PushStatus.TIMED_OUT, PaymentStatus.FAILED)
-    assert ask(push.payment, phone=push.phone).status == PushStatus.CREATED
+    assert request_push(push.payment, phone=push.phone).status == PushStatus.CREATED
 
 
-def test_money_that_comes_after_all_settles_the_question_itself():
+def test_late_success_closes_the_review_item_of_an_overdue_push():
     push, item = overdue_push()
 
     pay(push)
@@ -440,7 +445,7 @@ def test_money_that_comes_after_all_settles_the_question_itself():
     assert (push.status, item.status, item.resolution) == (PushStatus.SUCCEEDED, "resolved", "The push has ended.")
 
 
-def test_money_still_counts_after_a_person_let_go():
+def test_late_success_pays_after_staff_closed_the_push():
     push, _ = overdue_push()
     closing.close_unknown(push_id=push.pk, now=NOON)
 
@@ -450,7 +455,7 @@ def test_money_still_counts_after_a_person_let_go():
     assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
 
 
-def test_a_push_still_being_asked_about_is_not_let_go():
+def test_push_with_queries_left_is_not_closed():
     push = make_push(status=PushStatus.UNKNOWN)
 
     assert closing.close_unknown(push_id=push.pk, now=NOON) is False

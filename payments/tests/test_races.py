@@ -1,4 +1,4 @@
-"""What happens at once, on real connections: everything still counts once."""
+"""Races: concurrent events on real connections still count once."""
 
 import itertools
 import threading
@@ -22,20 +22,20 @@ from payments.matching import owners
 from payments.models import Account, Callback, CodeCheck, CodeClaim, Payment, PaymentEvent, Receipt, ReviewItem
 from payments.services import cancellation, ledger, locks, transitions
 from payments.tests.bodies import c2b_body, status_body, stk_body
-from payments.tests.conftest import broken_invariants
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
+from payments.tests.invariants import broken_invariants
 
 pytestmark = pytest.mark.server
 
 
-# Real commits on real connections; emptying every table afterwards is what makes these slow.
-def together(test):
-    """Mark a test whose threads commit for real."""
+# Real commits on real connections. Emptying every table afterwards makes these tests slow.
+def concurrent(test):
+    """Mark a test whose threads commit."""
     return pytest.mark.slow(pytest.mark.django_db(transaction=True)(test))
 
 
-def at_once(*jobs):
-    """Run the jobs in threads released together; return what each returned or raised."""
+def run_together(*jobs):
+    """Run the jobs in threads that start at the same time; return the result or the error of each."""
     barrier, results = threading.Barrier(len(jobs)), [None] * len(jobs)
 
     def run(place, job):
@@ -73,18 +73,18 @@ def query(push):
 
 
 @pytest.fixture(autouse=True)
-def everybody_has_room(free_apply_slots):
-    """Rivals meet in their own requests; else most would wait for a worker, which takes one after another."""
+def enough_apply_slots(free_apply_slots):
+    """Let all callbacks be applied in their own requests; a worker would apply them one after another."""
 
 
-@together
+@concurrent
 @pytest.mark.parametrize("room", [2, 100])
-def test_a_hundred_identical_callbacks_apply_once_and_are_all_answered_200(room, monkeypatch):
+def test_hundred_identical_callbacks_apply_once_and_all_get_200(room, monkeypatch):
     monkeypatch.setattr(inbox, "APPLY_SLOT", threading.BoundedSemaphore(room))
     push = make_push()
     jobs = [callback(push) for _ in range(100)]
 
-    answers = at_once(*jobs)
+    answers = run_together(*jobs)
     apply_left()
 
     assert answers == [200] * 100
@@ -94,27 +94,29 @@ def test_a_hundred_identical_callbacks_apply_once_and_are_all_answered_200(room,
     assert broken_invariants() == {}
 
 
-@together
-def test_a_query_and_a_tills_confirmation_at_once_count_once():
-    """Several rounds: the two must meet at the right moment for the fault to show."""
+@concurrent
+def test_query_and_till_confirmation_make_one_receipt():
+    """Try several times: the fault shows only if the two meet at the right moment."""
     for n in range(5):
         push = make_push(phone=f"25471234567{n}")
         body = c2b_body(amount=push.amount, code=f"TKN000000{n}", moved_at=NOON, sender=f"2547 ***** 67{n}")
         url = reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
 
-        at_once(query(push), lambda url=url, body=body: Client().post(url, body, content_type="application/json"))
+        run_together(query(push), lambda url=url, body=body: Client().post(url, body, content_type="application/json"))
 
         assert Receipt.objects.filter(code=f"TKN000000{n}", push=push).exists()
     assert Receipt.objects.count() == 5
 
 
-@together
-def test_one_callback_in_the_hands_of_its_request_and_of_two_workers_counts_once():
+@concurrent
+def test_callback_applied_by_request_and_two_workers_counts_once():
     push = make_push()
     message = spool.Message("stk", stk_body(push), {}, None, NOON, push.token_hash)
-    kept = inbox._store(message, next_try_at=NOON)  # as after a request so slow that its turn is over
+    kept = inbox._store(message, next_try_at=NOON)  # as after a request that was too slow
 
-    at_once(lambda: inbox._try_to_apply(kept, now=NOON), *[lambda: inbox.apply_waiting(now=NOON) for _ in range(2)])
+    run_together(
+        lambda: inbox._try_to_apply(kept, now=NOON), *[lambda: inbox.apply_waiting(now=NOON) for _ in range(2)]
+    )
 
     assert Callback.objects.get().outcome == "applied"
     assert Receipt.objects.count() == 1
@@ -128,18 +130,18 @@ def cancel(push):
     return lambda: cancellation.cancel_payment(payment_id=push.payment_id, by_id=push.payment.payer_id, now=NOON).status
 
 
-@together
+@concurrent
 @pytest.mark.parametrize("held", ["payer", "payment"])
-def test_expiry_passes_by_what_is_held_and_comes_back_for_it(held, caplog):
+def test_expiry_skips_locked_rows_and_expires_them_later(held, caplog):
     busy, idle = create_payment(), create_payment()
     rows = {"payer": type(busy.payer).objects.filter(pk=busy.payer_id), "payment": Payment.objects.filter(pk=busy.pk)}
 
     with transaction.atomic():
         list(rows[held].select_for_update(no_key=True))
-        [while_held] = at_once(lambda: cancellation.expire_due(now=busy.expires_at))
+        [while_held] = run_together(lambda: cancellation.expire_due(now=busy.expires_at))
     after = cancellation.expire_due(now=busy.expires_at)
 
-    assert (while_held, after, caplog.messages) == (1, 1, [])  # it neither waited nor failed
+    assert (while_held, after, caplog.messages) == (1, 1, [])  # the run neither waited nor failed
     idle_event, busy_event = PaymentEvent.objects.filter(to_status="expired").order_by("pk")
     assert (idle_event.payment_id, busy_event.payment_id) == (idle.pk, busy.pk)
 
@@ -154,12 +156,12 @@ RIVALS = {
 }
 
 
-@together
+@concurrent
 @pytest.mark.parametrize(("one", "other"), [*itertools.combinations(RIVALS, 2)])
-def test_any_two_at_once_leave_the_books_whole(one, other):
+def test_any_two_concurrent_events_break_no_invariant(one, other):
     push = make_push()
 
-    at_once(RIVALS[one](push), RIVALS[other](push))
+    run_together(RIVALS[one](push), RIVALS[other](push))
 
     assert broken_invariants() == {}
     money = {"callback", "query", "confirmation"} & {one, other}
@@ -173,7 +175,7 @@ def test_any_two_at_once_leave_the_books_whole(one, other):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("one", "other"), [*itertools.permutations(RIVALS, 2)])
-def test_any_two_in_either_order_leave_the_books_whole(one, other):
+def test_any_two_events_in_either_order_break_no_invariant(one, other):
     push = make_push()
 
     for each in (one, other):
@@ -186,68 +188,68 @@ def test_any_two_in_either_order_leave_the_books_whole(one, other):
     assert Receipt.objects.count() == (1 if {"callback", "query", "confirmation"} & {one, other} else 0)
 
 
-@together
-def test_callback_query_and_confirmation_of_one_money_at_once_count_once():
+@concurrent
+def test_callback_query_and_confirmation_make_one_receipt():
     push = make_push()
 
-    at_once(callback(push), query(push), confirmation(push), callback(push), confirmation(push))
+    run_together(callback(push), query(push), confirmation(push), callback(push), confirmation(push))
 
     assert Receipt.objects.get().code == "TKN1AB2C3D"
     assert Payment.objects.get().status == "paid"
     assert broken_invariants() == {}
 
 
-@together
-def test_different_callbacks_of_one_member_at_once_all_settle():
+@concurrent
+def test_concurrent_callbacks_of_one_member_all_settle():
     payer = MemberFactory()
     pushes = [make_push(create_payment(payer)) for _ in range(10)]
 
-    answers = at_once(*(callback(push, code=f"TKN000000{n}") for n, push in enumerate(pushes)))
+    answers = run_together(*(callback(push, code=f"TKN000000{n}") for n, push in enumerate(pushes)))
 
     assert answers == [200] * 10
     assert set(Payment.objects.values_list("status", flat=True)) == {"paid"}
 
 
-@together
-def test_one_credit_is_spent_once_by_payments_opened_at_once():
+@concurrent
+def test_concurrent_new_payments_spend_one_credit_once():
     payer = MemberFactory()
     message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", payer.member_number, "", "", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
 
-    at_once(*[lambda: create_payment(payer, amount=1000) for _ in range(5)])
+    run_together(*[lambda: create_payment(payer, amount=1000) for _ in range(5)])
 
     assert sorted(Payment.objects.values_list("status", flat=True)) == ["paid"] + ["pending"] * 4
     assert broken_invariants() == {}
 
 
-@together
-def test_one_key_opens_one_payment_however_often_it_is_sent_at_once():
+@concurrent
+def test_concurrent_requests_with_one_key_create_one_payment():
     payer = MemberFactory()
 
-    opened = at_once(
+    created = run_together(
         *[lambda: create_payment(payer, idempotency_key="once", body_fingerprint="a").pk for _ in range(10)]
     )
 
-    assert opened == [Payment.objects.get().pk] * 10
+    assert created == [Payment.objects.get().pk] * 10
 
 
 def status_answer(token="s" * 43, code="TKN1AB2C3D"):
-    """What Safaricom answers when it was asked about a code, on its way to a check that waits for it."""
+    """Create a code check that waits for an answer; return the call that posts Safaricom's answer."""
     CodeCheck.objects.create(code=code, status="asked", created_at=NOON, token_hash=callback_tokens.hash_of(token))
     url, body = reverse("payments:code-check-result", args=[token]), status_body(code=code, moved_at=NOON)
     return lambda: Client().post(url, body, content_type="application/json").status_code
 
 
-@together
-@pytest.mark.parametrize("round_", range(3))
-def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_once(round_):
+@concurrent
+@pytest.mark.parametrize("attempt", range(3))
+def test_code_check_confirmation_and_push_make_one_receipt(attempt):
     push = make_push(phone="254712345126")
     answer = status_answer()
 
-    answers = at_once(answer, answer, confirmation(push), callback(push), query(push))
+    answers = run_together(answer, answer, confirmation(push), callback(push), query(push))
 
     assert answers[:4] == [200] * 4
-    inbox.apply_waiting(now=now() + inbox.RETRY_DELAY)  # those whose locks clashed too often
+    inbox.apply_waiting(now=now() + inbox.RETRY_DELAY)  # callbacks whose locks clashed too often
     receipt = Receipt.objects.get(reversed_at=None)
     assert (receipt.code, receipt.push) == ("TKN1AB2C3D", push)
     assert (Payment.objects.get().status, CodeCheck.objects.get().status) == ("paid", "found")
@@ -255,8 +257,8 @@ def test_an_answer_about_a_code_its_confirmation_and_its_prompt_at_once_count_on
     assert broken_invariants() == {}
 
 
-@together
-def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
+@concurrent
+def test_two_managers_assign_unmatched_money_once():
     one, other, manager = create_payment(), create_payment(), MemberFactory()
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "", "", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
@@ -265,15 +267,15 @@ def test_unmatched_money_is_assigned_once_by_two_managers_at_once():
     def assign(payment):
         return lambda: review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
-    results = at_once(assign(one), assign(other))
+    results = run_together(assign(one), assign(other))
 
     assert sum(isinstance(result, review_decisions.NotAssignable) for result in results) == 1
     assert sorted(Payment.objects.values_list("status", flat=True)) == ["paid", "pending"]
     assert broken_invariants() == {}
 
 
-@together
-def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
+@concurrent
+def test_concurrent_receipt_numbers_have_no_gap_and_no_duplicate():
     cashiers = MemberFactory.create_batch(6)
     payments = [create_payment() for _ in cashiers]
 
@@ -289,21 +291,21 @@ def test_receipt_numbers_given_at_once_have_no_gap_and_no_twin():
             ).number
         )
 
-    numbers = at_once(*(take(cashier, payment) for cashier, payment in zip(cashiers, payments, strict=True)))
+    numbers = run_together(*(take(cashier, payment) for cashier, payment in zip(cashiers, payments, strict=True)))
 
     assert sorted(numbers) == [f"2026-00000{n}" for n in range(1, 7)]
     assert broken_invariants() == {}
 
 
-@together
-def test_a_receipt_is_voided_once_by_two_people_at_once():
+@concurrent
+def test_two_people_void_a_receipt_once():
     cashier, *others = MemberFactory.create_batch(3)
     payment = create_payment(amount=1500)
     receipt = desk_receipts.record_receipt(
         channel="bank", amount=1500, by_id=cashier.pk, payment_id=payment.pk, now=NOON, note="FT2630"
     )
 
-    results = at_once(
+    results = run_together(
         *[
             lambda person=person: voids.void_receipt(
                 receipt_id=receipt.pk, reason="typed twice", by_id=person.pk, now=NOON
@@ -321,69 +323,69 @@ def unmatched(code="TKN1AB2C3D"):
     return lambda: c2b_confirmations.apply_c2b(message=message, now=NOON)
 
 
-def claim(payment, code="TKN1AB2C3D"):
+def report(payment, code="TKN1AB2C3D"):
     cashier = MemberFactory()
     return lambda: reported_codes.report_code(code=code, payment_id=payment.pk, by_id=cashier.pk, now=NOON)
 
 
-@together
-def test_a_code_that_is_claimed_while_its_confirmation_looks_for_an_owner_pays(monkeypatch):
-    payment, looked, claimed = create_payment(amount=1500), threading.Event(), threading.Event()
+@concurrent
+def test_code_reported_while_its_confirmation_is_matched_pays(monkeypatch):
+    payment, matching, reported = create_payment(amount=1500), threading.Event(), threading.Event()
     find_owner = owners.find_owner
 
     def slowly(**message):
         match = find_owner(**message)
-        looked.set()
-        claimed.wait(timeout=10)
+        matching.set()
+        reported.wait(timeout=10)
         return match
 
     monkeypatch.setattr(owners, "find_owner", slowly)
 
-    at_once(unmatched(), lambda: (looked.wait(timeout=10), claim(payment)(), claimed.set()))
+    run_together(unmatched(), lambda: (matching.wait(timeout=10), report(payment)(), reported.set()))
 
     payment.refresh_from_db()
     assert (payment.status, CodeClaim.objects.get().receipt) == ("paid", Receipt.objects.get())
 
 
-@together
-def test_a_code_that_is_claimed_while_its_confirmation_is_written_pays(monkeypatch):
-    payment, looked = create_payment(amount=1500), threading.Event()
+@concurrent
+def test_code_reported_while_its_confirmation_is_written_pays(monkeypatch):
+    payment, matching = create_payment(amount=1500), threading.Event()
     insert = receipts.insert
 
     def slowly(receipt):
-        looked.set()
-        time.sleep(0.5)  # a claim that did not wait would be through by then
+        matching.set()
+        time.sleep(0.5)  # a report that did not wait would be finished by then
         return insert(receipt)
 
     monkeypatch.setattr(receipts, "insert", slowly)
 
-    at_once(unmatched(), lambda: (looked.wait(timeout=10), claim(payment)()))
+    run_together(unmatched(), lambda: (matching.wait(timeout=10), report(payment)()))
 
     payment.refresh_from_db()
     assert (payment.status, CodeClaim.objects.get().receipt) == ("paid", Receipt.objects.get())
     assert broken_invariants() == {}
 
 
-@together
-def test_an_owner_who_comes_while_a_receipt_is_being_locked_is_locked_too(monkeypatch):
+@concurrent
+def test_owner_assigned_while_a_receipt_is_locked_is_locked_too(monkeypatch):
     unmatched()()
     item, receipt, payment = ReviewItem.objects.get(), Receipt.objects.get(), create_payment()
     manager = MemberFactory()
     lock_members, calls = locks.lock_members, []
 
-    def late(members):
+    def assign_first(members):
         calls.append(set(members))
         if len(calls) == 1:
             monkeypatch.setattr(locks, "lock_members", lock_members)
-            at_once(
+            run_together(
                 lambda: review_decisions.assign_money(
                     item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON
                 )
             )
-            monkeypatch.setattr(locks, "lock_members", late)
+            monkeypatch.setattr(locks, "lock_members", assign_first)
         lock_members(members)
 
-    monkeypatch.setattr(locks, "lock_members", late)
+    monkeypatch.setattr(locks, "lock_members", assign_first)
 
     with transaction.atomic():
         locked = locks.lock_receipt(receipt.pk)

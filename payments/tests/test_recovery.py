@@ -1,3 +1,5 @@
+"""Recovery: queries about open pushes, lost jobs and workers, failed listeners, and the jobs that run them."""
+
 import json
 import re
 import threading
@@ -47,33 +49,33 @@ def wire():
         yield wire
 
 
-def told(push, code, **changes):
-    """Safaricom's answer to a query about a push."""
+def query_answer(push, code, **changes):
+    """Return Safaricom's answer to a query about a push."""
     return {
         "json": {
             **ACCEPTED,
             "MerchantRequestID": push.merchant_request_id,
             "CheckoutRequestID": push.checkout_request_id,
             "ResultCode": code,
-            "ResultDesc": "said so",
+            "ResultDesc": "The result.",
             **changes,
         }
     }
 
 
-def checked(push, now=NOON + MINUTE):
+def queried(push, now=NOON + MINUTE):
     recovery.query_due_pushes(now=now)
     push.refresh_from_db()
     push.payment.refresh_from_db()
     return push
 
 
-# --- A success that only the secret address vouched for ----------------------------------------------
+# --- A success that only the secret callback URL vouches for ----------------------------------------------
 
 
 @pytest.fixture
 def overtaken(wire):
-    """A prompt of which a callback told the names before Safaricom's own answer did."""
+    """A push whose callback brought the IDs before Safaricom's own answer did."""
     push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None)
     stk_results.apply_stk_result(
         push_id=push.pk, result=parse_stk_callback(stk_body(push)), source="callback", now=NOON
@@ -82,22 +84,22 @@ def overtaken(wire):
     return push
 
 
-def doubts():
+def review_items():
     return list(ReviewItem.objects.values_list("reason", "detail"))
 
 
-def test_a_success_that_names_its_prompt_itself_pays_and_is_confirmed_by_a_job(wire, overtaken):
+def test_success_without_stored_ids_pays_and_is_confirmed_by_a_job(wire, overtaken):
     assert (overtaken.checkout_request_id, overtaken.payment.status) == ("ws_CO_unknown", PaymentStatus.PAID)
     job = ProcrastinateJob.objects.get(task_name="payments.confirm_push")
     assert job.args == {"push_id": overtaken.pk}
-    wire.query(**told(overtaken, "0"))
+    wire.query(**query_answer(overtaken, "0"))
 
     jobs.tasks["payments.confirm_push"].func(push_id=overtaken.pk)
 
-    assert doubts() == []
+    assert review_items() == []
 
 
-def test_a_success_of_a_prompt_with_a_name_needs_no_confirming():
+def test_success_with_stored_ids_needs_no_confirmation():
     push = make_push()
 
     stk_results.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
@@ -105,8 +107,8 @@ def test_a_success_of_a_prompt_with_a_name_needs_no_confirming():
     assert not ProcrastinateJob.objects.filter(task_name="payments.confirm_push").exists()
 
 
-def test_a_success_that_safaricom_contradicts_is_shown_to_a_person_and_stands(wire, overtaken):
-    wire.query(**told(overtaken, "1032"))
+def test_success_that_safaricom_denies_stands_and_opens_a_review_item(wire, overtaken):
+    wire.query(**query_answer(overtaken, "1032"))
 
     recovery.confirm_success(push_id=overtaken.pk, now=NOON + MINUTE)
 
@@ -114,46 +116,46 @@ def test_a_success_that_safaricom_contradicts_is_shown_to_a_person_and_stands(wi
         "A callback paid this push, but Safaricom says that it ended with 1032."
         " Look for the money in the M-Pesa statement."
     )
-    assert doubts() == [("contradiction", detail)]
+    assert review_items() == [("contradiction", detail)]
     assert Receipt.objects.get().reversed_at is None
 
 
 @pytest.mark.parametrize(
     "answer", [refusal("500.001.1001", "The transaction does not Exist", 500), {"body": requests.ReadTimeout()}]
 )
-def test_a_success_that_safaricom_knows_nothing_of_for_an_hour_is_shown_to_a_person(wire, overtaken, answer):
+def test_success_unknown_to_safaricom_for_an_hour_opens_a_review_item(wire, overtaken, answer):
     wire.query(**answer)
 
     with pytest.raises(DarajaError):
         recovery.confirm_success(push_id=overtaken.pk, now=NOON + 59 * MINUTE)
-    assert doubts() == []
+    assert review_items() == []
     recovery.confirm_success(push_id=overtaken.pk, now=NOON + 60 * MINUTE)
 
-    assert [reason for reason, _ in doubts()] == ["contradiction"]
+    assert [reason for reason, _ in review_items()] == ["contradiction"]
 
 
-def test_a_prompt_that_is_still_open_at_safaricom_is_asked_about_again(wire, overtaken):
-    wire.query(**told(overtaken, "4999"))
+def test_success_that_is_open_at_safaricom_is_queried_again(wire, overtaken):
+    wire.query(**query_answer(overtaken, "4999"))
 
     with pytest.raises(DarajaError):
         recovery.confirm_success(push_id=overtaken.pk, now=NOON + MINUTE)
 
 
-def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_shown_to_a_person(wire):
+def test_answer_and_callback_with_different_ids_open_a_review_item(wire):
     push = make_push(status=PushStatus.CREATED)
 
-    def overtake(request):
+    def send_callback_first(request):
         push.refresh_from_db()
         result = parse_stk_callback(stk_body(push))
         stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=NOON)
         return (200, {}, json.dumps(ACCEPTED | {"CheckoutRequestID": "ws_CO_true"}))
 
-    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, overtake)
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, send_callback_first)
     sending.send(push_id=push.pk, now=NOON)
 
     push.refresh_from_db()
     assert push.checkout_request_id == "ws_CO_true"
-    assert doubts() == [
+    assert review_items() == [
         (
             "contradiction",
             "Safaricom's answer to this push and the callback that paid it have different checkout request IDs.",
@@ -161,23 +163,23 @@ def test_an_answer_that_names_the_prompt_otherwise_than_its_callback_did_is_show
     ]
 
 
-# --- Asking about open prompts -----------------------------------------------------------------------
+# --- Queries about open pushes -----------------------------------------------------------------------
 
 
-def test_a_success_learnt_by_query_pays_and_waits_for_its_code(wire):
+def test_success_by_query_pays_without_a_code(wire):
     push = make_push()
-    wire.query(**told(push, "0"))
+    wire.query(**query_answer(push, "0"))
 
-    checked(push)
+    queried(push)
 
     assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
     assert Receipt.objects.get().code is None
 
 
-def test_the_callback_after_the_query_brings_the_code_and_no_second_money(wire):
+def test_callback_after_the_query_adds_the_code_only(wire):
     push = make_push()
-    wire.query(**told(push, "0"))
-    checked(push)
+    wire.query(**query_answer(push, "0"))
+    queried(push)
 
     stk_results.apply_stk_result(
         push_id=push.pk,
@@ -197,23 +199,23 @@ def success_of(push):
     ("code", "status"),
     [("1032", PushStatus.CANCELLED), ("1", PushStatus.FAILED), ("2001", PushStatus.FAILED), ("17", PushStatus.FAILED)],
 )
-def test_a_listed_end_ends_the_prompt_and_frees_the_payment(wire, code, status):
+def test_final_result_code_ends_the_push_and_frees_the_payment(wire, code, status):
     push = make_push()
-    wire.query(**told(push, code))
+    wire.query(**query_answer(push, code))
 
-    checked(push)
+    queried(push)
 
     assert (push.status, push.result_code, push.next_check_at) == (status, code, None)
     assert push.payment.status == PaymentStatus.FAILED
 
 
 @pytest.mark.parametrize("code", ["1036", "1037", "1019"])
-def test_no_answer_is_believed_only_when_the_prompt_has_left_the_handset(wire, code):
+def test_timeout_counts_only_after_the_push_has_left_the_phone(wire, code):
     push = make_push()
-    wire.query(**told(push, code))
+    wire.query(**query_answer(push, code))
 
-    assert checked(push, now=NOON + 2 * MINUTE).status == PushStatus.SENT
-    assert checked(push, now=NOON + 5 * MINUTE).status == PushStatus.TIMED_OUT
+    assert queried(push, now=NOON + 2 * MINUTE).status == PushStatus.SENT
+    assert queried(push, now=NOON + 5 * MINUTE).status == PushStatus.TIMED_OUT
 
 
 @pytest.mark.parametrize(
@@ -230,68 +232,68 @@ def test_no_answer_is_believed_only_when_the_prompt_has_left_the_handset(wire, c
         {"body": TimeoutError()},
     ],
 )
-def test_anything_else_is_asked_again_later(wire, answer):
+def test_query_without_an_end_is_repeated_later(wire, answer):
     push = make_push()
-    wire.query(**(told(push, answer["code"]) if "code" in answer else answer))
+    wire.query(**(query_answer(push, answer["code"]) if "code" in answer else answer))
 
-    checked(push, now=NOON + timedelta(seconds=20))
+    queried(push, now=NOON + timedelta(seconds=20))
 
     assert (push.status, push.payment.status) == (PushStatus.SENT, PaymentStatus.PROCESSING)
     assert push.next_check_at >= NOON + timedelta(seconds=40)
 
 
-def test_a_silent_push_is_asked_about_six_times_in_a_day_then_a_person_looks(wire):
+def test_open_push_is_queried_six_times_then_reviewed(wire):
     push = make_push()
-    wire.query(**told(push, "4999"))
-    asked_at = []
+    wire.query(**query_answer(push, "4999"))
+    delays = []
 
     while push.next_check_at is not None:
-        asked_at.append(push.next_check_at - NOON)
-        checked(push, now=push.next_check_at)
+        delays.append(push.next_check_at - NOON)
+        queried(push, now=push.next_check_at)
 
     plan = [timedelta(seconds=20), MINUTE, 3 * MINUTE, 15 * MINUTE, 60 * MINUTE, timedelta(hours=24)]
-    assert len(asked_at) == 6
-    assert all(planned <= at <= planned * 1.1 for planned, at in zip(plan, asked_at, strict=True))
+    assert len(delays) == 6
+    assert all(planned <= at <= planned * 1.1 for planned, at in zip(plan, delays, strict=True))
     assert (push.status, len(wire.sent(QUERY))) == (PushStatus.SENT, 6)
     assert ReviewItem.objects.get().reason == ReviewReason.OVERDUE_UNKNOWN
 
 
-def test_a_worker_back_after_hours_asks_without_haste(wire):
+def test_missed_queries_are_made_up_at_the_first_pace(wire):
     push = make_push()
-    wire.query(**told(push, "4999"))
+    wire.query(**query_answer(push, "4999"))
 
-    checked(push, now=NOON + timedelta(hours=6))
+    queried(push, now=NOON + timedelta(hours=6))
 
     assert push.next_check_at == NOON + timedelta(hours=6, seconds=20)
 
 
-def test_a_push_safaricom_never_named_goes_to_a_person_without_a_question(wire):
+def test_push_without_an_id_is_reviewed_without_a_query(wire):
     push = make_push(status=PushStatus.UNKNOWN, checkout_request_id=None, next_check_at=NOON)
 
-    checked(push)
+    queried(push)
 
     assert (push.status, push.next_check_at, len(wire.calls)) == (PushStatus.UNKNOWN, None, 0)
     assert ReviewItem.objects.get().reason == ReviewReason.OVERDUE_UNKNOWN
 
 
-def test_a_query_that_says_failed_never_undoes_money(wire):
+def test_failure_by_query_never_undoes_a_success(wire):
     push = make_push()
 
     def pay_first(request):
         stk_results.apply_stk_result(push_id=push.pk, result=success_of(push), source="callback", now=NOON)
-        return 200, {}, json.dumps(told(push, "1032")["json"])
+        return 200, {}, json.dumps(query_answer(push, "1032")["json"])
 
     wire.add_callback("POST", settings.DARAJA_BASE_URL + QUERY, callback=pay_first)
 
-    checked(push)
+    queried(push)
 
     assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
 
 
-def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
+def test_oldest_push_is_queried_first_and_none_twice(wire):
     older, newer = make_push(sent_at=NOON - MINUTE), make_push()
     for push in (older, newer):
-        wire.query(**told(push, "1032"))
+        wire.query(**query_answer(push, "1032"))
 
     assert recovery.query_due_pushes(now=NOON + MINUTE) == 2
     assert [body["CheckoutRequestID"] for body in wire.bodies(QUERY)] == [
@@ -300,12 +302,12 @@ def test_the_oldest_is_asked_first_and_none_twice_in_a_pass(wire):
     ]
 
 
-def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, settings, monkeypatch):
+def test_run_ends_at_the_rate_limit_and_keeps_the_order(wire, settings, monkeypatch):
     settings.DARAJA_CALLS_PER_SECOND = 0.1
     monkeypatch.setattr(limits, "BURST", 40)
     pushes_due = [make_push(sent_at=NOON + timedelta(seconds=n)) for n in range(4)]
     for push in pushes_due:
-        wire.query(**told(push, "1032"))
+        wire.query(**query_answer(push, "1032"))
 
     assert recovery.query_due_pushes(now=NOON + MINUTE) == 2
 
@@ -314,8 +316,8 @@ def test_a_pass_ends_when_the_rate_is_used_up_and_loses_nobodys_turn(wire, setti
 
 
 @pytest.mark.slow
-def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
-    """Three passes, each with room for 200 questions: the 600 that waited longest are asked, each once, in order."""
+def test_ten_thousand_open_pushes_are_queried_in_order_within_the_rate(monkeypatch):
+    """Three runs, each with room for 200 queries, query the 600 pushes that are due longest, each once, in order."""
     member = MemberFactory()
     payer = {"payer_id": member.pk, "created_by_id": member.pk}
     payments = Payment.objects.bulk_create(
@@ -323,7 +325,7 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
         for n in range(10_000)
     )
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE payments_payment")  # else foreign keys are looked for as in the empty table that it was
+        cursor.execute("ANALYZE payments_payment")  # else the planner still takes the table for an empty one
     PaymentEvent.objects.bulk_create(PaymentEvent(payment=each, to_status="pending", at=NOON) for each in payments)
     StkPush.objects.bulk_create(
         StkPush(
@@ -338,21 +340,25 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
         )
         for n, payment in enumerate(payments)
     )
-    expected, asked, room = list(StkPush.objects.order_by("next_check_at").values_list("pk", flat=True)[:600]), [], 0
+    expected, queried_ids, room = (
+        list(StkPush.objects.order_by("next_check_at").values_list("pk", flat=True)[:600]),
+        [],
+        0,
+    )
 
     def check(*, push_id, due_at, now):
-        if not len(asked) < room:
+        if not len(queried_ids) < room:
             queries.postpone_query(push_id=push_id, until=due_at)
-            raise Busy("used up", retry_after=1)
-        asked.append(push_id)
+            raise Busy("limit reached", retry_after=1)
+        queried_ids.append(push_id)
         StkPush.objects.filter(pk=push_id).update(next_check_at=now + timedelta(seconds=20))
 
     monkeypatch.setattr(recovery, "query_push", check)
-    for pass_ in range(3):
+    for run in range(3):
         room += 200
-        recovery.query_due_pushes(now=NOON + MINUTE + timedelta(seconds=10 * pass_))
+        recovery.query_due_pushes(now=NOON + MINUTE + timedelta(seconds=10 * run))
 
-    assert asked == expected
+    assert queried_ids == expected
 
 
 @pytest.mark.parametrize(
@@ -362,16 +368,16 @@ def test_ten_thousand_open_prompts_take_turns_within_the_rate(monkeypatch):
         {"body": requests.ConnectTimeout()},
     ],
 )
-def test_a_push_that_could_not_be_asked_about_keeps_its_turn(wire, answer):
+def test_push_that_could_not_be_queried_keeps_its_place(wire, answer):
     push = make_push()
     wire.query(**answer)
 
-    checked(push)
+    queried(push)
 
     assert (push.checks, push.next_check_at) == (0, NOON + timedelta(seconds=20))
 
 
-def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
+def test_failed_recovery_of_one_push_does_not_stop_the_others(monkeypatch):
     for _ in range(2):
         make_push(status=PushStatus.SENDING)
     bad = StkPush.objects.earliest("pk").pk
@@ -387,9 +393,9 @@ def test_one_bad_push_keeps_no_other_from_being_found(monkeypatch):
     assert recovery.mark_lost_calls_unknown(now=NOON + MINUTE) == 1
 
 
-def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
+def test_failed_query_of_one_push_does_not_stop_the_others(wire, monkeypatch):
     bad, good = make_push(sent_at=NOON - MINUTE), make_push()
-    wire.query(**told(good, "1032"))
+    wire.query(**query_answer(good, "1032"))
     real = recovery.query_push
 
     def check(*, push_id, due_at, now):
@@ -399,7 +405,7 @@ def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
 
     monkeypatch.setattr(recovery, "query_push", check)
 
-    checked(good)
+    queried(good)
 
     assert good.status == PushStatus.CANCELLED
     bad.refresh_from_db()
@@ -407,7 +413,7 @@ def test_one_bad_row_never_stops_the_rest(wire, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_healers_at_once_ask_about_each_push_once(wire):
+def test_concurrent_runs_query_each_push_once(wire):
     with transaction.atomic():
         due = [make_push() for _ in range(6)]
     wire.query(json={"never": "an end"})
@@ -415,12 +421,12 @@ def test_two_healers_at_once_ask_about_each_push_once(wire):
 
     in_parallel(*[lambda: recovery.query_due_pushes(now=NOON + MINUTE)] * 3)
 
-    asked = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
-    assert sorted(asked) == sorted(push.checkout_request_id for push in due)
+    queried_ids = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
+    assert sorted(queried_ids) == sorted(push.checkout_request_id for push in due)
 
 
 def in_parallel(*calls):
-    """Run all at once, each in a thread with a connection of its own; raise what any of them raised."""
+    """Run all calls at once, each in a thread with its own connection; raise the error that any of them raised."""
     together, failed = threading.Barrier(len(calls)), []
 
     def run(call):
@@ -445,7 +451,7 @@ def in_parallel(*calls):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_on_one_push_send_one_prompt(wire):
+def test_concurrent_workers_send_a_push_once(wire):
     wire.push()
     limits.acquire()
     push = push_requests.request_push(
@@ -460,18 +466,18 @@ def test_two_workers_on_one_push_send_one_prompt(wire):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("shared", ["payment", "phone"])
-def test_prompts_asked_for_at_once_leave_one_and_refuse_the_others_in_words(shared):
+def test_concurrent_requests_create_one_push_and_refuse_the_others(shared):
     payments = [create_payment()] * 6 if shared == "payment" else [create_payment() for _ in range(6)]
     phones = ["254712345678"] * 6 if shared == "phone" else [f"25471234567{n}" for n in range(6)]
     refused = []
 
-    def ask(payment, phone):
+    def request(payment, phone):
         try:
             push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=None, now=NOON)
         except push_requests.PushOpen:
             refused.append(phone)
 
-    in_parallel(*[lambda pair=pair: ask(*pair) for pair in zip(payments, phones, strict=True)])
+    in_parallel(*[lambda pair=pair: request(*pair) for pair in zip(payments, phones, strict=True)])
 
     push = StkPush.objects.get()
     assert (ProcrastinateJob.objects.filter(args={"push_id": push.pk}).count(), len(refused)) == (1, 5)
@@ -480,12 +486,12 @@ def test_prompts_asked_for_at_once_leave_one_and_refuse_the_others_in_words(shar
 # --- Lost jobs, lost workers ----------------------------------------------------------------------------
 
 
-def waiting_push(**fields):
+def created_push(**fields):
     return make_push(status=PushStatus.CREATED, **fields)
 
 
-def test_a_push_whose_job_was_lost_gets_a_new_one_once():
-    push = waiting_push()
+def test_push_that_lost_its_job_gets_one_new_job():
+    push = created_push()
 
     found = [recovery.requeue_lost_pushes(now=NOON + recovery.LOST_JOB_AFTER) for _ in range(2)]
 
@@ -493,13 +499,13 @@ def test_a_push_whose_job_was_lost_gets_a_new_one_once():
     assert ProcrastinateJob.objects.get().args == {"push_id": push.pk}
 
 
-def test_a_push_that_has_waited_for_seconds_has_lost_nothing():
-    waiting_push()
+def test_push_created_seconds_ago_gets_no_new_job():
+    created_push()
 
     assert recovery.requeue_lost_pushes(now=NOON + timedelta(seconds=29)) == 0
 
 
-def test_a_push_whose_worker_died_in_mid_call_is_unknown_and_never_sent_again(wire):
+def test_push_whose_worker_died_is_unknown_and_not_sent_again(wire):
     push = make_push(status=PushStatus.SENDING, checkout_request_id=None, next_check_at=None)
 
     found = [recovery.mark_lost_calls_unknown(now=NOON + MINUTE) for _ in range(2)]
@@ -510,20 +516,20 @@ def test_a_push_whose_worker_died_in_mid_call_is_unknown_and_never_sent_again(wi
     assert push.next_check_at == NOON + MINUTE + queries.NO_ID_WAIT
 
 
-def test_a_call_under_way_is_not_lost():
+def test_push_sent_seconds_ago_stays_sending():
     make_push(status=PushStatus.SENDING)
 
     assert recovery.mark_lost_calls_unknown(now=NOON + timedelta(seconds=59)) == 0
 
 
-def test_a_late_answer_names_a_push_already_called_unknown(wire):
-    push = waiting_push(phone="254712345678")
+def test_late_answer_sets_an_unknown_push_to_sent(wire):
+    push = created_push(phone="254712345678")
 
-    def slow(request):
+    def answer_late(request):
         recovery.mark_lost_calls_unknown(now=NOON + MINUTE)
         return 200, {}, json.dumps(ACCEPTED)
 
-    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=slow)
+    wire.add_callback("POST", settings.DARAJA_BASE_URL + PUSH, callback=answer_late)
 
     sending.send(push_id=push.pk, now=NOON)
 
@@ -534,38 +540,38 @@ def test_a_late_answer_names_a_push_already_called_unknown(wire):
 # --- Listeners, bodies, jobs ----------------------------------------------------------------------------
 
 
-def test_news_a_listener_failed_to_hear_is_told_again_until_it_does(wire):
-    heard = []
+def test_failed_listener_is_retried_until_it_succeeds(wire):
+    received = []
 
     def listen(sender, *, payment_id, now, **kwargs):
-        heard.append(payment_id)
-        if len(heard) < 3:
+        received.append(payment_id)
+        if len(received) < 3:
             raise ZeroDivisionError
 
     payment_paid.connect(listen)
     try:
         push = make_push()
-        wire.query(**told(push, "0"))
-        checked(push)
-        told_all = [recovery.retry_failed_listeners(now=NOON + MINUTE) for _ in range(3)]
+        wire.query(**query_answer(push, "0"))
+        queried(push)
+        succeeded = [recovery.retry_failed_listeners(now=NOON + MINUTE) for _ in range(3)]
     finally:
         payment_paid.disconnect(listen)
 
-    assert told_all == [0, 1, 0]
-    assert heard == [push.payment_id] * 3
+    assert succeeded == [0, 1, 0]
+    assert received == [push.payment_id] * 3
 
 
-def keep(push, *, days, outcome):
+def make_callback(push, *, days, outcome):
     return Callback.objects.create(
         source="stk", push=push, body=b"{}", received_at=NOON - timedelta(days=days), outcome=outcome, processed_at=NOON
     )
 
 
-def test_old_bodies_that_were_acted_on_are_emptied_and_their_rows_stay(settings):
+def test_old_bodies_of_applied_callbacks_are_emptied(settings):
     settings.CALLBACK_BODY_DAYS = 100
     push = make_push()
-    old, young = keep(push, days=101, outcome="duplicate"), keep(push, days=99, outcome="duplicate")
-    held = keep(push, days=101, outcome="rejected")
+    old, young = make_callback(push, days=101, outcome="duplicate"), make_callback(push, days=99, outcome="duplicate")
+    held = make_callback(push, days=101, outcome="rejected")
 
     assert [recovery.purge_bodies(now=NOON) for _ in range(2)] == [1, 0]
 
@@ -574,7 +580,7 @@ def test_old_bodies_that_were_acted_on_are_emptied_and_their_rows_stay(settings)
 
 
 def stalled_job(**fields):
-    """A job that a worker which is gone was doing."""
+    """Insert a job that a dead worker was running; return its id."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, queueing_lock)"
@@ -584,14 +590,14 @@ def stalled_job(**fields):
         return cursor.fetchone()[0]
 
 
-def test_a_job_of_a_dead_worker_waits_for_another():
+def test_job_of_a_dead_worker_is_queued_again():
     job_id = stalled_job()
 
     assert [recovery.rescue_stalled_jobs() for _ in range(2)] == [1, 0]
     assert ProcrastinateJob.objects.get(pk=job_id).status == "todo"
 
 
-def test_a_job_of_a_living_worker_is_left_alone():
+def test_job_of_a_live_worker_is_not_rescued():
     job_id = stalled_job()
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
@@ -604,18 +610,18 @@ def test_a_job_of_a_living_worker_is_left_alone():
     assert recovery.rescue_stalled_jobs() == 1
 
 
-def test_the_job_of_a_worker_that_dies_is_rescued_within_half_a_minute():
+def test_job_of_a_dead_worker_is_rescued_within_30_seconds():
     crons = {task.task.name: task.cron for task in jobs.periodic_registry.periodic_tasks.values()}
     every = int(re.fullmatch(r"\* \* \* \* \* \*/([0-9]+)", crons["payments.rescue_stalled_jobs"])[1])
 
-    # Silent for so long, then found by the next look; nothing waits for that job, as none has a lock.
+    # Without a heartbeat for so long, then found by the next run.
     assert recovery.DEAD_AFTER + every <= 30
-    # A heart that beats is never taken for a silent one: one beat may be late.
+    # A live worker is never taken for a dead one: one heartbeat may be late.
     assert 2 * Worker(jobs).update_heartbeat_interval <= recovery.DEAD_AFTER
 
 
-def old_job(status, days):
-    """A job that came to its end some days ago."""
+def ended_job(status, days):
+    """Insert a job that ended some days ago."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'x') RETURNING id",
@@ -627,10 +633,10 @@ def old_job(status, days):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_succeeded_jobs_are_removed_after_a_week_and_failed_ones_after_three_months():
+def test_finished_jobs_are_deleted_after_a_week_or_three_months():
     for days in (6, 8, 89, 91):
-        old_job("succeeded", days)
-        old_job("failed", days)
+        ended_job("succeeded", days)
+        ended_job("failed", days)
     jobs.configure_task("payments.remove_old_jobs").defer(timestamp=1)
 
     with jobs.replace_connector(jobs.connector.get_worker_connector()) as worker_app:
@@ -640,7 +646,7 @@ def test_succeeded_jobs_are_removed_after_a_week_and_failed_ones_after_three_mon
     assert list(left.values_list("status", flat=True)) == ["succeeded", "failed", "failed", "failed"]
 
 
-def test_a_stalled_job_whose_like_already_waits_goes_away():
+def test_stalled_job_is_deleted_if_an_equal_job_is_queued():
     stalled = stalled_job(queueing_lock="payments.check_pushes")
     jobs.configure_task("payments.check_pushes", queueing_lock="payments.check_pushes").defer(timestamp=1)
 
@@ -650,20 +656,22 @@ def test_a_stalled_job_whose_like_already_waits_goes_away():
     assert ProcrastinateJob.objects.get().status == "todo"
 
 
-def test_a_busy_push_comes_back_when_safaricom_asks():
-    decision = jobs.tasks["payments.send_push"].get_retry_exception(Busy("x", retry_after=40), a_job(attempts=3))
+def test_busy_push_is_retried_when_safaricom_says():
+    decision = jobs.tasks["payments.send_push"].get_retry_exception(Busy("x", retry_after=40), make_job(attempts=3))
 
     assert 39 < seconds_until(decision) < 51
 
 
 @pytest.mark.parametrize(("attempts", "least", "most"), [(0, 4, 7), (3, 39, 51), (50, 599, 751)])
-def test_a_job_that_fails_comes_back_ever_more_slowly_and_for_ever(attempts, least, most):
-    decision = jobs.tasks["payments.retry_listeners"].get_retry_exception(ZeroDivisionError(), a_job(attempts=attempts))
+def test_failed_job_is_retried_forever_with_growing_delays(attempts, least, most):
+    decision = jobs.tasks["payments.retry_listeners"].get_retry_exception(
+        ZeroDivisionError(), make_job(attempts=attempts)
+    )
 
     assert least < seconds_until(decision) < most
 
 
-def a_job(*, attempts):
+def make_job(*, attempts):
     return Job(id=1, queue="q", lock=None, queueing_lock=None, task_name="t", attempts=attempts)
 
 
@@ -671,7 +679,7 @@ def seconds_until(decision):
     return (decision.retry_decision.retry_at - timezone.now()).total_seconds()
 
 
-def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
+def test_every_periodic_job_has_a_queueing_lock_and_no_lock():
     periodic = jobs.periodic_registry.periodic_tasks
     ours = {task.task.name: task.task for task in periodic.values() if task.task.name.startswith("payments.")}
 
@@ -692,7 +700,7 @@ def test_every_periodic_job_keeps_one_run_waiting_and_holds_no_lock():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_periodic_job_runs_in_a_worker_and_comes_to_an_end():
+def test_every_periodic_job_succeeds_in_a_worker():
     for name in sorted(name for name in jobs.tasks if name.startswith("payments.") and "send" not in name):
         if name not in (
             "payments.retry_listeners",

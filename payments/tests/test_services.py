@@ -1,3 +1,5 @@
+"""Creation, cancellation and expiry of payments, and the effect of pushes on their status."""
+
 import pytest
 
 from api.idempotency import IdempotencyKeyReused
@@ -13,7 +15,7 @@ def history(payment):
     return list(events.values_list("from_status", "to_status"))
 
 
-def test_a_payment_opens_pending_with_its_birth_in_the_history():
+def test_new_payment_is_pending_and_has_a_history_row():
     payment = create_payment(amount=1500)
 
     assert (payment.status, payment.amount_owed) == (PaymentStatus.PENDING, 1500)
@@ -21,16 +23,16 @@ def test_a_payment_opens_pending_with_its_birth_in_the_history():
 
 
 @pytest.mark.parametrize("amount", [-1, 1.5, True, "1500", None])
-def test_an_amount_that_is_no_whole_number_of_shillings_is_refused(amount):
+def test_amount_must_be_whole_shillings_zero_or_more(amount):
     with pytest.raises(creation.InvalidAmount):
         create_payment(amount=amount)
 
 
-def test_a_payment_of_nothing_is_paid_at_once():
+def test_payment_of_zero_is_paid_at_once():
     assert create_payment(amount=0).status == PaymentStatus.PAID
 
 
-def test_the_same_key_and_body_return_the_first_payment():
+def test_repeated_idempotency_key_returns_the_first_payment():
     payer = MemberFactory()
 
     first, second = (create_payment(payer, idempotency_key="once", body_fingerprint="a", amount=100) for _ in range(2))
@@ -38,7 +40,7 @@ def test_the_same_key_and_body_return_the_first_payment():
     assert first.pk == second.pk
 
 
-def test_the_same_key_with_another_body_is_refused():
+def test_idempotency_key_with_another_body_is_refused():
     payer = MemberFactory()
     create_payment(payer, idempotency_key="once", body_fingerprint="a")
 
@@ -46,7 +48,7 @@ def test_the_same_key_with_another_body_is_refused():
         create_payment(payer, idempotency_key="once", body_fingerprint="b")
 
 
-def test_a_comp_is_a_paid_payment_of_nothing_with_its_reason():
+def test_free_payment_is_paid_and_records_its_reason():
     member, manager = MemberFactory.create_batch(2)
 
     payment = creation.record_free_payment(
@@ -58,22 +60,23 @@ def test_a_comp_is_a_paid_payment_of_nothing_with_its_reason():
     assert payment.events.last().by == manager
 
 
-def test_a_prompt_and_its_end_move_the_payment_and_its_companions():
+def test_push_and_its_end_change_the_status_of_the_group():
     payer = MemberFactory()
-    head = create_payment(payer)
-    child = create_payment(payer, group_payment_id=head.pk)
-    push = make_push(head)
+    group_payment = create_payment(payer)
+    grouped = create_payment(payer, group_payment_id=group_payment.pk)
+    push = make_push(group_payment)
     push.status, push.result_code = PushStatus.CANCELLED, "1032"
     push.save()
-    head.refresh_from_db()
+    group_payment.refresh_from_db()
 
     for _ in range(2):
-        push_progress.mark_push_ended(head, push, NOON)
+        push_progress.mark_push_ended(group_payment, push, NOON)
 
-    assert history(head) == history(child) == [("", "pending"), ("pending", "processing"), ("processing", "failed")]
+    expected = [("", "pending"), ("pending", "processing"), ("processing", "failed")]
+    assert [history(group_payment), history(grouped)] == [expected, expected]
 
 
-def test_cancelling_twice_cancels_once():
+def test_second_cancellation_changes_nothing():
     payment = create_payment()
 
     for _ in range(2):
@@ -82,56 +85,56 @@ def test_cancelling_twice_cancels_once():
     assert history(payment) == [("", "pending"), ("pending", "cancelled")]
 
 
-def test_a_paid_payment_cannot_be_cancelled():
+def test_paid_payment_cannot_be_cancelled():
     payment = create_payment(amount=0)
 
     with pytest.raises(transitions.InvalidTransition):
         cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)
 
 
-def test_a_payment_that_waited_too_long_expires_unless_a_prompt_is_open():
-    silent, asked = create_payment(), make_push().payment
+def test_due_payment_expires_unless_a_push_is_open():
+    due, pushed = create_payment(), make_push().payment
 
-    expired = cancellation.expire_due(now=silent.expires_at)
+    expired = cancellation.expire_due(now=due.expires_at)
 
     assert expired == 1
-    silent.refresh_from_db()
-    asked.refresh_from_db()
-    assert (silent.status, asked.status) == (PaymentStatus.EXPIRED, PaymentStatus.PROCESSING)
+    due.refresh_from_db()
+    pushed.refresh_from_db()
+    assert (due.status, pushed.status) == (PaymentStatus.EXPIRED, PaymentStatus.PROCESSING)
 
 
-def test_expiring_costs_one_statement_a_payment_beside_those_of_its_batch(django_assert_num_queries):
+def test_expiry_costs_one_statement_per_payment_and_six_per_batch(django_assert_num_queries):
     last = [create_payment() for _ in range(3)][-1]
 
-    with django_assert_num_queries(1 + 5 + 3):  # the due; savepoint, three looks, release; each payment
+    with django_assert_num_queries(1 + 5 + 3):  # the due ids; savepoint, three selects, release; each payment
         assert cancellation.expire_due(now=last.expires_at) == 3
 
 
-def test_more_than_a_batch_expires_in_one_run(monkeypatch):
+def test_one_run_expires_several_batches(monkeypatch):
     monkeypatch.setattr(cancellation, "EXPIRY_BATCH", 2)
     last = [create_payment() for _ in range(5)][-1]
 
     assert [cancellation.expire_due(now=last.expires_at, limit=4) for _ in range(3)] == [4, 1, 0]
 
 
-def test_one_that_cannot_be_expired_does_not_stop_the_others(monkeypatch, caplog):
+def test_failed_expiry_of_one_payment_does_not_stop_the_others(monkeypatch, caplog):
     one, broken, other = (create_payment() for _ in range(3))
-    move = cancellation.change_status
+    change_status = cancellation.change_status
 
-    def breaking_move(payment, **moved):
+    def fail_for_one(payment, **fields):
         if payment.pk == broken.pk:
             raise RuntimeError
-        move(payment, **moved)
+        change_status(payment, **fields)
 
-    monkeypatch.setattr(cancellation, "change_status", breaking_move)
+    monkeypatch.setattr(cancellation, "change_status", fail_for_one)
 
     assert cancellation.expire_due(now=one.expires_at) == 2
     assert [history(each)[-1][1] for each in (one, broken, other)] == ["expired", "pending", "expired"]
     assert f"Payment {broken.pk} could not be expired" in caplog.text
 
 
-def test_what_changed_since_it_was_seen_to_be_due_does_not_expire():
-    cancelled, asked = create_payment(), make_push().payment
+def test_payment_that_is_no_longer_due_does_not_expire():
+    cancelled, pushed = create_payment(), make_push().payment
     cancellation.cancel_payment(payment_id=cancelled.pk, by_id=cancelled.payer_id, now=NOON)
 
-    assert cancellation._expire([cancelled.pk, asked.pk], now=asked.expires_at) == 0
+    assert cancellation._expire([cancelled.pk, pushed.pk], now=pushed.expires_at) == 0

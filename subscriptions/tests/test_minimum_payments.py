@@ -10,7 +10,7 @@ from payments.services.cancellation import cancel_payment, expire_due
 from payments.services.listeners import retry_listeners
 from payments.services.reversals import reverse_receipt
 from payments.services.transitions import InvalidTransition
-from payments.tests.conftest import broken_invariants
+from payments.tests.invariants import broken_invariants
 from subscriptions.gate import check_in
 from subscriptions.services import grants, plan_changes
 from subscriptions.services.plan_changes import OwesFirst

@@ -9,7 +9,7 @@ from payments.daraja.messages import C2bMessage
 from payments.evidence import c2b_confirmations
 from payments.models import Account, Receipt, ReviewItem
 from payments.services import cancellation, ledger, reversals
-from payments.tests.conftest import broken_invariants
+from payments.tests.invariants import broken_invariants
 from subscriptions.gate import check_in
 from subscriptions.models import FreezeKind, Subscription
 from subscriptions.services import free_periods, freezes, plan_changes, purchases

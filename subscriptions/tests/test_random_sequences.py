@@ -14,7 +14,7 @@ from payments.models import Payment, Receipt, ReviewItem
 from payments.services.cancellation import cancel_payment, expire_due
 from payments.services.listeners import retry_listeners
 from payments.services.reversals import reverse_receipt
-from payments.tests.conftest import broken_invariants
+from payments.tests.invariants import broken_invariants
 from subscriptions.gate import check_in
 from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Freeze, FreezeKind, Subscription
