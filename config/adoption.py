@@ -1,7 +1,7 @@
-"""Databases that were migrated before the first release, when 48 other migrations made the same tables.
+"""Adoption of databases that were migrated before the first release, by 48 migrations that were replaced since.
 
-Their django_migrations holds names that have no file. `migrate` refuses such a database, and `adopt_migrations`
-replaces the names, after it has shown that the tables are exactly those that the present migrations create.
+Their table django_migrations has names without a file. `migrate` refuses such a database. `adopt_migrations` replaces
+the names, after it has compared the tables with those that the present migrations create.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
+
+from config.dev import devdb
 
 Migration = tuple[str, str]  # app and name
 
@@ -73,7 +75,7 @@ OLD = {
         "0010_keep_the_keys_of_repeated_requests",
     ],
 }
-# What the old ones became. Later migrations do not belong here: `migrate` runs them after the adoption.
+# The migrations that replaced them. Do not add later migrations: `migrate` runs those after the adoption.
 NEW = {
     "api": ["0001_initial", "0002_protect_exports"],
     "accounts": ["0001_initial", "0002_protect_the_audit", "0003_authenticator"],
@@ -81,10 +83,10 @@ NEW = {
     "subscriptions": ["0001_initial"],
 }
 
-SCRATCH = "kilabu_adoption"  # a schema that is rolled back: no other transaction sees it
-# All that the migrations create under our apps' names in the current schema, each with its definition. NOT NULL is read
-# from the columns, because before PostgreSQL 18 it is no constraint; a constraint trigger is read from the triggers.
-CATALOGUE = r"""
+SCRATCH = "kilabu_adoption"  # a schema that is rolled back, so that no other transaction sees it
+# Everything that the migrations create under our apps' names in the current schema, with its definition. NOT NULL is
+# read from the columns, because it is a constraint only since PostgreSQL 18. Constraint triggers are read as triggers.
+CATALOG = r"""
 WITH relation AS (
     SELECT * FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ %(ours)s
 ), found (name, definition) AS (
@@ -124,19 +126,19 @@ SELECT name, replace(definition, quote_ident(current_schema()) || '.', '') FROM 
 
 
 class TablesDiffer(Exception):
-    """The tables are not those that the migrations create; the text names each difference."""
+    """The tables are not those that the migrations create. The text names each difference."""
 
 
 def old_migrations(connection: BaseDatabaseWrapper) -> set[Migration]:
-    """Return the migrations that are recorded as applied and were replaced."""
+    """Return the replaced migrations that the database records as applied."""
     return set(MigrationRecorder(connection).applied_migrations()) & (pairs(OLD) - pairs(NEW))
 
 
 def refusal(connection: BaseDatabaseWrapper) -> str:
-    """Return one line that says what to do with a database of the old migrations; empty for any other database."""
+    """Return one line with what to do about a database of the old migrations, or "" for any other database."""
     if not old_migrations(connection):
         return ""
-    is_embedded = settings.DATABASES[connection.alias]["ENGINE"] == "config.devdb"
+    is_embedded = settings.DATABASES[connection.alias]["ENGINE"] == devdb.ENGINE
     fresh = "delete everything with `manage.py devdb reset`" if is_embedded else "use an empty database"
     return (
         "This database was migrated before the first release, by migrations that were replaced since. "
@@ -145,11 +147,11 @@ def refusal(connection: BaseDatabaseWrapper) -> str:
 
 
 def adopt(connection: BaseDatabaseWrapper) -> int:
-    """Record the present migrations instead of the old ones, and return how many were recorded before.
+    """Record the present migrations instead of the old ones, and return the number of old records.
 
-    Zero, and nothing done, for a database that has none of them.
+    A database without old records is not changed.
 
-    :raises TablesDiffer: nothing was changed
+    :raises TablesDiffer: the tables differ. Nothing was changed
     """
     with transaction.atomic(using=connection.alias):
         if not old_migrations(connection):
@@ -166,10 +168,10 @@ def adopt(connection: BaseDatabaseWrapper) -> int:
 
 
 def differences(connection: BaseDatabaseWrapper) -> list[str]:
-    """Compare our tables, and all that belongs to them, with ones that the present migrations have just created."""
-    found = catalogue(connection)
+    """Compare our tables, indexes, constraints and triggers with newly created ones. Return one line a difference."""
+    found = catalog(connection)
     with fresh_schema(connection, SCRATCH):
-        expected = catalogue(connection)
+        expected = catalog(connection)
     return [
         *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
         *(f"unexpected: {name}" for name in sorted(found.keys() - expected.keys())),
@@ -183,7 +185,7 @@ def differences(connection: BaseDatabaseWrapper) -> list[str]:
 
 @contextmanager
 def fresh_schema(connection: BaseDatabaseWrapper, name: str) -> Iterator[None]:
-    """Work in a new schema of this database in which the present migrations have run; at the end it is rolled back."""
+    """Run the present migrations in a new schema, make it the current schema, and roll it back at the end."""
     with transaction.atomic(using=connection.alias):
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE SCHEMA {name}")
@@ -193,12 +195,13 @@ def fresh_schema(connection: BaseDatabaseWrapper, name: str) -> Iterator[None]:
         transaction.set_rollback(True, using=connection.alias)
 
 
-def catalogue(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Return what the current schema holds of our apps, by kind and name."""
+def catalog(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    """Return the definitions of our apps' objects in the current schema, by kind and name."""
     with connection.cursor() as cursor:
-        cursor.execute(CATALOGUE, {"ours": f"^({'|'.join(NEW)})_"})
+        cursor.execute(CATALOG, {"ours": f"^({'|'.join(NEW)})_"})
         return dict(cursor.fetchall())
 
 
 def pairs(names: dict[str, list[str]]) -> set[Migration]:
+    """Return (app, name) of each migration."""
     return {(app, name) for app in names for name in names[app]}

@@ -1,1 +1,1 @@
-"""Everything that runs the whole product on one machine: database, processes, demo, walkthrough and checks."""
+"""Development: the embedded database, the processes, the demo and the checks that run the product on one machine."""

@@ -1,9 +1,9 @@
-"""Run one command that never outlives whoever started it: `python config/dev/child_guard.py <fd> command...`.
+"""A guard that ends a command when the guard's parent ends: `python config/dev/child_guard.py <fd> command...`.
 
-The starter holds the writing end of a pipe and nobody else does. When it ends, even by kill -9, the pipe closes, and
-everything the command started is ended too. Needs nothing but POSIX, so it works where Linux's PR_SET_PDEATHSIG does
-not exist; where it does, the command also dies with the guard itself. No imports beyond the standard library: three
-of these run beside every `manage.py demo`, and they should be small.
+The parent alone has the writing end of a pipe, and <fd> is the reading end. When the parent ends, even by kill -9, the
+pipe closes, and the guard ends the command with all its children. This needs POSIX only. On Linux, PR_SET_PDEATHSIG
+also ends the command when the guard itself is killed. The guard imports the standard library only, because three of
+them run with each `manage.py demo` and should stay small.
 """
 
 import ctypes
@@ -14,19 +14,18 @@ import subprocess
 import sys
 import time
 
-# Seconds the command has for ending in good order: a worker finishes its job, a web server its requests.
-GRACE = 10
+GRACE = 10  # seconds for the command to end by itself: a worker finishes its job, a web server its requests
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent() -> None:
-    """Ask Linux to kill this process when the guard dies; elsewhere, nothing."""
+    """Let Linux kill this process when the guard dies. Do nothing on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def signal_group(group: int, number: signal.Signals) -> bool:
-    """Send a signal to everything the command started; return whether anything was there."""
+    """Send a signal to the command and its children. Return whether any process was left."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # PermissionError: macOS, for a group of zombies
@@ -34,21 +33,21 @@ def signal_group(group: int, number: signal.Signals) -> bool:
     return True
 
 
-def main(line: int, command: list[str]) -> int:
-    """Run the command until it ends, the line is cut or a signal asks for its end; return its exit code."""
-    ending = False
+def main(pipe: int, command: list[str]) -> int:
+    """Run the command until it ends, the pipe closes or a signal arrives. Return its exit code."""
+    must_end = False
 
     def end(*_: object) -> None:
-        nonlocal ending
-        ending = True
+        nonlocal must_end
+        must_end = True
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)
-    # This process has one thread, so that code between fork and exec is safe.
+    # Code between fork and exec is safe here, because this process has one thread.
     child = subprocess.Popen(command, process_group=0, preexec_fn=die_with_parent)  # noqa: S603
-    while child.poll() is None and not ending:
-        cut, _, _ = select.select([line], [], [], 0.1)
-        ending = ending or bool(cut)
+    while child.poll() is None and not must_end:
+        closed, _, _ = select.select([pipe], [], [], 0.1)
+        must_end = must_end or bool(closed)
     signal_group(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE
     while child.poll() is None and time.monotonic() < deadline:

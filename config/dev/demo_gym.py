@@ -1,4 +1,4 @@
-"""A gym that looks lived in: plans, staff of every role, and members whose history went through the services."""
+"""The demo gym: plans, staff of every role, and members with a history, all created through the services."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,7 @@ from subscriptions.services.free_periods import grant_free_period
 from subscriptions.services.freezes import freeze
 from subscriptions.services.purchases import subscribe
 
-# Known to everybody: that is why this data is refused outside development.
+# This password is public, so the demo gym is refused outside development.
 PASSWORD = "kilabu-demo-1"  # noqa: S105
 STAFF = {  # username: role
     "admin": Role.ADMIN,
@@ -37,22 +37,22 @@ STAFF = {  # username: role
 }
 MEMBER = "member"
 GATE = "front door"
-DESK_HOURS = range(6, 21)  # when somebody sits at the cash desk
+DESK_HOURS = range(6, 21)  # the opening hours of the cash desk
 
 FIRST_NAMES = """
 Achieng Akinyi Amina Atieno Baraka Chebet Cherono Esther Faith Fatuma Grace Halima Hassan Ibrahim James Jelagat
 John Joy Kamau Kevin Kiprono Kiptoo Lilian Mercy Mohamed Moses Mumbi Mutua Mwende Naliaka Njeri Nyambura Ochieng
 Odhiambo Omar Otieno Peter Rehema Ruth Salma Samuel Wairimu Wambui Wanjiku Wekesa Yusuf Zawadi Zuhura
-""".split()  # noqa: SIM905 - names read better than quotes
+""".split()  # noqa: SIM905 - easier to read without quotes
 LAST_NAMES = """
 Abdi Barasa Chege Cheruiyot Gathogo Gitau Hussein Juma Kariuki Karanja Kimani Kipchoge Kirui Koech Korir Langat
 Macharia Maina Makena Mbugua Muthoni Mutiso Mwangi Mwaura Ndirangu Ngugi Njoroge Nyaga Obiero Odongo Okoth Omondi
 Onyango Ouma Rotich Simiyu Thuku Waithaka Wafula Wanyama Were Wangari
-""".split()  # noqa: SIM905 - names read better than quotes
+""".split()  # noqa: SIM905 - easier to read without quotes
 
-GROUPS = {"Gym access": True, "Personal training": False, "Locker": False}  # name: does it open the gate
+GROUPS = {"Gym access": True, "Personal training": False, "Locker": False}  # name: opens the gate
 PLANS: tuple[tuple[str, str, str, int, int, tuple[int, str], dict[str, object]], ...] = (
-    # code, name, group, price, joining fee, how long, and what else
+    # code, name, group, price, joining fee, (count, interval), other fields
     ("day", "Day pass", "Gym access", 300, 0, (1, Interval.DAYS), {}),
     (
         "month",
@@ -94,13 +94,13 @@ PLANS: tuple[tuple[str, str, str, int, int, tuple[int, str], dict[str, object]],
     ("trainer-month", "Personal trainer, a month", "Personal training", 8000, 0, (1, Interval.MONTHS), {}),
     ("locker-month", "Locker, a month", "Locker", 500, 0, (1, Interval.MONTHS), {}),
 )
-# What members of the demo gym buy again and again, and how often among a hundred.
-FAVOURITES = {"month": 62, "off-peak": 12, "quarter": 16, "ten-visits": 10}
+# The plans that members buy, with their weights.
+PLAN_WEIGHTS = {"month": 62, "off-peak": 12, "quarter": 16, "ten-visits": 10}
 
 
 @dataclass
 class Gym:
-    """What the history of one member needs to know."""
+    """What the history of a member needs: plans, staff (username: id), random numbers, the present, used codes."""
 
     plans: dict[str, Plan]
     staff: dict[str, int]
@@ -109,30 +109,30 @@ class Gym:
     codes: set[str]
 
 
-def is_open() -> bool:
-    """Return whether the demo gym is here already."""
+def exists() -> bool:
+    """Return whether the database has the demo gym already."""
     return get_user_model().objects.filter(username="admin", email="admin@kilabu.example").exists()
 
 
 @transaction.atomic
-def open_gym(*, members: int, seed: int, now: datetime, follow: Callable[[list], Iterable] = iter) -> bool:
-    """Make the gym with so many members; return False, changing nothing, when it is here already.
+def create_gym(*, members: int, seed: int, now: datetime, progress: Callable[[list], Iterable] = iter) -> bool:
+    """Create the gym with this number of members. Return False, and change nothing, if it exists already.
 
-    All or nothing, and one at a time. The same seed on the same day makes the same people and the same history.
-    `follow` wraps the list of members, to show how far it is.
+    Everything happens in one transaction. The same seed on the same day creates the same people and history.
+    `progress` wraps the list of members, for a progress bar.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_locks.DEMO_GYM])
-    if is_open():
+    if exists():
         return False
-    chance = random.Random(seed)  # noqa: S311 - a play, not a secret
-    password = make_password(PASSWORD)  # hashed once: hashing is slow on purpose
+    chance = random.Random(seed)  # noqa: S311 - no secret depends on it
+    password = make_password(PASSWORD)  # hashed once, because hashing is slow on purpose
     staff = {name: _hire(name, role, password, now) for name, role in STAFF.items()}
-    gym = Gym(plans=_price_list(), staff=staff, chance=chance, now=now, codes=set())
-    lives = [_live(number, _join(number, gym, password), gym) for number in range(members)]
-    _live_side_by_side(lives, follow)
-    _lost_money(gym)
-    _count_the_drawer(gym, business_day(now))  # none is of today, which begins by opening one
+    gym = Gym(plans=_create_plans(), staff=staff, chance=chance, now=now, codes=set())
+    histories = [_history(number, _join(number, gym, password), gym) for number in range(members)]
+    _run_in_order(histories, progress)
+    _pay_to_unknown_accounts(gym)
+    _close_earlier_session(gym, business_day(now))  # the gym starts the day without an open cash session
     expire_due(now=now, limit=members)
     return True
 
@@ -149,16 +149,16 @@ def _hire(name: str, role: str, password: str, now: datetime) -> int:
         is_superuser=role == Role.ADMIN,
         email_verified_at=now,
     )
-    _let_in([person.pk], password)
+    _set_password([person.pk], password)
     return person.pk
 
 
-def _let_in(people: Iterable[int], password: str) -> None:
-    """Give people a password that is hashed already."""
+def _set_password(people: Iterable[int], password: str) -> None:
+    """Set a password that is hashed already."""
     get_user_model().objects.filter(pk__in=people).update(password=password)
 
 
-def _price_list() -> dict[str, Plan]:
+def _create_plans() -> dict[str, Plan]:
     groups = {name: create_plan_group(name=name, opens_gate=opens) for name, opens in GROUPS.items()}
     return {
         code: create_plan(
@@ -176,7 +176,7 @@ def _price_list() -> dict[str, Plan]:
 
 
 def _join(number: int, gym: Gym, password: str):
-    """Register a member some time in the last four months; the first one is the one people log in as."""
+    """Create a member who joined in the last four months. Number 0 is the member to log in as."""
     first, last = gym.chance.choice(FIRST_NAMES), gym.chance.choice(LAST_NAMES)
     joined = gym.now - timedelta(days=gym.chance.randrange(5, 120), minutes=gym.chance.randrange(24 * 60))
     person = get_user_model().objects.create_user(
@@ -185,7 +185,7 @@ def _join(number: int, gym: Gym, password: str):
         None,
         first_name=first,
         last_name=last,
-        # One block that neither a walk's own phones nor the simulator's magic ones are in.
+        # A range without the phones of the walkthrough and the simulator's special phones.
         phone_number=f"2547110{number:05d}",
         added_by_id=gym.staff["reception"] if gym.chance.random() < 0.3 else None,
         email_verified_at=joined,
@@ -193,27 +193,27 @@ def _join(number: int, gym: Gym, password: str):
         consented_at=joined,
         date_joined=joined,
     )
-    _let_in([person.pk], password)
+    _set_password([person.pk], password)
     return person
 
 
-def _live_side_by_side(lives: list[Iterator[datetime]], follow: Callable[[list], Iterable]) -> None:
-    """Let all live, each next thing when its time has come: drawers are opened and counted day by day."""
-    waiting = [(at, number, life) for number, life in enumerate(lives) if (at := next(life, None))]
+def _run_in_order(histories: list[Iterator[datetime]], progress: Callable[[list], Iterable]) -> None:
+    """Run the events of all histories in the order of time, because cash sessions are opened and closed day by day."""
+    waiting = [(at, number, history) for number, history in enumerate(histories) if (at := next(history, None))]
     heapify(waiting)
-    for _ in follow(lives):  # one is over each time
+    for _ in progress(histories):  # one history ends in each round
         while waiting:
-            _, number, life = waiting[0]
-            if not (at := next(life, None)):
+            _, number, history = waiting[0]
+            if not (at := next(history, None)):
                 heappop(waiting)
                 break
-            heapreplace(waiting, (at, number, life))
+            heapreplace(waiting, (at, number, history))
 
 
-def _live(number: int, person, gym: Gym) -> Iterator[datetime]:
-    """Let a member buy, pay, train, pause, forget; a few do something unusual. Yields when the next thing happens."""
+def _history(number: int, person, gym: Gym) -> Iterator[datetime]:
+    """Let a member buy, pay, visit and freeze, with some exceptions. Yields the time of the next event before it."""
     chance = gym.chance
-    code = "month" if number == 0 else chance.choices(list(FAVOURITES), list(FAVOURITES.values()))[0]
+    code = "month" if number == 0 else chance.choices(list(PLAN_WEIGHTS), list(PLAN_WEIGHTS.values()))[0]
     at = person.date_joined + timedelta(minutes=20)
     if number % 40 == 7:
         yield at
@@ -221,20 +221,20 @@ def _live(number: int, person, gym: Gym) -> Iterator[datetime]:
             member_id=person.pk, plan_code="month", reason="Prize draw", by_id=gym.staff["manager"], now=at
         )
         return
-    keeps_coming = number == 0 or chance.random() < 0.85
+    stays = number == 0 or chance.random() < 0.85
     while at < gym.now:
         yield at
         bought = _buy(person, code, gym, at)
         if bought.starts_on is None or bought.ends_on is None:
-            return  # never paid, or not all of it
-        _train(person, bought.starts_on, bought.ends_on, gym)
+            return  # not paid, or only in part
+        _visit(person, bought.starts_on, bought.ends_on, gym)
         if (
             chance.random() < 0.08
             and bought.max_freezes
             and bought.starts_on + timedelta(days=9) < business_day(gym.now)
         ):
-            _pause(person, bought.pk, bought.starts_on + timedelta(days=3), at)
-        if not keeps_coming and chance.random() < 0.5:
+            _freeze(person, bought.pk, bought.starts_on + timedelta(days=3), at)
+        if not stays and chance.random() < 0.5:
             return
         bought.refresh_from_db()
         days_late = chance.choice((-3, -2, -1, -1, 0, 0, 1, 2, 6))
@@ -243,7 +243,7 @@ def _live(number: int, person, gym: Gym) -> Iterator[datetime]:
 
 
 def _buy(person, code: str, gym: Gym, at: datetime) -> Subscription:
-    """Buy a period and pay it, mostly by M-Pesa, mostly in full; return it as it is after that."""
+    """Buy a period and pay for it, mostly by M-Pesa and in full. Return the subscription after that."""
     chance = gym.chance
     purchase = subscribe(
         member_ids=[person.pk],
@@ -258,11 +258,11 @@ def _buy(person, code: str, gym: Gym, at: datetime) -> Subscription:
     paid_at = at + timedelta(minutes=chance.randrange(1, 90))
     if not payment.amount_owed or paid_at >= gym.now:
         return subscription
-    way = chance.random()
-    if way < 0.04:
-        pass  # changed their mind
-    elif way < 0.14 and localtime(at).hour in DESK_HOURS and business_day(at) < business_day(gym.now):
-        _open_the_drawer(gym, at)
+    outcome = chance.random()
+    if outcome < 0.04:
+        pass  # the member does not pay
+    elif outcome < 0.14 and localtime(at).hour in DESK_HOURS and business_day(at) < business_day(gym.now):
+        _open_session(gym, at)
         desk_receipts.record_receipt(
             channel=Channel.CASH,
             amount=payment.amount_owed,
@@ -270,9 +270,9 @@ def _buy(person, code: str, gym: Gym, at: datetime) -> Subscription:
             payment_id=payment.pk,
             now=at,
         )
-    elif way < 0.18:
+    elif outcome < 0.18:
         _pay_in(gym, payment.amount_owed // 2, account=payment.reference, person=person, at=paid_at)
-    elif way < 0.24:
+    elif outcome < 0.24:
         surplus = chance.choice((50, 100, 500))
         _pay_in(gym, payment.amount_owed + surplus, account=person.member_number, person=person, at=paid_at)
     else:
@@ -282,7 +282,7 @@ def _buy(person, code: str, gym: Gym, at: datetime) -> Subscription:
 
 
 def _pay_in(gym: Gym, amount: int, *, account: str, person, at: datetime) -> None:
-    """Pay by paybill, as Safaricom's confirmation reports it."""
+    """Pay to the paybill, as a confirmation of Safaricom reports it."""
     message = C2bMessage(
         code=_mpesa_code(gym, at),
         moved_at=at,
@@ -298,7 +298,7 @@ def _pay_in(gym: Gym, amount: int, *, account: str, person, at: datetime) -> Non
 
 
 def _mpesa_code(gym: Gym, at: datetime) -> str:
-    """Draw a receipt number in M-Pesa's shape (year, month, day, seven more) that nobody has yet."""
+    """Return a new code in the form of M-Pesa's: year, month, day and seven more characters."""
     days = "123456789ABCDEFGHIJKLMNOPQRSTUV"
     head = chr(ord("U") + at.year - 2026) + "ABCDEFGHIJKL"[at.month - 1] + days[at.day - 1]
     while True:
@@ -308,17 +308,17 @@ def _mpesa_code(gym: Gym, at: datetime) -> str:
             return code
 
 
-def _train(person, starts_on: date, ends_on: date, gym: Gym) -> None:
-    """Come to the gate now and then within the last ten days."""
+def _visit(person, starts_on: date, ends_on: date, gym: Gym) -> None:
+    """Check in now and then, within the last ten days."""
     today = business_day(gym.now)
     day = max(starts_on, today - timedelta(days=10))
     while day < min(ends_on, today):
-        moment = gym.now - timedelta(days=(today - day).days, minutes=gym.chance.randrange(1, 240))
-        gate.check_in(member_number=person.member_number, recorded_by_id=gym.staff["reception"], now=moment, gate=GATE)
+        at = gym.now - timedelta(days=(today - day).days, minutes=gym.chance.randrange(1, 240))
+        gate.check_in(member_number=person.member_number, recorded_by_id=gym.staff["reception"], now=at, gate=GATE)
         day += timedelta(days=gym.chance.randrange(3, 9))
 
 
-def _pause(person, subscription_id: int, starts_on: date, at: datetime) -> None:
+def _freeze(person, subscription_id: int, starts_on: date, at: datetime) -> None:
     freeze(
         subscription_id=subscription_id,
         starts_on=starts_on,
@@ -330,39 +330,39 @@ def _pause(person, subscription_id: int, starts_on: date, at: datetime) -> None:
     )
 
 
-def _lost_money(gym: Gym) -> None:
-    """Leave two deposits whose account nobody can be sure of: work for the review list."""
-    stranger = get_user_model()(phone_number="254799000000", first_name="Wanza")
+def _pay_to_unknown_accounts(gym: Gym) -> None:
+    """Create two paybill payments that match no member, so that there are review items."""
+    payer = get_user_model()(phone_number="254799000000", first_name="Wanza")
     for hours, account in ((30, "gym fees"), (3, "membership")):
-        _pay_in(gym, 2500, account=account, person=stranger, at=gym.now - timedelta(hours=hours))
+        _pay_in(gym, 2500, account=account, person=payer, at=gym.now - timedelta(hours=hours))
 
 
-def _open_the_drawer(gym: Gym, at: datetime) -> None:
-    """See that the receptionist's drawer of that day is open, and the one before it counted."""
+def _open_session(gym: Gym, at: datetime) -> None:
+    """Open the receptionist's cash session of that day if needed, and close an earlier one."""
     today = business_day(at)
-    _count_the_drawer(gym, today)
+    _close_earlier_session(gym, today)
     if not CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None).exists():
         opened_at = datetime.combine(today, time(DESK_HOURS.start), NAIROBI)
         cash_sessions.open_session(cashier_id=gym.staff["reception"], opening_float=2000, now=opened_at)
 
 
-def _count_the_drawer(gym: Gym, today: date) -> None:
-    """Close a drawer of an earlier day with what should be in it, that evening."""
-    for drawer in CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None):
-        if (day := business_day(drawer.opened_at)) < today:
+def _close_earlier_session(gym: Gym, today: date) -> None:
+    """Close a cash session of an earlier day, in its evening, with the expected amount."""
+    for session in CashSession.objects.filter(cashier=gym.staff["reception"], closed_at=None):
+        if (day := business_day(session.opened_at)) < today:
             evening = datetime.combine(day, time(DESK_HOURS.stop), NAIROBI)
             cash_sessions.close_session(
-                cashier_id=drawer.cashier_id, counted=cash_sessions.expected_cash(drawer), now=evening
+                cashier_id=session.cashier_id, counted=cash_sessions.expected_cash(session), now=evening
             )
 
 
-def log_ins() -> list[tuple[str, str]]:
-    """Return who can log in to the demo gym, and as what."""
+def logins() -> list[tuple[str, str]]:
+    """Return the role and username of each login of the demo gym."""
     return [(role.value, name) for name, role in STAFF.items()] + [(Role.MEMBER.value, MEMBER)]
 
 
 def summary() -> str:
-    """Return what stands in the gym, in one line."""
+    """Return the numbers of rows in the gym, in one line."""
     people = get_user_model().objects.count()
     counts = f"{people} people, {PlanGroup.objects.count()} plan groups, {Plan.objects.count()} plans"
     return f"{counts}, {Subscription.objects.count()} subscriptions, {Payment.objects.count()} payments"

@@ -1,4 +1,4 @@
-"""Run the product's processes as children: started together, restarted when they die, gone when we are."""
+"""A supervisor of the product's processes: it starts them, restarts those that end, and stops all of them."""
 
 import contextlib
 import os
@@ -16,16 +16,16 @@ from types import FrameType
 import requests
 
 CHILD_GUARD = Path(__file__).with_name("child_guard.py")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before a dead child is started again
-STOP_PATIENCE = 15.0  # more than child_guard.GRACE
+MIN_PAUSE, MAX_PAUSE = 0.5, 10.0  # seconds before an ended child is started again
+STOP_TIMEOUT = 15.0  # more than child_guard.GRACE
 
 
 class CannotRun(Exception):
-    """The processes cannot be started, or did not come up; the text says why, for people."""
+    """The processes cannot be started, or did not become ready. The text is shown to the developer."""
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. Like KeyboardInterrupt, it passes every `except Exception`."""
+    """A signal ended the command. Like KeyboardInterrupt, it is not an Exception."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class Program:
     command: list[str]
     env: dict[str, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
-    restart_on_change: bool = False  # for what has no autoreload of its own
+    restart_on_change: bool = False  # for programs without autoreload
 
 
 @dataclass
 class Child:
-    """A program as it runs now."""
+    """A running program."""
 
     program: Program
     log: Path
     process: subprocess.Popen | None = None
-    line: int = -1  # our end of the line to its guard
+    pipe: int = -1  # our end of the pipe to its guard
     started: float = 0.0
-    pause: float = SHORTEST_PAUSE
+    pause: float = MIN_PAUSE
 
 
 class Supervisor:
-    """Starts programs, restarts the ones that die, and ends all of them.
+    """A supervisor: it starts programs, restarts those that end, and stops all of them.
 
-    A program's output goes to `<log_dir>/<name><suffix>.log`. What happens is told through `say`, in plain words.
+    The output of a program goes to `<log_dir>/<name><suffix>.log`. `say` prints messages for the developer.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start everything, and begin to restart what dies."""
+        """Start all programs, and from then on restart those that end."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
         for child in self.children:
             child.log.write_bytes(b"")
@@ -81,9 +81,9 @@ class Supervisor:
         self._watcher.start()
 
     def wait_until_ready(self, *, seconds: float = 60) -> None:
-        """Wait until every program says that it is ready.
+        """Wait until every program is ready.
 
-        :raises CannotRun: one was not in time; with the last lines it wrote
+        :raises CannotRun: one was not ready in time. The text has the end of its log
         """
         deadline = time.monotonic() + seconds
         for child in self.children:
@@ -96,12 +96,12 @@ class Supervisor:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """End every child and whatever it started. Twice is harmless."""
+        """Stop all children and their children. Repeated calls change nothing."""
         self._ended.set()
         with self._lock:
             for child in self.children:
-                self._cut(child)
-            deadline = time.monotonic() + STOP_PATIENCE
+                self._close_pipe(child)
+            deadline = time.monotonic() + STOP_TIMEOUT
             for child in self.children:
                 if child.process is None:
                     continue
@@ -121,8 +121,8 @@ class Supervisor:
         self.stop()
 
     def _spawn(self, child: Child) -> None:
-        theirs, child.line = os.pipe()  # our end is closed in every program we start: only our own end cuts it
-        command = [sys.executable, "-I", str(CHILD_GUARD), str(theirs), *child.program.command]
+        guard_end, child.pipe = os.pipe()  # our end is not inherited, so that it closes when this process ends
+        command = [sys.executable, "-I", str(CHILD_GUARD), str(guard_end), *child.program.command]
         try:
             with child.log.open("ab") as log:
                 child.process = subprocess.Popen(  # noqa: S603 - our own command lines
@@ -131,17 +131,17 @@ class Supervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, "PYTHONUNBUFFERED": "1", **child.program.env},
-                    pass_fds=[theirs],
-                    start_new_session=True,  # Ctrl-C reaches us alone; the children are ended in good order
+                    pass_fds=[guard_end],
+                    start_new_session=True,  # Ctrl-C reaches this process only, which then stops the children in order
                 )
         finally:
-            os.close(theirs)
+            os.close(guard_end)
         child.started = time.monotonic()
 
-    def _cut(self, child: Child) -> None:
-        if child.line >= 0:
-            os.close(child.line)
-            child.line = -1
+    def _close_pipe(self, child: Child) -> None:
+        if child.pipe >= 0:
+            os.close(child.pipe)
+            child.pipe = -1
 
     def _watch(self) -> None:
         newest = self._newest_change()
@@ -154,34 +154,34 @@ class Supervisor:
                     if changed > newest and child.program.restart_on_change:
                         self._restart_changed(child)
                 if child.process is not None and child.process.poll() is not None:
-                    self._revive(child)
+                    self._restart_ended(child)
             newest = max(newest, changed)
 
     def _restart_changed(self, child: Child) -> None:
-        self.say(f"The code changed: the {child.program.name} is started again.")
-        self._cut(child)
+        self.say(f"The code changed. The {child.program.name} is restarted.")
+        self._close_pipe(child)
         if child.process is not None:
             child.process.wait()
         self._spawn(child)
 
-    def _revive(self, child: Child) -> None:
-        """Start a dead child again after a pause that grows while it keeps dying at once."""
-        lived = time.monotonic() - child.started
-        child.pause = SHORTEST_PAUSE if lived > LONGEST_PAUSE else min(child.pause * 2, LONGEST_PAUSE)
-        ended = child.process.returncode if child.process else "?"
+    def _restart_ended(self, child: Child) -> None:
+        """Restart an ended child after a pause, which grows while the child keeps ending at once."""
+        ran = time.monotonic() - child.started
+        child.pause = MIN_PAUSE if ran > MAX_PAUSE else min(child.pause * 2, MAX_PAUSE)
+        code = child.process.returncode if child.process else "?"
         self.say(
-            f"The {child.program.name} ended ({ended}); it is started again in {child.pause:.0f} s."
+            f"The {child.program.name} ended ({code}). It is restarted in {child.pause:.0f} s."
             f" The end of {child.log}:\n{last_lines(child.log, 5)}"
         )
         if self._ended.wait(child.pause):
             return
         with self._lock:
             if not self._ended.is_set():
-                self._cut(child)
+                self._close_pipe(child)
                 self._spawn(child)
 
     def _newest_change(self) -> float:
-        """Return when the newest source file was written; 0 when nothing is watched."""
+        """Return the time of the newest source file, or 0 when no folder is watched."""
         if self.watched is None:
             return 0.0
         newest = 0.0
@@ -198,9 +198,9 @@ class Supervisor:
 
 
 def require_free_port(port: int, *, flag: str) -> None:
-    """Make sure that nothing listens on a port of this machine.
+    """Check that a port of this machine is free.
 
-    :raises CannotRun: something does
+    :raises CannotRun: it is in use, or ordinary users may not use it
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -208,24 +208,24 @@ def require_free_port(port: int, *, flag: str) -> None:
             probe.bind(("127.0.0.1", port))
         except PermissionError:
             raise CannotRun(
-                f"Port {port} may not be used by an ordinary user: give one above 1023 with {flag}."
+                f"Port {port} may not be used by an ordinary user. Choose one above 1023 with {flag}."
             ) from None
         except OSError:
             raise CannotRun(
-                f"Port {port} is in use by another program: stop it, or give another with {flag}."
+                f"Port {port} is in use by another program. Stop that program, or choose another port with {flag}."
             ) from None
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """Return a question: does this address answer anything but a server error?"""
+    """Return a function that tells whether the URL answers without a server error."""
 
-    def ask() -> bool:
+    def check() -> bool:
         try:
             return requests.get(url, timeout=2, allow_redirects=False).status_code < 500
         except requests.RequestException:
             return False
 
-    return ask
+    return check
 
 
 def last_lines(log: Path, count: int = 20) -> str:
@@ -234,12 +234,12 @@ def last_lines(log: Path, count: int = 20) -> str:
         lines = log.read_text(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         lines = []
-    return "\n".join(f"    {line}" for line in lines or ["(it wrote nothing)"])
+    return "\n".join(f"    {line}" for line in lines or ["(empty)"])
 
 
 @contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into Stopped, so that `finally` and `with` clean up; a second one is ignored."""
+def stopping_on_signals() -> Iterator[None]:
+    """Raise Stopped on SIGINT, SIGTERM or SIGHUP, so that `finally` and `with` clean up. A second one is ignored."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What the product's processes are, and how `manage.py demo`, `dev` and `tunnel` start them on this machine."""
+"""One copy of the product on this machine: its ports, database and processes, for `manage.py demo`, `dev`, `tunnel`."""
 
 import os
 import shlex
@@ -16,6 +16,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
 
 from api import advisory_locks
+from config.dev import devdb
 from config.dev.processes import CannotRun, Program, Supervisor, answers, require_free_port
 
 DEFAULT_PORT, DEFAULT_SIMULATOR_PORT = 8000, 8099
@@ -24,12 +25,12 @@ MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
 
 @dataclass(frozen=True)
 class Places:
-    """Where a copy runs. Without a simulator, M-Pesa is Safaricom's own."""
+    """The ports and URLs of one copy. Without a simulator port, it uses Safaricom's servers."""
 
     port: int
     simulator_port: int | None
     public_url: str
-    database_url: str = ""  # where it is not the one the settings name
+    database_url: str = ""  # if it is not the database of the settings
 
     @property
     def web(self) -> str:
@@ -41,10 +42,10 @@ class Places:
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings that follow from the places, for every process of the copy."""
+        """Environment variables for every process of the copy."""
         env = {"PUBLIC_URL": self.public_url}
         if self.database_url:
-            # Its own shelf too: kept callbacks belong to one database.
+            # It needs its own folder too, because spooled callbacks belong to one database.
             env |= {"DATABASE_URL": self.database_url, "STATE_DIR": str(settings.STATE_DIR / str(self.port))}
         if self.simulator_port:
             env |= {"DARAJA_SIMULATOR_URL": self.simulator}
@@ -58,23 +59,23 @@ class Places:
 
 
 def add_port_arguments(parser: CommandParser) -> None:
-    """Let the ports be chosen; the simulator's follows the web server's, so that copies run side by side."""
+    """Add --port and --simulator-port. By default the simulator has the next port, so that several copies can run."""
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="web server's port (default: %(default)s)")
     parser.add_argument("--simulator-port", type=int, help="default: 8099, or with --port the port after it")
 
 
 def choose_places(*, port: int, simulator_port: int | None, public_url: str = "") -> Places:
-    """Return where this copy will run, with every port free.
+    """Return the ports and URLs of this copy, after checking that the ports are free.
 
-    :raises CannotRun: in production, or a port is in use
+    :raises CannotRun: in production, or when a port is in use
     """
     if settings.PRODUCTION:
         raise CannotRun(
-            "This starts everything on one machine, for development; docs/operations.md says how to run on a server."
+            "This command runs everything on one machine, for development. For a server, see docs/operations.md."
         )
     require_free_port(port, flag="--port (make: PORT=8710)")
     if not settings.SIMULATED:
-        # Safaricom calls back over the internet: the address is the one that .env or the tunnel says.
+        # Safaricom calls back over the internet, to the URL of .env or of the tunnel.
         return Places(port, None, public_url or settings.PUBLIC_URL)
     simulator_port = simulator_port or (DEFAULT_SIMULATOR_PORT if port == DEFAULT_PORT else port + 1)
     if simulator_port == port:
@@ -84,62 +85,62 @@ def choose_places(*, port: int, simulator_port: int | None, public_url: str = ""
 
 
 def prepare_database(places: Places, say: Callable[[str], None]) -> Places:
-    """Reach the database, make sure that no other copy runs on it, and bring it up to date; return the places with it.
+    """Connect to the database, check that no other copy uses it, and migrate it. Return the places with its URL.
 
-    :raises CannotRun: it cannot be reached, another copy runs on it, or `migrate` refuses it
+    :raises CannotRun: it cannot be reached, another copy uses it, or `migrate` refuses it
     """
     try:
         places = replace(places, database_url=own_database(places.port))
         with connection.cursor() as cursor:
-            # Held by this process's connection: it is free again when the process is gone, however it ended.
+            # The connection of this process holds the lock, so that it is released when the process ends in any way.
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [advisory_locks.RUNNING_COPY])
-            is_ours = cursor.fetchone()[0]
+            is_locked = cursor.fetchone()[0]
     except OperationalError as error:
         raise CannotRun(f"The database cannot be reached: {' '.join(str(error).split())}") from None
-    if not is_ours:
+    if not is_locked:
         raise CannotRun(
-            "Another copy runs on the same database: stop it, or give this one a database of its own (DATABASE_URL)."
+            "Another copy uses the same database. Stop it, or give this copy its own database (DATABASE_URL)."
         )
-    say("Bringing the database up to date.")
+    say("Migrating the database.")
     try:
         call_command("migrate", verbosity=0, interactive=False)
     except CommandError as error:
-        # A command in another terminal would reach the usual database.
-        where = f"export DATABASE_URL={shlex.quote(places.database_url)}; " if places.database_url else ""
-        raise CannotRun(f"{where}{error}") from None
+        # Without this, a command in another terminal would use the default database.
+        prefix = f"export DATABASE_URL={shlex.quote(places.database_url)}; " if places.database_url else ""
+        raise CannotRun(f"{prefix}{error}") from None
     return places
 
 
 def own_database(port: int) -> str:
-    """Give a copy on another port than usual a database of its own in the embedded server; return its address.
+    """Create and use a separate embedded database for a copy on another port than the default. Return its URL.
 
-    Empty, and nothing done, on the usual port and on a server that is not ours: there, DATABASE_URL decides.
+    On the default port, and with DATABASE_URL, it does nothing and returns "".
     """
-    if port == DEFAULT_PORT or settings.DATABASES["default"]["ENGINE"] != "config.dev.devdb":
+    if port == DEFAULT_PORT or settings.DATABASES["default"]["ENGINE"] != devdb.ENGINE:
         return ""
     name = f"kilabu_{port}"
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)", [name])
         if not cursor.fetchone()[0]:
-            cursor.execute(f"CREATE DATABASE {name}")  # letters and digits of our own making
-    place = connection.get_connection_params()
+            cursor.execute(f"CREATE DATABASE {name}")  # the name has only letters and digits of this function
+    params = connection.get_connection_params()
     connection.close()
     connection.settings_dict["NAME"] = name
-    return f"postgresql://{place['user']}@/{name}?host={place['host']}"
+    return f"postgresql://{params['user']}@/{name}?host={params['host']}"
 
 
 def programs(places: Places, *, autoreload: bool) -> list[Program]:
     """Return the processes of one copy."""
-    address, env = f"127.0.0.1:{places.port}", places.env
+    bind, env = f"127.0.0.1:{places.port}", places.env
     if autoreload:
-        web = [*MANAGE, "runserver", address]
+        web = [*MANAGE, "runserver", bind]
     else:
-        env |= {"DATABASE_CONN_MAX_AGE": "60"}  # as in production: gunicorn's threads live on
+        env |= {"DATABASE_CONN_MAX_AGE": "60"}  # as in production, because gunicorn reuses its threads
         web = [sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(settings.BASE_DIR)]
-        # Preloaded, Django starts once, and the workers are forks of that. gunicorn's control socket would lie in the
-        # person's home, one for all copies.
+        # With --preload, Django starts once and the workers are forks. gunicorn's control socket would be in the user's
+        # home folder, one for all copies.
         web += ["--preload", "--no-control-socket", "--log-level", "warning"]
-        web += ["--bind", address, "--worker-class", "gthread", "--workers", "2", "--threads", "8"]
+        web += ["--bind", bind, "--worker-class", "gthread", "--workers", "2", "--threads", "8"]
     found = [
         Program("web server", web, env, answers(f"{places.web}/healthz")),
         Program("worker", [*MANAGE, "procrastinate", "worker"], places.env, restart_on_change=autoreload),
@@ -152,9 +153,9 @@ def programs(places: Places, *, autoreload: bool) -> list[Program]:
 
 
 def run_command(places: Places, *words: str) -> None:
-    """Run one management command with the copy's settings.
+    """Run one management command with the environment of the copy.
 
-    :raises CannotRun: it failed; with what it wrote
+    :raises CannotRun: it failed. The text has its output
     """
     done = subprocess.run(  # noqa: S603 - our own command
         [*MANAGE, *words], env={**os.environ, **places.env}, capture_output=True, text=True, check=False
@@ -164,7 +165,7 @@ def run_command(places: Places, *words: str) -> None:
 
 
 def supervisor(places: Places, *, autoreload: bool, say: Callable[[str], None]) -> Supervisor:
-    """Return the copy's processes, ready to be started; their logs carry the port in their names."""
+    """Return a supervisor of the copy's processes. The names of their logs end with the port."""
     log_dir: Path = settings.STATE_DIR / "log"
     return Supervisor(
         programs(places, autoreload=autoreload),
@@ -176,29 +177,29 @@ def supervisor(places: Places, *, autoreload: bool, say: Callable[[str], None]) 
 
 
 def farewell() -> str:
-    """Return what is said at the end: that nothing is left running, but for a database of ours."""
-    if settings.DATABASES["default"]["ENGINE"] == "config.dev.devdb":
-        return "Stopped. The embedded database stays up for the next start; `manage.py devdb stop` ends it."
-    return "Stopped; nothing is left running."
+    """Return the last message: what still runs after the command has stopped."""
+    if settings.DATABASES["default"]["ENGINE"] == devdb.ENGINE:
+        return "Stopped. The embedded database keeps running for the next start. `manage.py devdb stop` stops it."
+    return "Stopped. Nothing is left running."
 
 
-def doors(places: Places) -> list[tuple[str, str]]:
-    """Return where to click, what a stranger opens first; and what a copy beside the usual one needs in its shell."""
+def urls(places: Places) -> list[tuple[str, str]]:
+    """Return the URLs to open, by name. For a copy with its own database, add the shell command that selects it."""
     found = [("App", f"{places.web}/"), ("Admin", f"{places.web}/admin/"), ("API", f"{places.web}/api/v1/docs/")]
-    found = [(name, url) for name, url in found if is_there(url)]
+    found = [(name, url) for name, url in found if exists(url)]
     if places.simulator_port:
         found.append(("Phone", f"{places.simulator}/phone/"))
     if places.public_url != places.web:
         found.append(("Public", places.public_url))
     if places.database_url:
-        # For this copy's manage.py commands, in another terminal.
+        # For manage.py commands on this copy in another terminal.
         names = " ".join(f"{name}={shlex.quote(value)}" for name, value in places.env.items())
         found.append(("Shell", f"export {names}"))
     return found
 
 
-def is_there(url: str) -> bool:
-    """Return whether an address leads somewhere."""
+def exists(url: str) -> bool:
+    """Return whether a URL answers without an error."""
     try:
         return requests.get(url, timeout=5).status_code < 400
     except requests.RequestException:

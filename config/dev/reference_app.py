@@ -1,6 +1,6 @@
-"""The reference single-page application (docs/spa), at / in development: its files as they are, and a phone beside it.
+"""The reference single-page application (docs/spa), served at / in development, with the simulator's phone.
 
-In production these addresses are not there (404): a club serves its own application, from its proxy or another host.
+In production these URLs answer 404: a club serves its own application, from its proxy or from another host.
 """
 
 from django.conf import settings
@@ -17,28 +17,28 @@ FILES = settings.BASE_DIR / "docs" / "spa"
 
 @never_cache
 def page(request: HttpRequest) -> HttpResponseBase:
-    """Give the page; where M-Pesa is simulated, it may hold the simulator's phone in a frame."""
+    """Serve the page. With the simulator, the page may show its phone in a frame."""
     response = serve(request, "index.html", document_root=str(FILES))
     if settings.SIMULATED:
         response["Content-Security-Policy"] = f"{PAGE_POLICY}; frame-src {settings.DARAJA_SIMULATOR_URL}"
     return response
 
 
-@never_cache  # an edited module must not meet an old one
+@never_cache  # an edited module must not be used with an old one
 def file(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Give a script, the style or the icon."""
+    """Serve a script, the stylesheet or the icon."""
     return serve(request, name, document_root=str(FILES))
 
 
 @never_cache
 def phone(request: HttpRequest) -> HttpResponseBase:
-    """Say where the simulated phone is, if there is one."""
+    """Answer with the URL of the simulated phone, or null."""
     return JsonResponse({"phone": f"{settings.DARAJA_SIMULATOR_URL}/phone/" if settings.SIMULATED else None})
 
 
 urlpatterns = [
     path("", page),
     path("phone.json", phone),
-    path("favicon.ico", file, {"name": "icon.svg"}),  # the admin's too
+    path("favicon.ico", file, {"name": "icon.svg"}),  # also the admin's icon
     re_path(r"^(?P<name>[a-z/]+\.(?:js|css|svg))$", file),
 ]

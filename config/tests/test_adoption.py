@@ -1,4 +1,4 @@
-"""A database that was migrated before the first release is recognised, and adopted when its tables are right."""
+"""Adoption of databases that were migrated before the first release."""
 
 from io import StringIO
 
@@ -21,7 +21,7 @@ EMBEDDED_REFUSAL = (
 
 
 def recorded() -> set[adoption.Migration]:
-    """Return what django_migrations says of our apps."""
+    """Return the records of our apps in django_migrations."""
     return {key for key in MigrationRecorder(connection).applied_migrations() if key[0] in adoption.NEW}
 
 
@@ -32,9 +32,9 @@ def run(*statements: str) -> None:
 
 
 def adopt_migrations() -> str:
-    said = StringIO()
-    call_command("adopt_migrations", stdout=said)
-    return said.getvalue()
+    output = StringIO()
+    call_command("adopt_migrations", stdout=output)
+    return output.getvalue()
 
 
 def record_old_migrations() -> None:
@@ -46,15 +46,15 @@ def record_old_migrations() -> None:
 
 @pytest.fixture
 def old_record(db):
-    """The present tables under the old record: enough for whoever reads the record alone."""
+    """The present tables with the old records: enough for tests that read only the records."""
     record_old_migrations()
     yield
-    run("SELECT pg_advisory_unlock_all()")  # the lock that prepare_database holds until its process ends
+    run("SELECT pg_advisory_unlock_all()")  # prepare_database holds a lock until its process ends
 
 
 @pytest.fixture
 def old_database(db):
-    """A schema as it was before the first release: the old record, and tables without any later migration."""
+    """A schema as it was before the first release: the old records, and no later migration."""
     with adoption.fresh_schema(connection, "kilabu_old"):
         record_old_migrations()
         yield
@@ -62,14 +62,14 @@ def old_database(db):
 
 @pytest.fixture
 def embedded(monkeypatch):
-    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "config.devdb")
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "config.dev.devdb")
 
 
-# --- Recognised ---
+# --- Refused by migrate ---
 
 
 @pytest.mark.parametrize("options", [{}, {"plan": True}, {"check_unapplied": True}, {"app_label": "payments"}])
-def test_migrate_refuses_an_old_database_and_says_what_to_do(old_record, embedded, options):
+def test_migrate_refuses_an_old_database(old_record, embedded, options):
     with pytest.raises(CommandError) as raised:
         call_command("migrate", **options)
 
@@ -88,7 +88,7 @@ def test_migrate_does_not_offer_devdb_reset_for_another_server(old_record, monke
     )
 
 
-def test_demo_refuses_an_old_database_with_the_same_line(old_record, embedded):
+def test_demo_refuses_an_old_database(old_record, embedded):
     with pytest.raises(CannotRun) as raised:
         product.prepare_database(product.Places(product.DEFAULT_PORT, None, "https://club.ke"), lambda text: None)
 
@@ -124,20 +124,20 @@ def test_no_file_has_the_name_of_a_replaced_migration():
     assert (adoption.pairs(adoption.OLD) - adoption.pairs(adoption.NEW)) & present == set()
 
 
-# --- Adopted ---
+# --- Adoption ---
 
 
 def test_adoption_replaces_the_record_and_keeps_the_tables(old_database):
     run("INSERT INTO payments_receiptcounter (year, last) VALUES (2026, 41)")
     others = set(MigrationRecorder(connection).applied_migrations()) - recorded()
-    tables = adoption.catalogue(connection)
+    tables = adoption.catalog(connection)
 
-    said = adopt_migrations()
+    output = adopt_migrations()
 
-    assert said == "Adopted: the record of 48 old migrations was replaced. Run `manage.py migrate` now.\n"
+    assert output == "Adopted: the record of 48 old migrations was replaced. Run `manage.py migrate` now.\n"
     assert recorded() == adoption.pairs(adoption.NEW)
     assert set(MigrationRecorder(connection).applied_migrations()) - recorded() == others
-    assert adoption.catalogue(connection) == tables
+    assert adoption.catalog(connection) == tables
     assert list(ReceiptCounter.objects.values_list("year", "last")) == [(2026, 41)]
     assert adoption.refusal(connection) == ""
 
@@ -146,24 +146,24 @@ def test_a_second_adoption_changes_nothing(old_database):
     adopt_migrations()
     before = MigrationRecorder(connection).applied_migrations()
 
-    said = adopt_migrations()
+    output = adopt_migrations()
 
-    assert said == "Nothing to adopt: this database has none of the old migrations.\n"
+    assert output == "Nothing to adopt: this database has none of the old migrations.\n"
     assert {key: row.pk for key, row in MigrationRecorder(connection).applied_migrations().items()} == {
         key: row.pk for key, row in before.items()
     }
 
 
-def test_adoption_leaves_a_present_database_alone(db):
+def test_adoption_does_not_change_a_present_database(db):
     before = recorded()
 
-    said = adopt_migrations()
+    output = adopt_migrations()
 
-    assert said == "Nothing to adopt: this database has none of the old migrations.\n"
+    assert output == "Nothing to adopt: this database has none of the old migrations.\n"
     assert recorded() == before
 
 
-# --- Refused ---
+# --- Adoption refused ---
 
 
 def test_adoption_is_refused_when_a_trigger_is_missing(old_database):
@@ -173,9 +173,9 @@ def test_adoption_is_refused_when_a_trigger_is_missing(old_database):
         adopt_migrations()
 
     assert str(raised.value) == (
-        "Nothing was changed, because the tables are not what the migrations create:\n"
+        "Nothing was changed, because the tables are not those that the migrations create:\n"
         "missing: trigger ledgerentry_append_only on payments_ledgerentry\n"
-        "Take a dump, correct these with SQL, and run this again."
+        "Make a dump, correct the differences with SQL, and run this command again."
     )
     assert recorded() == adoption.pairs(adoption.OLD)
 

@@ -1,4 +1,4 @@
-"""`manage.py demo --once`, from a port in use to a walked purchase."""
+"""`manage.py demo --once`: ports, databases and the walkthrough."""
 
 import os
 import socket
@@ -13,26 +13,28 @@ from django.db import connection
 
 from api import advisory_locks
 from config.dev import product
+from config.dev.actors import STAFF_PASSWORD
 from config.dev.demo_gym import PASSWORD
 from config.dev.processes import CannotRun
-from config.dev.walkthrough import STAFF_PASSWORD
 
 pytestmark = pytest.mark.server
 
 
-def test_the_walk_knows_the_demo_gyms_password():
+def test_walkthrough_has_the_password_of_the_demo_gym():
     assert STAFF_PASSWORD == PASSWORD
 
 
-def test_a_port_in_use_is_told_before_anything_starts():
+def test_port_in_use_is_reported_before_anything_starts():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
         with pytest.raises(CommandError) as raised:
             call_command("demo", port=port)
 
-    said = f"Port {port} is in use by another program: stop it, or give another with --port (make: PORT=8710)."
-    assert str(raised.value) == said
+    assert str(raised.value) == (
+        f"Port {port} is in use by another program. Stop that program, or choose another port with --port"
+        " (make: PORT=8710)."
+    )
 
 
 def free_port() -> int:
@@ -40,8 +42,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def free_neighbours() -> int:
-    """Return a free port whose next one is free too."""
+def free_port_pair() -> int:
+    """Return a free port whose next port is free too."""
     while True:
         port = free_port()
         try:
@@ -53,11 +55,11 @@ def free_neighbours() -> int:
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_a_stranger_becomes_a_member_over_real_http(tmp_path):
+def test_walkthrough_succeeds_over_real_http(tmp_path):
     place = connection.get_connection_params()
-    address = f"postgresql://{place['user']}@/{place['dbname']}?host={place['host']}"
+    url = f"postgresql://{place['user']}@/{place['dbname']}?host={place['host']}"
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    env = outside | {"ENVIRONMENT": "development", "DATABASE_URL": address, "STATE_DIR": str(tmp_path)}
+    env = outside | {"ENVIRONMENT": "development", "DATABASE_URL": url, "STATE_DIR": str(tmp_path)}
 
     command = [
         sys.executable,
@@ -80,7 +82,7 @@ def test_a_stranger_becomes_a_member_over_real_http(tmp_path):
 
 
 @pytest.mark.django_db
-def test_a_second_copy_on_the_same_database_is_refused():
+def test_second_copy_on_one_database_is_refused():
     place = connection.get_connection_params()
     with psycopg.connect(dbname=place["dbname"], user=place["user"], host=place["host"]) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [advisory_locks.RUNNING_COPY])
@@ -89,11 +91,11 @@ def test_a_second_copy_on_the_same_database_is_refused():
             product.prepare_database(product.Places(product.DEFAULT_PORT, None, "https://club.ke"), print)
 
     assert str(raised.value) == (
-        "Another copy runs on the same database: stop it, or give this one a database of its own (DATABASE_URL)."
+        "Another copy uses the same database. Stop it, or give this copy its own database (DATABASE_URL)."
     )
 
 
-def test_a_copy_on_another_port_has_settings_of_its_own():
+def test_copy_on_another_port_has_its_own_settings():
     places = product.Places(8033, 8034, "https://club.ke", database_url="postgresql://kilabu@/kilabu_8033")
 
     assert places.env == {
@@ -106,9 +108,9 @@ def test_a_copy_on_another_port_has_settings_of_its_own():
     }
 
 
-def test_the_simulator_takes_the_next_port_so_that_copies_run_side_by_side(settings):
+def test_simulator_uses_the_next_port(settings):
     settings.SIMULATED = True
-    port = free_neighbours()
+    port = free_port_pair()
 
     places = product.choose_places(port=port, simulator_port=None)
 
@@ -116,10 +118,10 @@ def test_the_simulator_takes_the_next_port_so_that_copies_run_side_by_side(setti
 
 
 @pytest.mark.parametrize(
-    ("engine", "said"),
-    [("config.dev.devdb", "`manage.py devdb stop` ends it"), ("django.db.backends.postgresql", "nothing is left")],
+    ("engine", "message"),
+    [("config.dev.devdb", "`manage.py devdb stop` stops it"), ("config.postgresql", "Nothing is left running")],
 )
-def test_the_last_words_own_up_to_a_database_that_stays(monkeypatch, engine, said):
+def test_farewell_mentions_a_database_that_keeps_running(monkeypatch, engine, message):
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
 
-    assert said in product.farewell()
+    assert message in product.farewell()

@@ -1,4 +1,4 @@
-"""The demo gym is made through the services: its books balance, and a second time changes nothing."""
+"""The demo gym, which is created through the services."""
 
 import io
 
@@ -21,44 +21,44 @@ def seed(**options) -> str:
 
 
 @pytest.mark.django_db
-def test_seeding_twice_is_seeding_once_and_the_books_balance(client):
+def test_second_run_changes_nothing_and_the_books_balance(client):
     first = seed()
     before = list(Payment.objects.order_by("pk").values())
 
     second = seed()
 
-    assert first.startswith("The demo gym is open: 16 people, 3 plan groups, 8 plans,")
-    assert second.startswith("The demo gym is here already; nothing was changed.")
+    assert first.startswith("Created a demo gym: 16 people, 3 plan groups, 8 plans,")
+    assert second.startswith("The demo gym exists already. Nothing was changed.")
     assert list(Payment.objects.order_by("pk").values()) == before
     assert Subscription.objects.granted().exists()
     call_command("audit_books", stdout=io.StringIO())
     people = get_user_model().objects
-    for role, username in demo_gym.log_ins():
+    for role, username in demo_gym.logins():
         person = people.get(username=username)
         assert person.role == role
         assert person.check_password(demo_gym.PASSWORD)
-    # Walks log in as staff with this very password.
+    # The walkthrough logs in as staff with this password.
     assert {person.password for person in people.all()} == {people.get(username="admin").password}
 
 
 @pytest.mark.django_db
-def test_each_drawer_was_open_for_one_day_and_counted_as_expected():
+def test_each_cash_session_lasted_one_day_without_difference():
     call_command("seed_demo", members=40, force=True, stdout=io.StringIO())
 
-    drawers = CashSession.objects.all()
-    assert len(drawers) > 2
-    assert {each.difference for each in drawers} == {0}
-    assert all(business_day(each.opened_at) == business_day(each.closed_at) for each in drawers)
+    sessions = CashSession.objects.all()
+    assert len(sessions) > 2
+    assert {each.difference for each in sessions} == {0}
+    assert all(business_day(each.opened_at) == business_day(each.closed_at) for each in sessions)
     assert not ReviewItem.objects.filter(reason="cash_differs").exists()
 
 
 @pytest.mark.django_db
-def test_outside_development_it_refuses_without_force():
+def test_seed_demo_is_refused_outside_development():
     with pytest.raises(CommandError) as raised:
         call_command("seed_demo", members=1)
 
     assert str(raised.value) == (
-        "seed_demo makes an administrator whose password everybody knows: it runs in development only"
-        " (--force insists)."
+        "seed_demo creates an administrator with a public password, so it runs in development only. To run it"
+        " elsewhere, add --force."
     )
     assert not get_user_model().objects.exists()

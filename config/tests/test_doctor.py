@@ -1,4 +1,4 @@
-"""`manage.py doctor` names what is missing, says what to do, and tells no secret."""
+"""`manage.py doctor`: missing settings and how to correct them."""
 
 import io
 
@@ -27,7 +27,7 @@ SANDBOX = {
 
 @pytest.fixture(autouse=True)
 def safaricom():
-    """Safaricom, which takes the key and the secret unless a test has it say otherwise."""
+    """Safaricom, which accepts the key and the secret unless a test changes that."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
         wire.get(OAUTH, json={"access_token": "a-token", "expires_in": "3599"})
         yield wire
@@ -35,28 +35,28 @@ def safaricom():
 
 @pytest.fixture
 def worker(db):
-    """A worker that was heard of just now."""
+    """A worker with a recent heartbeat."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now())")
 
 
-def ask(settings, **changed) -> tuple[str, str]:
-    """Return what the doctor writes and with which words it refuses."""
+def run_doctor(settings, **changed) -> tuple[str, str]:
+    """Return the output of the doctor, and its error if it failed."""
     for name, value in {**SANDBOX, **changed}.items():
         setattr(settings, name, value)
     out = io.StringIO()
     try:
         call_command("doctor", stdout=out)
-    except CommandError as error:
-        return out.getvalue(), str(error)
+    except CommandError as failure:
+        return out.getvalue(), str(failure)
     return out.getvalue(), ""
 
 
 @pytest.mark.usefixtures("worker")
-def test_all_that_is_set_is_told_in_one_line_each(settings):
-    out, refused = ask(settings)
+def test_complete_settings_are_listed_in_one_line_each(settings):
+    out, error = run_doctor(settings)
 
-    assert refused == ""
+    assert error == ""
     assert out.splitlines() == [
         f"M-Pesa: sandbox ({settings.DARAJA_BASE_URL})",
         "    ok       DARAJA_CONSUMER_KEY",
@@ -65,7 +65,7 @@ def test_all_that_is_set_is_told_in_one_line_each(settings):
         "    ok       DARAJA_SHORTCODE",
         "    ok       Safaricom",
         "    ok       PUBLIC_URL",
-        "    ok       Callback address",
+        "    ok       Callback URL",
         "    ok       Database",
         "    ok       Migrations",
         "    ok       Worker",
@@ -88,29 +88,29 @@ def test_all_that_is_set_is_told_in_one_line_each(settings):
             "DARAJA_CONSUMER_SECRET: not set: copy it from https://developer.safaricom.co.ke, My Apps",
         ),
         ({"DARAJA_PASSKEY": ""}, "DARAJA_PASSKEY: not set: Safaricom mails it when the app goes live"),
-        ({"DARAJA_SHORTCODE": ""}, "DARAJA_SHORTCODE: not set: set your paybill, or for buy goods the store number"),
+        ({"DARAJA_SHORTCODE": ""}, "DARAJA_SHORTCODE: not set: set your paybill, or for Buy Goods the store number"),
         ({"DARAJA_SHORTCODE": "12x"}, "DARAJA_SHORTCODE: it must be 5 to 7 digits"),
         (
             {"DARAJA_ENVIRONMENT": "production"},
-            "DARAJA_SHORTCODE: 174379 is the sandbox's; set your own paybill",
+            "DARAJA_SHORTCODE: 174379 belongs to the sandbox; set your own paybill",
         ),
         (
             {"PUBLIC_URL": "http://127.0.0.1:8000"},
-            "PUBLIC_URL: http://127.0.0.1:8000 cannot be reached from outside: run `manage.py tunnel`, or set the https"
-            " address of your own tunnel or server",
+            "PUBLIC_URL: http://127.0.0.1:8000 cannot be reached from the internet: run `manage.py tunnel`, or set the"
+            " https URL of your own tunnel or server",
         ),
         (
             {"PUBLIC_URL": "http://club.ke"},
-            "PUBLIC_URL: it must begin with https: run `manage.py tunnel`, or set the https address of your own tunnel"
+            "PUBLIC_URL: it must start with https: run `manage.py tunnel`, or set the https URL of your own tunnel"
             " or server",
         ),
         (
             {"DARAJA_ENVIRONMENT": "production", "DARAJA_SHORTCODE": "600100", "PUBLIC_URL": "https://a.ngrok.app"},
-            "PUBLIC_URL: Safaricom blocks tunnels in production: use the server's own name",
+            "PUBLIC_URL: Safaricom blocks tunnels in production: use the domain of your server",
         ),
         (
             {"PUBLIC_URL": "https://mpesa.club.ke"},
-            "Callback address: Safaricom refuses the word 'mpesa' in it: choose another name",
+            "Callback URL: Safaricom refuses the word 'mpesa' in it: choose another domain",
         ),
         (
             {
@@ -120,65 +120,70 @@ def test_all_that_is_set_is_told_in_one_line_each(settings):
             },
             "E-mail: EMAIL_URL only prints e-mail: set your mail server",
         ),
-        ({"SMS_BACKEND": "phone"}, "SMS: SMS_BACKEND=phone needs the simulator: set console or africastalking"),
+        (
+            {"SMS_BACKEND": "phone"},
+            "SMS: SMS_BACKEND=phone works with the simulator only: set console or africastalking",
+        ),
         (
             {"SMS_BACKEND": "africastalking", "AFRICASTALKING_USERNAME": "club", "AFRICASTALKING_API_KEY": ""},
             "SMS: set AFRICASTALKING_USERNAME and AFRICASTALKING_API_KEY",
         ),
     ],
 )
-def test_each_missing_setting_is_named_with_what_to_do(settings, changed, line):
-    out, refused = ask(settings, **changed)
+def test_each_missing_setting_is_named_with_its_remedy(settings, changed, line):
+    out, error = run_doctor(settings, **changed)
 
     missing = [each.removeprefix("    MISSING  ") for each in out.splitlines() if "MISSING" in each]
     assert missing == [line]
-    assert refused == "1 thing is missing."
+    assert error == "1 thing is missing."
 
 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "remedy"),
     [
         (
             {"status": 400, "body": ""},
-            "it does not know DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: copy both anew, from"
-            " https://developer.safaricom.co.ke, My Apps, of an app for sandbox",
+            "it refused DARAJA_CONSUMER_KEY and DARAJA_CONSUMER_SECRET: copy both again from"
+            " https://developer.safaricom.co.ke, My Apps, from an app for sandbox",
         ),
         (
             {"body": requests.ConnectionError("no route")},
             "https://sandbox.safaricom.co.ke gave no token (The call to Safaricom failed: ConnectionError.):"
-            " is this machine online?",
+            " check that this machine is online",
         ),
     ],
     ids=["wrong key", "no answer"],
 )
-def test_a_key_that_safaricom_does_not_take_is_told(settings, safaricom, answer, says):
+def test_key_that_safaricom_refuses_is_reported(settings, safaricom, answer, remedy):
     safaricom.replace("GET", OAUTH, **answer)
 
-    out, refused = ask(settings)
+    out, error = run_doctor(settings)
 
-    assert f"    MISSING  Safaricom: {says}\n" in out
-    assert refused == "1 thing is missing."
+    assert f"    MISSING  Safaricom: {remedy}\n" in out
+    assert error == "1 thing is missing."
 
 
 @pytest.mark.django_db
-def test_a_silent_worker_is_missing(settings):
-    out, refused = ask(settings)
+def test_worker_without_heartbeat_is_missing(settings):
+    out, error = run_doctor(settings)
 
-    assert "Worker: none was heard of in two minutes: run `manage.py procrastinate worker`" in out
-    assert refused == "1 thing is missing."
-
-
-@pytest.mark.usefixtures("worker")
-def test_to_try_the_sandbox_codes_may_be_printed(settings):
-    _, refused = ask(settings, SMS_BACKEND="console", EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend")
-
-    assert refused == ""
+    assert "Worker: none has run in the last two minutes: run `manage.py procrastinate worker`" in out
+    assert error == "1 thing is missing."
 
 
 @pytest.mark.usefixtures("worker")
-def test_the_simulator_needs_no_keys_and_no_public_address(settings):
-    out, refused = ask(
+def test_sandbox_may_print_its_codes(settings):
+    _, error = run_doctor(
+        settings, SMS_BACKEND="console", EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend"
+    )
+
+    assert error == ""
+
+
+@pytest.mark.usefixtures("worker")
+def test_simulator_needs_no_keys_and_no_public_url(settings):
+    out, error = run_doctor(
         settings,
         DARAJA_ENVIRONMENT="simulator",
         SIMULATED=True,
@@ -186,13 +191,13 @@ def test_the_simulator_needs_no_keys_and_no_public_address(settings):
         PUBLIC_URL="http://localhost:8000",
     )
 
-    assert refused == ""
+    assert error == ""
     assert "DARAJA_CONSUMER_KEY" not in out
 
 
 @pytest.mark.usefixtures("worker")
-def test_no_secret_is_told(settings):
-    out, refused = ask(settings, PUBLIC_URL="http://10.0.0.1")
+def test_output_has_no_secrets(settings):
+    out, error = run_doctor(settings, PUBLIC_URL="http://10.0.0.1")
 
     for secret in ("key-of-the-app", "secret-of-the-app", "passkey-of-the-app", settings.C2B_SECRET):
-        assert secret not in out + refused
+        assert secret not in out + error

@@ -1,4 +1,4 @@
-"""The supervisor keeps what it starts alive, and leaves nothing behind, however it ends."""
+"""The supervisor of the product's processes: restarts, and stops in any way."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 from config.dev import child_guard
 from config.dev.processes import CannotRun, Program, Supervisor, require_free_port
 
-# Starts a child of its own, as a web server does, writes down both ids and sleeps.
+# Starts a child process, as a web server does, writes both process ids to a file, and sleeps.
 PARENT_AND_CHILD = """
 import pathlib, subprocess, sys, os, time
 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -23,15 +23,15 @@ path.with_suffix(".new").rename(path)
 time.sleep(600)
 """
 
-# A supervisor in a process of its own, as `manage.py demo` is one.
+# A supervisor in a separate process, like `manage.py demo`.
 SUPERVISING = """
 import sys, time
 from pathlib import Path
-from config.dev.processes import Program, Stopped, Supervisor, ending_on_signals
+from config.dev.processes import Program, Stopped, Supervisor, stopping_on_signals
 here = Path(sys.argv[1])
 programs = [Program(name, [sys.executable, "-c", sys.argv[2], str(here / name)]) for name in ("web", "worker")]
 try:
-    with ending_on_signals(), Supervisor(programs, log_dir=here, say=print):
+    with stopping_on_signals(), Supervisor(programs, log_dir=here, say=print):
         time.sleep(600)
 except Stopped:
     print("stopped")
@@ -39,16 +39,16 @@ except Stopped:
 
 
 def pids_in(path: Path, *, other_than: tuple[int, ...] = ()) -> list[int]:
-    """Wait until a program wrote its ids, and return them."""
-    return eventually(lambda: [int(pid) for pid in path.read_text().split()], lambda pids: pids != list(other_than))
+    """Wait until a program has written its process ids, and return them."""
+    return wait_for(lambda: [int(pid) for pid in path.read_text().split()], lambda pids: pids != list(other_than))
 
 
-def eventually(ask, wanted, *, seconds: float = 15):
+def wait_for(read, condition, *, seconds: float = 15):
     deadline = time.monotonic() + seconds
     while True:
         try:
-            answer = ask()
-            if wanted(answer):
+            answer = read()
+            if condition(answer):
                 return answer
         except FileNotFoundError:
             answer = None
@@ -62,7 +62,7 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/stat")
-    # A killed orphan may wait for the system's first process to collect it.
+    # A killed orphan is a zombie until the first process of the system collects it.
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
@@ -72,7 +72,7 @@ def all_gone(pids: list[int]) -> bool:
 
 @pytest.fixture
 def supervising(tmp_path):
-    """A supervisor with two programs, each with a child of its own, in another process."""
+    """A supervisor in another process, with two programs, each of which has a child."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", SUPERVISING, str(tmp_path), PARENT_AND_CHILD],
         cwd=Path(__file__).resolve().parents[2],
@@ -84,45 +84,45 @@ def supervising(tmp_path):
     process.communicate()
 
 
-def test_a_killed_child_is_started_again(tmp_path):
-    said: list[str] = []
+def test_killed_child_is_restarted(tmp_path):
+    messages: list[str] = []
     program = Program("worker", [sys.executable, "-c", PARENT_AND_CHILD, str(tmp_path / "pids")])
 
-    with Supervisor([program], log_dir=tmp_path, say=said.append):
+    with Supervisor([program], log_dir=tmp_path, say=messages.append):
         first = pids_in(tmp_path / "pids")
         os.kill(first[0], signal.SIGKILL)
         second = pids_in(tmp_path / "pids", other_than=tuple(first))
         gone_while_the_second_runs = all_gone(first)
     assert gone_while_the_second_runs
     assert all_gone(second)
-    assert said[0].startswith("The worker ended (137); it is started again in 1 s.")
+    assert messages[0].startswith("The worker ended (137). It is restarted in 1 s.")
 
 
-def test_sigterm_ends_the_supervisor_and_everything_below(supervising, tmp_path):
-    below = pids_in(tmp_path / "web") + pids_in(tmp_path / "worker")
+def test_sigterm_stops_the_supervisor_and_all_children(supervising, tmp_path):
+    children = pids_in(tmp_path / "web") + pids_in(tmp_path / "worker")
 
     supervising.terminate()
 
     assert supervising.communicate(timeout=20)[0] == "stopped\n"
-    assert all_gone(below)
+    assert all_gone(children)
 
 
-def test_kill_9_of_the_supervisor_ends_everything_below(supervising, tmp_path):
-    below = pids_in(tmp_path / "web") + pids_in(tmp_path / "worker")
+def test_killed_supervisor_leaves_no_process(supervising, tmp_path):
+    children = pids_in(tmp_path / "web") + pids_in(tmp_path / "worker")
 
     supervising.kill()
     supervising.wait()
 
-    eventually(lambda: all_gone(below), bool)
+    wait_for(lambda: all_gone(children), bool)
 
 
-def test_a_program_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
+def test_program_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + PARENT_AND_CHILD
-    # The child guard is a file of its own; give this one less patience.
-    impatient = tmp_path / "child_guard.py"
+    # A copy of the child guard with a shorter grace time.
+    fast_guard = tmp_path / "child_guard.py"
     guard = Path(child_guard.__file__)
-    impatient.write_text(guard.read_text().replace("GRACE = 10", "GRACE = 0.3"))
-    monkeypatch.setattr("config.dev.processes.CHILD_GUARD", impatient)
+    fast_guard.write_text(guard.read_text().replace("GRACE = 10", "GRACE = 0.3"))
+    monkeypatch.setattr("config.dev.processes.CHILD_GUARD", fast_guard)
 
     with Supervisor(
         [Program("web", [sys.executable, "-c", stubborn, str(tmp_path / "pids")])], log_dir=tmp_path, say=print
@@ -132,7 +132,7 @@ def test_a_program_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     assert all_gone(pids)
 
 
-def test_what_does_not_come_up_is_shown_with_its_last_words(tmp_path):
+def test_program_that_is_not_ready_is_reported_with_its_log(tmp_path):
     broken = Program("web", [sys.executable, "-c", "print('no such table')"], is_ready=lambda: False)
 
     with Supervisor([broken], log_dir=tmp_path, say=lambda _: None) as supervisor, pytest.raises(CannotRun) as raised:
@@ -143,28 +143,31 @@ def test_what_does_not_come_up_is_shown_with_its_last_words(tmp_path):
     )
 
 
-def test_changed_code_restarts_what_has_no_autoreload(tmp_path):
+def test_changed_code_restarts_programs_without_autoreload(tmp_path):
     package = tmp_path / "club"
     package.mkdir()
     (package / "__init__.py").touch()
     command = [sys.executable, "-c", PARENT_AND_CHILD, str(tmp_path / "pids")]
     programs = [Program("worker", command, restart_on_change=True)]
-    said: list[str] = []
+    messages: list[str] = []
 
-    with Supervisor(programs, log_dir=tmp_path, say=said.append, watched=tmp_path):
+    with Supervisor(programs, log_dir=tmp_path, say=messages.append, watched=tmp_path):
         first = pids_in(tmp_path / "pids")
         time.sleep(0.5)
         (package / "services.py").write_text("fee = 1")
         pids_in(tmp_path / "pids", other_than=tuple(first))
 
-    assert said == ["The code changed: the worker is started again."]
+    assert messages == ["The code changed. The worker is restarted."]
 
 
-def test_a_port_in_use_is_one_plain_sentence():
+def test_port_in_use_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
         with pytest.raises(CannotRun) as raised:
             require_free_port(port, flag="--port")
 
-    assert str(raised.value) == f"Port {port} is in use by another program: stop it, or give another with --port."
+    assert (
+        str(raised.value)
+        == f"Port {port} is in use by another program. Stop that program, or choose another port with --port."
+    )

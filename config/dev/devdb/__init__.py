@@ -26,8 +26,9 @@ try:
 except ImportError:  # Windows, which `locate` turns away
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["CHECKOUT", "DevDbError", "Place", "address", "answers", "ensure", "locate", "reset", "stop"]
+__all__ = ["CHECKOUT", "ENGINE", "DevDbError", "Place", "address", "answers", "ensure", "locate", "reset", "stop"]
 
+ENGINE = "config.dev.devdb"  # the name of this package as a database engine
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROLE = "postgres"
 # Test workers, a pool and a worker on one machine pass the usual 100.

@@ -1,4 +1,4 @@
-"""`manage.py adopt_migrations`: keep the data of a database that was migrated before the first release."""
+"""`manage.py adopt_migrations`: keep using a database that was migrated before the first release."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
@@ -7,15 +7,15 @@ from config import adoption
 
 
 class Command(BaseCommand):
-    help = "Check that the tables are what the migrations create, then record these instead of the replaced ones."
+    help = "Check that the tables are those that the migrations create, then record these migrations."
 
     def handle(self, *args: object, **options: object) -> None:
         try:
             replaced = adoption.adopt(connection)
         except adoption.TablesDiffer as error:
             raise CommandError(
-                f"Nothing was changed, because the tables are not what the migrations create:\n{error}\n"
-                "Take a dump, correct these with SQL, and run this again."
+                f"Nothing was changed, because the tables are not those that the migrations create:\n{error}\n"
+                "Make a dump, correct the differences with SQL, and run this command again."
             ) from None
         if replaced:
             self.stdout.write(

@@ -1,4 +1,4 @@
-"""Prove the books: run every invariant of every app as SQL, and name the rows that break one."""
+"""`manage.py audit_books`: check every invariant of every app with SQL, and print the rows that break one."""
 
 import importlib
 
@@ -11,11 +11,11 @@ from django.utils.module_loading import module_has_submodule
 
 from config.dev.simulator_comparison import differences, simulator_debits
 
-MOST_ROWS = 20
+MAX_ROWS = 20  # printed for one invariant
 
 
 class Command(BaseCommand):
-    """Exits 0 when every invariant holds, 1 with the offending rows when one does not. Reads only."""
+    """Check every invariant of the books. Exit 0 when all hold, and 1 with the offending rows otherwise. Reads only."""
 
     help = __doc__
 
@@ -23,30 +23,30 @@ class Command(BaseCommand):
         parser.add_argument(
             "--safety",
             action="store_true",
-            help="only what holds at every moment, for books that are in motion",
+            help="check only the invariants that hold at every moment, while the product runs",
         )
         parser.add_argument(
             "--against",
             choices=["simulator"],
-            help="compare the receipts with what really left the phones, too",
+            help="also compare the receipts with the money that really left the phones",
         )
 
     def handle(self, *args, safety: bool, against: str | None = None, **options):
         broken = 0
         invariants = [each for each in installed_invariants() if not (safety and each.quiet)]
-        # One snapshot for all: the books may move while they are read.
+        # One snapshot for all invariants, because the books may change meanwhile.
         with transaction.atomic(durable=not connection.in_atomic_block):
             with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL statement_timeout = 0")  # the books of years take a while to read
+                cursor.execute("SET LOCAL statement_timeout = 0")  # books of many years take long to read
             for invariant in invariants:
                 rows = offending_rows(invariant)
                 if rows:
                     broken += 1
                     self.stdout.write(f"{invariant.code} BROKEN: {invariant.promise}")
-                    for row in rows[:MOST_ROWS]:
+                    for row in rows[:MAX_ROWS]:
                         self.stdout.write("    " + ", ".join(str(value) for value in row))
-                    if len(rows) > MOST_ROWS:
-                        self.stdout.write(f"    and {len(rows) - MOST_ROWS} more")
+                    if len(rows) > MAX_ROWS:
+                        self.stdout.write(f"    and {len(rows) - MAX_ROWS} more")
         if broken:
             raise CommandError(f"{broken} of {len(invariants)} invariants are broken.")
         self.stdout.write(f"All {len(invariants)} invariants hold.")
@@ -58,7 +58,9 @@ class Command(BaseCommand):
             lines = differences(simulator_debits())
         except (requests.RequestException, ValueError, KeyError) as error:
             url = settings.DARAJA_SIMULATOR_URL
-            raise CommandError(f"The simulator at {url} does not show its book ({type(error).__name__}).") from None
+            raise CommandError(
+                f"The simulator at {url} did not answer with its book ({type(error).__name__})."
+            ) from None
         for line in lines:
             self.stdout.write(line)
         if lines:
@@ -68,7 +70,7 @@ class Command(BaseCommand):
 
 
 def installed_invariants():
-    """Return the invariants of every installed app that has any, in the apps' order."""
+    """Return the invariants of all installed apps, in the order of the apps."""
     found = []
     for app in apps.get_app_configs():
         if module_has_submodule(app.module, "invariants"):

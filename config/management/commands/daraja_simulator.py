@@ -1,4 +1,4 @@
-"""`manage.py daraja_simulator`: a local Daraja with a phone in the browser. docs/simulator.md is its manual."""
+"""`manage.py daraja_simulator`: run a simulated Daraja with phones in the browser. See docs/simulator.md."""
 
 import logging
 import signal
@@ -16,16 +16,20 @@ DEFAULT_PORT = 8099
 
 
 class Command(BaseCommand):
-    help = "Serve a simulated Safaricom Daraja, with phones in the browser, until Ctrl-C."
+    help = "Run a simulated Safaricom Daraja, with phones in the browser, until Ctrl-C."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--host", default="127.0.0.1", help="IP address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)")
-        parser.add_argument("--book", type=Path, help="file of its book (default: STATE_DIR/simulator.sqlite3)")
-        parser.add_argument("--fresh", action="store_true", help="begin with an empty book")
+        parser.add_argument(
+            "--book",
+            type=Path,
+            help="SQLite file with its accounts and messages (default: STATE_DIR/simulator.sqlite3)",
+        )
+        parser.add_argument("--fresh", action="store_true", help="start with an empty book")
         parser.add_argument("--speed", type=float, default=1.0, help="30 makes a minute last two seconds")
-        parser.add_argument("--seed", type=int, help="makes faults and identifiers the same in every run")
+        parser.add_argument("--seed", type=int, help="make the same faults and identifiers in every run")
         parser.add_argument("--business", default=settings.CLUB_NAME, help="name on the prompts (default: %(default)s)")
         parser.add_argument("--ca", default="", help="certificate authority to trust when calling back over https")
         for name, words in CHOICES.items():
@@ -33,7 +37,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **given: Any) -> None:
         if settings.PRODUCTION:
-            raise CommandError("The simulator's money is not real: it does not run with ENVIRONMENT=production.")
+            raise CommandError("The simulator does not run with ENVIRONMENT=production, because its money is not real.")
         if given["speed"] <= 0:
             raise CommandError("--speed must be above 0.")
         options = Options(

@@ -1,11 +1,11 @@
-"""`manage.py dev`: the product for who works on it; changed code is running a moment later."""
+"""`manage.py dev`: run the product while you change its code. It restarts when a file changes."""
 
 import threading
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.dev import product
-from config.dev.processes import CannotRun, Stopped, ending_on_signals
+from config.dev.processes import CannotRun, Stopped, stopping_on_signals
 
 
 class Command(BaseCommand):
@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, port: int, simulator_port: int | None, **options: object) -> None:
         try:
-            with ending_on_signals():
+            with stopping_on_signals():
                 places = product.choose_places(port=port, simulator_port=simulator_port)
                 run(places, self.say)
         except Stopped:
@@ -30,11 +30,11 @@ class Command(BaseCommand):
 
 
 def run(places: product.Places, say) -> None:
-    """Run the product with autoreload until a signal comes."""
+    """Run the product with autoreload until a signal stops it."""
     places = product.prepare_database(places, say)
     with product.supervisor(places, autoreload=True, say=say) as running:
         running.wait_until_ready()
-        for name, url in product.doors(places):
+        for name, url in product.urls(places):
             say(f"    {name:<8} {url}")
-        say(f"Logs: {running.log_dir}. Ctrl-C stops everything; `manage.py seed_demo` makes people to log in as.")
+        say(f"Logs: {running.log_dir}. Ctrl-C stops everything. `manage.py seed_demo` creates users to log in as.")
         threading.Event().wait()

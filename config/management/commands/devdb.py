@@ -1,4 +1,4 @@
-"""Handle the embedded PostgreSQL of development and tests."""
+"""`manage.py devdb`: control the embedded PostgreSQL of development and tests."""
 
 import os
 
@@ -9,15 +9,15 @@ from config.dev.devdb.places import programs
 
 
 class Command(BaseCommand):
-    """Start, stop, show, enter or empty the embedded server; product commands start it by themselves."""
+    """Start, stop, inspect or empty the embedded server. Commands that need a database start it themselves."""
 
-    help = "Handle the embedded PostgreSQL: start, stop, status, psql, reset."
+    help = "Control the embedded PostgreSQL: start, stop, status, psql, reset."
     requires_system_checks = []
 
     def add_arguments(self, parser):
         parser.add_argument("action", choices=["start", "stop", "status", "psql", "reset"])
-        parser.add_argument("--yes", action="store_true", help="reset: do not ask first")
-        parser.add_argument("more", nargs="*", help='psql: its own arguments, after "--"')
+        parser.add_argument("--yes", action="store_true", help="reset without a question")
+        parser.add_argument("more", nargs="*", help='arguments of psql, after "--"')
 
     def handle(self, *, action, yes, more, **options):
         try:
@@ -35,20 +35,20 @@ class Command(BaseCommand):
     def status(self, **options):
         place = devdb.locate(devdb.CHECKOUT)
         if not devdb.answers(place):
-            self.stdout.write("Not running; `manage.py devdb start`, or any command that needs it, starts it.")
+            self.stdout.write("Not running. `manage.py devdb start`, or any command that needs a database, starts it.")
             return
-        self.stdout.write(f"Running. Data: {place.data}\nDATABASE_URL='{devdb.address(place)}'")
+        self.stdout.write(f"Running. Data: {place.data}\nDATABASE_URL='{devdb.url(place)}'")
 
     def psql(self, more, **options):
         devdb.ensure(devdb.CHECKOUT)
         place = devdb.locate(devdb.CHECKOUT)
         self.stdout.flush()
         program = programs(place) / "psql"
-        os.execv(program, [str(program), devdb.address(place), *more])  # noqa: S606
+        os.execv(program, [str(program), devdb.url(place), *more])  # noqa: S606
 
     def reset(self, yes, **options):
         place = devdb.locate(devdb.CHECKOUT)
-        if not yes and input(f"This deletes every database in {place.data}. Type yes to go on: ") != "yes":
+        if not yes and input(f"This deletes every database in {place.data}. Type yes to continue: ") != "yes":
             raise CommandError("Nothing was deleted.")
         devdb.reset(devdb.CHECKOUT)
-        self.stdout.write("Deleted. The next start makes an empty one.")
+        self.stdout.write("Deleted. The next start creates an empty one.")

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: what is missing for the chosen M-Pesa, and what to do about it."""
+"""`manage.py doctor`: check the settings for the chosen M-Pesa, and show how to correct them."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -7,16 +7,16 @@ from config.dev.doctor import findings
 
 
 class Command(BaseCommand):
-    help = "Check every setting that the chosen DARAJA_ENVIRONMENT needs; exit 1 when something is missing."
+    help = "Check every setting that the chosen DARAJA_ENVIRONMENT needs. Exit 1 when something is missing."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: object, **options: object) -> None:
         self.stdout.write(f"M-Pesa: {settings.DARAJA_ENVIRONMENT} ({settings.DARAJA_BASE_URL})")
         missing = 0
         for finding in findings():
-            missing += not finding.is_well
+            missing += not finding.is_ok
             self.stdout.write(
-                f"    {'ok     ' if finding.is_well else 'MISSING'}  {finding.name}"
+                f"    {'ok     ' if finding.is_ok else 'MISSING'}  {finding.name}"
                 + (f": {finding.remedy}" if finding.remedy else "")
             )
         if missing:

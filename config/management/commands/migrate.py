@@ -1,4 +1,4 @@
-"""`manage.py migrate`: Django's own, which a database of the migrations before the first release would confuse."""
+"""`manage.py migrate`: Django's command, which here refuses a database from before the first release."""
 
 from typing import Any
 

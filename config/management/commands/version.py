@@ -1,4 +1,4 @@
-"""`manage.py version`: one line for a bug report, also where no setting is right."""
+"""`manage.py version`: the version in one line, for a bug report. It works without valid settings."""
 
 import platform
 
@@ -9,7 +9,7 @@ from api.version import VERSION
 
 
 class Command(BaseCommand):
-    help = "Show the version of Kilabu, and of Django and Python under it."
+    help = "Show the versions of Kilabu, Django and Python."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: object, **options: object) -> None:

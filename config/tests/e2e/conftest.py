@@ -17,8 +17,8 @@ from django.db import connection
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from config.dev import product
+from config.dev.actors import PASSWORD, STAFF_PASSWORD, Phone, new_phone_number
 from config.dev.processes import Supervisor
-from config.dev.walkthrough import PASSWORD, STAFF_PASSWORD, Phone, new_phone_number
 from config.tests.template import migrated_template
 
 SCREENS = settings.BASE_DIR / "var" / "screens"

@@ -10,7 +10,7 @@ from django.conf import settings
 from PIL import Image
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import PASSWORD, Phone, eventually, new_phone_number
+from config.dev.actors import PASSWORD, Phone, new_phone_number, wait_for
 from config.tests.e2e.conftest import MOBILE
 from config.tests.e2e.test_front_desk_jobs import add_member
 from config.tests.e2e.test_staying_in import code_of_the_app
@@ -203,7 +203,7 @@ def test_who_has_a_second_factor_gives_it_too_before_an_address_changes(member, 
     member.page.get_by_label("Code").fill(code_of_the_app(secret, drift=1))
     member.click("Continue")
     member.expect_heading("Type the code")
-    member.page.get_by_label("Code").fill(eventually(lambda: code_mailed(member.club, address), "the code by e-mail"))
+    member.page.get_by_label("Code").fill(wait_for(lambda: code_mailed(member.club, address), "the code by e-mail"))
     member.click("Change it")
 
     member.expect_heading("Account")

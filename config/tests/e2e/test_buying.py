@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import PASSWORD, eventually
+from config.dev.actors import PASSWORD, wait_for
 from config.tests.e2e.conftest import DESKTOP, MOBILE
 
 pytestmark = pytest.mark.e2e
@@ -123,7 +123,7 @@ def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
     member.take_pictures("light-by-hand")
 
     member.phone.pay_bill(account=reference, amount=2500)
-    eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+    wait_for(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
     member.click("I have paid")
 
     member.expect_heading("Karibu, Wanjiku!")

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import STAFF_PASSWORD
+from config.dev.actors import STAFF_PASSWORD
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import PASSWORD
+from config.dev.actors import PASSWORD
 from config.tests.e2e.test_staying_in import ACCESS, refreshes
 
 pytestmark = pytest.mark.e2e

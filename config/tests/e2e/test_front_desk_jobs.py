@@ -13,7 +13,7 @@ from django.conf import settings
 from PIL import Image
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import PASSWORD, Phone, new_phone_number
+from config.dev.actors import PASSWORD, Phone, new_phone_number
 from config.tests.e2e.conftest import MOBILE
 
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import STAFF_PASSWORD
+from config.dev.actors import STAFF_PASSWORD
 from config.tests.e2e.conftest import DESKTOP, MOBILE
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,7 @@ import pytest
 from django_otp.oath import totp
 from playwright.sync_api import expect
 
-from config.dev.walkthrough import PASSWORD, eventually
+from config.dev.actors import PASSWORD, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -222,7 +222,7 @@ def test_a_membership_is_frozen_and_taken_up_again(member):
 def test_money_paid_by_hand_is_seen_as_receipt_and_credit(member):
     number = member.run("(await (await load('session.js')).whoAmI()).member_number")
     code = member.phone.pay_bill(account=number, amount=700)
-    eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+    wait_for(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
 
     member.click("Receipts", "link")
     expect(member.page.get_by_role("row").nth(1)).to_contain_text(
@@ -237,7 +237,7 @@ def test_money_paid_by_hand_is_seen_as_receipt_and_credit(member):
 def test_a_receipt_opens_as_pdf_also_when_the_access_token_is_over(member):
     number = member.run("(await (await load('session.js')).whoAmI()).member_number")
     code = member.phone.pay_bill(account=number, amount=300)
-    eventually(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+    wait_for(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
     member.click("Receipts", "link")
     paper = member.page.get_by_role("button", name=f"Receipt {code} as PDF")
     expect(paper).to_be_visible()

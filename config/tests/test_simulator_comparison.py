@@ -1,4 +1,4 @@
-"""The product's receipts against what really left the phones."""
+"""Comparison of the receipts with the debits of the simulator."""
 
 import re
 from io import StringIO
@@ -34,52 +34,52 @@ def receipt(code="TKN1AB2C3D", **fields):
     return Receipt.objects.create(code=code, **fields)
 
 
-def test_equal_books_differ_in_nothing():
+def test_equal_books_have_no_differences():
     receipt()
 
     assert differences([debit()]) == []
 
 
-def test_a_debit_without_a_receipt_is_lost():
-    assert differences([debit()]) == ["lost: TKN1AB2C3D, KES 1500 left a phone, and no receipt has it"]
+def test_debit_without_receipt_is_lost():
+    assert differences([debit()]) == ["lost: TKN1AB2C3D, KES 1500 left a phone, but has no receipt"]
 
 
-def test_a_receipt_without_a_debit_is_invented():
-    planted = receipt()
+def test_receipt_without_debit_is_invented():
+    other = receipt()
 
-    assert differences([]) == [f"invented: receipt {planted.pk} (TKN1AB2C3D, KES 1500) and no debit"]
-
-
-def test_another_amount_is_named():
-    planted = receipt(amount=1501)
-
-    assert differences([debit()]) == [f"amount: TKN1AB2C3D, KES 1500, but receipt {planted.pk} says KES 1501"]
+    assert differences([]) == [f"invented: receipt {other.pk} (TKN1AB2C3D, KES 1500) has no debit"]
 
 
-def test_a_receipt_that_waits_for_its_code_is_found_by_its_prompt():
+def test_other_amount_is_reported():
+    other = receipt(amount=1501)
+
+    assert differences([debit()]) == [f"amount: TKN1AB2C3D, KES 1500, but receipt {other.pk} has KES 1501"]
+
+
+def test_receipt_without_code_is_found_by_its_push():
     push = make_push()
     receipt(code=None, channel=Channel.MPESA_STK, push=push)
 
     assert differences([debit(checkout_request_id=push.checkout_request_id)]) == []
 
 
-def test_two_debits_of_one_prompt_cannot_share_its_receipt():
+def test_two_debits_of_one_push_cannot_share_a_receipt():
     push = make_push()
-    waiting = receipt(code=None, channel=Channel.MPESA_STK, push=push)
+    without_code = receipt(code=None, channel=Channel.MPESA_STK, push=push)
     debits = [debit(code, checkout_request_id=push.checkout_request_id) for code in ("TKN1AB2C3D", "TKN1AB2C3E")]
 
-    assert differences(debits) == [f"lost: TKN1AB2C3E, KES 1500 shares receipt {waiting.pk} with another debit"]
+    assert differences(debits) == [f"lost: TKN1AB2C3E, KES 1500 shares receipt {without_code.pk} with another debit"]
 
 
 @pytest.mark.parametrize(("ours", "theirs", "where"), [(NOON, None, "in our books"), (None, "2026", "at Safaricom")])
-def test_a_reversal_on_one_side_only_is_named(ours, theirs, where):
+def test_reversal_on_one_side_is_reported(ours, theirs, where):
     receipt(reversed_at=ours)
 
     assert differences([debit(reversed_at=theirs)]) == [f"reversed: TKN1AB2C3D, KES 1500 was reversed {where} only"]
 
 
 @responses.activate
-def test_the_audit_asks_the_simulator_and_counts_only_our_shortcode(settings):
+def test_audit_compares_only_our_shortcode(settings):
     settings.DARAJA_SIMULATOR_URL = "http://simulator"
     book = {"debits": [debit(), debit("TKN1AB2C3E", shortcode="600984")]}
     responses.get("http://simulator/control/book/", json=book)
@@ -92,7 +92,7 @@ def test_the_audit_asks_the_simulator_and_counts_only_our_shortcode(settings):
 
 
 @responses.activate
-def test_the_audit_says_when_the_books_agree(settings):
+def test_audit_reports_that_the_books_agree(settings):
     settings.DARAJA_SIMULATOR_URL = "http://simulator"
     responses.get("http://simulator/control/book/", json={"debits": []})
 
@@ -102,8 +102,8 @@ def test_the_audit_says_when_the_books_agree(settings):
 
 
 @responses.activate
-def test_a_simulator_that_does_not_answer_is_one_clear_line(settings):
+def test_missing_simulator_is_reported(settings):
     settings.DARAJA_SIMULATOR_URL = "http://simulator"
 
-    with pytest.raises(CommandError, match="The simulator at http://simulator does not show its book"):
+    with pytest.raises(CommandError, match="The simulator at http://simulator did not answer with its book"):
         call_command("audit_books", against="simulator", stdout=StringIO())
