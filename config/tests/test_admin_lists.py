@@ -1,4 +1,4 @@
-"""Lists of the admin cost the same with two rows and with millions."""
+"""Lists of the admin cost the same number of queries for any number of rows."""
 
 from datetime import date
 
@@ -19,8 +19,8 @@ from subscriptions.tests.factories import PlanFactory, PlanGroupFactory, granted
 
 pytestmark = pytest.mark.django_db
 
-# Of every list: the session, who asks, their second factor, the count, the page. Then the choices of filters that
-# are rows of another table, and events of jobs.
+# Every list: login session, user, second factor, count, page. Some lists also read the choices of a filter from another
+# table, or the events of jobs.
 EVERY = 5
 QUERIES = {
     "subscriptions.plan": EVERY + 1,
@@ -30,7 +30,7 @@ QUERIES = {
 
 
 def one_of_everything(n: int) -> None:
-    """Make a row of every page of the admin that points at rows of its own."""
+    """Create a row for every page of the admin, with related rows of its own."""
     person = UserFactory()
     LoginSession.objects.create(
         user=person, created_at=NOON, idle_expires_at=NOON, absolute_expires_at=NOON, auth_time=NOON
@@ -72,8 +72,8 @@ def as_owner(client):
     return client
 
 
-def asked(client, address):
-    """What the database was asked while the page was made, once the process knows its content types."""
+def queries_of(client, address):
+    """Return the queries of the page, after the content types are cached."""
     client.get(address, secure=True)
     with CaptureQueriesContext(
         connection,
@@ -83,10 +83,10 @@ def asked(client, address):
 
 
 @pytest.mark.parametrize("label", sorted(model._meta.label_lower for model in site._registry))
-def test_a_list_asks_the_database_as_often_whatever_it_shows(as_owner, rows, label):
+def test_list_costs_the_same_queries_for_any_rows(as_owner, rows, label):
     address = f"/admin/{label.replace('.', '/')}/"
 
-    queries = asked(as_owner, address)
+    queries = queries_of(as_owner, address)
 
     assert as_owner.get(address, secure=True).context["cl"].result_count >= 2
     assert len(queries) == QUERIES.get(label, EVERY), "\n".join(queries)
@@ -94,11 +94,11 @@ def test_a_list_asks_the_database_as_often_whatever_it_shows(as_owner, rows, lab
 
 
 @pytest.mark.parametrize("label", ["payments.payment", "payments.receipt"])
-def test_a_page_with_rows_of_other_tables_asks_as_often_for_three_as_for_one(as_owner, rows, label):
+def test_page_with_inlines_costs_the_same_for_three_rows(as_owner, rows, label):
     payment = models.Payment.objects.filter(status="paid").latest("pk")
     receipt = payment.allocations.get().receipt
     address = f"/admin/{label.replace('.', '/')}/{(payment if label == 'payments.payment' else receipt).pk}/change/"
-    before = len(asked(as_owner, address))
+    before = len(queries_of(as_owner, address))
 
     for each in (UserFactory(), UserFactory()):
         models.PaymentEvent.objects.create(payment=payment, to_status="paid", by=each, at=NOON)
@@ -106,10 +106,10 @@ def test_a_page_with_rows_of_other_tables_asks_as_often_for_three_as_for_one(as_
             receipt=receipt, payment=payment, amount=1, rule="by_hand", made_by=each, created_at=NOON, undone_at=NOON
         )
 
-    assert len(asked(as_owner, address)) == before
+    assert len(queries_of(as_owner, address)) == before
 
 
-def test_pages_are_counted_up_to_a_bound(as_owner, rows, monkeypatch):
+def test_list_pages_are_counted_up_to_a_limit(as_owner, rows, monkeypatch):
     monkeypatch.setattr(BoundedPaginator, "max_rows", 2)
     UserFactory()
 
@@ -128,7 +128,7 @@ def test_pages_are_counted_up_to_a_bound(as_owner, rows, monkeypatch):
         ("subscriptions/subscription/", "{payment.reference}"),
     ],
 )
-def test_a_search_finds_the_row_whose_value_is_typed_whole(as_owner, rows, address, typed):
+def test_search_compares_whole_values(as_owner, rows, address, typed):
     payment = models.Payment.objects.filter(status="paid").latest("pk")
 
     page = as_owner.get(f"/admin/{address}", {"q": typed.format(payment=payment).lower()}, secure=True)
@@ -137,7 +137,7 @@ def test_a_search_finds_the_row_whose_value_is_typed_whole(as_owner, rows, addre
 
 
 @pytest.mark.parametrize("typed", ["wanj", "KAMAU", "Wanjiru Kam", "wanjiru@example.com", "WK01"])
-def test_people_are_found_by_how_their_names_begin(as_owner, typed):
+def test_people_are_found_by_the_beginning_of_their_names(as_owner, typed):
     UserFactory()
     UserFactory(first_name="Wanjiru", last_name="Kamau", email="Wanjiru@Example.com", username="WK01")
 

@@ -1,4 +1,4 @@
-"""Which role opens which page of the admin: the roles table of each app, spelled out page by page."""
+"""The roles of the admin: the roles tables of all apps, page by page."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -44,7 +44,7 @@ ROLES = ("Admin", "Manager", "Receptionist", "Trainer", "Member")
 
 
 def allowed(client, page, request):
-    """The letters of what the caller may do with a page: asked of its addresses, and of its rules for a row."""
+    """Return the letters of what the caller may do with a page, by its URLs and its permissions for a row."""
     base = f"/admin/{page.opts.app_label}/{page.opts.model_name}/"
     lists = client.get(base, secure=True).status_code == 200
     adds = client.get(f"{base}add/", secure=True).status_code == 200
@@ -60,14 +60,14 @@ def allowed(client, page, request):
     )
 
 
-def test_every_page_is_in_the_table():
+def test_every_admin_page_is_in_the_roles_table():
     registered = {model._meta.label_lower for model in site._registry}
 
     assert registered == set(EXPECTED)
     assert all(roles.page_for(model) for model in site._registry)
 
 
-def test_a_page_is_declared_once():
+def test_page_is_declared_once():
     with pytest.raises(ValueError, match=r"payments\.payment"):
         roles.register({"payments.payment": roles.Page(view=Role.MEMBER)})
 
@@ -76,7 +76,7 @@ def test_a_page_is_declared_once():
 
 @pytest.mark.parametrize("is_superuser", [False, True])
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_may_do_what_the_table_says_superuser_or_not(client, rf, role, is_superuser):
+def test_each_role_follows_the_table_even_as_superuser(client, rf, role, is_superuser):
     caller = UserFactory(role=role, is_staff=True, is_superuser=is_superuser)
     client.force_login(caller)
     request = rf.get("/admin/")
@@ -87,7 +87,7 @@ def test_each_role_may_do_what_the_table_says_superuser_or_not(client, rf, role,
     assert found == {label: letters[ROLES.index(role)] for label, letters in EXPECTED.items()}
 
 
-def test_the_menu_shows_what_one_may_open(client):
+def test_menu_shows_only_pages_of_the_role(client):
     client.force_login(UserFactory(role=Role.TRAINER, is_staff=True))
 
     page = client.get("/admin/", secure=True)
@@ -97,7 +97,7 @@ def test_the_menu_shows_what_one_may_open(client):
 
 
 @pytest.mark.parametrize("role", ["Member", "Trainer", "Receptionist"])
-def test_nobody_below_an_administrator_acts_on_jobs_even_as_superuser(rf, role):
+def test_roles_below_admin_have_no_job_actions(rf, role):
     page = next(page for model, page in site._registry.items() if model.__name__ == "ProcrastinateJob")
     request = rf.get("/admin/")
     request.user = UserFactory(role=role, is_staff=True, is_superuser=True)
@@ -105,7 +105,7 @@ def test_nobody_below_an_administrator_acts_on_jobs_even_as_superuser(rf, role):
     assert page.get_actions(request) == {}
 
 
-def test_an_administrator_retries_and_stops_jobs(rf):
+def test_admin_has_the_job_actions(rf):
     page = next(page for model, page in site._registry.items() if model.__name__ == "ProcrastinateJob")
     request = rf.get("/admin/")
     request.user = UserFactory(role="Admin", is_staff=True)
@@ -114,7 +114,7 @@ def test_an_administrator_retries_and_stops_jobs(rf):
 
 
 @pytest.mark.parametrize(("act", "state"), [("retry", "failed"), ("cancel", "todo"), ("abort", "doing")])
-def test_who_acted_on_a_job_and_when_stays(client, act, state):
+def test_job_action_is_logged_with_its_caller(client, act, state):
     app.configure_task("nothing").defer()
     job = ProcrastinateJob.objects.get()
     with connection.cursor() as cursor:
@@ -128,7 +128,7 @@ def test_who_acted_on_a_job_and_when_stays(client, act, state):
     assert (kept.user, kept.object_id, kept.change_message) == (admin, str(job.pk), f"Asked to {act} it.")
 
 
-def test_nobody_below_an_administrator_gets_a_job_done(client):
+def test_manager_cannot_cancel_a_job(client):
     app.configure_task("nothing").defer()
     job = ProcrastinateJob.objects.get()
     client.force_login(UserFactory(role="Manager", is_staff=True, is_superuser=True))

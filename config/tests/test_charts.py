@@ -1,4 +1,4 @@
-"""The charts of the first page: each number is a sum of the database, and its link leads to the rows it counts."""
+"""The charts of the dashboard: each number is a sum of the database, and links to the rows that it counts."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -41,7 +41,7 @@ def rows_at(client, link):
 
 
 def table(chart):
-    """Its numbers, as {label: [number, ...]}."""
+    """Return the numbers of a chart's table, as {label: [number, ...]}."""
     return {label: [number.text for number in numbers] for label, numbers in chart.rows}
 
 
@@ -59,7 +59,7 @@ def sql(statement, *values):
 class TestTakings:
     @pytest.fixture
     def money(self):
-        """On both sides of today's midnight and of the first day's, some given back, some taken back."""
+        """Receipts before and after today's midnight and the first day's, some refunded, some reversed."""
         member = MemberFactory()
         for amount, at in (
             (1000, MIDNIGHT),
@@ -72,7 +72,7 @@ class TestTakings:
         Receipt.objects.filter(amount=1000).update(amount_refunded=400)
         Receipt.objects.filter(amount=5000).update(reversed_at=AT, reversed_by=member)
 
-    def test_each_day_is_the_sum_of_what_came_in_and_stayed(self, money):
+    def test_each_day_is_the_sum_of_receipts_less_refunds(self, money):
         chart = charts.daily_takings(AT)
 
         expected = sql(
@@ -90,7 +90,7 @@ class TestTakings:
         }
 
     @pytest.mark.parametrize(("label", "held"), [("Wed 18 Nov", 600), ("Tue 17 Nov", 200), ("Mon 16 Nov", 0)])
-    def test_a_day_leads_to_its_receipts(self, owner, money, label, held):
+    def test_day_links_to_its_receipts(self, owner, money, label, held):
         (link,) = links(charts.daily_takings(AT), label)
 
         assert sum(receipt.amount_held for receipt in rows_at(owner, link)) == held
@@ -99,7 +99,7 @@ class TestTakings:
 class TestMembers:
     @pytest.fixture
     def periods(self):
-        """One who came back after a gap, one with two groups at a time, one who stacked, one of today alone."""
+        """Members with a gap, with two groups, with periods in a row, and with today only."""
         month, locker = PlanFactory(), PlanFactory(group=PlanGroupFactory(name="Locker"))
         back, both, stacked = MemberFactory(), MemberFactory(), MemberFactory()
         granted(month, back, on=date(2026, 6, 1))
@@ -110,7 +110,7 @@ class TestMembers:
         granted(month, stacked, on=date(2026, 9, 2))
         granted(month, on=TODAY)
 
-    def test_each_week_counts_who_had_a_period_that_ran(self, periods):
+    def test_each_week_counts_members_with_a_running_period(self, periods):
         chart = charts.members_over_time(AT)
 
         days = [TODAY - timedelta(weeks=back) for back in range(51, -1, -1)]
@@ -119,7 +119,7 @@ class TestMembers:
         assert set(expected) == {0, 1, 2, 3}
 
     @pytest.mark.parametrize(("label", "members"), [("18 Nov 2026", 1), ("23 Sep 2026", 3), ("29 Jul 2026", 0)])
-    def test_a_week_leads_to_the_periods_that_ran(self, owner, periods, label, members):
+    def test_week_links_to_its_running_periods(self, owner, periods, label, members):
         chart = charts.members_over_time(AT)
 
         (link,) = links(chart, label)
@@ -131,7 +131,7 @@ class TestMembers:
 class TestRenewals:
     @pytest.fixture
     def members(self):
-        """Of those who joined in September: two went on, one left; in October: one is still in the first period."""
+        """Of those who joined in September, two renewed and one left; in October one is in the first period."""
         month, locker = PlanFactory(), PlanFactory(group=PlanGroupFactory(name="Locker"))
         for first in (date(2026, 9, 1), date(2026, 9, 30)):
             member = MemberFactory()
@@ -142,7 +142,7 @@ class TestRenewals:
         granted(locker, left, on=date(2026, 9, 12))
         granted(month, on=date(2026, 10, 30))
 
-    def test_each_month_tells_who_went_on_and_who_left(self, members):
+    def test_each_month_counts_renewed_and_left_members(self, members):
         chart = charts.renewals_by_month(AT)
 
         assert len(chart.points) == 12
@@ -150,7 +150,7 @@ class TestRenewals:
         assert table(chart)["Sep 2026"] == ["2", "1", "67 %"]
         assert table(chart)["Oct 2026"] == ["0", "0", "none"]
 
-    def test_it_is_what_sql_counts(self, members):
+    def test_renewals_match_a_direct_count(self, members):
         firsts = """
             SELECT count(*) FILTER (WHERE later), count(*) FILTER (WHERE NOT later AND ends_on <= %s) FROM (
                 SELECT DISTINCT ON (member_id) member_id, starts_on, ends_on, EXISTS (
@@ -163,14 +163,14 @@ class TestRenewals:
 
         assert table(charts.renewals_by_month(AT))["Sep 2026"][:2] == [str(renewed), str(left)]
 
-    def test_both_numbers_lead_to_the_first_periods(self, owner, members):
+    def test_both_numbers_link_to_the_first_periods(self, owner, members):
         renewed, left, _ = links(charts.renewals_by_month(AT), "Sep 2026")
 
         assert sorted(period.starts_on for period in rows_at(owner, renewed)) == [date(2026, 9, 1), date(2026, 9, 30)]
         assert [period.starts_on for period in rows_at(owner, left)] == [date(2026, 9, 10)]
 
     @pytest.mark.parametrize("query", ["joined=x", "joined=2026-13", "renewal=x", "joined=2026-09&renewal=x"])
-    def test_a_month_that_is_none_is_no_error(self, owner, members, query):
+    def test_invalid_month_is_ignored(self, owner, members, query):
         assert owner.get(f"/admin/subscriptions/subscription/?{query}", secure=True).status_code == 200
 
 
@@ -178,14 +178,14 @@ class TestPage:
     @pytest.mark.parametrize(
         ("role", "status"), [("Admin", 200), ("Manager", 200), ("Receptionist", 403), ("Trainer", 403), ("Member", 302)]
     )
-    def test_charts_are_the_owners_and_managers(self, client, role, status):
+    def test_charts_need_the_manager_role(self, client, role, status):
         client.force_login(UserFactory(role=role, is_staff=role != "Member"))
 
         assert client.get("/admin/charts/", secure=True).status_code == status
         first_page = client.get("/admin/", secure=True).content.decode()
         assert ('hx-get="/admin/charts/"' in first_page) == (status == 200)
 
-    def test_each_is_drawn_from_the_numbers_below_it(self, owner):
+    def test_chart_and_table_have_the_same_numbers(self, owner):
         granted()
 
         page = owner.get("/admin/charts/", secure=True)
@@ -196,7 +196,7 @@ class TestPage:
             assert drawn["labels"] == [label for label, _ in chart.points]
             assert len(drawn["datasets"][0]["data"]) == len(chart.points) == len(chart.rows)
 
-    def test_they_cost_as_many_queries_however_much_there_is(self, owner):
+    def test_charts_cost_the_same_queries_for_any_number_of_rows(self, owner):
         granted()
         owner.get("/admin/charts/", secure=True)
         with CaptureQueriesContext(connection) as one:
@@ -207,4 +207,4 @@ class TestPage:
         with CaptureQueriesContext(connection) as three:
             owner.get("/admin/charts/", secure=True)
 
-        assert len(one) == len(three) == 6  # the session, who asks, their second factor; the charts
+        assert len(one) == len(three) == 6  # login session, user, second factor; the charts

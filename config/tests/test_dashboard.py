@@ -1,4 +1,4 @@
-"""The first page of the admin: each figure is a sum of the database, and its link leads to the rows it counts."""
+"""The dashboard: each figure is a sum of the database, and links to the rows that it counts."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def money():
-    """Money of each channel on both sides of each midnight that counts, some given back, some reversed."""
+    """Receipts of each channel before and after each midnight, some refunded, some reversed."""
     member, cashier = MemberFactory(), MemberFactory()
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=FIRST)
     for number, moment in enumerate([MIDNIGHT, MIDNIGHT - INSTANT, MONDAY, MONDAY - INSTANT, FIRST, FIRST - INSTANT]):
@@ -59,13 +59,13 @@ def summed(channel, since):
 
 
 def panels(role="Admin", at=AT, user=None):
-    """The panels of the role, as {title: {label: value}}."""
+    """Return the panels of the role, as {title: {label: value}}."""
     user = user or UserFactory(role=role, is_staff=True)
     return {panel.title: {each.label: each.value for each in figures_of(panel)} for panel in all_panels(user, at)}
 
 
 def all_panels(user, at=AT):
-    """The panels of the role, with the one whose figures come later as it comes."""
+    """Return the panels of the role, with the panel that the browser loads later."""
     return [dashboard.memberships(at) if panel.later else panel for panel in dashboard.panels_for(user, at)]
 
 
@@ -74,7 +74,7 @@ def figures_of(panel):
 
 
 def rows_behind(client, label, title):
-    """The rows of the page that a figure's link leads to."""
+    """Return the rows of the list that a figure links to."""
     client.force_login(UserFactory(role="Admin", is_staff=True))
     user = UserFactory(role="Admin")
     (link,) = [
@@ -95,7 +95,7 @@ def rows_at(client, link):
 @pytest.mark.parametrize(
     ("title", "since"), [("Money today", MIDNIGHT), ("Money this week", MONDAY), ("Money this month", FIRST)]
 )
-def test_takings_are_the_sums_of_what_came_in_and_stayed(money, title, since):
+def test_takings_are_receipts_less_refunds(money, title, since):
     shown = panels()[title]
 
     expected = {
@@ -119,7 +119,7 @@ def test_takings_of_today_begin_at_midnight_in_nairobi(money):
 
 @pytest.mark.parametrize("title", ["Money today", "Money this week", "Money this month"])
 @pytest.mark.parametrize("label", ["M-Pesa paybill", "Cash", "Bank", "Total"])
-def test_a_sum_of_money_leads_to_its_receipts(client, money, title, label):
+def test_takings_link_to_their_receipts(client, money, title, label):
     rows = rows_behind(client, label, title)
 
     assert sum(each.amount_held for each in rows) == panels()[title][label]
@@ -127,7 +127,7 @@ def test_a_sum_of_money_leads_to_its_receipts(client, money, title, label):
 
 @pytest.fixture
 def periods():
-    """Members in every standing; the one who lapsed in October is forgotten."""
+    """Members in every status; the one who lapsed in October is not counted."""
     month = PlanFactory()
     running, frozen = granted(month, on=date(2026, 11, 1)), granted(month, on=date(2026, 11, 1))
     days = {"starts_on": TODAY, "ends_on": TODAY + timedelta(days=2)}
@@ -142,18 +142,18 @@ def periods():
     }
 
 
-def test_members_are_counted_by_how_they_stand_today(periods):
+def test_members_are_counted_by_their_status_today(periods):
     del periods["forgotten"]
 
     assert panels()["Members"] == {label: len(rows) for label, rows in periods.items()}
 
 
 @pytest.mark.parametrize("label", ["Active", "In grace", "Frozen", "Expired within 30 days", "To renew within 7 days"])
-def test_a_number_of_members_leads_to_their_periods(client, periods, label):
+def test_member_counts_link_to_their_periods(client, periods, label):
     assert set(rows_behind(client, label, "Members")) == periods[label]
 
 
-def test_who_has_renewed_or_is_leaving_needs_no_reminder(periods):
+def test_renewed_and_leaving_members_are_not_due(periods):
     (due,) = periods["To renew within 7 days"]
     due.leaving_at = AT
     due.save()
@@ -161,20 +161,20 @@ def test_who_has_renewed_or_is_leaving_needs_no_reminder(periods):
     assert panels()["Members"]["To renew within 7 days"] == 0
 
 
-def come(at, decision="allow"):
+def add_visit(at, decision="allow"):
     return Visit.objects.create(member=MemberFactory(), at=at, decision=decision, reason="active")
 
 
 @pytest.mark.parametrize(("label", "decision"), [("Let in", "allow"), ("Turned away", "deny")])
-def test_visits_of_today_begin_at_midnight_in_nairobi_and_are_led_to(client, label, decision):
-    today = [come(MIDNIGHT, decision), come(AT, decision), come(AT, decision)]
-    come(MIDNIGHT - INSTANT, decision)
+def test_visits_of_today_begin_at_midnight_in_nairobi(client, label, decision):
+    today = [add_visit(MIDNIGHT, decision), add_visit(AT, decision), add_visit(AT, decision)]
+    add_visit(MIDNIGHT - INSTANT, decision)
 
     assert panels("Receptionist")["Visits today"][label] == 3
     assert set(rows_behind(client, label, "Visits today")) == set(today)
 
 
-def test_whose_period_ends_within_a_week_is_named_the_soonest_first(client):
+def test_ending_periods_are_listed_earliest_first(client):
     month = PlanFactory(name="Monthly")
     later = granted(month, MemberFactory(first_name="Later"), on=date(2026, 10, 24))
     sooner = granted(month, MemberFactory(first_name="Sooner"), on=date(2026, 10, 19))
@@ -191,7 +191,7 @@ def test_whose_period_ends_within_a_week_is_named_the_soonest_first(client):
     assert client.get(panel.endings[0].link, secure=True).context["title"] == "Sooner"
 
 
-def test_a_few_who_end_are_named_and_the_link_leads_to_all(client, monkeypatch):
+def test_ending_periods_beyond_the_limit_are_behind_the_link(client, monkeypatch):
     monkeypatch.setattr(dashboard, "ENDINGS", 1)
     for _ in range(2):
         granted(PlanFactory(), on=date(2026, 10, 20))
@@ -203,7 +203,7 @@ def test_a_few_who_end_are_named_and_the_link_leads_to_all(client, monkeypatch):
     assert len(rows_at(client, panel.link)) == 2
 
 
-def test_money_without_an_owner_is_what_the_ledger_holds_for_nobody(client):
+def test_unmatched_money_equals_the_ledger_balance(client):
     for code, amount in (("TKN1AB2C3D", 1500), ("TKN1AB2C3E", 700)):
         message = C2bMessage(code, AT, amount, "174379", "gym", "", "JANE", "Pay Bill", "")
         c2b_confirmations.apply_c2b(message=message, now=AT)
@@ -215,7 +215,7 @@ def test_money_without_an_owner_is_what_the_ledger_holds_for_nobody(client):
     assert len(rows_behind(client, "Unmatched money", "Waiting")) == 2
 
 
-def test_open_prompts_are_counted_and_led_to(client):
+def test_open_pushes_are_counted_and_linked(client):
     opened = {make_push(), make_push()}
     make_push(status=PushStatus.SUCCEEDED)
 
@@ -223,7 +223,7 @@ def test_open_prompts_are_counted_and_led_to(client):
     assert set(rows_behind(client, "Open STK pushes", "Waiting")) == opened
 
 
-def test_voids_that_wait_are_counted_for_who_may_confirm_them_and_led_to(client):
+def test_waiting_voids_are_counted_for_those_who_may_confirm(client):
     cashier, asker, second = (UserFactory(role="Receptionist", is_staff=True) for _ in range(3))
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=AT)
     receipts = [
@@ -245,7 +245,7 @@ def test_voids_that_wait_are_counted_for_who_may_confirm_them_and_led_to(client)
     assert [each["request"] for each in shown if "confirm" in each["decisions"]] == waiting[:2]
 
 
-def test_the_oldest_job_that_is_due_tells_how_far_the_worker_is_behind():
+def test_oldest_due_job_shows_the_delay_of_the_worker():
     now = datetime.now(UTC)
     assert panels(at=now)["Waiting"]["Oldest waiting job"] is None
     app.configure_task("soon", schedule_at=now + timedelta(hours=3)).defer()
@@ -274,7 +274,7 @@ def test_each_role_sees_its_figures_and_no_takings_below_a_manager(role, titles,
     assert any(title.startswith("Money") for title in shown) == (role in ("Admin", "Manager"))
 
 
-def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_is(client, money, periods):
+def test_dashboard_costs_the_same_queries_for_any_number_of_rows(client, money, periods):
     client.force_login(UserFactory(role="Admin", is_staff=True))
     client.get("/admin/", secure=True)
     with CaptureQueriesContext(connection) as before:
@@ -290,7 +290,7 @@ def test_the_first_page_shows_the_figures_in_as_many_queries_however_much_there_
     assert len(before) == len(after) == 10
 
 
-def test_the_first_page_asks_for_the_members_once_it_stands(client, periods):
+def test_dashboard_loads_the_members_panel_later(client, periods):
     client.force_login(UserFactory(role="Receptionist", is_staff=True))
 
     page = client.get("/admin/", secure=True).content.decode()
@@ -299,11 +299,11 @@ def test_the_first_page_asks_for_the_members_once_it_stands(client, periods):
 
     assert 'hx-get="/admin/members-today/"' in page
     assert [figure.value for figure in panel.context["panel"].figures] == [2, 1, 1, 1, 1]
-    assert len(asked) == 9  # the session, who asks, their second factor; five standings, and whether the club is closed
+    assert len(asked) == 9  # login session, user, second factor; five statuses, and the closures
 
 
 @pytest.mark.parametrize(("role", "status"), [("Trainer", 200), ("Member", 302)])
-def test_who_may_see_periods_may_see_how_many_members_there_are(client, role, status):
+def test_members_panel_needs_a_role_that_sees_periods(client, role, status):
     client.force_login(UserFactory(role=role, is_staff=role != "Member"))
 
     assert client.get("/admin/members-today/", secure=True).status_code == status

@@ -1,4 +1,4 @@
-"""Closing the day: what the page says of one business day."""
+"""The page to close a day."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -37,28 +37,28 @@ def cashier():
     return cashier
 
 
-def see(client, query=""):
+def open_page(client, query=""):
     answer = client.get(f"{DAY}{query}", secure=True)
     assert answer.status_code == 200
     return answer.context
 
 
-def take(cashier, amount, channel="cash", at=AT):
+def record(cashier, amount, channel="cash", at=AT):
     owner = MemberFactory()
     return desk_receipts.record_receipt(
         channel=channel, amount=amount, by_id=cashier.pk, member_id=owner.pk, now=at, note="FT2630"
     )
 
 
-def test_it_sums_what_came_that_day_in_nairobi_by_how_it_came(client, manager, cashier):
+def test_receipts_of_the_nairobi_day_are_summed_by_channel(client, manager, cashier):
     midnight = datetime(2026, 11, 1, 21, tzinfo=UTC)
-    take(cashier, 100)
-    take(cashier, 200, at=midnight)
-    take(cashier, 400, "bank")
-    take(cashier, 800, at=midnight - timedelta(seconds=1))
+    record(cashier, 100)
+    record(cashier, 200, at=midnight)
+    record(cashier, 400, "bank")
+    record(cashier, 800, at=midnight - timedelta(seconds=1))
     record_paybill_payment(MemberFactory(), 1600, AT)
 
-    context = see(client)
+    context = open_page(client)
 
     assert [row[:3] for row in context["received"]] == [
         ("Bank", 400, 1),
@@ -66,26 +66,26 @@ def test_it_sums_what_came_that_day_in_nairobi_by_how_it_came(client, manager, c
         ("M-Pesa paybill", 1600, 1),
         ("Total", 2300, 4),
     ]
-    assert [row[1] for row in see(client, "?on=2026-11-01")["received"]] == [800, 800]
+    assert [row[1] for row in open_page(client, "?on=2026-11-01")["received"]] == [800, 800]
 
 
-def test_each_sum_leads_to_its_rows(client, manager, cashier):
-    take(cashier, 100)
-    take(cashier, 400, "bank")
+def test_each_sum_links_to_its_rows(client, manager, cashier):
+    record(cashier, 100)
+    record(cashier, 400, "bank")
 
-    for _, total, count, address in see(client)["received"]:
+    for _, total, count, address in open_page(client)["received"]:
         rows = client.get(address, secure=True).context["cl"].queryset
         assert (sum(row.amount for row in rows), len(rows)) == (total, count)
 
 
-def test_it_tells_what_went_back(client, manager, cashier):
-    given, voided = take(cashier, 700, "bank"), take(cashier, 300)
+def test_refunds_and_reversals_are_shown_apart(client, manager, cashier):
+    given, voided = record(cashier, 700, "bank"), record(cashier, 300)
     refunds.record_refund(
         receipt_id=given.pk, amount=200, paid_from=Account.BANK, reason="asked", by_id=manager.pk, now=AT
     )
     voids.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=manager.pk, now=AT)
 
-    context = see(client)
+    context = open_page(client)
 
     assert context["returned"] == [
         ("Refunded by bank", 200, 1),
@@ -94,43 +94,43 @@ def test_it_tells_what_went_back(client, manager, cashier):
     assert [row[1] for row in context["received"]] == [700, 700]
 
 
-def test_a_drawer_is_told_with_what_its_count_came_to(client, manager, cashier):
-    take(cashier, 500)
-    before = see(client)["cash_sessions"]
+def test_cash_sessions_show_the_result_of_their_count(client, manager, cashier):
+    record(cashier, 500)
+    before = open_page(client)["cash_sessions"]
     cash_sessions.close_session(cashier_id=cashier.pk, counted=1400, now=AT)
 
-    context = see(client)
+    context = open_page(client)
 
     assert [each["result"] for each in before] == ["not counted yet"]
     assert [each["result"] for each in context["cash_sessions"]] == ["KES 100 short (counted 1,400, expected 1,500)"]
     assert context["open_items"] == 1
-    assert see(client, "?on=2026-11-01")["cash_sessions"] == []
+    assert open_page(client, "?on=2026-11-01")["cash_sessions"] == []
 
 
 @pytest.mark.parametrize("query", ["?on=yesterday", "?on=", "?on=99999-01-01", "?on=0001-01-01", "?on=9999-12-31"])
-def test_a_day_that_is_none_shows_today(client, manager, query):
-    assert see(client, query)["on"].isoformat() == "2026-11-02"
+def test_invalid_day_shows_today(client, manager, query):
+    assert open_page(client, query)["on"].isoformat() == "2026-11-02"
 
 
 @pytest.mark.parametrize("role", ["Receptionist", "Trainer", "Member"])
-def test_below_a_manager_nobody_closes_the_day(client, role):
+def test_day_page_needs_the_manager_role(client, role):
     client.force_login(UserFactory(role=role, is_staff=True, is_superuser=True))
 
     assert client.get(DAY, secure=True).status_code == 403
 
 
-def test_it_asks_as_often_however_much_there_is(client, manager, cashier):
-    def asked():
+def test_page_costs_the_same_queries_for_any_number_of_sessions(client, manager, cashier):
+    def queries():
         with CaptureQueriesContext(connection) as queries:
-            see(client)
+            open_page(client)
         return len(queries)
 
-    take(cashier, 100)
-    once = asked()
+    record(cashier, 100)
+    once = queries()
     for _ in range(2):
-        take(cashier, 100)
+        record(cashier, 100)
         somebody = UserFactory()
         cash_sessions.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
-        take(somebody, 50)
+        record(somebody, 50)
 
-    assert asked() == once == 9
+    assert queries() == once == 9

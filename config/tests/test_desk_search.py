@@ -1,4 +1,4 @@
-"""The search box of the front desk: one thing found is opened, several are listed, no table is read through."""
+"""The search of the front desk: one result is opened, several are listed, and no table is read whole."""
 
 import pytest
 from django.db import connection
@@ -23,7 +23,7 @@ def member():
 
 
 def find(client, typed):
-    """Type into the box; return where it leads, or else what it lists."""
+    """Search; return the URL of the only result, or the list of results."""
     answer = client.post("/admin/find/", {"q": typed}, secure=True)
     return answer.url if answer.status_code == 302 else list(answer.context["found"].items())
 
@@ -41,7 +41,7 @@ def receipt_of(member=None, **fields):
 @pytest.mark.parametrize(
     "typed", ["wanj", "Wanjiru  Kam", "KAMAU", "0712 345 678", "+254712345678", "{member.member_number}", "nj-1"]
 )
-def test_who_alone_is_found_is_opened(as_desk, member, typed):
+def test_only_match_is_opened(as_desk, member, typed):
     member.username = "NJ-1"
     member.save()
     MemberFactory(first_name="Otieno")
@@ -50,18 +50,18 @@ def test_who_alone_is_found_is_opened(as_desk, member, typed):
 
 
 @pytest.mark.parametrize("typed", ["5678", "345 678", "712345678"])
-def test_the_last_digits_of_a_phone_find_whose_it_is(as_desk, member, typed):
+def test_last_digits_of_a_phone_number_find_its_member(as_desk, member, typed):
     MemberFactory(phone_number="254756785679")
 
     assert find(as_desk, typed) == page_of(member)
 
 
 @pytest.mark.parametrize("typed", ["678", "1234", "7123"])
-def test_fewer_digits_or_others_than_the_last_find_nobody(as_desk, member, typed):
+def test_too_few_or_middle_digits_find_nobody(as_desk, member, typed):
     assert find(as_desk, typed) == []
 
 
-def test_several_are_listed_with_their_numbers(as_desk, member):
+def test_several_matches_are_listed_with_their_numbers(as_desk, member):
     other = MemberFactory(first_name="Wanjala")
 
     assert find(as_desk, "wanj") == [
@@ -70,7 +70,7 @@ def test_several_are_listed_with_their_numbers(as_desk, member):
     ]
 
 
-def test_a_payment_is_opened_by_its_reference_however_it_is_typed(as_desk, member):
+def test_payment_is_found_by_its_reference_in_any_spelling(as_desk, member):
     payment = create_payment(member)
 
     spaced = f" {payment.reference[:4].lower()} {payment.reference[4:]}"
@@ -79,27 +79,27 @@ def test_a_payment_is_opened_by_its_reference_however_it_is_typed(as_desk, membe
 
 
 @pytest.mark.parametrize("typed", ["TKN1AB2C3D", "tkn1 ab2c 3d", "2026-000017"])
-def test_a_code_and_a_receipt_number_lead_to_whose_money_it_is(as_desk, member, typed):
+def test_code_and_receipt_number_lead_to_the_owner(as_desk, member, typed):
     receipt_of(member, code="TKN1AB2C3D", number="2026-000017")
 
     assert find(as_desk, typed) == page_of(member)
 
 
-def test_what_is_no_code_does_not_find_the_receipts_that_have_none(as_desk, member):
+def test_text_without_a_code_does_not_match_receipts_without_one(as_desk, member):
     receipt_of(member, number="2026-000017")
     receipt_of(UserFactory(), number="2026-000018")
 
     assert find(as_desk, "2026-000017") == page_of(member)
 
 
-def test_the_code_of_money_without_an_owner_leads_to_its_receipt(as_desk):
+def test_code_of_unmatched_money_leads_to_its_receipt(as_desk):
     receipt = receipt_of(code="TKN1AB2C3D")
 
     assert find(as_desk, "TKN1AB2C3D") == f"/admin/payments/receipt/{receipt.pk}/change/"
 
 
 @pytest.mark.parametrize("typed", ["nobody", "0799999999", "%", "é" * 200, "'; --"])
-def test_nothing_found_is_said(as_desk, member, typed):
+def test_no_match_is_said(as_desk, member, typed):
     answer = as_desk.post("/admin/find/", {"q": typed}, secure=True)
 
     assert answer.status_code == 200
@@ -107,11 +107,11 @@ def test_nothing_found_is_said(as_desk, member, typed):
 
 
 @pytest.mark.parametrize("typed", ["", "   "])
-def test_nothing_typed_finds_nothing(as_desk, member, typed):
+def test_empty_search_finds_nothing(as_desk, member, typed):
     assert find(as_desk, typed) == []
 
 
-def test_a_trainer_finds_by_name_and_not_by_phone(client, member):
+def test_trainer_finds_by_name_but_not_by_phone(client, member):
     client.force_login(UserFactory(role="Trainer", is_staff=True))
 
     assert find(client, "wanjiru") == page_of(member)
@@ -119,7 +119,7 @@ def test_a_trainer_finds_by_name_and_not_by_phone(client, member):
     assert find(client, "5678") == []
 
 
-def test_the_box_is_for_who_works_here(client, member):
+def test_search_needs_a_staff_role(client, member):
     assert client.post("/admin/find/", {"q": "wanj"}, secure=True).status_code == 302
 
     client.force_login(UserFactory(role="Member", is_staff=True))
@@ -127,13 +127,13 @@ def test_the_box_is_for_who_works_here(client, member):
     assert client.post("/admin/find/", {"q": "wanj"}, secure=True).status_code == 403
 
 
-def test_what_is_typed_stands_in_no_address(as_desk, member):
+def test_search_text_is_in_no_url(as_desk, member):
     assert 'method="post" action="/admin/find/"' in as_desk.get("/admin/", secure=True).content.decode()
     assert as_desk.get("/admin/find/", {"q": "wanjiru"}, secure=True).context["found"] == {}
 
 
 @pytest.mark.parametrize("typed", ["wanj", "Wanjiru Kam", "0712345678", "5678", "TKN1AB2C3D", "wanjiru@example.com"])
-def test_every_condition_is_a_lookup_in_an_index(as_desk, member, typed):
+def test_every_search_condition_uses_an_index(as_desk, member, typed):
     with CaptureQueriesContext(connection) as captured:
         find(as_desk, typed)
     searches = [
@@ -144,7 +144,7 @@ def test_every_condition_is_a_lookup_in_an_index(as_desk, member, typed):
 
     assert len(searches) >= 3
     with connection.cursor() as cursor:
-        # Only a lookup in indexes is left to the planner: what has none would still read the table.
+        # The planner may use indexes only. A condition without an index would still read the whole table.
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
         for sql in searches:
             cursor.execute(f"EXPLAIN {sql}")
@@ -153,7 +153,7 @@ def test_every_condition_is_a_lookup_in_an_index(as_desk, member, typed):
             assert "Bitmap Index Scan" in plan, plan
 
 
-def test_it_asks_as_often_whatever_there_is(as_desk, member):
+def test_search_costs_the_same_queries_for_any_number_of_rows(as_desk, member):
     find(as_desk, "wanj")
     with CaptureQueriesContext(connection) as before:
         find(as_desk, "wanj")

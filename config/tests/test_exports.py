@@ -1,4 +1,4 @@
-"""Rows of the admin taken out as a file: by whom, what of them, at once or by a job."""
+"""Exports of admin lists: their roles, their rows and columns, at once or by a job."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ from subscriptions.tests.factories import granted, record_paybill_payment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
-# Which roles take out what.
+# The lists that each role may export.
 EXPECTED = {
     #                             Admin  Manager  Receptionist  Trainer  Member
     "accounts.customuser":        (True, True,    False,        False,   False),
@@ -47,7 +47,7 @@ def exports_root(settings, tmp_path):
 
 @pytest.fixture
 def log_in(client):
-    """Log somebody new of this role in."""
+    """Log in a new user with this role."""
 
     def _log_in(role):
         person = UserFactory(role=role, is_staff=True)
@@ -58,7 +58,7 @@ def log_in(client):
 
 
 def ask(client, label, *, file_format="csv", ticked=None, query=""):
-    """Press the button: of the rows that are ticked, or of the whole filtered list."""
+    """Export the ticked rows, or the whole filtered list."""
     rows = list(ticked or MODELS[label].objects.order_by("pk")[:1])
     response = client.post(
         f"/admin/{label.replace('.', '/')}/{query}",
@@ -73,12 +73,12 @@ def ask(client, label, *, file_format="csv", ticked=None, query=""):
 
 
 def fetch(client, export):
-    """Follow the link to a file."""
+    """Download a file."""
     return read(client.get(f"/admin/api/export/{export.pk}/download/", secure=True))
 
 
 def read(response):
-    """Read the answer to its end, where it closes its file; `body` holds what it was."""
+    """Read the answer to its end, which closes its file, and keep its bytes in `body`."""
     response.body = b"".join(response.streaming_content) if response.streaming else response.content
     return response
 
@@ -88,7 +88,7 @@ def lines(response) -> list[dict]:
 
 
 def run_job(now=NOON) -> Export:
-    """Do what the worker would with the one export that waits."""
+    """Run the job of the only waiting export."""
     export = Export.objects.get(state="waiting")
     exports.write_export(export_id=export.pk, now=now)
     export.refresh_from_db()
@@ -103,7 +103,7 @@ def rows():
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_takes_out_what_the_table_says(client, rows, log_in, role):
+def test_each_role_exports_the_lists_of_the_table(client, rows, log_in, role):
     log_in(role)
 
     answered = {label: "attachment" in ask(client, label).headers.get("Content-Disposition", "") for label in EXPECTED}
@@ -121,7 +121,7 @@ def test_each_role_takes_out_what_the_table_says(client, rows, log_in, role):
         "UPDATE api_export SET filters = '{}'",
     ],
 )
-def test_who_took_out_what_is_kept_from_everybody(client, rows, log_in, statement):
+def test_export_rows_cannot_be_changed_or_deleted(client, rows, log_in, statement):
     log_in("Manager")
     ask(client, "payments.payment")
 
@@ -129,7 +129,7 @@ def test_who_took_out_what_is_kept_from_everybody(client, rows, log_in, statemen
         cursor.execute(statement)
 
 
-def test_no_other_page_is_taken_out(rf):
+def test_other_lists_have_no_export(rf):
     request = rf.get("/admin/")
     request.user = UserFactory(role="Admin", is_staff=True)
 
@@ -140,7 +140,7 @@ def test_no_other_page_is_taken_out(rf):
     assert offered == set(EXPECTED)
 
 
-def test_the_accountant_gets_each_receipt_whole(client, log_in):
+def test_receipt_export_has_every_column(client, log_in):
     log_in("Manager")
     cashier, payment = UserFactory(username="cashier"), create_payment(amount=1500)
     receipt = record_receipt(
@@ -153,7 +153,7 @@ def test_the_accountant_gets_each_receipt_whole(client, log_in):
             "M-Pesa code": "",
             "channel": "bank",
             "amount (KES)": "2000",
-            "given back (KES)": "0",
+            "refunded (KES)": "0",
             "paid at (Nairobi)": "2026-11-02 12:00:00",
             "payer": "",
             "member number": payment.payer.member_number,
@@ -170,7 +170,7 @@ def test_the_accountant_gets_each_receipt_whole(client, log_in):
     ]
 
 
-def test_the_accountant_sees_that_a_receipt_was_voided_by_whom_and_why(client, log_in):
+def test_receipt_export_shows_the_void_its_person_and_reason(client, log_in):
     manager = log_in("Manager")
     payment = create_payment()
     receipt = record_receipt(
@@ -186,7 +186,7 @@ def test_the_accountant_sees_that_a_receipt_was_voided_by_whom_and_why(client, l
     assert line["reason of reversal"] == "void: Typed twice"
 
 
-def test_a_receipt_names_every_payment_that_it_pays(client, log_in):
+def test_receipt_export_names_every_payment_it_pays(client, log_in):
     log_in("Manager")
     member = UserFactory()
     first, second = create_payment(member), create_payment(member)
@@ -197,7 +197,7 @@ def test_a_receipt_names_every_payment_that_it_pays(client, log_in):
     assert line["payment references"] == f"{first.reference} {second.reference}"
 
 
-def test_a_workbook_holds_amounts_as_numbers_and_moments_as_dates(client, rows, log_in):
+def test_workbook_has_numbers_and_dates_as_such(client, rows, log_in):
     log_in("Manager")
     payment = Payment.objects.latest("pk")
 
@@ -209,7 +209,7 @@ def test_a_workbook_holds_amounts_as_numbers_and_moments_as_dates(client, rows, 
     assert first["created at (Nairobi)"].is_date
 
 
-def test_only_ticked_rows_are_taken_out(client, rows, log_in):
+def test_only_ticked_rows_are_exported(client, rows, log_in):
     log_in("Manager")
     payment = Payment.objects.earliest("pk")
 
@@ -218,7 +218,7 @@ def test_only_ticked_rows_are_taken_out(client, rows, log_in):
     assert [line["reference"] for line in found] == [payment.reference]
 
 
-def test_only_what_the_list_is_filtered_down_to_is_taken_out(client, rows, log_in):
+def test_only_filtered_rows_are_exported(client, rows, log_in):
     log_in("Manager")
     waiting = create_payment()
 
@@ -227,7 +227,7 @@ def test_only_what_the_list_is_filtered_down_to_is_taken_out(client, rows, log_i
     assert [line["reference"] for line in found] == [waiting.reference]
 
 
-def test_who_took_what_is_kept(client, rows, log_in):
+def test_export_is_recorded_with_its_person(client, rows, log_in):
     manager = log_in("Manager")
 
     ask(client, "payments.payment", query="?status__exact=paid")
@@ -244,7 +244,7 @@ def test_who_took_what_is_kept(client, rows, log_in):
     ]
 
 
-def test_the_page_of_exports_says_who_took_what(client, rows, log_in):
+def test_exports_page_lists_the_exports(client, rows, log_in):
     manager = log_in("Manager")
     ask(client, "payments.payment", query="?status__exact=paid&q=x")
 
@@ -255,7 +255,7 @@ def test_the_page_of_exports_says_who_took_what(client, rows, log_in):
     assert "q: x, status__exact: paid" in page
 
 
-def test_a_phone_number_that_was_searched_for_is_not_kept(client, log_in):
+def test_searched_phone_number_is_not_stored(client, log_in):
     log_in("Manager")
     UserFactory(phone_number="254711222333")
 
@@ -266,7 +266,7 @@ def test_a_phone_number_that_was_searched_for_is_not_kept(client, log_in):
 
 
 @pytest.mark.parametrize(("role", "seen"), [("Receptionist", "254711222333"), ("Trainer", "2547****333")])
-def test_phone_numbers_are_masked_for_whom_the_lists_mask_them(role, seen):
+def test_phone_numbers_are_masked_as_in_the_lists(role, seen):
     person = UserFactory(phone_number="254711222333")
     columns = [exports.Column("phone number", "phone_number", is_phone=True)]
 
@@ -276,7 +276,7 @@ def test_phone_numbers_are_masked_for_whom_the_lists_mask_them(role, seen):
 
 
 @pytest.mark.parametrize("label", EXPECTED)
-def test_an_export_asks_the_database_as_often_whatever_it_holds(client, rows, log_in, label):
+def test_export_costs_the_same_queries_for_any_rows(client, rows, log_in, label):
     log_in("Admin")
     ask(client, label)
 
@@ -291,7 +291,7 @@ def test_an_export_asks_the_database_as_often_whatever_it_holds(client, rows, lo
 
 
 @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
-def test_a_file_that_fails_halfway_is_an_error_and_never_a_short_list(client, rows, log_in, monkeypatch, file_format):
+def test_failed_export_is_an_error_and_no_short_file(client, rows, log_in, monkeypatch, file_format):
     log_in("Manager")
     monkeypatch.setattr(exports, "cell", lambda value: 1 / 0)
 
@@ -301,7 +301,7 @@ def test_a_file_that_fails_halfway_is_an_error_and_never_a_short_list(client, ro
     assert not Export.objects.exists()
 
 
-def test_rows_come_by_a_cursor_of_the_server_a_chunk_at_a_time(rows, monkeypatch):
+def test_rows_are_read_in_chunks_by_a_server_side_cursor(rows, monkeypatch):
     opened, chunked_cursor = [], connection.chunked_cursor
     monkeypatch.setattr(connection, "chunked_cursor", lambda: opened.append("cursor") or chunked_cursor())
 
@@ -318,9 +318,7 @@ class TestLargeExports:
 
     @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
     @pytest.mark.parametrize("label", EXPECTED)
-    def test_a_job_writes_what_the_list_shows_for_who_asked_to_fetch(
-        self, client, rows, log_in, label, file_format, exports_root
-    ):
+    def test_large_export_is_written_by_a_job(self, client, rows, log_in, label, file_format, exports_root):
         log_in("Manager")
 
         told = ask(client, label, file_format=file_format)
@@ -333,7 +331,7 @@ class TestLargeExports:
         assert response.headers["Content-Disposition"] == f'attachment; filename="{export.file_name}"'
         assert len(response.body) > 100
 
-    def test_the_job_is_told_an_id_only(self, client, rows, log_in):
+    def test_export_job_argument_is_an_id_only(self, client, rows, log_in):
         log_in("Manager")
 
         ask(client, "payments.payment")
@@ -341,7 +339,7 @@ class TestLargeExports:
         job = ProcrastinateJob.objects.get(task_name="api.write_export")
         assert job.args == {"export_id": Export.objects.get().pk}
 
-    def test_the_job_keeps_to_the_filters(self, client, rows, log_in):
+    def test_export_job_applies_the_filters(self, client, rows, log_in):
         log_in("Manager")
         waiting = {create_payment().reference, create_payment().reference}
 
@@ -351,7 +349,7 @@ class TestLargeExports:
         response = fetch(client, export)
         assert {line["reference"] for line in lines(response)} == waiting
 
-    def test_the_page_of_the_list_that_one_stood_on_does_not_matter(self, client, rows, log_in, monkeypatch):
+    def test_export_job_ignores_the_page_of_the_list(self, client, rows, log_in, monkeypatch):
         log_in("Manager")
         monkeypatch.setattr(site.get_model_admin(Payment), "list_per_page", 1)
         _, _, settled = (create_payment() for _ in range(3))
@@ -361,7 +359,7 @@ class TestLargeExports:
 
         assert run_job().rows == 2
 
-    def test_the_job_asks_as_often_for_three_rows_as_for_two(self, client, rows, log_in):
+    def test_export_job_costs_the_same_queries_for_any_rows(self, client, rows, log_in):
         log_in("Manager")
         ask(client, "payments.receipt")
         with CaptureQueriesContext(connection) as two:
@@ -374,7 +372,7 @@ class TestLargeExports:
 
         assert len(three) == len(two)
 
-    def test_running_twice_writes_once(self, client, rows, log_in):
+    def test_repeated_export_job_writes_one_file(self, client, rows, log_in):
         log_in("Manager")
         ask(client, "payments.payment")
         export = run_job()
@@ -384,7 +382,7 @@ class TestLargeExports:
         export.refresh_from_db()
         assert export.ended_at == NOON
 
-    def test_who_waits_for_a_list_cannot_ask_for_it_again(self, client, rows, log_in):
+    def test_second_export_of_a_list_waits_for_the_first(self, client, rows, log_in):
         log_in("Manager")
         ask(client, "payments.payment")
 
@@ -393,7 +391,7 @@ class TestLargeExports:
         assert "Your last export of this list is still being written. Find it under Exports." in page.content.decode()
         assert Export.objects.count() == 1
 
-    def test_who_lost_their_role_meanwhile_gets_no_file(self, client, rows, log_in, exports_root):
+    def test_export_job_checks_the_role_again(self, client, rows, log_in, exports_root):
         manager = log_in("Manager")
         ask(client, "payments.payment")
         type(manager).objects.filter(pk=manager.pk).update(role="Trainer")
@@ -404,9 +402,7 @@ class TestLargeExports:
         assert not exports_root.exists()
 
     @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
-    def test_a_job_that_fails_says_so_and_leaves_no_file(
-        self, client, rows, log_in, exports_root, monkeypatch, file_format
-    ):
+    def test_failed_export_job_leaves_no_file(self, client, rows, log_in, exports_root, monkeypatch, file_format):
         log_in("Manager")
         ask(client, "payments.payment", file_format=file_format)
         monkeypatch.setattr(exports, "cell", lambda value: 1 / 0)
@@ -420,7 +416,7 @@ class TestLargeExports:
     @pytest.mark.parametrize(
         ("role", "status"), [("Admin", 200), ("Manager", 404), ("Receptionist", 404), ("Trainer", 404)]
     )
-    def test_only_who_asked_and_administrators_fetch_a_file(self, client, rows, log_in, role, status):
+    def test_only_the_requester_and_admins_download_a_file(self, client, rows, log_in, role, status):
         log_in("Manager")
         ask(client, "payments.payment")
         export = run_job()
@@ -430,7 +426,7 @@ class TestLargeExports:
 
         assert fetch(client, export).status_code == status
 
-    def test_who_may_not_export_any_more_cannot_fetch_their_own_file(self, client, rows, log_in):
+    def test_lower_role_cannot_download_its_earlier_file(self, client, rows, log_in):
         manager = log_in("Manager")
         ask(client, "payments.payment")
         export = run_job()
@@ -439,7 +435,7 @@ class TestLargeExports:
 
         assert fetch(client, export).status_code == 404
 
-    def test_the_page_of_exports_shows_ones_own(self, client, rows, log_in):
+    def test_exports_page_shows_own_exports_only(self, client, rows, log_in):
         log_in("Manager")
         ask(client, "payments.payment")
         link = f"/admin/api/export/{run_job().pk}/download/"
@@ -451,7 +447,7 @@ class TestLargeExports:
         log_in("Admin")
         assert link in client.get(page, secure=True).content.decode()
 
-    def test_a_file_is_deleted_after_a_week_and_its_record_stays(self, client, rows, log_in, exports_root):
+    def test_file_is_deleted_after_a_week_and_its_row_stays(self, client, rows, log_in, exports_root):
         log_in("Manager")
         ask(client, "payments.payment")
         export = run_job(now=NOON)
@@ -467,7 +463,7 @@ class TestLargeExports:
         assert not exports.path_of(export).exists()
         assert fetch(client, export).status_code == 404
 
-    def test_who_waited_for_a_day_in_vain_can_ask_again(self, client, rows, log_in):
+    def test_lost_export_job_fails_after_a_day(self, client, rows, log_in):
         log_in("Manager")
         ask(client, "payments.payment")
         export = Export.objects.get()
@@ -480,7 +476,7 @@ class TestLargeExports:
         export.refresh_from_db()
         assert export.state == "failed"
 
-    def test_what_a_killed_job_left_is_deleted_and_what_one_writes_now_stays(self, exports_root):
+    def test_unfinished_file_of_a_killed_job_is_deleted(self, exports_root):
         exports_root.mkdir()
         left, being_written = exports_root / "unfinished-a", exports_root / "unfinished-b"
         for path, at in ((left, NOON), (being_written, NOON + timedelta(hours=20))):
@@ -496,7 +492,7 @@ def _age(path, at):
     os.utime(path, (at.timestamp(), at.timestamp()))
 
 
-def test_the_standing_of_a_subscription_is_filtered_by_the_job_too(client, rows, log_in, monkeypatch):
+def test_export_job_filters_by_subscription_status(client, rows, log_in, monkeypatch):
     monkeypatch.setattr(exports, "AT_ONCE", 1)
     log_in("Manager")
     shown = client.get("/admin/subscriptions/subscription/?fact__exact=granted", secure=True)

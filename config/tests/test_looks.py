@@ -1,4 +1,4 @@
-"""What staff see of the admin's looks: colours that can be read, days as people here write them, names for rows."""
+"""The looks of the admin: contrast of colours, formats of dates, names of rows."""
 
 import re
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ from config.tests.test_admin_lists import one_of_everything
 from payments.models import ReviewItem
 from subscriptions.tests.factories import granted
 
-READABLE = 4.5  # WCAG 2.2, 1.4.3: text on what it stands on
-SEEN = 3  # 1.4.11: what shows where the keyboard is
-# Text over ground, by the names of their shades; the first three by day, then by night.
+READABLE = 4.5  # WCAG 2.2, 1.4.3: text and its background
+SEEN = 3  # 1.4.11: the focus ring
+# Text and background, by the names of their shades: first of the light theme, then of the dark one.
 PAIRS = [
     *(
         (text, ground)
@@ -54,19 +54,19 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_text_can_be_read_by_day_and_by_night():
+def test_text_has_readable_contrast_in_both_themes():
     faint = {pair: round(contrast(*map(shade, pair)), 2) for pair in PAIRS}
 
     assert {pair: found for pair, found in faint.items() if found < READABLE} == {}
 
 
-def test_where_the_keyboard_is_can_be_seen_by_day_and_by_night():
+def test_focus_ring_is_visible_in_both_themes():
     rings = [("primary-600", "white"), ("primary-400", "base-900")]
 
     assert [pair for pair in rings if contrast(*map(shade, pair)) < SEEN] == []
 
 
-def test_moments_are_written_on_the_clock_of_nairobi():
+def test_times_are_written_in_nairobi_time():
     at = localtime(datetime(2026, 11, 25, 13, 15, tzinfo=UTC))
 
     assert formats.localize(at) == "25 Nov 2026 16:15"
@@ -81,7 +81,7 @@ def as_owner(client):
 
 
 @pytest.mark.django_db
-def test_the_pages_bear_the_name_of_the_club(as_owner):
+def test_pages_show_the_name_of_the_club(as_owner):
     page = as_owner.get(reverse("admin:index"), secure=True).content.decode()
 
     (title,) = re.findall("<title>(.*?)</title>", page, re.DOTALL)
@@ -90,7 +90,7 @@ def test_the_pages_bear_the_name_of_the_club(as_owner):
 
 
 @pytest.mark.django_db
-def test_every_row_has_a_name_that_people_say_and_no_whole_phone_number():
+def test_every_row_has_a_readable_name_without_phone_numbers():
     one_of_everything(1)
 
     names = {model: str(row) for model in site._registry if (row := model.objects.first()) is not None}
@@ -101,7 +101,7 @@ def test_every_row_has_a_name_that_people_say_and_no_whole_phone_number():
 
 
 @pytest.mark.django_db
-def test_the_one_link_of_a_row_of_the_inbox_leads_to_its_item(as_owner):
+def test_review_item_row_links_to_its_item_only(as_owner):
     one_of_everything(1)
 
     page = as_owner.get(reverse("admin:payments_reviewitem_changelist"), secure=True).content.decode()
@@ -112,7 +112,7 @@ def test_the_one_link_of_a_row_of_the_inbox_leads_to_its_item(as_owner):
 
 
 @pytest.mark.django_db
-def test_a_period_is_shown_with_its_last_day_as_members_are_told_it(as_owner):
+def test_period_list_shows_the_last_day(as_owner):
     granted()  # 2 November to 1 December
 
     page = as_owner.get(reverse("admin:subscriptions_subscription_changelist"), secure=True).content.decode()
@@ -123,9 +123,9 @@ def test_a_period_is_shown_with_its_last_day_as_members_are_told_it(as_owner):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("asked", "said"), [("", "There are no receipts so far."), ("?q=ZZZ", "No receipts fit what was searched")]
+    ("asked", "said"), [("", "There are no receipts so far."), ("?q=ZZZ", "No receipts match this search")]
 )
-def test_a_list_without_rows_says_why(as_owner, asked, said):
+def test_empty_list_says_why_it_is_empty(as_owner, asked, said):
     page = as_owner.get(reverse("admin:payments_receipt_changelist") + asked, secure=True)
 
     assert said in page.content.decode()

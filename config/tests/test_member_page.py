@@ -1,4 +1,4 @@
-"""The member page of the admin: what it shows of one member, and what the front desk does there."""
+"""The member page: what it shows, and its actions."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -34,7 +34,7 @@ from subscriptions.tests.factories import (
 
 pytestmark = pytest.mark.django_db
 
-# Monday 2 November 2026, 14:00 in Nairobi: after the noon at which the factories act.
+# Monday 2 November 2026, 14:00 in Nairobi: later than the noon at which the factories create rows.
 AT = datetime(2026, 11, 2, 11, tzinfo=UTC)
 TODAY = date(2026, 11, 2)
 
@@ -56,7 +56,7 @@ def month():
 
 @pytest.fixture
 def caller(client):
-    """A receptionist with an open drawer, logged in."""
+    """A receptionist who is logged in and has an open cash session."""
     return log_in(client, "Receptionist")
 
 
@@ -71,8 +71,8 @@ def page_of(member):
     return f"/admin/members/{member.pk}/"
 
 
-def see(client, member):
-    """Open the page; return what it was drawn from."""
+def open_page(client, member):
+    """Open the page; return its template context."""
     answer = client.get(page_of(member), secure=True)
     assert answer.status_code == 200
     return answer.context
@@ -85,14 +85,14 @@ def freeze_now(period, by):
 
 
 def lines_of(context, title):
-    """The lines of a section as (text, badge)."""
+    """Return the lines of a section as (text, badge)."""
     (section,) = [each for each in context["sections"] if each.title == title]
     return [(each.text, each.badge and each.badge.text) for each in section.lines]
 
 
 def do(client, member, name, **typed):
-    """Send the form of an act as the page drew it; return what the page then says."""
-    form = next(each for each in see(client, member)["actions"] if each.name == name)
+    """Send the form of an action with the page's own values and `typed`; return the messages or the errors."""
+    form = next(each for each in open_page(client, member)["actions"] if each.name == name)
     drawn = {field.html_name: field.value() for field in form}
     return send(client, member, name, {key: value for key, value in (drawn | typed).items() if value is not None})
 
@@ -101,20 +101,22 @@ def send(client, member, name, body):
     answer = client.post(f"{page_of(member)}{name}/", body, secure=True)
     if answer.status_code == 302:
         assert answer.url == page_of(member)
-        return [message.message for message in get_messages(answer.wsgi_request)][-1:]  # those before wait to be read
+        return [message.message for message in get_messages(answer.wsgi_request)][
+            -1:
+        ]  # earlier messages are still unread
     assert answer.status_code == 200
     return answer.context["tried"].errors
 
 
-# --- What it shows ---
+# --- The page ---
 
 
-def test_it_says_who_it_is_how_they_stand_and_what_they_owe(client, caller, member, month):
+def test_page_shows_name_status_and_balances(client, caller, member, month):
     granted(month, member)
     pending(PlanFactory(code="locker", name="Locker", group=PlanGroupFactory(name="Lockers"), price=300), member)
     record_paybill_payment(member, 200)
 
-    context = see(client, member)
+    context = open_page(client, member)
 
     assert (context["title"], context["phone"]) == ("Wanjiru Kamau", "254712345678")
     assert [(each.group, each.badge.text, each.text) for each in context["group_statuses"]] == [
@@ -132,15 +134,15 @@ def test_it_says_who_it_is_how_they_stand_and_what_they_owe(client, caller, memb
         (date(2026, 9, 1), ("expired", "Monthly, until 30 Sep 2026")),
     ],
 )
-def test_a_standing_says_until_when(client, caller, member, bought_on, said):
+def test_status_shows_its_last_day(client, caller, member, bought_on, said):
     granted(PlanFactory(grace_days=5), member, on=bought_on)
 
-    (standing,) = see(client, member)["group_statuses"]
+    (standing,) = open_page(client, member)["group_statuses"]
 
     assert (standing.badge.text, standing.text) == said
 
 
-def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month):
+def test_frozen_period_and_its_freeze_are_shown(client, caller, member, month):
     period = granted(month, member)
     freezes.freeze(
         subscription_id=period.pk,
@@ -152,7 +154,7 @@ def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month)
         reason="travels",
     )
 
-    context = see(client, member)
+    context = open_page(client, member)
 
     assert [each.badge.text for each in context["group_statuses"]] == ["frozen"]
     (section,) = [each for each in context["sections"] if each.title == "Freezes"]
@@ -161,13 +163,13 @@ def test_a_frozen_period_and_its_freeze_are_shown(client, caller, member, month)
     ]
 
 
-def test_what_was_given_up_is_not_owed(client, caller, member, month):
+def test_expired_payment_is_not_owed(client, caller, member, month):
     Payment.objects.filter(pk=pending(month, member).payment_id).update(status="expired")
 
-    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 0")]
+    assert open_page(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 0")]
 
 
-def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happened(client, caller, member, month):
+def test_payment_lists_its_pushes_and_receipts_in_order(client, caller, member, month):
     payment = pending(month, member).payment
     make_push(payment, status=PushStatus.CANCELLED, amount=1500, phone="254799000111", result_code="1032")
     receipt = desk_receipts.record_receipt(
@@ -175,7 +177,7 @@ def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happen
     )
     record_paybill_payment(member, 200, AT + timedelta(minutes=1))
 
-    (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
+    (section,) = [each for each in open_page(client, member)["sections"] if each.title == "Payments"]
 
     assert [each.text for each in section.lines] == [
         "KES 200, M-Pesa paybill",
@@ -188,7 +190,7 @@ def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happen
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kept", "told"),
+    ("status", "code", "kept", "said"),
     [
         ("failed", "2001", "The initiator information is invalid.", advice("2001")),
         ("failed", "SFC_IC0003", "No ICCID for the subscriber", advice("SFC_IC0003")),
@@ -198,67 +200,65 @@ def test_a_payment_stands_over_its_prompts_and_receipts_in_the_order_they_happen
         ("sent", "", "", None),
     ],
 )
-def test_of_how_a_prompt_ended_the_members_own_sentence_is_told(
-    client, caller, member, month, status, code, kept, told
-):
+def test_ended_push_shows_the_sentence_for_members(client, caller, member, month, status, code, kept, said):
     payment = pending(month, member).payment
     make_push(payment, status=status, result_code=code, result_desc=kept)
 
-    (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
+    (section,) = [each for each in open_page(client, member)["sections"] if each.title == "Payments"]
 
-    assert [each.note for each in section.lines[0].under] == [kept if told is None else told]
+    assert [each.note for each in section.lines[0].under] == [kept if said is None else said]
 
 
-def test_money_given_back_is_told_with_the_reason(client, caller, member):
+def test_refund_is_shown_with_its_reason(client, caller, member):
     receipt = record_paybill_payment(member, 500)
     refunds.record_refund(
         receipt_id=receipt.pk, paid_from=Account.BANK, reason="moved away", amount=200, by_id=caller.pk, now=AT
     )
 
-    (section,) = [each for each in see(client, member)["sections"] if each.title == "Payments"]
+    (section,) = [each for each in open_page(client, member)["sections"] if each.title == "Payments"]
 
     assert section.lines[0].note == "KES 200 refunded: moved away"
 
 
-def test_visits_are_told_with_what_the_gate_said(client, caller, member, month):
+def test_visits_show_the_decision_of_the_gate(client, caller, member, month):
     gate.check_in(member_number=member.member_number, recorded_by_id=None, now=AT, gate="Main door")
     granted(month, member)
     gate.check_in(member_number=member.member_number, recorded_by_id=None, now=AT + timedelta(hours=1), gate="Back")
 
-    assert lines_of(see(client, member), "Visits") == [("Back", "Let in"), ("Main door", "Turned away")]
+    assert lines_of(open_page(client, member), "Visits") == [("Back", "Let in"), ("Main door", "Turned away")]
 
 
-def test_a_child_shows_who_paid(client, caller, member, month):
+def test_period_of_a_child_shows_its_payer(client, caller, member, month):
     child = MemberFactory(first_name="Baraka", added_by=member)
     bought = purchases.subscribe(
         member_ids=[child.pk], plan_code="monthly", payer_id=member.pk, phone=None, created_by_id=member.pk, now=AT
     )
 
-    (periods, payments, *_) = see(client, child)["sections"]
+    (periods, payments, *_) = open_page(client, child)["sections"]
 
     assert [each.note for each in periods.lines] == ["paid by Wanjiru Kamau"]
     assert payments.lines[0].text.startswith(bought.subscription.payment.reference)
 
 
-def test_purchases_given_up_do_not_hide_the_period_that_runs(client, caller, member, month, monkeypatch):
+def test_cancelled_purchases_do_not_hide_the_running_period(client, caller, member, month, monkeypatch):
     monkeypatch.setattr("config.desk.member_page.MOST", 2)
     granted(month, member)
     for _ in range(3):
         bought = pending(month, member)
         purchases.cancel(subscription_id=bought.pk, by_id=caller.pk, now=AT)
 
-    context = see(client, member)
+    context = open_page(client, member)
 
     assert [each.badge.text for each in context["group_statuses"]] == ["active"]
     assert lines_of(context, "Periods") == [("Monthly", "active"), ("Monthly", "cancelled")]
 
 
-def test_a_manager_sees_what_happened_to_the_members_access(client, member):
+def test_manager_sees_security_events(client, member):
     manager = log_in(client, "Manager")
     SecurityEvent.objects.create(user=member, actor=manager, event="password_changed", at=AT, ip="197.248.0.1")
     SecurityEvent.objects.create(user=member, event="login", outcome="failed", at=AT + timedelta(minutes=1))
 
-    (section,) = [each for each in see(client, member)["sections"] if each.title == "Security events"]
+    (section,) = [each for each in open_page(client, member)["sections"] if each.title == "Security events"]
 
     assert [(each.text, each.badge.text, each.note) for each in section.lines] == [
         ("Login", "failed", ""),
@@ -266,7 +266,7 @@ def test_a_manager_sees_what_happened_to_the_members_access(client, member):
     ]
 
 
-def test_what_stands_in_the_way_of_a_sale_is_seen_at_once(client, caller):
+def test_missing_consent_and_closed_account_are_shown(client, caller):
     stranger = MemberFactory(consented_at=None, is_active=False)
 
     content = client.get(page_of(stranger), secure=True).content.decode()
@@ -275,10 +275,10 @@ def test_what_stands_in_the_way_of_a_sale_is_seen_at_once(client, caller):
     assert "account closed" in content
 
 
-def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, member, month):
+def test_page_costs_the_same_queries_for_any_number_of_rows(client, member, month):
     manager = log_in(client, "Manager")
 
-    def happen():
+    def add_rows():
         period = granted(month, member)
         payment = pending(PlanFactory(), member).payment
         make_push(payment, status=PushStatus.FAILED)
@@ -295,40 +295,40 @@ def test_it_shows_everything_in_as_many_queries_however_much_there_is(client, me
         gate.check_in(member_number=member.member_number, recorded_by_id=None, now=AT)
         SecurityEvent.objects.create(user=member, actor=manager, event="password_changed", at=AT)
 
-    happen()
-    see(client, member)
+    add_rows()
+    open_page(client, member)
     with CaptureQueriesContext(connection) as before:
-        see(client, member)
+        open_page(client, member)
     for _ in range(2):
-        happen()
+        add_rows()
 
     with CaptureQueriesContext(connection) as after:
-        context = see(client, member)
+        context = open_page(client, member)
 
     assert all(len(each.lines) >= 3 for each in context["sections"] if each.title != "Visits")
     assert len(before) == len(after) == 34
 
 
-# --- What is done there ---
+# --- Actions ---
 
 
-def test_a_plan_is_sold_and_the_phone_prompted(client, caller, member, month):
-    told = do(client, member, "sell", plan="monthly")
+def test_selling_a_plan_sends_an_stk_push(client, caller, member, month):
+    said = do(client, member, "sell", plan="monthly")
 
     bought = Subscription.objects.get()
-    assert told == [f"Monthly is sold: KES 1,500 to pay as {bought.payment.reference}."]
+    assert said == [f"Monthly is sold: KES 1,500 to pay as {bought.payment.reference}."]
     assert (bought.member, bought.payment.payer, bought.created_by) == (member, member, caller)
     assert StkPush.objects.get().phone == "254712345678"
 
 
-def test_without_a_phone_a_plan_is_sold_and_nobody_prompted(client, caller, member, month):
+def test_selling_without_a_phone_sends_no_push(client, caller, member, month):
     do(client, member, "sell", plan="monthly", phone_number="")
 
     assert Subscription.objects.get().payment.status == "pending"
     assert not StkPush.objects.exists()
 
 
-def test_what_credit_covers_is_sold_and_paid(client, caller, member, month):
+def test_credit_pays_a_sold_plan_at_once(client, caller, member, month):
     record_paybill_payment(member, 1500)
 
     assert do(client, member, "sell", plan="monthly") == [
@@ -336,7 +336,7 @@ def test_what_credit_covers_is_sold_and_paid(client, caller, member, month):
     ]
 
 
-def test_who_is_frozen_is_told_when_a_day_pass_begins_before_and_after_it_is_paid(client, caller, member, month):
+def test_sale_during_a_freeze_names_the_first_day(client, caller, member, month):
     running = granted(month, member)
     freeze_now(running, caller)
     PlanFactory(code="day", name="Day pass", group=month.group, price=300, interval="days")
@@ -349,7 +349,7 @@ def test_who_is_frozen_is_told_when_a_day_pass_begins_before_and_after_it_is_pai
     assert paid == [f"KES 300 taken: receipt {number}. Day pass runs on 9 Dec 2026."]
 
 
-def test_a_period_that_begins_after_a_gap_holds_back_nothing_that_is_sold_today(client, caller, member, month):
+def test_later_period_after_a_gap_does_not_delay_a_sale(client, caller, member, month):
     later = granted(month, member)
     Subscription.objects.filter(pk=later.pk).update(
         starts_on=TODAY + timedelta(days=30),
@@ -357,34 +357,34 @@ def test_a_period_that_begins_after_a_gap_holds_back_nothing_that_is_sold_today(
         ends_on=TODAY + timedelta(days=60),
     )
 
-    told = do(client, member, "sell", plan="monthly", phone_number="")
+    said = do(client, member, "sell", plan="monthly", phone_number="")
 
-    assert "it begins on" not in told[0]
+    assert "it begins on" not in said[0]
 
 
-def test_a_prompt_is_sent_for_an_open_payment_to_any_phone(client, caller, member, month):
+def test_push_for_an_open_payment_goes_to_any_phone(client, caller, member, month):
     payment = pending(month, member, now=AT).payment
 
-    told = do(client, member, "prompt", payment=payment.pk, phone_number="0799 000 111")
+    said = do(client, member, "prompt", payment=payment.pk, phone_number="0799 000 111")
 
     push = StkPush.objects.get()
-    assert told == ["An STK push of KES 1,500 is on its way to the phone."]
+    assert said == ["An STK push of KES 1,500 is on its way to the phone."]
     assert (push.payment, push.phone, push.created_by) == (payment, "254799000111", caller)
 
 
-def test_cash_pays_what_is_open_and_the_receipt_is_numbered(client, caller, member, month):
+def test_cash_pays_open_payments_with_a_numbered_receipt(client, caller, member, month):
     payment = pending(month, member).payment
 
-    told = do(client, member, "take", amount=2000)
+    said = do(client, member, "take", amount=2000)
 
     payment.refresh_from_db()
     receipt = Receipt.objects.get()
-    assert told == [f"KES 2,000 taken: receipt {receipt.number}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."]
+    assert said == [f"KES 2,000 taken: receipt {receipt.number}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."]
     assert (payment.status, receipt.member, receipt.recorded_by) == ("paid", member, caller)
-    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 500")]
+    assert open_page(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 500")]
 
 
-def test_cash_pays_the_payment_it_is_for(client, caller, member, month):
+def test_cash_pays_the_chosen_payment(client, caller, member, month):
     pending(month, member)
     second = pending(PlanFactory(), member).payment
 
@@ -394,26 +394,26 @@ def test_cash_pays_the_payment_it_is_for(client, caller, member, month):
     assert second.status == "paid"
 
 
-def test_a_bank_transfer_is_recorded_with_its_reference(client, caller, member):
+def test_bank_transfer_is_recorded_with_its_reference(client, caller, member):
     do(client, member, "take", amount=700, channel="bank", note="FT2630")
 
     receipt = Receipt.objects.get()
     assert (receipt.channel, receipt.amount, receipt.account_typed) == ("bank", 700, "FT2630")
 
 
-def test_a_period_is_frozen_by_staff_with_the_reason(client, caller, member, month):
+def test_staff_freeze_a_period_with_a_reason(client, caller, member, month):
     period = granted(month, member)
 
-    told = do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="broke a leg")
+    said = do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="broke a leg")
 
     freeze = Freeze.objects.get()
     period.refresh_from_db()
-    assert told == ["Frozen for 10 days. They are added to the end of the period."]
+    assert said == ["Frozen for 10 days. They are added to the end of the period."]
     assert (freeze.kind, freeze.reason, freeze.requested_by) == ("staff", "broke a leg", caller)
     assert period.ends_on == date(2026, 12, 12)
 
 
-def test_ones_own_period_is_frozen_within_the_plans_limits_only(client, caller, month):
+def test_staff_freeze_their_own_period_within_plan_limits(client, caller, month):
     period = granted(month, caller)
 
     refused = do(client, caller, "freeze", period=period.pk, ends_on="2026-11-12", reason="holiday")
@@ -421,49 +421,47 @@ def test_ones_own_period_is_frozen_within_the_plans_limits_only(client, caller, 
     assert refused == {"__all__": ["This is more than the plan allows. Choose fewer days, or ask at the desk."]}
 
 
-def test_days_are_given_with_the_reason(client, member, month):
+def test_manager_gives_a_free_period_with_a_reason(client, member, month):
     manager = log_in(client, "Manager")
 
-    told = do(client, member, "gift", plan="monthly", reason="our mistake")
+    said = do(client, member, "gift", plan="monthly", reason="our mistake")
 
     given = Subscription.objects.get()
-    assert told == ["Monthly is given free of charge. It runs from 2 Nov 2026 to 1 Dec 2026."]
+    assert said == ["Monthly is given free of charge. It runs from 2 Nov 2026 to 1 Dec 2026."]
     assert (given.origin, given.created_by, given.payment.amount_due) == (Origin.GIFT, manager, 0)
     assert given.payment.events.last().evidence == "free: our mistake"
 
 
-def test_a_shown_code_is_noted_for_what_the_member_owes(client, caller, member, month):
+def test_reported_code_is_stored_for_the_open_payment(client, caller, member, month):
     payment = pending(month, member).payment
 
-    told = do(client, member, "claim", payment=payment.pk, code="tkn1 ab2c 3d")
+    said = do(client, member, "claim", payment=payment.pk, code="tkn1 ab2c 3d")
 
     noted = f"TKN1AB2C3D is saved for {payment.reference}. It counts when Safaricom confirms the money."
-    assert told == [noted]
+    assert said == [noted]
     assert do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D") == [noted]
     assert CodeClaim.objects.get().payment == payment
 
 
-def test_of_a_shown_code_whose_money_is_here_it_is_told_what_it_bought(client, caller, member, month):
+def test_reported_code_with_its_money_names_the_period_it_pays(client, caller, member, month):
     payment = pending(month, member, now=AT).payment
     c2b_confirmations.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
-    told = do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D")
+    said = do(client, member, "claim", payment=payment.pk, code="TKN1AB2C3D")
 
-    assert told == [
+    assert said == [
         f"The money of TKN1AB2C3D is here, and pays {payment.reference}. Monthly runs from 2 Nov 2026 to 1 Dec 2026."
     ]
 
 
-def test_who_has_bought_nothing_yet_has_no_payment_to_show_a_code_for(client, caller, member):
-    assert "claim" not in [each.name for each in see(client, member)["actions"]]
+def test_code_form_needs_a_payment(client, caller, member):
+    assert "claim" not in [each.name for each in open_page(client, member)["actions"]]
 
 
-def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becomes_credit(
-    client, caller, member, month
-):
+def test_code_of_a_member_without_debt_becomes_credit(client, caller, member, month):
     granted(month, member)
     paid = granted(month, member).payment
-    form = next(each for each in see(client, member)["actions"] if each.name == "claim")
+    form = next(each for each in open_page(client, member)["actions"] if each.name == "claim")
     assert (
         form.hint
         == "The member owes nothing, so the money will become credit. If it has arrived, it is among the review items."
@@ -475,10 +473,10 @@ def test_a_code_of_who_owes_nothing_is_noted_for_what_they_bought_last_and_becom
     do(client, member, "claim", payment=paid.pk, code="TKN1AB2C3D")
     c2b_confirmations.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
-    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 1,500")]
+    assert open_page(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 1,500")]
 
 
-def test_a_code_of_who_owes_nothing_whose_money_is_here_is_left_to_the_inbox(client, caller, member, month):
+def test_matched_code_for_a_paid_payment_stays_a_review_item(client, caller, member, month):
     paid = granted(month, member).payment
     c2b_confirmations.apply_c2b(message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT)
 
@@ -489,17 +487,17 @@ def test_a_code_of_who_owes_nothing_whose_money_is_here_is_left_to_the_inbox(cli
     assert ReviewItem.objects.get(status="open").receipt.code == "TKN1AB2C3D"
 
 
-def test_whoever_is_back_early_gets_the_rest_of_the_frozen_days_off_the_end(client, caller, member, month):
+def test_ending_a_freeze_early_shortens_the_period(client, caller, member, month):
     period = granted(month, member, on=date(2026, 10, 30))
     freeze_now(period, caller)
 
-    told = do(client, member, "unfreeze", period=period.pk)
+    said = do(client, member, "unfreeze", period=period.pk)
 
-    assert told == ["The freeze has ended. Monthly runs until 29 Nov 2026."]
-    assert "unfreeze" not in [each.name for each in see(client, member)["actions"]]
+    assert said == ["The freeze has ended. Monthly runs until 29 Nov 2026."]
+    assert "unfreeze" not in [each.name for each in open_page(client, member)["actions"]]
 
 
-def test_a_second_welcome_back_is_refused(client, caller, member, month):
+def test_second_end_of_a_freeze_is_refused(client, caller, member, month):
     period = granted(month, member)
     freeze_now(period, caller)
     do(client, member, "unfreeze", period=period.pk)
@@ -509,48 +507,48 @@ def test_a_second_welcome_back_is_refused(client, caller, member, month):
     assert refused == {"period": ["Select a valid choice. That choice is not one of the available choices."]}
 
 
-def test_a_refund_of_a_receipt_unpays_what_it_paid(client, member, month):
+def test_refund_of_a_receipt_marks_its_payment_refunded(client, member, month):
     manager = log_in(client, "Manager")
     payment = pending(month, member).payment
     receipt = desk_receipts.record_receipt(
         channel="cash", amount=1500, by_id=manager.pk, now=AT, member_id=member.pk, payment_id=payment.pk
     )
-    offered = next(each for each in see(client, member)["actions"] if each.name == "refund")
+    offered = next(each for each in open_page(client, member)["actions"] if each.name == "refund")
     assert offered.fields["given_of"].choices == [(str(receipt.pk), f"KES 1,500 of {receipt.number}, 2 Nov 2026")]
 
-    told = do(client, member, "refund", given_of=receipt.pk, paid_from="bank", reason="moved away")
+    said = do(client, member, "refund", given_of=receipt.pk, paid_from="bank", reason="moved away")
 
     refund = Refund.objects.get()
     payment.refresh_from_db()
-    assert told == ["KES 1,500 is recorded as refunded."]
+    assert said == ["KES 1,500 is recorded as refunded."]
     assert (refund.amount, refund.paid_from, refund.made_by) == (1500, "bank", manager)
     assert payment.status == "refunded"
 
 
-def test_a_refund_of_credit_names_no_receipt(client, member):
+def test_refund_of_credit_reduces_the_credit(client, member):
     log_in(client, "Manager")
     record_paybill_payment(member, 300)
     record_paybill_payment(member, 400)
 
-    told = do(client, member, "refund", given_of="credit", amount=500, paid_from="mpesa", reason="asked for it")
+    said = do(client, member, "refund", given_of="credit", amount=500, paid_from="mpesa", reason="asked for it")
 
-    assert told == ["KES 500 is recorded as refunded."]
-    assert see(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 200")]
+    assert said == ["KES 500 is recorded as refunded."]
+    assert open_page(client, member)["figures"] == [("Owes", "KES 0"), ("Credit", "KES 200")]
 
 
-def test_a_refund_of_more_than_there_is_is_refused(client, member):
+def test_refund_above_the_receipt_is_refused(client, member):
     log_in(client, "Manager")
     receipt = record_paybill_payment(member, 300)
 
-    told = do(client, member, "refund", given_of=receipt.pk, amount=301, paid_from="bank", reason="x")
+    said = do(client, member, "refund", given_of=receipt.pk, amount=301, paid_from="bank", reason="x")
 
-    assert told == {
+    assert said == {
         "__all__": ["The refund is more than this receipt, or the member's credit, holds. Enter a smaller amount."]
     }
     assert not Refund.objects.exists()
 
 
-def test_money_of_another_member_is_not_offered_for_a_refund(client, member):
+def test_receipt_of_another_member_cannot_be_refunded(client, member):
     log_in(client, "Manager")
     record_paybill_payment(member, 300)
     theirs = record_paybill_payment(MemberFactory(), 300)
@@ -558,15 +556,15 @@ def test_money_of_another_member_is_not_offered_for_a_refund(client, member):
     assert list(do(client, member, "refund", given_of=theirs.pk, paid_from="bank", reason="x")) == ["given_of"]
 
 
-def test_a_lost_phone_lets_nobody_in_any_more(client):
+def test_lost_phone_ends_login_sessions_and_second_factor(client):
     manager, member = log_in(client, "Manager"), UserFactory()
     theirs = logged_in_as(member)
     Authenticator.objects.create(user=member, key="sealed", confirmed=True)
 
-    told = do(client, member, "lost", reason="ID card", phone_number="0722 222 222", remove_second_factor="on")
+    said = do(client, member, "lost", reason="ID card", phone_number="0722 222 222", remove_second_factor="on")
 
     done = "1 login session ended, the number is changed, the second factor is removed"
-    assert told == [f"The lost phone is locked out: {done}."]
+    assert said == [f"The lost phone is locked out: {done}."]
     assert theirs.get("/api/v1/auth/me/").status_code == 401
     member.refresh_from_db()
     assert (member.phone_number, Authenticator.objects.filter(user=member).exists()) == ("254722222222", False)
@@ -574,39 +572,39 @@ def test_a_lost_phone_lets_nobody_in_any_more(client):
     assert (event.user, event.actor, event.detail) == (member, manager, {"reason": "ID card"})
 
 
-def test_of_a_lost_phone_nothing_is_done_when_the_new_number_is_somebodys(client):
+def test_lost_phone_changes_nothing_if_the_number_is_taken(client):
     log_in(client, "Manager")
     member = UserFactory()
     theirs = logged_in_as(member)
     MemberFactory(phone_number="254722222222")
 
-    told = do(client, member, "lost", reason="ID card", phone_number="0722222222")
+    said = do(client, member, "lost", reason="ID card", phone_number="0722222222")
 
-    assert told == {"__all__": ["This e-mail address, phone number or username is already in use."]}
+    assert said == {"__all__": ["This e-mail address, phone number or username is already in use."]}
     assert theirs.get("/api/v1/auth/me/").status_code == 200
 
 
-def test_a_lost_phone_asks_for_a_fresh_login(client, member):
+def test_lost_phone_action_needs_a_fresh_login(client, member):
     log_in(client, "Manager")
     session = client.session
     session[LOGGED_IN_AT] = 0
     session.save()
 
-    told = do(client, member, "lost", reason="ID card")
+    said = do(client, member, "lost", reason="ID card")
 
-    assert "Log out and log in again" in told["__all__"][0]
+    assert "Log out and log in again" in said["__all__"][0]
     assert not SecurityEvent.objects.filter(event="phone_lost").exists()
 
 
 @pytest.mark.parametrize("role", ["Manager", "Admin"])
-def test_of_whoever_is_not_below_no_phone_is_lost(client, role):
+def test_lost_phone_action_needs_a_higher_role_than_the_member(client, role):
     log_in(client, "Manager")
     peer = UserFactory(role=role)
 
-    assert "lost" not in [each.name for each in see(client, peer)["actions"]]
-    told = send(client, peer, "lost", {"reason": "ID card"})
+    assert "lost" not in [each.name for each in open_page(client, peer)["actions"]]
+    said = send(client, peer, "lost", {"reason": "ID card"})
 
-    assert told == {"__all__": ["You can do this only for people with a lower role than yours."]}
+    assert said == {"__all__": ["You can do this only for people with a lower role than yours."]}
     assert not SecurityEvent.objects.exists()
 
 
@@ -622,11 +620,11 @@ def test_of_whoever_is_not_below_no_phone_is_lost(client, role):
         ("refund", {"given_of": "credit", "paid_from": "bank", "reason": "asked"}, Refund),
     ],
 )
-def test_a_form_sent_twice_counts_once(client, member, month, name, typed, counted):
+def test_form_sent_twice_counts_once(client, member, month, name, typed, counted):
     log_in(client, "Manager")
     if name == "refund":
         record_paybill_payment(member, 300)
-    form = next(each for each in see(client, member)["actions"] if each.name == name)
+    form = next(each for each in open_page(client, member)["actions"] if each.name == name)
     body = {**typed, "key": str(form["key"].value())}
 
     first = send(client, member, name, body)
@@ -636,13 +634,13 @@ def test_a_form_sent_twice_counts_once(client, member, month, name, typed, count
 
 
 @pytest.mark.parametrize("name", ["take", "claim"])
-def test_a_form_for_a_payment_that_it_has_paid_counts_once_when_it_is_sent_again(client, caller, member, month, name):
+def test_form_sent_again_after_it_paid_the_payment_counts_once(client, caller, member, month, name):
     payment = pending(month, member, now=AT).payment
     if name == "claim":
         c2b_confirmations.apply_c2b(
             message=C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "", ""), now=AT
         )
-    form = next(each for each in see(client, member)["actions"] if each.name == name)
+    form = next(each for each in open_page(client, member)["actions"] if each.name == name)
     typed = {"take": {"amount": 1500, "channel": "cash"}, "claim": {"code": "TKN1AB2C3D"}}[name]
     body = {"payment": payment.pk, **typed, **({"key": str(form["key"].value())} if name == "take" else {})}
 
@@ -652,8 +650,8 @@ def test_a_form_for_a_payment_that_it_has_paid_counts_once_when_it_is_sent_again
     assert Receipt.objects.get().allocations.get().payment == payment
 
 
-def test_the_key_of_a_form_is_good_for_what_was_asked_with_it_alone(client, caller, member):
-    body = {"amount": 500, "channel": "cash", "key": "drawn-by-the-page"}
+def test_form_key_is_refused_for_other_values(client, caller, member):
+    body = {"amount": 500, "channel": "cash", "key": "values-by-the-page"}
     send(client, member, "take", body)
 
     refused = send(client, member, "take", body | {"amount": 600})
@@ -662,7 +660,7 @@ def test_the_key_of_a_form_is_good_for_what_was_asked_with_it_alone(client, call
     assert Receipt.objects.get().amount == 500
 
 
-def test_a_second_prompt_is_refused_while_the_first_is_open(client, caller, member, month):
+def test_second_push_is_refused_while_the_first_is_open(client, caller, member, month):
     payment = pending(month, member, now=AT).payment
     do(client, member, "prompt", payment=payment.pk)
 
@@ -672,7 +670,7 @@ def test_a_second_prompt_is_refused_while_the_first_is_open(client, caller, memb
     assert StkPush.objects.count() == 1
 
 
-def test_the_same_days_are_frozen_once(client, caller, member, month):
+def test_same_days_are_frozen_once(client, caller, member, month):
     period = granted(month, member)
     do(client, member, "freeze", period=period.pk, ends_on="2026-11-12", reason="ill")
 
@@ -684,7 +682,7 @@ def test_the_same_days_are_frozen_once(client, caller, member, month):
 # --- Refusals ---
 
 
-def test_a_refusal_shows_the_sentence_and_keeps_what_was_typed(client, caller, month):
+def test_refused_sale_shows_the_reason_and_keeps_the_values(client, caller, month):
     stranger = MemberFactory(consented_at=None)
 
     answer = client.post(
@@ -708,7 +706,7 @@ def test_cash_needs_an_open_drawer(client, caller, member):
     }
 
 
-def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, caller, member):
+def test_closed_drawer_shows_a_link_to_the_cash_desk(client, caller, member):
     link = f'<a class="text-primary-600" href="{reverse("cash-desk")}">Open it at the cash desk</a>'
 
     with_one = client.get(page_of(member), secure=True).content.decode()
@@ -719,7 +717,7 @@ def test_whose_drawer_is_closed_is_led_to_the_cash_desk_and_nobody_else(client, 
     assert f"Your cash drawer is closed. {link} first." in without
 
 
-def test_nobody_takes_money_of_their_own(client, caller):
+def test_staff_cannot_take_their_own_money(client, caller):
     refused = do(client, caller, "take", amount=500)
 
     assert refused == {"__all__": ["You cannot do this for yourself. Ask a colleague."]}
@@ -742,11 +740,11 @@ def test_nobody_takes_money_of_their_own(client, caller):
         ("sell", {"plan": "monthly", "key": ""}, {"key": ["This field is required."]}),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(client, caller, member, month, name, typed, refused):
+def test_invalid_values_are_refused(client, caller, member, month, name, typed, refused):
     assert do(client, member, name, **typed) == refused
 
 
-def test_another_members_payment_and_period_cannot_be_named(client, caller, member, month):
+def test_payment_and_period_of_another_member_are_refused(client, caller, member, month):
     theirs = granted(month)
     pending(PlanFactory(), member)
     granted(PlanFactory(), member)
@@ -757,7 +755,7 @@ def test_another_members_payment_and_period_cannot_be_named(client, caller, memb
     assert do(client, member, "freeze", period=theirs.pk, ends_on="2026-12-01", reason="x") == {"period": choice}
 
 
-def test_an_act_is_no_get_and_asks_for_the_csrf_token(client, caller, member):
+def test_action_needs_post_and_the_csrf_token(client, caller, member):
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
 
@@ -782,20 +780,20 @@ SECTIONS = ["Periods", "Payments", "Visits", "Freezes"]
         ("Trainer", [], ["Periods", "Visits", "Freezes"]),
     ],
 )
-def test_each_role_sees_its_sections_and_acts(client, member, month, role, acts, titles):
+def test_each_role_sees_its_sections_and_actions(client, member, month, role, acts, titles):
     period = granted(month, member)
     pending(PlanFactory(), member)
     record_paybill_payment(member, 50)
     freeze_now(period, member)
     log_in(client, role)
 
-    context = see(client, member)
+    context = open_page(client, member)
 
     assert [each.name for each in context["actions"]] == acts
     assert [each.title for each in context["sections"]] == titles
 
 
-def test_a_trainer_sees_no_whole_phone_number_and_no_money(client, member, month):
+def test_trainer_sees_no_whole_phone_number_and_no_money(client, member, month):
     log_in(client, "Trainer")
     reference = granted(month, member).payment.reference
     record_paybill_payment(member, 777)
@@ -810,7 +808,7 @@ def test_a_trainer_sees_no_whole_phone_number_and_no_money(client, member, month
 @pytest.mark.parametrize(
     ("role", "refused"), [("Trainer", [*DESK, *OFFICE]), ("Receptionist", OFFICE), ("Member", [*DESK, *OFFICE])]
 )
-def test_an_act_above_ones_role_is_refused(client, member, month, role, refused):
+def test_action_above_the_callers_role_is_refused(client, member, month, role, refused):
     log_in(client, role)
 
     for name in refused:
@@ -823,7 +821,7 @@ def test_an_act_above_ones_role_is_refused(client, member, month, role, refused)
     assert not Receipt.objects.exists()
 
 
-def test_a_member_and_who_is_not_logged_in_open_no_page(client, member):
+def test_page_needs_a_staff_login(client, member):
     assert client.get(page_of(member), secure=True).status_code == 302
 
     log_in(client, "Member")
@@ -831,22 +829,22 @@ def test_a_member_and_who_is_not_logged_in_open_no_page(client, member):
     assert client.get(page_of(member), secure=True).status_code == 403
 
 
-def test_there_is_no_page_of_nobody_and_no_act_without_a_name(client, caller, member):
+def test_unknown_member_and_unknown_action_are_refused(client, caller, member):
     assert client.get("/admin/members/999999/", secure=True).status_code == 404
     assert client.post(f"{page_of(member)}delete/", secure=True).status_code == 403
 
 
-# --- The way there ---
+# --- Links ---
 
 
-def test_the_list_and_the_page_of_a_person_lead_to_it(client, caller, member):
+def test_people_list_and_person_page_link_to_the_member_page(client, caller, member):
     for name, arguments in (("changelist", []), ("change", [member.pk])):
         content = client.get(reverse(f"admin:accounts_customuser_{name}", args=arguments), secure=True).content.decode()
         assert f'href="{page_of(member)}"' in content
 
 
 @pytest.mark.parametrize("key", ["x" * 65, "a key", "", "ü"])
-def test_a_tampered_key_is_refused(client, caller, member, month, key):
+def test_invalid_form_key_is_refused(client, caller, member, month, key):
     answer = client.post(f"{page_of(member)}sell/", {"plan": month.code, "key": key}, secure=True)
 
     assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""The menu of the admin speaks as a club does."""
+"""The menu of the admin."""
 
 import pytest
 from django.urls import reverse
@@ -15,7 +15,7 @@ def menu_of(rf, role):
     return {part["title"]: [item["title"] for item in part["items"]] for part in navigation(request)}
 
 
-def test_an_owner_reads_a_clubs_words(rf):
+def test_admin_menu_uses_plain_names(rf):
     assert menu_of(rf, "Admin") == {
         "Front desk": ["Dashboard", "Cash desk", "Unmatched payments and reviews", "Close the day"],
         "Exports": ["Exports"],
@@ -38,5 +38,5 @@ def test_an_owner_reads_a_clubs_words(rf):
     }
 
 
-def test_a_trainer_sees_what_is_theirs_to_open(rf):
+def test_trainer_menu_has_only_the_dashboard(rf):
     assert menu_of(rf, "Trainer")["Front desk"] == ["Dashboard"]

@@ -14,7 +14,7 @@ from payments.tests.factories import NOON, create_payment, make_push
 @pytest.mark.parametrize(
     "model", [models.Payment, models.Receipt, models.LedgerEntry, models.Callback, models.ReviewItem]
 )
-def test_nobody_changes_money_in_the_admin(rf, model):
+def test_money_rows_are_read_only_in_the_admin(rf, model):
     page = site._registry[model]
     request = rf.get("/admin/")
     request.user = get_user_model()(is_superuser=True, is_staff=True, is_active=True)
@@ -28,7 +28,7 @@ def test_nobody_changes_money_in_the_admin(rf, model):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", True)])
-def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role, is_told):
+def test_typed_phone_number_is_hidden_from_trainers(client, role, is_told):
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "0712345678", "254712345678", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     receipt = models.Receipt.objects.get()
@@ -41,7 +41,7 @@ def test_a_phone_number_that_a_payer_typed_is_not_told_to_trainers(client, role,
 
 
 @pytest.mark.django_db
-def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
+def test_page_leaves_out_empty_fields(client):
     payment = create_payment()
     client.force_login(UserFactory(role="Manager", is_staff=True))
 
@@ -54,13 +54,13 @@ def test_a_page_shows_what_its_row_holds_and_no_dashes(client):
         message=C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", payment.reference, "", "JANE", "", ""), now=NOON
     )
 
-    assert {"reference", "amount_due", "amount_paid"} <= owed  # nothing paid is a fact, too
+    assert {"reference", "amount_due", "amount_paid"} <= owed  # an amount of 0 is shown, too
     assert shown() - owed == {"paid_at", "deposit_paid_at"}
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("role", "is_told"), [("Trainer", False), ("Receptionist", False), ("Manager", True)])
-def test_the_code_of_money_without_an_owner_is_told_to_who_may_assign_it(client, role, is_told):
+def test_unmatched_code_is_shown_only_to_roles_that_may_assign(client, role, is_told):
     payment, manager = create_payment(), UserFactory(role="Manager")
     message = C2bMessage("TKN9SECRET", NOON, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)

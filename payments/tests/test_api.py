@@ -44,7 +44,7 @@ def code_of(answer):
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_one_sees_ones_own_payments_newest_first(member):
+def test_member_sees_own_payments_newest_first(member):
     first, second = create_payment(member, amount=100), create_payment(member, amount=200)
     create_payment()
 
@@ -71,7 +71,7 @@ def test_one_sees_ones_own_payments_newest_first(member):
     assert answer["meta"]["pagination"] == {"next": None, "previous": None}
 
 
-def test_a_list_of_any_length_costs_one_query(member, django_assert_num_queries):
+def test_payment_list_costs_one_query(member, django_assert_num_queries):
     for _ in range(3):
         create_payment(member)
     client = as_user(member)
@@ -80,7 +80,7 @@ def test_a_list_of_any_length_costs_one_query(member, django_assert_num_queries)
         assert len(client.get("/api/v1/payments/").json()["data"]) == 3
 
 
-def test_pages_follow_one_another_without_loss(member):
+def test_cursor_pages_lose_no_payment(member):
     references = [create_payment(member).reference for _ in range(5)]
     client, url, seen = as_user(member), "/api/v1/payments/?page_size=2", []
 
@@ -92,7 +92,7 @@ def test_pages_follow_one_another_without_loss(member):
     assert seen == references[::-1]
 
 
-def test_staff_see_everyones_and_filter(member, receptionist):
+def test_staff_see_and_filter_all_payments(member, receptionist):
     mine = create_payment(member)
     create_payment()
     client = as_user(receptionist)
@@ -103,14 +103,14 @@ def test_staff_see_everyones_and_filter(member, receptionist):
     assert code_of(client.get("/api/v1/payments/?colour=red")) == (400, "unknown_parameter")
 
 
-def test_nobody_sees_anything_without_logging_in():
+def test_endpoints_need_a_login():
     payment = create_payment()
 
     for path in ("payments/", f"payments/{payment.reference}/", "receipts/", "review-items/", "payments/credit/"):
         assert code_of(APIClient().get(f"/api/v1/{path}")) == (401, "not_authenticated")
 
 
-def test_a_payment_tells_of_its_prompts_its_money_and_what_is_owed(member, django_assert_num_queries):
+def test_payment_detail_shows_pushes_receipts_and_amount_owed(member, django_assert_num_queries):
     push = make_push(create_payment(member, amount=1500), phone="254712345678")
     message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", push.payment.reference, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
@@ -137,7 +137,7 @@ def test_a_payment_tells_of_its_prompts_its_money_and_what_is_owed(member, djang
     assert [(row["code"], row["amount"]) for row in data["receipts"]] == [("TKN1AB2C3D", 1000)]
 
 
-def test_the_advice_comes_in_swahili_when_asked(member):
+def test_push_message_follows_accept_language(member):
     push = make_push(create_payment(member))
 
     answer = as_user(member).get(f"/api/v1/payments/{push.payment.reference}/", HTTP_ACCEPT_LANGUAGE="sw")
@@ -145,7 +145,7 @@ def test_the_advice_comes_in_swahili_when_asked(member):
     assert answer.json()["data"]["pushes"][0]["message"] == "Angalia simu yako na uweke PIN ya M-Pesa."
 
 
-def test_what_is_not_yours_is_not_there(member):
+def test_payment_of_another_member_is_not_found(member):
     payment = create_payment()
     client = as_user(member)
 
@@ -158,7 +158,7 @@ def test_what_is_not_yours_is_not_there(member):
         assert code_of(answer) == (404, "not_found")
 
 
-def test_a_prompt_goes_to_the_payers_phone_or_the_one_given(member):
+def test_push_goes_to_the_payers_or_the_given_phone(member):
     payment, other = create_payment(member), create_payment(member)
     client = as_user(member)
 
@@ -172,7 +172,7 @@ def test_a_prompt_goes_to_the_payers_phone_or_the_one_given(member):
     assert list(StkPush.objects.order_by("pk").values_list("phone", flat=True)) == ["254712345678", "254722000111"]
 
 
-def test_a_second_prompt_while_one_is_open_is_refused(member):
+def test_second_push_is_refused_while_one_is_open(member):
     payment = create_payment(member)
     client = as_user(member)
     client.post(f"/api/v1/payments/{payment.reference}/push/")
@@ -181,7 +181,7 @@ def test_a_second_prompt_while_one_is_open_is_refused(member):
 
 
 @pytest.mark.parametrize("phone", ["", "123", "+1 202 555 0100", 7, None, "2547123456789012"])
-def test_a_prompt_to_what_is_no_kenyan_phone_is_refused(member, phone):
+def test_push_to_a_foreign_phone_number_is_refused(member, phone):
     payment = create_payment(member)
 
     answer = as_user(member).post(f"/api/v1/payments/{payment.reference}/push/", {"phone_number": phone})
@@ -189,7 +189,7 @@ def test_a_prompt_to_what_is_no_kenyan_phone_is_refused(member, phone):
     assert code_of(answer) == (400, "validation_error")
 
 
-def test_a_prompt_needs_a_phone_from_somewhere():
+def test_push_without_any_phone_number_is_refused():
     payer = MemberFactory(phone_number=None)
 
     answer = as_user(payer).post(f"/api/v1/payments/{create_payment(payer).reference}/push/")
@@ -197,7 +197,7 @@ def test_a_prompt_needs_a_phone_from_somewhere():
     assert code_of(answer) == (400, "phone_number_needed")
 
 
-def test_cancelling_withdraws_once_and_a_paid_payment_stays(member):
+def test_paid_payment_cannot_be_cancelled(member):
     payment, paid = create_payment(member), create_payment(member, amount=0)
     client = as_user(member)
 
@@ -206,7 +206,7 @@ def test_cancelling_withdraws_once_and_a_paid_payment_stays(member):
 
 
 @pytest.mark.parametrize("verb", ["push", "cancel"])
-def test_a_trainer_sees_anybodys_payment_and_acts_on_none(member, verb):
+def test_trainer_reads_payments_but_changes_none(member, verb):
     payment = create_payment(member)
     client = as_user(MemberFactory(role="Trainer"))
 
@@ -217,7 +217,7 @@ def test_a_trainer_sees_anybodys_payment_and_acts_on_none(member, verb):
     )
 
 
-def test_ones_credit_is_told(member):
+def test_credit_of_the_caller_is_shown(member):
     payment = create_payment(member, amount=100)
     message = C2bMessage("TKN1AB2C3D", NOON, 150, "174379", payment.reference, "", "", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
@@ -225,7 +225,7 @@ def test_ones_credit_is_told(member):
     assert as_user(member).get("/api/v1/payments/credit/").json()["data"] == {"credit": 50}
 
 
-def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, django_assert_num_queries):
+def test_members_see_own_receipts_and_staff_see_all(member, receptionist, django_assert_num_queries):
     unmatched(code="TKN0000001")
     payment = create_payment(member, amount=100)
     message = C2bMessage("TKN0000002", NOON, 150, "174379", payment.reference, "", "JANE", "Pay Bill", "")
@@ -243,7 +243,7 @@ def test_receipts_are_ones_own_or_everyones_for_staff(member, receptionist, djan
 
 
 @pytest.mark.parametrize(("role", "told"), [("Trainer", None), ("Receptionist", None), ("Manager", "TKN1AB2C3D")])
-def test_the_code_of_money_without_an_owner_is_for_who_may_assign_it(role, told):
+def test_unmatched_code_needs_a_role_that_may_assign(role, told):
     unmatched()
     client = as_user(MemberFactory(role=role))
 
@@ -264,7 +264,7 @@ def test_the_code_of_money_without_an_owner_is_for_who_may_assign_it(role, told)
         ("gym", "Trainer", "gym"),
     ],
 )
-def test_a_phone_typed_as_the_account_is_whole_for_whom_phones_are(member, typed, role, shown):
+def test_account_phone_number_is_masked_for_low_roles(member, typed, role, shown):
     message = C2bMessage("TKN0000002", NOON, 150, "174379", typed, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     client = as_user(member if role == "Member" else MemberFactory(role=role))
@@ -275,7 +275,7 @@ def test_a_phone_typed_as_the_account_is_whole_for_whom_phones_are(member, typed
     assert client.get(f"/api/v1/receipts/{row['id']}/").json()["data"]["account_typed"] == shown
 
 
-def test_cash_at_the_desk(member, receptionist, manager):
+def test_receptionist_records_cash(member, receptionist, manager):
     payment = create_payment(member, amount=500, now=timezone.now())
     desk_client = as_user(receptionist)
     body = {"channel": "cash", "amount": 500, "payment": payment.reference}
@@ -294,14 +294,14 @@ def test_cash_at_the_desk(member, receptionist, manager):
     assert payment.status == "pending"
 
 
-def test_a_member_takes_no_money(member):
+def test_member_cannot_record_cash(member):
     body = {"channel": "cash", "amount": 500, "member": member.pk}
 
     assert code_of(as_user(member).post("/api/v1/receipts/", body)) == (403, "permission_denied")
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "10", "1e3", True, None, 10_000_001, 2**63])
-def test_a_desk_amount_is_whole_shillings(member, receptionist, amount):
+def test_desk_amount_must_be_whole_shillings(member, receptionist, amount):
     body = {"channel": "bank", "amount": amount, "member": member.pk}
 
     assert code_of(as_user(receptionist).post("/api/v1/receipts/", body)) == (400, "validation_error")
@@ -310,13 +310,13 @@ def test_a_desk_amount_is_whole_shillings(member, receptionist, amount):
 @pytest.mark.parametrize(
     "owner", [{}, {"member": 1, "payment": "K0000000"}, {"payment": "K0000000"}, {"member": 2**70}]
 )
-def test_desk_money_has_one_owner(receptionist, owner):
+def test_desk_receipt_names_one_owner(receptionist, owner):
     answer = as_user(receptionist).post("/api/v1/receipts/", {"channel": "bank", "amount": 5, "note": "FT2630"} | owner)
 
     assert code_of(answer) == (400, "validation_error")
 
 
-def test_desk_money_for_a_member_who_does_not_exist_is_refused(receptionist):
+def test_desk_receipt_for_an_unknown_member_is_refused(receptionist):
     answer = as_user(receptionist).post(
         "/api/v1/receipts/", {"channel": "bank", "amount": 5, "note": "FT2630", "member": 10**9}
     )
@@ -324,7 +324,7 @@ def test_desk_money_for_a_member_who_does_not_exist_is_refused(receptionist):
     assert code_of(answer) == (400, "owner_needed")
 
 
-def test_a_typed_code_is_a_claim(member, receptionist):
+def test_reporting_a_code_is_answered_202(member, receptionist):
     payment = create_payment(member, amount=1500)
     client = as_user(receptionist)
 
@@ -336,7 +336,7 @@ def test_a_typed_code_is_a_claim(member, receptionist):
     assert Payment.objects.get(pk=payment.pk).status == "paid"
 
 
-def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, manager):
+def test_invalid_code_is_reported_on_its_field(member, receptionist, manager):
     payment = create_payment(member, amount=1500)
 
     refused = [
@@ -350,7 +350,7 @@ def test_what_can_be_no_code_is_refused_beside_its_field(member, receptionist, m
     assert not CodeClaim.objects.exists()
 
 
-def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, django_assert_num_queries):
+def test_reported_codes_are_listed_newest_first(member, receptionist, django_assert_num_queries):
     payment = create_payment(member, amount=1500)
     for code in ("TKN0000001", "TKN0000002"):
         reported_codes.report_code(code=code, payment_id=payment.pk, by_id=receptionist.pk, now=NOON)
@@ -372,7 +372,7 @@ def test_claims_are_listed_for_the_desk_newest_first(member, receptionist, djang
     }
 
 
-def test_a_manager_asks_safaricom_about_a_code(manager, django_assert_num_queries):
+def test_manager_starts_a_code_check(manager, django_assert_num_queries):
     client = as_user(manager)
 
     asked = client.post("/api/v1/code-checks/", {"code": "tkn1 ab2c3d"})
@@ -398,7 +398,7 @@ def test_a_manager_asks_safaricom_about_a_code(manager, django_assert_num_querie
     assert [row["code"] for row in rows] == ["TKN0000002", "TKN1AB2C3D"]
 
 
-def test_asking_about_what_is_no_code_or_without_an_operator_is_one_clear_error(manager, settings):
+def test_code_check_needs_a_valid_code_and_an_initiator(manager, settings):
     client = as_user(manager)
 
     assert code_of(client.post("/api/v1/code-checks/", {"code": "TKN-1"})) == (400, "invalid_code")
@@ -408,7 +408,7 @@ def test_asking_about_what_is_no_code_or_without_an_operator_is_one_clear_error(
     assert code_of(client.get("/api/v1/code-checks/0/")) == (404, "not_found")
 
 
-def test_only_managers_ask_safaricom_and_only_the_desk_sees_claims(member, receptionist):
+def test_code_checks_and_reported_codes_need_their_roles(member, receptionist):
     for method, path in (("get", ""), ("post", ""), ("get", "1/")):
         answer = getattr(as_user(receptionist), method)(f"/api/v1/code-checks/{path}")
         assert code_of(answer) == (403, "permission_denied")
@@ -416,7 +416,7 @@ def test_only_managers_ask_safaricom_and_only_the_desk_sees_claims(member, recep
     assert code_of(APIClient().post("/api/v1/code-checks/", {"code": "TKN1AB2C3D"})) == (401, "not_authenticated")
 
 
-def test_unmatched_money_is_listed_assigned_and_taken_back(member, manager, django_assert_num_queries):
+def test_unmatched_money_is_listed_assigned_and_undone(member, manager, django_assert_num_queries):
     unmatched(code="TKN0000002")
     item = unmatched()
     payment = create_payment(member, amount=1500, now=timezone.now())
@@ -445,7 +445,7 @@ def test_review_items_are_for_managers(receptionist, manager):
     assert code_of(as_user(manager).post("/api/v1/review-items/0/undo/")) == (404, "not_found")
 
 
-def test_a_manager_records_that_money_was_given_back(member, manager, django_assert_num_queries):
+def test_manager_records_a_refund(member, manager, django_assert_num_queries):
     payment = create_payment(member, amount=500, now=timezone.now())
     message = C2bMessage("TKN1AB2C3D", NOON, 700, "174379", payment.reference, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
@@ -485,7 +485,7 @@ def test_a_manager_records_that_money_was_given_back(member, manager, django_ass
     "changes",
     [{"receipt": None}, {"member": 1}, {"amount": 0}, {"amount": "5"}, {"paid_from": "sales"}, {"reason": " "}],
 )
-def test_a_refund_says_of_what_how_much_how_and_why(manager, changes):
+def test_invalid_refunds_are_refused(manager, changes):
     body = {"receipt": 1, "amount": 5, "paid_from": "bank", "reason": "moved away"} | changes
 
     assert code_of(as_user(manager).post("/api/v1/refunds/", body)) == (400, "validation_error")
@@ -500,7 +500,7 @@ def test_refunds_are_for_managers(receptionist, manager):
     assert code_of(as_user(manager).post("/api/v1/refunds/", body | {"paid_from": "cash"}))[0] == 404
 
 
-def test_a_count_of_an_earlier_drawer_does_not_close_the_open_one(receptionist):
+def test_count_of_an_earlier_session_does_not_close_the_open_one(receptionist):
     client = as_user(receptionist)
     earlier = client.post("/api/v1/cash-sessions/", {"opening_float": 100}).json()["data"]["id"]
     count = {"counted": 100, "session": earlier}
@@ -513,7 +513,7 @@ def test_a_count_of_an_earlier_drawer_does_not_close_the_open_one(receptionist):
     assert CashSession.objects.get(closed_at=None).opening_float == 500
 
 
-def test_a_drawer_cannot_be_closed_by_another(receptionist):
+def test_cashier_cannot_close_the_session_of_another(receptionist):
     cash_sessions.open_session(cashier_id=receptionist.pk, opening_float=0, now=NOON)
     other = MemberFactory(role="Receptionist")
 

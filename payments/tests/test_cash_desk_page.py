@@ -1,4 +1,4 @@
-"""The cash desk of the admin: what it shows of a drawer, and what is done there."""
+"""The cash desk: the page and its actions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,7 +42,7 @@ def drawer(cashier):
     return cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
 
 
-def see(client, query=""):
+def open_page(client, query=""):
     answer = client.get(f"{DESK}{query}", secure=True)
     assert answer.status_code == 200
     return answer.context
@@ -52,14 +52,14 @@ def form(context, name):
     return next(each for each in context["actions"] if each.name == name)
 
 
-def drawn(client, name, **typed):
-    """What the form of an act sends when it is filled in as `typed`."""
-    values = {field.html_name: field.value() for field in form(see(client), name)} | typed
+def form_values(client, name, **typed):
+    """Return the values that the form of an action sends after `typed` was typed in."""
+    values = {field.html_name: field.value() for field in form(open_page(client), name)} | typed
     return {key: value for key, value in values.items() if value is not None}
 
 
 def send(client, name, body):
-    """Send a form; return what the page then says: the newest message, or the errors of the form."""
+    """Send a form; return the newest message of the next page, or the errors of the form."""
     answer = client.post(f"{DESK}{name}/", body, secure=True)
     if answer.status_code == 302:
         assert answer.url == DESK
@@ -70,10 +70,10 @@ def send(client, name, body):
 
 
 def do(client, name, **typed):
-    return send(client, name, drawn(client, name, **typed))
+    return send(client, name, form_values(client, name, **typed))
 
 
-def take(cashier, amount=1500, channel=Channel.CASH, at=AT, note="FT2630"):
+def record(cashier, amount=1500, channel=Channel.CASH, at=AT, note="FT2630"):
     owner = MemberFactory()
     return desk_receipts.record_receipt(
         channel=channel, amount=amount, by_id=cashier.pk, member_id=owner.pk, note=note, now=at
@@ -86,55 +86,55 @@ def decide(client, request, name):
     return [message.message for message in get_messages(answer.wsgi_request)][-1]
 
 
-# --- The drawer ---
+# --- The cash drawer ---
 
 
-def test_a_drawer_is_opened_with_what_lies_in_it(client, cashier):
-    assert [each.name for each in see(client)["actions"]] == ["open", "take", "claim", "ask"]
+def test_drawer_is_opened_with_its_float(client, cashier):
+    assert [each.name for each in open_page(client)["actions"]] == ["open", "take", "claim", "ask"]
 
-    told = do(client, "open", opening_float=1000)
+    said = do(client, "open", opening_float=1000)
 
-    assert told == "The cash drawer is open with KES 1,000."
+    assert said == "The cash drawer is open with KES 1,000."
     assert CashSession.objects.get().opening_float == 1000
-    assert [each.name for each in see(client)["actions"]] == ["take", "claim", "ask", "close"]
+    assert [each.name for each in open_page(client)["actions"]] == ["take", "claim", "ask", "close"]
 
 
-def test_opening_twice_opens_one_drawer_and_says_so(client, cashier):
-    body = drawn(client, "open", opening_float=1000)
+def test_second_opening_is_refused(client, cashier):
+    body = form_values(client, "open", opening_float=1000)
 
-    told = [send(client, "open", body) for _ in range(2)]
+    said = [send(client, "open", body) for _ in range(2)]
 
-    assert told == ["The cash drawer is open with KES 1,000.", "Your cash drawer is already open."]
+    assert said == ["The cash drawer is open with KES 1,000.", "Your cash drawer is already open."]
     assert CashSession.objects.count() == 1
 
 
-def test_it_shows_what_was_taken_since_the_drawer_was_opened(client, cashier, drawer):
-    take(cashier, 100, Channel.BANK, at=AT - timedelta(hours=1))
-    first, second, bank = take(cashier, 1500), take(cashier, 500), take(cashier, 700, Channel.BANK)
+def test_page_shows_receipts_and_refunds_since_the_opening(client, cashier, drawer):
+    record(cashier, 100, Channel.BANK, at=AT - timedelta(hours=1))
+    first, second, bank = record(cashier, 1500), record(cashier, 500), record(cashier, 700, Channel.BANK)
     voids.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
     refunds.record_refund(
         receipt_id=bank.pk, amount=200, paid_from=Account.CASH, reason="asked", by_id=cashier.pk, now=AT
     )
     somebody = MemberFactory()
     cash_sessions.open_session(cashier_id=somebody.pk, opening_float=0, now=AT)
-    take(somebody)
+    record(somebody)
 
-    context = see(client)
+    context = open_page(client)
 
     assert context["figures"] == [("Cash", "KES 1,500", 1), ("Bank", "KES 700", 1), ("Refunds", "KES 200", 1)]
     assert list(context["receipts"]) == [bank, second, first]
 
 
-def test_what_the_drawer_should_hold_is_told_after_the_count_alone(client, cashier, drawer):
-    take(cashier, 1539)
+def test_expected_cash_is_shown_only_after_the_count(client, cashier, drawer):
+    record(cashier, 1539)
     before = client.get(DESK, secure=True).content.decode()
 
-    told = do(client, "close", counted=2500, note="one note torn")
+    said = do(client, "close", counted=2500, note="one note torn")
 
     assert "2539" not in before
     assert "2,539" not in before
-    assert told == "The cash drawer is closed: KES 39 short (counted 2,500, expected 2,539)."
-    context = see(client)
+    assert said == "The cash drawer is closed: KES 39 short (counted 2,500, expected 2,539)."
+    context = open_page(client)
     assert (context["session"], context["last"].note) == (None, "one note torn")
     assert context["last_result"] == "KES 39 short (counted 2,500, expected 2,539)"
 
@@ -143,12 +143,12 @@ def test_what_the_drawer_should_hold_is_told_after_the_count_alone(client, cashi
     ("counted", "came_to"),
     [(1000, "KES 1,000 counted, as expected"), (1200, "KES 200 over (counted 1,200, expected 1,000)")],
 )
-def test_a_count_that_agrees_or_is_over_is_told(client, drawer, counted, came_to):
+def test_result_of_the_count_is_shown(client, drawer, counted, came_to):
     assert do(client, "close", counted=counted) == f"The cash drawer is closed: {came_to}."
 
 
-def test_closing_twice_counts_once_and_leaves_the_next_drawer_open(client, cashier, drawer):
-    body = drawn(client, "close", counted=1000)
+def test_second_closing_leaves_the_next_session_open(client, cashier, drawer):
+    body = form_values(client, "close", counted=1000)
     send(client, "close", body)
     assert send(client, "close", body) == "This cash drawer was already counted and closed."
     do(client, "open", opening_float=0)
@@ -160,19 +160,19 @@ def test_closing_twice_counts_once_and_leaves_the_next_drawer_open(client, cashi
 # --- Money ---
 
 
-def test_cash_for_a_payment_is_taken(client, cashier, drawer):
+def test_cash_pays_the_payment_with_the_typed_reference(client, cashier, drawer):
     payment = create_payment(amount=1500)
 
-    told = do(client, "take", owner=payment.reference.lower(), amount=1500)
+    said = do(client, "take", owner=payment.reference.lower(), amount=1500)
 
     receipt = Receipt.objects.get()
     payment.refresh_from_db()
-    assert told == f"KES 1,500 taken: receipt {receipt.number}."
+    assert said == f"KES 1,500 taken: receipt {receipt.number}."
     assert (receipt.channel, receipt.recorded_by, receipt.cash_session) == ("cash", cashier, drawer)
     assert payment.status == "paid"
 
 
-def test_a_bank_transfer_of_a_member_is_noted_without_a_drawer(client, cashier):
+def test_bank_transfer_is_recorded_without_a_drawer(client, cashier):
     member = MemberFactory()
 
     do(client, "take", owner=member.member_number, amount=700, channel="bank", note="FT2630")
@@ -181,8 +181,8 @@ def test_a_bank_transfer_of_a_member_is_noted_without_a_drawer(client, cashier):
     assert (receipt.channel, receipt.member, receipt.account_typed) == ("bank", member, "FT2630")
 
 
-def test_a_form_sent_twice_takes_the_money_once(client, drawer):
-    body = drawn(client, "take", owner=MemberFactory().member_number, amount=1500)
+def test_form_sent_twice_records_one_receipt(client, drawer):
+    body = form_values(client, "take", owner=MemberFactory().member_number, amount=1500)
 
     first, second = send(client, "take", body), send(client, "take", body)
 
@@ -190,13 +190,13 @@ def test_a_form_sent_twice_takes_the_money_once(client, drawer):
     assert Receipt.objects.count() == 1
 
 
-def test_a_form_sent_again_with_another_amount_is_refused(client, drawer):
-    body = drawn(client, "take", owner=MemberFactory().member_number, amount=1500)
+def test_form_sent_again_with_another_amount_is_refused(client, drawer):
+    body = form_values(client, "take", owner=MemberFactory().member_number, amount=1500)
     send(client, "take", body)
 
-    told = send(client, "take", body | {"amount": 1600})
+    said = send(client, "take", body | {"amount": 1600})
 
-    assert told["__all__"] == ["This form was already sent with other values. Open the page again and repeat it."]
+    assert said["__all__"] == ["This form was already sent with other values. Open the page again and repeat it."]
     assert Receipt.objects.count() == 1
 
 
@@ -211,8 +211,8 @@ def test_a_form_sent_again_with_another_amount_is_refused(client, drawer):
         ({"amount": "15.50"}, {"amount": ["Enter a whole number."]}),
     ],
 )
-def test_a_refusal_stands_on_the_page_with_what_was_typed(client, cashier, typed, errors):
-    body = drawn(client, "take", **({"owner": MemberFactory().member_number, "amount": 1500} | typed))
+def test_refusal_keeps_the_typed_values(client, cashier, typed, errors):
+    body = form_values(client, "take", **({"owner": MemberFactory().member_number, "amount": 1500} | typed))
 
     answer = client.post(f"{DESK}take/", body, secure=True)
 
@@ -223,16 +223,16 @@ def test_a_refusal_stands_on_the_page_with_what_was_typed(client, cashier, typed
     assert not Receipt.objects.exists()
 
 
-def test_nobody_takes_money_of_their_own(client, cashier, drawer):
-    told = do(client, "take", owner=cashier.member_number, amount=1500)
+def test_staff_cannot_take_their_own_money(client, cashier, drawer):
+    said = do(client, "take", owner=cashier.member_number, amount=1500)
 
-    assert told["__all__"] == ["You cannot do this for yourself. Ask a colleague."]
+    assert said["__all__"] == ["You cannot do this for yourself. Ask a colleague."]
 
 
 # --- Codes ---
 
 
-def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(client, cashier):
+def test_reported_code_waits_for_its_money_or_assigns_it(client, cashier):
     payment, other = create_payment(amount=1500), create_payment(amount=1500)
     message = C2bMessage("TKN1AB2C3D", AT, 1500, "174379", "gym", "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=AT)
@@ -246,7 +246,7 @@ def test_a_shown_code_waits_for_safaricom_and_takes_the_money_that_is_here(clien
     assert CodeClaim.objects.count() == 2
 
 
-def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
+def test_invalid_code_and_unknown_payment_are_refused(client, cashier):
     payment = create_payment()
 
     assert do(client, "claim", code="!", payment=payment.reference)["__all__"] == [reported_codes.InvalidCode.message]
@@ -256,44 +256,44 @@ def test_a_code_that_is_none_or_of_no_payment_is_refused(client, cashier):
 # --- Voids ---
 
 
-def test_a_void_is_asked_by_one_and_confirmed_by_another(client, cashier, drawer):
-    receipt = take(cashier)
-    prefilled = see(client, f"?receipt={receipt.number}")
+def test_void_is_requested_and_confirmed_by_two_people(client, cashier, drawer):
+    receipt = record(cashier)
+    prefilled = open_page(client, f"?receipt={receipt.number}")
     assert (form(prefilled, "ask")["number"].value(), prefilled["opened"]) == (receipt.number, "ask")
 
-    told = [do(client, "ask", number=receipt.number, reason="typed twice") for _ in range(2)]
+    said = [do(client, "ask", number=receipt.number, reason="typed twice") for _ in range(2)]
 
-    assert told == [f"A second person must confirm the void of receipt {receipt.number}."] * 2
+    assert said == [f"A second person must confirm the void of receipt {receipt.number}."] * 2
     second, request = Client(), VoidRequest.objects.get()
     manager = log_in(second, "Manager")
-    assert [each["decisions"] for each in see(second)["voids"]] == [["confirm", "decline"]]
+    assert [each["decisions"] for each in open_page(second)["voids"]] == [["confirm", "decline"]]
     assert [decide(second, request, "confirm") for _ in range(2)] == [f"Receipt {receipt.number} is void."] * 2
     receipt.refresh_from_db()
     assert receipt.reversed_by == manager
-    assert see(second)["voids"] == []
+    assert open_page(second)["voids"] == []
 
 
-def test_whoever_took_the_money_may_take_the_void_back_but_not_confirm_it(client, cashier, drawer):
-    receipt = take(cashier)
+def test_cashier_may_withdraw_but_not_confirm_the_void(client, cashier, drawer):
+    receipt = record(cashier)
     request = voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=cashier.pk, now=AT)
 
-    assert [each["decisions"] for each in see(client)["voids"]] == [["decline"]]
+    assert [each["decisions"] for each in open_page(client)["voids"]] == [["decline"]]
     assert decide(client, request, "confirm") == "Another person must confirm the void of this receipt."
     assert decide(client, request, "decline") == f"Receipt {receipt.number} stays valid."
     receipt.refresh_from_db()
     assert receipt.reversed_at is None
 
 
-def test_a_void_of_no_receipt_or_without_a_reason_is_refused(client, cashier, drawer):
-    receipt = take(cashier)
+def test_void_request_needs_a_receipt_number_and_a_reason(client, cashier, drawer):
+    receipt = record(cashier)
 
-    told = do(client, "ask", number="2026-999999", reason="typed twice")
-    assert told == {"number": ["No cash or bank receipt has this number."]}
+    said = do(client, "ask", number="2026-999999", reason="typed twice")
+    assert said == {"number": ["No cash or bank receipt has this number."]}
     assert do(client, "ask", number=receipt.number, reason=" ") == {"reason": ["This field is required."]}
 
 
-def test_the_page_of_a_receipt_leads_to_asking(client, cashier, drawer):
-    receipt = take(cashier)
+def test_receipt_page_links_to_the_void_form(client, cashier, drawer):
+    receipt = record(cashier)
     link = f'href="{DESK}?receipt={receipt.number}#ask"'
     address = f"/admin/payments/receipt/{receipt.pk}/change/"
     assert link in client.get(address, secure=True).content.decode()
@@ -303,13 +303,13 @@ def test_the_page_of_a_receipt_leads_to_asking(client, cashier, drawer):
     assert link not in client.get(address, secure=True).content.decode()
 
 
-# --- Who may ---
+# --- Roles ---
 
 
 @pytest.mark.parametrize(
     ("role", "status"), [("Admin", 200), ("Manager", 200), ("Receptionist", 200), ("Trainer", 403), ("Member", 302)]
 )
-def test_the_desk_is_for_receptionists_and_those_above(client, role, status):
+def test_cash_desk_needs_the_receptionist_role(client, role, status):
     person = MemberFactory(role=role, is_staff=role != "Member")
     client.force_login(person)
 
@@ -319,7 +319,7 @@ def test_the_desk_is_for_receptionists_and_those_above(client, role, status):
 
 
 @pytest.mark.parametrize("name", ["open", "take", "claim", "ask", "close", "voids/1/confirm", "voids/1/decline"])
-def test_a_trainer_acts_in_no_way_and_nobody_by_a_link(client, name):
+def test_trainer_and_get_requests_perform_no_action(client, name):
     log_in(client, "Trainer")
     assert client.post(f"{DESK}{name}/", {}, secure=True).status_code == 403
 
@@ -327,11 +327,11 @@ def test_a_trainer_acts_in_no_way_and_nobody_by_a_link(client, name):
     assert client.get(f"{DESK}{name}/", secure=True).status_code == 405
 
 
-def test_an_act_that_is_none_is_refused(client, cashier):
+def test_unknown_action_is_refused(client, cashier):
     assert client.post(f"{DESK}destroy/", {}, secure=True).status_code == 403
 
 
-def test_a_form_of_another_site_is_refused(cashier):
+def test_form_of_another_site_fails_the_csrf_check(cashier):
     stranger = Client(enforce_csrf_checks=True)
     stranger.force_login(cashier)
 
@@ -339,7 +339,7 @@ def test_a_form_of_another_site_is_refused(cashier):
     assert not CashSession.objects.exists()
 
 
-# --- Cost ---
+# --- Queries ---
 
 
 def queries(client):
@@ -350,10 +350,10 @@ def queries(client):
     return len(made)
 
 
-def test_the_page_costs_the_same_however_much_was_taken(client, cashier, drawer):
+def test_page_costs_the_same_queries_for_any_number_of_receipts(client, cashier, drawer):
     def receipt_with_a_void():
-        voids.ask_void(receipt_id=take(cashier).pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
-        take(cashier, channel=Channel.BANK)
+        voids.ask_void(receipt_id=record(cashier).pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
+        record(cashier, channel=Channel.BANK)
 
     receipt_with_a_void()
     one = queries(client)

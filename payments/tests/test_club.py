@@ -1,4 +1,4 @@
-"""What anybody may know of the club before they pay it."""
+"""The public endpoint of the club."""
 
 from rest_framework.test import APIClient
 
@@ -7,7 +7,7 @@ def club():
     return APIClient().get("/api/v1/club/").json()["data"]
 
 
-def test_a_stranger_reads_the_paybill_and_where_the_terms_stand(settings):
+def test_club_endpoint_shows_paybill_and_terms_without_login(settings):
     settings.CLUB_NAME, settings.CLUB_TERMS_URL = "Simba Gym", "https://simba.example/terms"
     settings.DARAJA_SHORTCODE, settings.DARAJA_TILL = "600000", ""
 
@@ -19,7 +19,7 @@ def test_a_stranger_reads_the_paybill_and_where_the_terms_stand(settings):
     }
 
 
-def test_where_goods_are_bought_the_till_is_told_and_never_the_store_behind_it(settings):
+def test_buy_goods_club_shows_its_till_not_its_store_number(settings):
     settings.CLUB_TERMS_URL = ""
     settings.DARAJA_SHORTCODE, settings.DARAJA_TILL = "600000", "517000"
 
@@ -28,7 +28,7 @@ def test_where_goods_are_bought_the_till_is_told_and_never_the_store_behind_it(s
     assert (told["terms_url"], told["paybill"], told["till"]) == (None, None, "517000")
 
 
-def test_it_is_told_to_who_has_an_old_session_too():
+def test_expired_session_does_not_hide_the_club():
     client = APIClient()
     client.cookies["Authentication"] = "of-another-day"
 

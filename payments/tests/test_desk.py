@@ -1,3 +1,5 @@
+"""Desk receipts, cash sessions, voids, reversals, reported codes, and the assignment of unmatched money."""
+
 import threading
 from datetime import timedelta
 
@@ -25,7 +27,7 @@ def drawer(cashier):
     return cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
 
 
-def take(cashier, payment=None, amount=1500, channel=Channel.CASH, **owner):
+def record(cashier, payment=None, amount=1500, channel=Channel.CASH, **owner):
     owner = owner or {"payment_id": payment.pk}
     return desk_receipts.record_receipt(
         channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note="FT2630", **owner
@@ -48,51 +50,51 @@ def status(payment):
 def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, drawer):
     payment = create_payment(amount=1500)
 
-    receipt = take(cashier, payment)
+    receipt = record(cashier, payment)
 
     assert (receipt.number, receipt.cash_session, receipt.recorded_by) == ("2026-000001", drawer, cashier)
     assert status(payment) == ("paid", 1500)
     assert ledger.balance(Account.CASH) == 1500
 
 
-def test_the_same_key_takes_the_money_once(cashier, drawer):
+def test_repeated_idempotency_key_records_one_receipt(cashier, drawer):
     payment = create_payment(amount=1500)
 
-    first = take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a")
+    first = record(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a")
 
-    assert take(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a") == first
+    assert record(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a") == first
     assert Receipt.objects.count() == 1
     with pytest.raises(IdempotencyKeyReused):
-        take(cashier, payment_id=payment.pk, amount=5, idempotency_key="k", body_fingerprint="b")
+        record(cashier, payment_id=payment.pk, amount=5, idempotency_key="k", body_fingerprint="b")
     with pytest.raises(IntegrityError, match="receipt_idempotency_key_once"), transaction.atomic():
         Receipt.objects.create(
             channel=Channel.MPESA_C2B, amount=5, paid_at=NOON, created_at=NOON, recorded_by=cashier, idempotency_key="k"
         )
 
 
-def test_another_person_may_use_the_same_key(cashier, drawer):
+def test_idempotency_keys_are_per_person(cashier, drawer):
     colleague = MemberFactory()
 
-    first = take(cashier, member_id=MemberFactory().pk, idempotency_key="k")
+    first = record(cashier, member_id=MemberFactory().pk, idempotency_key="k")
 
-    second = take(colleague, member_id=MemberFactory().pk, channel=Channel.BANK, idempotency_key="k")
+    second = record(colleague, member_id=MemberFactory().pk, channel=Channel.BANK, idempotency_key="k")
     assert first != second
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_key_used_many_times_at_once_takes_money_once():
+def test_concurrent_requests_with_one_key_record_one_receipt():
     cashier, members = MemberFactory(), MemberFactory.create_batch(6)
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     start, taken = threading.Barrier(6), []
 
-    def record(member):
+    def record_for(member):
         start.wait()
         try:
-            taken.append(take(cashier, member_id=member.pk, idempotency_key="k"))
+            taken.append(record(cashier, member_id=member.pk, idempotency_key="k"))
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=record, args=[member]) for member in members]
+    threads = [threading.Thread(target=record_for, args=[member]) for member in members]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -101,45 +103,45 @@ def test_one_key_used_many_times_at_once_takes_money_once():
     assert taken == [Receipt.objects.get()] * 6
 
 
-def test_numbers_have_no_gap_when_a_receipt_fails(cashier, drawer):
-    take(cashier, create_payment())
+def test_failed_receipt_leaves_no_gap_in_the_numbers(cashier, drawer):
+    record(cashier, create_payment())
     with pytest.raises(ownership.OwnerNeeded):
         desk_receipts.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
 
-    assert take(cashier, create_payment()).number == "2026-000002"
+    assert record(cashier, create_payment()).number == "2026-000002"
 
 
-def test_cash_for_a_member_pays_what_is_open_and_the_rest_is_credit(cashier, drawer):
+def test_cash_for_a_member_pays_open_payments_then_becomes_credit(cashier, drawer):
     member = MemberFactory()
     payment = create_payment(member, amount=1000)
 
-    take(cashier, member_id=member.pk, amount=1200)
+    record(cashier, member_id=member.pk, amount=1200)
 
     assert status(payment) == ("paid", 1000)
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == -200
 
 
-def test_cash_needs_an_open_session(cashier):
+def test_cash_needs_an_open_cash_session(cashier):
     with pytest.raises(cash_sessions.NoOpenSession):
-        take(cashier, create_payment())
+        record(cashier, create_payment())
 
 
-def test_a_bank_transfer_needs_no_session(cashier):
+def test_bank_transfer_needs_no_cash_session(cashier):
     payment = create_payment(amount=1500)
 
-    take(cashier, payment, channel=Channel.BANK)
+    record(cashier, payment, channel=Channel.BANK)
 
     assert status(payment) == ("paid", 1500)
     assert ledger.balance(Account.BANK) == 1500
 
 
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
-def test_cash_for_a_payment_that_takes_none_is_refused(cashier, drawer, end):
+def test_cash_for_a_closed_or_paid_payment_is_refused(cashier, drawer, end):
     payment = close(create_payment(amount=1500), end, cashier)
     other = create_payment(payment.payer, amount=9000)
 
     with pytest.raises(ownership.PaymentTakesNoMoney):
-        take(cashier, payment)
+        record(cashier, payment)
 
     assert status(other) == ("pending", 0)
 
@@ -148,11 +150,11 @@ def close(payment, end, cashier):
     """Cancel a payment, or pay it."""
     if end == "cancelled":
         return cancellation.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
-    take(cashier, payment, amount=payment.amount_owed)
+    record(cashier, payment, amount=payment.amount_owed)
     return payment
 
 
-def test_a_bank_transfer_needs_the_banks_reference(cashier):
+def test_bank_transfer_needs_its_bank_reference(cashier):
     for note in ("", "  "):
         with pytest.raises(desk_receipts.BankReferenceNeeded):
             desk_receipts.record_receipt(
@@ -161,35 +163,35 @@ def test_a_bank_transfer_needs_the_banks_reference(cashier):
 
 
 @pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
-def test_nobody_records_money_of_their_own(cashier, drawer, channel):
+def test_staff_cannot_record_their_own_money(cashier, drawer, channel):
     for owner in ({"member_id": cashier.pk}, {"payment_id": create_payment(cashier).pk}):
         with pytest.raises(ownership.OwnMoney):
-            take(cashier, channel=channel, **owner)
+            record(cashier, channel=channel, **owner)
 
 
-def test_mpesa_money_is_never_recorded_by_hand(cashier):
+def test_mpesa_money_cannot_be_recorded_by_hand(cashier):
     with pytest.raises(desk_receipts.NotDeskMoney):
-        take(cashier, create_payment(), channel=Channel.MPESA_C2B)
+        record(cashier, create_payment(), channel=Channel.MPESA_C2B)
 
 
 @pytest.mark.parametrize("amount", [0, -5, 1.5, True])
-def test_desk_money_is_whole_shillings(cashier, drawer, amount):
+def test_desk_receipt_needs_whole_shillings(cashier, drawer, amount):
     with pytest.raises(creation.InvalidAmount):
-        take(cashier, create_payment(), amount=amount)
+        record(cashier, create_payment(), amount=amount)
 
 
-# --- The drawer ---
+# --- Cash sessions ---
 
 
-def test_a_cashier_has_one_open_session(cashier, drawer):
+def test_cashier_has_one_open_session(cashier, drawer):
     with pytest.raises(cash_sessions.SessionOpen):
         cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
 
 @pytest.mark.parametrize(("counted", "difference", "items"), [(2500, 0, 0), (2510, 10, 1), (2400, -100, 1)])
-def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, counted, difference, items):
-    take(cashier, create_payment(amount=1500))
-    voided = take(cashier, create_payment(amount=1500))
+def test_count_differences_become_review_items(cashier, drawer, counted, difference, items):
+    record(cashier, create_payment(amount=1500))
+    voided = record(cashier, create_payment(amount=1500))
     voids.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
 
     session = cash_sessions.close_session(cashier_id=cashier.pk, counted=counted, now=NOON)
@@ -198,9 +200,9 @@ def test_closing_counts_the_drawer_and_tells_over_and_short(cashier, drawer, cou
     assert ReviewItem.objects.filter(reason="cash_differs").count() == items
 
 
-def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
+def test_session_with_negative_expected_cash_can_be_closed(cashier):
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
-    mistyped = take(cashier, create_payment(amount=1500))
+    mistyped = record(cashier, create_payment(amount=1500))
     c2b(amount=1000)
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
     refunds.record_refund(receipt_id=mpesa.pk, paid_from=Account.CASH, reason="not ours", by_id=cashier.pk, now=NOON)
@@ -214,9 +216,9 @@ def test_a_drawer_that_should_hold_less_than_nothing_is_counted_too(cashier):
 # --- Voids ---
 
 
-def test_a_void_makes_the_payment_payable_again(cashier, drawer):
+def test_voided_receipt_makes_its_payment_payable_again(cashier, drawer):
     payment = create_payment(amount=1500)
-    receipt = take(cashier, payment)
+    receipt = record(cashier, payment)
 
     voids.void_receipt(receipt_id=receipt.pk, reason="wrong member", by_id=MemberFactory().pk, now=NOON)
 
@@ -224,22 +226,22 @@ def test_a_void_makes_the_payment_payable_again(cashier, drawer):
     assert ledger.balance(Account.CASH) == 0
 
 
-def test_whoever_took_the_money_cannot_void_it(cashier, drawer):
-    receipt = take(cashier, create_payment())
+def test_cashier_cannot_void_their_own_receipt(cashier, drawer):
+    receipt = record(cashier, create_payment())
 
     with pytest.raises(voids.SecondPersonNeeded):
         voids.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
-def test_the_database_refuses_a_void_by_the_same_person(cashier, drawer):
-    receipt = take(cashier, create_payment())
+def test_database_refuses_a_void_by_the_cashier(cashier, drawer):
+    receipt = record(cashier, create_payment())
 
     with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
         reversals.reverse_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
-def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
-    receipt, other = take(cashier, create_payment()), MemberFactory()
+def test_void_needs_a_reason_and_happens_once(cashier, drawer):
+    receipt, other = record(cashier, create_payment()), MemberFactory()
     with pytest.raises(ownership.ReasonNeeded):
         voids.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
     voids.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
@@ -248,8 +250,8 @@ def test_a_void_needs_a_reason_and_happens_once(cashier, drawer):
         voids.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
 
 
-def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, drawer):
-    receipt = take(cashier, create_payment(amount=1500))
+def test_void_after_the_count_becomes_a_review_item(cashier, drawer):
+    receipt = record(cashier, create_payment(amount=1500))
     cash_sessions.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
 
     voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON + timedelta(days=1))
@@ -263,9 +265,9 @@ def test_a_void_after_its_drawer_was_counted_is_looked_at_by_a_person(cashier, d
     ]
 
 
-def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
-    """Its clock was read before. The books tell what the count held by the moments (P24)."""
-    receipt = take(cashier, create_payment(amount=1500))
+def test_void_that_waited_for_the_count_is_dated_after_it(cashier, drawer):
+    """The void carries an earlier time. The invariant P24 compares it with the time of the count."""
+    receipt = record(cashier, create_payment(amount=1500))
     session = cash_sessions.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
 
     voided = voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=NOON)
@@ -273,8 +275,8 @@ def test_a_void_that_waited_for_the_count_comes_after_it(cashier, drawer):
     assert voided.reversed_at > session.closed_at
 
 
-def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer):
-    receipt = take(cashier, create_payment(amount=1500))
+def test_count_that_waited_for_a_void_is_not_dated_before_it(cashier, drawer):
+    receipt = record(cashier, create_payment(amount=1500))
     later = NOON + timedelta(seconds=1)
     voided = voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
 
@@ -283,9 +285,9 @@ def test_a_count_that_waited_for_a_void_does_not_come_before_it(cashier, drawer)
     assert (session.difference, session.closed_at) == (0, voided.reversed_at)
 
 
-def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, drawer):
+def test_void_releases_spent_credit_from_the_payments_it_paid(cashier, drawer):
     member = MemberFactory()
-    receipt = take(cashier, member_id=member.pk, amount=1500)
+    receipt = record(cashier, member_id=member.pk, amount=1500)
     payment = create_payment(member, amount=1000)
     assert status(payment) == ("paid", 1000)
 
@@ -298,9 +300,9 @@ def test_spent_credit_of_a_voided_receipt_is_taken_out_of_what_it_paid(cashier, 
 # --- Reversals ---
 
 
-def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, drawer):
+def test_reversal_leaves_the_payment_refunded_or_partially_paid(cashier, drawer):
     payment = create_payment(amount=1500)
-    take(cashier, payment, amount=500)
+    record(cashier, payment, amount=500)
     c2b(amount=1000, account=payment.reference)
     mpesa = Receipt.objects.get(channel="mpesa_c2b")
 
@@ -311,21 +313,21 @@ def test_a_reversal_refunds_what_it_paid_or_leaves_it_partially_paid(cashier, dr
     assert ledger.balance(Account.MPESA) == 0
 
 
-# --- Claimed codes ---
+# --- Reported codes ---
 
 
-def test_a_typed_code_is_no_money_until_safaricoms_evidence_has_it(cashier):
+def test_reported_code_pays_only_after_safaricom_confirms_it(cashier):
     payment = create_payment(amount=1500)
 
-    claim = reported_codes.report_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
-    assert (claim.code, claim.receipt, status(payment)) == ("TKN1AB2C3D", None, ("pending", 0))
+    reported = reported_codes.report_code(code=" tkn1 ab2c3d", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
+    assert (reported.code, reported.receipt, status(payment)) == ("TKN1AB2C3D", None, ("pending", 0))
     c2b(account="wrong", code="TKN1AB2C3D")
 
-    claim.refresh_from_db()
-    assert (claim.receipt.code, status(payment)) == ("TKN1AB2C3D", ("paid", 1500))
+    reported.refresh_from_db()
+    assert (reported.receipt.code, status(payment)) == ("TKN1AB2C3D", ("paid", 1500))
 
 
-def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
+def test_reported_code_assigns_unmatched_money_at_once(cashier):
     c2b(account="wrong")
     payment = create_payment(amount=1500)
 
@@ -336,7 +338,7 @@ def test_a_typed_code_finds_unmatched_money_that_is_already_here(cashier):
     assert ReviewItem.objects.get().status == "resolved"
 
 
-def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cashier):
+def test_reported_code_assigns_money_of_a_dismissed_item(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
     review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=cashier.pk, now=NOON)
@@ -350,7 +352,7 @@ def test_a_typed_code_finds_money_that_was_dismissed_and_that_can_be_undone(cash
     assert status(payment) == ("pending", 0)
 
 
-def test_a_code_works_once(cashier):
+def test_reported_code_counts_for_one_payment(cashier):
     first, second = create_payment(amount=1500), create_payment(amount=1500)
     c2b(account=first.reference)
 
@@ -361,7 +363,7 @@ def test_a_code_works_once(cashier):
         reported_codes.report_code(code="TKN0000009", payment_id=second.pk, by_id=cashier.pk, now=NOON)
 
 
-def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment(cashier):
+def test_code_can_be_reported_again_after_its_assignment_was_undone(cashier):
     wrong, right = create_payment(amount=1500), create_payment(amount=1500)
     c2b(account="wrong")
     reported_codes.report_code(code="TKN1AB2C3D", payment_id=wrong.pk, by_id=cashier.pk, now=NOON)
@@ -372,7 +374,7 @@ def test_a_code_whose_assignment_was_undone_can_be_claimed_for_the_right_payment
     assert (status(wrong), status(right)) == (("pending", 0), ("paid", 1500))
 
 
-def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled(cashier):
+def test_reported_code_ends_when_its_payment_takes_no_money(cashier):
     payment = create_payment(amount=1500)
     reported_codes.report_code(code="TKN1AB2C3D", payment_id=payment.pk, by_id=cashier.pk, now=NOON)
     cancellation.cancel_payment(payment_id=payment.pk, by_id=cashier.pk, now=NOON)
@@ -381,20 +383,20 @@ def test_a_claim_for_a_payment_that_takes_no_more_ends_when_its_money_is_settled
 
     reported_codes.settle_code(code="TKN1AB2C3D", receipt_id=receipt.pk, by_id=cashier.pk, now=NOON)
 
-    claim = CodeClaim.objects.get()
-    assert (claim.receipt, claim.ended_at) == (None, NOON)
+    reported = CodeClaim.objects.get()
+    assert (reported.receipt, reported.ended_at) == (None, NOON)
     assert ledger.balance(Account.UNMATCHED) == -1500
 
 
 @pytest.mark.parametrize(
     "code", ["TKN-1AB2C3", "\u017fKN1AB2C3D", "", "PAID", "TKN1AB2C3", "TKN1AB2C3D4", "0712345678"]
 )
-def test_what_is_no_code_is_refused(cashier, code):
+def test_text_that_cannot_be_a_code_is_refused(cashier, code):
     with pytest.raises(reported_codes.InvalidCode):
         reported_codes.report_code(code=code, payment_id=create_payment().pk, by_id=cashier.pk, now=NOON)
 
 
-def test_nobody_claims_a_strangers_code_for_themselves(cashier):
+def test_staff_cannot_report_a_code_for_themselves(cashier):
     c2b(amount=1500)
 
     with pytest.raises(ownership.OwnMoney):
@@ -411,7 +413,7 @@ def assign(cashier, **owner):
     return review_decisions.assign_money(item_id=item.pk, by_id=cashier.pk, now=NOON, **owner)
 
 
-def test_assigning_pays_the_payment_and_resolves_the_item(cashier):
+def test_assignment_pays_the_payment_and_resolves_the_item(cashier):
     c2b(amount=2000, account="wrong")
     payment = create_payment(amount=1500)
 
@@ -423,7 +425,7 @@ def test_assigning_pays_the_payment_and_resolves_the_item(cashier):
     assert ledger.balance(Account.UNMATCHED) == 0
 
 
-def test_assigning_to_a_member_without_open_payments_is_credit(cashier):
+def test_assignment_to_a_member_without_payments_becomes_credit(cashier):
     c2b(amount=2000, account="wrong")
     member = MemberFactory()
 
@@ -432,7 +434,7 @@ def test_assigning_to_a_member_without_open_payments_is_credit(cashier):
     assert ledger.balance(Account.MEMBER_CREDIT, member_id=member.pk) == -2000
 
 
-def test_undoing_an_assignment_restores_everything_and_it_can_be_assigned_again(cashier):
+def test_undone_assignment_can_be_assigned_again(cashier):
     c2b(amount=2000, account="wrong")
     payment = create_payment(amount=1500)
     item = assign(cashier, payment_id=payment.pk)
@@ -448,7 +450,7 @@ def test_undoing_an_assignment_restores_everything_and_it_can_be_assigned_again(
     assert status(right) == ("paid", 2000)
 
 
-def test_what_was_not_assigned_cannot_be_undone_or_assigned_twice(cashier):
+def test_money_is_assigned_once_and_undone_only_when_assigned(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
     with pytest.raises(review_decisions.NotUndoable):
@@ -460,7 +462,7 @@ def test_what_was_not_assigned_cannot_be_undone_or_assigned_twice(cashier):
         assign(cashier, payment_id=payment.pk)
 
 
-def test_an_assignment_names_an_owner(cashier):
+def test_assignment_needs_an_existing_owner(cashier):
     c2b(account="wrong")
 
     for owner in ({}, {"payment_id": 0}, {"member_id": 0}):
@@ -468,7 +470,7 @@ def test_an_assignment_names_an_owner(cashier):
             assign(cashier, **owner)
 
 
-def test_nobody_assigns_money_to_themselves(cashier):
+def test_staff_cannot_assign_money_to_themselves(cashier):
     c2b(account="wrong")
 
     with pytest.raises(ownership.OwnMoney):
@@ -477,8 +479,8 @@ def test_nobody_assigns_money_to_themselves(cashier):
     assert ReviewItem.objects.get().status == "open"
 
 
-def test_another_item_of_the_same_money_assigns_and_sends_back_nothing(cashier):
-    """The item of the unmatched money would stay open, and nobody could undo the assignment."""
+def test_second_review_item_cannot_assign_or_return_the_money(cashier):
+    """Otherwise the first item would stay open, and its assignment could not be undone."""
     c2b(amount=2000)
     c2b(amount=900)
     other = ReviewItem.objects.get(reason="code_used_twice")
@@ -492,7 +494,7 @@ def test_another_item_of_the_same_money_assigns_and_sends_back_nothing(cashier):
 
 
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
-def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end):
+def test_money_is_not_assigned_to_a_closed_or_paid_payment(cashier, drawer, end):
     payment = close(create_payment(amount=1500), end, cashier)
     other = create_payment(payment.payer, amount=9000)
     c2b(account="wrong")
@@ -503,7 +505,7 @@ def test_money_is_not_assigned_to_a_payment_that_takes_none(cashier, drawer, end
     assert (status(other), ReviewItem.objects.get().status) == (("pending", 0), "open")
 
 
-def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
+def test_dismissal_needs_a_reason_and_moves_no_money(cashier):
     c2b(account="wrong")
     item = ReviewItem.objects.get()
     with pytest.raises(ownership.ReasonNeeded):
@@ -516,7 +518,7 @@ def test_dismissing_needs_a_reason_and_moves_no_money(cashier):
         review_decisions.dismiss_item(item_id=item.pk, reason="again", by_id=cashier.pk, now=NOON)
 
 
-def test_a_closed_drawer_can_be_opened_again(cashier, drawer):
+def test_cashier_can_open_another_session_after_closing(cashier, drawer):
     cash_sessions.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
 
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)

@@ -1,3 +1,5 @@
+"""Refunds of a receipt and of a member's credit."""
+
 import threading
 
 import pytest
@@ -27,7 +29,7 @@ def drawer(manager):
 
 @pytest.fixture
 def unpaid():
-    """The payments that listeners were told had lost their money."""
+    """The ids that the signal `payment_unpaid` carried."""
     told = []
 
     def listen(*, payment_id, **kwargs):
@@ -38,14 +40,14 @@ def unpaid():
     payment_unpaid.disconnect(listen)
 
 
-def deposit(payment=None, amount=1500, code="TKN1AB2C3D", account=None):
+def receive(payment=None, amount=1500, code="TKN1AB2C3D", account=None):
     account = payment.reference if payment else account or "gym"
     message = C2bMessage(code, NOON, amount, "174379", account, "", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     return Receipt.objects.get(code=code)
 
 
-def give(manager, receipt=None, amount=None, paid_from=Account.MPESA, reason="moved away", **asked):
+def refund_receipt(manager, receipt=None, amount=None, paid_from=Account.MPESA, reason="moved away", **asked):
     if receipt is not None:
         asked["receipt_id"] = receipt.pk
     return refunds.record_refund(amount=amount, paid_from=paid_from, reason=reason, by_id=manager.pk, now=NOON, **asked)
@@ -61,11 +63,11 @@ def credit(member):
 
 
 @pytest.mark.parametrize("of", ["receipt", "credit"])
-def test_nobody_records_that_their_own_money_was_given_back(manager, of):
-    receipt = deposit(account=manager.member_number)
+def test_staff_cannot_record_a_refund_of_their_own_money(manager, of):
+    receipt = receive(account=manager.member_number)
 
     with pytest.raises(ownership.OwnMoney):
-        give(manager, receipt) if of == "receipt" else give(manager, member_id=manager.pk)
+        refund_receipt(manager, receipt) if of == "receipt" else refund_receipt(manager, member_id=manager.pk)
 
     assert credit(manager) == 1500
 
@@ -73,11 +75,11 @@ def test_nobody_records_that_their_own_money_was_given_back(manager, of):
 # --- Of a receipt ---
 
 
-def test_a_whole_receipt_given_back_refunds_its_payment_and_tells_the_listeners(manager, unpaid):
+def test_full_refund_marks_the_payment_refunded_and_sends_the_signal(manager, unpaid):
     payment = create_payment(amount=1500)
-    receipt = deposit(payment)
+    receipt = receive(payment)
 
-    [refund] = give(manager, receipt)
+    [refund] = refund_receipt(manager, receipt)
 
     assert (refund.amount, refund.paid_from, refund.reason) == (1500, "mpesa", "moved away")
     assert (status(payment), unpaid) == (("refunded", 0), [payment.pk])
@@ -87,49 +89,49 @@ def test_a_whole_receipt_given_back_refunds_its_payment_and_tells_the_listeners(
     assert [ledger.balance(each) for each in (Account.MPESA, Account.SALES, Account.MEMBER_CREDIT)] == [0, 0, 0]
 
 
-def test_what_no_payment_uses_is_given_back_first(manager, unpaid):
+def test_unallocated_money_is_refunded_first(manager, unpaid):
     payment = create_payment(amount=1500)
-    receipt = deposit(payment, amount=2000)
+    receipt = receive(payment, amount=2000)
 
-    give(manager, receipt, amount=500)
+    refund_receipt(manager, receipt, amount=500)
 
     assert (status(payment), unpaid, credit(payment.payer)) == (("paid", 1500), [], 0)
 
 
-def test_a_part_out_of_a_payment_leaves_it_partially_paid_and_unpaid(manager, unpaid):
+def test_partial_refund_leaves_the_payment_partially_paid(manager, unpaid):
     payment = create_payment(amount=1500)
-    receipt = deposit(payment, amount=2000)
+    receipt = receive(payment, amount=2000)
 
-    give(manager, receipt, amount=700)
+    refund_receipt(manager, receipt, amount=700)
 
     assert (status(payment), unpaid) == (("partially_paid", 1300), [payment.pk])
     assert list(payment.allocations.filter(undone_at=None).values_list("amount", "rule")) == [(1300, "reference")]
     assert (credit(payment.payer), ledger.balance(Account.MPESA)) == (0, 1300)
 
 
-def test_what_was_paid_last_is_unpaid_first(manager):
+def test_newest_allocation_is_refunded_first(manager):
     member = MemberFactory()
     first = create_payment(member, amount=1000)
-    receipt = deposit(first, amount=3000)
+    receipt = receive(first, amount=3000)
     second = create_payment(member, amount=1500)
 
-    give(manager, receipt, amount=600)
+    refund_receipt(manager, receipt, amount=600)
 
     assert (status(first), status(second)) == (("paid", 1000), ("partially_paid", 1400))
 
 
-def test_money_can_go_back_another_way_than_it_came(manager, drawer):
-    receipt = deposit(create_payment(amount=1500))
+def test_refund_may_use_another_account_than_the_receipt(manager, drawer):
+    receipt = receive(create_payment(amount=1500))
 
-    give(manager, receipt, amount=1000, paid_from=Account.CASH)
+    refund_receipt(manager, receipt, amount=1000, paid_from=Account.CASH)
 
     assert (ledger.balance(Account.MPESA), ledger.balance(Account.CASH)) == (1500, -1000)
 
 
-def test_unmatched_money_given_back_needs_no_owner_any_more(manager):
-    receipt = deposit()
+def test_refund_of_unmatched_money_resolves_its_review_item(manager):
+    receipt = receive()
 
-    give(manager, receipt)
+    refund_receipt(manager, receipt)
 
     assert ledger.balance(Account.UNMATCHED) == 0
     assert ReviewItem.objects.get().status == "resolved"
@@ -138,8 +140,8 @@ def test_unmatched_money_given_back_needs_no_owner_any_more(manager):
         reported_codes.report_code(code=receipt.code, payment_id=payment.pk, by_id=manager.pk, now=NOON)
 
 
-def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
-    give(manager, deposit(amount=2000), amount=500)
+def test_rest_of_partly_refunded_unmatched_money_can_be_assigned(manager):
+    refund_receipt(manager, receive(amount=2000), amount=500)
     payment = create_payment(amount=1500)
 
     item = ReviewItem.objects.get()
@@ -150,43 +152,43 @@ def test_the_rest_of_unmatched_money_still_finds_its_owner(manager):
     assert (status(payment), ledger.balance(Account.UNMATCHED)) == (("pending", 0), -1500)
 
 
-def test_an_assignment_cannot_be_undone_after_all_of_it_went_back(manager):
-    deposit()
+def test_assignment_cannot_be_undone_after_a_full_refund(manager):
+    receive()
     payment = create_payment(amount=1500)
     item = ReviewItem.objects.get()
     review_decisions.assign_money(item_id=item.pk, payment_id=payment.pk, by_id=manager.pk, now=NOON)
-    give(manager, Receipt.objects.get())
+    refund_receipt(manager, Receipt.objects.get())
 
     with pytest.raises(review_decisions.NotUndoable):
         review_decisions.undo_assignment(item_id=item.pk, by_id=manager.pk, now=NOON)
 
 
-def test_never_more_than_the_receipt_holds(manager):
-    receipt = deposit(create_payment(amount=1500))
-    give(manager, receipt, amount=1000)
+def test_refund_is_at_most_what_the_receipt_holds(manager):
+    receipt = receive(create_payment(amount=1500))
+    refund_receipt(manager, receipt, amount=1000)
 
     with pytest.raises(refunds.MoreThanHeld):
-        give(manager, receipt, amount=501)
-    give(manager, receipt, amount=500)
+        refund_receipt(manager, receipt, amount=501)
+    refund_receipt(manager, receipt, amount=500)
     with pytest.raises(refunds.MoreThanHeld):
-        give(manager, receipt)
+        refund_receipt(manager, receipt)
 
     with pytest.raises(IntegrityError, match="receipt_gives_back_no_more"), transaction.atomic():
         Receipt.objects.update(amount_refunded=1501)
 
 
-def test_a_reversed_receipt_holds_nothing(manager):
-    receipt = deposit(create_payment(amount=1500))
+def test_reversed_receipt_cannot_be_refunded(manager):
+    receipt = receive(create_payment(amount=1500))
     reversals.reverse_receipt(receipt_id=receipt.pk, reason="by Safaricom", by_id=None, now=NOON)
 
     with pytest.raises(refunds.MoreThanHeld):
-        give(manager, receipt)
+        refund_receipt(manager, receipt)
 
 
-def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager):
+def test_refund_of_money_that_never_arrived_is_a_loss(manager):
     payment = create_payment(amount=1500)
-    receipt = deposit(payment)
-    give(manager, receipt, amount=400)
+    receipt = receive(payment)
+    refund_receipt(manager, receipt, amount=400)
 
     reversals.reverse_receipt(
         receipt_id=receipt.pk, reason="counted twice", by_id=None, now=NOON, returned_to_payer=False
@@ -197,29 +199,29 @@ def test_money_that_never_came_and_was_given_back_is_a_loss_in_the_books(manager
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, True])
-def test_a_refund_is_whole_shillings(manager, amount):
+def test_refund_needs_whole_shillings(manager, amount):
     with pytest.raises(creation.InvalidAmount):
-        give(manager, deposit(create_payment()), amount=amount)
+        refund_receipt(manager, receive(create_payment()), amount=amount)
 
 
-def test_a_refund_has_a_reason_and_a_receipt(manager):
-    receipt = deposit(create_payment())
+def test_refund_needs_a_reason_and_a_receipt(manager):
+    receipt = receive(create_payment())
 
     with pytest.raises(ownership.ReasonNeeded):
-        give(manager, receipt, reason=" ")
+        refund_receipt(manager, receipt, reason=" ")
     with pytest.raises(locks.ReceiptNotFound):
-        give(manager, receipt_id=0)
+        refund_receipt(manager, receipt_id=0)
 
 
 # --- Of a member's credit ---
 
 
-def test_credit_is_given_back_of_its_oldest_receipts(manager):
+def test_credit_is_refunded_from_its_oldest_receipts(manager):
     member = MemberFactory()
     for number in range(3):
-        deposit(code=f"TKN000000{number}", amount=500, account=member.member_number)
+        receive(code=f"TKN000000{number}", amount=500, account=member.member_number)
 
-    made = give(manager, member_id=member.pk, amount=800)
+    made = refund_receipt(manager, member_id=member.pk, amount=800)
 
     assert [(each.receipt.code, each.amount) for each in made] == [("TKN0000000", 500), ("TKN0000001", 300)]
     assert credit(member) == 700
@@ -227,32 +229,32 @@ def test_credit_is_given_back_of_its_oldest_receipts(manager):
     assert status(payment) == ("paid", 700)
 
 
-def test_never_more_than_the_members_credit(manager):
+def test_refund_is_at_most_the_members_credit(manager):
     member = MemberFactory()
     payment = create_payment(member, amount=1500)
-    deposit(payment, amount=2000)
+    receive(payment, amount=2000)
 
     for amount in (501, 2000):
         with pytest.raises(refunds.MoreThanHeld):
-            give(manager, member_id=member.pk, amount=amount)
+            refund_receipt(manager, member_id=member.pk, amount=amount)
     with pytest.raises(ownership.OwnerNeeded):
-        give(manager, member_id=0)
+        refund_receipt(manager, member_id=0)
 
     assert (status(payment), Refund.objects.count()) == (("paid", 1500), 0)
 
 
-# --- Twice ---
+# --- Repeated calls ---
 
 
-def test_the_same_key_records_once(manager):
-    receipt = deposit(create_payment(amount=1500))
+def test_repeated_idempotency_key_records_one_refund(manager):
+    receipt = receive(create_payment(amount=1500))
 
-    first = give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a")
+    first = refund_receipt(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a")
 
-    assert give(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a") == first
+    assert refund_receipt(manager, receipt, amount=500, idempotency_key="k", body_fingerprint="a") == first
     assert Refund.objects.count() == 1
     with pytest.raises(IdempotencyKeyReused):
-        give(manager, receipt, amount=600, idempotency_key="k", body_fingerprint="b")
+        refund_receipt(manager, receipt, amount=600, idempotency_key="k", body_fingerprint="b")
     with pytest.raises(IntegrityError, match="refund_idempotency_key_once"), transaction.atomic():
         Refund.objects.create(
             receipt=receipt, amount=1, paid_from="bank", reason="x", made_by=manager, made_at=NOON, idempotency_key="k"
@@ -261,15 +263,15 @@ def test_the_same_key_records_once(manager):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("keys", [["k"] * 6, [None] * 6])
-def test_many_at_once_give_back_no_more_than_there_is(keys):
+def test_concurrent_refunds_never_exceed_the_receipt(keys):
     manager = MemberFactory(role="Manager")
-    receipt = deposit(create_payment(amount=1500))
+    receipt = receive(create_payment(amount=1500))
     start = threading.Barrier(len(keys))
 
     def record(key):
         start.wait()
         try:
-            give(manager, receipt, amount=1000, idempotency_key=key)
+            refund_receipt(manager, receipt, amount=1000, idempotency_key=key)
         except refunds.MoreThanHeld:
             pass
         finally:
@@ -284,33 +286,33 @@ def test_many_at_once_give_back_no_more_than_there_is(keys):
     assert list(Refund.objects.values_list("amount", flat=True)) == [1000]
 
 
-# --- Drawers ---
+# --- Cash sessions ---
 
 
-def test_cash_goes_out_of_ones_own_open_drawer(manager):
-    receipt = deposit(create_payment())
+def test_cash_refund_comes_from_the_callers_open_session(manager):
+    receipt = receive(create_payment())
 
     with pytest.raises(cash_sessions.NoOpenSession):
-        give(manager, receipt, paid_from=Account.CASH)
+        refund_receipt(manager, receipt, paid_from=Account.CASH)
 
 
-def test_a_drawer_gives_no_more_than_it_holds(manager, drawer):
-    receipt = deposit(create_payment(amount=1500))
+def test_cash_refund_is_at_most_the_expected_cash(manager, drawer):
+    receipt = receive(create_payment(amount=1500))
 
     with pytest.raises(refunds.NotEnoughCash):
-        give(manager, receipt, amount=1001, paid_from=Account.CASH)
-    give(manager, receipt, amount=1000, paid_from=Account.CASH)
+        refund_receipt(manager, receipt, amount=1001, paid_from=Account.CASH)
+    refund_receipt(manager, receipt, amount=1000, paid_from=Account.CASH)
 
     assert cash_sessions.expected_cash(drawer) == 0
 
 
 @pytest.mark.parametrize(("counted", "booked"), [(1300, []), (1310, [("cash", 10), ("over_short", -10)])])
-def test_a_counted_drawer_stands_in_the_books_as_counted(manager, drawer, counted, booked):
+def test_ledger_matches_the_counted_cash(manager, drawer, counted, booked):
     payment = create_payment(amount=500)
     receipt = desk_receipts.record_receipt(
         channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
     )
-    give(manager, receipt, amount=200, paid_from=Account.CASH)
+    refund_receipt(manager, receipt, amount=200, paid_from=Account.CASH)
 
     session = cash_sessions.close_session(cashier_id=manager.pk, counted=counted, now=NOON)
 
@@ -320,19 +322,19 @@ def test_a_counted_drawer_stands_in_the_books_as_counted(manager, drawer, counte
     assert list(entries.values_list("account", "amount")) == booked
 
 
-def test_an_entry_of_the_books_is_of_a_receipt_or_of_a_drawer():
+def test_ledger_entry_belongs_to_a_receipt_or_a_session():
     with pytest.raises(IntegrityError, match="of_a_receipt_or_a_drawer"), transaction.atomic():
         LedgerEntry.objects.create(
             transaction="6f06f471-0000-4000-8000-000000000000", account="cash", amount=1, at=NOON
         )
 
 
-def test_a_receipt_of_which_some_was_given_back_is_not_voided(manager, drawer):
+def test_partly_refunded_receipt_cannot_be_voided(manager, drawer):
     payment = create_payment(amount=500)
     receipt = desk_receipts.record_receipt(
         channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
     )
-    give(manager, receipt, amount=200, paid_from=Account.CASH)
+    refund_receipt(manager, receipt, amount=200, paid_from=Account.CASH)
 
     with pytest.raises(voids.NotVoidable):
         voids.void_receipt(receipt_id=receipt.pk, reason="typo", by_id=MemberFactory().pk, now=NOON)

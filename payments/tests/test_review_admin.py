@@ -1,4 +1,4 @@
-"""The inbox of money in the admin: what a manager sees of an item, and the ways to end it."""
+"""The admin page of a review item, and its actions."""
 
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ def member():
 
 @pytest.fixture
 def item(member):
-    """KES 1,500 that nobody can tell the owner of; the masked sender suggests the member."""
+    """The item of KES 1,500 without an owner. The masked phone number of the sender suggests the member."""
     message = C2bMessage("TKN1AB2C3D", NOON, 1500, "174379", "gym", "25471****678", "JANE", "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     return ReviewItem.objects.get()
@@ -41,7 +41,7 @@ def page_of(item, name="change"):
 
 
 def do(client, item, name, **typed):
-    """Send the form of an act; return what the page then says."""
+    """Send the form of an action; return the messages of the next page."""
     answer = client.post(page_of(item, name), typed, secure=True)
 
     assert (answer.status_code, answer.url) == (302, page_of(item))
@@ -53,7 +53,7 @@ def names_of(answer):
     return [form.name for form in answer.context["actions"]]
 
 
-def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client, manager, member, item):
+def test_open_item_shows_its_money_possible_owners_and_actions(client, manager, member, item):
     payment = create_payment(member, amount=2000)
 
     answer = client.get(page_of(item), secure=True)
@@ -76,7 +76,7 @@ def test_an_open_item_shows_the_money_who_it_may_be_and_what_may_be_done(client,
 
 
 @pytest.mark.parametrize("typed", ["{payment.reference}", " {payment.reference} ", "{member.member_number}"])
-def test_a_manager_gives_the_money_to_a_payment_or_a_member(client, manager, member, item, typed):
+def test_manager_assigns_money_to_a_payment_or_a_member(client, manager, member, item, typed):
     payment = create_payment(member, amount=1500)
 
     told = do(client, item, "assign", owner=typed.format(payment=payment, member=member).lower())
@@ -90,12 +90,12 @@ def test_a_manager_gives_the_money_to_a_payment_or_a_member(client, manager, mem
     ("typed", "said"),
     [("K0000000", "No payment has this reference, and no member this number."), ("", "This field is required.")],
 )
-def test_an_owner_that_is_not_there_moves_nothing(client, manager, item, typed, said):
+def test_unknown_owner_is_refused(client, manager, item, typed, said):
     assert do(client, item, "assign", owner=typed) == [("error", said)]
     assert item.status == "open"
 
 
-def test_a_manager_takes_an_assignment_back(client, manager, member, item):
+def test_manager_undoes_an_assignment(client, manager, member, item):
     payment = create_payment(member, amount=1500)
     review_decisions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, payment_id=payment.pk)
 
@@ -107,7 +107,7 @@ def test_a_manager_takes_an_assignment_back(client, manager, member, item):
     assert (item.status, payment.amount_paid) == ("open", 0)
 
 
-def test_a_manager_dismisses_an_item_with_a_reason(client, manager, item):
+def test_manager_dismisses_an_item_with_a_reason(client, manager, item):
     told = do(client, item, "dismiss", reason="Rent of the café, not a member.")
 
     assert told == [("success", "The item is dismissed.")]
@@ -115,7 +115,7 @@ def test_a_manager_dismisses_an_item_with_a_reason(client, manager, item):
     assert names_of(client.get(page_of(item), secure=True)) == ["assign", "sent_back"]
 
 
-def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, manager, member, item):
+def test_money_of_a_dismissed_item_can_still_be_assigned(client, manager, member, item):
     payment = create_payment(member, amount=1500)
     review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
 
@@ -127,7 +127,7 @@ def test_money_that_was_dismissed_still_finds_its_owner_who_asks_late(client, ma
     assert names_of(client.get(page_of(item), secure=True)) == ["undo"]
 
 
-def test_money_that_was_dismissed_may_still_be_sent_back(client, manager, item):
+def test_money_of_a_dismissed_item_can_still_be_returned(client, manager, item):
     review_decisions.dismiss_item(item_id=item.pk, reason="Nobody asks.", by_id=MemberFactory().pk, now=NOON)
 
     do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
@@ -136,7 +136,7 @@ def test_money_that_was_dismissed_may_still_be_sent_back(client, manager, item):
 
 
 @pytest.mark.parametrize("reason", ["", "   "])
-def test_nobody_dismisses_without_a_reason(client, manager, item, reason):
+def test_dismissal_without_a_reason_is_refused(client, manager, item, reason):
     assert do(client, item, "dismiss", reason=reason) == [("error", "This field is required.")]
     assert item.status == "open"
 
@@ -148,7 +148,7 @@ def test_nobody_dismisses_without_a_reason(client, manager, item, reason):
         ("dismiss", {"reason": "Not ours."}, "This item has already been decided."),
     ],
 )
-def test_who_comes_second_is_told_so_and_changes_nothing(client, manager, member, item, name, typed, said):
+def test_second_decision_about_an_item_is_refused(client, manager, member, item, name, typed, said):
     first = MemberFactory()
     review_decisions.assign_money(item_id=item.pk, by_id=first.pk, now=NOON, member_id=member.pk)
 
@@ -158,7 +158,7 @@ def test_who_comes_second_is_told_so_and_changes_nothing(client, manager, member
     assert (item.status, item.resolved_by) == ("resolved", first)
 
 
-def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, item):
+def test_manager_records_that_money_was_returned(client, manager, item):
     told = do(client, item, "sent_back", paid_from="mpesa", reason="Meant for another club.")
 
     refund = Refund.objects.get()
@@ -168,7 +168,7 @@ def test_a_manager_writes_down_that_the_money_was_sent_back(client, manager, ite
     assert names_of(client.get(page_of(item), secure=True)) == []
 
 
-def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manager, member, item):
+def test_assigned_money_cannot_be_returned_to_its_sender(client, manager, member, item):
     payment = create_payment(member, amount=1500)
     review_decisions.assign_money(item_id=item.pk, by_id=manager.pk, now=NOON, member_id=member.pk)
 
@@ -179,7 +179,7 @@ def test_money_that_has_found_its_owner_meanwhile_is_not_sent_back(client, manag
     assert (payment.status, Refund.objects.count()) == ("paid", 0)
 
 
-def test_after_an_item_the_next_open_one_is_a_key_away(client, manager, item):
+def test_item_links_to_the_next_open_item(client, manager, item):
     older, newer = (
         review_items.open_item(reason=ReviewReason.UNREADABLE, detail=detail, now=NOON + timedelta(hours=hours))
         for detail, hours in (("older", -1), ("newer", 1))
@@ -190,12 +190,12 @@ def test_after_an_item_the_next_open_one_is_a_key_away(client, manager, item):
     assert nexts == [item, older, newer]
 
 
-def test_who_takes_back_second_is_told_so(client, manager, item):
+def test_undo_without_an_assignment_is_refused(client, manager, item):
     assert do(client, item, "undo") == [("error", "This item has no assignment to undo.")]
 
 
 @pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])
-def test_an_item_that_is_not_there_is_told(client, manager, item, name):
+def test_action_on_an_unknown_item_is_refused(client, manager, item, name):
     answer = client.post(
         f"/admin/payments/reviewitem/{item.pk + 1}/{name}/",
         {"owner": "x", "reason": "x", "paid_from": "mpesa"},
@@ -207,7 +207,7 @@ def test_an_item_that_is_not_there_is_told(client, manager, item, name):
 
 @pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])
 @pytest.mark.parametrize("role", ["Member", "Trainer", "Receptionist"])
-def test_below_a_manager_nobody_acts_even_as_superuser(client, item, role, name):
+def test_roles_below_manager_cannot_act_even_as_superuser(client, item, role, name):
     client.force_login(MemberFactory(role=role, is_staff=True, is_superuser=True))
 
     answer = client.post(page_of(item, name), {"reason": "x"}, secure=True)
@@ -217,11 +217,11 @@ def test_below_a_manager_nobody_acts_even_as_superuser(client, item, role, name)
 
 
 @pytest.mark.parametrize("name", ["assign", "undo", "sent_back", "dismiss"])
-def test_a_link_does_nothing(client, manager, item, name):
+def test_get_request_performs_no_action(client, manager, item, name):
     assert client.get(page_of(item, name), secure=True).status_code == 405
 
 
-def test_an_act_asks_for_the_token_of_our_own_page(item):
+def test_action_needs_the_csrf_token(item):
     client = Client(enforce_csrf_checks=True)
     client.force_login(MemberFactory(role="Manager", is_staff=True))
 

@@ -1,4 +1,4 @@
-"""Whoever finds a review item finds in docs/operations.md what to do about it."""
+"""docs/operations.md explains what to do about each kind of review item."""
 
 import re
 
@@ -7,7 +7,7 @@ from django.conf import settings
 from payments.models import ReviewReason
 
 
-def test_the_operations_page_says_what_each_review_item_asks_of_staff():
+def test_operations_page_explains_each_review_reason():
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", (settings.BASE_DIR / "docs/operations.md").read_text(), re.M)
 
     assert sorted(reason for reason, _, _ in rows) == sorted(ReviewReason.values)

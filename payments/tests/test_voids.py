@@ -1,4 +1,4 @@
-"""A void is asked for by one person and confirmed or declined by another."""
+"""Voids of desk receipts: one person requests, another confirms or declines."""
 
 import threading
 
@@ -26,7 +26,7 @@ def other():
 
 @pytest.fixture
 def receipt(cashier):
-    """KES 1,500 in the cashier's drawer."""
+    """A receipt of KES 1,500 in the cashier's session."""
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
     payment = create_payment(amount=1500)
     return desk_receipts.record_receipt(
@@ -46,7 +46,7 @@ def decline(request, by):
     return voids.decline_void(request_id=request.pk, by_id=by.pk, now=NOON)
 
 
-def test_asking_leaves_the_money_and_confirming_takes_it_out(receipt, cashier, other):
+def test_void_request_moves_no_money_until_it_is_confirmed(receipt, cashier, other):
     request = ask(receipt, cashier)
     assert ledger.balance(Account.CASH) == 1500
 
@@ -59,7 +59,7 @@ def test_asking_leaves_the_money_and_confirming_takes_it_out(receipt, cashier, o
     assert ledger.balance(Account.CASH) == 0
 
 
-def test_asking_and_confirming_twice_change_nothing(receipt, cashier, other):
+def test_repeated_request_and_confirmation_change_nothing(receipt, cashier, other):
     request = ask(receipt, cashier)
 
     assert ask(receipt, cashier) == request
@@ -67,14 +67,14 @@ def test_asking_and_confirming_twice_change_nothing(receipt, cashier, other):
     assert VoidRequest.objects.count() == 1
 
 
-def test_whoever_took_the_money_cannot_confirm(receipt, cashier, other):
+def test_cashier_cannot_confirm_the_void(receipt, cashier, other):
     request = ask(receipt, other)
 
     with pytest.raises(voids.SecondPersonNeeded):
         confirm(request, cashier)
 
 
-def test_whoever_asked_cannot_confirm_nor_void_at_once(receipt, other):
+def test_requester_cannot_confirm_or_void_the_receipt(receipt, other):
     request = ask(receipt, other)
 
     with pytest.raises(voids.SecondPersonNeeded):
@@ -83,7 +83,7 @@ def test_whoever_asked_cannot_confirm_nor_void_at_once(receipt, other):
         voids.void_receipt(receipt_id=receipt.pk, reason="mine", by_id=other.pk, now=NOON)
 
 
-def test_nobody_asks_for_confirms_or_declines_a_void_of_their_own_money(receipt, cashier):
+def test_staff_cannot_decide_a_void_of_their_own_money(receipt, cashier):
     own = receipt.member
 
     with pytest.raises(OwnMoney):
@@ -98,14 +98,14 @@ def test_nobody_asks_for_confirms_or_declines_a_void_of_their_own_money(receipt,
     assert ledger.balance(Account.CASH) == 1500
 
 
-def test_the_database_refuses_a_confirmation_by_whoever_asked(receipt, other):
+def test_database_refuses_a_confirmation_by_the_requester(receipt, other):
     request = ask(receipt, other)
 
     with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
         VoidRequest.objects.filter(pk=request.pk).update(decided_by=other, decided_at=NOON, is_confirmed=True)
 
 
-def test_a_declined_void_leaves_the_receipt_and_may_be_asked_anew(receipt, cashier, other):
+def test_declined_void_can_be_requested_again(receipt, cashier, other):
     request = ask(receipt, cashier)
     decline(request, other)
     decline(request, other)
@@ -116,7 +116,7 @@ def test_a_declined_void_leaves_the_receipt_and_may_be_asked_anew(receipt, cashi
     assert ask(receipt, cashier) != request
 
 
-def test_a_confirmed_void_cannot_be_declined(receipt, cashier, other):
+def test_confirmed_void_cannot_be_declined(receipt, cashier, other):
     request = ask(receipt, cashier)
     confirm(request, other)
 
@@ -124,7 +124,7 @@ def test_a_confirmed_void_cannot_be_declined(receipt, cashier, other):
         decline(request, other)
 
 
-def test_one_void_of_a_receipt_waits_at_a_time(receipt, cashier, other):
+def test_receipt_has_one_open_void_request(receipt, cashier, other):
     ask(receipt, cashier)
 
     with pytest.raises(voids.VoidAlreadyAsked):
@@ -133,7 +133,7 @@ def test_one_void_of_a_receipt_waits_at_a_time(receipt, cashier, other):
         VoidRequest.objects.create(receipt=receipt, reason="again", asked_by=other, asked_at=NOON)
 
 
-def test_a_void_over_the_api_ends_the_request_that_waits(receipt, cashier, other):
+def test_direct_void_closes_the_open_request(receipt, cashier, other):
     request = ask(receipt, cashier)
 
     voids.void_receipt(receipt_id=receipt.pk, reason="typed twice", by_id=other.pk, now=NOON)
@@ -142,7 +142,7 @@ def test_a_void_over_the_api_ends_the_request_that_waits(receipt, cashier, other
     assert (request.decided_by, request.is_confirmed) == (other, True)
 
 
-def test_a_void_needs_a_reason_and_a_receipt_that_stands(receipt, cashier, other):
+def test_void_request_needs_a_reason_and_a_live_receipt(receipt, cashier, other):
     with pytest.raises(ReasonNeeded):
         ask(receipt, cashier, reason="  ")
     refunds.record_refund(
@@ -152,14 +152,14 @@ def test_a_void_needs_a_reason_and_a_receipt_that_stands(receipt, cashier, other
         ask(receipt, cashier)
 
 
-def test_a_void_that_is_not_there_is_told(cashier):
+def test_unknown_void_request_is_refused(cashier):
     with pytest.raises(voids.VoidRequestNotFound):
         voids.confirm_void(request_id=404, by_id=cashier.pk, now=NOON)
     with pytest.raises(voids.VoidRequestNotFound):
         voids.decline_void(request_id=404, by_id=cashier.pk, now=NOON)
 
 
-def test_a_drawer_is_counted_once(receipt, cashier):
+def test_cash_session_is_counted_once(receipt, cashier):
     drawer = receipt.cash_session
     cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
@@ -170,7 +170,7 @@ def test_a_drawer_is_counted_once(receipt, cashier):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_a_confirmation_and_a_decline_at_once_one_holds(receipt, cashier, other):
+def test_concurrent_confirmation_and_decline_have_one_winner(receipt, cashier, other):
     request, third, told = ask(receipt, cashier), MemberFactory(), []
     start = threading.Barrier(2)
 

@@ -1,4 +1,4 @@
-"""Receipts on paper, and the page that says whether one is genuine."""
+"""The PDF receipt, and the public page that confirms it."""
 
 import re
 from datetime import timedelta
@@ -34,22 +34,22 @@ def member():
 
 @pytest.fixture
 def receipt(cashier, member):
-    """KES 2,000 in cash, of which 1,500 pay a month of gym."""
-    return take(cashier, payment_id=create_payment(payer=member).pk)
+    """A receipt of KES 2,000 in cash, of which 1,500 pay a month of gym."""
+    return record(cashier, payment_id=create_payment(payer=member).pk)
 
 
 @pytest.fixture
 def named(cashier, member):
-    """Money for a payment whose description names whom it is for."""
-    return take(cashier, payment_id=create_payment(payer=member, description="Monthly for Wanjikũ wa Ngũgĩ").pk)
+    """A receipt of a payment whose description names a person."""
+    return record(cashier, payment_id=create_payment(payer=member, description="Monthly for Wanjikũ wa Ngũgĩ").pk)
 
 
-def take(cashier, channel="cash", amount=2000, note="", **owner):
+def record(cashier, channel="cash", amount=2000, note="", **owner):
     return desk_receipts.record_receipt(channel=channel, amount=amount, by_id=cashier.pk, now=NOON, note=note, **owner)
 
 
 def paybill(code="TKN1AB2C3D", **fields):
-    """Money to the paybill that nobody is known for."""
+    """A paybill receipt without a member."""
     message = C2bMessage(code, NOON, 700, "174379", "gym", "", fields.get("name", "JANE WANJIRU"), "Pay Bill", "")
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     return Receipt.objects.get(code=code)
@@ -74,7 +74,7 @@ def rows_of(receipt):
 class TestPdf:
     """GET receipts/{id}/pdf/"""
 
-    def test_a_member_gets_the_paper_of_their_own_receipt_bare(self, member, receipt):
+    def test_member_gets_the_pdf_without_the_json_envelope(self, member, receipt):
         answer = logged_in_as(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
         assert (answer.status_code, answer["Content-Type"]) == (200, "application/pdf")
@@ -84,48 +84,48 @@ class TestPdf:
         assert answer.content == receipt_pdf.pdf_of(receipt)
 
     @pytest.mark.parametrize("accepted", ["application/pdf", "application/json", "text/html,*/*;q=0.8"])
-    def test_it_is_a_pdf_whatever_the_client_accepts(self, member, receipt, accepted):
+    def test_pdf_is_served_whatever_the_accept_header_says(self, member, receipt, accepted):
         answer = logged_in_as(member).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT=accepted)
 
         assert answer["Content-Type"] == "application/pdf"
 
     @pytest.mark.parametrize("role", ["Trainer", "Receptionist", "Manager", "Admin"])
-    def test_staff_get_anybodys(self, receipt, role):
+    def test_staff_get_the_pdf_of_any_receipt(self, receipt, role):
         answer = logged_in_as(UserFactory(role=role)).get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
         assert answer.status_code == 200
 
-    def test_another_members_paper_is_not_there(self, receipt):
+    def test_pdf_of_another_member_is_not_found(self, receipt):
         client = logged_in_as(UserFactory())
 
         answer = client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True, HTTP_ACCEPT="application/pdf")
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
-    def test_a_stranger_is_asked_to_log_in(self, receipt):
+    def test_pdf_needs_a_login(self, receipt):
         answer = Client().get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
 
-    def test_it_costs_four_statements_however_many_payments_the_money_paid(self, cashier, member):
+    def test_pdf_costs_four_queries_for_any_number_of_payments(self, cashier, member):
         for _ in range(3):
             create_payment(payer=member)
-        receipt = take(cashier, amount=4500, member_id=member.pk)
+        receipt = record(cashier, amount=4500, member_id=member.pk)
         client = logged_in_as(member)
 
         with CaptureQueriesContext(connection) as captured:
             client.get(f"/api/v1/receipts/{receipt.pk}/pdf/", secure=True)
 
-        assert len(captured) == 4  # the session, the receipt, what it is for, its tax number
+        assert len(captured) == 4  # the login session, the receipt, its payments, its tax number
 
 
 class TestPrinting:
-    """From the admin."""
+    """The PDF in the admin."""
 
     @pytest.mark.parametrize(
         ("role", "status"), [("Admin", 200), ("Receptionist", 200), ("Trainer", 200), ("Member", 302)]
     )
-    def test_whoever_may_see_the_receipt_prints_it(self, client, receipt, role, status):
+    def test_roles_that_see_the_receipt_may_print_it(self, client, receipt, role, status):
         client.force_login(UserFactory(role=role, is_staff=role != "Member"))
 
         answer = client.get(f"/admin/payments/receipt/{receipt.pk}/pdf/", secure=True)
@@ -133,7 +133,7 @@ class TestPrinting:
         assert answer.status_code == status
         assert (answer.content == receipt_pdf.pdf_of(receipt)) == (status == 200)
 
-    def test_its_page_and_the_members_page_lead_to_it(self, client, receipt, member):
+    def test_receipt_page_and_member_page_link_to_the_pdf(self, client, receipt, member):
         client.force_login(UserFactory(role="Receptionist", is_staff=True))
         link = f'href="/admin/payments/receipt/{receipt.pk}/pdf/"'
 
@@ -141,10 +141,10 @@ class TestPrinting:
             assert link in client.get(page, secure=True).content.decode()
 
 
-class TestPaper:
-    """What stands on it."""
+class TestPdfText:
+    """The text of the PDF."""
 
-    def test_cash_names_its_number_what_it_is_for_and_who_took_it(self, receipt, member):
+    def test_cash_pdf_shows_number_payments_and_cashier(self, receipt, member):
         assert str(receipt) == "2026-000001"
         assert rows_of(receipt) == [
             ("Member", f"Wanjikũ wa Ngũgĩ {member.member_number}"),
@@ -155,12 +155,12 @@ class TestPaper:
             ("Taken by", "Brenda Achieng"),
         ]
 
-    def test_a_transfer_names_the_banks_reference(self, cashier, member):
-        receipt = take(cashier, channel="bank", note="FT2630", member_id=member.pk)
+    def test_bank_transfer_pdf_shows_the_bank_reference(self, cashier, member):
+        receipt = record(cashier, channel="bank", note="FT2630", member_id=member.pk)
 
         assert ("Bank reference", "FT2630") in rows_of(receipt)
 
-    def test_mpesa_money_is_called_by_its_code(self):
+    def test_mpesa_pdf_is_named_by_its_code(self):
         receipt = paybill()
 
         assert str(receipt) == "TKN1AB2C3D"
@@ -172,32 +172,32 @@ class TestPaper:
             ("M-Pesa code", "TKN1AB2C3D"),
         ]
 
-    def test_money_whose_code_is_still_to_come_is_called_by_our_id(self, member):
+    def test_pdf_without_a_code_is_named_by_the_receipt_id(self, member):
         receipt = Receipt(pk=7, channel="mpesa_stk", amount=1500, paid_at=NOON, member=member)
 
         assert str(receipt) == "M7"
 
     @pytest.mark.parametrize("name", ["Wanjikũ wa Ngũgĩ", "名前", "🏋🏿 عربي", "a\nb\tc\x07", "W" * 300, ""])
-    def test_any_name_can_be_printed(self, cashier, name):
+    def test_pdf_prints_names_in_any_script(self, cashier, name):
         member = UserFactory()
         type(member).objects.filter(pk=member.pk).update(first_name=name[:150], last_name=name[150:])
-        receipt = take(cashier, member_id=member.pk)
+        receipt = record(cashier, member_id=member.pk)
 
         assert receipt_pdf.pdf_of(Receipt.objects.get(pk=receipt.pk)).startswith(b"%PDF-")
 
-    def test_the_same_receipt_gives_the_same_bytes(self, receipt):
+    def test_unchanged_receipt_gives_the_same_bytes(self, receipt):
         assert receipt_pdf.pdf_of(receipt) == receipt_pdf.pdf_of(receipt)
 
-    def test_what_is_longer_than_a_page_goes_on_to_the_next(self, cashier, member):
+    def test_long_receipt_continues_on_the_next_page(self, cashier, member):
         for _ in range(25):
             create_payment(payer=member, amount=100)
-        receipt = take(cashier, amount=2500, member_id=member.pk)
+        receipt = record(cashier, amount=2500, member_id=member.pk)
 
         assert len(re.findall(rb"/Type /Page\b(?!s)", receipt_pdf.pdf_of(receipt))) == 2
 
 
 class TestTaxNumber:
-    """What the tax device printed."""
+    """The tax control number of a receipt."""
 
     @pytest.fixture
     def note(self, receipt, cashier):
@@ -205,7 +205,7 @@ class TestTaxNumber:
             receipt_pdf.note_tax_number(receipt_id=receipt.pk, number=number, by_id=cashier.pk, now=NOON).number
         )
 
-    def test_it_stands_on_the_paper_and_leaves_room_until_it_is_noted(self, receipt, note):
+    def test_pdf_shows_the_tax_number_or_leaves_room_for_it(self, receipt, note):
         assert receipt_pdf.tax_number_of(receipt) == ""
         before = receipt_pdf.pdf_of(receipt)
 
@@ -214,7 +214,7 @@ class TestTaxNumber:
         assert receipt_pdf.tax_number_of(receipt) == "KRAMW017202607000042"
         assert receipt_pdf.pdf_of(receipt) != before
 
-    def test_a_later_one_corrects_it_and_both_are_kept(self, receipt, note, cashier):
+    def test_later_tax_number_corrects_the_first_and_both_are_stored(self, receipt, note, cashier):
         for number in ("KRA0001", "KRA0002", "KRA0002"):
             note(number)
 
@@ -223,18 +223,18 @@ class TestTaxNumber:
         assert list(kept) == [("KRA0001", cashier.pk, NOON), ("KRA0002", cashier.pk, NOON)]
 
     @pytest.mark.parametrize("number", ["", "   ", "KRA", "K" * 41, "KRA 1", "=1+1", "KRA\n0001", "KRA\x00001", "ŨŨŨŨ"])
-    def test_what_no_device_prints_is_refused(self, note, number):
+    def test_text_that_cannot_be_a_tax_number_is_refused(self, note, number):
         with pytest.raises(receipt_pdf.InvalidTaxNumber):
             note(number)
 
     @pytest.mark.parametrize("change", ["DELETE FROM payments_taxnumber", "UPDATE payments_taxnumber SET id = 0"])
-    def test_nobody_rewrites_it(self, note, change):
+    def test_tax_number_rows_are_append_only(self, note, change):
         note("KRA0001")
 
         with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(change)
 
-    def test_it_is_noted_on_the_page_of_the_receipt(self, client, receipt):
+    def test_receptionist_saves_the_tax_number_on_the_receipt_page(self, client, receipt):
         receptionist = UserFactory(role="Receptionist", is_staff=True)
         client.force_login(receptionist)
         address = f"/admin/payments/receipt/{receipt.pk}/tax-number/"
@@ -247,7 +247,7 @@ class TestTaxNumber:
         assert TaxNumber.objects.get().noted_by == receptionist
 
     @pytest.mark.parametrize(("role", "status"), [("Manager", 302), ("Trainer", 403)])
-    def test_a_trainer_notes_none(self, client, receipt, role, status):
+    def test_trainer_cannot_save_a_tax_number(self, client, receipt, role, status):
         client.force_login(UserFactory(role=role, is_staff=True))
         address = f"/admin/payments/receipt/{receipt.pk}/tax-number/"
 
@@ -255,7 +255,7 @@ class TestTaxNumber:
         assert client.post(address, {"number": "KRA0001"}, secure=True).status_code == status
         assert TaxNumber.objects.exists() == (status == 302)
 
-    def test_a_receipt_that_is_not_there_is_404(self, client):
+    def test_tax_number_of_an_unknown_receipt_is_not_found(self, client):
         client.force_login(UserFactory(role="Manager", is_staff=True))
 
         answer = client.post("/admin/payments/receipt/7777777/tax-number/", {"number": "KRA0001"}, secure=True)
@@ -263,10 +263,10 @@ class TestTaxNumber:
         assert answer.status_code == 404
 
 
-class TestGenuinePage:
-    """The address in the QR code."""
+class TestPublicPage:
+    """The page of the link in the QR code."""
 
-    def test_whoever_holds_the_paper_is_told_that_it_is_genuine(self, receipt):
+    def test_link_of_a_printed_receipt_confirms_it(self, receipt):
         answer = page_of(receipt)
 
         shown = answer.content.decode()
@@ -276,20 +276,20 @@ class TestGenuinePage:
         for text in ("2026-000001", "KES 2,000", paid, "2 November 2026, 12:00", "Cash"):
             assert text in shown
 
-    def test_it_tells_less_of_a_person_than_the_paper_does(self, named, member, cashier):
+    def test_public_page_shows_less_of_the_person_than_the_pdf(self, named, member, cashier):
         shown = page_of(named).content.decode()
 
         assert "Wanjikũ N." in shown
         for text in ("Ngũgĩ", member.member_number, member.phone_number, member.username, "Brenda", "Achieng"):
             assert text not in shown
 
-    def test_a_payer_who_is_no_member_is_named_by_an_initial_too(self):
+    def test_public_page_shortens_the_name_of_an_unknown_payer(self):
         shown = page_of(paybill()).content.decode()
 
         assert "JANE W." in shown
         assert "WANJIRU" not in shown
 
-    def test_a_voided_receipt_is_no_proof_of_payment(self, receipt):
+    def test_public_page_says_that_a_voided_receipt_is_void(self, receipt):
         voids.void_receipt(
             receipt_id=receipt.pk, reason="typed twice", by_id=UserFactory().pk, now=NOON + timedelta(days=1)
         )
@@ -301,7 +301,7 @@ class TestGenuinePage:
         assert "is genuine" not in shown
         assert "typed twice" not in shown
 
-    def test_what_was_given_back_is_told(self, receipt):
+    def test_public_page_shows_refunds(self, receipt):
         refunds.record_refund(
             receipt_id=receipt.pk, amount=400, paid_from="mpesa", reason="asked", by_id=UserFactory().pk, now=NOON
         )
@@ -309,7 +309,7 @@ class TestGenuinePage:
         assert re.search(r"Refunded since</dt><dd>KES 400", page_of(receipt).content.decode())
 
     @pytest.mark.parametrize("token", ["1", "1.", "1.x", "x", ".", "1.2.3", "%00", "2" * 300])
-    def test_a_guessed_address_confirms_nothing_and_asks_for_no_receipt(self, receipt, token):
+    def test_forged_link_is_refused_without_a_query(self, receipt, token):
         with CaptureQueriesContext(connection) as captured:
             answer = Client().get(f"/r/{token}/", secure=True)
 
@@ -317,8 +317,8 @@ class TestGenuinePage:
         assert "2026-000001" not in answer.content.decode()
         assert "payments_receipt" not in "".join(query["sql"] for query in captured)
 
-    def test_a_signature_is_good_for_its_own_receipt_only(self, receipt, cashier, member):
-        other = take(cashier, member_id=member.pk)
+    def test_signature_is_valid_for_its_own_receipt_only(self, receipt, cashier, member):
+        other = record(cashier, member_id=member.pk)
         signature = path_of(receipt).partition(".")[2]
 
         answer = Client().get(f"/r/{other.pk}.{signature}", secure=True)
@@ -326,13 +326,13 @@ class TestGenuinePage:
         assert answer.status_code == 404
         assert "We cannot confirm this receipt." in answer.content.decode()
 
-    def test_papers_outlive_a_change_of_key(self, receipt, settings):
+    def test_links_stay_valid_after_the_secret_key_changes(self, receipt, settings):
         printed = path_of(receipt)
         settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another-key-" + "z" * 40
 
         assert Client().get(printed, secure=True).status_code == 200
 
-    def test_an_address_asks_so_often_a_minute(self, receipt, monkeypatch):
+    def test_checks_are_limited_per_ip_address(self, receipt, monkeypatch):
         monkeypatch.setattr("payments.views.receipt_pdf.now", lambda: NOON)
         client = Client()
         answered = {client.get(path_of(receipt), secure=True).status_code for _ in range(CHECKS_PER_IP_ADDRESS)}
@@ -342,7 +342,7 @@ class TestGenuinePage:
         assert answered == {200}
         assert (refused.status_code, refused["Retry-After"]) == (429, "60")
 
-    def test_nobody_else_keeps_shows_or_finds_it(self, receipt):
+    def test_public_page_is_not_cached_framed_or_indexed(self, receipt):
         answer = page_of(receipt)
 
         assert answer["X-Robots-Tag"] == "noindex"
@@ -351,17 +351,17 @@ class TestGenuinePage:
         assert "unsafe" not in answer["Content-Security-Policy"]
         assert "script" not in answer.content.decode()
 
-    def test_it_is_read_only(self, receipt):
+    def test_public_page_is_read_only(self, receipt):
         assert Client().post(path_of(receipt), secure=True).status_code == 405
 
-    def test_it_costs_three_statements(self, receipt):
+    def test_public_page_costs_three_queries(self, receipt):
         with CaptureQueriesContext(connection) as captured:
             page_of(receipt)
 
-        assert len(captured) == 3  # the count, the receipt, what it is for
+        assert len(captured) == 3  # the rate limit, the receipt, its payments
 
 
-def test_the_code_on_the_paper_is_the_link(receipt, monkeypatch):
+def test_qr_code_holds_the_link(receipt, monkeypatch):
     drawn = []
     make = receipt_pdf.segno.make
     monkeypatch.setattr(receipt_pdf.segno, "make", lambda text, **how: drawn.append(text) or make(text, **how))
