@@ -1,4 +1,4 @@
-"""Collecting money; knows nothing of what the money is for."""
+"""The payments app: it collects and books money, and does not depend on the apps that sell for it."""
 
 from django.apps import AppConfig
 

@@ -20,7 +20,7 @@ class Invariant:
 INVARIANTS = [
     Invariant(
         "P01",
-        "One M-Pesa code is one receipt, whatever its letter case and spaces.",
+        "One M-Pesa code is one receipt, also in another letter case or with spaces.",
         """
         SELECT min(id), upper(btrim(code)) FROM payments_receipt WHERE code IS NOT NULL
         GROUP BY upper(btrim(code)) HAVING count(*) > 1

@@ -18,7 +18,7 @@ from payments.services import cancellation, listeners
 
 KEEP_FINISHED = 7 * 24  # hours
 KEEP_FAILED = 90 * 24  # hours
-MAX_RUN = 10.0  # seconds that one job applies callbacks; a worker that is told to stop waits for its jobs
+MAX_RUN = 10.0  # seconds that one job applies callbacks; a stopping worker waits for its jobs
 
 
 class RetryForever(BaseRetryStrategy):

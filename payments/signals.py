@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 class SavepointSignal(Signal):
     """A signal whose listeners each run in a savepoint of their own."""
 
-    def announce(self, *, payment_id: int, now: datetime) -> bool:
+    def send_in_savepoints(self, *, payment_id: int, now: datetime) -> bool:
         """Call every listener; return whether all of them succeeded.
 
         A listener that raises is logged, and only its own writes are rolled back: a bug in access control never loses

@@ -50,7 +50,7 @@ class CodeCheckStatus(models.TextChoices):
     ASKED = "asked"  # Safaricom has the query, or may have it
     FOUND = "found"  # a completed payment to us; it is in the books
     NO_MONEY = "no_money"  # no completed payment to us
-    UNCLEAR = "unclear"  # no answer, or one that decides nothing; the code may be checked again
+    UNCLEAR = "unclear"  # no answer, or an unclear one; the code may be checked again
 
 
 OPEN_CHECK = (CodeCheckStatus.WAITING, CodeCheckStatus.ASKED)

@@ -33,7 +33,9 @@ class Payment(models.Model):
     description = models.CharField(max_length=120)
     amount_due = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     amount_paid = models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")
-    deposit = models.PositiveIntegerField(help_text="The minimum payment: whole KES that start what the payment buys.")
+    deposit = models.PositiveIntegerField(
+        help_text="The minimum payment, whole KES: when it is reached, the purchase starts."
+    )
     deposit_paid_at = models.DateTimeField(
         null=True, blank=True, help_text="When the money moved that reached the minimum payment."
     )

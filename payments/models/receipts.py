@@ -27,7 +27,7 @@ class AllocationRule(models.TextChoices):
 class Receipt(models.Model):
     """Money that moved to us. One M-Pesa code is one receipt, whatever the order and the channels of its reports."""
 
-    unspent: int  # whole KES that pay nothing yet, if set (allocation.receipts_with_credit)
+    unspent: int  # whole KES without an allocation; set by allocation.receipts_with_credit
 
     channel = models.CharField(max_length=12, choices=Channel)
     code = models.CharField(

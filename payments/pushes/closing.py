@@ -47,7 +47,7 @@ def close_unknown(*, push_id: int, now: datetime) -> bool:
 
 
 def end_without_money(push: StkPush, *, status: PushStatus, result_code: str, result_desc: str, now: datetime) -> None:
-    """End a locked push with `status`, which is not a success, and tell its payment."""
+    """End a locked push with `status`, which is not a success, and update its payment."""
     _write_end(push, status=status, result_code=result_code, result_desc=result_desc, now=now)
     push_progress.mark_push_ended(push.payment, push, now)
 

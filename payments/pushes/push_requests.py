@@ -19,7 +19,7 @@ S = PushStatus
 # Unanswered pushes to one phone, whoever requests them: more would be harassment.
 MAX_PER_PHONE = 3
 PHONE_WINDOW = timedelta(minutes=10)
-# Pushes that one person requests, to any phones: nobody may annoy strangers.
+# Pushes that one person requests, to any phones, so that strangers' phones are not disturbed.
 MAX_PER_PAYER = 10
 MAX_PER_STAFF = 200
 REQUESTER_WINDOW = 60 * 60  # seconds

@@ -68,7 +68,7 @@ def send(*, push_id: int, now: datetime) -> None:
 
 @transaction.atomic
 def _claim(push_id: int, *, now: datetime) -> ClaimedPush | None:
-    """Claim a push for this worker, with a new callback token; return None if there is nothing to send any more."""
+    """Claim a push for this worker, with a new callback token; return None if it is not to be sent any more."""
     push = lock(push_id)
     if push.status != S.CREATED:
         return None

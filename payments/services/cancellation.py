@@ -8,9 +8,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, ReviewReason, StkPush
-from payments.services import allocation, review_items
+from payments.services import allocation, listeners, review_items
 from payments.services.allocation import PAYABLE
-from payments.services.listeners import schedule_retry
 from payments.services.locks import lock_payment, members_to_lock
 from payments.services.transitions import InvalidTransition, change_status
 from payments.signals import payment_cancelled
@@ -27,7 +26,7 @@ EXPIRY_BATCH = 100
 def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
     """Cancel a payment that is not paid. Money that it has, and money that comes later, becomes member credit.
 
-    Cancelling it again changes nothing.
+    A repeated call has no effect.
 
     :raises InvalidTransition: it is paid or refunded, or its minimum payment was reached
     :raises PaymentNotFound: no such payment
@@ -39,8 +38,7 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
         raise InvalidTransition
     _release_to_credit(payment, by_id=by_id, now=now)
     change_status(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
-    if not payment_cancelled.announce(payment_id=payment.pk, now=now):
-        schedule_retry(payment, now=now)
+    listeners.announce(payment_cancelled, payment, now=now)
     return payment
 
 

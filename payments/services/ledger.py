@@ -36,7 +36,7 @@ class Leg:
 
 
 def post(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None, at: datetime) -> None:
-    """Write one posting. Legs of 0 are left out; without any other leg nothing is written.
+    """Write one posting. Legs of 0 are left out; without other legs no posting is written.
 
     :raises IntegrityError: at commit, if the legs do not sum to zero
     """
@@ -78,7 +78,7 @@ def insert_statement(*, receipt_id: int, legs: Iterable[Leg], by_id: int | None,
 
 
 def unspent_account(member_id: int | None) -> Account:
-    """Return the account for money that pays nothing yet: the member's credit, or unmatched money without a member."""
+    """Return the account for unspent money: the member's credit, or unmatched money without a member."""
     return Account.UNMATCHED if member_id is None else Account.MEMBER_CREDIT
 
 

@@ -8,28 +8,18 @@ from procrastinate.contrib.django import app as jobs
 from payments.models import Payment, PaymentStatus, ReviewReason
 from payments.services import review_items
 from payments.services.locks import lock_payment
-from payments.signals import payment_cancelled, payment_paid, payment_unpaid
+from payments.signals import SavepointSignal, payment_cancelled, payment_paid, payment_unpaid
 
 S = PaymentStatus
 
 
-def announce_paid(*, payment: Payment, now: datetime) -> None:
-    """Send `payment_paid`. If a listener fails, schedule a retry in the same transaction."""
-    if not payment_paid.announce(payment_id=payment.pk, now=now):
-        schedule_retry(payment, now=now)
+def announce(signal: SavepointSignal, payment: Payment, *, now: datetime) -> None:
+    """Send a signal about a payment. If a listener fails, queue a job that retries it, and open a review item.
 
-
-def announce_unpaid(*, payment: Payment, now: datetime) -> None:
-    """Send `payment_unpaid`. If a listener fails, schedule a retry in the same transaction."""
-    if not payment_unpaid.announce(payment_id=payment.pk, now=now):
-        schedule_retry(payment, now=now)
-
-
-def schedule_retry(payment: Payment, *, now: datetime) -> None:
-    """Queue a job that sends the payment's signal again, and open a review item that the job closes on success.
-
-    Both commit together with the money.
+    Both commit together with the money. The job closes the review item when all listeners succeed.
     """
+    if signal.send_in_savepoints(payment_id=payment.pk, now=now):
+        return
     review_items.open_item(
         reason=ReviewReason.LISTENER_FAILED,
         detail="The money is recorded, but the purchase was not updated. The system retries this by itself.",
@@ -57,7 +47,7 @@ def retry_listeners(*, payment_id: int, now: datetime) -> bool:
         signals = [payment_paid, payment_unpaid]
     else:
         signals = [payment_paid]
-    results = [signal.announce(payment_id=payment_id, now=now) for signal in signals]
+    results = [signal.send_in_savepoints(payment_id=payment_id, now=now) for signal in signals]
     succeeded = all(results)
     if succeeded:
         review_items.close_for_payment(

@@ -1,4 +1,4 @@
-"""Rules for money that staff decide about: it needs an owner, a reason, and somebody who decides for another person."""
+"""Rules for staff decisions about money: a known owner, a reason, and a second person for one's own money."""
 
 from datetime import datetime
 

@@ -26,7 +26,7 @@ def mark_push_requested(payment: Payment, now: datetime) -> None:
 def mark_push_ended(payment: Payment, push: StkPush, now: datetime) -> None:
     """Set a locked payment, and the other payments of its group, to `failed`: the push ended without money.
 
-    While another push of the payment is open, it stays `processing`. A repeated call changes nothing.
+    While another push of the payment is open, it stays `processing`. A repeated call has no effect.
     """
     if StkPush.objects.filter(payment_id=payment.pk, status__in=OPEN_PUSH).exclude(pk=push.pk).exists():
         return

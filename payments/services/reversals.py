@@ -6,11 +6,11 @@ from datetime import datetime
 from django.db import transaction
 
 from payments.models import Account, Allocation, AllocationRule, Payment, PaymentStatus, Receipt, ReviewReason
-from payments.services import allocation, ledger, review_items
+from payments.services import allocation, ledger, listeners, review_items
 from payments.services.allocation import Share
-from payments.services.listeners import announce_unpaid
 from payments.services.locks import lock_receipt
 from payments.services.transitions import change_status
+from payments.signals import payment_unpaid
 
 S = PaymentStatus
 
@@ -108,7 +108,7 @@ def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, 
 def reverse_receipt(
     *, receipt_id: int, reason: str, by_id: int | None, now: datetime, returned_to_payer: bool = True
 ) -> Receipt:
-    """Reverse a receipt: its money went back to its source, or never came. Reversing it again changes nothing.
+    """Reverse a receipt: its money went back to its source, or never came. A repeated call has no effect.
 
     Its payments become partially paid if other money is left in them. Else they become refunded, or payable again if
     the money never came (`returned_to_payer` is false).
@@ -200,4 +200,4 @@ def _status_after_loss(payment: Payment, *, returned_to_payer: bool, now: dateti
 def _announce_losses(allocations: Sequence[Allocation], *, now: datetime) -> None:
     """Send `payment_unpaid` once per payment, after all payments have changed: a listener may cancel one of them."""
     for payment in {live.payment_id: live.payment for live in allocations}.values():
-        announce_unpaid(payment=payment, now=now)
+        listeners.announce(payment_unpaid, payment, now=now)

@@ -6,10 +6,10 @@ from datetime import datetime
 from django.db.models import Max
 
 from payments.models import Account, AllocationRule, Payment, PaymentStatus, Receipt
-from payments.services import allocation
+from payments.services import allocation, listeners
 from payments.services.allocation import Share
-from payments.services.listeners import announce_paid
 from payments.services.transitions import change_status
+from payments.signals import payment_paid
 
 S = PaymentStatus
 
@@ -33,7 +33,7 @@ def apply_money(
         if add_money(share.payment, share.amount, evidence=evidence, by_id=by_id, now=now, moved_at=receipt.paid_at)
     ]
     for payment in completed:
-        announce_paid(payment=payment, now=now)
+        listeners.announce(payment_paid, payment, now=now)
 
 
 def add_money(

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -24,6 +24,7 @@ from payments.services import cancellation, ledger, locks, transitions
 from payments.tests.bodies import c2b_body, status_body, stk_body
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 from payments.tests.invariants import broken_invariants
+from payments.tests.threads import run_together
 
 pytestmark = pytest.mark.server
 
@@ -32,28 +33,6 @@ pytestmark = pytest.mark.server
 def concurrent(test):
     """Mark a test whose threads commit."""
     return pytest.mark.slow(pytest.mark.django_db(transaction=True)(test))
-
-
-def run_together(*jobs):
-    """Run the jobs in threads that start at the same time; return the result or the error of each."""
-    barrier, results = threading.Barrier(len(jobs)), [None] * len(jobs)
-
-    def run(place, job):
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=30)
-            results[place] = job()
-        except Exception as error:
-            results[place] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    return results
 
 
 def callback(push, **result):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from datetime import timedelta
 
 import pytest
@@ -36,6 +35,7 @@ from payments.signals import payment_paid
 from payments.tests.bodies import stk_body
 from payments.tests.daraja_answers import ACCEPTED, PUSH, QUERY, Wire, refusal
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
+from payments.tests.threads import run_together
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -419,32 +419,15 @@ def test_concurrent_runs_query_each_push_once(wire):
     wire.query(json={"never": "an end"})
     limits.acquire()
 
-    in_parallel(*[lambda: recovery.query_due_pushes(now=NOON + MINUTE)] * 3)
+    run_all(*[lambda: recovery.query_due_pushes(now=NOON + MINUTE)] * 3)
 
     queried_ids = [body["CheckoutRequestID"] for body in wire.bodies(QUERY)]
     assert sorted(queried_ids) == sorted(push.checkout_request_id for push in due)
 
 
-def in_parallel(*calls):
-    """Run all calls at once, each in a thread with its own connection; raise the error that any of them raised."""
-    together, failed = threading.Barrier(len(calls)), []
-
-    def run(call):
-        together.wait()
-        try:
-            call()
-        except Exception as error:
-            failed.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[call]) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in failed:
-        raise error
+def run_all(*calls):
+    """Run all calls at the same time, and check that none of them raised an error."""
+    assert [result for result in run_together(*calls) if isinstance(result, Exception)] == []
 
 
 # --- Races --------------------------------------------------------------------------------------------
@@ -458,7 +441,7 @@ def test_concurrent_workers_send_a_push_once(wire):
         payment_id=create_payment().pk, phone="254712345678", created_by_id=None, now=NOON
     )
 
-    in_parallel(*[lambda: sending.send(push_id=push.pk, now=NOON)] * 4)
+    run_all(*[lambda: sending.send(push_id=push.pk, now=NOON)] * 4)
 
     push.refresh_from_db()
     assert (push.status, len(wire.sent(PUSH))) == (PushStatus.SENT, 1)
@@ -477,7 +460,7 @@ def test_concurrent_requests_create_one_push_and_refuse_the_others(shared):
         except push_requests.PushOpen:
             refused.append(phone)
 
-    in_parallel(*[lambda pair=pair: request(*pair) for pair in zip(payments, phones, strict=True)])
+    run_all(*[lambda pair=pair: request(*pair) for pair in zip(payments, phones, strict=True)])
 
     push = StkPush.objects.get()
     assert (ProcrastinateJob.objects.filter(args={"push_id": push.pk}).count(), len(refused)) == (1, 5)
