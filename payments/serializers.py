@@ -80,7 +80,7 @@ class PaymentSerializer(serializers.Serializer):
     expires_at = serializers.DateTimeField()
     paid_at = serializers.DateTimeField(allow_null=True, help_text="When the money was sent that completed it.")
 
-    def to_representation(self, row: dict) -> dict:
+    def to_representation(self, row) -> dict:
         return {
             "reference": row["reference"],
             "description": row["description"],
@@ -159,7 +159,7 @@ class PaymentDetailSerializer(PaymentSerializer):
     pushes = PushSerializer(many=True)
     receipts = PaidWithSerializer(many=True)
 
-    def to_representation(self, payment: Payment) -> dict:
+    def to_representation(self, payment) -> dict:
         row = {name: getattr(payment, name) for name in self.ROW if "__" not in name}
         row |= {f"payer__{name}": getattr(payment.payer, name) for name in ("first_name", "last_name", "member_number")}
         request = self.context.get("request")
@@ -234,7 +234,7 @@ class ReviewItemSerializer(ModelSerializer):
     reason = serializers.ChoiceField(ReviewReason.choices)
     status = serializers.ChoiceField(ReviewStatus.choices)
     receipt = ReceiptSerializer(allow_null=True)
-    payment = serializers.SlugRelatedField("reference", read_only=True, allow_null=True)
+    payment: serializers.SlugRelatedField = serializers.SlugRelatedField("reference", read_only=True, allow_null=True)
 
     class Meta:
         model = ReviewItem
@@ -280,7 +280,7 @@ class CashSessionSerializer(ModelSerializer):
 class CodeClaimSerializer(ModelSerializer):
     """A reported code. `receipt` is set when Safaricom confirms its money, `ended_why` when there is none."""
 
-    payment = serializers.SlugRelatedField("reference", read_only=True)
+    payment: serializers.SlugRelatedField = serializers.SlugRelatedField("reference", read_only=True)
 
     class Meta:
         model = CodeClaim

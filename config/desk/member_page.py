@@ -297,7 +297,7 @@ def payment_line(payment: Payment) -> Line:
     events = [(each.created_at, push_line(each)) for each in payment.pushes.all()]
     events += [(each.created_at, allocation_line(each)) for each in payment.allocations.all()]
     events.sort(key=lambda pair: pair[0])
-    owed = f"KES {payment.amount_owed:,} still to come" if payment.amount_owed and payment.amount_paid else ""
+    owed = f"KES {payment.amount_owed:,} still owed" if payment.amount_owed and payment.amount_paid else ""
     notes = [owed, f"created by {person(payment.created_by)}" if payment.created_by_id != payment.payer_id else ""]
     return Line(
         payment.created_at,

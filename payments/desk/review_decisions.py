@@ -84,9 +84,9 @@ def undo_assignment(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
     :raises ReviewItemNotFound: no such item
     """
     item = lock_with_receipt(item_id)
-    if not is_undoable(item):
-        raise NotUndoable
     receipt = item.receipt
+    if receipt is None or not is_undoable(item):
+        raise NotUndoable
     reversals.change_owner(receipt=receipt, member_id=None, by_id=by_id, now=now, reason=f"assignment {item.pk} undone")
     CodeClaim.objects.filter(receipt=receipt).delete()  # it named the wrong payment; the right one may be reported
     item.status, item.resolved_at, item.resolved_by_id, item.resolution = ReviewStatus.OPEN, None, None, ""

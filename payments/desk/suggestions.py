@@ -1,6 +1,6 @@
-"""Whose unmatched money may be, and why: help for the person who decides, never a decision.
+"""Possible owners of unmatched money, with the reasons. Staff decide; a suggestion assigns nothing.
 
-Every look-up is one in an index, whatever the number of members and payments.
+Every query uses an index, so that its cost does not grow with the number of members and payments.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from payments.matching.owners import MOST_SUGGESTIONS, member_number_in
 from payments.models import Payment, Receipt, ReviewItem
 from payments.services.allocation import PAYABLE
 
-# Who pays in by hand does it soon after they were asked.
-ASKED_WITHIN = timedelta(days=2)
+# Members pay by hand soon after the payment was created.
+CREATED_WITHIN = timedelta(days=2)
 
 
 @dataclass
 class Suggestion:
-    """A member the money may be of, with the reasons; `payments` are what they were asked for and owe."""
+    """A possible owner, with the reasons. `payments` are the open payments of the member."""
 
     member: Any
     reasons: list[str] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Suggestion:
 
 
 def suggest_owners(item: ReviewItem) -> list[Suggestion]:
-    """Return who the money of an item may be of, the most reasons first."""
+    """Return the possible owners of an item's money, those with the most reasons first."""
     receipt = item.receipt
     if receipt is None:
         return []
@@ -47,46 +47,48 @@ def suggest_owners(item: ReviewItem) -> list[Suggestion]:
 
 
 def _reasons(item: ReviewItem, receipt: Receipt) -> Iterator[tuple[Any, str]]:
+    """Yield each possible owner with one reason."""
     people = get_user_model().objects
     for member in people.filter(pk__in=item.suggested_members):
-        yield member, "the sender's phone fits theirs"
+        yield member, "the sender's phone number matches theirs"
     typed = receipt.account_typed
     for member in people.filter(member_number__in=_numbers_like(typed)):
-        yield member, f"“{typed}” is one slip away from their member number"
+        yield member, f"“{typed}” is one typing error away from their member number"
     for payment in Payment.objects.filter(reference__in=_references_like(typed)).select_related("payer"):
-        yield payment.payer, f"“{typed}” is one slip away from {payment.reference}"
+        yield payment.payer, f"“{typed}” is one typing error away from {payment.reference}"
     for words in sorted({" ".join(text.upper().split()) for text in (typed, receipt.payer_name)}):
         for member in people.filter(_is_called(words))[:MOST_SUGGESTIONS]:
             yield member, f"“{words}” is their name"
-    asked = Payment.objects.filter(
-        created_at__range=(receipt.paid_at - ASKED_WITHIN, receipt.paid_at),
+    exact = Payment.objects.filter(
+        created_at__range=(receipt.paid_at - CREATED_WITHIN, receipt.paid_at),
         status__in=PAYABLE,
         amount_due=F("amount_paid") + receipt.amount_held,
     )
-    for payment in asked.select_related("payer").order_by("-created_at", "-pk")[:MOST_SUGGESTIONS]:
+    for payment in exact.select_related("payer").order_by("-created_at", "-pk")[:MOST_SUGGESTIONS]:
         yield payment.payer, f"owes exactly KES {receipt.amount_held:,} as {payment.reference}"
 
 
 def _is_called(words: str) -> Q:
-    """Return the condition that the first and the last word are somebody's names. One name alone is too many's."""
+    """Match members whose first and last name are the words. One name alone would match too many."""
     first, *rest = words.split() or [""]
     return Q(first_name__iexact=first, last_name__iexact=rest[-1]) if rest else Q(pk__in=[])
 
 
 def _numbers_like(typed: str) -> list[str]:
-    """Return the member numbers one wrong digit, or one swap, away from the digits that were typed."""
+    """Return the valid member numbers that differ from the typed digits by one digit, or by one swap."""
     number = member_number_in(typed)
     return [near for near in _slips(number, "0123456789") if is_member_number(near)] if number else []
 
 
 def _references_like(typed: str) -> list[str]:
-    """Return the references one wrong character, or one swap, away from what was typed for one."""
+    """Return the valid references that differ from the typed text by one character, or by one swap."""
     if not references.resembles_reference(typed):
         return []
     return [near for near in _slips(references.plain(typed), references.ALPHABET) if references.is_reference(near)]
 
 
 def _slips(text: str, alphabet: str) -> set[str]:
+    """Return every text that differs by one character, or by one swap of neighbours."""
     changed = {text[:at] + other + text[at + 1 :] for at in range(len(text)) for other in alphabet}
     swapped = {text[:at] + text[at + 1] + text[at] + text[at + 2 :] for at in range(len(text) - 1)}
     return changed | swapped

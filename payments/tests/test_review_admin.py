@@ -62,7 +62,7 @@ def test_open_item_shows_its_money_possible_owners_and_actions(client, manager, 
     assert names_of(answer) == ["assign", "sent_back", "dismiss"]
     (suggestion,) = answer.context["suggestions"]
     assert (suggestion.member, suggestion.payments) == (member, [payment])
-    assert suggestion.reasons == ["the sender's phone fits theirs"]
+    assert suggestion.reasons == ["the sender's phone number matches theirs"]
     for shown in (
         item.detail,
         "KES 1,500 TKN1AB2C3D",

@@ -32,7 +32,9 @@ def test_matching_masked_phone_is_a_reason():
     member = MemberFactory(phone_number="254712345678")
     MemberFactory(phone_number="254799999999")
 
-    assert suggested(receive_unmatched(sender="25471****678")) == [(member, ["the sender's phone fits theirs"])]
+    assert suggested(receive_unmatched(sender="25471****678")) == [
+        (member, ["the sender's phone number matches theirs"])
+    ]
 
 
 def test_nearly_correct_member_number_is_a_reason():
@@ -42,7 +44,7 @@ def test_nearly_correct_member_number_is_a_reason():
 
     for number, typed in enumerate((swapped, wrong)):
         found = suggested(receive_unmatched(account=typed, code=f"TKN1AB2C{number}D"))
-        assert found == [(member, [f"“{typed}” is one slip away from their member number"])]
+        assert found == [(member, [f"“{typed}” is one typing error away from their member number"])]
 
 
 def test_nearly_correct_payment_reference_is_a_reason():
@@ -53,7 +55,7 @@ def test_nearly_correct_payment_reference_is_a_reason():
     (suggestion,) = suggest_owners(receive_unmatched(account=wrong))
 
     assert (suggestion.member, suggestion.payments) == (payment.payer, [payment])
-    assert suggestion.reasons == [f"“{wrong}” is one slip away from {payment.reference}"]
+    assert suggestion.reasons == [f"“{wrong}” is one typing error away from {payment.reference}"]
 
 
 def test_full_name_is_a_reason_but_first_name_alone_is_not():
