@@ -80,7 +80,7 @@ class AddPersonForm(StaffAction):
         """Create the user, and store it in `person`."""
         given = {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}
         self.person = people.add_person(added_by=self.caller, caller=caller_of(self.request), now=self.now, **given)
-        return f"{self.person.get_full_name()} was added. Member number {self.person.member_number}."
+        return f"{self.person.get_full_name()} is added, member number {self.person.member_number}."
 
 
 class PersonForm(UserChangeForm):

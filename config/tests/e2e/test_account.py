@@ -173,7 +173,7 @@ def test_another_phone_number_asks_for_the_password_and_for_a_code_sent_to_it(me
     member.take_pictures("light-password-again")
     member.page.get_by_label("Password").fill("not this one")
     member.click("Continue")
-    expect(member.page.get_by_role("alert").filter(has_text="not right")).to_be_visible()
+    expect(member.page.get_by_role("alert").filter(has_text="is wrong")).to_be_visible()
     member.page.get_by_label("Password").fill(PASSWORD)
     member.page.keyboard.press("Enter")
     member.expect_heading("Type the code")

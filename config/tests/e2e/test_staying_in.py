@@ -55,7 +55,7 @@ def test_a_forgotten_password_is_set_anew_by_a_code(member):
     page.get_by_label("Phone number or e-mail").fill(member.number)
     member.click("Send a code")
     member.expect_heading("Check your phone")
-    message = member.handset.get_by_role("listitem").filter(has_text="lets you set").first.inner_text()
+    message = member.handset.get_by_role("listitem").filter(has_text="your code for a new").first.inner_text()
     page.get_by_label("Code").fill(re.search(r"\d{6}", message).group())
     page.get_by_label("New password").fill("another-walk-to-the-gym")
     member.click("Set the password")
