@@ -129,7 +129,7 @@ class LoginSession(models.Model):
         expression=Q(amr__contains="otp"),  # type: ignore[arg-type]  # the stubs miss that Q is an expression
         output_field=models.BooleanField(),
         db_persist=True,
-        help_text="Whether `amr` has `otp`; read on every request.",
+        help_text="What of `amr` is asked on every request.",  # Django can alter nothing of a generated field
     )
     remember = models.BooleanField(default=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
