@@ -1,4 +1,4 @@
-"""Log formatters: one line for each record, with the request id, and without phone numbers or tokens."""
+"""Logging: one line for each record, with the request id, and without phone numbers or tokens."""
 
 import json
 import logging
@@ -49,3 +49,23 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = without_secrets(self.formatException(record.exc_info))
         return json.dumps(line)
+
+
+def log_config(*, level: str, formatter: str) -> dict:
+    """Return Django's LOGGING setting: everything goes to standard error. `formatter` is "plain" or "json"."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "plain": {"()": "api.logs.PlainFormatter", "format": "%(levelname)s %(name)s: %(message)s"},
+            "json": {"()": "api.logs.JsonFormatter"},
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": formatter}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            "django.server": {"handlers": []},
+            "procrastinate": {"level": "WARNING"},  # on INFO it logs the start and end of each job
+            "fontTools": {"level": "WARNING"},  # on INFO it logs each letter of a receipt PDF
+        },
+    }

@@ -1,4 +1,4 @@
-"""Readers of environment variables. Each names the variable in its error and never shows a secret value."""
+"""Readers of environment variables. Their errors name the variable, and never show its value."""
 
 import os
 import re
@@ -11,7 +11,7 @@ env = environ.Env()
 
 
 def is_testing() -> bool:
-    """Return whether pytest runs this process: pytest sets this variable itself."""
+    """Return whether pytest runs this process. Pytest sets this variable itself."""
     return "PYTEST_VERSION" in os.environ
 
 
@@ -89,6 +89,19 @@ def words(name: str, allowed: tuple[str, ...], default: list[str]) -> list[str]:
     return value
 
 
+def key_pairs(name: str, development: str) -> dict[str, str]:
+    """Read pairs of id and key such as "2026-11=...", separated by commas. A key has at least 32 bytes.
+
+    :raises ImproperlyConfigured: a pair is malformed or short, or an id or a key occurs twice
+    """
+    pairs = [entry.partition("=")[::2] for entry in required_in_production(name, development).split(",")]
+    if not all(kid and len(key.encode()) >= 32 for kid, key in pairs):
+        raise ImproperlyConfigured(f"{name} must be kid=key pairs with keys of at least 32 bytes.")
+    if len({kid for kid, _ in pairs}) < len(pairs) or len({key for _, key in pairs}) < len(pairs):
+        raise ImproperlyConfigured(f"{name} must not hold an id or a key twice.")
+    return dict(pairs)
+
+
 def cookie_name(name: str, default: str, *, secure: bool, has_path: bool = False) -> str:
     """Read the name of a cookie. `secure`: cookies are sent over HTTPS only. `has_path`: the cookie's path is not /.
 
@@ -98,7 +111,7 @@ def cookie_name(name: str, default: str, *, secure: bool, has_path: bool = False
     if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise ImproperlyConfigured(f"{name} must be letters, digits, - and _.")
     if value.startswith("__Host-") and has_path:
-        raise ImproperlyConfigured(f"{name} must not begin with __Host-: that is for cookies of every path.")
+        raise ImproperlyConfigured(f"{name} must not begin with __Host-, because this cookie has its own path.")
     if value.startswith(("__Host-", "__Secure-")) and not secure:
         raise ImproperlyConfigured(f"{name} must not begin with __Host- or __Secure- while SECURE_COOKIES is off.")
     return value
@@ -116,11 +129,11 @@ def origins(name: str) -> list[str]:
 
 
 def postgresql(name: str) -> dict:
-    """Read the address of a PostgreSQL database. The error does not show it, because it may hold a password.
+    """Read the URL of a PostgreSQL database. The error does not show it, because it may contain a password.
 
     :raises ImproperlyConfigured: it is not such a URL
     """
-    wrong = ImproperlyConfigured(f"{name} must be an address such as postgresql://user:password@host:5432/name.")
+    wrong = ImproperlyConfigured(f"{name} must be a URL such as postgresql://user:password@host:5432/name.")
     if not re.match(r"postgres(ql)?://", env.str(name)):
         raise wrong
     try:
@@ -133,14 +146,14 @@ def postgresql(name: str) -> dict:
 
 
 def email_server(name: str, default: str) -> dict:
-    """Read the address of the server that takes our e-mail. The error does not show it, because it may hold a password.
+    """Read the URL of the server for outgoing e-mail. The error does not show it, because it may contain a password.
 
     :raises ImproperlyConfigured: it is not such a URL
     """
     try:
         return env.email_url(name, default=default)
     except (ValueError, ImproperlyConfigured):
-        raise ImproperlyConfigured(f"{name} must be an address such as smtp+tls://user:password@host:587.") from None
+        raise ImproperlyConfigured(f"{name} must be a URL such as smtp+tls://user:password@host:587.") from None
 
 
 def networks(name: str) -> list[str]:

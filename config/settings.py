@@ -1,7 +1,7 @@
-"""Every setting of Kilabu, in one file, from the environment (and .env) only.
+"""The settings of Kilabu, read from environment variables and the file .env only.
 
-`.env.example` lists each variable with its meaning. A missing or malformed value stops the start with
-one line that names it; no secret has a default outside development and tests.
+`.env.example` lists each variable with its meaning. A missing or malformed variable stops the start with one line that
+names it. No secret has a default in production.
 """
 
 import os
@@ -10,10 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
-from django.templatetags.static import static
 
+from api.logs import log_config
 from api.roles import HIGHEST_FIRST, Role
-from config import theme
 from config.env import (
     choice,
     cookie_name,
@@ -21,6 +20,7 @@ from config.env import (
     env,
     flag,
     is_testing,
+    key_pairs,
     networks,
     number,
     origins,
@@ -29,20 +29,21 @@ from config.env import (
     secret,
     words,
 )
+from config.theme import unfold_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 TESTING = is_testing()
-if not TESTING:  # a developer's .env must not change the tests
+if not TESTING:  # the tests must not depend on a developer's .env
     env.read_env(BASE_DIR / ".env")
 
 ENVIRONMENT = "test" if TESTING else choice("ENVIRONMENT", ("development", "production"))
 PRODUCTION = ENVIRONMENT == "production"
 DEBUG = ENVIRONMENT == "development"
 
-# --- Where this copy lives -----------------------------------------------------------------------
+# --- URLs and folders of this copy ---------------------------------------------------------------
 
-# The origin members and Safaricom reach us at, without a trailing slash. `manage.py tunnel` sets it.
+# The origin at which members and Safaricom reach the product, without a trailing slash. `manage.py tunnel` sets it.
 PUBLIC_URL = required_in_production("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 if not re.fullmatch(r"https?://[^/\s]+", PUBLIC_URL):
     raise ImproperlyConfigured("PUBLIC_URL must be an origin such as https://club.example, without a path.")
@@ -59,18 +60,18 @@ CORS_URLS_REGEX = r"^/api/"
 CORS_ALLOW_HEADERS = ["accept", "content-type", "idempotency-key", "x-csrftoken", "x-request-id"]
 CORS_EXPOSE_HEADERS = ["X-CSRFToken", "X-Request-ID", "Retry-After", "Location"]
 
-# What a process keeps on disk beside the database: the callback spool, the simulator's book.
+# Files that are not in the database: the callback spool, the simulator's book.
 STATE_DIR = Path(env.str("STATE_DIR", default=str(BASE_DIR / "var")))
-# Where files of exports wait for whoever asked for them: shared by all hosts, served by no web server.
+# Files of exports. All hosts share this folder, and no web server may serve it.
 EXPORTS_ROOT = Path(env.str("EXPORTS_ROOT", default=str(STATE_DIR / "exports")))
-# How far the development club clock was moved (api/clock.py). None: the clock is the real one.
+# How far the club clock was moved in development (api/clock.py). None: it shows the real time.
 CLUB_CLOCK_FILE = STATE_DIR / "club-clock" if ENVIRONMENT == "development" else None
 
 # --- Django --------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces; the site stays ours
-    "accounts.admin_config.ClubAdminConfig",  # django.contrib.admin, with doors of our own
+    "unfold.apps.BasicAppConfig",  # before the admin, because it replaces templates of the admin
+    "accounts.admin_config.ClubAdminConfig",  # django.contrib.admin with our own login
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -95,7 +96,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # What every answer carries comes first, so that also those which no view gave have it.
+    # These come first, so that answers of other middleware have the headers too.
     "api.middleware.RequestIdMiddleware",
     "api.middleware.PrivacyHeadersMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -118,7 +119,7 @@ AUTH_USER_MODEL = "accounts.CustomUser"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "config" / "desk" / "templates"],  # before unfold's own, a few of which it replaces
+        "DIRS": [BASE_DIR / "config" / "desk" / "templates"],  # before Unfold's templates, some of which these replace
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -137,29 +138,29 @@ if env.str("DATABASE_URL", default=""):
 elif PRODUCTION:
     raise ImproperlyConfigured("DATABASE_URL is not set.")
 else:
-    # The embedded PostgreSQL; its engine starts the server when the first connection is wanted.
+    # The embedded PostgreSQL. Its engine starts the server for the first connection.
     DATABASES = {"default": {"ENGINE": "config.dev.devdb", "NAME": "postgres"}}
-# A database that is away or stuck is noticed while Safaricom still waits for our answer to a callback.
+# Short timeouts: a missing or stuck database must be noticed while Safaricom still waits for the answer to a callback.
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 2,  # seconds
     "options": "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
-    # The system notices within a minute a host that vanished without a word.
+    # With these, the operating system notices a vanished database host within a minute.
     **{"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3},
     **DATABASES["default"].get("OPTIONS", {}),
 }
-# A request that had to connect first would spend most of its time on that. A kept connection is looked at before its
-# next request (config/postgresql). Django's development server has a thread for each request: there nothing is kept.
+# Connecting would take most of the time of a request, so connections are reused, and checked before each next request
+# (config/postgresql). Django's development server has a new thread for each request, so it cannot reuse any.
 DATABASES["default"].setdefault("CONN_MAX_AGE", number("DATABASE_CONN_MAX_AGE", 60 if PRODUCTION else 0))
 DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
 if TESTING:
-    # Nobody pulls the plug in a test: what is committed need not be on disk at once.
+    # Tests need no protection against a power failure, so a commit does not wait for the disk.
     DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
-# Services own their transactions: a callback must keep its bytes even when the rest fails.
+# Services control their transactions: the bytes of a callback must be stored even when the rest fails.
 DATABASES["default"].setdefault("ATOMIC_REQUESTS", False)
 
-# --- Sign-in, cookies, CSRF ----------------------------------------------------------------------
+# --- Login, cookies, CSRF ------------------------------------------------------------------------
 
-# Plain HTTP is served on the loopback in development only; there, a Secure cookie would never come back.
+# In development the product uses plain HTTP on this machine, where browsers would not send a Secure cookie.
 SECURE_COOKIES = flag("SECURE_COOKIES", not DEBUG)
 CSRF_COOKIE_NAME = cookie_name("CSRF_COOKIE_NAME", "csrftoken", secure=SECURE_COOKIES)
 CSRF_COOKIE_SECURE = SECURE_COOKIES
@@ -169,28 +170,26 @@ CSRF_FAILURE_VIEW = "api.views.csrf_failure"
 AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication", secure=SECURE_COOKIES)
 AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True, secure=SECURE_COOKIES)
 AUTH_COOKIE_MFA = cookie_name("AUTH_COOKIE_MFA", "MfaPending", has_path=True, secure=SECURE_COOKIES)
-AUTH_COOKIE_DOMAIN = None  # this very host; a domain would hand the tokens to every subdomain
+AUTH_COOKIE_DOMAIN = None  # this host only; with a domain, every subdomain would receive the tokens
 AUTH_COOKIE_SECURE = SECURE_COOKIES
 AUTH_COOKIE_HTTPONLY = True
 AUTH_COOKIE_SAMESITE = "Lax"
 ACCESS_LIFETIME = timedelta(seconds=number("ACCESS_SECONDS", 300, least=30, most=3600))
-# A session ends when it was idle for so long, and in any case when the absolute time is over.
+# A login session ends when it was idle for the first time, and at the latest after the second.
 REFRESH_IDLE_LIFETIME = timedelta(days=number("REFRESH_IDLE_DAYS", 14, least=1))
 REFRESH_ABSOLUTE_LIFETIME = timedelta(days=number("REFRESH_ABSOLUTE_DAYS", 30, least=1))
 REFRESH_UNREMEMBERED_LIFETIME = timedelta(hours=12)
-# Two tabs may present the same refresh token within this time; later, a used token is a stolen one.
+# Two tabs may send the same refresh token within this time. Later, a used token counts as stolen.
 REFRESH_GRACE = timedelta(seconds=10)
 FRESH_LOGIN_LIFETIME = timedelta(minutes=10)
-# Who works with other people's money and data proves who they are twice.
+# These roles work with other people's money and data, so they need a second factor.
 MFA_REQUIRED_ROLES = words(
-    "MFA_REQUIRED_ROLES",
-    HIGHEST_FIRST,
-    default=[Role.ADMIN.value, Role.MANAGER.value] if PRODUCTION else [],
+    "MFA_REQUIRED_ROLES", HIGHEST_FIRST, default=[Role.ADMIN.value, Role.MANAGER.value] if PRODUCTION else []
 )
-# How long a right password waits for its second factor.
+# How long the second factor may take after the password.
 MFA_PENDING_LIFETIME = timedelta(minutes=5)
 SESSIONS_PER_USER = number("SESSIONS_PER_USER", 20, least=1)
-# Whether people are told of a log-in with a browser they have not used before; each notice may cost an SMS.
+# Whether users get a message about a login from a new browser. A message may cost an SMS.
 LOGIN_NOTICES = flag("LOGIN_NOTICES", True)
 LOGIN_SESSION_MODEL = "accounts.LoginSession"
 JWT_ISSUER = PUBLIC_URL
@@ -198,7 +197,7 @@ JWT_AUDIENCE = "kilabu-api"
 SESSION_COOKIE_SECURE = SECURE_COOKIES
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
-# Whether who is logged in to the admin may use the API too, as its page docs/ does; else the cookie stays in the admin.
+# Whether a login to the admin also works for the API and its page docs/. If not, the cookie is sent to the admin only.
 ADMIN_SESSION_ON_API = flag("ADMIN_SESSION_ON_API", True)
 SESSION_COOKIE_PATH = "/" if ADMIN_SESSION_ON_API else "/admin/"
 SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
@@ -209,22 +208,15 @@ SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", PRODUCTION)
 SECURE_HSTS_SECONDS = number("SECURE_HSTS_SECONDS", 31_536_000 if PRODUCTION else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
 SECURE_HSTS_PRELOAD = PRODUCTION
-# Only behind a proxy that overwrites the header itself.
+# Safe only behind a proxy that overwrites this header.
 if flag("BEHIND_HTTPS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Keys by id: "2026-11=key of 32 bytes or more". To rotate: add one, make it active, remove the old after 30 days.
-pairs = [
-    entry.partition("=")[::2]
-    for entry in required_in_production("JWT_KEYS", "development=development-only-jwt-key-" + "y" * 32).split(",")
-]
-JWT_KEYS = {kid: {"alg": "HS256", "key": key} for kid, key in pairs}
+# Keys by id, such as "2026-11=<32 bytes or more>". To rotate: add a key, make it active, remove the old after 30 days.
+keys = key_pairs("JWT_KEYS", "development=development-only-jwt-key-" + "y" * 32)
+JWT_KEYS = {kid: {"alg": "HS256", "key": key} for kid, key in keys.items()}
 JWT_ACTIVE_KID = required_in_production("JWT_ACTIVE_KID", "development")
-if not all(kid and len(key.encode()) >= 32 for kid, key in pairs):
-    raise ImproperlyConfigured("JWT_KEYS must be kid=key pairs with keys of at least 32 bytes.")
-if len({kid for kid, _ in pairs}) < len(pairs) or len({key for _, key in pairs}) < len(pairs):
-    raise ImproperlyConfigured("JWT_KEYS must not hold an id or a key twice.")
-if SECRET_KEY in {key for _, key in pairs}:
+if SECRET_KEY in keys.values():
     raise ImproperlyConfigured("JWT_KEYS must not hold SECRET_KEY.")
 if JWT_ACTIVE_KID not in JWT_KEYS:
     raise ImproperlyConfigured("JWT_ACTIVE_KID is not one of JWT_KEYS.")
@@ -235,12 +227,12 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# Each takes 19 MiB while it is made. More at once than processors gain nothing.
+# Each hash takes 19 MiB while it is computed. More at once than processors are no faster.
 PASSWORD_HASHES_AT_ONCE = number("PASSWORD_HASHES_AT_ONCE", 4, least=1, most=100)
-# Argon2id at 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet). Tests hash fast and badly.
+# Argon2id with 19 MiB, two passes and one lane (OWASP Password Storage Cheat Sheet). Tests use a fast, weak hash.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"] if TESTING else ["accounts.hashers.Argon2idHasher"]
 
-# Proxies of our own whose X-Forwarded-For is believed, as networks.
+# Networks of our own proxies. Their X-Forwarded-For header is used.
 TRUSTED_PROXIES = networks("TRUSTED_PROXIES")
 
 # --- E-mail and SMS ------------------------------------------------------------------------------
@@ -284,7 +276,7 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Kilabu",
-    "DESCRIPTION": "Memberships over M-Pesa. docs/api.md shows how a single-page client lives with it.",
+    "DESCRIPTION": "Memberships over M-Pesa. docs/api.md explains how a single-page application uses it.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
@@ -297,31 +289,28 @@ SPECTACULAR_SETTINGS = {
         "ReviewStatus": "payments.models.ReviewStatus",
         "SubscriptionStatus": "subscriptions.statuses.Status",
     },
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "api.schema.add_components",
-    ],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "api.schema.add_components"],
 }
 
 # --- Jobs ----------------------------------------------------------------------------------------
 
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "jobs"
 PROCRASTINATE_WORKER_DEFAULTS = {
-    # Most jobs wait for Safaricom; each has a thread of its own.
+    # Most jobs wait for Safaricom. Each has its own thread.
     "concurrency": number("WORKER_CONCURRENCY", 10, least=1, most=100),
-    # Seconds. A new job announces itself; one that waited for another's lock, or whose announcement was lost, does not.
+    # Seconds. A new job notifies the worker, but not a job that waited for a lock, or whose notification was lost.
     "fetch_job_polling_interval": 1.0,
 }
 
 # --- M-Pesa (Safaricom's Daraja API) -------------------------------------------------------------
 
-# "simulator" is payments/simulator on this machine; the other two are Safaricom's own hosts.
+# "simulator" is payments/simulator on this machine. The others are hosts of Safaricom.
 DARAJA_ENVIRONMENT = choice(
     "DARAJA_ENVIRONMENT", ("simulator", "sandbox", "production"), default=None if PRODUCTION else "simulator"
 )
 if PRODUCTION and DARAJA_ENVIRONMENT == "simulator":
     raise ImproperlyConfigured("DARAJA_ENVIRONMENT must not be simulator in production.")
-# The sandbox values are public (Daraja portal, "Test Credentials"); they are the simulator's too.
+# The values of the sandbox are public (Daraja portal, "Test Credentials"). The simulator uses them too.
 SIMULATED = DARAJA_ENVIRONMENT == "simulator"
 DARAJA_SIMULATOR_URL = env.str("DARAJA_SIMULATOR_URL", default="http://127.0.0.1:8099")
 DARAJA_BASE_URL = {
@@ -335,7 +324,7 @@ DARAJA_PASSKEY = env.str(
     "DARAJA_PASSKEY",
     default="bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919" if not PRODUCTION else "",
 )
-# Paybill: both are the paybill. Buy goods: the store (head office) number, and the till customers see.
+# Paybill: the paybill number, without a till. Buy Goods: the store (head office) number, and the till that payers see.
 DARAJA_SHORTCODE = env.str("DARAJA_SHORTCODE", default="174379" if not PRODUCTION else "")
 DARAJA_TILL = env.str("DARAJA_TILL", default="")
 for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", "DARAJA_SHORTCODE"):
@@ -344,33 +333,33 @@ for name in ("DARAJA_CONSUMER_KEY", "DARAJA_CONSUMER_SECRET", "DARAJA_PASSKEY", 
 for name in ("DARAJA_SHORTCODE", "DARAJA_TILL"):
     if globals()[name] and not re.fullmatch(r"[0-9]{5,7}", globals()[name]):
         raise ImproperlyConfigured(f"{name} must be 5 to 7 digits.")
-# Stands in the path of the paybill's confirmation and validation addresses; no words Safaricom bars.
+# A part of the confirmation and validation URLs of the paybill. The URLs have no word that Safaricom refuses.
 C2B_SECRET = secret("C2B_SECRET", "development-only-paybill-secret-" + "x" * 8)
-# Whether M-Pesa's question "may this payment proceed?" is answered with what we know, or always with yes.
+# Whether validation requests of M-Pesa are checked against our data. If not, every payment is accepted.
 C2B_VALIDATION = flag("C2B_VALIDATION", False)
-# For Transaction Status: an API operator of the shortcode, and its password as the portal encrypts it. May be empty.
+# For Transaction Status: an API operator of the shortcode, and its password encrypted by the portal. May be empty.
 DARAJA_INITIATOR = env.str("DARAJA_INITIATOR", default="simulator" if SIMULATED else "")
 DARAJA_SECURITY_CREDENTIAL = env.str("DARAJA_SECURITY_CREDENTIAL", default="simulator" if SIMULATED else "")
 # For `manage.py tunnel`: the token of an account at ngrok.com.
 NGROK_AUTHTOKEN = env.str("NGROK_AUTHTOKEN", default="")
-# Safaricom publishes no rate; over its own it answers "Spike Arrest Violation".
+# Safaricom does not publish its rate limit. Above it, Safaricom answers "Spike Arrest Violation".
 DARAJA_CALLS_PER_SECOND = number("DARAJA_CALLS_PER_SECOND", 20, least=1, most=1000)
-# Safaricom: at most KES 250,000 a transaction (Daraja portal, M-Pesa Express).
+# Safaricom allows at most KES 250,000 in a transaction (Daraja portal, M-Pesa Express).
 MPESA_MAX_AMOUNT = number("MPESA_MAX_AMOUNT", 250_000, least=1)
-# How long a payment waits for its money before it is shown as expired; late money still pays it.
+# The time until an unpaid payment expires. Late money still pays it.
 PAYMENT_LIFETIME = timedelta(hours=number("PAYMENT_LIFETIME_HOURS", 72, least=1))
 
-# Where a test wants this process to die (payments/failpoints.py).
+# The point at which a test wants this process to end (payments/failpoints.py).
 FAILPOINT = os.environ.get("FAILPOINT", "") if TESTING else ""
 
-# How long the raw bytes of callbacks that were acted on are kept; their rows stay.
+# The days after which the body of an applied callback is deleted. Its row stays.
 CALLBACK_BODY_DAYS = number("CALLBACK_BODY_DAYS", 365, least=30)
 
 # --- Language, time, files -----------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("sw", "Kiswahili")]
-# Instants are stored in UTC; business days are Nairobi's (UTC+3, no daylight saving).
+# Instants are stored in UTC. Business days are dates in Nairobi (UTC+3, without daylight saving).
 TIME_ZONE = "Africa/Nairobi"
 USE_TZ = True
 FORMAT_MODULE_PATH = "config.formats"
@@ -378,59 +367,33 @@ STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "config" / "desk" / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = not PRODUCTION
-# Outside production files are looked up as they are asked for: STATIC_ROOT need not exist.
+# Outside production, static files are found for each request, and STATIC_ROOT need not exist.
 WHITENOISE_AUTOREFRESH = not PRODUCTION
 MEDIA_URL = "media/"
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(BASE_DIR / "media")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-        if PRODUCTION
-        else "django.contrib.staticfiles.storage.StaticFilesStorage"
-    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+if PRODUCTION:
+    STORAGES["staticfiles"] = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
 
 # --- Logs: to standard error, masked, with the request's id ---------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {"()": "api.logs.PlainFormatter", "format": "%(levelname)s %(name)s: %(message)s"},
-        "json": {"()": "api.logs.JsonFormatter"},
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json" if PRODUCTION else "plain"}},
-    "root": {
-        "handlers": ["stderr"],
-        "level": choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO"),
-    },
-    "loggers": {
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.server": {"handlers": []},
-        "procrastinate": {"level": "WARNING"},  # it tells each job's coming and going
-        "fontTools": {"level": "WARNING"},  # it tells each letter of each paper
-    },
-}
+LOGGING = log_config(
+    level=choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO"),
+    formatter="json" if PRODUCTION else "plain",
+)
 
 # --- Club ----------------------------------------------------------------------------------------
 
 CLUB_NAME = env.str("CLUB_NAME", default="Kilabu Fitness")
-# Where the terms stand that whoever joins agrees to; empty: the words alone.
+# The page with the terms to which new members agree. Without it, the text has no link.
 CLUB_TERMS_URL = env.str("CLUB_TERMS_URL", default="")
 if CLUB_TERMS_URL and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", CLUB_TERMS_URL):
-    raise ImproperlyConfigured("CLUB_TERMS_URL must be an address such as https://club.example/terms.")
+    raise ImproperlyConfigured("CLUB_TERMS_URL must be a URL such as https://club.example/terms.")
 OTP_TOTP_ISSUER = CLUB_NAME  # the name that authenticator apps show
 
-# --- The admin's theme --------------------------------------------------------------------------------
+# --- The admin's theme ---------------------------------------------------------------------------
 
-UNFOLD = {
-    "SITE_TITLE": CLUB_NAME,
-    "SITE_HEADER": CLUB_NAME,
-    "SITE_SYMBOL": "fitness_center",
-    "SITE_URL": None,
-    "SIDEBAR": {"show_search": True, "navigation": "config.desk.sidebar.navigation"},
-    "DASHBOARD_CALLBACK": "config.desk.dashboard.add_figures",
-    "STYLES": [lambda request: static("desk/desk.css")],
-    "COLORS": theme.COLORS,
-}
+UNFOLD = unfold_settings(CLUB_NAME)

@@ -1,7 +1,10 @@
-"""The colours of the admin: sand, ink and the clay of the reference application (docs/spa/style.css).
+"""The theme of the admin (django-unfold): its colours and its parts.
 
-Text keeps the contrast of WCAG AA, in the light and the dark theme (config/tests/test_looks.py).
+The colours are those of the reference application (docs/spa/style.css). Text has the contrast of WCAG AA in the light
+and the dark theme (config/tests/test_looks.py).
 """
+
+from django.templatetags.static import static
 
 COLORS = {
     "base": {
@@ -31,3 +34,17 @@ COLORS = {
         "950": "#3a1207",
     },
 }
+
+
+def unfold_settings(club_name: str) -> dict:
+    """Return the UNFOLD setting."""
+    return {
+        "SITE_TITLE": club_name,
+        "SITE_HEADER": club_name,
+        "SITE_SYMBOL": "fitness_center",
+        "SITE_URL": None,
+        "SIDEBAR": {"show_search": True, "navigation": "config.desk.sidebar.navigation"},
+        "DASHBOARD_CALLBACK": "config.desk.dashboard.add_figures",
+        "STYLES": [lambda request: static("desk/desk.css")],
+        "COLORS": COLORS,
+    }

@@ -1,4 +1,4 @@
-"""Every address the product answers."""
+"""The URLs of the product."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -18,7 +18,7 @@ handler404 = "api.views.not_found"
 handler500 = "api.views.server_error"
 
 urlpatterns = [
-    # First what is asked most: they are tried in this order.
+    # The most used URLs come first, because Django tries them in this order.
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("payments.urls")),
     path("api/v1/", include("subscriptions.urls")),
@@ -38,7 +38,7 @@ urlpatterns = [
         name="cash-desk-void",
     ),
     path("admin/", admin.site.urls),
-    path("r/<str:token>/", confirm_receipt, name="genuine"),  # short: it stands in a QR code
+    path("r/<str:token>/", confirm_receipt, name="genuine"),  # short, because it is in a QR code
     path("api/v1/schema/", SchemaView.as_view(permission_classes=[AllowAny]), name="schema"),
     path(
         "api/v1/docs/",
@@ -55,5 +55,5 @@ urlpatterns = [
 
 if not settings.PRODUCTION:
     urlpatterns += reference_app.urlpatterns
-    # In production the web server does this (docs/operations.md).
+    # In production the web server serves uploads (docs/operations.md).
     urlpatterns.append(path(f"{settings.MEDIA_URL.strip('/')}/<path:path>", uploaded_file))

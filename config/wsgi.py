@@ -1,4 +1,4 @@
-"""The WSGI application that a web server such as gunicorn runs."""
+"""The WSGI application, for a web server such as gunicorn."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
 class PlainRequest(WSGIRequest):
-    """Queries and forms are UTF-8, whatever the request says.
+    """A request whose query and form are always read as UTF-8.
 
-    Python has encodings by which harmless bytes become a NUL character, half a surrogate pair or, before any view could
-    refuse them, an error.
+    With other encodings that Python knows, a client could make NUL characters or lone surrogates from harmless bytes,
+    or cause an error before any view.
     """
 
-    encoding = property(lambda request: None, lambda request, said: None)
+    encoding = property(lambda request: None, lambda request, charset: None)
 
 
 try:

@@ -1,1 +1,1 @@
-"""The name of a Django database engine: PostgreSQL, with a health check that costs no statement (`base.py`)."""
+"""A Django database engine: PostgreSQL, with a health check that usually needs no statement (`base.py`)."""

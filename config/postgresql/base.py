@@ -1,4 +1,4 @@
-"""Django's PostgreSQL engine, which looks at a kept connection before its next request without asking the server."""
+"""Django's PostgreSQL engine, with a health check of reused connections that usually needs no statement."""
 
 import select
 
@@ -7,20 +7,21 @@ from psycopg.pq import TransactionStatus
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection to PostgreSQL, our own or the embedded one."""
+    """A connection to PostgreSQL. The engine of the embedded server extends this class."""
 
     def is_usable(self):
-        """Say whether a request may use the connection; asks the server only when there is something to ask about.
+        """Return whether a request may use the connection.
 
-        A server that ends a connection says so, or its system does: either way a silent line has something to read. A
-        notice or a changed setting is something to read as well, so then, and after an error, the server decides.
+        When a connection ends, its socket has something to read: a message of the server, or the end of the stream. A
+        notice also makes the socket readable. So the server is asked (by Django's own check) only when there is
+        something to read, or after an error.
         """
-        return (not self.errors_occurred and self._is_at_rest()) or super().is_usable()
+        return (not self.errors_occurred and self._is_idle_and_silent()) or super().is_usable()
 
-    def _is_at_rest(self) -> bool:
-        """Say whether nothing runs on the connection and nothing has come on it."""
+    def _is_idle_and_silent(self) -> bool:
+        """Return whether no transaction runs on the connection and its socket has nothing to read."""
         if self.connection is None or self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
             return False
-        line = select.poll()
-        line.register(self.connection.pgconn.socket, select.POLLIN)
-        return not line.poll(0)
+        poll = select.poll()
+        poll.register(self.connection.pgconn.socket, select.POLLIN)
+        return not poll.poll(0)

@@ -1,4 +1,4 @@
-"""Where the reference application is served, and where it is not."""
+"""The reference application: its files, its policy and its calls of the API."""
 
 import importlib
 import re
@@ -11,7 +11,7 @@ from django.urls import clear_url_caches
 from config import urls
 from config.dev import reference_app
 
-# types.d.ts is for editors and `make spa`; no browser asks for it.
+# types.d.ts is for editors and `make spa`, and is not served.
 SOURCES = sorted(file for file in reference_app.FILES.rglob("*.*") if not file.name.endswith(".d.ts"))
 
 
@@ -22,7 +22,7 @@ def simulated(settings):
 
 @pytest.fixture
 def fetch(client, db):
-    """Get an address and let go of the file behind it; the end of a request looks at the connection."""
+    """Return a function that fetches a URL and closes its file."""
 
     def get(path):
         answer = client.get(path)
@@ -33,7 +33,7 @@ def fetch(client, db):
     return get
 
 
-def test_the_page_may_frame_the_simulators_phone_and_nothing_else(fetch, simulated):
+def test_page_may_frame_only_the_phone_of_the_simulator(fetch, simulated):
     answer = fetch("/")
 
     assert answer.status_code == 200
@@ -44,7 +44,7 @@ def test_the_page_may_frame_the_simulators_phone_and_nothing_else(fetch, simulat
     assert fetch("/phone.json").json() == {"phone": "http://127.0.0.1:8099/phone/"}
 
 
-def test_without_the_simulator_there_is_no_phone_and_no_frame(fetch, settings):
+def test_page_has_no_phone_without_the_simulator(fetch, settings):
     settings.SIMULATED = False
 
     assert "frame-src" not in fetch("/")["Content-Security-Policy"]
@@ -52,7 +52,7 @@ def test_without_the_simulator_there_is_no_phone_and_no_frame(fetch, settings):
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
-def test_every_file_is_served_and_never_from_a_stale_cache(fetch, file: Path):
+def test_every_file_is_served_without_caching(fetch, file: Path):
     answer = fetch("/" + str(file.relative_to(reference_app.FILES)).removesuffix("index.html"))
 
     assert answer.status_code == 200
@@ -63,11 +63,11 @@ def test_every_file_is_served_and_never_from_a_stale_cache(fetch, file: Path):
 @pytest.mark.parametrize(
     "path", ["/../settings.py", "/pages/", "/types.d.ts", "/api.py", "/brief.md", "/pages/../../api.md"]
 )
-def test_nothing_else_is_served(fetch, path):
+def test_other_paths_are_not_found(fetch, path):
     assert fetch(path).status_code == 404
 
 
-def test_in_production_it_is_not_there(fetch, settings):
+def test_application_is_not_served_in_production(fetch, settings):
     settings.PRODUCTION = True
     try:
         importlib.reload(urls)
@@ -82,7 +82,7 @@ def test_in_production_it_is_not_there(fetch, settings):
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
-def test_no_file_needs_more_than_the_strict_policy_allows(file: Path):
+def test_files_comply_with_the_strict_policy(file: Path):
     text = file.read_text()
 
     assert not re.search(
@@ -95,7 +95,7 @@ CALL = re.compile(
 )
 
 
-def test_it_calls_only_what_the_schema_describes():
+def test_application_calls_only_described_operations():
     schema = yaml.safe_load((reference_app.FILES.parent / "openapi.yaml").read_text())
     described = {
         (method.upper(), re.sub(r"\{\w+\}", "X", path).removeprefix("/api/v1/"))

@@ -1,4 +1,4 @@
-"""Production starts only with every setting it needs, and says in one line which one is wrong."""
+"""Settings: required variables, malformed values and defaults."""
 
 import ast
 import os
@@ -41,13 +41,13 @@ PREFIXED = {
     "AUTH_COOKIE_MFA": "__Secure-MfaPending",
     "CSRF_COOKIE_NAME": "__Host-csrftoken",
 }
-# What reads a variable in settings.py: env.str("X"), number("X", ...) and their like.
+# Methods of `env` that read a variable in settings.py, such as env.str("X").
 READERS = {"str", "list", "db", "email_url", "bool", "int"}
 
 
 def manage(environment, *arguments):
-    """Run manage.py in a process of its own, with this environment and no .env file."""
-    # The tests' own marker keeps a developer's .env out, but means "test"; so the file's reader is put aside instead.
+    """Run manage.py in another process, with this environment and without a .env file."""
+    # Pytest marks its processes, and these ignore .env. This one must not be marked, so the reader is replaced.
     program = (
         "import environ, sys; environ.Env.read_env = lambda *a, **k: None; "
         "sys.argv = ['manage.py', *sys.argv[1:]]; import manage; manage.main()"
@@ -66,22 +66,22 @@ def check(environment, *arguments):
 
 
 def load(environment):
-    """Return what settings.py makes of this environment, without a process of its own."""
+    """Return the settings for this environment, computed in this process."""
     with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(environ.Env, "read_env"):
         return runpy.run_path(str(ROOT / "config" / "settings.py"))
 
 
-def refusal(environment):
-    """Return the words with which settings.py refuses this environment."""
+def error_of(environment):
+    """Return the error of settings.py for this environment."""
     with pytest.raises(ImproperlyConfigured) as raised:
         load(environment)
     return str(raised.value)
 
 
 def settings_read():
-    """Return the names of all variables that settings.py reads from the environment."""
+    """Return the names of all environment variables that settings.py reads."""
     tree = ast.parse((ROOT / "config" / "settings.py").read_text())
-    own = {
+    readers = {
         alias.name
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module == "config.env"
@@ -97,18 +97,18 @@ def settings_read():
                 and isinstance(function.value, ast.Name)
                 and function.value.id == "env"
             )
-            if by_env or (isinstance(function, ast.Name) and function.id in own):
+            if by_env or (isinstance(function, ast.Name) and function.id in readers):
                 names.add(node.args[0].value)
     return names
 
 
-def test_the_example_lists_every_setting_and_no_other():
+def test_example_lists_exactly_the_settings():
     listed = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
 
     assert sorted(listed) == sorted(settings_read())
 
 
-def test_every_setting_of_the_example_has_its_meaning_above_it():
+def test_every_setting_of_the_example_is_explained():
     blocks = (ROOT / ".env.example").read_text().split("\n\n")
 
     unexplained = [
@@ -120,7 +120,7 @@ def test_every_setting_of_the_example_has_its_meaning_above_it():
     assert unexplained == []
 
 
-def test_the_example_starts_in_development():
+def test_example_starts_in_development():
     lines = (ROOT / ".env.example").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]", line))
 
@@ -129,34 +129,34 @@ def test_the_example_starts_in_development():
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_production_starts_without_a_warning_or_a_database():
+def test_production_checks_without_warning_or_database():
     checked = check(PRODUCTION | PREFIXED, "--deploy", "--fail-level", "WARNING")
 
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_production_recommends_names_that_tie_a_cookie_to_this_host_and_https():
+def test_production_recommends_cookie_name_prefixes():
     checked = check(PRODUCTION, "--deploy", "--fail-level", "WARNING")
 
     assert checked.returncode == 0
-    assert sorted(re.findall(r"([A-Z_]+) could be (\S+):", checked.stderr)) == sorted(PREFIXED.items())
+    assert sorted(re.findall(r"([A-Z_]+) could be (\S+),", checked.stderr)) == sorted(PREFIXED.items())
 
 
-def test_a_refused_setting_stops_the_start_with_one_line():
+def test_invalid_setting_stops_the_start_with_one_line():
     checked = check({**PRODUCTION, "SECRET_KEY": ""})
 
     assert (checked.returncode, checked.stderr) == (1, "Kilabu cannot start: SECRET_KEY is not set.\n")
 
 
-def test_a_name_that_no_browser_keeps_over_plain_http_is_refused():
-    refused = refusal(PRODUCTION | {"SECURE_COOKIES": "False", "AUTH_COOKIE": "__Secure-Authentication"})
+def test_secure_cookie_name_needs_secure_cookies():
+    error = error_of(PRODUCTION | {"SECURE_COOKIES": "False", "AUTH_COOKIE": "__Secure-Authentication"})
 
-    assert re.fullmatch(r"AUTH_COOKIE [^\n]+", refused)
+    assert re.fullmatch(r"AUTH_COOKIE [^\n]+", error)
 
 
-def test_connections_are_kept_in_production_unless_told_otherwise():
+def test_connections_are_reused_in_production_by_default():
     show = "from django.conf import settings as s; d = s.DATABASES['default']; print(d['CONN_MAX_AGE'])"
-    urls = {"kept": "", "not kept": "?conn_max_age=0"}
+    urls = {"reused": "", "not reused": "?conn_max_age=0"}
     shown = {
         name: manage(
             PRODUCTION | {"DATABASE_URL": PRODUCTION["DATABASE_URL"] + query},
@@ -168,22 +168,22 @@ def test_connections_are_kept_in_production_unless_told_otherwise():
         for name, query in urls.items()
     }
 
-    assert shown == {"kept": "60", "not kept": "0"}
+    assert shown == {"reused": "60", "not reused": "0"}
 
 
-def test_a_kept_connection_is_looked_at_before_its_next_request():
+def test_reused_connections_are_checked():
     found = load(PRODUCTION)["DATABASES"]["default"]
 
     assert (found["ENGINE"], found["CONN_HEALTH_CHECKS"]) == ("config.postgresql", True)
     assert found["OPTIONS"]["keepalives_idle"] == 30
 
 
-def test_the_club_clock_can_be_set_in_development_and_never_in_production():
+def test_club_clock_can_be_moved_in_development_only():
     assert load(PRODUCTION)["CLUB_CLOCK_FILE"] is None
     assert load({"ENVIRONMENT": "development"})["CLUB_CLOCK_FILE"].name == "club-clock"
 
 
-def test_the_admins_session_can_be_kept_off_the_api():
+def test_admin_session_can_be_limited_to_the_admin():
     shown = [load(PRODUCTION), load(PRODUCTION | {"ADMIN_SESSION_ON_API": "False"})]
 
     assert [
@@ -192,17 +192,17 @@ def test_the_admins_session_can_be_kept_off_the_api():
 
 
 @pytest.mark.parametrize("name", sorted(PRODUCTION))
-def test_production_without_a_required_setting_is_refused_in_one_line_naming_it(name):
-    refused = refusal({key: value for key, value in PRODUCTION.items() if key != name})
+def test_missing_required_setting_is_named(name):
+    error = error_of({key: value for key, value in PRODUCTION.items() if key != name})
 
-    assert re.fullmatch(rf"{name} [^\n]+", refused)
+    assert re.fullmatch(rf"{name} [^\n]+", error)
 
 
 @pytest.mark.parametrize("name", sorted(PRODUCTION))
-def test_production_takes_an_empty_setting_for_a_missing_one(name):
-    refused = refusal(PRODUCTION | {name: ""})
+def test_empty_required_setting_is_named(name):
+    error = error_of(PRODUCTION | {name: ""})
 
-    assert re.fullmatch(rf"{name} [^\n]+", refused)
+    assert re.fullmatch(rf"{name} [^\n]+", error)
 
 
 @pytest.mark.parametrize(
@@ -252,11 +252,11 @@ def test_production_takes_an_empty_setting_for_a_missing_one(name):
         ("CORS_ALLOWED_ORIGINS", "https://app.club.example/path"),
     ],
 )
-def test_production_with_a_malformed_setting_is_refused_in_one_line_naming_it(name, value):
-    refused = refusal(PRODUCTION | {name: value})
+def test_malformed_setting_is_named(name, value):
+    error = error_of(PRODUCTION | {name: value})
 
-    assert re.fullmatch(rf"{name} [^\n]+", refused)
-    assert "hush" not in refused
+    assert re.fullmatch(rf"{name} [^\n]+", error)
+    assert "hush" not in error
 
 
 @pytest.mark.parametrize(
@@ -267,5 +267,5 @@ def test_production_with_a_malformed_setting_is_refused_in_one_line_naming_it(na
         ({"ENVIRONMENT": "development"}, []),
     ],
 )
-def test_production_asks_who_runs_the_club_for_a_second_factor(environment, roles):
+def test_roles_with_a_second_factor_by_default(environment, roles):
     assert load(environment)["MFA_REQUIRED_ROLES"] == roles

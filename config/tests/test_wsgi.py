@@ -1,4 +1,4 @@
-"""What the application that a web server runs does before any view."""
+"""The WSGI application."""
 
 import io
 
@@ -7,12 +7,12 @@ from django.test import RequestFactory
 
 from config.wsgi import application
 
-HARMLESS = "\\ud800\\u0000"  # twelve letters, until somebody unescapes them
+HARMLESS = "\\ud800\\u0000"  # twelve characters, unless they are decoded as escapes
 FORM = f'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n{HARMLESS}\r\n--x--\r\n'.encode()
 
 
 @pytest.mark.parametrize("charset", ["unicode_escape", "rot13", "zlib", "utf-16", "no-such"])
-def test_queries_and_forms_are_read_as_utf_8_whatever_the_request_says(charset):
+def test_queries_and_forms_are_always_read_as_utf_8(charset):
     environ = RequestFactory().post("/?q=%5Cud800%5Cu0000").environ
     kind = f"multipart/form-data; boundary=x; charset={charset}"
     environ |= {"CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(FORM)), "wsgi.input": io.BytesIO(FORM)}
