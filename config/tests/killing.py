@@ -1,4 +1,4 @@
-"""A process of its own that is killed, as by power loss, at whatever place a test chooses."""
+"""A job in another process that is killed, like by a power failure, at a place that a test chooses."""
 
 import multiprocessing
 import os
@@ -10,21 +10,22 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 
-if not apps.ready:  # in the server that the processes are forked from
+if not apps.ready:  # in the fork server
     django.setup()
 
 processes = multiprocessing.get_context("forkserver")
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Have the processes start with these modules, which hold the jobs, already imported."""
+    """Import these modules, which have the jobs, in the fork server."""
     processes.set_forkserver_preload([__name__, *modules])
 
 
 def run(job: Callable[[], object], *, killed_at: int) -> bool:
-    """Run a picklable job on the test's database; return whether it came to its end alive.
+    """Run a picklable job on the test's database. Return whether it finished.
 
-    It is killed at its n-th place (from 0): before each SQL statement, and on both sides of each commit.
+    The places are numbered from 0: one before each SQL statement, one before and one after each commit. The job is
+    killed at the place `killed_at`, unless it finishes earlier.
     """
     process = processes.Process(
         target=_run, args=(job, killed_at, connection.settings_dict["NAME"], settings.STATE_DIR), daemon=True
@@ -32,7 +33,7 @@ def run(job: Callable[[], object], *, killed_at: int) -> bool:
     process.start()
     process.join(60)
     if process.exitcode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"The job ended by itself with {process.exitcode}; see its traceback above.")
+        raise RuntimeError(f"The job ended with the exit code {process.exitcode}. See its traceback above.")
     return process.exitcode == 0
 
 
@@ -41,21 +42,21 @@ def _run(job: Callable[[], object], killed_at: int, database: str, state_dir: ob
     settings.CLUB_CLOCK_FILE = None
     places_left, commit = killed_at, connection._commit
 
-    def reach() -> None:
+    def pass_place() -> None:
         nonlocal places_left
         if places_left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         places_left -= 1
 
-    def statement(execute, sql, params, many, context):
-        reach()
+    def execute_or_die(execute, sql, params, many, context):
+        pass_place()
         return execute(sql, params, many, context)
 
-    def commit_between() -> None:
-        reach()
+    def commit_or_die() -> None:
+        pass_place()
         commit()
-        reach()
+        pass_place()
 
-    connection._commit = commit_between
-    with connection.execute_wrapper(statement):
+    connection._commit = commit_or_die
+    with connection.execute_wrapper(execute_or_die):
         job()

@@ -1,7 +1,4 @@
-"""The database that every test database is copied from, and how a test database is emptied.
-
-Migrating an empty one takes seven seconds, copying it takes one.
-"""
+"""The template of the test databases. Migrating an empty database takes seven seconds, copying the template one."""
 
 from hashlib import sha256
 
@@ -20,31 +17,33 @@ NAMES = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
 
 
 def migrated_template() -> str:
-    """Return the name of a database in which every migration has run; made once for each state of them.
+    """Return the name of a database in which all migrations have run. It is created once for each state of them.
 
-    Whoever comes while another process makes it waits for that.
+    If another process is creating it, this waits.
     """
     name = PREFIX + state_of_migrations()
-    usual = connection.settings_dict["NAME"]
-    # Without our own timeouts: whoever waits for the template waits as long as it takes.
-    place = connection.get_connection_params() | {"dbname": "postgres", "options": ""}
-    with psycopg.connect(**place, autocommit=True) as server:
+    name_before = connection.settings_dict["NAME"]
+    # Without the timeouts of the settings, because waiting for the template may take longer.
+    params = connection.get_connection_params() | {"dbname": "postgres", "options": ""}
+    with psycopg.connect(**params, autocommit=True) as server:
         server.execute("SELECT pg_advisory_lock(%s)", [advisory_locks.TEST_TEMPLATE])  # until the connection ends
         found = [row[0] for row in server.execute(NAMES, [PREFIX])]
         if name in found:
             return name
-        for other in found:  # of migrations that were, or half made when a process was killed
+        for other in found:  # templates of earlier migrations, or of a killed process
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(other)))
-        half = f"{PREFIX}half"
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(half)))
+        unfinished = f"{PREFIX}half"
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(unfinished)))
         connection.close()
-        connection.settings_dict["NAME"] = half
+        connection.settings_dict["NAME"] = unfinished
         try:
             call_command("migrate", verbosity=0, interactive=False)
         finally:
             connection.close()
-            connection.settings_dict["NAME"] = usual
-        server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name)))
+            connection.settings_dict["NAME"] = name_before
+        server.execute(
+            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(unfinished), sql.Identifier(name))
+        )
     return name
 
 
@@ -65,6 +64,6 @@ def empty_tables() -> None:
 
 
 def state_of_migrations() -> str:
-    """Return a digest of all that decides what `migrate` makes: our migrations, and the locked libraries'."""
+    """Return a hash of our migrations and of the pinned libraries, which have migrations too."""
     files = [*sorted(settings.BASE_DIR.glob("*/migrations/*.py")), settings.BASE_DIR / "requirements.txt"]
     return sha256(b"".join(str(each).encode() + each.read_bytes() for each in files)).hexdigest()[:16]

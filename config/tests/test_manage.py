@@ -1,4 +1,4 @@
-"""manage.py itself: what it answers before, after and around a command."""
+"""manage.py: its version, its tests, closed output, and a missing or outdated database."""
 
 import os
 import platform
@@ -15,11 +15,11 @@ import manage
 from api.version import VERSION
 
 NO_DOT_ENV = "import environ; environ.Env.read_env = lambda *a, **k: None; import manage; manage.main()"
-NOBODY_THERE = "postgresql://kilabu:hush@127.0.0.1:1/kilabu"
+NO_SERVER = "postgresql://kilabu:hush@127.0.0.1:1/kilabu"
 
 
 def run(*words, **environment):
-    """Run manage.py in a process of its own, without a developer's .env."""
+    """Run manage.py in another process, without a developer's .env."""
     return run_into(subprocess.PIPE, *words, **environment)
 
 
@@ -35,37 +35,37 @@ def run_into(stdout, *words, **environment):
 
 
 @pytest.mark.parametrize("word", ["version", "--version"])
-def test_version_is_one_line_without_any_setting(word):
+def test_version_needs_no_settings(word):
     done = run(word)
 
     line = f"Kilabu {VERSION} (Django {django.get_version()}, Python {platform.python_version()})\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, line, "")
 
 
-def test_test_hands_its_arguments_to_pytest_and_no_setting():
+def test_test_passes_its_arguments_to_pytest():
     done = run("test", "--collect-only", "-q", "api/tests/test_phones.py", ENVIRONMENT="nonsense")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("api/tests/test_phones.py::test_")
 
 
-# --- A reader that has gone ---
+# --- Closed output ---
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["version", "doctor"])
-def test_output_that_nobody_reads_ends_without_traceback(command, unbuffered):
+def test_closed_output_ends_without_traceback(command, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)
 
-    done = run_into(writer, command, ENVIRONMENT="development", DATABASE_URL=NOBODY_THERE, PYTHONUNBUFFERED=unbuffered)
+    done = run_into(writer, command, ENVIRONMENT="development", DATABASE_URL=NO_SERVER, PYTHONUNBUFFERED=unbuffered)
     os.close(writer)
 
     assert done.returncode == 141
     assert done.stderr in ("", "CommandError: 1 thing is missing.\n")
 
 
-# --- A database that is away, or behind ---
+# --- A missing or outdated database ---
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_output_that_nobody_reads_ends_without_traceback(command, unbuffered):
     ids=" ".join,
 )
 def test_servers_name_a_missing_database_in_one_line(words):
-    done = run(*words, ENVIRONMENT="development", DATABASE_URL=NOBODY_THERE)
+    done = run(*words, ENVIRONMENT="development", DATABASE_URL=NO_SERVER)
 
     begin = re.escape("Kilabu cannot reach its database (start it, or correct DATABASE_URL): ")
     assert (done.returncode, done.stdout) == (1, "")
@@ -82,15 +82,15 @@ def test_servers_name_a_missing_database_in_one_line(words):
 
 
 @pytest.mark.parametrize("command", ["runserver", "procrastinate"])
-def test_help_of_servers_asks_for_no_database(command):
-    done = run(command, "--help", ENVIRONMENT="development", DATABASE_URL=NOBODY_THERE)
+def test_help_of_servers_needs_no_database(command):
+    done = run(command, "--help", ENVIRONMENT="development", DATABASE_URL=NO_SERVER)
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture
-def naps(monkeypatch):
-    """The pauses that were made, without making them; the database answers after three."""
+def pauses(monkeypatch):
+    """The pauses, which do not really wait. The database answers after three."""
     made = []
 
     def ensure_connection():
@@ -102,30 +102,30 @@ def naps(monkeypatch):
     return made
 
 
-def test_production_waits_for_a_slow_database(naps, settings):
+def test_production_waits_for_a_slow_database(pauses, settings):
     settings.PRODUCTION = True
 
     manage.connect()
 
-    assert naps == [1, 1, 1]
+    assert pauses == [1, 1, 1]
 
 
-def test_development_does_not_wait_for_the_database(naps):
+def test_development_does_not_wait_for_the_database(pauses):
     with pytest.raises(OperationalError):
         manage.connect()
 
-    assert naps == []
+    assert pauses == []
 
 
 @pytest.fixture
 def without_tables(transactional_db):
-    """The address of a database in which no migration ran."""
-    place = connection.get_connection_params()
-    name = f"{place['dbname']}_without_tables"
+    """The URL of a database without tables."""
+    params = connection.get_connection_params()
+    name = f"{params['dbname']}_without_tables"
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {name}")
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    yield f"postgresql://{place['user']}@/{name}?host={place['host']}"
+    yield f"postgresql://{params['user']}@/{name}?host={params['host']}"
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
 
@@ -133,6 +133,6 @@ def without_tables(transactional_db):
 def test_database_without_tables_is_named_in_one_line(without_tables):
     done = run("audit_books", ENVIRONMENT="development", DATABASE_URL=without_tables)
 
-    said = r'The database is not up to date \(relation "\w+" does not exist\): run `manage.py migrate` first.\n'
+    expected = r'The database is not up to date \(relation "\w+" does not exist\): run `manage.py migrate` first.\n'
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(said, done.stderr), done.stderr
+    assert re.fullmatch(expected, done.stderr), done.stderr

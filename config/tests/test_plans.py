@@ -1,4 +1,4 @@
-"""What happens many times a day costs the same in a large club as in a small one: it reads by keys, no whole table."""
+"""Query plans: frequent requests use indexes, and read no whole table."""
 
 import pytest
 from django.db import connection
@@ -19,8 +19,7 @@ from subscriptions.tests.factories import PlanFactory, granted, pending
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
-# A club has some tens of plans; while few periods are frozen, reading all freezes once beats many lookups; and codes
-# are kept for a day.
+# Small tables: a club has some tens of plans, few freezes at a time, and codes are deleted after a day.
 SMALL = (
     "subscriptions_plan ",
     "subscriptions_plangroup ",
@@ -30,8 +29,8 @@ SMALL = (
 )
 
 
-def whole_tables_read(captured) -> list[str]:
-    """Return the lines of the statements' plans that read a table from end to end, though only a lookup was left."""
+def sequential_scans(captured) -> list[str]:
+    """Return the lines of the query plans with a sequential scan of a large table, where an index could be used."""
     lines = []
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
@@ -43,7 +42,7 @@ def whole_tables_read(captured) -> list[str]:
     return [line for line in lines if not any(f"on {table}" in line for table in SMALL)]
 
 
-def test_a_prompts_callback(client):
+def test_callback_of_a_push_uses_indexes(client):
     now = timezone.now()
     push = make_push(pending(PlanFactory(), now=now).payment, sent_at=now)
 
@@ -52,10 +51,10 @@ def test_a_prompts_callback(client):
         answer = client.post(f"/api/v1/callbacks/stk/{push.raw_token}/", body, content_type="application/json")
 
     assert answer.status_code == 200
-    assert whole_tables_read(captured) == []
+    assert sequential_scans(captured) == []
 
 
-def test_a_paybills_confirmation(client, settings):
+def test_paybill_confirmation_uses_indexes(client, settings):
     payment = pending(PlanFactory(), now=timezone.now()).payment
 
     with CaptureQueriesContext(connection) as captured:
@@ -66,10 +65,10 @@ def test_a_paybills_confirmation(client, settings):
     assert answer.status_code == 200
     payment.refresh_from_db()
     assert payment.status == "paid"
-    assert whole_tables_read(captured) == []
+    assert sequential_scans(captured) == []
 
 
-def test_a_purchase():
+def test_purchase_uses_indexes():
     desk, member = logged_in_as(UserFactory(role="Receptionist")), UserFactory()
     plan = PlanFactory()
 
@@ -79,11 +78,11 @@ def test_a_purchase():
         again = desk.post("/api/v1/subscriptions/", bought, headers={"Idempotency-Key": "a-purchase-by-key"})
 
     assert (answer.status_code, again.status_code) == (202, 200)
-    assert whole_tables_read(captured) == []
+    assert sequential_scans(captured) == []
 
 
 @pytest.mark.parametrize("field", ["username", "email", "phone_number"])
-def test_a_log_in(field):
+def test_login_uses_indexes(field):
     person = UserFactory()
 
     with CaptureQueriesContext(connection) as captured:
@@ -92,24 +91,24 @@ def test_a_log_in(field):
         )
 
     assert answer.status_code == 200
-    assert whole_tables_read(captured) == []
+    assert sequential_scans(captured) == []
 
 
-@pytest.mark.parametrize("address", [{"email": "asha@example.com"}, {"phone_number": "0711111111"}], ids=str)
-def test_a_registration_and_its_code(address):
+@pytest.mark.parametrize("contact", [{"email": "asha@example.com"}, {"phone_number": "0711111111"}], ids=str)
+def test_registration_uses_indexes(contact):
     someone = {"first_name": "Asha", "last_name": "Otieno", "password": PASSWORD, "consent": True}
 
     with CaptureQueriesContext(connection) as captured:
-        registered = browser().post("/api/v1/auth/register/", {**someone, **address})
+        registered = browser().post("/api/v1/auth/register/", {**someone, **contact})
         OneTimeCode.objects.update(code_hash=one_time_codes.hash_of("123456"))
-        proof = {"identifier": next(iter(address.values())), "password": PASSWORD, "code": "123456"}
+        proof = {"identifier": next(iter(contact.values())), "password": PASSWORD, "code": "123456"}
         verified = browser().post("/api/v1/auth/verify/", proof)
 
     assert (registered.status_code, verified.status_code) == (202, 200)
-    assert whole_tables_read([query for query in captured if "code_hash" not in query["sql"]]) == []
+    assert sequential_scans([query for query in captured if "code_hash" not in query["sql"]]) == []
 
 
-def test_the_gate():
+def test_check_in_uses_indexes():
     member = granted(on=business_day(timezone.now())).member
     desk = logged_in_as(UserFactory(role="Receptionist"))
 
@@ -117,11 +116,11 @@ def test_the_gate():
         answer = desk.post("/api/v1/checkins/", {"member_number": member.member_number})
 
     assert answer.json()["data"]["decision"] == "allow"
-    assert whole_tables_read(captured) == []
+    assert sequential_scans(captured) == []
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_the_periods_of_one_status_are_found_by_an_index_and_no_status_is_computed(status):
+def test_filter_by_status_uses_an_index(status):
     today = business_day(timezone.now())
     found = Subscription.objects.with_status(today).having_status(status, today).order_by().values("pk")
 
@@ -132,13 +131,13 @@ def test_the_periods_of_one_status_are_found_by_an_index_and_no_status_is_comput
     assert "THEN scheduled" not in str(found.query)
 
 
-def test_takings_are_summed_from_an_index_alone():
+def test_takings_use_an_index_only_scan():
     now = timezone.now()
 
     with CaptureQueriesContext(connection) as captured:
         list(takings(now))
     with connection.cursor() as cursor:
-        # Of an empty table every index costs the same.
+        # On an empty table all indexes have the same cost.
         cursor.execute("DROP INDEX receipt_newest_first; DROP INDEX receipt_by_member")
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute(f"EXPLAIN {captured[0]['sql']}")

@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL of development and tests: `ensure()` and there is a server.
+"""The embedded PostgreSQL of development and tests. `ensure()` starts the server if it does not run.
 
-It is also the name of a Django database engine (`base.py` beside this file), which calls `ensure` when the first
-connection is wanted; a command that needs no database starts none. Only the standard library is used here. The
-server is never stopped at exit: other processes may use it. `manage.py devdb` starts, stops, shows and resets it.
+This package is also a Django database engine (`base.py`), which calls `ensure` for the first connection. A command
+without a database connection starts no server. The server keeps running at exit, because other processes may use it.
+`manage.py devdb` starts, stops, shows and resets it. This module uses the standard library only.
 """
 
 import contextlib
@@ -23,89 +23,100 @@ from config.dev.devdb.places import DevDbError, Place, locate, prepare, prepare_
 
 try:
     import fcntl
-except ImportError:  # Windows, which `locate` turns away
+except ImportError:  # on Windows, where `locate` raises DevDbError
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["CHECKOUT", "ENGINE", "DevDbError", "Place", "address", "answers", "ensure", "locate", "reset", "stop"]
+__all__ = [
+    "CHECKOUT",
+    "ENGINE",
+    "DevDbError",
+    "Place",
+    "accepts_connections",
+    "ensure",
+    "locate",
+    "reset",
+    "stop",
+    "url",
+]
 
 ENGINE = "config.dev.devdb"  # the name of this package as a database engine
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROLE = "postgres"
-# Test workers, a pool and a worker on one machine pass the usual 100.
+# Test processes, a pool and a worker on one machine need more than the default of 100.
 MAX_CONNECTIONS = 200
 START_SECONDS = 60
 LOCK_SECONDS = 120
-# A process number that no system gives out, and that PostgreSQL therefore takes for a dead one's.
-NOBODYS_PID = 2**31 - 1
+# A process id that no system uses, so that PostgreSQL sees that the process has ended.
+UNUSED_PID = 2**31 - 1
 
 
 def ensure(checkout: Path = CHECKOUT) -> Path:
-    """Return the socket folder of a server that answers, starting it first when it does not.
+    """Start the server if it does not run, and return the folder of its socket.
 
-    Any number of processes may call this at once; one starts the server and the others wait for it.
+    Several processes may call this at the same time. One starts the server, and the others wait for it.
 
-    :raises DevDbError: it cannot be started
+    :raises DevDbError: the server cannot be started
     """
     place = locate(checkout)
-    if not answers(place):
-        with _alone(place):
-            if not answers(place):
+    if not accepts_connections(place):
+        with _locked(place):
+            if not accepts_connections(place):
                 _start(place)
     return place.sockets
 
 
 def stop(checkout: Path = CHECKOUT) -> bool:
-    """Stop the server, cutting its connections; False when none was running.
+    """Stop the server and close its connections. Return False if it did not run.
 
-    :raises DevDbError: it does not stop
+    :raises DevDbError: the server does not stop
     """
     place = locate(checkout)
     if not place.home.exists():
         return False
-    with _alone(place):
+    with _locked(place):
         return _stop(place)
 
 
 def reset(checkout: Path = CHECKOUT) -> None:
-    """Stop the server and remove its files, all data with them.
+    """Stop the server and delete its files with all data.
 
-    :raises DevDbError: it does not stop
+    :raises DevDbError: the server does not stop
     """
     place = locate(checkout)
     if place.home.exists():
-        with _alone(place):
+        with _locked(place):
             _stop(place)
             for folder in {place.cluster, place.sockets}:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def address(place: Place, database: str = ROLE) -> str:
-    """Write the server's address in the one form that every tool here reads alike."""
+def url(place: Place, database: str = ROLE) -> str:
+    """Return the URL of the server, in a form that psql, psycopg and the settings understand."""
     return f"postgresql://{ROLE}@/{database}?host={place.sockets}"
 
 
-def answers(place: Place) -> bool:
-    """Ask the server whether it takes connections, in this process and within a few milliseconds.
+def accepts_connections(place: Place) -> bool:
+    """Return whether the server accepts connections, by a request on its socket that takes a few milliseconds.
 
-    A server that starts up or shuts down says so by SQLSTATE 57P03; any other answer, a refusal for want of free
-    connections among them, is a server at work (PostgreSQL's own pg_isready judges alike).
+    During start and shutdown the server answers with SQLSTATE 57P03. Any other answer means that it works, even the
+    error that it has too many connections. PostgreSQL's own pg_isready uses the same rule.
     """
-    words = b"user\0" + ROLE.encode() + b"\0database\0" + ROLE.encode() + b"\0\0"
+    parameters = b"user\0" + ROLE.encode() + b"\0database\0" + ROLE.encode() + b"\0\0"
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(5)
-            line.connect(str(place.socket))
-            line.sendall(struct.pack("!ii", 8 + len(words), 3 << 16) + words)
-            reply = line.recv(4096)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(5)
+            client.connect(str(place.socket))
+            client.sendall(struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters)
+            reply = client.recv(4096)
             return reply[:1] in (b"R", b"E") and b"C57P03\0" not in reply
     except OSError:
         return False
 
 
 def server_pid(place: Place) -> int | None:
-    """Return the process that serves this place's data, None when there is none.
+    """Return the process id of the server, or None if it does not run.
 
-    A number in the pid file proves nothing: after a crash it may be a zombie's, or have passed to another program.
+    The id in the pid file alone is no proof: after a crash it may belong to a zombie or to another program.
     """
     try:
         pid = int(place.pid_file.read_text().split("\n", 1)[0])
@@ -115,8 +126,8 @@ def server_pid(place: Place) -> int | None:
 
 
 def _command_of(pid: int) -> str:
-    """Return a living process's command line; a zombie has none."""
-    if sys.platform == "linux":  # where small images have no ps
+    """Return the command line of a process. It is empty for a zombie, and when there is no such process."""
+    if sys.platform == "linux":  # small Linux images have no ps
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
@@ -129,8 +140,8 @@ def _command_of(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """Hold the place's lock; the system releases it when the holder dies, however it dies."""
+def _locked(place: Place) -> Iterator[None]:
+    """Hold the lock file. The operating system releases it when the process ends in any way."""
     prepare(place)
     deadline = time.monotonic() + LOCK_SECONDS
     with open(os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as lock:
@@ -141,8 +152,8 @@ def _alone(place: Place) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise DevDbError(
-                        f"Another process has been starting the embedded PostgreSQL for {LOCK_SECONDS} s: "
-                        f"see who holds {place.lock}."
+                        f"Another process has been starting or stopping the embedded PostgreSQL for {LOCK_SECONDS} s. "
+                        f"Find the process that has {place.lock} open, and end it."
                     ) from None
                 time.sleep(0.05)
         yield
@@ -152,73 +163,77 @@ def _start(place: Place) -> None:
     place = prepare_cluster(place)
     folder = programs(place)
     if not place.data.exists():
-        _make_cluster(place, folder)
+        _create_cluster(place, folder)
     version = (place.data / "PG_VERSION").read_text().strip()
     if not folder.parent.name.endswith(version):
         raise DevDbError(
-            f"The data in {place.data} are of PostgreSQL {version}, another than the one installed: "
-            "`manage.py devdb reset` begins anew."
+            f"The data in {place.data} are of PostgreSQL {version}, but another version is installed. "
+            "`manage.py devdb reset` deletes them and starts with an empty database."
         )
     _launch(place, folder)
-    shown = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, **run_as(place)).stdout
-    number = re.search(r"[\d.]+", shown)
-    print(f"Embedded PostgreSQL {number[0] if number else version} at {address(place)}", file=sys.stderr)
+    output = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, **run_as(place)).stdout
+    number = re.search(r"[\d.]+", output)
+    print(f"Embedded PostgreSQL {number[0] if number else version} at {url(place)}", file=sys.stderr)
 
 
-def _make_cluster(place: Place, folder: Path) -> None:
-    """Make an empty cluster under another name, then rename it: a killed initdb leaves no half of one.
+def _create_cluster(place: Place, folder: Path) -> None:
+    """Create an empty cluster under a temporary name and rename it, so that a killed initdb leaves no partial cluster.
 
-    The name is new each time, because a killed launcher's initdb may still be writing to the old one.
+    The temporary name is new each time, because the initdb of a killed process may still be running.
     """
     for leftover in place.cluster.glob("data.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix="data.new-", dir=place.cluster))
     if place.user:
         os.chown(fresh, place.user.pw_uid, place.user.pw_gid)
-    how = ["--pgdata", str(fresh), "--username", ROLE, "--encoding", "UTF8", "--no-instructions"]
-    # PostgreSQL's own C.UTF-8: the same order of words on every machine, whatever locales it has.
-    how += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-    # No password: only the server's user, and root, can enter the socket's folder.
-    how += ["--auth", "trust"]
-    made = subprocess.run([folder / "initdb", *how], capture_output=True, text=True, **run_as(place))
-    if made.returncode:
+    options = ["--pgdata", str(fresh), "--username", ROLE, "--encoding", "UTF8", "--no-instructions"]
+    # PostgreSQL's own C.UTF-8, so that sorting is the same on every machine.
+    options += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+    # No password, because only the server's user and root can open the folder of the socket.
+    options += ["--auth", "trust"]
+    result = subprocess.run([folder / "initdb", *options], capture_output=True, text=True, **run_as(place))
+    if result.returncode:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise DevDbError(f"initdb failed in {place.cluster}: {_one_line(made.stderr)}")
+        raise DevDbError(f"initdb failed in {place.cluster}: {_one_line(result.stderr)}")
     fresh.rename(place.data)
 
 
 def _launch(place: Place, folder: Path) -> None:
-    """Start the server and wait until it answers, as long as remains of an earlier one may take to go.
+    """Start the server and wait until it accepts connections.
 
-    A killed server's zombie, or its children, keep the next one from starting for some seconds.
+    It tries again for START_SECONDS, because a zombie or children of a killed server prevent a start for some seconds.
     """
     began = time.monotonic()
     output = ""
     while time.monotonic() < began + START_SECONDS:
         if server_pid(place) is None:
-            _disown_pid_file(place)
+            _invalidate_pid_file(place)
             output = _pg_ctl(place, folder, "start", "--log", str(place.log), "--options", _options(place))
         elif not place.socket.exists() and time.monotonic() > began + 3:
-            # Something swept the socket away; only a new start brings it back.
+            # The socket file was deleted. Only a restart creates it again.
             output = _pg_ctl(place, folder, "stop", "--mode", "fast")
-        if answers(place):
+        if accepts_connections(place):
             return
         time.sleep(0.25)
     pid = server_pid(place)
-    state = f"Process {pid} holds the data but does not answer." if pid else _one_line(_last_lines(place.log) or output)
+    state = (
+        f"Process {pid} has opened the data but does not answer."
+        if pid
+        else _one_line(_last_lines(place.log) or output)
+    )
     raise DevDbError(f"The embedded PostgreSQL did not start within {START_SECONDS} s ({place.log}): {state}")
 
 
-def _disown_pid_file(place: Place) -> None:
-    """Take a dead server's number out of its pid files, so that a program that now has the number is not in the way.
+def _invalidate_pid_file(place: Place) -> None:
+    """Replace the process id in the pid file of a dead server: another program may have that id now.
 
-    The rest of the file stays: PostgreSQL finds there the shared memory of the dead server, and refuses to start
-    while a child of that server is still attached to it.
+    The rest of the file stays. PostgreSQL finds the shared memory of the dead server there, and does not start while a
+    child of that server still uses it.
     """
     with contextlib.suppress(FileNotFoundError):
         _, newline, rest = place.pid_file.read_text().partition("\n")
         fresh = place.pid_file.with_suffix(".new")
-        fresh.write_text(f"{NOBODYS_PID}{newline}{rest}")
+        fresh.write_text(f"{UNUSED_PID}{newline}{rest}")
         if place.user:
             os.chown(fresh, place.user.pw_uid, place.user.pw_gid)
         fresh.replace(place.pid_file)
@@ -238,8 +253,8 @@ def _stop(place: Place) -> bool:
 
 
 def _pg_ctl(place: Place, folder: Path, verb: str, *more: str) -> str:
-    """Run pg_ctl, which detaches the server from us, and return what it says."""
-    with tempfile.TemporaryFile("w+") as output:  # not a pipe: the server would inherit it, and keep it open
+    """Run pg_ctl, which starts the server in the background, and return its output."""
+    with tempfile.TemporaryFile("w+") as output:  # not a pipe, which the server would inherit and keep open
         subprocess.run(
             [folder / "pg_ctl", verb, "--wait", "--timeout", "30", "--pgdata", place.data, *more],
             stdout=output,
@@ -251,7 +266,7 @@ def _pg_ctl(place: Place, folder: Path, verb: str, *more: str) -> str:
 
 
 def _options(place: Place) -> str:
-    """The server's settings as pg_ctl wants them: in one string that a shell will read."""
+    """Return the server's settings as one string of shell words, for pg_ctl."""
     folders = '"' + str(place.sockets).replace('"', '""') + '"'
     settings = {
         "listen_addresses": "",

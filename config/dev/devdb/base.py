@@ -1,4 +1,4 @@
-"""Our PostgreSQL engine on the embedded server, which is started when the first connection is wanted."""
+"""The database engine of the embedded PostgreSQL. The first connection starts the server."""
 
 from django.db import OperationalError
 from django.db.backends.postgresql import client
@@ -12,7 +12,7 @@ def _socket_folder() -> str:
     try:
         return str(devdb.ensure(devdb.CHECKOUT))
     except devdb.DevDbError as error:
-        # As for any database that is away: callbacks go to the spool, and manage.py says it in one line.
+        # The error of any missing database: callbacks go to the spool, and manage.py prints one line.
         raise OperationalError(str(error)) from error
 
 
@@ -21,7 +21,7 @@ class DatabaseClient(client.DatabaseClient):
 
     @classmethod
     def settings_to_cmd_args_env(cls, settings_dict, parameters):
-        """Tell psql where the server is, starting it when need be."""
+        """Return the arguments of psql. Start the server if needed."""
         settings = {**settings_dict, "HOST": _socket_folder(), "USER": devdb.ROLE}
         _, *arguments = super().settings_to_cmd_args_env(settings, parameters)[0]
         program = programs(devdb.locate(devdb.CHECKOUT)) / "psql"
@@ -35,16 +35,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _socket_folder: str | None = None
 
     def get_connection_params(self):
-        """Say where the server is, once there is one; the job worker asks here as well.
+        """Return the connection parameters, after starting the server if needed. The job worker calls this too.
 
-        Asked once in a process: a server that is gone later is noticed by the connection that fails.
+        The server is checked once in a process. If it ends later, `get_new_connection` fails and starts it again.
         """
         if DatabaseWrapper._socket_folder is None:
             DatabaseWrapper._socket_folder = _socket_folder()
         return {**super().get_connection_params(), "host": DatabaseWrapper._socket_folder, "user": devdb.ROLE}
 
     def get_new_connection(self, conn_params):
-        """Connect; when that fails, see that there is a server and try once more."""
+        """Connect. If that fails, start the server and try once more."""
         try:
             return super().get_new_connection(conn_params)
         except self.Database.OperationalError:

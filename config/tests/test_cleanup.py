@@ -1,4 +1,4 @@
-"""Housekeeping among people stops at the books."""
+"""Cleanup of users leaves those who have payments."""
 
 from datetime import timedelta
 
@@ -15,14 +15,14 @@ from payments.tests.factories import create_payment
 pytestmark = pytest.mark.django_db
 
 
-def test_an_unproved_registration_that_was_sold_something_stays_and_the_others_go():
+def test_unverified_user_with_a_payment_is_not_deleted():
     long_ago = now() - timedelta(days=31)
     people = UserFactory.create_batch(3, email_verified_at=None, phone_verified_at=None, date_joined=long_ago)
     for person in people:
         audit.record("registered", user=person, caller=Caller(), now=long_ago)
     create_payment(payer=people[1])
 
-    forgotten = cleanup.delete_unverified(now=now())
+    deleted = cleanup.delete_unverified(now=now())
 
-    assert forgotten == 2
+    assert deleted == 2
     assert CustomUser.objects.get() == Payment.objects.get().payer == people[1]
