@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 
 from api.tests.schema_checks import mismatches
 from config.tests.template import empty_tables, migrated_template
+from payments.tests.invariants import broken_invariants
 
 QUIET_BROWSER = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -82,3 +83,19 @@ def _fast_flush():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(TransactionTestCase, "_fixture_teardown", lambda case: empty_tables())
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_invariant_is_broken(request):
+    """Check the invariants of payments after each test with a database, except one marked `breaks_the_books`."""
+    mark = request.node.get_closest_marker("django_db")
+    if mark is None:
+        yield
+        return
+    # The tables of a test that commits are emptied at its end. Requested here, that comes after this check.
+    request.getfixturevalue("transactional_db" if mark.kwargs.get("transaction") else "db")
+    yield
+    if connection.closed_in_transaction:  # the test left no rows
+        return
+    if request.node.get_closest_marker("breaks_the_books") is None and (broken := broken_invariants()):
+        pytest.fail(f"The test broke invariants of payments: {dict(broken)}")

@@ -95,6 +95,7 @@ def rows_at(client, link):
 @pytest.mark.parametrize(
     ("title", "since"), [("Money today", MIDNIGHT), ("Money this week", MONDAY), ("Money this month", FIRST)]
 )
+@pytest.mark.breaks_the_books
 def test_takings_are_receipts_less_refunds(money, title, since):
     shown = panels()[title]
 
@@ -107,6 +108,7 @@ def test_takings_are_receipts_less_refunds(money, title, since):
     assert shown == {**expected, "Total": sum(expected.values())}
 
 
+@pytest.mark.breaks_the_books
 def test_takings_of_today_begin_at_midnight_in_nairobi(money):
     assert panels()["Money today"] == {
         "M-Pesa STK push": 0,
@@ -119,6 +121,7 @@ def test_takings_of_today_begin_at_midnight_in_nairobi(money):
 
 @pytest.mark.parametrize("title", ["Money today", "Money this week", "Money this month"])
 @pytest.mark.parametrize("label", ["M-Pesa paybill", "Cash", "Bank", "Total"])
+@pytest.mark.breaks_the_books
 def test_takings_link_to_their_receipts(client, money, title, label):
     rows = rows_behind(client, label, title)
 
@@ -215,6 +218,7 @@ def test_unmatched_money_equals_the_ledger_balance(client):
     assert len(rows_behind(client, "Unmatched money", "Waiting")) == 2
 
 
+@pytest.mark.breaks_the_books
 def test_open_pushes_are_counted_and_linked(client):
     opened = {make_push(), make_push()}
     make_push(status=PushStatus.SUCCEEDED)
@@ -274,6 +278,7 @@ def test_each_role_sees_its_figures_and_no_takings_below_a_manager(role, titles,
     assert any(title.startswith("Money") for title in shown) == (role in ("Admin", "Manager"))
 
 
+@pytest.mark.breaks_the_books
 def test_dashboard_costs_the_same_queries_for_any_number_of_rows(client, money, periods):
     client.force_login(UserFactory(role="Admin", is_staff=True))
     client.get("/admin/", secure=True)

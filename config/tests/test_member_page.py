@@ -163,6 +163,7 @@ def test_frozen_period_and_its_freeze_are_shown(client, caller, member, month):
     ]
 
 
+@pytest.mark.breaks_the_books
 def test_expired_payment_is_not_owed(client, caller, member, month):
     Payment.objects.filter(pk=pending(month, member).payment_id).update(status="expired")
 
@@ -200,6 +201,7 @@ def test_payment_lists_its_pushes_and_receipts_in_order(client, caller, member, 
         ("sent", "", "", None),
     ],
 )
+@pytest.mark.breaks_the_books
 def test_ended_push_shows_the_sentence_for_members(client, caller, member, month, status, code, kept, said):
     payment = pending(month, member).payment
     make_push(payment, status=status, result_code=code, result_desc=kept)

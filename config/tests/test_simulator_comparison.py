@@ -34,6 +34,7 @@ def receipt(code="TKN1AB2C3D", **fields):
     return Receipt.objects.create(code=code, **fields)
 
 
+@pytest.mark.breaks_the_books
 def test_equal_books_have_no_differences():
     receipt()
 
@@ -44,18 +45,21 @@ def test_debit_without_receipt_is_lost():
     assert differences([debit()]) == ["lost: TKN1AB2C3D, KES 1500 left a phone, but has no receipt"]
 
 
+@pytest.mark.breaks_the_books
 def test_receipt_without_debit_is_invented():
     other = receipt()
 
     assert differences([]) == [f"invented: receipt {other.pk} (TKN1AB2C3D, KES 1500) has no debit"]
 
 
+@pytest.mark.breaks_the_books
 def test_other_amount_is_reported():
     other = receipt(amount=1501)
 
     assert differences([debit()]) == [f"amount: TKN1AB2C3D, KES 1500, but receipt {other.pk} has KES 1501"]
 
 
+@pytest.mark.breaks_the_books
 def test_receipt_without_code_is_found_by_its_push():
     push = make_push()
     receipt(code=None, channel=Channel.MPESA_STK, push=push)
@@ -63,6 +67,7 @@ def test_receipt_without_code_is_found_by_its_push():
     assert differences([debit(checkout_request_id=push.checkout_request_id)]) == []
 
 
+@pytest.mark.breaks_the_books
 def test_two_debits_of_one_push_cannot_share_a_receipt():
     push = make_push()
     without_code = receipt(code=None, channel=Channel.MPESA_STK, push=push)
@@ -72,6 +77,7 @@ def test_two_debits_of_one_push_cannot_share_a_receipt():
 
 
 @pytest.mark.parametrize(("ours", "theirs", "where"), [(NOON, None, "in our books"), (None, "2026", "at Safaricom")])
+@pytest.mark.breaks_the_books
 def test_reversal_on_one_side_is_reported(ours, theirs, where):
     receipt(reversed_at=ours)
 

@@ -187,6 +187,7 @@ def test_valid_data_breaks_no_invariant(data):
         (visit_on_the_replaced_period, "S10"),
     ],
 )
+@pytest.mark.breaks_the_books
 def test_each_fault_breaks_its_invariant(data, fault, code):
     fault(data)
 
