@@ -47,7 +47,6 @@ class ReviewItem(models.Model):
 
     class Meta:
         verbose_name = "review item"
-        verbose_name_plural = "unmatched payments and reviews"
         constraints = [
             models.UniqueConstraint(
                 "receipt",

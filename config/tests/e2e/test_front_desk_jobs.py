@@ -98,7 +98,7 @@ def test_3_money_to_the_wrong_account(staff):
 
     manager.page.get_by_role("link", name="Unmatched payments and reviews").click()
     reload_until(manager, code)
-    manager.page.get_by_role("row").filter(has_text=code).get_by_role("link", name="came with an account").click()
+    manager.page.get_by_role("row").filter(has_text=code).get_by_role("link", name="unknown account number").click()
     expect(manager.page.get_by_text(f"“{name.upper()}” is their name")).to_be_visible()
     picture(manager, "wrong-account")
     manager.page.get_by_role("button", name=f"Assign to {name}").click()
