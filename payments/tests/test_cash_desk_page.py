@@ -38,7 +38,7 @@ def cashier(client):
 
 
 @pytest.fixture
-def drawer(cashier):
+def session(cashier):
     return cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=AT)
 
 
@@ -108,7 +108,7 @@ def test_second_opening_is_refused(client, cashier):
     assert CashSession.objects.count() == 1
 
 
-def test_page_shows_receipts_and_refunds_since_the_opening(client, cashier, drawer):
+def test_page_shows_receipts_and_refunds_since_the_opening(client, cashier, session):
     record(cashier, 100, Channel.BANK, at=AT - timedelta(hours=1))
     first, second, bank = record(cashier, 1500), record(cashier, 500), record(cashier, 700, Channel.BANK)
     voids.void_receipt(receipt_id=second.pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
@@ -125,7 +125,7 @@ def test_page_shows_receipts_and_refunds_since_the_opening(client, cashier, draw
     assert list(context["receipts"]) == [bank, second, first]
 
 
-def test_expected_cash_is_shown_only_after_the_count(client, cashier, drawer):
+def test_expected_cash_is_shown_only_after_the_count(client, cashier, session):
     record(cashier, 1539)
     before = client.get(DESK, secure=True).content.decode()
 
@@ -143,11 +143,11 @@ def test_expected_cash_is_shown_only_after_the_count(client, cashier, drawer):
     ("counted", "came_to"),
     [(1000, "KES 1,000 counted, as expected"), (1200, "KES 200 over (counted 1,200, expected 1,000)")],
 )
-def test_result_of_the_count_is_shown(client, drawer, counted, came_to):
+def test_result_of_the_count_is_shown(client, session, counted, came_to):
     assert do(client, "close", counted=counted) == f"The cash drawer is closed: {came_to}."
 
 
-def test_second_closing_leaves_the_next_session_open(client, cashier, drawer):
+def test_second_closing_leaves_the_next_session_open(client, cashier, session):
     body = form_values(client, "close", counted=1000)
     send(client, "close", body)
     assert send(client, "close", body) == "This cash drawer was already counted and closed."
@@ -160,7 +160,7 @@ def test_second_closing_leaves_the_next_session_open(client, cashier, drawer):
 # --- Money ---
 
 
-def test_cash_pays_the_payment_with_the_typed_reference(client, cashier, drawer):
+def test_cash_pays_the_payment_with_the_typed_reference(client, cashier, session):
     payment = create_payment(amount=1500)
 
     said = do(client, "take", owner=payment.reference.lower(), amount=1500)
@@ -168,7 +168,7 @@ def test_cash_pays_the_payment_with_the_typed_reference(client, cashier, drawer)
     receipt = Receipt.objects.get()
     payment.refresh_from_db()
     assert said == f"KES 1,500 taken: receipt {receipt.number}."
-    assert (receipt.channel, receipt.recorded_by, receipt.cash_session) == ("cash", cashier, drawer)
+    assert (receipt.channel, receipt.recorded_by, receipt.cash_session) == ("cash", cashier, session)
     assert payment.status == "paid"
 
 
@@ -181,7 +181,7 @@ def test_bank_transfer_is_recorded_without_a_drawer(client, cashier):
     assert (receipt.channel, receipt.member, receipt.account_typed) == ("bank", member, "FT2630")
 
 
-def test_form_sent_twice_records_one_receipt(client, drawer):
+def test_form_sent_twice_records_one_receipt(client, session):
     body = form_values(client, "take", owner=MemberFactory().member_number, amount=1500)
 
     first, second = send(client, "take", body), send(client, "take", body)
@@ -190,7 +190,7 @@ def test_form_sent_twice_records_one_receipt(client, drawer):
     assert Receipt.objects.count() == 1
 
 
-def test_form_sent_again_with_another_amount_is_refused(client, drawer):
+def test_form_sent_again_with_another_amount_is_refused(client, session):
     body = form_values(client, "take", owner=MemberFactory().member_number, amount=1500)
     send(client, "take", body)
 
@@ -223,7 +223,7 @@ def test_refusal_keeps_the_typed_values(client, cashier, typed, errors):
     assert not Receipt.objects.exists()
 
 
-def test_staff_cannot_take_their_own_money(client, cashier, drawer):
+def test_staff_cannot_take_their_own_money(client, cashier, session):
     said = do(client, "take", owner=cashier.member_number, amount=1500)
 
     assert said["__all__"] == ["You cannot do this for yourself. Ask a colleague."]
@@ -256,7 +256,7 @@ def test_invalid_code_and_unknown_payment_are_refused(client, cashier):
 # --- Voids ---
 
 
-def test_void_is_requested_and_confirmed_by_two_people(client, cashier, drawer):
+def test_void_is_requested_and_confirmed_by_two_people(client, cashier, session):
     receipt = record(cashier)
     prefilled = open_page(client, f"?receipt={receipt.number}")
     assert (form(prefilled, "ask")["number"].value(), prefilled["opened"]) == (receipt.number, "ask")
@@ -273,7 +273,7 @@ def test_void_is_requested_and_confirmed_by_two_people(client, cashier, drawer):
     assert open_page(second)["voids"] == []
 
 
-def test_cashier_may_withdraw_but_not_confirm_the_void(client, cashier, drawer):
+def test_cashier_may_withdraw_but_not_confirm_the_void(client, cashier, session):
     receipt = record(cashier)
     request = voids.ask_void(receipt_id=receipt.pk, reason="typed twice", by_id=cashier.pk, now=AT)
 
@@ -284,7 +284,7 @@ def test_cashier_may_withdraw_but_not_confirm_the_void(client, cashier, drawer):
     assert receipt.reversed_at is None
 
 
-def test_void_request_needs_a_receipt_number_and_a_reason(client, cashier, drawer):
+def test_void_request_needs_a_receipt_number_and_a_reason(client, cashier, session):
     receipt = record(cashier)
 
     said = do(client, "ask", number="2026-999999", reason="typed twice")
@@ -292,7 +292,7 @@ def test_void_request_needs_a_receipt_number_and_a_reason(client, cashier, drawe
     assert do(client, "ask", number=receipt.number, reason=" ") == {"reason": ["This field is required."]}
 
 
-def test_receipt_page_links_to_the_void_form(client, cashier, drawer):
+def test_receipt_page_links_to_the_void_form(client, cashier, session):
     receipt = record(cashier)
     link = f'href="{DESK}?receipt={receipt.number}#ask"'
     address = f"/admin/payments/receipt/{receipt.pk}/change/"
@@ -350,7 +350,7 @@ def queries(client):
     return len(made)
 
 
-def test_page_costs_the_same_queries_for_any_number_of_receipts(client, cashier, drawer):
+def test_page_costs_the_same_queries_for_any_number_of_receipts(client, cashier, session):
     def receipt_with_a_void():
         voids.ask_void(receipt_id=record(cashier).pk, reason="typed twice", by_id=MemberFactory().pk, now=AT)
         record(cashier, channel=Channel.BANK)

@@ -23,7 +23,7 @@ def cashier():
 
 
 @pytest.fixture
-def drawer(cashier):
+def session(cashier):
     return cash_sessions.open_session(cashier_id=cashier.pk, opening_float=1000, now=NOON)
 
 
@@ -47,17 +47,17 @@ def status(payment):
 # --- Cash and bank ---
 
 
-def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, drawer):
+def test_cash_pays_a_payment_with_a_numbered_receipt(cashier, session):
     payment = create_payment(amount=1500)
 
     receipt = record(cashier, payment)
 
-    assert (receipt.number, receipt.cash_session, receipt.recorded_by) == ("2026-000001", drawer, cashier)
+    assert (receipt.number, receipt.cash_session, receipt.recorded_by) == ("2026-000001", session, cashier)
     assert status(payment) == ("paid", 1500)
     assert ledger.balance(Account.CASH) == 1500
 
 
-def test_repeated_idempotency_key_records_one_receipt(cashier, drawer):
+def test_repeated_idempotency_key_records_one_receipt(cashier, session):
     payment = create_payment(amount=1500)
 
     first = record(cashier, payment_id=payment.pk, idempotency_key="k", body_fingerprint="a")
@@ -72,7 +72,7 @@ def test_repeated_idempotency_key_records_one_receipt(cashier, drawer):
         )
 
 
-def test_idempotency_keys_are_per_person(cashier, drawer):
+def test_idempotency_keys_are_per_person(cashier, session):
     colleague = MemberFactory()
 
     first = record(cashier, member_id=MemberFactory().pk, idempotency_key="k")
@@ -103,7 +103,7 @@ def test_concurrent_requests_with_one_key_record_one_receipt():
     assert taken == [Receipt.objects.get()] * 6
 
 
-def test_failed_receipt_leaves_no_gap_in_the_numbers(cashier, drawer):
+def test_failed_receipt_leaves_no_gap_in_the_numbers(cashier, session):
     record(cashier, create_payment())
     with pytest.raises(ownership.OwnerNeeded):
         desk_receipts.record_receipt(channel=Channel.CASH, amount=5, by_id=cashier.pk, now=NOON, payment_id=0)
@@ -111,7 +111,7 @@ def test_failed_receipt_leaves_no_gap_in_the_numbers(cashier, drawer):
     assert record(cashier, create_payment()).number == "2026-000002"
 
 
-def test_cash_for_a_member_pays_open_payments_then_becomes_credit(cashier, drawer):
+def test_cash_for_a_member_pays_open_payments_then_becomes_credit(cashier, session):
     member = MemberFactory()
     payment = create_payment(member, amount=1000)
 
@@ -136,7 +136,7 @@ def test_bank_transfer_needs_no_cash_session(cashier):
 
 
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
-def test_cash_for_a_closed_or_paid_payment_is_refused(cashier, drawer, end):
+def test_cash_for_a_closed_or_paid_payment_is_refused(cashier, session, end):
     payment = close(create_payment(amount=1500), end, cashier)
     other = create_payment(payment.payer, amount=9000)
 
@@ -163,7 +163,7 @@ def test_bank_transfer_needs_its_bank_reference(cashier):
 
 
 @pytest.mark.parametrize("channel", [Channel.CASH, Channel.BANK])
-def test_staff_cannot_record_their_own_money(cashier, drawer, channel):
+def test_staff_cannot_record_their_own_money(cashier, session, channel):
     for owner in ({"member_id": cashier.pk}, {"payment_id": create_payment(cashier).pk}):
         with pytest.raises(ownership.OwnMoney):
             record(cashier, channel=channel, **owner)
@@ -175,7 +175,7 @@ def test_mpesa_money_cannot_be_recorded_by_hand(cashier):
 
 
 @pytest.mark.parametrize("amount", [0, -5, 1.5, True])
-def test_desk_receipt_needs_whole_shillings(cashier, drawer, amount):
+def test_desk_receipt_needs_whole_shillings(cashier, session, amount):
     with pytest.raises(creation.InvalidAmount):
         record(cashier, create_payment(), amount=amount)
 
@@ -183,13 +183,13 @@ def test_desk_receipt_needs_whole_shillings(cashier, drawer, amount):
 # --- Cash sessions ---
 
 
-def test_cashier_has_one_open_session(cashier, drawer):
+def test_cashier_has_one_open_session(cashier, session):
     with pytest.raises(cash_sessions.SessionOpen):
         cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
 
 @pytest.mark.parametrize(("counted", "difference", "items"), [(2500, 0, 0), (2510, 10, 1), (2400, -100, 1)])
-def test_count_differences_become_review_items(cashier, drawer, counted, difference, items):
+def test_count_differences_become_review_items(cashier, session, counted, difference, items):
     record(cashier, create_payment(amount=1500))
     voided = record(cashier, create_payment(amount=1500))
     voids.void_receipt(receipt_id=voided.pk, reason="typed twice", by_id=MemberFactory().pk, now=NOON)
@@ -216,7 +216,7 @@ def test_session_with_negative_expected_cash_can_be_closed(cashier):
 # --- Voids ---
 
 
-def test_voided_receipt_makes_its_payment_payable_again(cashier, drawer):
+def test_voided_receipt_makes_its_payment_payable_again(cashier, session):
     payment = create_payment(amount=1500)
     receipt = record(cashier, payment)
 
@@ -226,21 +226,21 @@ def test_voided_receipt_makes_its_payment_payable_again(cashier, drawer):
     assert ledger.balance(Account.CASH) == 0
 
 
-def test_cashier_cannot_void_their_own_receipt(cashier, drawer):
+def test_cashier_cannot_void_their_own_receipt(cashier, session):
     receipt = record(cashier, create_payment())
 
     with pytest.raises(voids.SecondPersonNeeded):
         voids.void_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
-def test_database_refuses_a_void_by_the_cashier(cashier, drawer):
+def test_database_refuses_a_void_by_the_cashier(cashier, session):
     receipt = record(cashier, create_payment())
 
     with pytest.raises(IntegrityError, match="second_person"), transaction.atomic():
         reversals.reverse_receipt(receipt_id=receipt.pk, reason="oops", by_id=cashier.pk, now=NOON)
 
 
-def test_void_needs_a_reason_and_happens_once(cashier, drawer):
+def test_void_needs_a_reason_and_happens_once(cashier, session):
     receipt, other = record(cashier, create_payment()), MemberFactory()
     with pytest.raises(ownership.ReasonNeeded):
         voids.void_receipt(receipt_id=receipt.pk, reason=" ", by_id=other.pk, now=NOON)
@@ -250,7 +250,7 @@ def test_void_needs_a_reason_and_happens_once(cashier, drawer):
         voids.void_receipt(receipt_id=receipt.pk, reason="wrong", by_id=other.pk, now=NOON)
 
 
-def test_void_after_the_count_becomes_a_review_item(cashier, drawer):
+def test_void_after_the_count_becomes_a_review_item(cashier, session):
     receipt = record(cashier, create_payment(amount=1500))
     cash_sessions.close_session(cashier_id=cashier.pk, counted=2500, now=NOON)
 
@@ -260,12 +260,12 @@ def test_void_after_the_count_becomes_a_review_item(cashier, drawer):
         (
             "cash_differs",
             receipt.pk,
-            f"Receipt 2026-000001 of KES 1,500 was voided after cash session {drawer.pk} was counted.",
+            f"Receipt 2026-000001 of KES 1,500 was voided after cash session {session.pk} was counted.",
         )
     ]
 
 
-def test_void_that_waited_for_the_count_is_dated_after_it(cashier, drawer):
+def test_void_that_waited_for_the_count_is_dated_after_it(cashier, session):
     """The void carries an earlier time. The invariant P24 compares it with the time of the count."""
     receipt = record(cashier, create_payment(amount=1500))
     session = cash_sessions.close_session(cashier_id=cashier.pk, counted=2500, now=NOON + timedelta(seconds=1))
@@ -275,7 +275,7 @@ def test_void_that_waited_for_the_count_is_dated_after_it(cashier, drawer):
     assert voided.reversed_at > session.closed_at
 
 
-def test_count_that_waited_for_a_void_is_not_dated_before_it(cashier, drawer):
+def test_count_that_waited_for_a_void_is_not_dated_before_it(cashier, session):
     receipt = record(cashier, create_payment(amount=1500))
     later = NOON + timedelta(seconds=1)
     voided = voids.void_receipt(receipt_id=receipt.pk, reason="bad note", by_id=MemberFactory().pk, now=later)
@@ -285,7 +285,7 @@ def test_count_that_waited_for_a_void_is_not_dated_before_it(cashier, drawer):
     assert (session.difference, session.closed_at) == (0, voided.reversed_at)
 
 
-def test_void_releases_spent_credit_from_the_payments_it_paid(cashier, drawer):
+def test_void_releases_spent_credit_from_the_payments_it_paid(cashier, session):
     member = MemberFactory()
     receipt = record(cashier, member_id=member.pk, amount=1500)
     payment = create_payment(member, amount=1000)
@@ -300,7 +300,7 @@ def test_void_releases_spent_credit_from_the_payments_it_paid(cashier, drawer):
 # --- Reversals ---
 
 
-def test_reversal_leaves_the_payment_refunded_or_partially_paid(cashier, drawer):
+def test_reversal_leaves_the_payment_refunded_or_partially_paid(cashier, session):
     payment = create_payment(amount=1500)
     record(cashier, payment, amount=500)
     c2b(amount=1000, account=payment.reference)
@@ -494,7 +494,7 @@ def test_second_review_item_cannot_assign_or_return_the_money(cashier):
 
 
 @pytest.mark.parametrize("end", ["cancelled", "paid"])
-def test_money_is_not_assigned_to_a_closed_or_paid_payment(cashier, drawer, end):
+def test_money_is_not_assigned_to_a_closed_or_paid_payment(cashier, session, end):
     payment = close(create_payment(amount=1500), end, cashier)
     other = create_payment(payment.payer, amount=9000)
     c2b(account="wrong")
@@ -518,7 +518,7 @@ def test_dismissal_needs_a_reason_and_moves_no_money(cashier):
         review_decisions.dismiss_item(item_id=item.pk, reason="again", by_id=cashier.pk, now=NOON)
 
 
-def test_cashier_can_open_another_session_after_closing(cashier, drawer):
+def test_cashier_can_open_another_session_after_closing(cashier, session):
     cash_sessions.close_session(cashier_id=cashier.pk, counted=1000, now=NOON)
 
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)

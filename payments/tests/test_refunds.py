@@ -23,7 +23,7 @@ def manager():
 
 
 @pytest.fixture
-def drawer(manager):
+def session(manager):
     return cash_sessions.open_session(cashier_id=manager.pk, opening_float=1000, now=NOON)
 
 
@@ -120,7 +120,7 @@ def test_newest_allocation_is_refunded_first(manager):
     assert (status(first), status(second)) == (("paid", 1000), ("partially_paid", 1400))
 
 
-def test_refund_may_use_another_account_than_the_receipt(manager, drawer):
+def test_refund_may_use_another_account_than_the_receipt(manager, session):
     receipt = receive(create_payment(amount=1500))
 
     refund_receipt(manager, receipt, amount=1000, paid_from=Account.CASH)
@@ -296,18 +296,18 @@ def test_cash_refund_comes_from_the_callers_open_session(manager):
         refund_receipt(manager, receipt, paid_from=Account.CASH)
 
 
-def test_cash_refund_is_at_most_the_expected_cash(manager, drawer):
+def test_cash_refund_is_at_most_the_expected_cash(manager, session):
     receipt = receive(create_payment(amount=1500))
 
     with pytest.raises(refunds.NotEnoughCash):
         refund_receipt(manager, receipt, amount=1001, paid_from=Account.CASH)
     refund_receipt(manager, receipt, amount=1000, paid_from=Account.CASH)
 
-    assert cash_sessions.expected_cash(drawer) == 0
+    assert cash_sessions.expected_cash(session) == 0
 
 
 @pytest.mark.parametrize(("counted", "booked"), [(1300, []), (1310, [("cash", 10), ("over_short", -10)])])
-def test_ledger_matches_the_counted_cash(manager, drawer, counted, booked):
+def test_ledger_matches_the_counted_cash(manager, session, counted, booked):
     payment = create_payment(amount=500)
     receipt = desk_receipts.record_receipt(
         channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON
@@ -329,7 +329,7 @@ def test_ledger_entry_belongs_to_a_receipt_or_a_session():
         )
 
 
-def test_partly_refunded_receipt_cannot_be_voided(manager, drawer):
+def test_partly_refunded_receipt_cannot_be_voided(manager, session):
     payment = create_payment(amount=500)
     receipt = desk_receipts.record_receipt(
         channel=Channel.CASH, amount=500, payment_id=payment.pk, by_id=manager.pk, now=NOON

@@ -160,12 +160,12 @@ def test_unknown_void_request_is_refused(cashier):
 
 
 def test_cash_session_is_counted_once(receipt, cashier):
-    drawer = receipt.cash_session
-    cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
+    session = receipt.cash_session
+    cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=session.pk, now=NOON)
     cash_sessions.open_session(cashier_id=cashier.pk, opening_float=0, now=NOON)
 
     with pytest.raises(cash_sessions.SessionCounted):
-        cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=drawer.pk, now=NOON)
+        cash_sessions.close_session(cashier_id=cashier.pk, counted=1500, session_id=session.pk, now=NOON)
     assert not ReviewItem.objects.exists()
 
 

@@ -54,15 +54,15 @@ class ReceiptListView(generics.ListAPIView):
 
     @extend_schema(request=serializers.DeskReceiptSerializer, responses={201: serializers.ReceiptSerializer})
     def post(self, request):
-        asked = validated(serializers.DeskReceiptSerializer, request)
+        serializer = validated(serializers.DeskReceiptSerializer, request)
         receipt = desk_receipts.record_receipt(
-            channel=asked.validated_data["channel"],
-            amount=asked.validated_data["amount"],
-            note=asked.validated_data.get("note", ""),
+            channel=serializer.validated_data["channel"],
+            amount=serializer.validated_data["amount"],
+            note=serializer.validated_data.get("note", ""),
             by_id=request.user.pk,
             now=now(),
             **idempotency(request),
-            **asked.owner,
+            **serializer.owner,
         )
         return receipt_answer(self, receipt.pk, status=201)
 
@@ -75,8 +75,8 @@ class ReceiptVoidView(APIView):
     request_serializer = serializers.ReasonSerializer
 
     def post(self, request, pk):
-        asked = validated(serializers.ReasonSerializer, request)
-        voids.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        serializer = validated(serializers.ReasonSerializer, request)
+        voids.void_receipt(receipt_id=pk, by_id=request.user.pk, now=now(), **serializer.validated_data)
         return receipt_answer(self, pk)
 
 
@@ -100,8 +100,8 @@ class RefundListView(generics.ListAPIView):
         request=serializers.RefundRequestSerializer, responses={201: serializers.RefundSerializer(many=True)}
     )
     def post(self, request):
-        asked = validated(serializers.RefundRequestSerializer, request).arguments
-        made = refunds.record_refund(by_id=request.user.pk, now=now(), **idempotency(request), **asked)
+        body = validated(serializers.RefundRequestSerializer, request).arguments
+        made = refunds.record_refund(by_id=request.user.pk, now=now(), **idempotency(request), **body)
         return Response(serializers.RefundSerializer(made, many=True).data, status=201)
 
 
@@ -121,8 +121,8 @@ class CashSessionListView(generics.ListAPIView):
 
     @extend_schema(request=serializers.OpenSessionSerializer, responses={201: serializers.CashSessionSerializer})
     def post(self, request):
-        asked = validated(serializers.OpenSessionSerializer, request)
-        session = cash_sessions.open_session(cashier_id=request.user.pk, now=now(), **asked.validated_data)
+        serializer = validated(serializers.OpenSessionSerializer, request)
+        session = cash_sessions.open_session(cashier_id=request.user.pk, now=now(), **serializer.validated_data)
         return Response(serializers.CashSessionSerializer(session).data, status=201)
 
 
@@ -134,9 +134,9 @@ class CashSessionCloseView(APIView):
     request_serializer = serializers.CloseSessionSerializer
 
     def post(self, request):
-        asked = validated(serializers.CloseSessionSerializer, request).validated_data
-        session_id = asked.pop("session", None)
-        session = cash_sessions.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **asked)
+        body = validated(serializers.CloseSessionSerializer, request).validated_data
+        session_id = body.pop("session", None)
+        session = cash_sessions.close_session(cashier_id=request.user.pk, session_id=session_id, now=now(), **body)
         return Response(serializers.CashSessionSerializer(session).data)
 
 
@@ -160,9 +160,9 @@ class CodeClaimListView(generics.ListAPIView):
 
     @extend_schema(request=serializers.ClaimSerializer, responses=REPORTED)
     def post(self, request):
-        asked = validated(serializers.ClaimSerializer, request).validated_data
+        body = validated(serializers.ClaimSerializer, request).validated_data
         reported = reported_codes.report_code(
-            code=asked["code"], payment_id=asked["payment"].pk, by_id=request.user.pk, now=now()
+            code=body["code"], payment_id=body["payment"].pk, by_id=request.user.pk, now=now()
         )
         return Response(
             serializers.CodeClaimSerializer(reported).data, status=202 if reported.receipt_id is None else 200
@@ -181,8 +181,8 @@ class CodeCheckListView(generics.ListAPIView):
 
     @extend_schema(request=serializers.CodeCheckRequestSerializer, responses={202: serializers.CodeCheckSerializer})
     def post(self, request):
-        asked = validated(serializers.CodeCheckRequestSerializer, request)
-        check = code_checks.request_check(by_id=request.user.pk, now=now(), **asked.validated_data)
+        serializer = validated(serializers.CodeCheckRequestSerializer, request)
+        check = code_checks.request_check(by_id=request.user.pk, now=now(), **serializer.validated_data)
         return Response(serializers.CodeCheckSerializer(check).data, status=202)
 
 
@@ -222,9 +222,9 @@ class ReviewItemAssignView(APIView):
     request_serializer = serializers.OwnerSerializer
 
     def post(self, request, pk):
-        asked = validated(serializers.OwnerSerializer, request)
+        serializer = validated(serializers.OwnerSerializer, request)
         return item_answer(
-            self, review_decisions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **asked.owner)
+            self, review_decisions.assign_money(item_id=pk, by_id=request.user.pk, now=now(), **serializer.owner)
         )
 
 
@@ -247,6 +247,6 @@ class ReviewItemDismissView(APIView):
     request_serializer = serializers.ReasonSerializer
 
     def post(self, request, pk):
-        asked = validated(serializers.ReasonSerializer, request)
-        item = review_decisions.dismiss_item(item_id=pk, by_id=request.user.pk, now=now(), **asked.validated_data)
+        serializer = validated(serializers.ReasonSerializer, request)
+        item = review_decisions.dismiss_item(item_id=pk, by_id=request.user.pk, now=now(), **serializer.validated_data)
         return item_answer(self, item)

@@ -60,7 +60,7 @@ class PaymentVerbView(APIView):
         return payment
 
 
-def detail(request, reference: str, status: int = 200) -> Response:
+def detail_answer(request, reference: str, status: int = 200) -> Response:
     """Answer with the current state of the payment."""
     payment = payment_for(request.user, reference)
     return Response(serializers.PaymentDetailSerializer(payment, context={"request": request}).data, status=status)
@@ -88,7 +88,7 @@ class PaymentView(APIView):
     serializer_class = serializers.PaymentDetailSerializer
 
     def get(self, request, reference):
-        return detail(request, reference)
+        return detail_answer(request, reference)
 
 
 class PaymentPushView(PaymentVerbView):
@@ -99,14 +99,14 @@ class PaymentPushView(PaymentVerbView):
 
     @extend_schema(responses={202: serializers.PaymentDetailSerializer})
     def post(self, request, reference):
-        asked = serializers.PushRequestSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = serializers.PushRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
         payment = self.bare_payment(reference)
-        phone = asked.validated_data.get("phone_number") or payment.payer.phone_number
+        phone = serializer.validated_data.get("phone_number") or payment.payer.phone_number
         if not phone:
             raise NoPhoneNumber
         push_requests.request_push(payment_id=payment.pk, phone=phone, created_by_id=request.user.pk, now=now())
-        return detail(request, reference, status=202)
+        return detail_answer(request, reference, status=202)
 
 
 class PaymentCancelView(PaymentVerbView):
@@ -118,7 +118,7 @@ class PaymentCancelView(PaymentVerbView):
     def post(self, request, reference):
         payment = self.bare_payment(reference)
         cancellation.cancel_payment(payment_id=payment.pk, by_id=request.user.pk, now=now())
-        return detail(request, reference)
+        return detail_answer(request, reference)
 
 
 class CreditView(APIView):
