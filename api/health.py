@@ -1,11 +1,16 @@
 """Health probes: /healthz (the process answers) and /readyz (it can reach what it needs)."""
 
+from collections.abc import Callable, Mapping
+
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from api.version import VERSION
+
+# What /readyz shows beside its checks: a function for each name. Apps add theirs when they are ready.
+DETAILS: dict[str, Callable[[], Mapping[str, object]]] = {}
 
 
 @require_safe
@@ -18,8 +23,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Answer 200 when the database answers and all migrations are applied, else 503.
 
-    The body also says whether a worker has sent a heartbeat within two minutes. A missing worker does not change the
-    status.
+    The body also says whether a worker has sent a heartbeat within two minutes, and has the DETAILS of the apps.
+    Neither changes the status.
     """
     checks = {"database": False, "migrations": False, "worker": False}
     try:
@@ -37,4 +42,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     except OperationalError:
         checks["database"] = False
     ready = checks["database"] and checks["migrations"]
-    return JsonResponse({"status": "ok" if ready else "not ready", "checks": checks}, status=200 if ready else 503)
+    details = {name: dict(read()) for name, read in DETAILS.items()}
+    return JsonResponse(
+        {"status": "ok" if ready else "not ready", "checks": checks, **details}, status=200 if ready else 503
+    )

@@ -11,6 +11,7 @@ from django.db import DatabaseError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 
+from payments.callbacks import spool
 from payments.daraja import client
 from payments.daraja.errors import DarajaError, Refused
 
@@ -19,6 +20,8 @@ PORTAL = "https://developer.safaricom.co.ke, My Apps"
 BARRED_WORDS = ("mpesa", "m-pesa", "safaricom", "exec", "exe", "cmd", "sql", "query")
 # Daraja portal and its FAQ: hosts that are blocked in production.
 BARRED_HOSTS = ("ngrok", "mockbin", "requestbin")
+
+MAX_SPOOL_AGE = 60  # seconds after which a spooled callback should have been moved to the database
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,20 @@ def database() -> Iterator[Finding]:
         )
 
 
+def spooled_callbacks() -> Iterator[Finding]:
+    """Check the callbacks that this host stored while the database was away."""
+    found = spool.status()
+    remedy = ""
+    if found.oldest_seconds is not None and found.oldest_seconds > MAX_SPOOL_AGE:
+        remedy = (
+            f"{found.waiting} callbacks of this host are not in the database, the oldest for"
+            f" {found.oldest_seconds // 60} minutes: run the web server or a worker here, and read its log"
+        )
+    elif found.set_aside:
+        remedy = f"{found.set_aside} files in {spool.folder()} are set aside as .bad: see docs/operations.md"
+    yield Finding("Spool", remedy)
+
+
 def messages() -> Iterator[Finding]:
     """Check how codes are sent by e-mail and SMS."""
     is_printed = settings.EMAIL_BACKEND.endswith("console.EmailBackend")
@@ -134,7 +151,7 @@ def messages() -> Iterator[Finding]:
 
 def findings() -> Iterator[Finding]:
     """Run the checks for this DARAJA_ENVIRONMENT."""
-    checks: list[Check] = [database, messages]
+    checks: list[Check] = [database, spooled_callbacks, messages]
     if not settings.SIMULATED:
         checks = [daraja_keys, daraja_answers, public_url, callback_words, *checks]
     for check in checks:

@@ -137,6 +137,7 @@ def programs(places: Places, *, autoreload: bool) -> list[Program]:
     else:
         env |= {"DATABASE_CONN_MAX_AGE": "60"}  # as in production, because gunicorn reuses its threads
         web = [sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(settings.BASE_DIR)]
+        web += ["--config", str(settings.BASE_DIR / "gunicorn.conf.py")]
         # With --preload, Django starts once and the workers are forks. gunicorn's control socket would be in the user's
         # home folder, one for all copies.
         web += ["--preload", "--no-control-socket", "--log-level", "warning"]

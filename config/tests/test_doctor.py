@@ -1,12 +1,17 @@
 """`manage.py doctor`: missing settings and how to correct them."""
 
 import io
+import os
+import time
 
 import pytest
 import requests
 import responses
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
+
+from payments.callbacks import spool
 
 pytestmark = pytest.mark.server
 
@@ -69,6 +74,7 @@ def test_complete_settings_are_listed_in_one_line_each(settings):
         "    ok       Database",
         "    ok       Migrations",
         "    ok       Worker",
+        "    ok       Spool",
         "    ok       E-mail",
         "    ok       SMS",
         "Nothing is missing.",
@@ -169,6 +175,24 @@ def test_worker_without_heartbeat_is_missing(settings):
     out, error = run_doctor(settings)
 
     assert "Worker: none has run in the last two minutes: run `manage.py procrastinate worker`" in out
+    assert error == "1 thing is missing."
+
+
+@pytest.mark.usefixtures("worker")
+def test_spooled_callback_that_stays_on_this_host_is_reported(settings, tmp_path):
+    settings.STATE_DIR = tmp_path
+    spool.append(spool.Message("c2b_confirmation", b"{}", {}, None, timezone.now(), None))
+    fresh, _ = run_doctor(settings)
+    [path] = spool.folder().iterdir()
+    os.utime(path, (time.time() - 200, time.time() - 200))
+
+    out, error = run_doctor(settings)
+
+    assert "    ok       Spool\n" in fresh
+    assert (
+        "    MISSING  Spool: 1 callbacks of this host are not in the database, the oldest for 3 minutes: run the web"
+        " server or a worker here, and read its log\n"
+    ) in out
     assert error == "1 thing is missing."
 
 

@@ -173,16 +173,33 @@ def apply_waiting(*, now: datetime, limit: int = 500) -> int:
     return done
 
 
-def drain_spool(*, now: datetime) -> int:
-    """Move the spooled callbacks into the inbox and apply them. Return how many were moved.
+def drain_spool(*, now: datetime, is_stopping: Callable[[], bool] = lambda: False) -> int:
+    """Move this host's spooled callbacks into the inbox, for the workers to apply. Return how many were moved.
 
-    A file is removed only after its row is committed. A crash in between stores the callback twice, and the second row
-    is a duplicate. A message that the database refuses is set aside; on any other database error all of them stay.
+    One process of a host moves them at a time; for another one there is nothing to move. `is_stopping` is asked before
+    each callback. A file is removed only after its row is committed. A crash in between stores the callback twice, and
+    the second row is a duplicate. A message that the database refuses is set aside; on any other database error all of
+    them stay.
     """
+    if not spool.folder().is_dir():
+        return 0
+    with spool.lock() as is_free:
+        moved = _move_spooled(now=now, is_stopping=is_stopping) if is_free else 0
+    if moved:
+        defer_apply_job()
+    return moved
+
+
+# --- Storing --------------------------------------------------------------------------------------
+
+
+def _move_spooled(*, now: datetime, is_stopping: Callable[[], bool]) -> int:
     moved = 0
     for path, message in spool.stored_messages():
+        if is_stopping():
+            break
         try:
-            stored = _store(message, next_try_at=now + RETRY_DELAY)
+            stored = _store(message, next_try_at=now)
         except (DataError, IntegrityError):  # an error of this message alone
             logger.exception("The callback in spool file %s cannot be stored.", path.name)
             spool.set_aside(path)
@@ -194,12 +211,7 @@ def drain_spool(*, now: datetime) -> int:
         moved += 1
         if stored is None:
             logger.warning("A spooled callback was dropped: no push or code check has its token.")
-            continue
-        _try_to_apply(stored, now=now)
     return moved
-
-
-# --- Storing --------------------------------------------------------------------------------------
 
 
 def _store_or_reconnect(message: spool.Message, *, next_try_at: datetime) -> Callback | None:

@@ -1,9 +1,12 @@
 """The spool: callbacks that came while the database was not available, one fsynced file each in STATE_DIR/spool."""
 
 import base64
+import contextlib
+import fcntl
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +39,15 @@ class Message:
     peer: str | None
     received_at: datetime
     token_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The spool of this host: how many callbacks wait, since when, and how many files were set aside."""
+
+    waiting: int
+    oldest_seconds: int | None  # None when no callback waits
+    set_aside: int
 
 
 def folder() -> Path:
@@ -72,6 +84,32 @@ def append(message: Message) -> None:
         _fsync_folder()
     except OSError as error:
         raise SpoolFull from error
+
+
+def status() -> Status:
+    """Return the state of this host's spool. It needs no database."""
+    try:
+        names = os.listdir(folder())
+    except FileNotFoundError:
+        names = []
+    waiting = [name for name in names if name.endswith(".json")]
+    oldest = None
+    if waiting:
+        with contextlib.suppress(FileNotFoundError):  # another process has just moved it
+            oldest = max(0, int(time.time() - (folder() / min(waiting)).stat().st_mtime))
+    return Status(len(waiting), oldest, sum(name.endswith(".bad") for name in names))
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[bool]:
+    """Hold the lock on this host's spool, and yield whether it was free. The system releases it when a process dies."""
+    with open(Path(settings.STATE_DIR) / "spool.lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def stored_messages() -> Iterator[tuple[Path, Message]]:

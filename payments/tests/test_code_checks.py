@@ -575,7 +575,7 @@ def test_spooled_answer_is_applied_later(wire, manager, client, settings, tmp_pa
     )
     spool.append(message)
 
-    assert inbox.drain_spool(now=LATER) == 1
+    assert (inbox.drain_spool(now=LATER), inbox.apply_waiting(now=LATER)) == (1, 1)
 
     check.refresh_from_db()
     assert check.status == CodeCheckStatus.FOUND

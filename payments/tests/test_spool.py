@@ -5,14 +5,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import DataError, OperationalError, connection
+from django.test import Client
 from django.urls import reverse
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments.callbacks import inbox, spool
+from payments.callbacks.spool_mover import SpoolMover
 from payments.daraja import callback_tokens
 from payments.models import Callback, CallbackOutcome, Payment, ReviewItem
 from payments.services import settlement
@@ -92,7 +96,13 @@ def test_token_of_previous_secret_key_is_still_ours(settings):
     assert callback_tokens.is_ours(token)
 
 
-def test_spool_is_drained_into_inbox_and_applied(client, monkeypatch):
+def drain_and_apply():
+    moved = inbox.drain_spool(now=NOON)
+    inbox.apply_waiting(now=NOON)
+    return moved
+
+
+def test_spool_is_drained_into_inbox_for_workers(client, monkeypatch):
     push = make_push()
     with monkeypatch.context() as patched:
         patched.setattr(inbox, "_store", lambda message, **when: (_ for _ in ()).throw(OperationalError("away")))
@@ -102,6 +112,9 @@ def test_spool_is_drained_into_inbox_and_applied(client, monkeypatch):
     moved = [inbox.drain_spool(now=NOON), inbox.drain_spool(now=NOON)]
 
     assert moved == [1, 0]
+    assert (Callback.objects.get().outcome, Payment.objects.get().status) == (CallbackOutcome.NEW, "processing")
+    assert ProcrastinateJob.objects.filter(task_name=inbox.APPLY_JOB, status="todo").count() == 1
+    assert inbox.apply_waiting(now=NOON) == 1
     assert Payment.objects.get().status == "paid"
     assert Callback.objects.get().outcome == CallbackOutcome.APPLIED
 
@@ -112,9 +125,9 @@ def test_spooled_message_stored_twice_counts_once(client, monkeypatch):
     spool.append(message)
     with monkeypatch.context() as patched:
         patched.setattr(spool, "remove", lambda path: None)  # as when the process is killed before the removal
-        inbox.drain_spool(now=NOON)
+        drain_and_apply()
 
-    inbox.drain_spool(now=NOON)
+    drain_and_apply()
 
     assert list(Callback.objects.order_by("pk").values_list("outcome", flat=True)) == ["applied", "duplicate"]
 
@@ -162,6 +175,57 @@ def test_spool_is_kept_while_database_fails(no_database):
 
     assert inbox.drain_spool(now=NOON) == 0
     assert len(list(spool.stored_messages())) == 1
+
+
+def test_second_process_of_a_host_moves_no_spooled_callback():
+    spooled(make_push())
+
+    with spool.lock() as is_free:
+        assert is_free
+        assert inbox.drain_spool(now=NOON) == 0
+
+    assert inbox.drain_spool(now=NOON) == 1
+
+
+def test_stopping_process_keeps_the_remaining_spool():
+    for _ in range(3):
+        spooled(make_push())
+    answers = iter([False, True])
+
+    assert inbox.drain_spool(now=NOON, is_stopping=lambda: next(answers)) == 1
+    assert spool.status().waiting == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_spool_mover_moves_callbacks_until_it_is_stopped():
+    spooled(make_push())
+    mover = SpoolMover()
+    mover.start()
+    wait_until(lambda: Callback.objects.exists())
+
+    mover.stop()
+
+    assert not mover.is_alive()
+    assert spool.status() == spool.Status(waiting=0, oldest_seconds=None, set_aside=0)
+
+
+def wait_until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_readyz_shows_number_and_age_of_spooled_callbacks():
+    spooled(make_push())
+    spooled(make_push())
+    oldest = min(spool.folder().iterdir())
+    os.utime(oldest, (time.time() - 90, time.time() - 90))
+    (spool.folder() / "broken.bad").touch()
+
+    shown = Client().get("/readyz").json()["spool"]
+
+    assert (shown["waiting"], shown["oldest_seconds"] in (90, 91), shown["set_aside"]) == (2, True, 1)
 
 
 def test_callback_is_answered_503_when_disk_is_full_too(client, no_database, monkeypatch):
