@@ -146,7 +146,7 @@ class Migration(migrations.Migration):
                 ("revoked_at", models.DateTimeField(blank=True, null=True)),
                 ("revoke_reason", models.CharField(blank=True, max_length=32)),
                 ("auth_time", models.DateTimeField(help_text="When the person last proved who they are.")),
-                ("amr", models.JSONField(default=list, help_text="How: RFC 8176 method names.")),
+                ("amr", models.JSONField(default=list, help_text="How the person logged in: RFC 8176 method names.")),
                 ("remember", models.BooleanField(default=True)),
                 ("ip", models.GenericIPAddressField(blank=True, null=True)),
                 ("user_agent", models.CharField(blank=True, max_length=256)),
@@ -162,7 +162,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "log-in",
+                "verbose_name": "login session",
                 "indexes": [
                     models.Index(fields=["user", "revoked_at"], name="login_session_by_user"),
                     models.Index(fields=["absolute_expires_at"], name="login_session_by_end"),
@@ -178,7 +178,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField(db_index=True)),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("used_at", models.DateTimeField(help_text="When it became a session, or stopped being good for one.", null=True)),
+                ("used_at", models.DateTimeField(help_text="When it became a login session, or was ended.", null=True)),
                 ("user", models.ForeignKey(on_delete=models.CASCADE, related_name="pending_logins", to=settings.AUTH_USER_MODEL)),
             ],
         ),
@@ -189,13 +189,13 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("purpose", models.CharField(choices=[("verify", "Verify"), ("reset", "Reset"), ("email", "Email"), ("phone", "Phone")], max_length=8)),
                 ("address", models.CharField(help_text="The e-mail address or the phone number it goes to.", max_length=254)),
-                ("code_hash", models.CharField(blank=True, help_text="Empty until the job has drawn the code.", max_length=64)),
+                ("code_hash", models.CharField(blank=True, help_text="Empty until the job has created the code.", max_length=64)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
                 ("used_at", models.DateTimeField(null=True)),
                 ("user", models.ForeignKey(on_delete=models.CASCADE, related_name="codes", to=settings.AUTH_USER_MODEL)),
-                ("password", models.CharField(blank=True, help_text="Hash of the one that becomes theirs with the code, if any.", max_length=128)),
+                ("password", models.CharField(blank=True, help_text="Hash of the password that this code activates, if any.", max_length=128)),
             ],
             options={
                 "indexes": [

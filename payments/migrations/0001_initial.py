@@ -29,21 +29,21 @@ class Migration(migrations.Migration):
             name="Payment",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("reference", models.CharField(help_text="What the payer sees and may type; the last character proves it.", max_length=12, unique=True)),
+                ("reference", models.CharField(help_text="The account number that the payer sees and types; its last character is a check character.", max_length=12, unique=True)),
                 ("description", models.CharField(max_length=120)),
                 ("amount_due", models.PositiveIntegerField(help_text="Whole Kenyan shillings.")),
                 ("amount_paid", models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")),
                 ("status", models.CharField(choices=PAYMENT_STATUSES, default="pending", max_length=16)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),
-                ("paid_at", models.DateTimeField(blank=True, help_text="When the money moved that covered it.", null=True)),
+                ("paid_at", models.DateTimeField(blank=True, help_text="When the money moved that reached the amount due.", null=True)),
                 ("idempotency_key", models.CharField(blank=True, max_length=64, null=True)),
                 ("body_fingerprint", models.CharField(blank=True, help_text="SHA-256 of the request's body.", max_length=64)),
                 ("created_by", models.ForeignKey(on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
-                ("head", models.ForeignKey(blank=True, null=True, on_delete=models.PROTECT, related_name="companions", to="payments.payment")),
+                ("head", models.ForeignKey(blank=True, null=True, on_delete=models.PROTECT, related_name="grouped_payments", to="payments.payment")),
                 ("payer", models.ForeignKey(on_delete=models.PROTECT, related_name="payments", to=settings.AUTH_USER_MODEL)),
-                ("deposit", models.PositiveIntegerField(help_text="Whole KES that must have come before what it buys is given.")),
-                ("deposit_paid_at", models.DateTimeField(blank=True, help_text="When the money moved that reached it.", null=True)),
+                ("deposit", models.PositiveIntegerField(help_text="The minimum payment, whole KES: when it is reached, the purchase starts.")),
+                ("deposit_paid_at", models.DateTimeField(blank=True, help_text="When the money moved that reached the minimum payment.", null=True)),
             ],
             options={
                 "indexes": [
@@ -97,9 +97,9 @@ class Migration(migrations.Migration):
             name="PaymentEvent",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("from_status", models.CharField(blank=True, choices=PAYMENT_STATUSES, help_text="Empty at birth.", max_length=16)),
+                ("from_status", models.CharField(blank=True, choices=[("pending", "Pending"), ("processing", "Processing"), ("partially_paid", "Partially Paid"), ("paid", "Paid"), ("failed", "Failed"), ("expired", "Expired"), ("cancelled", "Cancelled"), ("refunded", "Refunded")], help_text="Empty for a new payment.", max_length=16)),
                 ("to_status", models.CharField(choices=PAYMENT_STATUSES, max_length=16)),
-                ("evidence", models.CharField(help_text="What caused it: `receipt 12`, `push 7 ended 1032`.", max_length=160)),
+                ("evidence", models.CharField(help_text="The cause, such as `receipt 12` or `push 7 ended 1032`.", max_length=160)),
                 ("at", models.DateTimeField()),
                 ("by", models.ForeignKey(null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("payment", models.ForeignKey(on_delete=models.PROTECT, related_name="events", to="payments.payment")),
@@ -115,7 +115,7 @@ class Migration(migrations.Migration):
             name="StkPush",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("phone", models.CharField(help_text="Who gets the prompt; any phone may pay for anyone.", max_length=12)),
+                ("phone", models.CharField(help_text="The phone that gets the push; any phone may pay for anyone.", max_length=12)),
                 ("amount", models.PositiveIntegerField(help_text="Whole Kenyan shillings.")),
                 (
                     "status",
@@ -142,14 +142,14 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("sent_at", models.DateTimeField(null=True)),
                 ("ended_at", models.DateTimeField(null=True)),
-                ("next_check_at", models.DateTimeField(help_text="When to ask Safaricom about it; empty: never again.", null=True)),
+                ("next_check_at", models.DateTimeField(help_text="When to query Safaricom about it next; empty: never again.", null=True)),
                 ("checks", models.PositiveSmallIntegerField(default=0)),
                 ("created_by", models.ForeignKey(null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("payment", models.ForeignKey(on_delete=models.PROTECT, related_name="pushes", to="payments.payment")),
             ],
             options={
-                "verbose_name": "prompt (STK push)",
-                "verbose_name_plural": "prompts (STK push)",
+                "verbose_name": "STK push",
+                "verbose_name_plural": "STK pushes",
                 "indexes": [
                     models.Index(
                         fields=["next_check_at"], condition=Q(next_check_at__isnull=False), name="push_by_next_check"
@@ -186,8 +186,8 @@ class Migration(migrations.Migration):
                 ("opened_at", models.DateTimeField()),
                 ("opening_float", models.PositiveIntegerField(default=0, help_text="Whole KES in the drawer at the start.")),
                 ("closed_at", models.DateTimeField(null=True)),
-                ("expected", models.IntegerField(help_text="Float, live cash receipts, less cash refunds, whole KES; below zero after a void.", null=True)),
-                ("counted", models.PositiveIntegerField(help_text="What was in the drawer, whole KES.", null=True)),
+                ("expected", models.IntegerField(help_text="Float plus live cash receipts, less cash refunds, whole KES; it may be below zero after a void.", null=True)),
+                ("counted", models.PositiveIntegerField(help_text="The cash that was counted in the drawer, whole KES.", null=True)),
                 ("note", models.CharField(blank=True, max_length=255)),
                 ("cashier", models.ForeignKey(on_delete=models.PROTECT, related_name="cash_sessions", to=settings.AUTH_USER_MODEL)),
             ],
@@ -211,12 +211,12 @@ class Migration(migrations.Migration):
             name="Receipt",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("channel", models.CharField(choices=[("mpesa_stk", "M-Pesa prompt"), ("mpesa_c2b", "M-Pesa paybill"), ("cash", "Cash"), ("bank", "Bank")], max_length=12)),
-                ("code", models.CharField(blank=True, help_text="M-Pesa's, upper-cased.", max_length=16, null=True, unique=True)),
+                ("channel", models.CharField(choices=[("mpesa_stk", "M-Pesa STK push"), ("mpesa_c2b", "M-Pesa paybill"), ("cash", "Cash"), ("bank", "Bank")], max_length=12)),
+                ("code", models.CharField(blank=True, help_text="The M-Pesa code, upper-cased.", max_length=16, null=True, unique=True)),
                 ("amount", models.PositiveIntegerField(help_text="Whole Kenyan shillings.")),
-                ("paid_at", models.DateTimeField(help_text="When the money moved, not when we learnt of it.")),
+                ("paid_at", models.DateTimeField(help_text="When the money moved, not when it was reported.")),
                 ("payer_name", models.CharField(blank=True, max_length=120)),
-                ("sender", models.CharField(blank=True, help_text="Masked or hashed, as it came.", max_length=80)),
+                ("sender", models.CharField(blank=True, help_text="The sender's phone as Safaricom reported it: whole, masked or hashed.", max_length=80)),
                 ("account_typed", models.CharField(blank=True, max_length=64)),
                 ("created_at", models.DateTimeField()),
                 ("reversed_at", models.DateTimeField(blank=True, null=True)),
@@ -224,23 +224,16 @@ class Migration(migrations.Migration):
                 ("recorded_by", models.ForeignKey(blank=True, null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 (
                     "push",
-                    models.OneToOneField(
-                        blank=True,
-                        help_text="The prompt it answers; lets a success learnt by query wait for its code.",
-                        null=True,
-                        on_delete=models.PROTECT,
-                        related_name="receipt",
-                        to="payments.stkpush",
-                    ),
+                    models.OneToOneField(blank=True, help_text="The STK push that it pays. It identifies the receipt of a queried success until its code is known.", null=True, on_delete=models.PROTECT, related_name="receipt", to="payments.stkpush"),
                 ),
-                ("push_guessed", models.BooleanField(default=False, help_text="Paired with the prompt by amount, account and time; the code has not proved it yet.")),
-                ("number", models.CharField(blank=True, help_text="Of desk money: year and a number without gaps.", max_length=16, null=True, unique=True)),
+                ("push_guessed", models.BooleanField(default=False, help_text="Paired with the push by amount, account and time, and not yet proved by the code.")),
+                ("number", models.CharField(blank=True, help_text="Of cash and bank receipts: the year and a number without gaps.", max_length=16, null=True, unique=True)),
                 ("reversal_reason", models.CharField(blank=True, max_length=255)),
                 ("reversed_by", models.ForeignKey(blank=True, null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("cash_session", models.ForeignKey(blank=True, null=True, on_delete=models.PROTECT, related_name="receipts", to="payments.cashsession")),
-                ("amount_refunded", models.PositiveIntegerField(db_default=0, default=0, help_text="Whole KES given back of it.")),
+                ("amount_refunded", models.PositiveIntegerField(db_default=0, default=0, help_text="Whole KES that were refunded.")),
                 ("body_fingerprint", models.CharField(blank=True, db_default="", default="", help_text="SHA-256 of the request's body.", max_length=64)),
-                ("idempotency_key", models.CharField(blank=True, help_text="Of desk money.", max_length=64, null=True)),
+                ("idempotency_key", models.CharField(blank=True, help_text="Of cash and bank receipts.", max_length=64, null=True)),
             ],
             options={
                 "indexes": [
@@ -301,17 +294,7 @@ class Migration(migrations.Migration):
                 ("amount", models.PositiveIntegerField(help_text="Whole Kenyan shillings.")),
                 (
                     "rule",
-                    models.CharField(
-                        choices=[
-                            ("prompt", "Prompt"),
-                            ("reference", "Reference"),
-                            ("exact", "Exact"),
-                            ("oldest", "Oldest"),
-                            ("credit", "Credit"),
-                            ("by_hand", "By Hand"),
-                        ],
-                        max_length=12,
-                    ),
+                    models.CharField(choices=[("prompt", "Push"), ("reference", "Reference"), ("exact", "Exact"), ("oldest", "Oldest"), ("credit", "Credit"), ("by_hand", "By Hand")], max_length=12),
                 ),
                 ("created_at", models.DateTimeField()),
                 ("undone_at", models.DateTimeField(null=True)),
@@ -334,11 +317,7 @@ class Migration(migrations.Migration):
                 ("amount", models.PositiveIntegerField(help_text="Whole Kenyan shillings.")),
                 (
                     "paid_from",
-                    models.CharField(
-                        choices=[("cash", "Cash"), ("bank", "Bank"), ("mpesa", "Mpesa")],
-                        help_text="How it went back; M-Pesa by hand, or as a reversal in Safaricom's portal.",
-                        max_length=16,
-                    ),
+                    models.CharField(choices=[("cash", "Cash"), ("bank", "Bank"), ("mpesa", "Mpesa")], help_text="How the money was returned. M-Pesa: by hand, or as a reversal in Safaricom's portal.", max_length=16),
                 ),
                 ("reason", models.CharField(max_length=255)),
                 ("made_at", models.DateTimeField()),
@@ -376,7 +355,7 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(max_length=200)),
                 ("asked_at", models.DateTimeField()),
                 ("decided_at", models.DateTimeField(null=True)),
-                ("is_confirmed", models.BooleanField(help_text="Whether the receipt was voided; empty while it waits.", null=True)),
+                ("is_confirmed", models.BooleanField(help_text="Whether the void was confirmed; empty until it is decided.", null=True)),
                 ("asked_by", models.ForeignKey(on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("decided_by", models.ForeignKey(null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("receipt", models.ForeignKey(on_delete=models.PROTECT, related_name="void_requests", to="payments.receipt")),
@@ -449,14 +428,7 @@ class Migration(migrations.Migration):
                 ("receipt", models.ForeignKey(null=True, on_delete=models.PROTECT, related_name="ledger_entries", to="payments.receipt")),
                 (
                     "cash_session",
-                    models.ForeignKey(
-                        db_index=False,
-                        help_text="Of what a drawer was over or short; every other entry is of a receipt.",
-                        null=True,
-                        on_delete=models.PROTECT,
-                        related_name="ledger_entries",
-                        to="payments.cashsession",
-                    ),
+                    models.ForeignKey(db_index=False, help_text="Set on entries for a drawer's difference; every other entry has a receipt.", null=True, on_delete=models.PROTECT, related_name="ledger_entries", to="payments.cashsession"),
                 ),
             ],
             options={
@@ -489,17 +461,16 @@ class Migration(migrations.Migration):
             name="CodeClaim",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("code", models.CharField(help_text="Upper-cased; a code is claimed once.", max_length=16, unique=True)),
+                ("code", models.CharField(help_text="Upper-cased; each code is reported once.", max_length=16, unique=True)),
                 ("claimed_at", models.DateTimeField()),
                 ("claimed_by", models.ForeignKey(on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("payment", models.ForeignKey(on_delete=models.PROTECT, related_name="code_claims", to="payments.payment")),
-                ("receipt", models.OneToOneField(help_text="Safaricom's evidence for it.", null=True, on_delete=models.PROTECT, related_name="claim", to="payments.receipt")),
-                ("ended_at", models.DateTimeField(help_text="When it turned out to be no money of ours.", null=True)),
+                ("receipt", models.OneToOneField(help_text="The receipt that Safaricom's evidence made for the code.", null=True, on_delete=models.PROTECT, related_name="claim", to="payments.receipt")),
+                ("ended_at", models.DateTimeField(help_text="When the code turned out not to be money for us.", null=True)),
                 ("ended_why", models.CharField(blank=True, help_text="One plain sentence for staff.", max_length=160)),
             ],
             options={
-                "verbose_name": "code shown at the desk",
-                "verbose_name_plural": "codes shown at the desk",
+                "verbose_name": "reported code",
                 "indexes": [
                     models.Index(
                         fields=["claimed_at"],
@@ -538,16 +509,14 @@ class Migration(migrations.Migration):
                 ),
                 ("created_at", models.DateTimeField()),
                 ("token_hash", models.CharField(help_text="SHA-256, hexadecimal.", max_length=64, null=True, unique=True)),
-                ("conversation_id", models.CharField(blank=True, help_text="Safaricom's name for the question.", max_length=64)),
+                ("conversation_id", models.CharField(blank=True, help_text="Safaricom's ID of the query.", max_length=64)),
                 ("result_code", models.CharField(blank=True, max_length=32)),
-                ("said", models.CharField(blank=True, help_text="What came of it, one plain sentence for staff.", max_length=160)),
+                ("said", models.CharField(blank=True, help_text="The result, one plain sentence for staff.", max_length=160)),
                 ("ended_at", models.DateTimeField(null=True)),
-                ("asked_by", models.ForeignKey(help_text="Empty: a job.", null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
+                ("asked_by", models.ForeignKey(help_text="Empty: a background job.", null=True, on_delete=models.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("receipt", models.ForeignKey(null=True, on_delete=models.PROTECT, related_name="code_checks", to="payments.receipt")),
             ],
             options={
-                "verbose_name": "question about a code",
-                "verbose_name_plural": "questions about codes",
                 "indexes": [
                     models.Index(fields=["-created_at", "-id"], name="code_check_newest_first"),
                     models.Index(fields=["code"], name="code_check_by_code"),
@@ -621,8 +590,8 @@ class Migration(migrations.Migration):
                 ("next_try_at", models.DateTimeField(db_default=Now())),
             ],
             options={
-                "verbose_name": "message from Safaricom",
-                "verbose_name_plural": "messages from Safaricom",
+                "verbose_name": "callback from Safaricom",
+                "verbose_name_plural": "callbacks from Safaricom",
                 "indexes": [
                     models.Index(fields=["next_try_at"], condition=Q(outcome="new"), name="callback_waiting"),
                 ],
@@ -663,7 +632,7 @@ class Migration(migrations.Migration):
                 ("push", models.ForeignKey(null=True, on_delete=models.PROTECT, related_name="review_items", to="payments.stkpush")),
             ],
             options={
-                "verbose_name": "inbox item",
+                "verbose_name": "review item",
                 "indexes": [
                     models.Index(fields=["-created_at"], condition=Q(status="open"), name="review_open"),
                 ],
