@@ -70,7 +70,7 @@ def recover_a_lost_callback(club: Club) -> None:
     """M-Pesa's callback never arrives."""
     member = club.member("Otieno")
     club.step("Otieno buys and pays, but M-Pesa's callback is lost. After 20 seconds Kilabu queries the push itself.")
-    member.phone.expect_faults("lost_callback", "no_twin")
+    member.phone.expect_faults("lost_callback", "no_confirmation")
     bought = member.subscribe("month")
     member.phone.enter_pin(member.phone.wait_for_prompt())
     started = time.perf_counter()

@@ -1,4 +1,7 @@
-"""The template of the test databases. Migrating an empty database takes seven seconds, copying the template one."""
+"""The template of the test databases, and how a test database is emptied.
+
+Migrating an empty database takes seven seconds. Copying the template takes one.
+"""
 
 from hashlib import sha256
 

@@ -17,7 +17,7 @@ from payments.daraja.errors import DarajaError
 from payments.invariants import INVARIANTS
 from payments.models import PaymentStatus, PushStatus, Receipt, ReviewItem, ReviewReason
 from payments.pushes import push_requests, sending
-from payments.simulator.faults import ANSWER_FAULTS, CALLBACK_FAULTS, MAGIC_PHONES, QUERY_FAULTS, TWIN_FAULTS
+from payments.simulator.faults import ANSWER_FAULTS, CALLBACK_FAULTS, CONFIRMATION_FAULTS, MAGIC_PHONES, QUERY_FAULTS
 from payments.simulator.options import Options
 from payments.simulator.server import Simulator
 from payments.tests.factories import create_payment
@@ -149,7 +149,7 @@ def test_forged_callback_to_the_secret_url_is_accepted(simulator):
     assert [line.split(":")[0] for line in book_differences()] == ["invented"]
 
 
-@pytest.mark.parametrize("name", sorted(TWIN_FAULTS))
+@pytest.mark.parametrize("name", sorted(CONFIRMATION_FAULTS))
 def test_money_reported_on_two_channels_is_counted_once(simulator, settings, name):
     confirmation, validation = (
         settings.PUBLIC_URL + reverse(f"payments:c2b-{kind}", args=[settings.C2B_SECRET])

@@ -1,5 +1,5 @@
-"""A faithful local Daraja with a phone in the browser: a process of its own, spoken to over HTTP only.
+"""The simulator: a local Daraja with phones in the browser, in a separate process that is used over HTTP only.
 
-It imports nothing of the product and the product imports nothing of it (api/tests/test_boundaries.py),
-so it can stand in for Safaricom beside any other product too. docs/simulator.md is its manual.
+It and the product import nothing of each other (api/tests/test_boundaries.py), so that it works with any other product
+too. docs/simulator.md is its manual.
 """

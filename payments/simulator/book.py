@@ -1,8 +1,7 @@
-"""The simulator's own book: prompts, money that moved, messages, and every callback sent or owed.
+"""The simulator's book: prompts, money that moved, messages, and all callbacks. Receipts are compared with it.
 
-SQLite on disk, so that it outlives a kill -9. One connection and one lock serve all threads: every change is one
-short transaction, and none is open while something is waited for. It is the outside truth that the product's
-books are compared with.
+It is a SQLite file, so that it survives kill -9. All threads share one connection and one lock. Each change is one
+short transaction, and no transaction is open while a thread waits.
 """
 
 import sqlite3
@@ -50,11 +49,11 @@ CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due_at);
 
 
 class Closed(Exception):
-    """The book was shut while somebody still read in it."""
+    """The book was closed while a thread was still using it."""
 
 
 class Book:
-    """One file of SQLite, with a version that grows at each change so that pages can wait for news."""
+    """The SQLite file. Its version increases with each change, so that pages can wait for changes."""
 
     def __init__(self, path: Path | str = ":memory:"):
         if str(path) != ":memory:":
@@ -65,10 +64,10 @@ class Book:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(SCHEMA)
         if "sender" not in {row["name"] for row in self._db.execute("PRAGMA table_info(messages)")}:
-            # A book from before messages had one.
+            # A file from before messages had a sender.
             self._db.execute("ALTER TABLE messages ADD COLUMN sender TEXT NOT NULL DEFAULT 'MPESA'")
         self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._closing = self._closed = False
         self.version = 1
 
@@ -77,18 +76,18 @@ class Book:
             self._closing = self._closed = True
             self._db.close()
 
-    def _still_open(self) -> None:
+    def _require_open(self) -> None:
         if self._closed:
             raise Closed
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """Give the database for one transaction: all of it is kept, or none when an exception leaves the block.
+        """Open a transaction. It is committed at the end of the block, or rolled back after an exception.
 
         :raises Closed: the simulator is stopping
         """
         with self._lock:
-            self._still_open()
+            self._require_open()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -97,48 +96,48 @@ class Book:
                 raise
             self._db.execute("COMMIT")
             self.version += 1
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def rows(self, sql: str, *values: object) -> list[dict]:
-        """Read rows as dictionaries.
+        """Return rows as dictionaries.
 
         :raises Closed: the simulator is stopping
         """
         with self._lock:
-            self._still_open()
+            self._require_open()
             return [dict(row) for row in self._db.execute(sql, values)]
 
     def row(self, sql: str, *values: object) -> dict | None:
-        """Read the first row, or None."""
+        """Return the first row, or None."""
         found = self.rows(sql, *values)
         return found[0] if found else None
 
-    def wait_for_news(self, after: int, seconds: float) -> int:
-        """Return the version once it differs from `after`, or when the seconds are over."""
+    def wait_for_change(self, after: int, seconds: float) -> int:
+        """Wait until the version differs from `after`, at most this many seconds. Return the version."""
         until = time.monotonic() + seconds
-        with self._news:
+        with self._changed:
             while self.version == after and not self._closing and (left := until - time.monotonic()) > 0:
-                self._news.wait(left)
+                self._changed.wait(left)
             return self.version
 
-    def wake(self) -> None:
-        """Let everybody who waits for news look around."""
-        with self._news:
+    def notify(self) -> None:
+        """Wake all threads that wait for a change."""
+        with self._changed:
             self.version += 1
-            self._news.notify_all()
+            self._changed.notify_all()
 
-    def let_go(self) -> None:
-        """Send everybody who waits for news home, because the end is near."""
-        with self._news:
+    def end_waits(self) -> None:
+        """End all waits for a change, because the simulator is stopping."""
+        with self._changed:
             self._closing = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def count(self, name: str) -> int:
-        """Return 1, 2, 3 and so on, for as long as this book lives: seeded identifiers are made of it."""
+        """Return 1, 2, 3 and so on for each name in this book. Seeded identifiers are made from it."""
         with self.change() as db:
             sql = "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET n = n + 1 RETURNING n"
             return db.execute(sql, (name,)).fetchone()["n"]
 
     def debits(self) -> list[dict]:
-        """List the money that really left phones, oldest first; `at` in seconds since 1970 becomes ISO 8601 outside."""
+        """Return the money that left phones, oldest first. `at` is in seconds since 1970."""
         return self.rows("SELECT * FROM debits ORDER BY at, code")

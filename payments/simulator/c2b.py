@@ -1,4 +1,4 @@
-"""Payments that customers begin themselves: registering URLs, simulating, and pulling what was missed."""
+"""Customer to Business (C2B) and Pull Transactions: registration of URLs, simulated payments, missed payments."""
 
 import re
 import time
@@ -9,7 +9,7 @@ from payments.simulator.book import Book
 from payments.simulator.checks import Refusal
 from payments.simulator.courier import Courier
 from payments.simulator.faults import Behaviour, Faults
-from payments.simulator.money import Money, Unknown
+from payments.simulator.money import Money, NotFound
 from payments.simulator.options import SANDBOX_SHORTCODE, Options
 
 PULL_HOURS = 48
@@ -17,15 +17,15 @@ PULL_PAGE = 100
 
 
 class CustomerPayments:
-    """C2B and Pull Transactions."""
+    """The endpoints of C2B and Pull Transactions."""
 
     def __init__(self, *, options: Options, book: Book, faults: Faults, money: Money, courier: Courier):
         self.options, self.book, self.faults, self.money, self.courier = options, book, faults, money, courier
 
-    def addresses(self) -> dict:
+    def routes(self) -> dict:
         return {
-            "/mpesa/c2b/v1/registerurl": ("c2b", lambda body, how: self.register(body, "v1")),
-            "/mpesa/c2b/v2/registerurl": ("c2b", lambda body, how: self.register(body, "v2")),
+            "/mpesa/c2b/v1/registerurl": ("c2b", lambda body, behaviour: self.register(body, "v1")),
+            "/mpesa/c2b/v2/registerurl": ("c2b", lambda body, behaviour: self.register(body, "v2")),
             "/mpesa/c2b/v1/simulate": ("c2b", self.simulate),
             "/mpesa/c2b/v2/simulate": ("c2b", self.simulate),
             "/pulltransactions/v1/register": ("pull", self.pull_register),
@@ -36,22 +36,22 @@ class CustomerPayments:
         shortcode = checks.digits(body, "ShortCode", r"\d{5,7}")
         try:
             self.money.business_name(shortcode)
-        except Unknown:
+        except NotFound:
             raise checks.invalid("ShortCode") from None
         return shortcode
 
     def register(self, body: dict, version: str) -> dict:
-        """Keep the two URLs. The sandbox lets them be replaced at will, production takes them once.
+        """Store the two URLs. They can be replaced in the sandbox, but not in production.
 
-        :raises Refusal: a field is wrong, or they are registered already
+        :raises Refusal: a field is wrong, or the URLs are registered already
         """
         shortcode = self._business(body)
-        if body.get("ResponseType") not in ("Completed", "Cancelled"):  # exactly so cased
+        if body.get("ResponseType") not in ("Completed", "Cancelled"):  # with this capital letter
             raise checks.invalid("ResponseType")
         confirmation = checks.url(body, "ConfirmationURL", self.options, registering=True)
         validation = ""
-        demanded = shortcode == SANDBOX_SHORTCODE and self.options.validation == "on"
-        if body.get("ValidationURL") or demanded:
+        is_required = shortcode == SANDBOX_SHORTCODE and self.options.validation == "on"
+        if body.get("ValidationURL") or is_required:
             validation = checks.url(body, "ValidationURL", self.options, registering=True)
         known = self.book.row("SELECT 1 FROM registrations WHERE shortcode = ?", shortcode)
         if known and self.options.mode == "production":
@@ -63,14 +63,14 @@ class CustomerPayments:
             )
         code = "00000000" if self.options.registering == "zeros" else "0"
         return {
-            # Misspelt by Safaricom, and without a ConversationID.
+            # Safaricom spells it like this, without the first n of Conversation.
             "OriginatorCoversationID": wire.request_id(self.faults.rng("register", self.book.count("register"))),
             **({} if self.options.registering == "bare" else {"ResponseCode": code}),
             "ResponseDescription": "success" if version == "v1" else "Success",
         }
 
     def simulate(self, body: dict, behaviour: Behaviour) -> dict:
-        """Pay a business from a phone, as its owner would; the sandbox alone has this.
+        """Pay a business from a phone. Only the sandbox has this endpoint.
 
         :raises Refusal: a field is wrong, or this is production
         """
@@ -84,7 +84,9 @@ class CustomerPayments:
         account = ""
         if body["CommandID"] == "CustomerPayBillOnline":
             account = checks.short_text(body, "BillRefNumber", 20)
-        self.courier.elsewhere(self.money.pay_bill, phone=phone, business=shortcode, account=account, amount=amount)
+        self.courier.run_in_background(
+            self.money.pay_bill, phone=phone, business=shortcode, account=account, amount=amount
+        )
         return {
             "OriginatorCoversationID": wire.request_id(self.faults.rng("simulate", self.book.count("simulate"))),
             "ResponseCode": "0",
@@ -109,19 +111,19 @@ class CustomerPayments:
         }
 
     def pull(self, body: dict, behaviour: Behaviour) -> dict:
-        """List what was paid between two moments of the last 48 hours."""
+        """Return the payments between two times of the last 48 hours."""
         shortcode = self._pull_business(body)
         if self.book.row("SELECT 1 FROM pull_registrations WHERE shortcode = ?", shortcode) is None:
             raise Refusal(
                 500, "500", "Failed to retrieve transactions. The short code does not have any available transactions."
             )
-        begin = max(_moment(body, "StartDate"), time.time() - timedelta(hours=PULL_HOURS).total_seconds())
+        begin = max(_timestamp(body, "StartDate"), time.time() - timedelta(hours=PULL_HOURS).total_seconds())
         offset = int(checks.digits(body, "OffSetValue", r"\d{1,9}"))
         rows = self.book.rows(
             "SELECT * FROM debits WHERE shortcode = ? AND at BETWEEN ? AND ? ORDER BY at, code LIMIT ? OFFSET ?",
             shortcode,
             begin,
-            _moment(body, "EndDate") + 1,
+            _timestamp(body, "EndDate") + 1,
             PULL_PAGE,
             offset,
         )
@@ -158,8 +160,8 @@ class CustomerPayments:
         return f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
 
 
-def _moment(body: dict, field: str) -> float:
-    """Read yyyy-MM-dd H:mm[:ss] in Nairobi time. The portal's own sample ends in three digits of seconds."""
+def _timestamp(body: dict, field: str) -> float:
+    """Parse yyyy-MM-dd H:mm[:ss] in Nairobi time. The portal's own sample has three digits of seconds."""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d) (\d{1,2}):(\d\d)(?::\d{2,3})?", checks.text_of(body, field), re.ASCII)
     try:
         day = datetime.fromisoformat(f"{found[1]}T{found[2]:0>2}:{found[3]}+03:00") if found else None

@@ -1,4 +1,4 @@
-"""Which callbacks a prompt and a payment cause, when, and with which faults."""
+"""The callbacks of prompts and payments: their bodies, their times and their faults."""
 
 import random
 import sqlite3
@@ -9,15 +9,15 @@ from payments.simulator import wire
 from payments.simulator.faults import Behaviour
 from payments.simulator.options import CALLBACK_SECONDS, LATE_SECONDS, Options
 
-HELD_SECONDS = 30  # a reordered callback does not wait longer than this for another to overtake it
+HELD_SECONDS = 30  # the longest time that a reordered callback waits for another one
 AGAIN_SECONDS = 60
-TWIN_SECONDS = 1  # live pair: the C2B confirmation one second before the STK callback
+CONFIRMATION_SECONDS = 1  # between STK callback and C2B confirmation, as seen live
 OVERSIZE = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One callback to be sent once. `about` names the prompt or receipt it speaks of."""
+class PlannedCallback:
+    """A callback that will be sent once. `about` is the id of its prompt or its receipt code."""
 
     kind: str
     url: str
@@ -27,8 +27,8 @@ class Planned:
     due_at: float
 
 
-def owe(db: sqlite3.Connection, planned: Planned) -> int:
-    """Write the callback into the book as owed, and return its number."""
+def save(db: sqlite3.Connection, planned: PlannedCallback) -> int:
+    """Save a callback that is still to be sent, and return its number."""
     cursor = db.execute(
         "INSERT INTO deliveries (kind, url, shortcode, about, body, due_at, state)"
         " VALUES (?, ?, ?, ?, ?, ?, 'waiting')",
@@ -37,27 +37,29 @@ def owe(db: sqlite3.Connection, planned: Planned) -> int:
     return cursor.lastrowid or 0
 
 
-def of_prompt(
+def for_prompt(
     prompt: dict, behaviour: Behaviour, *, options: Options, now: float, rng: random.Random, earlier_code: str | None
-) -> list[Planned]:
-    """Return the callbacks of a prompt that has just ended, faults and all."""
+) -> list[PlannedCallback]:
+    """Return the callbacks of a prompt that has just ended, with its faults."""
     fault = behaviour.callback
     after = options.real(CALLBACK_SECONDS)
 
-    def plan(seconds: float, body: bytes | None = None, kind: str = "stk", **changed: str) -> Planned:
+    def plan(seconds: float, body: bytes | None = None, kind: str = "stk", **changed: str) -> PlannedCallback:
         about = {**prompt, **changed}
         if body is None:
             body = wire.stk_callback(
                 about, code=about["result_code"], desc=about["result_desc"], at=about["ended_at"], variants=(fault,)
             )
         due_at = now + (after if seconds == 0 else options.real(seconds))
-        return Planned(kind, prompt["callback_url"], prompt["shortcode"], prompt["checkout_request_id"], body, due_at)
+        return PlannedCallback(
+            kind, prompt["callback_url"], prompt["shortcode"], prompt["checkout_request_id"], body, due_at
+        )
 
     def success(code: str, **changed: str) -> bytes:
         about = {**prompt, "code": code, **changed}
         return wire.stk_callback(about, code="0", desc=wire.RESULTS["0"], at=now)
 
-    if fault in ("lost_callback", "silent_then_paid") or behaviour.twin == "twin_only":
+    if fault in ("lost_callback", "silent_then_paid") or behaviour.confirmation == "confirmation_only":
         return []
     if fault == "late":
         return [plan(LATE_SECONDS)]
@@ -94,7 +96,7 @@ def of_prompt(
 
 
 def _guessed(url: str, rng: random.Random) -> str:
-    """The address with its longest part, most likely a secret, replaced by another of the same length."""
+    """Return the URL with its longest part, probably a secret, replaced by random characters."""
     parts = url.split("/")
     secret = max(range(3, len(parts)), key=lambda index: len(parts[index]), default=None)
     if secret is None:
@@ -103,19 +105,21 @@ def _guessed(url: str, rng: random.Random) -> str:
     return "/".join(parts)
 
 
-def of_debit(
+def for_debit(
     debit: dict, body: bytes, url: str, behaviour: Behaviour, *, options: Options, rng: random.Random, alone: bool
-) -> list[Planned]:
-    """Return the C2B confirmations of money that has just moved."""
-    if behaviour.twin == "no_twin":
+) -> list[PlannedCallback]:
+    """Return the C2B confirmations of money that has just moved. `alone`: there is no STK callback."""
+    if behaviour.confirmation == "no_confirmation":
         return []
     after = options.real(CALLBACK_SECONDS)
     if not alone:
-        # Either channel may come first; live pairs show both.
-        first = {"twin_first": True, "twin_only": True, "twin_last": False}.get(behaviour.twin, rng.random() < 0.5)
-        after = after / 4 if first else after + options.real(TWIN_SECONDS)
-    if behaviour.twin == "twin_late":
+        # Either one may arrive first, as seen live.
+        first = {"confirmation_first": True, "confirmation_only": True, "confirmation_last": False}.get(
+            behaviour.confirmation, rng.random() < 0.5
+        )
+        after = after / 4 if first else after + options.real(CONFIRMATION_SECONDS)
+    if behaviour.confirmation == "confirmation_late":
         after = options.real(LATE_SECONDS)
-    copies = 2 if behaviour.twin == "twin_twice" else 1
-    planned = Planned("c2b", url, debit["shortcode"], debit["code"], body, debit["at"] + after)
+    copies = 2 if behaviour.confirmation == "confirmation_twice" else 1
+    planned = PlannedCallback("c2b", url, debit["shortcode"], debit["code"], body, debit["at"] + after)
     return [planned] * copies

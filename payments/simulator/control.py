@@ -1,4 +1,4 @@
-"""The simulator's own addresses, outside Safaricom's: the phones, the faults and the book, for people and for tests."""
+"""The simulator's own URLs, /control/ and /phone/: phones, faults, options and the book, for people and for tests."""
 
 import json
 import time
@@ -8,30 +8,35 @@ from payments.simulator import faults as catalogue
 from payments.simulator import wire
 from payments.simulator.book import Book
 from payments.simulator.faults import Faults
-from payments.simulator.money import Money, Unknown
+from payments.simulator.money import Money, NotFound
 from payments.simulator.options import CHOICES, Options
 from payments.simulator.prompts import NotOpen, Prompts, is_seen
 from payments.simulator.web import Request, Response, json_response
 
-KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    # The product shows a phone beside its own page; only pages of this machine may.
+    # The product's page may show a phone in a frame, but only pages of this machine may.
     "frame-ancestors 'self' http://127.0.0.1:* http://localhost:* https://127.0.0.1:* https://localhost:*",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-LONGEST_WAIT = 25
+MAX_WAIT_SECONDS = 25
 RECENT_SECONDS = 3600
 
 
 class BadRequest(Exception):
-    """The caller's body or path makes no sense here."""
+    """The body or path of a request is invalid."""
 
 
 class Control:
-    """Everything under /control/ and /phone/."""
+    """The URLs under /control/ and /phone/."""
 
     def __init__(self, *, options: Options, book: Book, faults: Faults, money: Money, prompts: Prompts):
         self.options, self.book, self.faults, self.money, self.prompts = options, book, faults, money, prompts
@@ -41,7 +46,7 @@ class Control:
             return self._route(request)
         except (BadRequest, ValueError) as error:
             return json_response({"error": str(error)}, 400)
-        except Unknown as error:
+        except NotFound as error:
             return json_response({"error": str(error)}, 404)
         except NotOpen as error:
             return json_response({"error": str(error)}, 409)
@@ -86,7 +91,7 @@ class Control:
                 return json_response(self.option_list())
             case ("GET", "deliveries"):
                 return json_response({"deliveries": self.deliveries()})
-        raise Unknown("There is nothing at this address.")
+        raise NotFound("There is nothing at this URL.")
 
     # --- Phones ----------------------------------------------------------------------------------
 
@@ -106,18 +111,20 @@ class Control:
         }
 
     def list_prompts(self, phone: str) -> list[dict]:
-        """The prompts of a phone, or of all, newest first."""
+        """Return the prompts of a phone, or of all phones, newest first."""
         where = "WHERE phone = ?" if phone else "WHERE ? = ''"
         sql = f"SELECT * FROM prompts {where} ORDER BY opened_at DESC LIMIT 200"  # noqa: S608
         return [self._prompt(row) for row in self.book.rows(sql, phone)]
 
     def sms(self, body: dict) -> Response:
-        """Show a text message of somebody else's (a club's code, say) on a phone."""
+        """Show a text message of another sender on a phone, for example a code of the club."""
         phone, text = _text(body, "phone"), _text(body, "text")
         if not catalogue.PHONE.fullmatch(phone):
             raise BadRequest("A phone is 12 digits: 2547XXXXXXXX or 2541XXXXXXXX.")
         with self.book.change() as db:
-            self.money.say(db, phone, text, time.time(), sender=_text(body, "sender", self.options.business.upper()))
+            self.money.send_message(
+                db, phone, text, time.time(), sender=_text(body, "sender", self.options.business.upper())
+            )
         return json_response({"status": "ok"})
 
     def paybill(self, body: dict) -> Response:
@@ -133,11 +140,11 @@ class Control:
         )
 
     def phones(self, request: Request) -> Response:
-        """Everything the page shows of the phones asked for, once there is news after `after`."""
+        """Answer with the state of these phones, as soon as the version is newer than `after`."""
         after, wait = request.query.get("after", "0"), request.query.get("wait", "0")
         if not after.isdigit() or not wait.isdigit():
             raise BadRequest("after and wait are whole numbers.")
-        version = self.book.wait_for_news(int(after), min(int(wait), LONGEST_WAIT))
+        version = self.book.wait_for_change(int(after), min(int(wait), MAX_WAIT_SECONDS))
         wanted = [phone for phone in request.query.get("phones", "").split(",") if phone]
         recent = self.book.rows(
             "SELECT phone FROM prompts WHERE opened_at > ? GROUP BY phone ORDER BY max(opened_at) DESC LIMIT 4",
@@ -184,16 +191,16 @@ class Control:
         return {**row, "at": wire.iso(row["at"]), "reversed_at": wire.iso(row["reversed_at"])}
 
     def debits(self) -> list[dict]:
-        """The money that really left phones, oldest first: what the product's receipts are compared with."""
+        """Return the money that left phones, oldest first. The product's receipts are compared with it."""
         return [self._debit(row) for row in self.book.debits()]
 
     def payouts(self) -> list[dict]:
-        """The money that left businesses for phones (B2C), oldest first."""
+        """Return the money that businesses sent to phones (B2C), oldest first."""
         rows = self.book.rows("SELECT * FROM payouts WHERE code IS NOT NULL ORDER BY at, code")
         return [{**row, "at": wire.iso(row["at"])} for row in rows]
 
     def deliveries(self) -> list[dict]:
-        """The last callbacks, newest first, with how each was received."""
+        """Return the last callbacks, newest first, with their results."""
         rows = self.book.rows("SELECT * FROM deliveries ORDER BY id DESC LIMIT 200")
         return [
             {
@@ -212,29 +219,31 @@ class Control:
             "seed": self.faults.seed,
             "rates": self.faults.rates,
             "queue": self.faults.queue,
-            "magic_phones": {phone: how.as_dict() for phone, how in catalogue.MAGIC_PHONES.items()},
+            "magic_phones": {phone: behaviour.as_dict() for phone, behaviour in catalogue.MAGIC_PHONES.items()},
             "known": {
-                "person": {name: f"{how.does} (result {how.result_code})" for name, how in catalogue.PERSONS.items()},
+                "person": {
+                    name: f"{payer.does} (result {payer.result_code})" for name, payer in catalogue.PERSONS.items()
+                },
                 "answer": catalogue.ANSWER_FAULTS,
                 "callback": catalogue.CALLBACK_FAULTS,
                 "query": catalogue.QUERY_FAULTS,
-                "twin": catalogue.TWIN_FAULTS,
+                "confirmation": catalogue.CONFIRMATION_FAULTS,
                 "result": catalogue.RESULT_FAULTS,
             },
             "endpoints": {name: sorted(catalogue.faults_of(name)) for name in catalogue.ENDPOINTS},
         }
 
     def set_faults(self, body: dict) -> Response:
-        """Take {"clear": true}, {"seed": n}, {"rates": {...}} and {"next": [{"fault", "phone", "endpoint", "times"}]}.
+        """Apply {"clear": true}, {"seed": n}, {"rates": {...}} and {"next": [{"fault", "phone", "endpoint", "times"}]}.
 
-        :raises ValueError: a fault, phone or number that makes no sense
+        :raises ValueError: a fault, phone or number is invalid
         """
-        if strange := set(body) - {"clear", "seed", "rates", "next"}:
-            raise BadRequest(f"Unknown: {', '.join(sorted(strange))}.")
+        if unknown := set(body) - {"clear", "seed", "rates", "next"}:
+            raise BadRequest(f"Unknown: {', '.join(sorted(unknown))}.")
         if body.get("clear"):
             self.faults.clear()
         if "seed" in body:
-            self.faults.start_over(_whole(body, "seed"))
+            self.faults.restart(_whole(body, "seed"))
         if "rates" in body:
             if not isinstance(body["rates"], dict):
                 raise BadRequest("rates is an object of fault names and shares.")
@@ -256,23 +265,23 @@ class Control:
 
 
 def page(name: str) -> Response:
-    """Give one file of static/."""
+    """Answer with one file of static/."""
     folder = resources.files("payments.simulator") / "static"
     suffix = name[name.rfind(".") :]
     file = folder / name
-    if suffix not in KINDS or "/" in name or not file.is_file():
-        raise Unknown("There is nothing at this address.")
-    return Response(200, file.read_bytes(), kind=KINDS[suffix], headers=PAGE_HEADERS)
+    if suffix not in CONTENT_TYPES or "/" in name or not file.is_file():
+        raise NotFound("There is nothing at this URL.")
+    return Response(200, file.read_bytes(), kind=CONTENT_TYPES[suffix], headers=PAGE_HEADERS)
 
 
 def _body(request: Request) -> dict:
-    # A page of another site cannot send this type without asking first, and is never told yes.
+    # A page of another site needs a preflight request for this type, which is never allowed.
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise BadRequest("Send JSON, with Content-Type: application/json.")
     try:
         body = json.loads(request.body)
     except (ValueError, RecursionError):
-        raise BadRequest("The body is no JSON.") from None
+        raise BadRequest("The body is not JSON.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
     return body

@@ -1,4 +1,4 @@
-"""Delivers callbacks over real HTTP: each once, whatever is answered, as Safaricom does."""
+"""Sending of callbacks over real HTTP: each once, whatever the answer, as Safaricom does."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ REPLY_SECONDS = 10
 
 
 def post(url: str, body: bytes, *, shortcode: str, ca_file: str, timeout: float) -> requests.Response:
-    """Send one callback with the headers Safaricom's have. No redirect, proxy or saved login is followed."""
+    """Send one callback with the headers of Safaricom. Redirects, proxies and saved logins are not used."""
     with requests.Session() as session:
         session.trust_env = False
         return session.post(
@@ -30,8 +30,10 @@ def post(url: str, body: bytes, *, shortcode: str, ca_file: str, timeout: float)
 
 
 class Courier:
-    """Sends what the book owes when it is due. A delivery is marked as sent before the attempt, never after:
-    killed in between, it is lost, and never sent twice."""
+    """Sends callbacks when they are due.
+
+    A callback is marked as sent before the attempt. If the process is killed between, it is lost, but not sent twice.
+    """
 
     def __init__(self, book: Book, options: Options):
         self._book, self._options = book, options
@@ -40,8 +42,8 @@ class Courier:
     def stop(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def elsewhere(self, work: Callable[..., object], *args: object, **kwargs: object) -> None:
-        """Do something that may take long on another thread; what breaks there is logged."""
+    def run_in_background(self, work: Callable[..., object], *args: object, **kwargs: object) -> None:
+        """Run something slow in another thread. Exceptions are logged."""
 
         def run() -> None:
             try:
@@ -54,10 +56,10 @@ class Courier:
         self._pool.submit(run)
 
     def send_due(self, now: float) -> float | None:
-        """Start what is due, and return when the next one will be."""
+        """Send the callbacks that are due, and return the time of the next one."""
         while claimed := self._claim(now):
             for delivery in claimed:
-                self.elsewhere(self.send, delivery)
+                self.run_in_background(self.send, delivery)
         found = self._book.row("SELECT min(due_at) AS due_at FROM deliveries WHERE state = 'waiting'")
         return found["due_at"] if found else None
 
@@ -73,7 +75,7 @@ class Courier:
         return due
 
     def send(self, delivery: dict) -> None:
-        """Make the one attempt and note how it went."""
+        """Make the only attempt, and save its result."""
         status, error = None, None
         try:
             answer = post(
@@ -86,31 +88,31 @@ class Courier:
             status = answer.status_code
         except requests.RequestException as exception:
             error = type(exception).__name__
-        self._note(delivery, status, error)
+        self._save_result(delivery, status, error)
 
-    def _note(self, delivery: dict, status: int | None, error: str | None) -> None:
+    def _save_result(self, delivery: dict, status: int | None, error: str | None) -> None:
         log.info("callback %s (%s): %s", delivery["id"], delivery["kind"], status or error)
         with self._book.change() as db:
             db.execute("UPDATE deliveries SET http_status = ?, error = ? WHERE id = ?", (status, error, delivery["id"]))
             if delivery["kind"] != "held":
-                # Whatever was told to arrive after another callback may now go.
+                # Callbacks that wait for another one may be sent now.
                 db.execute(
                     "UPDATE deliveries SET due_at = ? WHERE state = 'waiting' AND kind = 'held' AND about <> ?",
                     (time.time(), delivery["about"]),
                 )
 
 
-class Clockwork(threading.Thread):
-    """The one thread that makes time pass: expires prompts, lets people answer, sends what is due."""
+class Scheduler(threading.Thread):
+    """The thread that runs everything that is due: payers act, prompts expire, callbacks are sent."""
 
     def __init__(self, book: Book, steps: list):
-        super().__init__(name="clockwork", daemon=True)
+        super().__init__(name="scheduler", daemon=True)
         self._book, self._steps = book, steps
         self._stopped = threading.Event()
 
     def stop(self) -> None:
         self._stopped.set()
-        self._book.wake()
+        self._book.notify()
 
     def run(self) -> None:
         while not self._stopped.is_set():
@@ -123,7 +125,7 @@ class Clockwork(threading.Thread):
                 except Closed:
                     return
                 except Exception:
-                    log.exception("the clockwork stumbled over %s", step.__name__)
-            moments = [moment for moment in due if moment is not None]
-            wait = max(0.0, min([1.0, *(moment - time.time() for moment in moments)]))
-            self._book.wait_for_news(version, wait)
+                    log.exception("the scheduler failed in %s", step.__name__)
+            times = [at for at in due if at is not None]
+            wait = max(0.0, min([1.0, *(at - time.time() for at in times)]))
+            self._book.wait_for_change(version, wait)

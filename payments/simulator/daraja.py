@@ -1,4 +1,4 @@
-"""Daraja's addresses: who may call them, and what they answer."""
+"""The endpoints of Daraja: access tokens, errors, STK push and query."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from payments.simulator.book import Book
 from payments.simulator.c2b import CustomerPayments
 from payments.simulator.checks import EmptyRefusal, Refusal
 from payments.simulator.faults import ACTS_FIRST, Behaviour, Faults
-from payments.simulator.money import Unknown
+from payments.simulator.money import NotFound
 from payments.simulator.options import TOKEN_SECONDS, Options
 from payments.simulator.prompts import Prompts
 from payments.simulator.results import Results
@@ -25,7 +25,7 @@ FIREWALL_PAGE = (
     b"Please consult with your administrator.<br><br>Your support ID is: 4417736402283301872</body></html>"
 )
 PROXY_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-# How each family of addresses words a bad bearer (portal pages; {token} is the caller's own).
+# The error for a wrong access token, by API (portal pages). {token} is the token of the caller.
 BAD_TOKEN = {
     "push": (404, "404.001.03", "Invalid Access Token"),
     "query": (400, "400.003.01", "Invalid Access Token"),
@@ -39,7 +39,7 @@ BAD_TOKEN = {
 
 
 class Daraja:
-    """Safaricom's side of the wire."""
+    """Safaricom's API."""
 
     def __init__(
         self,
@@ -52,22 +52,22 @@ class Daraja:
         results: Results,
     ):
         self.options, self.book, self.faults, self.prompts = options, book, faults, prompts
-        self.addresses: dict[str, tuple[str, Callable[[dict, Behaviour], object]]] = {
+        self.routes: dict[str, tuple[str, Callable[[dict, Behaviour], object]]] = {
             "/mpesa/stkpush/v1/processrequest": ("push", self.push),
             "/mpesa/stkpushquery/v1/query": ("query", self.query),
-            **customer_payments.addresses(),
-            **results.addresses(),
+            **customer_payments.routes(),
+            **results.routes(),
         }
 
     def handle(self, request: Request) -> Response:
-        """Answer one call of Daraja."""
+        """Answer one request to Daraja."""
         if request.path == "/oauth/v1/generate":
             return self._guarded("oauth", lambda: self.token(request), self.faults.of_call("oauth").answer)
-        if request.path not in self.addresses:
+        if request.path not in self.routes:
             return self._refused(Refusal(404, "404.001.01", "Resource not found"))
-        endpoint, act = self.addresses[request.path]
+        endpoint, call = self.routes[request.path]
         try:
-            # Of Pull Transactions the portal says GET and shows POST.
+            # For Pull Transactions the portal says GET, but its sample is a POST.
             if request.verb != "POST" and (request.verb, endpoint) != ("GET", "pull"):
                 raise Refusal(405, "405.001", f"{request.verb} Method Not Allowed")
             self._authorise(request, endpoint)
@@ -79,9 +79,9 @@ class Daraja:
         if fault == "token_invalid":
             self._forget_tokens()
             return self._refused(self._bad_token(endpoint, request))
-        return self._guarded(endpoint, lambda: act(body, behaviour), fault)
+        return self._guarded(endpoint, lambda: call(body, behaviour), fault)
 
-    # --- The layers every call goes through ------------------------------------------------------
+    # --- Steps of every request ------------------------------------------------------------------
 
     def _behaviour(self, endpoint: str, body: dict) -> Behaviour:
         if endpoint != "push":
@@ -91,7 +91,7 @@ class Daraja:
         return self.faults.of_push(phone, self.faults.next_push(phone))
 
     def _guarded(self, endpoint: str, act: Callable[[], object], fault: str) -> Response:
-        """Act, and answer as the fault says."""
+        """Run the endpoint and answer, with the fault."""
         if fault and fault not in ACTS_FIRST:
             return self._faulty(fault)
         try:
@@ -135,7 +135,7 @@ class Daraja:
         }[fault]
 
     def _refused(self, refusal: Refusal) -> Response:
-        # An identifier of a refusal, not a secret and not part of a seeded run.
+        # The id of an error need not be the same in each seeded run.
         request_id = refusal.request_id
         if request_id is None:
             request_id = wire.request_id(self.faults.rng("refusal", time.time_ns()))
@@ -146,7 +146,7 @@ class Daraja:
 
     def _body(self, request: Request) -> dict:
         if "json" not in request.headers.get("content-type", ""):
-            # Portal, STK FAQ: a missing JSON content type is reported so.
+            # Portal, STK FAQ: this is the error for a missing JSON content type.
             raise checks.invalid("BusinessShortCode")
         try:
             body = json.loads(request.body)
@@ -176,10 +176,10 @@ class Daraja:
             db.execute("DELETE FROM tokens")
 
     def token(self, request: Request) -> dict:
-        """Give a new token, which ends the one before it.
+        """Answer with a new token, which ends the old one.
 
-        :raises Refusal: not Basic, or not client_credentials
-        :raises EmptyRefusal: a wrong key or secret, as Safaricom answers it: 400 and nothing else
+        :raises Refusal: the scheme is not Basic, or the grant type is not client_credentials
+        :raises EmptyRefusal: a wrong key or secret, which Safaricom answers with 400 and no body
         """
         if request.verb != "GET":
             raise Refusal(404, "404.001.04", "Invalid Authentication Header")
@@ -207,25 +207,25 @@ class Daraja:
     # --- M-Pesa Express --------------------------------------------------------------------------
 
     def push(self, body: dict, behaviour: Behaviour) -> dict:
-        asked = checks.push(body, self.options)
-        prompt = self.prompts.push(asked, behaviour, ordinal=self.faults.pushes(asked["phone"]))
+        fields = checks.push(body, self.options)
+        prompt = self.prompts.push(fields, behaviour, ordinal=self.faults.pushes(fields["phone"]))
         if behaviour.callback == "early":
             self.prompts.pay_early(prompt)
         return wire.push_accepted(prompt)
 
     def query(self, body: dict, behaviour: Behaviour) -> object:
-        """Say how a prompt stands, in one of the live shapes."""
+        """Answer with the state of a prompt, in one of the forms seen live."""
         checks.merchant(body, self.options)
         checkout = checks.text_of(body, "CheckoutRequestID")
         try:
             prompt = self.prompts.prompt(checkout)
-        except Unknown:
+        except NotFound:
             raise Refusal(500, "500.001.1001", "The transaction does not Exist") from None
         with self.book.change() as db:
             db.execute("UPDATE prompts SET queries = queries + 1 WHERE checkout_request_id = ?", (checkout,))
         fault = Behaviour(**json.loads(prompt["behaviour"])).query
         processing = Refusal(500, "500.001.1001", "The transaction is being processed", request_id=checkout)
-        still = wire.query_answer(prompt, code="4999", desc="The transaction is still under processing")
+        still_processing = wire.query_answer(prompt, code="4999", desc="The transaction is still under processing")
         if fault == "query_500":
             raise Refusal(500, "500.001.1001", "Internal Server Error")
         if fault == "unknown_id":
@@ -233,7 +233,7 @@ class Daraja:
         if fault == "query_garbage":
             return Response(200, b"\x00\xff{]not json")
         if fault == "processing_4999":
-            return still
+            return still_processing
         if fault == "unlisted_code":
             return wire.query_answer(prompt, code="7777", desc=wire.RESULTS["7777"])
         if fault in ("says_cancelled", "says_paid") and not prompt["queries"]:
@@ -241,7 +241,7 @@ class Daraja:
             return wire.query_answer(prompt, code=code, desc=wire.QUERY_RESULTS[code])
         if fault == "processing_500" or prompt["status"] in ("open", "answering"):
             if fault != "processing_500" and self.options.processing == "4999":
-                return still
+                return still_processing
             raise processing
         code = prompt["result_code"]
         answer = wire.query_answer(prompt, code=code, desc=wire.QUERY_RESULTS.get(code, prompt["result_desc"]))

@@ -1,7 +1,6 @@
-"""The APIs that acknowledge first and post a Result later: B2C, Reversal, Transaction Status, Account Balance.
+"""The APIs that acknowledge a request and send a Result later: B2C, Reversal, Transaction Status, Account Balance.
 
-The initiator's password is not decrypted: any SecurityCredential will do. Some initiator names stand for what
-Safaricom would find wrong with them (INITIATORS).
+Any SecurityCredential is accepted, because it is not decrypted. Some names of initiators cause errors (INITIATORS).
 """
 
 import sqlite3
@@ -11,17 +10,17 @@ from dataclasses import dataclass, field
 
 from payments.simulator import callbacks, checks, wire
 from payments.simulator.book import Book
-from payments.simulator.callbacks import Planned
+from payments.simulator.callbacks import PlannedCallback
 from payments.simulator.checks import Refusal
 from payments.simulator.faults import Behaviour, Faults
-from payments.simulator.money import Money, Unknown
+from payments.simulator.money import Money, NotFound
 from payments.simulator.options import CALLBACK_SECONDS, LATE_SECONDS, Options
 
 INITIATORS = {"wrong": "2001", "locked": "8006", "norole": "21"}
 RESULTS = {
     **wire.RESULTS,
     "21": "The initiator is not allowed to initiate this request",
-    "25": "The format of parameter null is invalid.",  # what Safaricom's node library expects of an unknown receipt
+    "25": "The format of parameter null is invalid.",  # for an unknown receipt (tests of Safaricom's node library)
     "R000001": "The transaction has already been reversed.",
     "R000002": "The OriginalTransactionID is invalid.",
 }
@@ -30,35 +29,35 @@ QUEUE = "https://internalsandbox.safaricom.co.ke/mpesa/{}/v1/submit"
 
 @dataclass
 class Outcome:
-    """What a request came to: a result code, and on success its parameters."""
+    """The result of a request: a result code and, after a success, its parameters."""
 
     code: str = "0"
     transaction: str = "0000000000"
     parameters: list[dict] = field(default_factory=list)
-    strings: bool = False  # Account Balance has its codes as strings
+    strings: bool = False  # Account Balance reports its codes as strings
 
 
 class Results:
-    """The asynchronous APIs."""
+    """The endpoints of these APIs."""
 
     def __init__(self, *, options: Options, book: Book, faults: Faults, money: Money):
         self.options, self.book, self.faults, self.money = options, book, faults, money
 
-    def addresses(self) -> dict:
+    def routes(self) -> dict:
         return {
             "/mpesa/b2c/v1/paymentrequest": ("b2c", self.b2c),
-            "/mpesa/b2c/v3/paymentrequest": ("b2c", lambda body, how: self.b2c(body, how, named=True)),
+            "/mpesa/b2c/v3/paymentrequest": ("b2c", lambda body, behaviour: self.b2c(body, behaviour, named=True)),
             "/mpesa/reversal/v1/request": ("reversal", self.reversal),
             "/mpesa/transactionstatus/v1/query": ("status", self.status),
             "/mpesa/accountbalance/v1/query": ("balance", self.balance),
         }
 
-    # --- The four --------------------------------------------------------------------------------
+    # --- Endpoints -------------------------------------------------------------------------------
 
     def b2c(self, body: dict, behaviour: Behaviour, *, named: bool = False) -> dict:
-        """Pay a phone out of the business's utility account. In v3 the caller's own id makes it unique.
+        """Pay a phone from the utility account of the business. In v3 the caller sends a unique id.
 
-        :raises Refusal: a field is wrong, or the id has been used
+        :raises Refusal: a field is wrong, or the id was used before
         """
         if body.get("CommandID") not in ("BusinessPayment", "SalaryPayment", "PromotionPayment"):
             raise checks.invalid("CommandID")
@@ -71,17 +70,17 @@ class Results:
 
         def pay(db: sqlite3.Connection, ids: dict, now: float) -> Outcome:
             try:
-                held = self._held(db, shortcode)
-            except Unknown:
+                utility = self._utility_balance(db, shortcode)
+            except NotFound:
                 return Outcome("2028")
-            if amount > held:
+            if amount > utility:
                 return Outcome("1")
             wallet = self.money.wallet(db, phone)
             code = self.money.new_code(db, phone, now)
             self.money.credit(db, shortcode, -amount)
             name = self.money.business_name(shortcode)
             balance = self.money.receive(db, phone, amount, what=f"From {name}", code=code, now=now)
-            self.money.say(
+            self.money.send_message(
                 db,
                 phone,
                 f"{code} Confirmed. You have received {wire.shillings(amount)} from {name.upper()} "
@@ -100,20 +99,20 @@ class Results:
                         "Key": "TransactionCompletedDateTime",
                         "Value": f"{day[6:8]}.{day[4:6]}.{day[:4]} {day[8:10]}:{day[10:12]}:{day[12:]}",
                     },
-                    {"Key": "B2CUtilityAccountAvailableFunds", "Value": wire.exactly(f"{held - amount}.00")},
+                    {"Key": "B2CUtilityAccountAvailableFunds", "Value": wire.exactly(f"{utility - amount}.00")},
                     {"Key": "B2CWorkingAccountAvailableFunds", "Value": wire.exactly("0.00")},
                     {"Key": "B2CRecipientIsRegisteredCustomer", "Value": "Y"},
                     {"Key": "B2CChargesPaidAccountAvailableFunds", "Value": wire.exactly("-1980.00")},
                 ],
             )
 
-        return self._later(
+        return self._acknowledge(
             body, behaviour, pay, kind="b2c", initiator="InitiatorName", shortcode=shortcode,
             originator=originator, payout=(phone, amount),
         )  # fmt: skip
 
     def reversal(self, body: dict, behaviour: Behaviour) -> dict:
-        """Give a customer's payment back, once and whole."""
+        """Reverse a payment of a customer. It can be reversed once, with its whole amount."""
         if body.get("CommandID") != "TransactionReversal":
             raise checks.invalid("CommandID")
         receipt = checks.digits(body, "TransactionID", r"[A-Z0-9]{10}")
@@ -131,16 +130,16 @@ class Results:
             if debit["reversed_at"] is not None:
                 return Outcome("R000001")
             if amount != debit["amount"]:
-                return Outcome("2")  # no published answer; this one is final and moves nothing
-            held = self._held(db, debit["shortcode"])
-            if amount > held:
+                return Outcome("2")  # no published answer; this code is final, and no money moves
+            utility = self._utility_balance(db, debit["shortcode"])
+            if amount > utility:
                 return Outcome("1")
             wallet = self.money.wallet(db, debit["phone"])
             code = self.money.new_code(db, debit["phone"], now)
             db.execute("UPDATE debits SET reversed_at = ? WHERE code = ?", (now, receipt))
             balance = self.money.receive(db, debit["phone"], amount, what=f"Reversal of {receipt}", code=code, now=now)
             self.money.credit(db, debit["shortcode"], -amount)
-            self.money.say(
+            self.money.send_message(
                 db,
                 debit["phone"],
                 f"{code} Confirmed. Transaction {receipt} has been reversed {wire.clock_words(now)}. "
@@ -148,7 +147,7 @@ class Results:
                 f"New M-PESA balance is {wire.shillings(balance)}.",
                 now,
             )
-            left = f"{held - amount}.00"
+            left = f"{utility - amount}.00"
             return Outcome(
                 "0",
                 code,
@@ -163,12 +162,12 @@ class Results:
                 ],
             )
 
-        return self._later(body, behaviour, reverse, kind="reversal", shortcode=shortcode)
+        return self._acknowledge(body, behaviour, reverse, kind="reversal", shortcode=shortcode)
 
     def status(self, body: dict, behaviour: Behaviour) -> dict:
-        """Look a payment up by its receipt, or a payout by its conversation.
+        """Find a payment by its receipt, or a payout by its conversation id.
 
-        The portal's sample has spaces in two names; the real ones have none. Both are understood.
+        Two field names have spaces in the portal's sample, but not live. Both forms are accepted.
         """
         body = {key.replace(" ", ""): value for key, value in body.items()}
         if body.get("CommandID") != "TransactionStatusQuery":
@@ -179,7 +178,7 @@ class Results:
         shortcode = checks.digits(body, "PartyA", r"\d{5,12}")
         checks.digits(body, "IdentifierType", "[124]")
 
-        def look(db: sqlite3.Connection, ids: dict, now: float) -> Outcome:
+        def find(db: sqlite3.Connection, ids: dict, now: float) -> Outcome:
             debit = db.execute("SELECT * FROM debits WHERE code = ?", (receipt,)).fetchone()
             if debit is not None:
                 at = int(wire.stamp(debit["at"]))
@@ -200,7 +199,7 @@ class Results:
                 debtor=self._public_name(paid["shortcode"]), creditor=f"{paid['phone']} - {name}", state="Completed",
             )  # fmt: skip
 
-        return self._later(body, behaviour, look, kind="status", shortcode=shortcode)
+        return self._acknowledge(body, behaviour, find, kind="status", shortcode=shortcode)
 
     def _found(
         self, now: float, code: str, amount: int, at: int, reason: str, conversation: str, *, debtor: str,
@@ -227,18 +226,18 @@ class Results:
         )
 
     def balance(self, body: dict, behaviour: Behaviour) -> dict:
-        """Say what the business holds."""
+        """Report the balance of the business."""
         if body.get("CommandID") != "AccountBalance":
             raise checks.invalid("CommandID")
         shortcode = checks.digits(body, "PartyA", r"\d{5,7}")
         checks.digits(body, "IdentifierType", "[124]")
 
-        def tell(db: sqlite3.Connection, ids: dict, now: float) -> Outcome:
+        def read(db: sqlite3.Connection, ids: dict, now: float) -> Outcome:
             try:
-                held = self._held(db, shortcode)
-            except Unknown:
+                utility = self._utility_balance(db, shortcode)
+            except NotFound:
                 return Outcome("2028", strings=True)
-            accounts = {"Working": 0, "Float": 0, "Utility": held, "Charges Paid": 0, "Organization Settlement": 0}
+            accounts = {"Working": 0, "Float": 0, "Utility": utility, "Charges Paid": 0, "Organization Settlement": 0}
             text = "&".join(f"{name} Account|KES|{kes}.00|{kes}.00|0.00|0.00" for name, kes in accounts.items())
             return Outcome(
                 "0",
@@ -247,11 +246,11 @@ class Results:
                 strings=True,
             )
 
-        return self._later(body, behaviour, tell, kind="balance", shortcode=shortcode)
+        return self._acknowledge(body, behaviour, read, kind="balance", shortcode=shortcode)
 
-    # --- What they share -------------------------------------------------------------------------
+    # --- Common parts ----------------------------------------------------------------------------
 
-    def _held(self, db: sqlite3.Connection, shortcode: str) -> int:
+    def _utility_balance(self, db: sqlite3.Connection, shortcode: str) -> int:
         party = self.options.party if shortcode == self.options.shortcode else shortcode
         self.money.credit(db, party, 0)
         sql = "SELECT utility FROM organisations WHERE shortcode = ?"
@@ -260,11 +259,11 @@ class Results:
     def _public_name(self, shortcode: str) -> str:
         return f"{shortcode} - {self.money.business_name(shortcode)}"
 
-    def _later(
+    def _acknowledge(
         self,
         body: dict,
         behaviour: Behaviour,
-        act: Callable[[sqlite3.Connection, dict, float], Outcome],
+        run: Callable[[sqlite3.Connection, dict, float], Outcome],
         *,
         kind: str,
         shortcode: str,
@@ -272,7 +271,7 @@ class Results:
         originator: str = "",
         payout: tuple[str, int] | None = None,
     ) -> dict:
-        """Check what all four share, do it, owe its Result, and acknowledge."""
+        """Check the common fields, run the request, plan its Result, and return the acknowledgement."""
         name = checks.short_text(body, initiator, 100)
         checks.short_text(body, "SecurityCredential", 2000)
         result_url = checks.url(body, "ResultURL", self.options)
@@ -291,7 +290,7 @@ class Results:
             }
             timed_out = behaviour.result == "queue_timeout"
             refused = INITIATORS.get(name.lower())
-            outcome = Outcome(refused) if refused else Outcome("1") if timed_out else act(db, ids, now)
+            outcome = Outcome(refused) if refused else Outcome("1") if timed_out else run(db, ids, now)
             if payout:
                 code = outcome.transaction if outcome.code == "0" else None
                 db.execute(
@@ -299,7 +298,7 @@ class Results:
                     (*ids.values(), shortcode, *payout, code, outcome.code, now),
                 )
             for planned in self._plan(kind, ids, outcome, behaviour, now, (result_url, timeout_url), shortcode):
-                callbacks.owe(db, planned)
+                callbacks.save(db, planned)
         return {
             **ids,
             "ResponseCode": "0",
@@ -309,7 +308,7 @@ class Results:
     def _plan(
         self, kind: str, ids: dict, outcome: Outcome, behaviour: Behaviour, now: float, urls: tuple[str, str],
         shortcode: str,
-    ) -> list[Planned]:  # fmt: skip
+    ) -> list[PlannedCallback]:  # fmt: skip
         fault = behaviour.result
         if fault == "result_lost":
             return []
@@ -317,7 +316,7 @@ class Results:
         seconds = LATE_SECONDS if fault == "result_late" else CALLBACK_SECONDS
         url = urls[1] if fault == "queue_timeout" else urls[0]
         due_at = now + self.options.real(seconds)
-        planned = Planned(kind, url, shortcode, ids["ConversationID"], body, due_at)
+        planned = PlannedCallback(kind, url, shortcode, ids["ConversationID"], body, due_at)
         return [planned] * (2 if fault == "result_duplicate" else 1)
 
     def _envelope(self, kind: str, ids: dict, outcome: Outcome, behaviour: Behaviour) -> dict:

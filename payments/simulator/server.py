@@ -1,4 +1,4 @@
-"""Puts the simulator together and serves it: `Simulator(options, book_path, ...)`, `start()`, `stop()`."""
+"""The simulator as one object: `Simulator(options, book=path)`, `start()`, `stop()`."""
 
 import threading
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from payments.simulator.book import Book
 from payments.simulator.c2b import CustomerPayments
 from payments.simulator.control import Control
-from payments.simulator.courier import Clockwork, Courier
+from payments.simulator.courier import Courier, Scheduler
 from payments.simulator.daraja import Daraja
 from payments.simulator.faults import Faults
 from payments.simulator.money import Money
@@ -18,8 +18,10 @@ from payments.simulator.web import Request, Response, Server
 
 
 class Simulator:
-    """A whole simulated Safaricom behind one port. Port 0 takes a free one; `url` says which. `poll` is how many
-    seconds stop() may take to be noticed."""
+    """A simulated Safaricom on one port. With port 0 it uses a free port, which `url` shows.
+
+    `poll`: seconds until stop() takes effect.
+    """
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class Simulator:
         poll: float = 0.1,
     ):
         self.options = options or Options()
-        # The port first: when it is taken, nothing has been touched yet.
+        # The port comes first: if it is in use, no file was changed yet.
         self._server = Server((host, port), self._handle)
         self.book = Book(book)
         self.faults = Faults(self.options.seed)
@@ -46,7 +48,7 @@ class Simulator:
             results=Results(**common, money=money),
         )
         self._control = Control(**common, money=money, prompts=prompts)
-        self._clockwork = Clockwork(self.book, [prompts.pass_time, self.courier.send_due])
+        self._scheduler = Scheduler(self.book, [prompts.run_due, self.courier.send_due])
         self._thread = threading.Thread(target=self._server.serve_forever, args=[poll], name="simulator", daemon=True)
 
     @property
@@ -55,16 +57,16 @@ class Simulator:
         return f"http://{host!s}:{port}"
 
     def start(self) -> None:
-        self._clockwork.start()
+        self._scheduler.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving; what is still owed stays in the book for the next start."""
+        """Stop. Callbacks that are not sent yet stay in the book for the next start."""
         self._server.shutdown()
         self._server.server_close()
-        self.book.let_go()
-        self._clockwork.stop()
-        self._clockwork.join(2)
+        self.book.end_waits()
+        self._scheduler.stop()
+        self._scheduler.join(2)
         self.courier.stop()
         self.book.close()
 

@@ -1,4 +1,4 @@
-"""Asks the business, before the money moves, whether it wants it (C2B external validation)."""
+"""C2B external validation: the business accepts or rejects a payment before the money moves."""
 
 from dataclasses import dataclass
 
@@ -21,25 +21,27 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the business said, or what its registered ResponseType says for it."""
+    """The decision of the business, or its registered ResponseType if it does not answer."""
 
     accepted: bool
-    words: str = ""
+    reason: str = ""
     third_party: str = ""
 
 
 class Validator:
+    """Asks the business whether it accepts a payment."""
+
     def __init__(self, options: Options, book: Book):
         self._options, self._book = options, book
 
     def ask(self, debit: dict, *, name: str) -> Verdict:
-        """Post the payment to the ValidationURL and wait up to eight real seconds for a verdict."""
+        """Send the payment to the ValidationURL, and wait up to eight real seconds for the decision."""
         registration = self._book.row("SELECT * FROM registrations WHERE shortcode = ?", debit["shortcode"])
         if self._options.validation == "off" or registration is None or not registration["validation_url"]:
             return Verdict(accepted=True)
         kind = "Customer Merchant Payment" if self._options.till else "Pay Bill"
         body = wire.encode(wire.c2b(debit, name=name, version=registration["version"], balance="", kind=kind))
-        default = Verdict(accepted=registration["response_type"] == "Completed", words="It did not answer in time.")
+        default = Verdict(accepted=registration["response_type"] == "Completed", reason="It did not answer in time.")
         try:
             answer = post(
                 registration["validation_url"],
@@ -48,11 +50,11 @@ class Validator:
                 ca_file=self._options.ca_file,
                 timeout=VALIDATION_SECONDS,
             )
-            said = answer.json()
+            reply = answer.json()
         except (requests.RequestException, ValueError):
             return default
-        if answer.status_code != 200 or not isinstance(said, dict) or "ResultCode" not in said:
+        if answer.status_code != 200 or not isinstance(reply, dict) or "ResultCode" not in reply:
             return default
-        if str(said["ResultCode"]) == "0":
-            return Verdict(accepted=True, third_party=str(said.get("ThirdPartyTransID") or ""))
-        return Verdict(accepted=False, words=REASONS.get(str(said["ResultCode"]), "Other Error"))
+        if str(reply["ResultCode"]) == "0":
+            return Verdict(accepted=True, third_party=str(reply.get("ThirdPartyTransID") or ""))
+        return Verdict(accepted=False, reason=REASONS.get(str(reply["ResultCode"]), "Other Error"))

@@ -1,4 +1,4 @@
-"""HTTP by the standard library: one thread a connection, and answers that can misbehave on demand."""
+"""An HTTP server with the standard library: one thread for each connection, and answers with faults."""
 
 import contextlib
 import json
@@ -13,11 +13,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from payments.simulator.book import Closed
 
 log = logging.getLogger("daraja_simulator")
-LARGEST_BODY = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Request:
+    """A request that was read completely."""
+
     verb: str
     path: str
     query: dict[str, str]
@@ -27,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer. `wait` delays it; `cut` closes the connection instead of it, `short` within it."""
+    """An answer. `wait` delays it, `cut` closes the connection without it, `short` closes it before its end."""
 
     status: int = 200
     body: bytes = b""
@@ -43,7 +45,7 @@ def json_response(body: object, status: int = 200, **kwargs: object) -> Response
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one function from Request to Response."""
+    """A server that calls one function from Request to Response."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -54,7 +56,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        log.debug("a client went away", exc_info=True)
+        log.debug("a client closed its connection", exc_info=True)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -62,13 +64,13 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "Daraja"
     sys_version = ""
     timeout = 300
-    wbufsize = -1  # an answer leaves in one piece
+    wbufsize = -1  # an answer is sent in one piece
     disable_nagle_algorithm = True
     server: Server
 
     def _answer(self) -> None:
         length = self.headers.get("Content-Length") or "0"
-        if not length.isdigit() or int(length) > LARGEST_BODY or self.headers.get("Transfer-Encoding"):
+        if not length.isdigit() or int(length) > MAX_BODY_BYTES or self.headers.get("Transfer-Encoding"):
             self.close_connection = True
             self._write(Response(413))
             return
@@ -86,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             response = Response(503)
         except Exception:
             log.exception("%s %s failed", request.verb, request.path)
-            response = json_response({"error": "The simulator has a bug; its log has the traceback."}, 500)
+            response = json_response({"error": "The simulator has a bug. Its log has the traceback."}, 500)
         if response.wait:
             time.sleep(response.wait)
         if response.cut:
@@ -111,4 +113,4 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Callers' addresses and paths are noise here; the book has what matters."""
+        """Log nothing: the book has the calls that matter."""

@@ -1,4 +1,4 @@
-"""Safaricom's shapes: identifiers, sentences and JSON bodies, as portal samples and measured answers have them."""
+"""Safaricom's formats: identifiers, texts and JSON bodies, as in the portal's samples and in measured answers."""
 
 import hashlib
 import json
@@ -7,11 +7,11 @@ import re
 import string
 from datetime import UTC, datetime, timedelta, timezone
 
-NAIROBI = timezone(timedelta(hours=3))  # no daylight saving, ever
+NAIROBI = timezone(timedelta(hours=3))  # without daylight saving
 _LETTERS = string.ascii_uppercase
 _MARK = "\x01"
 
-# Result codes and their sentences (portal, M-Pesa Express, result codes; the rest as seen live).
+# Result codes and their texts (portal, M-Pesa Express, result codes; the others as seen live).
 RESULTS = {
     "0": "The service request is processed successfully.",
     "1": "The balance is insufficient for the transaction.",
@@ -38,12 +38,12 @@ RESULTS = {
     "9999": "An error occurred while sending a push request.",
     "SFC_IC0003": "The operator does not exist.",
 }
-# For one and the same payment the query words 1037 otherwise (measured in the sandbox, September 2026).
+# A query has another text for 1037 than the callback (measured in the sandbox, September 2026).
 QUERY_RESULTS = {**RESULTS, "1037": "DS timeout user cannot be reached."}
 
 
 def exactly(text: str) -> str:
-    """Mark a number that must appear in the body digit for digit, such as 1500.00."""
+    """Mark a number that must be written exactly like this, such as 1500.00."""
     return f"{_MARK}{text}{_MARK}"
 
 
@@ -54,17 +54,17 @@ def encode(body: object) -> bytes:
 
 
 def stamp(at: float) -> str:
-    """Return yyyyMMddHHmmss in Nairobi."""
+    """Return a time as yyyyMMddHHmmss in Nairobi."""
     return datetime.fromtimestamp(at, NAIROBI).strftime("%Y%m%d%H%M%S")
 
 
 def iso(at: float | None) -> str | None:
-    """Return the moment as ISO 8601 in UTC."""
+    """Return a time as ISO 8601 in UTC."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def zulu(at: float) -> str:
-    """Return the second as 2026-11-23T11:05:00Z."""
+    """Return a time as 2026-11-23T11:05:00Z."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -72,7 +72,7 @@ def zulu(at: float) -> str:
 
 
 def receipt_code(at: float, rng: random.Random) -> str:
-    """Ten characters: year (N is 2019), month A-L, day 1-9 then A-V, seven at random."""
+    """Return ten characters: the year (N is 2019), the month A-L, the day 1-9 then A-V, and seven at random."""
     day = datetime.fromtimestamp(at, NAIROBI)
     year = _LETTERS[(_LETTERS.index("N") + day.year - 2019) % 26]
     head = year + _LETTERS[day.month - 1] + ("123456789" + _LETTERS)[day.day - 1]
@@ -80,13 +80,13 @@ def receipt_code(at: float, rng: random.Random) -> str:
 
 
 def request_id(rng: random.Random) -> str:
-    """The shape of a MerchantRequestID and of an error's requestId since about 2024."""
+    """Return an id in the format of a MerchantRequestID, and of an error's requestId, since about 2024."""
     raw = f"{rng.getrandbits(96):024x}"
     return f"{raw[:4]}-{raw[4:8]}-{raw[8:12]}-{raw[12:]}{rng.randrange(10**6, 10**7)}"
 
 
 def checkout_request_id(at: float, phone: str) -> str:
-    """ws_CO_, day and time in Nairobi, three digits of milliseconds, the payer's last nine digits."""
+    """Return ws_CO_, date and time in Nairobi, three digits of milliseconds, and nine digits of the phone."""
     day = datetime.fromtimestamp(at, NAIROBI)
     return f"ws_CO_{day:%d%m%Y%H%M%S}{day.microsecond // 1000:03d}{phone[-9:]}"
 
@@ -120,7 +120,7 @@ def query_answer(prompt: dict, *, code: str, desc: str) -> dict:
 
 
 def stk_callback(prompt: dict, *, code: str, desc: str, at: float, variants: tuple[str, ...] = ()) -> bytes:
-    """Return the callback's bytes; `variants` names the live deviations to show (see faults.py)."""
+    """Return the body of a callback. `variants` are deviations that were seen live (faults.py)."""
     result: int | str = int(code) if code.isdigit() else code
     if "string_values" in variants:
         result = code
@@ -175,21 +175,21 @@ def _metadata(prompt: dict, *, at: float, variants: tuple[str, ...]) -> list[dic
 def c2b(
     debit: dict, *, name: str, version: str, balance: str, kind: str, third_party: str = "", variant: str = ""
 ) -> dict:
-    """The body of validation and confirmation alike: every value a string or null.
+    """Return the body of a validation or confirmation. Each value is a string or null.
 
-    `variant` names a live deviation to show (faults.TWIN_FAULTS).
+    `variant` is a deviation that was seen live (faults.CONFIRMATION_FAULTS).
     """
     first, _, rest = name.partition(" ")
     middle, _, last = rest.rpartition(" ")
-    if version == "v1":  # live v1 since 2024: the number hashed, and the first name alone
+    if version == "v1":  # live v1 since 2024: a hashed number, and only the first name
         msisdn = hashlib.sha256(debit["phone"].encode()).hexdigest()
         names = {"FirstName": first.upper()}
     else:
         msisdn = f"{debit['phone'][:4]} ***** {debit['phone'][-3:]}"
         names = {"FirstName": first.upper(), "MiddleName": middle.upper(), "LastName": last.upper()}
-    if variant == "twin_full_phone":
+    if variant == "confirmation_full_phone":
         msisdn = debit["phone"]
-    elif variant == "twin_masked_hash":
+    elif variant == "confirmation_masked_hash":
         digest = hashlib.sha256(debit["phone"].encode()).hexdigest()
         msisdn = f"{digest[:8]}****{digest[-8:]}"
     body = {
@@ -205,24 +205,24 @@ def c2b(
         "MSISDN": msisdn,
         **names,
     }
-    if variant == "twin_whole_amount":
+    if variant == "confirmation_whole_amount":
         body["TransAmount"] = str(debit["amount"])
-    if variant == "twin_nulls":
+    if variant == "confirmation_nulls":
         return {key: value or None for key, value in body.items() if not key.endswith("Name")}
     return body
 
 
 def question(prompt: dict, business: str) -> str:
-    """What the handset asks."""
+    """Return the question of a prompt."""
     return f"Do you want to pay {shillings(prompt['amount'])} to {business.upper()} Account no. {prompt['reference']}?"
 
 
 def shillings(amount: int) -> str:
-    """Ksh1,500.00, as M-Pesa's messages write it."""
+    """Return Ksh1,500.00, as in messages of M-Pesa."""
     return f"Ksh{amount:,}.00"
 
 
 def clock_words(at: float) -> str:
-    """'on 23/11/26 at 2:05 PM', as M-Pesa's messages write it."""
+    """Return 'on 23/11/26 at 2:05 PM', as in messages of M-Pesa."""
     day = datetime.fromtimestamp(at, NAIROBI)
     return f"on {day.day}/{day.month}/{day:%y} at {day.hour % 12 or 12}:{day:%M} {'AM' if day.hour < 12 else 'PM'}"

@@ -202,7 +202,7 @@ def answer_as_club(visitor, **told):
 
 
 def test_a_lost_callback_heals_while_the_page_waits(member):
-    member.phone.expect_faults("lost_callback", "no_twin")
+    member.phone.expect_faults("lost_callback", "no_confirmation")
     member.buy()
 
     member.phone.enter_pin(member.phone.wait_for_prompt())

@@ -1,4 +1,4 @@
-// Talks to the simulator's control addresses (docs/simulator.md).
+// Calls of the simulator's control URLs (docs/simulator.md).
 
 export class Refused extends Error {}
 
@@ -16,7 +16,7 @@ export async function post(path, body) {
 
 async function read(answer) {
   const body = await answer.json();
-  if (!answer.ok) throw new Refused(body.error ?? body.result_desc ?? "It was refused.");
+  if (!answer.ok) throw new Refused(body.error ?? body.result_desc ?? "The simulator refused this.");
   return body;
 }
 
@@ -24,14 +24,14 @@ export function shillings(amount) {
   return `Ksh${amount.toLocaleString("en-KE")}.00`;
 }
 
-// −1,500.00 of what was paid, +5,000.00 of what came.
+// −1,500.00 for money paid, +5,000.00 for money received.
 export function signed(amount) {
   return `${amount < 0 ? "−" : "+"}${Math.abs(amount).toLocaleString("en-KE")}.00`;
 }
 
 // 0712 345 678, +254 712... and 712... become 254712...; anything else becomes null.
-export function wirePhone(typed) {
-  const digits = typed.replace(/[\s()+-]/g, "").replace(/^00/, "");
+export function wirePhone(text) {
+  const digits = text.replace(/[\s()+-]/g, "").replace(/^00/, "");
   const found = /^(?:254|0)?([17]\d{8})$/.exec(digits);
   return found ? `254${found[1]}` : null;
 }

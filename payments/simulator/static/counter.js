@@ -1,9 +1,9 @@
-// The counter page: arm faults, turn options, read the book.
+// The counter page: faults, options, callbacks and the money that moved.
 
 import { clock, get, post, wirePhone } from "./api.js";
 
 const PLACES = {
-  person: "The payer", answer: "The answer", callback: "The callback", query: "The query", twin: "The C2B confirmation",
+  person: "The payer", answer: "The answer", callback: "The callback", query: "The query", confirmation: "The C2B confirmation",
   result: "The Result",
 };
 const CALLS = {
@@ -44,7 +44,7 @@ function showFaults({ queue, rates, seed }) {
   current = rates;
 }
 
-// The faults that make sense, grouped by where they act.
+// Fill a list with the faults of an endpoint, grouped by place.
 function offer(select, known, names) {
   select.replaceChildren();
   for (const [place, title] of Object.entries(PLACES)) {
@@ -75,20 +75,20 @@ async function setUp() {
   choose();
   offer($("share").fault, faults.known, faults.endpoints.push);
   fill("magic", Object.entries(faults.magic_phones).map(([phone, how]) => {
-    const name = how.result ?? how.twin ?? how.query ?? how.callback ?? how.answer ?? how.person;
+    const name = how.result ?? how.confirmation ?? how.query ?? how.callback ?? how.answer ?? how.person;
     return row(code(phone), name, meanings[name]);
   }));
   showFaults(faults);
   await showOptions();
 }
 
-// Send a form's wish and say what came of it.
-async function wish(said, body, words) {
+// Change the faults, and show a message.
+async function change(output, body, message) {
   try {
     showFaults(await post("faults/", body));
-    $(said).textContent = words;
+    $(output).textContent = message;
   } catch (error) {
-    $(said).textContent = error.message;
+    $(output).textContent = error.message;
   }
 }
 
@@ -98,26 +98,26 @@ $("arm").addEventListener("submit", async (event) => {
   const endpoint = form.endpoint.value;
   const phone = endpoint === "push" && form.phone.value ? wirePhone(form.phone.value) : "";
   if (phone === null) {
-    $("armed").textContent = "That is no Kenyan mobile number.";
+    $("armed").textContent = "Enter a Kenyan mobile number, such as 0712 345 678.";
     return;
   }
   const next = [{ fault: form.fault.value, endpoint, phone, times: Number(form.times.value) }];
-  await wish("armed", { next }, `${form.fault.value} is armed.`);
+  await change("armed", { next }, `${form.fault.value} is armed.`);
 });
 $("share").addEventListener("submit", async (event) => {
   event.preventDefault();
   const { fault, percent } = event.target;
   const rates = { ...current, [fault.value]: Number(percent.value) / 100 };
   if (!rates[fault.value]) delete rates[fault.value];
-  await wish("drawn", { rates }, `${percent.value} % of the pushes meet ${fault.value}.`);
+  await change("drawn", { rates }, `${percent.value} % of the pushes meet ${fault.value}.`);
 });
 $("reseed").addEventListener("submit", async (event) => {
   event.preventDefault();
   const { seed } = event.target;
   seed.blur();
-  await wish("drawn", { seed: Number(seed.value) }, `Begun again with seed ${seed.value}.`);
+  await change("drawn", { seed: Number(seed.value) }, `The seed is ${seed.value}.`);
 });
-$("clear").addEventListener("click", () => wish("armed", { clear: true }, "No fault is armed."));
+$("clear").addEventListener("click", () => change("armed", { clear: true }, "No fault is armed."));
 
 async function showOptions() {
   const options = await get("options/");
@@ -133,7 +133,7 @@ async function showOptions() {
   const input = document.createElement("input");
   Object.assign(input, { type: "number", min: "0.1", step: "any", value: options.speed });
   input.addEventListener("change", () => Number(input.value) > 0 && post("options/", { speed: Number(input.value) }));
-  speed.append("times as fast", input);
+  speed.append("speed", input);
   $("options").replaceChildren(speed, ...labels);
 }
 $("options").addEventListener("submit", (event) => event.preventDefault());
@@ -151,7 +151,7 @@ async function refresh() {
     )), "Nothing yet.");
     showFaults(faults);
   } catch {
-    // The next tick tries again.
+    // The next interval tries again.
   }
 }
 

@@ -1,4 +1,4 @@
-// One handset: its wallet, messages, pay bill form, statement, and the prompt that lies over them.
+// One phone: its wallet, messages, pay bill form and statement, and the prompt above them.
 
 import { clock, day, localPhone, post, shillings, signed } from "./api.js";
 
@@ -13,7 +13,7 @@ export class Handset {
     this.root = document.querySelector("#handset").content.firstElementChild.cloneNode(true);
     this.root.setAttribute("aria-label", `Phone ${localPhone(phone)}`);
     this.find(".number").textContent = localPhone(phone);
-    this.find(".close").setAttribute("aria-label", `Put phone ${localPhone(phone)} away`);
+    this.find(".close").setAttribute("aria-label", `Remove phone ${localPhone(phone)}`);
     this.find(".close").addEventListener("click", () => close(this));
     this.find(".deposit").addEventListener("click", () => post("deposit/", { phone, amount: 5000 }));
     this.setUpTabs();
@@ -91,7 +91,7 @@ export class Handset {
     });
     if (!rows.length) {
       const row = element("tr");
-      row.append(element("td", "empty", "Nothing has moved yet."));
+      row.append(element("td", "empty", "No payments yet."));
       row.firstChild.colSpan = 2;
       rows.push(row);
     }
@@ -137,12 +137,12 @@ export class Handset {
     }
     shade.append(dialog);
     this.say(`Phone ${localPhone(this.phone)} asks: ${question.textContent}`);
-    this.takeKeys();
+    this.focusPrompt();
     this.tick();
   }
 
-  // Typing goes to an open prompt, unless the person is busy elsewhere on the page.
-  takeKeys() {
+  // Move the focus to the PIN of an open prompt, unless another element of the page has it.
+  focusPrompt() {
     if (document.activeElement === document.body) this.find(".pin")?.focus({ preventScroll: true });
   }
 
@@ -159,7 +159,7 @@ export class Handset {
     }
   }
 
-  // Called every second: the clock, and how long the prompt still stays.
+  // Called every second: update the clock and the time left for the prompt.
   tick() {
     this.find(".time").textContent = clock();
     const left = this.find(".left");
@@ -179,7 +179,7 @@ export class Handset {
     const amount = Number(form.amount.value);
     said.className = "said";
     if (!form.business.value || !Number.isInteger(amount) || amount < 1) {
-      said.textContent = "Give a business number and an amount in whole shillings.";
+      said.textContent = "Enter a business number and an amount in whole shillings.";
       return;
     }
     said.textContent = "Sending…";

@@ -1,26 +1,26 @@
-// The page of phones: which ones stand here, and news for them by long polling.
+// The page of phones: adding and removing phones, and updates by long polling.
 
 import { get, localPhone, wirePhone } from "./api.js";
 import { Handset } from "./handset.js";
 
 const FIRST_PHONE = "254700000001";
-const MOST = 8;
+const MAX_PHONES = 8;
 const main = document.querySelector("#phones");
 const trouble = document.querySelector("#trouble");
-const asked = new URLSearchParams(location.search);
+const parameters = new URLSearchParams(location.search);
 const handsets = new Map();
-const putAway = new Set();
+const removed = new Set();
 let version = 0;
 let polling = null;
 
-if (asked.has("bare")) document.body.classList.add("bare");
+if (parameters.has("bare")) document.body.classList.add("bare");
 
 function say(text) {
   document.querySelector("#news").textContent = text;
 }
 
 function add(phone) {
-  if (handsets.has(phone) || handsets.size >= MOST) return;
+  if (handsets.has(phone) || handsets.size >= MAX_PHONES) return;
   const handset = new Handset(phone, { say, close: remove });
   handsets.set(phone, handset);
   main.append(handset.root);
@@ -28,9 +28,9 @@ function add(phone) {
 
 function remove(handset) {
   handsets.delete(handset.phone);
-  putAway.add(handset.phone);
+  removed.add(handset.phone);
   handset.root.remove();
-  say(`Phone ${localPhone(handset.phone)} was put away.`);
+  say(`Phone ${localPhone(handset.phone)} was removed.`);
 }
 
 function restart() {
@@ -42,10 +42,10 @@ document.querySelector("#add").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = event.target.number;
   const phone = wirePhone(input.value);
-  input.setCustomValidity(phone ? "" : "A Kenyan mobile number: 07…, 01… or 254…");
+  input.setCustomValidity(phone ? "" : "Enter a Kenyan mobile number: 07…, 01… or 254…");
   input.reportValidity();
   if (!phone) return;
-  putAway.delete(phone);
+  removed.delete(phone);
   add(phone);
   input.value = "";
   restart();
@@ -57,10 +57,10 @@ async function follow() {
     polling = new AbortController();
     try {
       const phones = [...handsets.keys()].join(",");
-      const news = await get(`phones/?phones=${phones}&after=${version}&wait=${version ? 20 : 0}`, polling.signal);
-      version = news.version;
+      const update = await get(`phones/?phones=${phones}&after=${version}&wait=${version ? 20 : 0}`, polling.signal);
+      version = update.version;
       trouble.hidden = true;
-      showNews(news);
+      showUpdate(update);
     } catch (error) {
       if (error.name === "AbortError") continue;
       trouble.textContent = "The simulator does not answer. Trying again…";
@@ -71,20 +71,20 @@ async function follow() {
   }
 }
 
-function showNews(news) {
-  for (const state of news.phones) handsets.get(state.phone)?.show(state, news.business);
-  // A phone that gets a prompt comes to the table by itself, unless the address says which phones to show.
-  if (asked.has("phones")) return;
+function showUpdate(update) {
+  for (const state of update.phones) handsets.get(state.phone)?.show(state, update.business);
+  // Add a phone that gets a prompt, unless the URL lists the phones to show.
+  if (parameters.has("phones")) return;
   const before = handsets.size;
-  for (const phone of news.recent) if (!putAway.has(phone)) add(phone);
+  for (const phone of update.recent) if (!removed.has(phone)) add(phone);
   if (!handsets.size) add(FIRST_PHONE);
   if (handsets.size > before) version = 0;
 }
 
-for (const typed of (asked.get("phones") ?? "").split(",")) {
+for (const typed of (parameters.get("phones") ?? "").split(",")) {
   const phone = wirePhone(typed);
   if (phone) add(phone);
 }
-addEventListener("focus", () => handsets.forEach((handset) => handset.takeKeys()));
+addEventListener("focus", () => handsets.forEach((handset) => handset.focusPrompt()));
 setInterval(() => handsets.forEach((handset) => handset.tick()), 1000);
 follow();

@@ -1,4 +1,4 @@
-"""A simulator and a business's listener, both on real sockets."""
+"""A simulator, and the server of a business that receives its callbacks, both on real sockets."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ PASSWORD = base64.b64encode(f"174379{SANDBOX_PASSKEY}{STAMP}".encode()).decode()
 
 
 class Listener:
-    """What a business's server heard, in order, and what it answers."""
+    """The server of a business: it stores callbacks in their order, and answers them."""
 
     def __init__(self):
         self.heard = queue.Queue()
@@ -38,7 +38,7 @@ class Listener:
                 pass
 
         class Server(ThreadingHTTPServer):
-            request_queue_size = 128  # a burst of callbacks must not be refused
+            request_queue_size = 128  # many callbacks at once must not be refused
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
@@ -49,7 +49,7 @@ class Listener:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def next(self, seconds=5):
-        """The next callback's path and JSON body."""
+        """Return the path and JSON body of the next callback."""
         path, _, body = self.heard.get(timeout=seconds)
         return path, json.loads(body)
 
@@ -57,7 +57,7 @@ class Listener:
         return self.heard.get(timeout=seconds)
 
     def silent(self, seconds=0.25):
-        """Nothing more is heard for a while."""
+        """Return whether no callback arrives within this time."""
         try:
             self.heard.get(timeout=seconds)
         except queue.Empty:
@@ -70,7 +70,7 @@ class Listener:
 
 
 class Client:
-    """A careful caller of Daraja."""
+    """A client of Daraja and of the control URLs."""
 
     def __init__(self, simulator, listener):
         self.simulator, self.listener, self.url = simulator, listener, simulator.url

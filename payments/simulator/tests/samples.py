@@ -1,7 +1,7 @@
-"""Requests that Safaricom's own libraries and the copies of its pages send, by the file they stand in.
+"""Sample requests of Safaricom's own libraries and of copies of its pages, by their source file.
 
-What a source leaves to its reader (an address, a credential, a blank " ") is filled in; names, types, spellings and the
-order of fields are the source's.
+Values that a source leaves to its reader (a URL, a credential, a blank " ") are filled in. Names, types, spelling and
+the order of fields are those of the source.
 """
 
 import base64
@@ -17,7 +17,7 @@ STATUS, BALANCE = "/mpesa/transactionstatus/v1/query", "/mpesa/accountbalance/v1
 
 
 def stamped(timestamp: str) -> dict:
-    """Password and Timestamp of the sandbox's paybill, as every source computes them."""
+    """Return Password and Timestamp of the sandbox's paybill, as all sources compute them."""
     password = base64.b64encode(f"174379{SANDBOX_PASSKEY}{timestamp}".encode()).decode()
     return {"Password": password, "Timestamp": timestamp}
 
@@ -117,7 +117,7 @@ NODE = [
         },
     ),
 ]
-# github.com/safaricom/mpesa-php-sdk: src/Mpesa.php, which sends the TransactionType as description too
+# github.com/safaricom/mpesa-php-sdk: src/Mpesa.php, which also sends the TransactionType as description
 PHP = [
     (
         STK,
@@ -273,7 +273,7 @@ JAVA = [
         },
     ),
 ]
-# The portal's own generator of sample code, as it stands in many repositories (frank-chege/virtual_doctor mpesa.py).
+# The portal's own generator of sample code, as found in many repositories (frank-chege/virtual_doctor mpesa.py).
 GENERATOR = [
     (
         STK,
@@ -362,7 +362,7 @@ ACCEPTED = {
     "pages": PAGES,
 }
 
-# What no Daraja could accept, and what it says instead.
+# Samples that Daraja cannot accept, and its errors.
 REFUSED = [
     # A prompt that does not exist: mpesa-node-library README.md, mpesa-java-sdk Main.java.
     (
@@ -375,7 +375,7 @@ REFUSED = [
         {"BusinessShortCode": "174379", **stamped("20170824155055"), "CheckoutRequestID": "ws_CO_27102017101215530"},
         (500, "500.001.1001", "The transaction does not Exist"),
     ),
-    # A password that a copyist spoilt: judeokello/microbima mpesa_express_stkpush.md.
+    # A password that was copied wrongly: judeokello/microbima mpesa_express_stkpush.md.
     (
         STK,
         {
@@ -388,13 +388,13 @@ REFUSED = [
         },
         (500, "500.001.1001", "Wrong credentials"),
     ),
-    # A receipt of four digits: mpesa-java-sdk Main.java; the portal's Reversal page prints this refusal.
+    # A receipt of four digits: mpesa-java-sdk Main.java; the portal's Reversal page shows this error.
     (
         REVERSAL,
         {**C_SHARP[2][1], "TransactionID": "2121", "Amount": "2", "ReceiverParty": "22", "RecieverIdentifierType": "4"},
         (400, "400.002.02", "Bad Request - Invalid TransactionID"),
     ),
-    # Addresses of 2017, which mpesa-java-sdk still writes.
+    # URLs of 2017, which mpesa-java-sdk still uses.
     ("/safaricom/c2b/v1/simulate", C_SHARP[1][1], (404, "404.001.01", "Resource not found")),
     ("/safaricom/accountbalance/v1/query", C_SHARP[4][1], (404, "404.001.01", "Resource not found")),
     # APIs that are not simulated.

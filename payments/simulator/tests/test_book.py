@@ -1,4 +1,4 @@
-"""The book outlives the process, and nothing is sent twice after a kill."""
+"""The book after a restart or a kill of the simulator."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from payments.simulator.options import Options
 from payments.simulator.server import Simulator
 
 
-def test_the_money_is_still_there_after_a_restart(start, listener, tmp_path):
+def test_debits_are_unchanged_after_a_restart(start, listener, tmp_path):
     first = start(book=tmp_path / "book.sqlite3")
     first.answer(first.push().json()["CheckoutRequestID"], "pay")
     listener.next()
@@ -30,7 +30,7 @@ def test_the_money_is_still_there_after_a_restart(start, listener, tmp_path):
     assert listener.silent()
 
 
-def test_a_prompt_interrupted_in_the_middle_of_its_answer_is_open_again(start, listener, tmp_path):
+def test_interrupted_prompt_is_open_after_a_restart(start, listener, tmp_path):
     book = tmp_path / "book.sqlite3"
     first = start(book=book, speed=1)
     checkout = first.push().json()["CheckoutRequestID"]
@@ -44,7 +44,7 @@ def test_a_prompt_interrupted_in_the_middle_of_its_answer_is_open_again(start, l
     assert second.answer(checkout, "pay").json()["status"] == "paid"
 
 
-def test_a_callback_owed_before_a_restart_is_sent_after_it_and_one_begun_is_not(start, listener, tmp_path):
+def test_restart_sends_only_callbacks_that_were_not_started(start, listener, tmp_path):
     book = tmp_path / "book.sqlite3"
     first = start(book=book, speed=0.001)  # callbacks take minutes
     for phone in (254700000001, 254700000002):
@@ -62,7 +62,7 @@ def test_a_callback_owed_before_a_restart_is_sent_after_it_and_one_begun_is_not(
     assert listener.silent()
 
 
-def test_a_taken_port_is_found_before_anything_is_written(tmp_path, client):
+def test_port_in_use_is_reported_before_a_file_is_written(tmp_path, client):
     port = int(client.url.rsplit(":", 1)[1])
 
     with pytest.raises(OSError, match="in use"):
@@ -72,7 +72,7 @@ def test_a_taken_port_is_found_before_anything_is_written(tmp_path, client):
 
 
 @pytest.mark.slow
-def test_the_command_serves_survives_a_kill_and_stops_when_told(tmp_path):
+def test_command_keeps_its_book_after_a_kill_and_stops_on_sigterm(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {
@@ -121,7 +121,7 @@ def test_the_command_serves_survives_a_kill_and_stops_when_told(tmp_path):
     assert f"http://127.0.0.1:{port}/phone/" in output
 
 
-def test_a_book_from_before_messages_had_a_sender_is_opened(start, tmp_path):
+def test_book_without_senders_of_messages_is_opened(start, tmp_path):
     old = sqlite3.connect(tmp_path / "book.sqlite3")
     old.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, phone TEXT NOT NULL, text TEXT NOT NULL, at REAL)")
     old.execute("INSERT INTO messages VALUES (1, '254700000001', 'Confirmed.', 1)")
@@ -134,7 +134,7 @@ def test_a_book_from_before_messages_had_a_sender_is_opened(start, tmp_path):
     assert [(message["sender"], message["text"]) for message in phone["messages"]] == [("MPESA", "Confirmed.")]
 
 
-def test_the_book_has_the_fields_the_audit_compares(client, listener):
+def test_book_has_the_fields_of_the_comparison(client, listener):
     client.control("paybill/", {"phone": "254700000001", "account": "A", "amount": 10})
 
     (debit,) = client.control("book/").json()["debits"]

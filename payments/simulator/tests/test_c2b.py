@@ -1,4 +1,4 @@
-"""Paybill payments by hand, their URLs, and the second message about an STK payment."""
+"""C2B: registered URLs, paybill payments, and confirmations of STK payments."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ def pay(client, **fields):
     return client.control("paybill/", {"phone": "254700000126", "account": " kx-12 ", "amount": 1500, **fields})
 
 
-def test_registering_answers_with_the_misspelt_key(client):
+def test_registration_answers_with_the_misspelt_key(client):
     body = register(client, V1).json()
 
     assert body.pop("OriginatorCoversationID")
@@ -36,7 +36,7 @@ def test_registering_answers_with_the_misspelt_key(client):
     ("word", "code"),
     [("bare", {}), ("zeros", {"ResponseCode": "00000000"})],
 )
-def test_registering_answers_in_the_other_live_shapes_on_demand(start, word, code):
+def test_registration_can_answer_in_other_live_forms(start, word, code):
     body = register(start(registering=word), V1).json()
 
     assert body.pop("OriginatorCoversationID")
@@ -49,10 +49,10 @@ def test_registering_answers_in_the_other_live_shapes_on_demand(start, word, cod
         ("ShortCode", "999999"),
         ("ResponseType", "completed"),
         ("ConfirmationURL", ""),
-        ("ValidationURL", ""),  # the sandbox's paybill has validation on
+        ("ValidationURL", ""),  # the sandbox's paybill uses validation
     ],
 )
-def test_registering_names_a_wrong_field(client, field, value):
+def test_registration_names_a_wrong_field(client, field, value):
     answer = register(client, **{field: value})
 
     assert answer.status_code == 400
@@ -63,19 +63,19 @@ def test_registering_names_a_wrong_field(client, field, value):
 
 
 @pytest.mark.parametrize("path", ["mpesa/confirm", "Query"])
-def test_production_keeps_some_words_out_of_registered_addresses(start, client, path):
+def test_production_refuses_some_words_in_registered_urls(start, client, path):
     urls = {"ConfirmationURL": f"https://club.example/{path}", "ValidationURL": "https://club.example/v"}
 
     sandbox, production = register(client, **urls), register(start(mode="production"), **urls)
 
-    assert sandbox.status_code == 200  # Safaricom's own samples register such
+    assert sandbox.status_code == 200  # Safaricom's own samples register such URLs
     assert (production.status_code, production.json()["errorMessage"]) == (
         400,
         "Bad Request - Invalid ConfirmationURL",
     )
 
 
-def test_the_sandbox_lets_urls_be_replaced_and_production_does_not(start, client):
+def test_urls_can_be_replaced_in_the_sandbox_only(start, client):
     production = start(mode="production")
     urls = {"ConfirmationURL": "https://club.example/c", "ValidationURL": "https://club.example/v"}
 
@@ -90,19 +90,19 @@ def test_the_sandbox_lets_urls_be_replaced_and_production_does_not(start, client
     )
 
 
-def test_a_payment_by_hand_is_validated_then_confirmed(client, listener):
+def test_paybill_payment_is_validated_then_confirmed(client, listener):
     register(client)
     listener.replies["/validate"] = (200, b'{"ResultCode": "0", "ResultDesc": "Accepted", "ThirdPartyTransID": "77"}')
 
     code = pay(client).json()["code"]
-    (asked, asking), (told, telling) = listener.next(), listener.next()
+    (first, validation), (second, confirmation) = listener.next(), listener.next()
 
-    assert (asked, told) == ("/validate", "/confirm")
-    assert re.fullmatch(r"\d{14}", telling["TransTime"])
-    assert telling == {
+    assert (first, second) == ("/validate", "/confirm")
+    assert re.fullmatch(r"\d{14}", confirmation["TransTime"])
+    assert confirmation == {
         "TransactionType": "Pay Bill",
         "TransID": code,
-        "TransTime": telling["TransTime"],
+        "TransTime": confirmation["TransTime"],
         "TransAmount": "1500.00",
         "BusinessShortCode": "174379",
         "BillRefNumber": " kx-12 ",
@@ -110,17 +110,17 @@ def test_a_payment_by_hand_is_validated_then_confirmed(client, listener):
         "OrgAccountBalance": "1500.00",
         "ThirdPartyTransID": "77",
         "MSISDN": "2547 ***** 126",
-        "FirstName": telling["FirstName"],
+        "FirstName": confirmation["FirstName"],
         "MiddleName": "",
-        "LastName": telling["LastName"],
+        "LastName": confirmation["LastName"],
     }
-    assert asking == {**telling, "OrgAccountBalance": "", "ThirdPartyTransID": ""}
+    assert validation == {**confirmation, "OrgAccountBalance": "", "ThirdPartyTransID": ""}
     (debit,) = client.control("book/").json()["debits"]
     assert (debit["code"], debit["channel"], debit["account"]) == (code, "c2b", " kx-12 ")
     assert listener.silent()
 
 
-def test_version_1_hashes_the_number_and_gives_the_first_name_only(client, listener):
+def test_version_1_has_a_hashed_number_and_the_first_name(client, listener):
     register(client, V1)
 
     pay(client)
@@ -130,7 +130,7 @@ def test_version_1_hashes_the_number_and_gives_the_first_name_only(client, liste
     assert {key for key in body if key.endswith("Name")} == {"FirstName"}
 
 
-def test_a_rejected_payment_moves_nothing(client, listener):
+def test_rejected_payment_moves_no_money(client, listener):
     register(client)
     listener.replies["/validate"] = (200, b'{"ResultCode": "C2B00012", "ResultDesc": "Rejected"}')
 
@@ -168,13 +168,13 @@ def test_without_validation_only_the_confirmation_comes(start, listener):
 @pytest.mark.parametrize(
     ("magic", "order"),
     [
-        ("254700000500", ["/validate", "/confirm", "/stk/token"]),  # twin_first
-        ("254700000501", ["/validate", "/stk/token", "/confirm"]),  # twin_last
-        ("254700000502", ["/validate", "/confirm"]),  # twin_only
-        ("254700000503", ["/validate", "/stk/token"]),  # no_twin
+        ("254700000500", ["/validate", "/confirm", "/stk/token"]),  # confirmation_first
+        ("254700000501", ["/validate", "/stk/token", "/confirm"]),  # confirmation_last
+        ("254700000502", ["/validate", "/confirm"]),  # confirmation_only
+        ("254700000503", ["/validate", "/stk/token"]),  # no_confirmation
     ],
 )
-def test_an_stk_payment_is_told_on_both_channels_in_either_order(start, listener, magic, order):
+def test_stk_payment_is_reported_on_both_channels_in_either_order(start, listener, magic, order):
     client = start(speed=10)
     register(client)
 
@@ -195,26 +195,26 @@ def test_an_stk_payment_is_told_on_both_channels_in_either_order(start, listener
 @pytest.mark.parametrize(
     ("name", "msisdn", "empty", "amount"),
     [
-        ("twin_nulls", "2547 ***** 506", None, "1500.00"),
-        ("twin_full_phone", "254700000507", "", "1500.00"),
-        ("twin_masked_hash", r"[0-9a-f]{8}\*{4}[0-9a-f]{8}", "", "1500.00"),
-        ("twin_whole_amount", "2547 ***** 509", "", "1500"),
+        ("confirmation_nulls", "2547 ***** 506", None, "1500.00"),
+        ("confirmation_full_phone", "254700000507", "", "1500.00"),
+        ("confirmation_masked_hash", r"[0-9a-f]{8}\*{4}[0-9a-f]{8}", "", "1500.00"),
+        ("confirmation_whole_amount", "2547 ***** 509", "", "1500"),
     ],
 )
-def test_a_confirmation_shows_each_live_variant(start, listener, name, msisdn, empty, amount):
+def test_confirmation_has_each_live_variant(start, listener, name, msisdn, empty, amount):
     client = start(validation="off")
     register(client)
-    phone = next(phone for phone, how in MAGIC_PHONES.items() if how.twin == name)
+    phone = next(phone for phone, how in MAGIC_PHONES.items() if how.confirmation == name)
 
     pay(client, phone=phone)
     _, body = listener.next()
 
     assert body["MSISDN"] == msisdn or re.fullmatch(msisdn, body["MSISDN"])
     assert (body["InvoiceNumber"], body["TransAmount"]) == (empty, amount)
-    assert ("FirstName" in body) == (name != "twin_nulls")
+    assert ("FirstName" in body) == (name != "confirmation_nulls")
 
 
-def test_a_confirmation_can_be_lost_or_come_twice(start, listener):
+def test_confirmation_can_be_lost_or_sent_twice(start, listener):
     client = start(validation="off")
     register(client)
 
@@ -226,7 +226,7 @@ def test_a_confirmation_can_be_lost_or_come_twice(start, listener):
     assert listener.silent()
 
 
-def test_a_rejecting_validation_fails_the_stk_payment_too(client, listener):
+def test_rejected_validation_fails_the_stk_payment(client, listener):
     register(client)
     listener.replies["/validate"] = (200, b'{"ResultCode": "C2B00016", "ResultDesc": "Rejected"}')
     checkout = client.push().json()["CheckoutRequestID"]
@@ -239,7 +239,7 @@ def test_a_rejecting_validation_fails_the_stk_payment_too(client, listener):
     assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
-def test_a_till_calls_it_a_customer_merchant_payment_without_an_account(start, listener):
+def test_till_reports_customer_merchant_payments_without_account(start, listener):
     client = start(till="5550001", validation="off")
     register(client, ShortCode="5550001")
 
@@ -253,7 +253,7 @@ def test_a_till_calls_it_a_customer_merchant_payment_without_an_account(start, l
     )
 
 
-def test_the_sandbox_simulates_a_payment_and_production_does_not(start, client, listener):
+def test_only_the_sandbox_simulates_a_payment(start, client, listener):
     body = {
         "ShortCode": 600984,
         "CommandID": "CustomerPayBillOnline",
@@ -283,12 +283,12 @@ def test_the_sandbox_simulates_a_payment_and_production_does_not(start, client, 
         {"business": "123456"},
     ],
 )
-def test_a_payment_by_hand_that_m_pesa_has_no_room_for_is_refused(client, fields):
+def test_paybill_payment_out_of_bounds_is_refused(client, fields):
     assert pay(client, **fields).status_code in (400, 404)
     assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
-def test_pull_transactions_lists_what_was_paid(client, listener):
+def test_pull_transactions_lists_the_payments(client, listener):
     missing = client.post("/pulltransactions/v1/query", pull_body())
     registering = {
         "ShortCode": "174379",

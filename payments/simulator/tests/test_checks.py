@@ -1,4 +1,4 @@
-"""What an STK push is refused for, and in which words."""
+"""Errors of an STK push, and rules of M-Pesa."""
 
 import base64
 
@@ -43,7 +43,7 @@ def password(shortcode, stamp, passkey=SANDBOX_PASSKEY):
         ("AccountReference", "x" * 13),
     ],
 )
-def test_a_wrong_field_is_named(client, field, value):
+def test_wrong_field_is_named(client, field, value):
     answer = client.push(**{field: value})
 
     body = answer.json()
@@ -62,7 +62,7 @@ def test_a_wrong_field_is_named(client, field, value):
         ({"Password": password("174379", "20210628092408", passkey="other")}, "Wrong credentials"),
     ],
 )
-def test_a_wrong_merchant_or_password_is_told_by_text_only(client, fields, text):
+def test_wrong_merchant_and_password_differ_by_text_only(client, fields, text):
     answer = client.push(**fields)
 
     assert answer.status_code == 500
@@ -80,25 +80,25 @@ def test_a_wrong_merchant_or_password_is_told_by_text_only(client, fields, text)
         {"CallBackURL": "https://196.201.214.200:8443/path"},
     ],
 )
-def test_numbers_and_strings_are_both_understood(client, fields):
+def test_numbers_and_strings_are_both_accepted(client, fields):
     assert client.push(**fields).status_code == 200
 
 
-def test_a_text_too_long_for_a_handset_ends_as_1025_without_a_prompt(client, listener):
+def test_too_long_text_ends_as_1025_without_a_prompt(client, listener):
     checkout = client.push(TransactionDesc="x" * 130).json()["CheckoutRequestID"]
 
     assert client.answer(checkout, "pay").status_code == 409
     assert listener.next()[1]["Body"]["stkCallback"]["ResultCode"] == 1025
 
 
-def test_the_description_may_be_left_out(client):
+def test_description_is_optional(client):
     body = client.push_body()
     del body["TransactionDesc"]
 
     assert client.post(PUSH, body).status_code == 200
 
 
-def test_a_missing_json_content_type_is_reported_as_a_wrong_shortcode(client):
+def test_missing_json_content_type_is_a_wrong_shortcode(client):
     headers = {"Authorization": f"Bearer {client.token()}", "Content-Type": "text/plain"}
 
     answer = requests.post(client.url + PUSH, data="{}", headers=headers, timeout=5)
@@ -107,7 +107,7 @@ def test_a_missing_json_content_type_is_reported_as_a_wrong_shortcode(client):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])
-def test_a_broken_payload_is_refused(client, body):
+def test_broken_payload_is_refused(client, body):
     headers = {"Authorization": f"Bearer {client.token()}", "Content-Type": "application/json"}
 
     answer = requests.post(client.url + PUSH, data=body, headers=headers, timeout=5)
@@ -115,7 +115,7 @@ def test_a_broken_payload_is_refused(client, body):
     assert (answer.status_code, answer.json()["errorCode"]) == (400, "400.002.05")
 
 
-def test_production_wants_https_and_no_tunnel(start):
+def test_production_requires_https_and_no_tunnel(start):
     client = start(mode="production")
 
     answers = [
@@ -126,7 +126,7 @@ def test_production_wants_https_and_no_tunnel(start):
     assert answers == [400, 400, 200]
 
 
-def test_a_till_takes_its_store_number_and_buy_goods(start, listener):
+def test_till_accepts_its_store_number_and_buy_goods(start, listener):
     client = start(till="5550001")
 
     right = client.push(TransactionType="CustomerBuyGoodsOnline", PartyB=5550001)
@@ -141,7 +141,7 @@ def test_a_till_takes_its_store_number_and_buy_goods(start, listener):
     assert codes == [0, 2028, "SFC_IC0003"]
 
 
-def test_a_second_push_while_one_is_open_is_refused_at_once(client):
+def test_second_push_is_refused_while_one_is_open(client):
     client.push()
 
     answer = client.push()
@@ -152,7 +152,7 @@ def test_a_second_push_while_one_is_open_is_refused_at_once(client):
     )
 
 
-def test_a_second_push_can_be_accepted_and_end_as_1001(start, listener):
+def test_second_push_can_end_as_1001(start, listener):
     client = start(second_push="result")
     client.push()
 
@@ -174,7 +174,7 @@ def test_a_second_push_can_be_accepted_and_end_as_1001(start, listener):
         ("any", "pay", 1501, 1037),
     ],
 )
-def test_rule_17_stops_the_same_amount_from_the_same_phone_for_two_minutes(start, listener, rule, action, amount, code):
+def test_rule_17_refuses_the_same_payment_for_two_minutes(start, listener, rule, action, amount, code):
     client = start(rule_17=rule, speed=200)
     client.answer(client.push().json()["CheckoutRequestID"], action)
     listener.next()
@@ -185,7 +185,7 @@ def test_rule_17_stops_the_same_amount_from_the_same_phone_for_two_minutes(start
     assert body["Body"]["stkCallback"]["ResultCode"] == code
 
 
-def test_a_phone_without_the_money_ends_as_1_even_with_the_right_pin(start, listener):
+def test_phone_without_enough_money_ends_as_1(start, listener):
     client = start(opening_balance=1499)
 
     client.answer(client.push().json()["CheckoutRequestID"], "pay")
@@ -195,7 +195,7 @@ def test_a_phone_without_the_money_ends_as_1_even_with_the_right_pin(start, list
     assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
-def test_the_daily_limit_ends_a_payment_as_4(start, listener):
+def test_daily_limit_ends_a_payment_as_4(start, listener):
     client = start(opening_balance=1_000_000)
     codes = []
     for amount in (250_000, 249_999, 2):
@@ -205,7 +205,7 @@ def test_the_daily_limit_ends_a_payment_as_4(start, listener):
     assert codes == [0, 0, 4]
 
 
-def test_a_busy_system_and_a_quota_are_worded_as_seen_live(client):
+def test_busy_system_and_quota_have_live_texts(client):
     for name in ("busy_500", "spike_500", "quota_500"):
         client.control("faults/", {"next": [{"fault": name}]})
 

@@ -1,8 +1,8 @@
-"""Published sample requests, accepted as they are: here the Daraja portal's, in samples.py those of other sources.
+"""Published sample requests, accepted unchanged: of the Daraja portal here, of other sources in samples.py.
 
 Bodies as published on developer.safaricom.co.ke (December 2025; a copy: github.com/JacksCodeVault/mpesa-daraja-mcp,
-daraja_docs_v3/docs). A placeholder such as "your confirmation URL" is filled in; nothing else is touched. The portal's
-sample of STK query cannot be accepted by anybody: its password lacks a character, and its prompt does not exist.
+daraja_docs_v3/docs). Placeholders such as "your confirmation URL" are filled in. The portal's sample of an STK query
+cannot be accepted: its password lacks a character, and its prompt does not exist.
 """
 
 import re
@@ -112,7 +112,7 @@ PULL = {
     "OffSetValue": "0",
 }
 ACCEPTED = {"ResponseCode": "0", "ResponseDescription": "Accept the service request successfully."}
-SHAPES = {
+PATTERNS = {
     "MerchantRequestID": r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\d{7}",
     "CheckoutRequestID": r"ws_CO_\d{17}722111111",
     "OriginatorCoversationID": r"\S{30,40}",
@@ -169,19 +169,19 @@ SAMPLES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "fixed", "shaped"), SAMPLES)
-def test_the_portals_sample_is_accepted_as_it_is(client, path, body, fixed, shaped):
+@pytest.mark.parametrize(("path", "body", "fixed", "generated"), SAMPLES)
+def test_sample_of_the_portal_is_accepted(client, path, body, fixed, generated):
     answer = client.post(path, body)
 
-    said = answer.json()
+    reply = answer.json()
     assert answer.status_code == 200
-    assert set(said) == set(fixed) | shaped
-    assert {key: said[key] for key in fixed} == fixed
-    for key in shaped:
-        assert re.fullmatch(SHAPES[key], said[key]), key
+    assert set(reply) == set(fixed) | generated
+    assert {key: reply[key] for key in fixed} == fixed
+    for key in generated:
+        assert re.fullmatch(PATTERNS[key], reply[key]), key
 
 
-def test_the_portals_pull_query_is_understood_down_to_its_slip(client):
+def test_pull_query_of_the_portal_is_accepted(client):
     client.post("/pulltransactions/v1/register", PULL_REGISTER)
 
     answer = client.post("/pulltransactions/v1/query", PULL)
@@ -189,7 +189,7 @@ def test_the_portals_pull_query_is_understood_down_to_its_slip(client):
     assert (answer.status_code, answer.json()["Response"]) == (200, [[]])
 
 
-def test_the_portals_query_has_a_password_that_cannot_be_right(client):
+def test_stk_query_of_the_portal_has_a_wrong_password(client):
     answer = client.post("/mpesa/stkpushquery/v1/query", QUERY)
 
     assert (answer.status_code, answer.json()["errorMessage"]) == (500, "Wrong credentials")
@@ -203,18 +203,18 @@ def test_the_portals_query_has_a_password_that_cannot_be_right(client):
         for path, body in requests
     ],
 )
-def test_a_librarys_request_is_accepted_as_it_is(client, path, body):
+def test_request_of_a_library_is_accepted(client, path, body):
     answer = client.post(path, body)
 
     assert (answer.status_code, answer.json()["ResponseCode"]) == (200, "0")
 
 
 @pytest.mark.parametrize(("path", "body", "refusal"), samples.REFUSED)
-def test_a_request_that_cannot_be_right_is_refused_in_published_words(client, path, body, refusal):
+def test_invalid_sample_has_the_published_error(client, path, body, refusal):
     answer = client.post(path, body)
 
-    said = answer.json()
-    assert (answer.status_code, said["errorCode"], said["errorMessage"]) == refusal
+    reply = answer.json()
+    assert (answer.status_code, reply["errorCode"], reply["errorMessage"]) == refusal
 
 
 @pytest.mark.parametrize(
@@ -226,10 +226,10 @@ def test_a_request_that_cannot_be_right_is_refused_in_published_words(client, pa
         (samples.STATUS, "The format of parameter null is invalid."),
     ],
 )
-def test_safaricoms_node_library_hears_the_result_its_own_tests_expect(client, listener, path, desc):
+def test_node_library_receives_the_results_of_its_own_tests(client, listener, path, desc):
     body = dict(samples.NODE)[path]
 
     client.post(path, {**body, "ResultURL": f"{listener.url}/success", "QueueTimeOutURL": f"{listener.url}/timeout"})
 
-    heard_at, heard = listener.next()
-    assert (heard_at, heard["Result"]["ResultDesc"]) == ("/success", desc)
+    path_called, result = listener.next()
+    assert (path_called, result["Result"]["ResultDesc"]) == ("/success", desc)

@@ -1,4 +1,4 @@
-"""docs/simulator.md lists what there is."""
+"""docs/simulator.md lists all faults and options."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from payments.simulator.options import CHOICES
 MANUAL = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
 
 
-def test_the_manual_lists_every_magic_phone_with_its_fault():
+def test_manual_lists_every_magic_phone_with_its_fault():
     rows = {tuple(cell.strip(" `") for cell in line.split("|")[1:3]) for line in MANUAL.splitlines() if "|" in line}
 
-    for phone, how in MAGIC_PHONES.items():
-        faults = {name for place, name in how.as_dict().items() if place != "person"} or {how.person}
+    for phone, behaviour in MAGIC_PHONES.items():
+        faults = {name for place, name in behaviour.as_dict().items() if place != "person"} or {behaviour.person}
         assert phone in MANUAL
         assert phone == "254708374149" or {(phone, fault) for fault in faults} <= rows
 
 
-def test_the_manual_lists_every_fault_and_option():
+def test_manual_lists_every_fault_and_option():
     for names in PLACES.values():
         for name in names:
             assert f"`{name}`" in MANUAL, name

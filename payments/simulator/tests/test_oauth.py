@@ -1,4 +1,4 @@
-"""Tokens: how they are got, refused and ended."""
+"""Access tokens of Daraja."""
 
 import pytest
 import requests
@@ -7,28 +7,28 @@ URL = "/oauth/v1/generate?grant_type=client_credentials"
 GOOD = ("simulator-key", "simulator-secret")
 
 
-def ask(client, path=URL, verb="GET", **kwargs):
+def fetch(client, path=URL, verb="GET", **kwargs):
     return requests.request(verb, client.url + path, timeout=5, **kwargs)
 
 
-def test_a_token_has_28_characters_and_lives_3599_seconds(start):
+def test_token_has_28_characters_and_3599_seconds(start):
     client = start(expires_in="number")
 
-    body = ask(client, auth=GOOD).json()
+    body = fetch(client, auth=GOOD).json()
 
     assert len(body.pop("access_token")) == 28
     assert body == {"expires_in": 3599}
 
 
-def test_the_lifetime_comes_as_string_and_as_number_by_turns(client):
-    seen = [ask(client, auth=GOOD).json()["expires_in"] for _ in range(4)]
+def test_lifetime_alternates_between_string_and_number(client):
+    seen = [fetch(client, auth=GOOD).json()["expires_in"] for _ in range(4)]
 
     assert {type(value) for value in seen} == {int, str}
     assert {int(value) for value in seen} == {3599}
 
 
-def test_a_wrong_secret_is_answered_400_with_an_empty_body(client):
-    answer = ask(client, auth=("simulator-key", "wrong"))
+def test_wrong_secret_is_answered_400_without_body(client):
+    answer = fetch(client, auth=("simulator-key", "wrong"))
 
     assert (answer.status_code, answer.content) == (400, b"")
 
@@ -45,19 +45,19 @@ def test_a_wrong_secret_is_answered_400_with_an_empty_body(client):
         ),
     ],
 )
-def test_another_scheme_or_grant_is_refused_by_code(client, path, headers, code):
-    answer = ask(client, path, headers=headers)
+def test_other_scheme_or_grant_is_refused(client, path, headers, code):
+    answer = fetch(client, path, headers=headers)
 
     assert (answer.status_code, answer.json()["errorCode"]) == (400, code)
 
 
-def test_the_call_must_be_a_get(client):
-    answer = ask(client, verb="POST", auth=GOOD)
+def test_token_request_must_be_a_get(client):
+    answer = fetch(client, verb="POST", auth=GOOD)
 
     assert (answer.status_code, answer.json()["errorCode"]) == (404, "404.001.04")
 
 
-def test_a_new_token_ends_the_one_before(client):
+def test_new_token_ends_the_old_one(client):
     old = client.token()
     client.token()
 
@@ -68,7 +68,7 @@ def test_a_new_token_ends_the_one_before(client):
     assert answer.json()["errorMessage"] == "Invalid Access Token"
 
 
-def test_the_older_token_can_be_left_alive(start):
+def test_old_token_can_stay_valid(start):
     client = start(tokens="all")
     old = client.token()
     client.token()
@@ -90,19 +90,19 @@ def test_the_older_token_can_be_left_alive(start):
         ("/pulltransactions/v1/query", 401, "401.001"),
     ],
 )
-def test_each_api_words_a_bad_bearer_its_own_way(client, path, status, code):
+def test_each_api_has_its_own_error_for_a_wrong_token(client, path, status, code):
     answer = requests.post(client.url + path, json={}, headers={"Authorization": "Bearer nonsense"}, timeout=5)
 
     assert (answer.status_code, answer.json()["errorCode"]) == (status, code)
 
 
-def test_a_missing_bearer_is_an_invalid_header(client):
+def test_missing_token_is_an_invalid_header(client):
     answer = requests.post(client.url + "/mpesa/stkpush/v1/processrequest", json={}, timeout=5)
 
     assert (answer.status_code, answer.json()["errorCode"]) == (404, "404.001.04")
 
 
-def test_a_wrong_path_and_a_wrong_verb_are_named(client):
+def test_wrong_path_and_method_are_named(client):
     path = requests.post(client.url + "/mpesa/stkpush/v2/processrequest", json={}, timeout=5)
     verb = requests.get(client.url + "/mpesa/stkpush/v1/processrequest", timeout=5)
 

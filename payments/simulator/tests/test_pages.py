@@ -1,4 +1,4 @@
-"""The phone and counter pages: safe to serve, and told of news at once."""
+"""The phone page, the counter page and their control URLs."""
 
 import re
 import threading
@@ -15,7 +15,7 @@ PAGES = ["", "phone.html", "phone.css", "phone.js", "handset.js", "api.js", "cou
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_file_of_the_page_is_served_under_a_strict_policy(client, name):
+def test_every_file_is_served_with_a_strict_policy(client, name):
     answer = requests.get(f"{client.url}/phone/{name}", timeout=5)
 
     assert answer.status_code == 200
@@ -31,27 +31,27 @@ def test_only_pages_of_this_machine_may_frame_the_phone(client):
     assert all(re.fullmatch(r"'self'|https?://(127\.0\.0\.1|localhost):\*", each) for each in ancestors)
 
 
-def test_no_page_holds_an_inline_script_or_style():
+def test_pages_have_no_inline_script_or_style():
     pages = "".join(path.read_text() for path in STATIC.glob("*.html"))
 
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bon[a-z]+=|\bstyle=", pages) == []
 
 
 @pytest.mark.parametrize("path", ["/phone/../book.py", "/phone/%2e%2e%2fbook.py", "/phone/none.js", "/phone/book"])
-def test_nothing_else_can_be_read(client, path):
+def test_other_files_are_not_served(client, path):
     session = requests.Session()
     request = requests.Request("GET", client.url).prepare()
-    request.url = client.url + path  # past the client's own tidying of dots
+    request.url = client.url + path  # because the client would normalise the dots
 
     assert session.send(request, timeout=5).status_code == 404
     session.close()
 
 
-def test_the_front_door_leads_to_the_phones(client):
+def test_root_redirects_to_the_phones(client):
     assert requests.get(client.url, timeout=5).url == f"{client.url}/phone/"
 
 
-def test_a_waiting_page_hears_of_a_prompt_at_once(client):
+def test_waiting_page_is_updated_by_a_prompt_at_once(client):
     version = client.control("phones/").json()["version"]
     heard = []
     path = f"phones/?phones=254700000001&after={version}&wait=20"
@@ -66,7 +66,7 @@ def test_a_waiting_page_hears_of_a_prompt_at_once(client):
     assert heard[0]["version"] > version
 
 
-def test_a_phone_shows_its_prompt_messages_and_statement(client, listener):
+def test_phone_shows_prompt_messages_and_statement(client, listener):
     checkout = client.push().json()["CheckoutRequestID"]
     (before,) = client.control("phones/?phones=254700000001").json()["phones"]
     client.answer(checkout, "pay")
@@ -85,7 +85,7 @@ def test_a_phone_shows_its_prompt_messages_and_statement(client, listener):
     )
 
 
-def test_a_statement_accounts_for_every_shilling_of_the_balance(client, listener):
+def test_statement_adds_up_to_the_balance(client, listener):
     phone = "254700000001"
     client.control("deposit/", {"phone": phone, "amount": 5000})
     code = client.control("paybill/", {"phone": phone, "account": "KL-1", "amount": 700}).json()["code"]
@@ -109,21 +109,21 @@ def test_a_statement_accounts_for_every_shilling_of_the_balance(client, listener
     assert len({row["code"] for row in state["statement"]}) == 5
 
 
-def test_looking_at_a_phone_changes_nothing(client):
+def test_reading_a_phone_changes_nothing(client):
     first = client.control("phones/?phones=254700000001").json()
     second = client.control("phones/?phones=254700000001").json()
 
     assert first == second
 
 
-def test_a_deposit_fills_the_phone(client):
+def test_deposit_increases_the_balance(client):
     client.control("deposit/", {"phone": "254700000001", "amount": 5000})
 
     (phone,) = client.control("phones/?phones=254700000001").json()["phones"]
     assert phone["balance"] == 105_000
 
 
-def test_the_prompts_of_one_phone_are_listed(client):
+def test_prompts_of_one_phone_are_listed(client):
     checkout = client.push().json()["CheckoutRequestID"]
     client.push(PhoneNumber=254700000002)
 
@@ -156,13 +156,13 @@ def test_the_prompts_of_one_phone_are_listed(client):
         ("nowhere/", {}, 404),
     ],
 )
-def test_the_control_addresses_refuse_nonsense(client, path, body, status):
+def test_control_urls_refuse_invalid_requests(client, path, body, status):
     answer = client.control(path, body)
 
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
 
 
-def test_another_sites_page_cannot_touch_the_phones(client):
+def test_pages_of_other_sites_cannot_use_the_control_urls(client):
     checkout = client.push().json()["CheckoutRequestID"]
     url = f"{client.url}/control/prompts/{checkout}/answer/"
 

@@ -1,4 +1,4 @@
-"""The phone in a real browser: what a person sees and does, by mouse, keyboard and screen reader's names."""
+"""The phone page and the counter page in a real browser."""
 
 import re
 
@@ -26,7 +26,7 @@ def open_phones(window, client, query="?phones=254700000001"):
     return window.get_by_role("article", name="Phone 0700 000 001")
 
 
-def test_a_prompt_is_paid_with_the_keyboard_alone(window, client, listener):
+def test_prompt_is_paid_with_the_keyboard(window, client, listener):
     phone = open_phones(window, client)
     client.push()
 
@@ -40,7 +40,7 @@ def test_a_prompt_is_paid_with_the_keyboard_alone(window, client, listener):
     assert listener.next()[1]["Body"]["stkCallback"]["ResultCode"] == 0
 
 
-def test_a_prompt_is_paid_on_the_pin_pad(window, client, listener):
+def test_prompt_is_paid_with_the_pin_pad(window, client, listener):
     phone = open_phones(window, client)
     client.push()
 
@@ -52,7 +52,7 @@ def test_a_prompt_is_paid_on_the_pin_pad(window, client, listener):
 
 
 @pytest.mark.parametrize(
-    ("deed", "code"),
+    ("act", "code"),
     [
         (lambda prompt: prompt.press("Escape"), 1032),
         (lambda prompt: prompt.get_by_role("button", name="Cancel").click(), 1032),
@@ -60,16 +60,16 @@ def test_a_prompt_is_paid_on_the_pin_pad(window, client, listener):
         (lambda prompt: (prompt.get_by_label("Enter M-PESA PIN").fill("0000"), prompt.press("Enter")), 2001),
     ],
 )
-def test_a_prompt_can_be_refused_in_every_way(window, client, listener, deed, code):
+def test_prompt_can_be_refused_in_every_way(window, client, listener, act, code):
     phone = open_phones(window, client)
     client.push()
 
-    deed(phone.get_by_role("dialog"))
+    act(phone.get_by_role("dialog"))
 
     assert listener.next()[1]["Body"]["stkCallback"]["ResultCode"] == code
 
 
-def test_a_phone_that_is_prompted_comes_to_the_table_by_itself(window, client):
+def test_phone_with_a_prompt_is_added_to_the_page(window, client):
     open_phones(window, client, query="")
     client.push(PhoneNumber=254712345678)
 
@@ -79,7 +79,7 @@ def test_a_phone_that_is_prompted_comes_to_the_table_by_itself(window, client):
     expect(window.get_by_role("status").first).to_contain_text("Phone 0712 345 678 asks")
 
 
-def test_a_bill_is_paid_by_hand_and_stands_in_the_statement(window, client):
+def test_paybill_payment_is_in_the_statement(window, client):
     phone = open_phones(window, client)
 
     phone.get_by_role("tab", name="Pay bill").click()
@@ -96,7 +96,7 @@ def test_a_bill_is_paid_by_hand_and_stands_in_the_statement(window, client):
     expect(phone.get_by_text("Ksh99,100.00", exact=True)).to_be_visible()
 
 
-def test_a_fault_is_armed_behind_the_counter(window, client):
+def test_fault_of_a_push_is_armed(window, client):
     window.goto(f"{client.url}/phone/counter.html")
 
     window.get_by_role("combobox", name="Fault", exact=True).select_option("busy_500")
@@ -106,34 +106,34 @@ def test_a_fault_is_armed_behind_the_counter(window, client):
     assert client.push().json()["errorCode"] == "500.003.02"
 
 
-def test_a_result_is_broken_behind_the_counter(window, client):
+def test_fault_of_a_result_is_armed(window, client):
     window.goto(f"{client.url}/phone/counter.html")
 
     window.get_by_role("combobox", name="Call").select_option("Account Balance")
     window.get_by_role("combobox", name="Fault", exact=True).select_option("result_lost")
-    expect(window.get_by_text("The Result: never comes.")).to_be_visible()
+    expect(window.get_by_text("The Result: is never sent.")).to_be_visible()
     window.get_by_role("button", name="Arm it").click()
     expect(window.get_by_text("result_lost is armed.")).to_be_visible()
 
     assert [entry["endpoint"] for entry in client.control("faults/").json()["queue"]] == ["balance"]
 
 
-def test_a_seeded_draw_is_set_behind_the_counter(window, client):
+def test_seed_and_share_of_a_fault_are_set(window, client):
     window.goto(f"{client.url}/phone/counter.html")
 
     window.get_by_role("combobox", name="Fault of the draw").select_option("duplicate")
     window.get_by_label("Per cent of pushes").fill("25")
-    window.get_by_role("button", name="Draw it").click()
+    window.get_by_role("button", name="Set the share").click()
     expect(window.get_by_role("row", name="duplicate 25 %")).to_be_visible()
     window.get_by_role("spinbutton", name="Seed").fill("7")
-    window.get_by_role("button", name="Begin again").click()
-    expect(window.get_by_text("Begun again with seed 7.")).to_be_visible()
+    window.get_by_role("button", name="Set the seed").click()
+    expect(window.get_by_text("The seed is 7.")).to_be_visible()
 
     faults = client.control("faults/").json()
     assert (faults["seed"], faults["rates"]) == (7, {"duplicate": 0.25})
 
 
-def test_a_small_screen_needs_no_sideways_scrolling(window, client):
+def test_small_screen_needs_no_horizontal_scrolling(window, client):
     window.set_viewport_size({"width": 320, "height": 640})
     open_phones(window, client)
     client.push()

@@ -1,4 +1,4 @@
-"""B2C, Reversal, Transaction Status and Account Balance: acknowledged first, told later."""
+"""B2C, Reversal, Transaction Status and Account Balance: acknowledgements and Results."""
 
 import re
 
@@ -64,7 +64,7 @@ def parameters(result):
     return {item["Key"]: item.get("Value") for item in result["ResultParameters"]["ResultParameter"]}
 
 
-def test_b2c_pays_a_phone_and_tells_so(client, listener):
+def test_b2c_pays_a_phone_and_sends_a_result(client, listener):
     acknowledged = b2c(client).json()
     path, body = listener.next()
 
@@ -76,14 +76,14 @@ def test_b2c_pays_a_phone_and_tells_so(client, listener):
         "ResponseDescription": "Accept the service request successfully.",
     }
     result = body["Result"]
-    told = parameters(result)
+    reported = parameters(result)
     assert path == "/result"
     assert (result["ResultType"], result["ResultCode"]) == (0, 0)
     assert result["ConversationID"] == acknowledged["ConversationID"]
-    assert told["TransactionReceipt"] == result["TransactionID"]
-    assert re.fullmatch(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d", told["TransactionCompletedDateTime"])
-    assert (told["TransactionAmount"], told["B2CUtilityAccountAvailableFunds"]) == (10, 999_990.0)
-    assert told["B2CChargesPaidAccountAvailableFunds"] == -1980.0
+    assert reported["TransactionReceipt"] == result["TransactionID"]
+    assert re.fullmatch(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d", reported["TransactionCompletedDateTime"])
+    assert (reported["TransactionAmount"], reported["B2CUtilityAccountAvailableFunds"]) == (10, 999_990.0)
+    assert reported["B2CChargesPaidAccountAvailableFunds"] == -1980.0
     assert result["ReferenceData"]["ReferenceItem"]["Key"] == "QueueTimeoutURL"
     (phone,) = client.control("phones/?phones=254705912645").json()["phones"]
     assert phone["balance"] == 100_010
@@ -91,7 +91,7 @@ def test_b2c_pays_a_phone_and_tells_so(client, listener):
     assert (payout["code"], payout["phone"], payout["amount"]) == (result["TransactionID"], "254705912645", 10)
 
 
-def test_a_used_originator_conversation_id_is_refused_and_pays_nobody(client, listener):
+def test_used_originator_conversation_id_is_refused(client, listener):
     b2c(client)
     listener.next()
 
@@ -103,29 +103,29 @@ def test_a_used_originator_conversation_id_is_refused_and_pays_nobody(client, li
     assert listener.silent()
 
 
-def test_version_1_makes_the_id_itself(client, listener):
+def test_version_1_creates_the_id(client, listener):
     first = b2c(client, "/mpesa/b2c/v1/paymentrequest").json()
     second = b2c(client, "/mpesa/b2c/v1/paymentrequest").json()
 
     assert first["OriginatorConversationID"] != second["OriginatorConversationID"]
 
 
-def test_a_kept_book_gives_no_id_twice_to_the_same_seed(start, listener, tmp_path):
-    asked = [b2c(start(book=tmp_path / "book.sqlite3", seed=42), "/mpesa/b2c/v1/paymentrequest") for _ in range(2)]
+def test_existing_book_repeats_no_id_with_the_same_seed(start, listener, tmp_path):
+    answers = [b2c(start(book=tmp_path / "book.sqlite3", seed=42), "/mpesa/b2c/v1/paymentrequest") for _ in range(2)]
 
-    assert [answer.status_code for answer in asked] == [200, 200]
-    assert len({answer.json()["ConversationID"] for answer in asked}) == 2
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert len({answer.json()["ConversationID"] for answer in answers}) == 2
 
 
-def test_the_same_seed_gives_the_same_results(start, listener):
-    def told():
+def test_same_seed_gives_the_same_results(start, listener):
+    def run_simulator():
         client = start(seed=42)
         answers = [b2c(client, "/mpesa/b2c/v1/paymentrequest").json() for _ in range(2)]
         results = sorted((listener.next()[1]["Result"] for _ in answers), key=lambda each: each["ConversationID"])
         order = [[item["Key"] for item in each["ResultParameters"]["ResultParameter"]] for each in results]
         return answers, [each["TransactionID"] for each in results], order
 
-    first, again = told(), told()
+    first, again = run_simulator(), run_simulator()
 
     assert first == again
     assert first[0][0] != first[0][1]
@@ -134,14 +134,14 @@ def test_the_same_seed_gives_the_same_results(start, listener):
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"PartyA": "174379"}, 1),  # holds nothing yet
+        ({"PartyA": "174379"}, 1),  # has no money yet
         ({"PartyA": "999999"}, 2028),
         ({"InitiatorName": "wrong"}, 2001),
         ({"InitiatorName": "norole"}, 21),
         ({"InitiatorName": "locked"}, 8006),
     ],
 )
-def test_a_failed_b2c_has_no_parameters(client, listener, fields, code):
+def test_failed_b2c_has_no_parameters(client, listener, fields, code):
     b2c(client, **fields)
     _, body = listener.next()
 
@@ -158,7 +158,7 @@ def test_a_failed_b2c_has_no_parameters(client, listener, fields, code):
         ("result_late", ["/result"]),
     ],
 )
-def test_results_can_be_lost_late_doubled_or_time_out_in_the_queue(start, listener, fault, paths):
+def test_faulty_results(start, listener, fault, paths):
     client = start(speed=500)
     client.control("faults/", {"next": [{"fault": fault, "endpoint": "b2c"}]})
 
@@ -168,7 +168,7 @@ def test_results_can_be_lost_late_doubled_or_time_out_in_the_queue(start, listen
     assert listener.silent()
 
 
-def test_the_reference_item_can_be_a_list(client, listener):
+def test_reference_item_can_be_a_list(client, listener):
     client.control("faults/", {"next": [{"fault": "reference_list", "endpoint": "b2c"}]})
 
     b2c(client)
@@ -178,7 +178,7 @@ def test_the_reference_item_can_be_a_list(client, listener):
     assert [set(item) for item in items] == [{"Key", "Value"}, {"Key"}]
 
 
-def test_a_reversal_gives_the_money_back_once(client, listener):
+def test_reversal_returns_the_money_once(client, listener):
     receipt = paid(client)
 
     reverse(client, receipt)
@@ -195,7 +195,7 @@ def test_a_reversal_gives_the_money_back_once(client, listener):
     assert phone["balance"] == 100_000
 
 
-def test_an_unknown_receipt_is_not_reversed(client, listener):
+def test_unknown_receipt_is_not_reversed(client, listener):
     reverse(client, "PDU91HIVIT")
     _, body = listener.next()
 
@@ -203,7 +203,7 @@ def test_an_unknown_receipt_is_not_reversed(client, listener):
     assert body["Result"]["ResultDesc"] == "The OriginalTransactionID is invalid."
 
 
-def test_a_malformed_receipt_is_refused_at_once(client):
+def test_malformed_receipt_is_refused_at_once(client):
     answer = reverse(client, "short")
 
     assert (answer.status_code, answer.json()["errorMessage"]) == (400, "Bad Request - Invalid TransactionID")
@@ -215,14 +215,14 @@ def test_transaction_status_finds_a_receipt(client, listener):
     status(client, TransactionID=receipt)
     _, body = listener.next()
 
-    told = parameters(body["Result"])
-    assert (told["ReceiptNo"], told["Amount"], told["TransactionStatus"]) == (receipt, 1500.0, "Completed")
-    assert told["CreditPartyName"] == "174379 - Kilabu Fitness"
-    assert isinstance(told["FinalisedTime"], int)
+    reported = parameters(body["Result"])
+    assert (reported["ReceiptNo"], reported["Amount"], reported["TransactionStatus"]) == (receipt, 1500.0, "Completed")
+    assert reported["CreditPartyName"] == "174379 - Kilabu Fitness"
+    assert isinstance(reported["FinalisedTime"], int)
     assert body["Result"]["ReferenceData"] == {"ReferenceItem": {"Key": "Occasion"}}
 
 
-def test_transaction_status_finds_a_payout_by_its_conversation(client, listener):
+def test_transaction_status_finds_a_payout_by_conversation_id(client, listener):
     b2c(client)
     listener.next()
 
@@ -232,14 +232,14 @@ def test_transaction_status_finds_a_payout_by_its_conversation(client, listener)
     assert parameters(body["Result"])["Amount"] == 10.0
 
 
-def test_transaction_status_of_nothing_fails(client, listener):
+def test_transaction_status_of_an_unknown_receipt_fails(client, listener):
     status(client, TransactionID="PDU91HIVIT")
     _, body = listener.next()
 
     assert body["Result"]["ResultCode"] == 25
 
 
-def test_account_balance_has_its_codes_as_strings(client, listener):
+def test_account_balance_reports_codes_as_strings(client, listener):
     paid(client)
     body = {
         **ASYNC,

@@ -1,11 +1,11 @@
-"""M-Pesa Express, from the push to the callback, over real HTTP."""
+"""STK push and query, over real HTTP."""
 
 import re
 
 import pytest
 
 
-def test_a_push_is_accepted_in_safaricoms_shape(client):
+def test_accepted_push_has_the_answer_of_safaricom(client):
     answer = client.push()
 
     body = answer.json()
@@ -19,7 +19,7 @@ def test_a_push_is_accepted_in_safaricoms_shape(client):
     }
 
 
-def test_a_paid_prompt_calls_back_once_with_the_money_in_the_book(client, listener):
+def test_paid_prompt_sends_one_callback(client, listener):
     accepted = client.push().json()
 
     client.answer(accepted["CheckoutRequestID"], "pay")
@@ -56,7 +56,7 @@ def test_a_paid_prompt_calls_back_once_with_the_money_in_the_book(client, listen
         ("no_funds", 1, "The balance is insufficient for the transaction."),
     ],
 )
-def test_a_prompt_that_is_not_paid_calls_back_without_metadata(client, listener, action, code, desc):
+def test_callback_of_an_unpaid_prompt_has_no_metadata(client, listener, action, code, desc):
     accepted = client.push().json()
 
     client.answer(accepted["CheckoutRequestID"], action)
@@ -75,7 +75,7 @@ def test_a_prompt_that_is_not_paid_calls_back_without_metadata(client, listener,
     assert client.control("book/").json() == {"debits": [], "payouts": []}
 
 
-def test_an_ignored_prompt_ends_after_its_minute(start, listener):
+def test_ignored_prompt_expires(start, listener):
     client = start(speed=200)
     accepted = client.push().json()
 
@@ -87,7 +87,7 @@ def test_an_ignored_prompt_ends_after_its_minute(start, listener):
     assert client.answer(accepted["CheckoutRequestID"], "pay").status_code == 409
 
 
-def test_a_failed_delivery_is_never_repeated(client, listener):
+def test_failed_callback_is_not_repeated(client, listener):
     listener.replies["/stk/token"] = (500, b"")
     accepted = client.push().json()
 
@@ -97,7 +97,7 @@ def test_a_failed_delivery_is_never_repeated(client, listener):
     assert listener.silent(0.5)
 
 
-def test_a_query_answers_in_live_words(client, listener):
+def test_query_answers_with_live_texts(client, listener):
     checkout = client.push().json()["CheckoutRequestID"]
     waiting = client.query(checkout)
     client.answer(checkout, "cancel")
@@ -123,7 +123,7 @@ def test_a_query_answers_in_live_words(client, listener):
     }
 
 
-def test_a_query_words_a_timeout_unlike_the_callback(start, listener):
+def test_query_has_another_text_for_a_timeout(start, listener):
     client = start(speed=200)
     checkout = client.push().json()["CheckoutRequestID"]
     listener.next()
@@ -133,7 +133,7 @@ def test_a_query_words_a_timeout_unlike_the_callback(start, listener):
     assert (answer["ResultCode"], answer["ResultDesc"]) == ("1037", "DS timeout user cannot be reached.")
 
 
-def test_a_query_for_an_unknown_prompt_says_so_with_500(client):
+def test_query_of_an_unknown_prompt_answers_500(client):
     answer = client.query("ws_CO_01012026000000000700000001")
 
     body = answer.json()
