@@ -1,5 +1,8 @@
 """Middleware for every request: request ids, checks before any view, and security headers."""
 
+import re
+
+from django.conf import settings
 from django.contrib.messages.middleware import MessageMiddleware
 from django.core.signals import request_finished
 from django.dispatch import receiver
@@ -42,6 +45,24 @@ class RequestIdMiddleware:
 def forget_request_id(sender, **kwargs) -> None:
     """Clear the id after the answer is sent. Until then Django logs errors, and a streamed answer needs the id."""
     request_ids.current.set("")
+
+
+class AnyHostMiddleware:
+    """Answer the paths of SECURE_REDIRECT_EXEMPT (callbacks and probes) under any host name.
+
+    A host that is missing in ALLOWED_HOSTS must not cost a callback, which is sent once. Their views do not use the
+    host. It comes before every middleware that asks for it.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+        self.exempt = [re.compile(pattern) for pattern in settings.SECURE_REDIRECT_EXEMPT]
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        path = request.path.lstrip("/")  # as SecurityMiddleware compares it
+        if any(pattern.search(path) for pattern in self.exempt):
+            request.get_host = request._get_raw_host  # type: ignore[method-assign, attr-defined]  # Django's own, without the check
+        return self.get_response(request)
 
 
 class PlainRequestMiddleware:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 
+from api.checks import origin_conflicts
 from payments.callbacks import spool
 from payments.daraja import client
 from payments.daraja.errors import DarajaError, Refused
@@ -87,6 +88,11 @@ def public_url() -> Iterator[Finding]:
     yield Finding("PUBLIC_URL", remedy)
 
 
+def origins() -> Iterator[Finding]:
+    """Check that the settings about hosts and origins agree with each other."""
+    yield Finding("Hosts and origins", " ".join(origin_conflicts()))
+
+
 def callback_words() -> Iterator[Finding]:
     """Check that the callback URL has no word that Safaricom refuses."""
     url = settings.PUBLIC_URL + reverse("payments:c2b-confirmation", args=["x"])
@@ -153,7 +159,7 @@ def findings() -> Iterator[Finding]:
     """Run the checks for this DARAJA_ENVIRONMENT."""
     checks: list[Check] = [database, spooled_callbacks, messages]
     if not settings.SIMULATED:
-        checks = [daraja_keys, daraja_answers, public_url, callback_words, *checks]
+        checks = [daraja_keys, daraja_answers, public_url, origins, callback_words, *checks]
     for check in checks:
         yield from check()
 

@@ -25,6 +25,7 @@ SANDBOX = {
     "DARAJA_PASSKEY": "passkey-of-the-app",
     "DARAJA_SHORTCODE": "174379",
     "PUBLIC_URL": "https://club.ke",
+    "ALLOWED_HOSTS": [".ke", ".app", "127.0.0.1", "10.0.0.1"],
     "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
     "SMS_BACKEND": "console",
 }
@@ -70,6 +71,7 @@ def test_complete_settings_are_listed_in_one_line_each(settings):
         "    ok       DARAJA_SHORTCODE",
         "    ok       Safaricom",
         "    ok       PUBLIC_URL",
+        "    ok       Hosts and origins",
         "    ok       Callback URL",
         "    ok       Database",
         "    ok       Migrations",
@@ -113,6 +115,11 @@ def test_complete_settings_are_listed_in_one_line_each(settings):
         (
             {"DARAJA_ENVIRONMENT": "production", "DARAJA_SHORTCODE": "600100", "PUBLIC_URL": "https://a.ngrok.app"},
             "PUBLIC_URL: Safaricom blocks tunnels in production: use the domain of your server",
+        ),
+        (
+            {"ALLOWED_HOSTS": ["www.club.ke"]},
+            "Hosts and origins: ALLOWED_HOSTS lacks club.ke, the host of PUBLIC_URL: the app and the admin would"
+            " answer 400.",
         ),
         (
             {"PUBLIC_URL": "https://mpesa.club.ke"},

@@ -135,6 +135,35 @@ def test_production_checks_without_warning_or_database():
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        (
+            {"ALLOWED_HOSTS": "www.club.example"},
+            "ALLOWED_HOSTS lacks club.example, the host of PUBLIC_URL: the app and the admin would answer 400.",
+        ),
+        (
+            {"CSRF_TRUSTED_ORIGINS": "http://club.example"},
+            "CSRF_TRUSTED_ORIGINS has http://club.example, but PUBLIC_URL is https://club.example.",
+        ),
+        (
+            {"CSRF_TRUSTED_ORIGINS": "http://app.club.example"},
+            "CSRF_TRUSTED_ORIGINS has http://app.club.example, which is not https: browsers send it no cookie of ours.",
+        ),
+        (
+            {"CORS_ALLOWED_ORIGINS": "https://app.club.example"},
+            "CSRF_TRUSTED_ORIGINS lacks https://app.club.example of CORS_ALLOWED_ORIGINS: its pages could read and not"
+            " write.",
+        ),
+    ],
+)
+def test_production_warns_of_hosts_and_origins_that_disagree(changed, warning):
+    checked = check(PRODUCTION | PREFIXED | changed, "--deploy", "--fail-level", "WARNING")
+
+    assert checked.returncode == 1
+    assert re.findall(r"\(api\.W002\) (.+)", checked.stderr) == [warning]
+
+
 def test_production_recommends_cookie_name_prefixes():
     checked = check(PRODUCTION, "--deploy", "--fail-level", "WARNING")
 
