@@ -2,7 +2,7 @@
 
 A contact is an e-mail address or a phone number. It belongs to nobody until a user verifies it by a code. Until then
 several people may give the same one: somebody registered it by mistake or on purpose, or staff mistyped it. Whoever
-verifies it keeps it, and the others lose it (docs/decisions/0026).
+verifies it keeps it, and the others lose it. A code never replaces a password (docs/decisions/0026).
 """
 
 import unicodedata
@@ -22,6 +22,7 @@ from api import throttling
 from api.roles import Role
 
 REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
+MOST_WORDS_OF_A_NAME = 3  # of a first or a last name: a list of names must not match many people
 
 
 def register(*, email: str | None, phone_number: str | None, password: str, caller: Caller, now: datetime, **profile):
@@ -35,7 +36,7 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
     throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW, now)
     one_time_codes.count_request(caller.ip, now)
     contact = cast(str, phone_number or email)  # the serializer requires one of them
-    known = find_registrant(contact, **profile, now=now)
+    known = find_registrant(contact, password=password, **profile, now=now)
     if known is None:
         with suppress(IntegrityError), transaction.atomic():
             given = {"email": email, "phone_number": phone_number}
@@ -45,37 +46,61 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=contact, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
             return
-        known = find_registrant(contact, **profile, now=now)  # another request created the user first
+        # another request created the user first
+        known = find_registrant(contact, password=password, **profile, now=now)
     hashed = make_password(password)  # for every known user, so that the response time is always the same
+    if known and known.has_usable_password():
+        hashed = known.password
     with transaction.atomic():
         send_verification_code(known, contact=contact, password=hashed, now=now)
         audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
 
 
-def find_registrant(contact: str, *, first_name: str, last_name: str, now: datetime) -> CustomUser | None:
+def find_registrant(
+    contact: str, *, first_name: str, last_name: str, password: str, now: datetime
+) -> CustomUser | None:
     """Return the known user who registers again, or whom staff added before; None for a newcomer.
 
-    Staff may have saved an unverified contact with the wrong user: only somebody who shares a name with that user
-    registers as them.
+    Staff may have saved an unverified contact with the wrong user, and a phone number may have a new owner: only
+    somebody with the same first and last name registers as that user. If the user has a password, this must be it.
     """
-    names = words_of(f"{first_name} {last_name}")
     person = find_by_identifier(contact)
-    if person and is_unverified_member(person) and shares_name(person, names):
+    if not (person and is_unverified_member(person) and has_same_name(person, first_name, last_name)):
+        person = find_verifier(person, contact, now=now)
+    is_password = has_password(person, password)
+    if person is None or not is_unverified_member(person):
         return person
-    known = find_verifier(person, contact, now=now)
-    is_another = known and is_unverified_member(known) and not shares_name(known, names)
-    return None if is_another else known
+    if not has_same_name(person, first_name, last_name):
+        return None
+    return person if is_password or not person.has_usable_password() else None
 
 
-def shares_name(person: CustomUser, names: set[str]) -> bool:
-    """Return whether the user's first or last names include one of `names`."""
-    return not names.isdisjoint(words_of(f"{person.first_name} {person.last_name}"))
+def has_password(person: CustomUser | None, password: str) -> bool:
+    """Return whether this is the user's password. Every call hashes one password, so that it always takes as long."""
+    if person is None or not person.has_usable_password():
+        make_password(password)
+        return False
+    return person.check_password(password)
 
 
-def words_of(name: str) -> set[str]:
+def has_same_name(person: CustomUser, first_name: str, last_name: str) -> bool:
+    """Return whether two words of the name are the user's, among them the first word of both names.
+
+    The order of first and last name does not matter, and middle names may be left out. A parent or a child of the user
+    has another first word.
+    """
+    recorded = [*words_of(person.first_name), *words_of(person.last_name)]
+    first, last = words_of(first_name), words_of(last_name)
+    if not recorded or not first or max(len(first), len(last)) > MOST_WORDS_OF_A_NAME:
+        return False
+    shared = {*recorded} & {*first, *last}
+    return len(shared) > 1 and {recorded[0], first[0]} <= shared
+
+
+def words_of(name: str) -> list[str]:
     """Return the words of a name for comparison: in lower case, letters only, without initials."""
     letters = ("".join(filter(str.isalpha, word)) for word in unicodedata.normalize("NFKC", name).casefold().split())
-    return {word for word in letters if len(word) > 1}
+    return [word for word in letters if len(word) > 1]
 
 
 def is_in_use(field: str, contact: str) -> bool:
@@ -184,6 +209,8 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
         # The check of the password takes a while: staff may have changed the password, the contact or the role since.
         is_unchanged = person.password == row.user.password and stored.lower() == row.address.lower()
         if not is_unchanged or (row.password and not is_unverified_member(person)):
+            raise one_time_codes.InvalidOrExpiredKey
+        if person.has_usable_password() and known != person.password:  # a code never replaces a password
             raise one_time_codes.InvalidOrExpiredKey
         person.password = known
         person.consented_at = person.consented_at or (now if row.password else None)
