@@ -2,12 +2,21 @@
 
 import select
 
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, features
 from psycopg.pq import TransactionStatus
+
+
+class DatabaseFeatures(features.DatabaseFeatures):
+    """What PostgreSQL can do, as far as we use it."""
+
+    # Django 6.1 would ask the server for its version to answer this, and so need a database for `manage.py check`.
+    supports_virtual_generated_columns = False
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL. The engine of the embedded server extends this class."""
+
+    features_class = DatabaseFeatures
 
     def is_usable(self):
         """Return whether a request may use the connection.
