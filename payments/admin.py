@@ -5,9 +5,9 @@ Services alone move money. Each action makes the same call of a service as the A
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.contrib.postgres.aggregates import StringAgg
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, Subquery
+from django.db.models import Func, OuterRef, Subquery, TextField, Value
 from django.http import Http404, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import path, reverse
@@ -109,7 +109,8 @@ class StkPushAdmin(ReadOnlyAdmin):
 def payments_of_a_receipt() -> Subquery:
     """Return the references of the payments that hold the receipt's money, separated by blanks."""
     live = models.Allocation.objects.filter(receipt=OuterRef("pk"), undone_at=None)
-    references = StringAgg("payment__reference", delimiter=" ", order_by="pk")
+    each = ArrayAgg("payment__reference", order_by="pk")
+    references = Func(each, Value(" "), function="array_to_string", output_field=TextField())
     return Subquery(live.order_by().values("receipt").annotate(references=references).values("references"))
 
 
