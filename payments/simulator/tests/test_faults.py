@@ -259,13 +259,21 @@ def test_attacker_can_send_the_success_of_another_prompt(client, listener):
     assert items({"Body": {"stkCallback": callbacks[0]}})["MpesaReceiptNumber"] != debit["code"]
 
 
-@pytest.mark.parametrize("name", ["malformed", "not_json", "deep_json"])
+@pytest.mark.parametrize("name", ["malformed", "not_json"])
 def test_broken_body_cannot_be_read(client, listener, name):
     push(client, name)
     _, _, body = listener.next_raw()
 
-    with pytest.raises((ValueError, RecursionError)):
+    with pytest.raises(ValueError, match="line 1 column"):
         json.loads(body)
+    assert len(debits(client)) == 1
+
+
+def test_deep_body_has_five_thousand_nested_lists(client, listener):
+    push(client, "deep_json")
+    _, _, body = listener.next_raw()
+
+    assert body == b"[" * 5000 + b"]" * 5000
     assert len(debits(client)) == 1
 
 
