@@ -67,11 +67,6 @@ class EventInline(ReadOnlyInline):
 class JobAdmin(ReadOnlyAdmin, ProcrastinateJobAdmin):
     """Jobs, whose arguments are ids only. Only an Admin may retry and stop them."""
 
-    actions = ProcrastinateJobAdmin.actions
+    actions = [logged(action) for action in ProcrastinateJobAdmin.actions]
     inlines = [EventInline]
     list_filter = ["status"]
-
-    def get_actions(self, request):
-        return {
-            name: (logged(action), name, title) for name, (action, _, title) in super().get_actions(request).items()
-        }

@@ -156,6 +156,22 @@ def email_server(name: str, default: str) -> dict:
         raise ImproperlyConfigured(f"{name} must be a URL such as smtp+tls://user:password@host:587.") from None
 
 
+def mailer(email: dict) -> dict:
+    """Convert the e-mail settings of Django 5.2 to an entry of Django 6.1's MAILERS."""
+    options = {
+        "django.core.mail.backends.smtp.EmailBackend": {
+            "host": email["EMAIL_HOST"],
+            "port": email["EMAIL_PORT"],
+            "username": email["EMAIL_HOST_USER"],
+            "password": email["EMAIL_HOST_PASSWORD"],
+            "use_tls": email.get("EMAIL_USE_TLS", False),
+            "use_ssl": email.get("EMAIL_USE_SSL", False),
+        },
+        "django.core.mail.backends.filebased.EmailBackend": {"file_path": email["EMAIL_FILE_PATH"]},
+    }
+    return {"BACKEND": email["EMAIL_BACKEND"], "OPTIONS": options.get(email["EMAIL_BACKEND"], {})}
+
+
 def networks(name: str) -> list[str]:
     """Read networks such as 10.0.0.0/8, separated by commas.
 

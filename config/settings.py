@@ -9,6 +9,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 
 from api.logs import log_config
@@ -21,6 +22,7 @@ from config.env import (
     flag,
     is_testing,
     key_pairs,
+    mailer,
     networks,
     number,
     origins,
@@ -242,7 +244,10 @@ TRUSTED_PROXIES = networks("TRUSTED_PROXIES")
 # --- E-mail and SMS ------------------------------------------------------------------------------
 
 EMAIL_CONFIG = email_server("EMAIL_URL", "smtp://localhost:25" if PRODUCTION else "consolemail://")
-vars().update(EMAIL_CONFIG)
+# Django 6.1 reads MAILERS and refuses the older names beside it.
+MAILERS = {"default": mailer(EMAIL_CONFIG)}
+if django.VERSION < (6, 1):
+    vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="club@localhost")
 # "phone" shows the message on the simulator's phone; "africastalking" sends it.
 SMS_BACKEND = choice(

@@ -111,9 +111,11 @@ class ClubModelAdmin(ByRole, ModelAdmin):
         """Return whether the user may do one of the page's own actions."""
         return may(request.user, action, self.model)
 
-    def get_actions(self, request):
-        """Return the actions on selected rows that the roles table allows."""
-        return {name: action for name, action in super().get_actions(request).items() if self.may(request, name)}
+    def get_actions(self, request, action_location=None):
+        """Return the actions on selected rows that the roles table allows. Django 6.1 also passes a location."""
+        location = {} if action_location is None else {"action_location": action_location}
+        actions = super().get_actions(request, **location)
+        return {name: action for name, action in actions.items() if self.may(request, name)}
 
     def lookup_allowed(self, lookup, value, request):
         """Refuse a filter in the URL that the page does not offer: it could reveal columns that the page hides."""
@@ -156,7 +158,10 @@ class ReadOnlyInline(ReadOnly, TabularInline):
 
     extra = 0
     can_delete = False
-    hide_title = True  # the columns are enough
+    # The columns are enough. Newer versions of unfold read `show_title`; 0.91 reads only `hide_title`.
+    show_title = False
+    if not hasattr(TabularInline, "show_title"):
+        hide_title = True
     ordering = ["pk"]
     list_select_related: Sequence[str] = ()
 

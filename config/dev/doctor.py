@@ -141,7 +141,7 @@ def spooled_callbacks() -> Iterator[Finding]:
 
 def messages() -> Iterator[Finding]:
     """Check how codes are sent by e-mail and SMS."""
-    is_printed = settings.EMAIL_BACKEND.endswith("console.EmailBackend")
+    is_printed = settings.MAILERS["default"]["BACKEND"].endswith("console.EmailBackend")
     is_real = settings.DARAJA_ENVIRONMENT == "production"  # with the sandbox, printed codes are enough
     remedy = "EMAIL_URL only prints e-mail: set your mail server" if is_printed and is_real else ""
     yield Finding("E-mail", remedy)

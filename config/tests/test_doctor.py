@@ -16,6 +16,7 @@ from payments.callbacks import spool
 pytestmark = pytest.mark.server
 
 OAUTH = "https://sandbox.safaricom.co.ke/oauth/v1/generate"
+PRINTED = {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
 SANDBOX = {
     "DARAJA_ENVIRONMENT": "sandbox",
     "SIMULATED": False,
@@ -26,7 +27,7 @@ SANDBOX = {
     "DARAJA_SHORTCODE": "174379",
     "PUBLIC_URL": "https://club.ke",
     "ALLOWED_HOSTS": [".ke", ".app", "127.0.0.1", "10.0.0.1"],
-    "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+    "MAILERS": {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}},
     "SMS_BACKEND": "console",
 }
 
@@ -129,7 +130,7 @@ def test_complete_settings_are_listed_in_one_line_each(settings):
             {
                 "DARAJA_ENVIRONMENT": "production",
                 "DARAJA_SHORTCODE": "600100",
-                "EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend",
+                "MAILERS": PRINTED,
             },
             "E-mail: EMAIL_URL only prints e-mail: set your mail server",
         ),
@@ -205,9 +206,7 @@ def test_spooled_callback_that_stays_on_this_host_is_reported(settings, tmp_path
 
 @pytest.mark.usefixtures("worker")
 def test_sandbox_may_print_its_codes(settings):
-    _, error = run_doctor(
-        settings, SMS_BACKEND="console", EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend"
-    )
+    _, error = run_doctor(settings, SMS_BACKEND="console", MAILERS=PRINTED)
 
     assert error == ""
 

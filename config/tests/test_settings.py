@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import django
 import environ
 import pytest
 from django.conf import settings
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(settings.BASE_DIR)
@@ -286,6 +288,30 @@ def test_malformed_setting_is_named(name, value):
 
     assert re.fullmatch(rf"{name} [^\n]+", error)
     assert "hush" not in error
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail:25", ("smtp", "mail", 25, None, None, False, False)),
+        ("smtp+tls://kilabu:hush@mail:587", ("smtp", "mail", 587, "kilabu", "hush", True, False)),
+        ("smtp+ssl://kilabu:hush@mail:465", ("smtp", "mail", 465, "kilabu", "hush", False, True)),
+        ("consolemail://", ("console",)),
+        ("filemail://localhost/var/mail", ("filebased", str(ROOT / "var" / "mail"))),
+    ],
+)
+def test_email_url_names_the_mail_server(url, server, settings):
+    loaded = load(PRODUCTION | {"EMAIL_URL": url})
+    named = {name for name in loaded if name.startswith("EMAIL_")} - {"EMAIL_CONFIG"}
+    for name in {"MAILERS", *named}:
+        setattr(settings, name, loaded[name])
+
+    backend = mail.mailers.default if django.VERSION >= (6, 1) else mail.get_connection()
+
+    attributes = ("host", "port", "username", "password", "use_tls", "use_ssl", "file_path")
+    found = [getattr(backend, name) for name in attributes if hasattr(backend, name)]
+    assert (type(backend).__module__.split(".")[-1], *found) == server
+    assert (named == set()) == (django.VERSION >= (6, 1))
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def _is_allocated_to_push(locked: LockedPush, receipt: Receipt) -> bool:
 
 def _payers_of(push_id: int) -> QuerySet:
     # Two lookups by key. As one condition over joins this would read every payment.
-    payment_id = Subquery(StkPush.objects.filter(pk=push_id).values("payment_id"))
+    payment_id = Subquery(StkPush.objects.filter(pk=push_id).values("payment_id")[:1])
     payments = Payment.objects.filter(Q(pk=payment_id) | Q(head=payment_id))
     return locks.members_to_lock(payments.values("payer_id"))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection
 from django.db.models import QuerySet
 
 from api.errors import NotFound
@@ -59,15 +59,16 @@ def lock_receipt(receipt_id: int, *, also_members: Iterable[int] = ()) -> Receip
     affected, payments = _affected_rows(receipt_id)
     while True:
         members |= affected
-        savepoint = transaction.savepoint()
+        savepoint = connection.savepoint()
+        assert savepoint is not None  # noqa: S101  it is None only outside a transaction
         lock_members(members)
         list(Payment.objects.filter(pk__in=payments).order_by("pk").select_for_update(no_key=True))
         receipt = Receipt.objects.select_for_update(no_key=True).get(pk=receipt_id)
         affected, payments = _affected_rows(receipt_id)
         if affected <= members:
-            transaction.savepoint_commit(savepoint)
+            connection.savepoint_commit(savepoint)
             return receipt
-        transaction.savepoint_rollback(savepoint)
+        connection.savepoint_rollback(savepoint)
 
 
 def _affected_rows(receipt_id: int) -> tuple[set[int], set[int]]:
