@@ -56,7 +56,7 @@ def check_csrf(request) -> None:
     """
     check = CsrfCheck(lambda request: HttpResponse())
     check.process_request(request)
-    reason = check.process_view(request, None, (), {})  # type: ignore[arg-type]  # as REST framework calls it
+    reason = check.process_view(request, None, (), {})  # type: ignore[arg-type]  # REST framework passes None too
     if reason:
         logger.warning("CSRF check failed: %s", reason)
         raise CsrfFailed

@@ -12,6 +12,7 @@ from django.http import FileResponse, Http404, HttpRequest, QueryDict
 from django.urls import path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from unfold.admin import ModelAdmin, TabularInline
 
 from api.admin import exports
@@ -30,6 +31,7 @@ class BoundedPaginator(Paginator):
 
     max_rows = 10_000
     template_name = "api/admin_pages.html"
+    object_list: QuerySet
 
     @cached_property
     def count(self) -> int:
@@ -169,7 +171,7 @@ class ReadOnlyInline(ReadOnly, TabularInline):
         return super().get_queryset(request).select_related(*self.list_select_related)
 
 
-class Exportable:
+class Exportable(ClubModelAdmin):
     """A list whose selected rows, or all filtered rows, can be exported to a file."""
 
     export_columns: Sequence[exports.Column] = ()
@@ -209,9 +211,7 @@ class Exportable:
     def filtered_rows(self, user, filters: dict[str, list[str]]) -> QuerySet:
         """Return the rows that the list shows to `user` with these filters."""
         request = HttpRequest()
-        request.method, request.user, request.GET = "GET", user, QueryDict(mutable=True)
-        for name, values in filters.items():
-            request.GET.setlist(name, values)
+        request.method, request.user, request.GET = "GET", user, QueryDict(urlencode(filters, doseq=True))
         return self.get_changelist_instance(request).queryset
 
 

@@ -77,9 +77,9 @@ def for_prompt(
         forged = plan(0, success(wire.receipt_code(now, rng)), kind="forged")
         return [replace(forged, url=_guessed(forged.url, rng)), plan(5)]
     if fault == "forged_id":
-        stranger = wire.checkout_request_id(now - 1, f"2547{rng.randrange(10**8):08d}")
-        forged = success(wire.receipt_code(now, rng), checkout_request_id=stranger)
-        return [plan(0, forged, kind="forged"), plan(2)]
+        other_id = wire.checkout_request_id(now - 1, f"2547{rng.randrange(10**8):08d}")
+        body = success(wire.receipt_code(now, rng), checkout_request_id=other_id)
+        return [plan(0, body, kind="forged"), plan(2)]
     if fault == "same_code" and earlier_code and prompt["result_code"] == "0":
         return [plan(0, code=earlier_code)]
     if fault in ("malformed", "malformed_then_good"):

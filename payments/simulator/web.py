@@ -40,8 +40,8 @@ class Response:
     short: bool = False
 
 
-def json_response(body: object, status: int = 200, **kwargs: object) -> Response:
-    return Response(status, json.dumps(body, separators=(",", ":")).encode(), **kwargs)  # type: ignore[arg-type]
+def json_response(body: object, status: int = 200) -> Response:
+    return Response(status, json.dumps(body, separators=(",", ":")).encode())
 
 
 class Server(ThreadingHTTPServer):

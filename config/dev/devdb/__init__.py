@@ -24,7 +24,7 @@ from config.dev.devdb.places import DevDbError, Place, locate, prepare, prepare_
 try:
     import fcntl
 except ImportError:  # on Windows, where `locate` raises DevDbError
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module or None
 
 __all__ = [
     "CHECKOUT",

