@@ -313,7 +313,8 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         if item.reason == models.ReviewReason.UNMATCHED and item.status != models.ReviewStatus.RESOLVED:
             names = ["assign", "sent_back"]  # the owner may ask after the item was dismissed
         if item.status == models.ReviewStatus.OPEN:
-            names += ["dismiss"]
+            is_doubt = item.reason == models.ReviewReason.POSSIBLE_DOUBLE
+            names += ["same_money", "other_money"] if is_doubt else ["dismiss"]
         return [REVIEW_ACTIONS[name](request=request, now=now()) for name in names if self.may(request, name)]
 
     def next_after(self, item) -> models.ReviewItem | None:

@@ -32,7 +32,14 @@ register(
         "payments.callback": Page(view=Role.MANAGER),
         "payments.reviewitem": Page(
             view=Role.MANAGER,
-            actions={"assign": Role.MANAGER, "undo": Role.MANAGER, "sent_back": Role.MANAGER, "dismiss": Role.MANAGER},
+            actions={
+                "assign": Role.MANAGER,
+                "same_money": Role.MANAGER,
+                "other_money": Role.MANAGER,
+                "undo": Role.MANAGER,
+                "sent_back": Role.MANAGER,
+                "dismiss": Role.MANAGER,
+            },
         ),
     }
 )

@@ -90,6 +90,26 @@ class SentBackForm(StaffAction):
         return "The refund is recorded, and the item is resolved."
 
 
+class SameMoneyForm(StaffAction):
+    """Decide that held money is the money of the STK push. Nothing is typed."""
+
+    name, title = "same_money", "Same money as the STK push"
+
+    def perform(self):
+        review_decisions.decide_same_money(item_id=self.subject, by_id=self.caller.pk, now=self.now)
+        return "The two receipts are one now."
+
+
+class OtherMoneyForm(StaffAction):
+    """Decide that held money is not the money of the STK push. Nothing is typed."""
+
+    name, title = "other_money", "Other money"
+
+    def perform(self):
+        review_decisions.decide_other_money(item_id=self.subject, by_id=self.caller.pk, now=self.now)
+        return "The money is not held any more. If it has no owner yet, it has a new review item."
+
+
 class UndoForm(StaffAction):
     """Undo the assignment of the money. Nothing is typed."""
 
@@ -126,4 +146,4 @@ class TaxNumberForm(StaffAction):
         return "The tax control number is saved."
 
 
-REVIEW_ACTIONS = by_name(AssignForm, UndoForm, SentBackForm, DismissForm)
+REVIEW_ACTIONS = by_name(AssignForm, SameMoneyForm, OtherMoneyForm, UndoForm, SentBackForm, DismissForm)

@@ -122,8 +122,9 @@ INVARIANTS = [
         UNION ALL
         SELECT r.id FROM payments_receipt r
         WHERE r.member_id IS NULL AND r.reversed_at IS NULL AND r.amount > r.amount_refunded AND NOT EXISTS (
-            SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id AND i.reason = 'unmatched'
-            AND i.status IN ('open', 'dismissed'))
+            SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id
+            AND ((i.reason = 'unmatched' AND i.status IN ('open', 'dismissed'))
+                OR (i.reason = 'possible_double' AND i.status = 'open')))
         """,
     ),
     Invariant(
@@ -278,6 +279,19 @@ INVARIANTS = [
             - (SELECT coalesce(sum(f.amount), 0) FROM payments_refund f WHERE f.cash_session_id = s.id)
             + (SELECT coalesce(sum(e.amount), 0) FROM payments_ledgerentry e
                WHERE e.cash_session_id = s.id AND e.account = 'cash')
+        """,
+    ),
+    Invariant(
+        "P25",
+        "Held money has no other review item that would assign it, and its push has money without a code.",
+        """
+        SELECT i.id FROM payments_reviewitem i JOIN payments_receipt r ON r.id = i.receipt_id
+        WHERE i.reason = 'possible_double' AND i.status = 'open' AND (
+            NOT EXISTS (SELECT FROM payments_receipt w
+                        WHERE w.push_id = i.push_id AND w.code IS NULL AND w.reversed_at IS NULL)
+            OR (r.member_id IS NULL AND EXISTS (
+                SELECT FROM payments_reviewitem other
+                WHERE other.receipt_id = r.id AND other.reason = 'unmatched' AND other.status <> 'resolved')))
         """,
     ),
 ]

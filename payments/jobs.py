@@ -130,6 +130,7 @@ def check_claims(timestamp: int) -> None:
     """End code checks that got no answer, then check the reported codes that have no evidence yet."""
     code_checks.end_unanswered(now=now())
     code_checks.check_reported_codes(now=now())
+    code_checks.check_held_codes(now=now())
 
 
 @app.periodic(cron="*/10 * * * *")

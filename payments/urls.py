@@ -25,6 +25,8 @@ urlpatterns = [
     path("code-checks/<int:pk>/", desk.CodeCheckView.as_view(), name="code-check"),
     path("review-items/", desk.ReviewItemListView.as_view(), name="review-item-list"),
     path("review-items/<int:pk>/assign/", desk.ReviewItemAssignView.as_view(), name="review-item-assign"),
+    path("review-items/<int:pk>/same-money/", desk.ReviewItemSameMoneyView.as_view(), name="review-item-same-money"),
+    path("review-items/<int:pk>/other-money/", desk.ReviewItemOtherMoneyView.as_view(), name="review-item-other-money"),
     path("review-items/<int:pk>/undo/", desk.ReviewItemUndoView.as_view(), name="review-item-undo"),
     path("review-items/<int:pk>/dismiss/", desk.ReviewItemDismissView.as_view(), name="review-item-dismiss"),
     # For Safaricom: their paths name no M-Pesa, their answers have no envelope, and their URLs are never logged.

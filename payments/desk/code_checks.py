@@ -28,7 +28,9 @@ from payments.models import (
     CodeCheckStatus,
     CodeClaim,
     Receipt,
+    ReviewItem,
     ReviewReason,
+    ReviewStatus,
 )
 from payments.services import review_items
 
@@ -254,6 +256,19 @@ def check_reported_codes(*, now: datetime) -> int:
         except Exception:
             logger.exception("Reported code %s could not be checked. The next run tries again.", reported.pk)
     return requested
+
+
+def check_held_codes(*, now: datetime) -> int:
+    """Check the codes of held money once: the answer may name the sender's phone. Return how many were requested."""
+    if not is_configured():
+        return 0
+    held = ReviewItem.objects.filter(reason=ReviewReason.POSSIBLE_DOUBLE, status=ReviewStatus.OPEN)
+    codes = Receipt.objects.filter(review_items__in=held, code__isnull=False).values_list("code", flat=True).distinct()
+    typed = [code for code in codes[:BATCH] if code and reported_codes.TYPED_CODE.fullmatch(code)]
+    unchecked = [code for code in typed if not CodeCheck.objects.filter(code=code).exists()]
+    for code in unchecked:
+        request_check(code=code, by_id=None, now=now)
+    return len(unchecked)
 
 
 def _check_reported_code(reported: CodeClaim, *, now: datetime) -> bool:

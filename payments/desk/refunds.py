@@ -11,6 +11,7 @@ from django.db import transaction
 from api.errors import Conflict
 from api.idempotency import IdempotencyKeyReused
 from payments.desk import cash_sessions, review_decisions
+from payments.evidence import holds
 from payments.models import Account, CashSession, Receipt, Refund, ReviewItem
 from payments.services import allocation, creation, locks, ownership, reversals
 
@@ -56,6 +57,7 @@ def record_refund(
     call of the same person with the same `idempotency_key` returns the first refunds.
 
     :raises MoreThanHeld: there is less than `amount`, or nothing
+    :raises review_decisions.MoneyIsHeld: it may be the money of an STK push
     :raises NotEnoughCash: the drawer holds less
     :raises cash_sessions.NoOpenSession: cash without an open cash session
     :raises ownership.OwnerNeeded: no such member
@@ -71,6 +73,8 @@ def record_refund(
     receipts = _lock_holders(receipt_id=receipt_id, member_id=member_id, by_id=by_id)
     for each in receipts:
         ownership.require_not_own(each.member_id, by_id=by_id)
+        if holds.is_held(each):
+            raise review_decisions.MoneyIsHeld
     if idempotency_key is not None:
         earlier = list(Refund.objects.filter(made_by_id=by_id, idempotency_key=idempotency_key).order_by("pk"))
         if any(each.body_fingerprint != body_fingerprint for each in earlier):

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from api.errors import Conflict, Invalid
 from payments.daraja.messages import canonical_code
+from payments.evidence import holds
 from payments.matching import owners
 from payments.models import CodeClaim, Payment, Receipt, ReviewReason
 from payments.services import locks, ownership, review_items
@@ -51,7 +52,8 @@ def report_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Cod
     """Record that a payer shows an M-Pesa code for a payment.
 
     Unmatched money with this code is assigned to the payment at once. Reporting the code again for the same payment
-    changes nothing. A reported code that ended without money may be reported again, for any payment.
+    changes nothing. Money that is held waits for the decision about it. A reported code that ended without money may
+    be reported again, for any payment.
 
     :raises InvalidCode: it cannot be an M-Pesa code
     :raises CodeAlreadyUsed: it was reported for, or its money was assigned to, something else
@@ -72,7 +74,7 @@ def report_code(*, code: str, payment_id: int, by_id: int, now: datetime) -> Cod
     reported, _ = CodeClaim.objects.get_or_create(code=code, defaults=made)
     if reported.payment_id != payment_id:
         raise CodeAlreadyUsed
-    if receipt is None or reported.receipt_id is not None:
+    if receipt is None or reported.receipt_id is not None or holds.is_held(receipt):
         return reported
     if not _assign_receipt(reported, receipt, payer_id=payer_id, by_id=by_id, now=now):
         raise CodeAlreadyUsed
@@ -90,6 +92,8 @@ def settle_code(*, code: str, receipt_id: int, by_id: int | None, now: datetime)
         return
     payer_id = reported.payment.payer_id
     receipt = locks.lock_receipt(receipt_id, also_members={payer_id})
+    if holds.is_held(receipt):
+        return  # the code waits until it is known whether this is the money of an STK push
     try:
         if not _assign_receipt(reported, receipt, payer_id=payer_id, by_id=by_id, now=now):
             end_code(code=code, why="The money of this code was assigned to another payment, or returned.", now=now)

@@ -1,4 +1,4 @@
-"""Decisions about review items: assign unmatched money to its owner, undo an assignment, dismiss an item."""
+"""Decisions about review items: assign unmatched money, decide about held money, undo an assignment, dismiss."""
 
 from collections.abc import Set
 from datetime import datetime
@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from api.errors import Conflict, NotFound
+from payments.evidence import pairing, paybill_money
 from payments.models import CodeClaim, Receipt, ReviewItem, ReviewReason, ReviewStatus
 from payments.pushes import closing
 from payments.services import locks, ownership, reversals
@@ -25,6 +26,21 @@ class NotUndoable(Conflict):
     """Only an assignment can be undone, and only while its money is here."""
 
     code, message = "not_undoable", "This item has no assignment to undo."
+
+
+class MoneyIsHeld(Conflict):
+    """The money may be that of an STK push, so nobody may use it."""
+
+    code, message = (
+        "money_is_held",
+        "This may be the money of an STK push. First decide whether it is the same money or other money.",
+    )
+
+
+class NotHeld(Conflict):
+    """Only an open item about a possible double can be decided."""
+
+    code, message = "not_held", "This item does not ask whether two receipts are the same money, or it was decided."
 
 
 class AlreadyDecided(Conflict):
@@ -111,6 +127,7 @@ def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> Rev
 
     :raises ownership.ReasonNeeded: the reason is empty
     :raises AlreadyDecided: the item is not open
+    :raises MoneyIsHeld: the item asks whether its money is an STK push's
     :raises ReviewItemNotFound: no such item
     """
     reason = ownership.require_reason(reason)
@@ -123,10 +140,78 @@ def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> Rev
         raise ReviewItemNotFound
     if item.status != ReviewStatus.OPEN:
         raise AlreadyDecided
+    if item.reason == ReviewReason.POSSIBLE_DOUBLE:
+        raise MoneyIsHeld
     item.status, item.resolution = ReviewStatus.DISMISSED, reason[:255]
     item.resolved_at, item.resolved_by_id = now, by_id
     item.save(update_fields=["status", "resolution", "resolved_at", "resolved_by"])
     return item
+
+
+@transaction.atomic
+def decide_same_money(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
+    """Decide that an item's receipt is the money of its push. This resolves the item.
+
+    The code is written on the push's receipt, as a guess that the push's own callback may still correct. The item's
+    receipt is reversed as a duplicate.
+
+    :raises NotHeld: the item does not ask this, or was decided
+    :raises ownership.OwnMoney: `by_id` is the payer of the push's payment
+    :raises ReviewItemNotFound: no such item
+    """
+    item, of_push = _lock_possible_double(item_id, by_id=by_id)
+    receipt = item.receipt
+    if receipt is None or of_push is None or of_push.push_id is None:
+        raise NotHeld
+    pairing.merge_duplicate(receipt, into=of_push, guessed=True, now=now)
+    paybill_money.release_for_push(of_push.push_id, now=now)
+    item.refresh_from_db()
+    item.resolution, item.resolved_by_id = "It is the money of the STK push.", by_id
+    item.save(update_fields=["resolution", "resolved_by"])
+    return item
+
+
+@transaction.atomic
+def decide_other_money(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
+    """Decide that an item's receipt is not the money of its push. This resolves the item.
+
+    The money goes to the owner whom a reported code names, else it is unmatched money, with a review item of its own.
+
+    :raises NotHeld: the item does not ask this, or was decided
+    :raises ownership.OwnMoney: `by_id` is the payer of the push's payment
+    :raises ReviewItemNotFound: no such item
+    """
+    item, _ = _lock_possible_double(item_id, by_id=by_id)
+    if item.receipt is None:
+        raise NotHeld
+    paybill_money.release(item, item.receipt, resolution="It is not the money of the STK push.", by_id=by_id, now=now)
+    return item
+
+
+def _lock_possible_double(item_id: int, *, by_id: int) -> tuple[ReviewItem, Receipt | None]:
+    """Lock an open item about a possible double, with its receipt and the receipt of its push; return item and that.
+
+    :raises NotHeld: the item does not ask this, or was decided
+    :raises ownership.OwnMoney: `by_id` is the payer of the push's payment
+    :raises ReviewItemNotFound: no such item
+    """
+    found = ReviewItem.objects.filter(pk=item_id).select_related("push__payment").first()
+    if found is None:
+        raise ReviewItemNotFound
+    if found.reason != ReviewReason.POSSIBLE_DOUBLE or found.push is None or found.receipt_id is None:
+        raise NotHeld
+    ownership.require_not_own(found.push.payment.payer_id, by_id=by_id)
+    owner_of_code = CodeClaim.objects.filter(code__in=Receipt.objects.filter(pk=found.receipt_id).values("code"))
+    reported_by = set(owner_of_code.values_list("payment__payer_id", flat=True))
+    of_push_id = Receipt.objects.filter(push=found.push, reversed_at=None).values_list("pk", flat=True).first()
+    of_push = None
+    members = {found.push.payment.payer_id, *reported_by}
+    if of_push_id is not None:
+        of_push = locks.lock_receipt(of_push_id, also_members=members)
+    item = lock_with_receipt(item_id, also_members=members)
+    if item.status != ReviewStatus.OPEN or (of_push is not None and of_push.code is not None):
+        raise NotHeld
+    return item, of_push
 
 
 def lock_with_receipt(item_id: int, *, also_members: Set[int] = frozenset()) -> ReviewItem:

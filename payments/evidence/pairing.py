@@ -1,17 +1,20 @@
 """Pairing of an STK push with the C2B confirmation of the same money.
 
 A query that reports a success knows no M-Pesa code, and a confirmation knows no push. They are paired by amount, time
-and account (at a till: by the sender's phone). Such a pair is a guess: the receipt is marked `push_guessed` until the
-push's own callback reports the code. The functions that change a pair are steps of the table in stk_results.
+and account (without an account, as at a till: by the sender's phone). Such a pair is a guess: the receipt is marked
+`push_guessed` until the push's own callback reports the code. The functions that change a pair are steps of the table
+in stk_results. When neither account nor sender decides, the confirmation's money is held (holds.py).
 """
 
 from datetime import datetime
+from enum import Enum
 
 from django.db import connection
+from django.db.models import Q, Sum
 
 from api import advisory_locks
 from payments.daraja.messages import C2bMessage
-from payments.evidence import receipts
+from payments.evidence import holds, receipts
 from payments.evidence.outcomes import CLOCK_SKEW
 from payments.matching import owners, references
 from payments.models import Channel, Receipt, ReviewReason, StkPush
@@ -31,21 +34,58 @@ def lock_amount(amount: int) -> None:
 # --- Finding the other half -----------------------------------------------------------------------
 
 
-def find_receipt_without_code(message: C2bMessage) -> Receipt | None:
-    """Return the receipt, known by query and without a code, whose amount, account and time fit a confirmation."""
+class Fit(Enum):
+    """Whether a confirmation is of the same money as a push of its amount and time."""
+
+    SAME = "same"  # it names the push: by the payment's reference or, without an account, by the sender's phone
+    DOUBT = "doubt"  # it has no account, and its sender cannot be read
+    OTHER = "other"  # it names another payment or another phone
+
+
+def fit(*, account: str, sender: str, push: StkPush) -> Fit:
+    """Return whether a confirmation names a push. Safaricom sends the payment's reference as account, if it has one."""
+    if account.strip():
+        return Fit.SAME if references.repair(account) == push.payment.reference else Fit.OTHER
+    is_sender = owners.fits_sender(phone=push.phone, sender=sender)
+    if is_sender is None:
+        return Fit.DOUBT
+    return Fit.SAME if is_sender else Fit.OTHER
+
+
+def receipt_names_push(receipt: Receipt, push: StkPush) -> bool:
+    """Return whether a receipt's confirmation names a push; see fit."""
+    return fit(account=receipt.account_typed, sender=receipt.sender, push=push) == Fit.SAME
+
+
+def find_receipts_without_code(
+    message: C2bMessage, *, reported_for: int | None = None
+) -> tuple[Receipt | None, list[Receipt]]:
+    """Return the receipt, known by query and without a code, of the same money as a confirmation, and those in doubt.
+
+    `reported_for` is the payment that a payer reported the code for: in doubt, its push is the same money.
+    """
     moved_at = message.moved_at
     waiting = Receipt.objects.filter(code=None, push__isnull=False, amount=message.amount, reversed_at__isnull=True)
     if moved_at is not None:
         waiting = waiting.filter(push__created_at__lte=moved_at + CLOCK_SKEW, paid_at__gte=moved_at - CLOCK_SKEW)
+    in_doubt = []
     for receipt in waiting.select_related("push__payment").order_by("pk"):
         push = receipt.push
-        if push is not None and names_push(account=message.account, sender=message.sender, push=push):
-            return receipt
-    return None
+        if push is None:
+            continue
+        fits = fit(account=message.account, sender=message.sender, push=push)
+        if fits == Fit.SAME or (fits == Fit.DOUBT and push.payment_id == reported_for):
+            return receipt, []
+        if fits == Fit.DOUBT:
+            in_doubt.append(receipt)
+    return None, in_doubt
 
 
-def find_confirmation(push: StkPush, *, now: datetime) -> Receipt | None:
-    """Return the receipt of a confirmation, so far without a push, whose amount, account and time fit a push."""
+def find_confirmations(push: StkPush, *, now: datetime) -> tuple[Receipt | None, list[Receipt]]:
+    """Return the confirmation's receipt that is the money of a push, if any, and those of which it is in doubt.
+
+    A confirmation in doubt whose money already pays what the push was for is the money of the push.
+    """
     since = (push.sent_at or push.created_at) - CLOCK_SKEW
     candidates = Receipt.objects.filter(
         channel=Channel.MPESA_C2B,
@@ -55,23 +95,22 @@ def find_confirmation(push: StkPush, *, now: datetime) -> Receipt | None:
         paid_at__lte=now + CLOCK_SKEW,
         reversed_at__isnull=True,
     )
+    in_doubt = []
     for receipt in candidates.order_by("paid_at", "pk").select_for_update(no_key=True, of=("self",)):
-        if is_free_confirmation(receipt, push) and receipt_names_push(receipt, push):
-            return receipt
-    return None
+        fits = fit(account=receipt.account_typed, sender=receipt.sender, push=push)
+        if fits == Fit.SAME or (fits == Fit.DOUBT and pays_for_push(receipt, push)):
+            return receipt, []
+        if fits == Fit.DOUBT:
+            in_doubt.append(receipt)
+    return None, in_doubt
 
 
-def names_push(*, account: str, sender: str, push: StkPush) -> bool:
-    """Return whether a confirmation names a push: by its payment's reference, or at a till by its phone."""
-    reference = references.repair(account)
-    if reference is not None or account.strip():
-        return reference == push.payment.reference
-    return owners.fits_sender(phone=push.phone, sender=sender)
-
-
-def receipt_names_push(receipt: Receipt, push: StkPush) -> bool:
-    """Return whether a receipt's confirmation names a push; see names_push."""
-    return names_push(account=receipt.account_typed, sender=receipt.sender, push=push)
+def pays_for_push(receipt: Receipt, push: StkPush) -> int:
+    """Return how much of a receipt's money (whole KES) pays the payment of a push, or the ones grouped with it."""
+    paid = receipt.allocations.filter(
+        Q(payment=push.payment_id) | Q(payment__head=push.payment_id), undone_at__isnull=True
+    )
+    return paid.aggregate(total=Sum("amount", default=0))["total"]
 
 
 def is_free_confirmation(receipt: Receipt, push: StkPush) -> bool:
@@ -111,33 +150,40 @@ def rematch_push(receipt: Receipt, push: StkPush, *, now: datetime) -> None:
 
     That confirmation arrived while the wrong pair existed, so its money was counted beside the push's.
     """
-    confirmation = find_confirmation(push, now=now)
-    if confirmation is None or confirmation.member_id is not None:
-        return
+    confirmation, in_doubt = find_confirmations(push, now=now)
+    if confirmation is not None and confirmation.member_id is None:
+        merge_duplicate(confirmation, into=receipt, guessed=True, now=now)
+    for each in in_doubt:
+        holds.hold(each, push, now=now)
+
+
+def merge_duplicate(confirmation: Receipt, *, into: Receipt, guessed: bool, now: datetime) -> None:
+    """Write a confirmation's code on the receipt without a code of the same money, and reverse the confirmation's."""
     found = {
         "code": confirmation.code,
         "paid_at": confirmation.paid_at,
         **receipts.confirmation_details(confirmation),
     }
-    reverse_duplicate(confirmation, of=receipt, now=now)
-    receipts.update(receipt, push_guessed=True, **found)
+    reverse_duplicate(confirmation, of=into, now=now)
+    receipts.update(into, push_guessed=guessed, **found)
+    receipts.move_code(confirmation, to=into)
 
 
-def reverse_duplicate(confirmation: Receipt, *, of: Receipt, now: datetime) -> None:
-    """Reverse a confirmation's receipt that counts the money of another receipt again. A review item reports it."""
+def reverse_duplicate(duplicate: Receipt, *, of: Receipt, now: datetime) -> None:
+    """Reverse a receipt that counts the money of another receipt again.
+
+    A review item reports it, unless the money was held: then nobody could use it.
+    """
+    was_held = holds.is_held(duplicate)
     reversals.reverse_locked_receipt(
-        receipt=confirmation, reason=f"same money as receipt {of.pk}", by_id=None, now=now, returned_to_payer=False
+        receipt=duplicate, reason=f"same money as receipt {of.pk}", by_id=None, now=now, returned_to_payer=False
     )
-    receipts.update(confirmation, code=None)
-    review_items.close_for_receipt(
-        receipt_id=confirmation.pk,
-        reason=ReviewReason.UNMATCHED,
-        resolution="It was the money of an STK push.",
-        now=now,
-    )
-    review_items.open_item(
-        reason=ReviewReason.CONTRADICTION,
-        detail=f"Receipt {confirmation.pk} counted the money of receipt {of.pk} again, so it was reversed.",
-        receipt_id=confirmation.pk,
-        now=now,
-    )
+    receipts.update(duplicate, code=None)
+    holds.close_items(duplicate, resolution="It was the money of an STK push.", now=now)
+    if not was_held:
+        review_items.open_item(
+            reason=ReviewReason.CONTRADICTION,
+            detail=f"Receipt {duplicate.pk} counted the money of receipt {of.pk} again, so it was reversed.",
+            receipt_id=duplicate.pk,
+            now=now,
+        )

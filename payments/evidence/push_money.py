@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Sum
 
 from api.statements import WrittenOnce
-from payments.evidence import c2b_confirmations, receipts
+from payments.evidence import holds, pairing, paybill_money, receipts
 from payments.evidence.outcomes import CLOSED
 from payments.matching import owners
 from payments.models import (
@@ -37,6 +37,11 @@ class LockedPush:
     def payments(self) -> list[Payment]:
         """The payments that the push asked money for, its own first."""
         return [self.payment, *self.grouped]
+
+    def refresh_payments(self) -> None:
+        """Read the payments again, after money has left them."""
+        for payment in self.payments:
+            payment.refresh_from_db()
 
     def new_receipt(self, *, code: str | None, moved_at: datetime, now: datetime) -> Receipt:
         """Return an unsaved receipt of this push's money."""
@@ -88,13 +93,14 @@ def link_confirmation(locked: LockedPush, receipt: Receipt, *, guessed: bool, no
     if receipt.member_id is None:
         receipts.update(receipt, member_id=payer_id)
         pay(locked, receipt, from_account=Account.UNMATCHED, now=now)
-        review_items.close_for_receipt(
-            receipt_id=receipt.pk,
-            reason=ReviewReason.UNMATCHED,
-            resolution="It was the money of an STK push.",
-            now=now,
-        )
+        holds.close_items(receipt, resolution="It was the money of an STK push.", now=now)
         return
+    review_items.close_for_receipt(
+        receipt_id=receipt.pk,
+        reason=ReviewReason.POSSIBLE_DOUBLE,
+        resolution="It was the money of an STK push.",
+        now=now,
+    )
     if receipt.member_id == payer_id and _is_allocated_to_push(locked, receipt):
         return
     assigned_by_staff = _was_assigned_by_staff(receipt)
@@ -111,6 +117,36 @@ def link_confirmation(locked: LockedPush, receipt: Receipt, *, guessed: bool, no
         )
 
 
+def write_code(locked: LockedPush, of_push: Receipt, new: Receipt, of_code: Receipt | None, *, now: datetime) -> None:
+    """Make one receipt of a push's receipt without a code and of `of_code`, the receipt of the same money, if any.
+
+    The one that pays more of what the push was for stays, and the other is reversed: so no payment loses money that it
+    gets back at once. `new` has the reported code.
+    """
+    if of_code is not None:
+        if pairing.pays_for_push(of_code, locked.push) > pairing.pays_for_push(of_push, locked.push):
+            pairing.reverse_duplicate(of_push, of=of_code, now=now)
+            receipts.update(of_push, push_id=None)
+            locked.refresh_payments()
+            link_confirmation(locked, of_code, guessed=False, now=now)
+            return
+        pairing.reverse_duplicate(of_code, of=of_push, now=now)
+        receipts.move_code(of_code, to=of_push)
+        locked.refresh_payments()
+    receipts.update(of_push, code=new.code, paid_at=new.paid_at, **receipts.confirmation_details(new))
+    if of_code is not None:
+        _pay_with_rest(locked, of_push, now=now)
+
+
+def _pay_with_rest(locked: LockedPush, receipt: Receipt, *, now: datetime) -> None:
+    """Allocate what is left of a push's receipt to what the push was for: its duplicate had paid that."""
+    used = receipt.allocations.filter(undone_at__isnull=True).aggregate(total=Sum("amount", default=0))["total"]
+    shares, _ = allocation.divide(
+        receipt.amount_held - used, moved_at=receipt.paid_at, first=locked.payments, rule=AllocationRule.PUSH
+    )
+    settlement.apply_credit(receipt=receipt, shares=shares, now=now)
+
+
 def unlink_confirmation(locked: LockedPush, receipt: Receipt, owner: owners.Match, *, now: datetime) -> None:
     """Take a wrongly guessed confirmation's receipt off this push, and give its money to the owner that it names."""
     receipts.update(receipt, push_id=None, push_guessed=False, channel=Channel.MPESA_C2B)
@@ -118,10 +154,10 @@ def unlink_confirmation(locked: LockedPush, receipt: Receipt, owner: owners.Matc
         return
     reason = f"receipt {receipt.pk} is not of push {locked.push.pk}"
     _change_owner(locked, receipt, member_id=owner.member_id, reason=reason, now=now)
-    c2b_confirmations.allocate_money(
+    paybill_money.allocate_money(
         receipt,
         owner,
-        c2b_confirmations.lock_candidates(owner),
+        paybill_money.lock_candidates(owner),
         from_account=Account.UNMATCHED if owner.member_id is None else Account.MEMBER_CREDIT,
         callback_id=None,
         now=now,
@@ -131,8 +167,7 @@ def unlink_confirmation(locked: LockedPush, receipt: Receipt, owner: owners.Matc
 def _change_owner(locked: LockedPush, receipt: Receipt, *, member_id: int | None, reason: str, now: datetime) -> None:
     """Take a receipt's money out of all payments and give it to a member; read the push's payments again."""
     reversals.change_owner(receipt=receipt, member_id=member_id, by_id=None, now=now, reason=reason)
-    for payment in locked.payments:
-        payment.refresh_from_db()
+    locked.refresh_payments()
 
 
 def _was_assigned_by_staff(receipt: Receipt) -> bool:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from payments.models import Payment, Receipt, ReviewReason
+from payments.models import CodeCheck, CodeClaim, Payment, Receipt, ReviewReason
 from payments.services import allocation, review_items
 
 
@@ -39,6 +39,12 @@ def update(receipt: Receipt, **changes) -> None:
 def confirmation_details(receipt: Receipt) -> dict[str, str]:
     """Return the fields of a receipt that only a C2B confirmation reports."""
     return {name: getattr(receipt, name) for name in ("sender", "payer_name", "account_typed")}
+
+
+def move_code(source: Receipt, *, to: Receipt) -> None:
+    """Link the reported code and the code checks of one receipt to another, which has its M-Pesa code now."""
+    CodeClaim.objects.filter(receipt=source).update(receipt=to)
+    CodeCheck.objects.filter(receipt=source).update(receipt=to)
 
 
 def open_late_money_item(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:

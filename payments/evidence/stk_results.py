@@ -17,7 +17,7 @@ tests/test_evidence_decisions or is shown by a test in test_stk_callback.
 | 7 | a code that is not final, from a callback | review: unreadable; the push stays open | review |
 | 8 | success from a query; the push has a receipt | end the push | duplicate |
 | 9 | success from a query; a confirmation fits (pairing) | end the push, `link_confirmation` as a guess | applied |
-| 10 | success from a query | end the push, insert a receipt without a code, `pay` | applied |
+| 10 | success from a query | end the push, insert a receipt without a code, `pay`; `hold` those in doubt | applied |
 | 11 | success from a callback, without amount or M-Pesa code | review: unreadable | review |
 | 12 | success from a callback, of another amount than the push | review: amount_differs | review |
 | 13 | success from a callback | see the next table | |
@@ -36,8 +36,8 @@ confirmation" is a paybill payment of the same amount, not reversed, that no pus
 | F | any | not a free confirmation | review: code_used_twice | review |
 | G | none | none | end the push, insert a receipt, `pay` | applied |
 | H | none | free confirmation | end the push, `link_confirmation` as proved | applied |
-| I | without a code | none | write the code on it | applied |
-| J | without a code | free confirmation | `reverse_duplicate`, write the code on it | applied |
+| I | without a code | none | write the code on it, `release_for_push` | applied |
+| J | without a code | free confirmation | as I; `reverse_duplicate` of the one that pays less for the push | applied |
 | K | proved, with another code | none, or free confirmation | review: contradiction | review |
 | L | guessed, with another code | none | `unlink_confirmation`, insert a receipt, `pay` | applied |
 | M | guessed, with another code | free confirmation | `unlink_confirmation`, `link_confirmation` as proved | applied |
@@ -51,7 +51,7 @@ from django.db.models import Q
 
 from payments.daraja.messages import CODE, StkResult
 from payments.daraja.result_codes import Verdict, verdict
-from payments.evidence import pairing, push_money, receipts
+from payments.evidence import holds, pairing, paybill_money, push_money, receipts
 from payments.evidence.outcomes import APPLIED, CLOCK_SKEW, DUPLICATE, EvidenceOutcome, our_shortcodes
 from payments.evidence.push_money import LockedPush
 from payments.matching import owners
@@ -185,10 +185,12 @@ def _apply_success_by_query(report: _Report) -> EvidenceOutcome:
     if Receipt.objects.filter(push_id=locked.push.pk).exists():
         report.end_push()
         return DUPLICATE
-    confirmation = pairing.find_confirmation(locked.push, now=now)
+    confirmation, in_doubt = pairing.find_confirmations(locked.push, now=now)
     report.end_push()
     if confirmation is None:
         report.pay_with(locked.new_receipt(code=None, moved_at=now, now=now))
+        for each in in_doubt:
+            holds.hold(each, locked.push, now=now)
     else:
         locks.lock_members_of([confirmation])
         push_money.link_confirmation(locked, confirmation, guessed=True, now=now)
@@ -250,7 +252,9 @@ def _apply_free_code(
     if of_push is None:
         report.end_push()
     elif of_push.code is None:
-        return _write_code(of_push, new, of_code, now=report.now)
+        push_money.write_code(report.locked, of_push, new, of_code, now=report.now)
+        paybill_money.release_for_push(report.push.pk, now=report.now)
+        return APPLIED
     elif of_push.push_guessed:
         push_money.unlink_confirmation(report.locked, of_push, owner, now=report.now)
     else:
@@ -279,14 +283,6 @@ def _prove_code(report: _Report, receipt: Receipt) -> EvidenceOutcome:
     if not receipt.push_guessed:
         return DUPLICATE
     receipts.update(receipt, push_guessed=False)
-    return APPLIED
-
-
-def _write_code(of_push: Receipt, new: Receipt, of_code: Receipt | None, *, now: datetime) -> EvidenceOutcome:
-    """Write the code on the push's receipt, which had none (rows I and J)."""
-    if of_code is not None:
-        pairing.reverse_duplicate(of_code, of=of_push, now=now)
-    receipts.update(of_push, code=new.code, paid_at=new.paid_at, **receipts.confirmation_details(new))
     return APPLIED
 
 

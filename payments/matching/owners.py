@@ -19,6 +19,8 @@ from payments.models import CodeClaim, Payment
 
 LOOK_ALIKE_DIGITS = str.maketrans({"O": "0", "I": "1", "L": "1"})
 MOST_SUGGESTIONS = 5
+SHORTEST_HASH = 20  # characters; a masked phone number has at most about 15, a masked SHA-256 more
+FEWEST_OF_HASH = 6  # visible characters of a masked SHA-256 that identify a phone number
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,26 @@ def find_by_masked_phone(sender: str) -> list[int]:
     return list(fits.values_list("pk", flat=True)[:MOST_SUGGESTIONS])
 
 
-def fits_sender(*, phone: str, sender: str) -> bool:
-    """Return whether a phone number can be the sender as Safaricom wrote it: in full, masked or hashed."""
-    mask = re.sub(r"\s", "", sender)
-    if re.fullmatch(r"[0-9a-fA-F]{64}", mask):
-        return sha256_of(phone) == mask.lower()
-    return re.fullmatch(r"[0-9*]+", mask) is not None and re.fullmatch(_mask_pattern(mask), phone) is not None
+def fits_sender(*, phone: str, sender: str) -> bool | None:
+    """Return whether a phone number is the sender as Safaricom wrote it; None when that does not say who it is.
+
+    A whole number and its SHA-256 decide. A masked number decides by the digits that are left. A masked SHA-256 can
+    only confirm: its form is known from one live sample.
+    """
+    text = re.sub(r"\s", "", sender)
+    if re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        return sha256_of(phone) == text.lower()
+    if re.fullmatch(r"254[0-9]*\*+[0-9]{2,}", text) and len(text) < SHORTEST_HASH:
+        return re.fullmatch(_mask_pattern(text), phone) is not None
+    if re.fullmatch(r"[0-9a-fA-F]+\*+[0-9a-fA-F]+", text):
+        head, tail = text.lower().split("*", 1)[0], text.lower().rsplit("*", 1)[1]
+        full = sha256_of(phone)
+        shown = len(head) + len(tail)
+        return True if shown >= FEWEST_OF_HASH and full.startswith(head) and full.endswith(tail) else None
+    try:
+        return normalise(text) == phone
+    except InvalidPhoneNumber:
+        return None
 
 
 def sha256_of(phone: str) -> str:

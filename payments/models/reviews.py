@@ -20,6 +20,7 @@ class ReviewReason(models.TextChoices):
     LATE_MONEY = "late_money"  # money for a cancelled or refunded payment, or for a purchase that was over
     LISTENER_FAILED = "listener_failed"  # the money is recorded, the purchase was not updated
     UNREADABLE = "unreadable"  # a callback that is not a message Safaricom sends
+    POSSIBLE_DOUBLE = "possible_double"  # money with a code that may be the money of a push without one
     CASH_DIFFERS = "cash_differs"  # a cash drawer was over or short
 
 

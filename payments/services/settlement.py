@@ -26,6 +26,20 @@ def apply_money(
     allocation.allocate(
         receipt=receipt, from_account=from_account, amount=receipt.amount_held, shares=shares, by_id=by_id, now=now
     )
+    _add_shares(receipt, shares, by_id=by_id, now=now)
+
+
+def apply_credit(*, receipt: Receipt, shares: Sequence[Share], now: datetime) -> None:
+    """Allocate the part of a member's receipt that is in `shares` from their credit; else as `apply_money`."""
+    amount = sum(share.amount for share in shares)
+    allocation.allocate(
+        receipt=receipt, from_account=Account.MEMBER_CREDIT, amount=amount, shares=shares, by_id=None, now=now
+    )
+    _add_shares(receipt, shares, by_id=None, now=now)
+
+
+def _add_shares(receipt: Receipt, shares: Sequence[Share], *, by_id: int | None, now: datetime) -> None:
+    """Add the allocated shares to their payments, and announce those that they complete."""
     evidence = f"receipt {receipt.pk}"
     completed = [
         share.payment

@@ -228,6 +228,28 @@ class ReviewItemAssignView(APIView):
         )
 
 
+class ReviewItemSameMoneyView(APIView):
+    """Decide that held money is the money of the STK push: the two receipts become one."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.ReviewItemSerializer
+    request_serializer = None
+
+    def post(self, request, pk):
+        return item_answer(self, review_decisions.decide_same_money(item_id=pk, by_id=request.user.pk, now=now()))
+
+
+class ReviewItemOtherMoneyView(APIView):
+    """Decide that held money is not the money of the STK push: it becomes ordinary unmatched money."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.ReviewItemSerializer
+    request_serializer = None
+
+    def post(self, request, pk):
+        return item_answer(self, review_decisions.decide_other_money(item_id=pk, by_id=request.user.pk, now=now()))
+
+
 class ReviewItemUndoView(APIView):
     """Undo an assignment exactly."""
 
