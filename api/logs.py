@@ -3,15 +3,24 @@
 import json
 import logging
 import re
+import threading
+import time
 
 from api import request_ids
 
+
+def in_url(word: str) -> str:
+    """Return a pattern for a word of a URL, with each character as it is or percent-encoded, also twice."""
+    return "".join(f"(?:{re.escape(each)}|%(?:25)*(?:{ord(each):02x}|{ord(each.upper()):02x}))" for each in word)
+
+
+CALLBACK_PATH = f"{in_url('/callbacks/')}(?:{in_url('stk')}|{in_url('c2b')}|{in_url('result')}){in_url('/')}+"
 # A Kenyan mobile number in its usual forms; a JSON Web Token; the path of a callback; an Authorization header; the
 # whole row, which PostgreSQL shows as the detail of a broken constraint.
 SECRETS = (
     (re.compile(r"(?<!\d)(?:\+?254[ -]?|0)?([17]\d)\d[ -]?\d{3}[ -]?(\d{3})(?!\d)"), r"\1****\2"),
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "[token]"),
-    (re.compile(r"(/callbacks/(?:stk|c2b|result)/)[^/\s\"]+"), r"\1[secret]"),
+    (re.compile(rf"(?i)({CALLBACK_PATH})[^/\s\"]+"), r"\1[secret]"),
     (re.compile(r"(?i)(bearer|basic) [\w+/=.-]{8,}"), r"\1 [secret]"),
     (re.compile(r"(?s)DETAIL:  .*?(?=\n\n|\Z)"), "DETAIL: [row]"),
 )
@@ -69,3 +78,35 @@ def log_config(*, level: str, formatter: str) -> dict:
             "fontTools": {"level": "WARNING"},  # on INFO it logs each letter of a receipt PDF
         },
     }
+
+
+class CountedWarning:
+    """A warning that anybody on the internet can cause: logged at once, then once a minute at most, with its number.
+
+    `message` has one %d for how many happened since its last line.
+    """
+
+    interval = 60.0  # seconds
+
+    all: list["CountedWarning"] = []  # of this process
+
+    def __init__(self, logger: logging.Logger, message: str):
+        self.logger, self.message = logger, message
+        CountedWarning.all.append(self)
+        self._lock = threading.Lock()
+        self._count, self._due = 0, 0.0
+
+    def happened(self) -> None:
+        """Count one, and log if no line was written in this interval."""
+        with self._lock:
+            self._count += 1
+        self.log_due()
+
+    def log_due(self) -> None:
+        """Log what was counted since the last line, when the interval is over. With nothing counted, do nothing."""
+        with self._lock:
+            count, moment = self._count, time.monotonic()
+            if not count or moment < self._due:
+                return
+            self._count, self._due = 0, moment + self.interval
+        self.logger.warning(self.message, count)

@@ -2,11 +2,12 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
-from api import request_ids
-from api.logs import JsonFormatter, PlainFormatter, without_secrets
+from api import logs, request_ids
+from api.logs import CountedWarning, JsonFormatter, PlainFormatter, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,11 @@ from api.logs import JsonFormatter, PlainFormatter, without_secrets
         ("at 2026-11-23 17:10:57", "at 2026-11-23 17:10:57"),
         ("POST /api/v1/callbacks/stk/aBcD-123/ 200", "POST /api/v1/callbacks/stk/[secret]/ 200"),
         ("POST /api/v1/callbacks/result/aBcD-123/late/ 200", "POST /api/v1/callbacks/result/[secret]/late/ 200"),
+        ("POST /API/V1/CALLBACKS/STK/aBcD-123/ 404", "POST /API/V1/CALLBACKS/STK/[secret]/ 404"),
+        ("GET /api/v1/%63allbacks%2Fs%74k/aBcD-123/ 404", "GET /api/v1/%63allbacks%2Fs%74k/[secret]/ 404"),
+        ("GET /api%2Fv1%2FCallbacks%2fC2B%2FaBcD-123%2Fx 404", "GET /api%2Fv1%2FCallbacks%2fC2B%2F[secret] 404"),
+        ("GET /%2563allbacks%252Fresult%252FaBcD-123 404", "GET /%2563allbacks%252Fresult%252F[secret] 404"),
+        ("GET /callbacks/stk//aBcD-123/ 404", "GET /callbacks/stk//[secret]/ 404"),
         ("cookie eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "cookie [token]"),
         ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer [secret]"),
         (
@@ -33,6 +39,21 @@ from api.logs import JsonFormatter, PlainFormatter, without_secrets
 )
 def test_phone_numbers_and_tokens_are_masked(text, logged):
     assert without_secrets(text) == logged
+
+
+def test_counted_warning_is_logged_once_per_interval_with_its_number(caplog, monkeypatch):
+    moments = iter([1000.0] * 5 + [1061.0, 1062.0, 1130.0, 1300.0])
+    monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(CountedWarning, "all", [])
+    warning = CountedWarning(logging.getLogger("kilabu"), "Refused: %d.")
+
+    for _ in range(6):
+        warning.happened()
+    warning.happened()
+    warning.log_due()
+    warning.log_due()  # nothing has happened since
+
+    assert [each.message for each in caplog.records] == ["Refused: 1.", "Refused: 5.", "Refused: 1."]
 
 
 def record(message):

@@ -32,7 +32,7 @@ from payments.daraja.messages import Malformed, parse_c2b, parse_status_result, 
 from payments.desk import code_checks
 from payments.evidence import c2b_confirmations, stk_results
 from payments.evidence.outcomes import EvidenceOutcome
-from payments.models import Callback, CallbackOutcome, CallbackSource, ReviewReason
+from payments.models import Callback, CallbackOutcome, CallbackSource, CodeCheck, ReviewReason, StkPush
 from payments.services import review_items
 
 logger = logging.getLogger(__name__)
@@ -52,17 +52,22 @@ STORED_HEADERS = ("Content-Type", "Businessshortcode", "User-Agent")
 # Not available, read-only after a failover, or in a migration: in each case Safaricom does not send again.
 DATABASE_ERRORS = (DatabaseError, InterfaceError)
 
-INSERT_STK = """
+# A token's first callbacks are stored whatever they are. Of later ones see `_store_over_limit`.
+MOST_OF_A_TOKEN = 20
+INSERT_OF_OWNER = """
 INSERT INTO payments_callback
-    (source, push_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
-SELECT %s, id, %s, %s, %s, %s, %s, 'new', '', 0 FROM payments_stkpush WHERE token_hash = %s
+    (source, {owner}_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
+SELECT %s, owner.id, %s, %s, %s, %s, %s, 'new', '', 0 FROM {table} owner
+WHERE owner.token_hash = %s AND (%s OR {most} > (
+    SELECT count(*) FROM payments_callback stored WHERE stored.{owner}_id = owner.id))
 RETURNING id, push_id, code_check_id
 """
-INSERT_CODE_CHECK = """
-INSERT INTO payments_callback
-    (source, code_check_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
-SELECT %s, id, %s, %s, %s, %s, %s, 'new', '', 0 FROM payments_codecheck WHERE token_hash = %s
-RETURNING id, NULL, code_check_id
+INSERT_STK = INSERT_OF_OWNER.format(owner="push", table="payments_stkpush", most=MOST_OF_A_TOKEN)
+INSERT_CODE_CHECK = INSERT_OF_OWNER.format(owner="code_check", table="payments_codecheck", most=MOST_OF_A_TOKEN)
+COUNT_NOT_STORED = """
+UPDATE payments_callback SET not_stored = not_stored + 1
+WHERE id = (SELECT max(stored.id) FROM payments_callback stored WHERE stored.{owner}_id = %s)
+RETURNING not_stored
 """
 INSERT_C2B = """
 INSERT INTO payments_callback
@@ -76,6 +81,10 @@ WHERE id = %s AND outcome = 'new'
 """
 
 JOB_IS_QUEUED = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lock = %s AND status = 'todo')"
+
+
+class EnoughStored(Exception):
+    """A token has its most callbacks, and a further one says nothing new. It was counted and not stored."""
 
 
 def receive(
@@ -111,6 +120,8 @@ def receive(
                 return False
             logger.warning("Database error %s: a %s callback goes to the spool.", type(error).__name__, source)
             spool.append(message)
+            return True
+        except EnoughStored:
             return True
         if stored is None:
             return False
@@ -207,6 +218,9 @@ def _move_spooled(*, now: datetime, is_stopping: Callable[[], bool]) -> int:
         except DATABASE_ERRORS:
             logger.warning("Database error: the spool is kept for a later run.")
             break
+        except EnoughStored:
+            spool.remove(path)
+            continue
         spool.remove(path)
         moved += 1
         if stored is None:
@@ -229,23 +243,13 @@ def _store_or_reconnect(message: spool.Message, *, next_try_at: datetime) -> Cal
 
 
 def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
-    """Commit a callback's bytes, in one statement that also finds the push or code check of its token."""
-    values: list[Any] = [
-        str(message.source),
-        message.body,
-        Jsonb(message.headers),
-        message.peer,
-        message.received_at,
-        next_try_at,
-    ]
-    with connection.cursor() as cursor:
-        if message.source == CallbackSource.STK:
-            cursor.execute(INSERT_STK, [*values, message.token_hash])
-        elif message.source in CODE_CHECKS:
-            cursor.execute(INSERT_CODE_CHECK, [*values, message.token_hash])
-        else:
-            cursor.execute(INSERT_C2B, values)
-        row = cursor.fetchone()
+    """Commit a callback's bytes, in one statement that also finds the push or code check of its token.
+
+    :raises EnoughStored: the token has its most callbacks, and this one is no result or a stored one
+    """
+    row = _insert(message, next_try_at=next_try_at)
+    if row is None and message.token_hash is not None:
+        row = _store_over_limit(message, next_try_at=next_try_at)
     if row is None:
         return None
     return Callback(
@@ -257,6 +261,62 @@ def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
         headers=message.headers,
         received_at=message.received_at,
     )
+
+
+def _insert(message: spool.Message, *, next_try_at: datetime, over_limit: bool = False) -> tuple | None:
+    values: list[Any] = [
+        str(message.source),
+        message.body,
+        Jsonb(message.headers),
+        message.peer,
+        message.received_at,
+        next_try_at,
+    ]
+    with connection.cursor() as cursor:
+        if message.source == CallbackSource.STK:
+            cursor.execute(INSERT_STK, [*values, message.token_hash, over_limit])
+        elif message.source in CODE_CHECKS:
+            cursor.execute(INSERT_CODE_CHECK, [*values, message.token_hash, over_limit])
+        else:
+            cursor.execute(INSERT_C2B, values)
+        return cursor.fetchone()
+
+
+def _store_over_limit(message: spool.Message, *, next_try_at: datetime) -> tuple | None:
+    """Store a callback of a token that has its most callbacks, if it is a result that is not stored yet.
+
+    So whoever learns a callback URL cannot fill the database with junk, nor hide a later true result behind it.
+    Returns None when the token is unknown.
+
+    :raises EnoughStored: it is no result, or a stored one; it was counted
+    """
+    is_push = message.source == CallbackSource.STK
+    model = StkPush if is_push else CodeCheck
+    owner_id = model.objects.filter(token_hash=message.token_hash).values_list("pk", flat=True).first()
+    if owner_id is None:
+        return None
+    owner = "push" if is_push else "code_check"
+    stored = Callback.objects.filter(**{f"{owner}_id": owner_id})
+    if _is_result(message) and not stored.filter(body=message.body).exists():
+        return _insert(message, next_try_at=next_try_at, over_limit=True)
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_NOT_STORED.format(owner=owner), [owner_id])
+        [not_stored] = cursor.fetchone()
+    if not_stored == 1:
+        logger.warning("Callbacks to the URL of %s %s are only counted from now on: it has enough.", owner, owner_id)
+    raise EnoughStored
+
+
+def _is_result(message: spool.Message) -> bool:
+    """Return whether the bytes can be read as the result of a push or code check."""
+    if message.source == CallbackSource.CODE_CHECK_TIMEOUT:
+        return False
+    parse = parse_stk_callback if message.source == CallbackSource.STK else parse_status_result
+    try:
+        parse(message.body)
+    except Malformed:
+        return False
+    return True
 
 
 # --- Applying -------------------------------------------------------------------------------------

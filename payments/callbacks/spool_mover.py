@@ -10,6 +10,7 @@ import threading
 from django.db import connection
 
 from api.clock import now
+from api.logs import CountedWarning
 from payments.callbacks import inbox, spool
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class SpoolMover(threading.Thread):
                 logger.exception("The spool could not be moved. It is tried again in %.0f seconds.", INTERVAL)
             finally:
                 connection.close()
+            for warning in CountedWarning.all:
+                warning.log_due()  # the end of a flood, after which nothing comes
             self._stopping.wait(INTERVAL)
 
     def stop(self) -> None:

@@ -31,7 +31,7 @@ class Callback(models.Model):
 
     source = models.CharField(max_length=20, choices=CallbackSource)
     push = models.ForeignKey(StkPush, null=True, on_delete=models.PROTECT, related_name="callbacks")
-    # No index: the column is rarely set, and every other callback would have to maintain it.
+    # Rarely set: its index leaves out the others, which so need not maintain it.
     code_check = models.ForeignKey(
         "payments.CodeCheck", null=True, on_delete=models.PROTECT, related_name="callbacks", db_index=False
     )
@@ -45,12 +45,16 @@ class Callback(models.Model):
     processed_at = models.DateTimeField(null=True)
     error = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    not_stored = models.PositiveIntegerField(
+        db_default=0, help_text="How many further messages to the same URL were counted and not stored."
+    )
 
     class Meta:
         verbose_name = "callback from Safaricom"
         verbose_name_plural = "callbacks from Safaricom"
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
+            models.Index(fields=["code_check"], condition=Q(code_check__isnull=False), name="callback_by_code_check"),
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Code checks: asking Safaricom about an M-Pesa code, and its answers."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -579,6 +580,21 @@ def test_spooled_answer_is_applied_later(wire, manager, client, settings, tmp_pa
 
     check.refresh_from_db()
     assert check.status == CodeCheckStatus.FOUND
+
+
+def test_junk_to_a_check_is_counted_and_hides_no_result(wire, manager, client):
+    check = send_check(wire, manager)
+    message = spool.Message("code_check", b"{}", {}, None, LATER, check.token_hash)
+    for _ in range(inbox.MOST_OF_A_TOKEN):
+        inbox._store(message, next_try_at=LATER)
+
+    with pytest.raises(inbox.EnoughStored):
+        inbox._store(message, next_try_at=LATER)
+
+    assert inbox._store(replace(message, body=status_body(moved_at=NOON)), next_try_at=LATER) is not None
+    with pytest.raises(inbox.EnoughStored):
+        inbox._store(replace(message, source="code_check_timeout"), next_try_at=LATER)
+    assert sum(Callback.objects.values_list("not_stored", flat=True)) == 2
 
 
 # --- The periodic job -----------------------------------------------------------------------------

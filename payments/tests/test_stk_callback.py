@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from payments.callbacks import inbox, spool
 from payments.daraja.messages import StkResult
 from payments.evidence import stk_results
 from payments.models import (
@@ -23,6 +24,7 @@ from payments.services import cancellation, ledger, listeners
 from payments.signals import payment_paid, payment_unpaid
 from payments.tests.bodies import stk_body
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
+from payments.views import callbacks
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -80,11 +82,46 @@ def test_repeated_callback_pays_once(client):
     assert outcomes() == ["applied", "duplicate"]
 
 
-def test_unknown_token_is_404_and_nothing_is_stored(client, caplog):
-    answer = client.post(reverse("payments:stk-callback", args=["guess"]), b"{}", content_type="application/json")
+def test_unknown_tokens_are_404_with_one_log_line_and_nothing_stored(client, caplog, monkeypatch):
+    monkeypatch.setattr(callbacks.unknown_urls, "_due", 0.0)
+    url = reverse("payments:stk-callback", args=["guess"])
 
-    assert (answer.status_code, answer.content, Callback.objects.count()) == (404, b"", 0)
-    assert [record.message for record in caplog.records] == ["A callback came to an unknown URL."]
+    answers = [client.post(url, b"{}", content_type="application/json") for _ in range(50)]
+
+    assert {(answer.status_code, answer.content) for answer in answers} == {(404, b"")}
+    assert Callback.objects.count() == 0
+    assert [record.message for record in caplog.records] == ["Callbacks to unknown URLs: 1 since the last such line."]
+    monkeypatch.setattr(callbacks.unknown_urls, "_due", 0.0)
+    callbacks.unknown_urls.log_due()
+    assert caplog.records[-1].message == "Callbacks to unknown URLs: 49 since the last such line."
+
+
+def test_junk_to_a_known_token_is_counted_and_hides_no_result(client):
+    push = make_push()
+
+    answers = [deliver(client, push, b'{"junk": %d}' % number) for number in range(100)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert (Callback.objects.count(), Callback.objects.last().not_stored) == (20, 80)
+    assert Payment.objects.get().status == PaymentStatus.PROCESSING
+    assert deliver(client, push, stk_body(push)).status_code == 200
+    assert (Callback.objects.count(), Payment.objects.get().status) == (21, PaymentStatus.PAID)
+    for body in (stk_body(push), b"{}", stk_body(push, code="TKN0000009")):
+        deliver(client, push, body)
+    assert (Callback.objects.count(), sum(Callback.objects.values_list("not_stored", flat=True))) == (22, 82)
+
+
+def test_spooled_junk_over_the_limit_is_counted_and_removed(client, settings, tmp_path):
+    settings.STATE_DIR = tmp_path
+    push = make_push()
+    for number in range(inbox.MOST_OF_A_TOKEN + 3):
+        spool.append(spool.Message("stk", b"[%d]" % number, {}, None, NOON, push.token_hash))
+    spool.append(spool.Message("stk", stk_body(push), {}, None, NOON + timedelta(seconds=9), push.token_hash))
+
+    assert inbox.drain_spool(now=NOON) == inbox.MOST_OF_A_TOKEN + 1
+    inbox.apply_waiting(now=NOON + timedelta(seconds=30))
+
+    assert (spool.status().waiting, Payment.objects.get().status) == (0, PaymentStatus.PAID)
 
 
 def test_body_over_16_kilobytes_is_refused_unread(client):

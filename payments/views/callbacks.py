@@ -11,11 +11,13 @@ from django.views.decorators.csrf import csrf_exempt
 
 from api.clock import now
 from api.ip_addresses import client_ip
+from api.logs import CountedWarning
 from payments.callbacks import c2b_validation, inbox, spool
 from payments.daraja.messages import MAX_CALLBACK
 from payments.models import CallbackSource
 
 logger = logging.getLogger(__name__)
+unknown_urls = CountedWarning(logger, "Callbacks to unknown URLs: %d since the last such line.")
 
 # Safaricom expects this body without our envelope, and takes any answer with 200 as accepted.
 ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
@@ -69,8 +71,8 @@ class UnloggedResponse(HttpResponse):
 
 
 def unknown_url() -> HttpResponse:
-    """Answer a callback whose token or secret is unknown. It is logged, without its path, and not stored."""
-    logger.warning("A callback came to an unknown URL.")
+    """Answer a callback whose token or secret is unknown. It is counted in the log and not stored."""
+    unknown_urls.happened()
     return UnloggedResponse(status=404)
 
 
