@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0002_protect_books_and_evidence'),
+        ('payments', '0003_add_the_review_reason_possible_double'),
     ]
 
     operations = [
