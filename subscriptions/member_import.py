@@ -13,12 +13,13 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.db.models import F, Q
 
 from api.business_days import NAIROBI, business_day
 from api.emails import plain_email
 from api.errors import DomainError, Invalid
 from api.phones import normalise
-from subscriptions.models import Plan, Subscription
+from subscriptions.models import Origin, Plan, Subscription
 from subscriptions.services.free_periods import import_period
 
 REQUIRED = ("first_name", "last_name")
@@ -191,8 +192,10 @@ def _import_period_of(person, row: dict[str, str], plans: dict[str, Plan], *, by
     starts_on, ends_on = _date(row, "starts_on"), _date(row, "ends_on")
     if starts_on is None or ends_on is None or ends_on <= starts_on:
         raise BadLine("ends_on must be after starts_on.")
-    same = Subscription.objects.granted().filter(member=person, plan=plan, starts_on=starts_on, base_ends_on=ends_on)
-    if same.exists():
+    imported = Subscription.objects.granted().filter(member=person, plan=plan, origin=Origin.MIGRATED)
+    # An imported period keeps its length and its first possible day when the frozen days of an earlier one move it.
+    same = Q(not_before=starts_on, base_ends_on=F("starts_on") + (ends_on - starts_on))
+    if imported.filter(same | Q(starts_on=starts_on, base_ends_on=ends_on)).exists():
         return False
     import_period(member_id=person.pk, plan=plan, starts_on=starts_on, ends_on=ends_on, by_id=by_id, now=now)
     return True

@@ -13,7 +13,7 @@ from django.contrib.postgres.fields import DateRangeField, RangeBoundary, RangeO
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Deferrable, F, Func, Q, Value
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Greatest
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
@@ -213,7 +213,8 @@ class Subscription(models.Model):
             models.CheckConstraint(
                 condition=~Q(fact=Fact.GRANTED)
                 | Q(cut_on__isnull=True, ends_on__gte=F("base_ends_on"))
-                | Q(cut_on__isnull=False, cut_on__gte=F("starts_on"), ends_on=F("cut_on")),
+                # A cut period moves past the day of its cut when an earlier one is extended.
+                | Q(cut_on__isnull=False, ends_on=Greatest("starts_on", "cut_on")),
                 name="subscription_ends_after_its_length_unless_cut",
             ),
             models.CheckConstraint(

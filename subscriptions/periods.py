@@ -76,9 +76,12 @@ class Period:
         )
 
     def with_frozen_days(self, frozen: Sequence[FrozenDays]) -> "Period":
-        """Return this period, extended by every frozen day inside it. A period that an upgrade cut is not extended."""
+        """Return this period, extended by every frozen day inside it.
+
+        A period that an upgrade cut is not extended. It has no day left if it had to move past the day of the cut.
+        """
         if self.cut_on is not None:
-            return replace(self, ends_on=self.cut_on)
+            return replace(self, ends_on=max(self.starts_on, self.cut_on))
         end = self.base_ends_on
         for freeze in sorted(frozen):
             begins = max(freeze.starts_on, self.starts_on)

@@ -1,8 +1,10 @@
 """Freezes of one period and closures of the whole club. Their days extend the periods that they touch."""
 
+import logging
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from django.db import transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 
 from api.business_days import business_day, start_of_day
@@ -17,6 +19,8 @@ from subscriptions.services.calendars import (
     rearrange_all,
     require_supported_date,
 )
+
+logger = logging.getLogger(__name__)
 
 BATCH = 500  # members whose dates one closure recalculates at a time
 
@@ -173,13 +177,34 @@ def delete_closure(*, closure_id: int) -> None:
 
 
 def _rearrange_touched(starts_on: date, ends_on: date) -> None:
-    """Recalculate the dates of every chain with a period that runs in starts_on <= day < ends_on."""
+    """Recalculate the dates of every chain with a period that runs in starts_on <= day < ends_on.
+
+    The dates of a chain that cannot be saved stay as they are. This is logged, and the invariant S05 reports it.
+    """
     touched = Subscription.objects.granted().filter(starts_on__lt=ends_on, ends_on__gt=starts_on, cut_on__isnull=True)
     for group_id in touched.order_by("group").values_list("group", flat=True).distinct():
         of_group = touched.filter(group=group_id).order_by("member")
         member_ids = list(of_group.values_list("member", flat=True).distinct())
         for n in range(0, len(member_ids), BATCH):
-            rearrange_all(lock_chains(member_ids=member_ids[n : n + BATCH], group_id=group_id))
+            _rearrange_members(member_ids[n : n + BATCH], group_id)
+
+
+def _rearrange_members(member_ids: Sequence[int], group_id: int) -> None:
+    """Recalculate the dates of a batch. If that fails, recalculate each chain alone, so that one never stops the rest.
+
+    A failure of the connection or of a lock is raised: it concerns no chain.
+    """
+    try:
+        with transaction.atomic():
+            rearrange_all(lock_chains(member_ids=member_ids, group_id=group_id))
+    except (DatabaseError, ValueError, ArithmeticError) as error:
+        if isinstance(error, OperationalError):
+            raise
+        if len(member_ids) > 1:
+            for member_id in member_ids:
+                _rearrange_members([member_id], group_id)
+        else:
+            logger.exception("The closure did not change the periods of member %s in group %s.", *member_ids, group_id)
 
 
 def _lock(subscription_id: int) -> tuple[Subscription, list[Subscription]]:

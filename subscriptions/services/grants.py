@@ -259,11 +259,19 @@ def _cut_replaced(upgrade: Subscription, chain: list[Subscription]) -> date | No
         return None
     cut_on = _upgrade_starts_on(upgrade, replaced)
     replaced.cut_on = replaced.ends_on = cut_on
-    running = Freeze.objects.with_last_day().filter(subscription=replaced, starts_on__lt=cut_on)
-    running.filter(until__gt=cut_on).update(ended_early_on=cut_on)
+    _split_freezes(replaced, on=cut_on)
     replaced.save(update_fields=["cut_on", "ends_on"])
     _move_visits(replaced, to=upgrade, since=upgrade.created_at)
     return cut_on
+
+
+def _split_freezes(subscription: Subscription, *, on: date) -> None:
+    """Split the freeze that covers the day and the day before. The second part moves with the later period."""
+    for freeze in Freeze.objects.with_last_day().filter(subscription=subscription, starts_on__lt=on, until__gt=on):
+        ended_early_on, freeze.ended_early_on = freeze.ended_early_on, on
+        freeze.save(update_fields=["ended_early_on"])
+        freeze.pk, freeze.starts_on, freeze.ended_early_on = None, on, ended_early_on
+        freeze.save(force_insert=True)
 
 
 def _move_visits(source: Subscription, *, to: Subscription, since: datetime) -> None:
@@ -282,6 +290,8 @@ def _revoke(subscription: Subscription, chain: list[Subscription], *, now: datet
     changed = [each for each in chain if each.pk in later]
     for each in changed:
         each.not_before = each.starts_on  # so that it does not move to the days that become free
+        if each.cut_on is not None:
+            each.cut_on = each.ends_on  # later than before if the period had to move past the day of its cut
     subscription.fact, subscription.ended_at = Fact.REVOKED, now
     subscription.save(update_fields=["fact", "ended_at"])
     replaced = next((each for each in chain if each.pk == subscription.replaces_id), None)

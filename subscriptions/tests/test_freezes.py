@@ -8,11 +8,22 @@ from django.test.utils import CaptureQueriesContext
 
 from payments.models import Receipt
 from payments.services import reversals
+from payments.services.listeners import retry_listeners
 from subscriptions.gate import check_in
 from subscriptions.models import Freeze, FreezeKind, Subscription
 from subscriptions.services import free_periods, freezes, plan_changes
 from subscriptions.services.calendars import TooFarAhead
-from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, granted, noon_on, pay
+from subscriptions.tests.factories import (
+    NOON,
+    TODAY,
+    MemberFactory,
+    PlanFactory,
+    granted,
+    noon_on,
+    pay,
+    states_and_dates,
+)
+from subscriptions.tests.test_invariants import broken
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -35,6 +46,13 @@ def freeze(subscription, first, last, kind=FreezeKind.MEMBER, now=NOON):
         kind=kind,
         by_id=subscription.member_id,
         now=now,
+    )
+
+
+def close(first, last):
+    """Close the club from one day up to, not including, another. Both are counted from today."""
+    return freezes.create_closure(
+        starts_on=day(first), ends_on=day(last), reason="Repairs", by_id=MemberFactory().pk, now=NOON
     )
 
 
@@ -380,3 +398,117 @@ def test_overlapping_freeze_of_an_upgrade_does_not_block_its_revocation(plan):
     upgrade.refresh_from_db()
     assert upgrade.fact == "revoked"
     assert all_dates(subscription) == [(date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 10))]
+
+
+# --- Periods that an upgrade cut ---
+
+
+def upgrade_to_gold(subscription, on):
+    """Upgrade on the day of the request and pay at once."""
+    upgrade = plan_changes.upgrade(
+        subscription_id=subscription.pk,
+        plan_code=PlanFactory(price=9000).code,
+        phone=None,
+        by_id=subscription.member_id,
+        now=noon_on(on),
+    ).subscription
+    pay(upgrade.payment, at=noon_on(on))
+    return upgrade
+
+
+@pytest.mark.parametrize("days_after_start", [0, 3])
+def test_closure_moves_a_period_past_its_cut_and_back(plan, days_after_start):
+    first = granted(plan)
+    replaced = granted(plan, first.member)
+    cut_on = replaced.starts_on + timedelta(days=days_after_start)
+    upgrade = upgrade_to_gold(replaced, cut_on)
+    before = all_dates(first, replaced, upgrade)
+
+    made = close(5, 15)
+
+    assert all_dates(first, replaced, upgrade) == [
+        (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 12)),
+        (date(2026, 12, 12), date(2027, 1, 12), date(2026, 12, 12)),
+        (date(2026, 12, 12), date(2027, 1, 12), date(2027, 1, 12)),
+    ]
+    assert broken() == []
+    freezes.delete_closure(closure_id=made.pk)
+    assert all_dates(first, replaced, upgrade) == before
+    assert broken() == []
+
+
+@pytest.mark.parametrize("freeze_the_gift", [True, False])
+def test_regranted_upgrade_after_free_days_can_move(plan, freeze_the_gift):
+    replaced = granted(plan)
+    upgrade = upgrade_to_gold(replaced, day(10))
+    void_payment(replaced, noon_on(day(10)))
+    gift = free_periods.grant_free_period(
+        member_id=replaced.member_id,
+        plan_code=PlanFactory(interval="weeks").code,
+        reason="raffle",
+        by_id=MemberFactory().pk,
+        now=noon_on(day(10)),
+    )
+    pay(replaced.payment, at=noon_on(day(10)))
+    retry_listeners(payment_id=upgrade.payment_id, now=noon_on(day(10)))
+    assert states_and_dates(replaced)[0][1:] == (day(17), day(17))
+
+    if freeze_the_gift:
+        freeze(gift, 12, 14, FreezeKind.STAFF)
+    else:
+        close(12, 14)
+
+    assert [dates[0] for dates in all_dates(gift, replaced, upgrade)] == [day(10), day(19), day(19)]
+    assert broken() == []
+
+
+def test_closure_skips_and_logs_a_member_whose_dates_fail(plan, monkeypatch, caplog):
+    good, bad, other = granted(plan), granted(plan), granted(plan)
+    rearrange_all = freezes.rearrange_all
+
+    def fail_for_one(chains):
+        rearrange_all(chains)
+        if any(bad in chain for chain in chains):
+            raise IntegrityError("some constraint")
+
+    monkeypatch.setattr(freezes, "rearrange_all", fail_for_one)
+
+    close(5, 9)
+
+    assert [dates[2] for dates in all_dates(good, bad, other)] == [day(34), day(30), day(34)]
+    assert [(line.levelname, line.message) for line in caplog.records] == [
+        ("ERROR", f"The closure did not change the periods of member {bad.member_id} in group {plan.group_id}.")
+    ]
+    assert broken() == ["S05"]
+
+
+def test_freeze_across_the_cut_day_survives_a_revoked_upgrade(plan):
+    subscription = granted(plan)
+    upgrade = plan_changes.upgrade(
+        subscription_id=subscription.pk,
+        plan_code=PlanFactory(price=9000).code,
+        phone=None,
+        by_id=subscription.member_id,
+        now=noon_on(day(10)),
+    ).subscription
+    freeze(subscription, 8, 15)
+    before = all_dates(subscription)
+    for _ in range(2):
+        pay(upgrade.payment, at=noon_on(day(12)))
+        assert all_dates(upgrade) == [(day(10), day(40), day(45))]
+        assert broken() == []
+        void_payment(upgrade, noon_on(day(13)))
+        assert all_dates(subscription) == before
+        assert broken() == []
+
+
+def test_upgrade_on_the_day_of_an_unfreeze_leaves_no_freeze(plan):
+    subscription = granted(plan)
+    freeze(subscription, 8, 15)
+    freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(10)))
+    before = all_dates(subscription)
+
+    upgrade = upgrade_to_gold(subscription, day(10))
+    void_payment(upgrade, noon_on(day(13)))
+
+    assert all_dates(subscription) == before

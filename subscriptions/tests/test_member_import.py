@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from subscriptions.member_import import UnreadableFile, import_members, read_file
 from subscriptions.models import Subscription
+from subscriptions.services import freezes
 from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on
 from subscriptions.tests.test_invariants import broken
 
@@ -177,6 +178,20 @@ def test_phone_and_email_of_two_people_are_a_bad_line(author):
         "bad",
         "The phone number and the e-mail address belong to two different people.",
     )
+
+
+def test_file_is_imported_again_after_periods_moved(author):
+    lines = GOOD + "Wanjiru,Kamau,0712345678,,,monthly,2026-11-20,2026-12-20\n"
+    load(lines, author)
+    freezes.create_closure(
+        starts_on=date(2026, 11, 10), ends_on=date(2026, 11, 13), reason="Repairs", by_id=author.pk, now=NOON
+    )
+    before = list(Subscription.objects.order_by("pk").values("starts_on", "ends_on"))
+
+    report = load(lines, author)
+
+    assert (report.bad, report.known, report.periods) == (0, 2, 0)
+    assert list(Subscription.objects.order_by("pk").values("starts_on", "ends_on")) == before
 
 
 @pytest.mark.parametrize(
