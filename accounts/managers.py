@@ -30,7 +30,13 @@ class CustomUserManager(UserManager["CustomUser"]):
     ):
         """Create a user. The default username is the member number; without a password they cannot log in."""
         number = self.next_member_number()
+        if fields.get("phone_number") and not fields.get("phone_is_self_declared"):
+            self.drop_self_declared(fields["phone_number"])
         return self.create_user(username or number, email, password, member_number=number, **fields)
+
+    def drop_self_declared(self, phone_number: str | None) -> None:
+        """Remove a phone number from whoever only typed it at registration: staff or an import enter it for another."""
+        self.filter(phone_number=phone_number, phone_is_self_declared=True).update(phone_number=None)
 
     def next_member_number(self) -> str:
         """Return the next free member number: 7 digits, the last one a Damm check digit."""

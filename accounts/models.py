@@ -37,6 +37,12 @@ class CustomUser(AbstractUser):
     phone_number = models.CharField(
         max_length=12, null=True, blank=True, unique=True, help_text="254 and nine digits, as M-Pesa writes it."
     )
+    phone_is_self_declared = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Typed at registration and not verified yet: no money is matched by it.",
+    )
     emergency_contact = models.CharField(max_length=150, blank=True)
     added_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="added")
     member_number = models.CharField(max_length=7, unique=True, editable=False)

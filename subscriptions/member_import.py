@@ -167,7 +167,7 @@ def _find_person(row: dict[str, str], phone: str | None, email: str | None, born
     if not phone and not email:
         same = people.filter(first_name__iexact=row["first_name"], last_name__iexact=row["last_name"], dob=born)
         return same.filter(phone_number=None, email=None).order_by("pk").first()
-    by_phone = people.filter(phone_number=phone).first() if phone else None
+    by_phone = people.filter(phone_number=phone, phone_is_self_declared=False).first() if phone else None
     by_email = people.filter(email__iexact=email).first() if email else None
     if by_phone and by_email and by_phone != by_email:
         raise BadLine("The phone number and the e-mail address belong to two different people.")

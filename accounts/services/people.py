@@ -86,6 +86,9 @@ def change_person(
         person.set_password(password)
     set_consent(person, consent, now=now)
     clear_lost_verifications(person, old=old)
+    if "phone_number" in fields:  # also when it is the number that the person typed: staff confirm it
+        person.phone_is_self_declared = False
+        CustomUser.objects.drop_self_declared(person.phone_number)
     try:
         with transaction.atomic():
             person.save()
@@ -133,6 +136,8 @@ def clear_lost_verifications(person: CustomUser, *, old: CustomUser) -> None:
     for name, verified_at in person.VERIFIED_AT.items():
         if getattr(person, name) != getattr(old, name):
             setattr(person, verified_at, None)
+    if person.phone_number != old.phone_number:
+        person.phone_is_self_declared = False
     if person.is_staff and is_unverified_registration(old) and person.password == old.password:
         person.set_unusable_password()
 

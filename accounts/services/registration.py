@@ -42,7 +42,13 @@ def register(*, email: str | None, phone_number: str | None, password: str, call
             given = {"email": email, "phone_number": phone_number}
             # A contact that another user already has stays with them; the newcomer gets it by verifying it.
             unused = {field: value for field, value in given.items() if value and not is_in_use(field, value)}
-            user = CustomUser.objects.create_member(password=password, consented_at=now, **unused, **profile)
+            user = CustomUser.objects.create_member(
+                password=password,
+                consented_at=now,
+                phone_is_self_declared="phone_number" in unused,
+                **unused,
+                **profile,
+            )
             one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=contact, now=now)
             audit.record("registered", user=user, caller=caller, now=now)
             return
@@ -233,6 +239,8 @@ def lock_for_verification(user: CustomUser, field: str, contact: str) -> CustomU
 def save_verified(user: CustomUser, field: str, contact: str, *, now: datetime) -> None:
     """Save a verified contact of a user, with their password and consent. Others with it unverified lose it.
 
+    A phone number that the user only typed at registration is dropped when another contact is verified.
+
     Call it with the user that `lock_for_verification` returned.
 
     :raises IntegrityError: another user has verified it
@@ -244,6 +252,11 @@ def save_verified(user: CustomUser, field: str, contact: str, *, now: datetime) 
         for other in others:
             audit.record("address_lost", user=other, caller=Caller(), now=now, channel=field)
         others.update(**{field: None})
+        if user.phone_is_self_declared and field != "phone_number":
+            audit.record("address_lost", user=user, caller=Caller(), now=now, channel="phone_number")
+            user.phone_number = None
+        user.phone_is_self_declared = False
         setattr(user, field, contact)
         setattr(user, verified_at, now)
-        user.save(update_fields=[field, verified_at, "password", "consented_at"])
+        changed = {field, verified_at, "phone_number", "phone_is_self_declared", "password", "consented_at"}
+        user.save(update_fields=changed)

@@ -10,6 +10,7 @@ from accounts.tests.worker import code_in_mail
 from api.clock import now
 from api.roles import Role
 from api.tests.clients import browser, logged_in_as
+from payments.matching import owners
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -513,3 +514,66 @@ def test_contact_of_staff_cannot_be_registered_by_others(add_member):
     register(email="asha@example.com")
 
     assert not CustomUser.objects.exclude(pk__in=[person.pk, person.added_by_id]).exists()
+
+
+@pytest.fixture
+def registered_with_another_persons_phone():
+    """A newcomer with another person's phone number and their own e-mail address, neither verified."""
+    register(email="asha@example.com", phone_number="254711111111")
+    return CustomUser.objects.get()
+
+
+def owner_of_money(*, account="", sender=""):
+    match = owners.find_owner(account=account, sender=sender)
+    return match.member_id, match.suggestions
+
+
+@pytest.mark.parametrize(
+    "money",
+    [
+        {"account": "0711111111"},
+        {"sender": "254711111111"},
+        {"sender": owners.sha256_of("254711111111")},
+        {"sender": "25471****111"},
+    ],
+)
+def test_self_declared_phone_owns_no_money(registered_with_another_persons_phone, money):
+    assert owner_of_money(**money) == (None, [])
+
+
+def test_self_declared_phone_is_dropped_when_the_email_is_verified(registered_with_another_persons_phone):
+    browser().post(f"{AUTH}verify/resend/", {"identifier": "asha@example.com"})
+
+    assert verify("asha@example.com") == 200
+    person = CustomUser.objects.get()
+    assert (person.verified("email"), person.phone_number) == ("asha@example.com", None)
+    assert person.security_events.filter(event="address_lost").get().detail == {"channel": "phone_number"}
+
+
+def test_verified_phone_owns_money(registered_with_another_persons_phone, texts):
+    one_time_codes.deliver(code_id=one_time_codes.OneTimeCode.objects.get().pk, now=now())
+    proof = {"identifier": "0711111111", "password": PASSWORD, "code": texts[-1][1].split()[0]}
+
+    assert browser().post(f"{AUTH}verify/", proof).status_code == 200
+    assert owner_of_money(sender="254711111111") == (registered_with_another_persons_phone.pk, [])
+
+
+@pytest.mark.parametrize("phone_number", ["254711111111", "254722222222"], ids=["the same", "another"])
+def test_phone_that_staff_entered_owns_money(registered_with_another_persons_phone, phone_number):
+    person, by = registered_with_another_persons_phone, UserFactory(role=Role.MANAGER)
+
+    people.change_person(person_id=person.pk, by=by, caller=Caller(), now=now(), phone_number=phone_number)
+
+    assert owner_of_money(sender=phone_number) == (person.pk, [])
+
+
+def test_phone_that_staff_enter_leaves_who_only_typed_it(registered_with_another_persons_phone):
+    by = UserFactory(role=Role.RECEPTIONIST)
+
+    member = people.add_person(
+        added_by=by, caller=Caller(), now=now(), phone_number="254711111111", first_name="Asha", last_name="Otieno"
+    )
+
+    registered_with_another_persons_phone.refresh_from_db()
+    assert registered_with_another_persons_phone.phone_number is None
+    assert owner_of_money(sender="254711111111") == (member.pk, [])

@@ -21,6 +21,8 @@ LOOK_ALIKE_DIGITS = str.maketrans({"O": "0", "I": "1", "L": "1"})
 MOST_SUGGESTIONS = 5
 SHORTEST_HASH = 20  # characters; a masked phone number has at most about 15, a masked SHA-256 more
 FEWEST_OF_HASH = 6  # visible characters of a masked SHA-256 that identify a phone number
+# A phone number that somebody typed at registration and has not verified may be another person's.
+KNOWN_PHONE = {"phone_is_self_declared": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def find_by_member_number(account: str) -> int | None:
 def find_by_phone(text: str) -> int | None:
     """Return the member who has a phone number that is written in full."""
     try:
-        return _only_member(phone_number=normalise(text))
+        return _only_member(phone_number=normalise(text), **KNOWN_PHONE)
     except InvalidPhoneNumber:
         return None
 
@@ -108,7 +110,7 @@ def find_by_phone(text: str) -> int | None:
 def find_by_sender(sender: str) -> int | None:
     """Return the one member who has the sender's phone number, written in full or as its SHA-256."""
     if re.fullmatch(r"[0-9a-fA-F]{64}", sender):
-        return _only_member(phone_sha256=sender.lower())
+        return _only_member(phone_sha256=sender.lower(), **KNOWN_PHONE)
     return find_by_phone(sender)
 
 
@@ -117,7 +119,7 @@ def find_by_masked_phone(sender: str) -> list[int]:
     mask = re.sub(r"\s", "", sender)
     if not re.fullmatch(r"254[0-9]+\*+[0-9]+", mask):
         return []
-    fits = get_user_model().objects.filter(phone_number__regex=_mask_pattern(mask)).order_by("pk")
+    fits = get_user_model().objects.filter(phone_number__regex=_mask_pattern(mask), **KNOWN_PHONE).order_by("pk")
     return list(fits.values_list("pk", flat=True)[:MOST_SUGGESTIONS])
 
 
@@ -153,7 +155,7 @@ def _mask_pattern(mask: str) -> str:
     return f"^{head}[0-9]+{tail}$" if "*" in mask else f"^{mask}$"
 
 
-def _only_member(**having: str) -> int | None:
+def _only_member(**having: str | bool) -> int | None:
     """Return the id of the one member that fits, or None when there is none or more than one."""
     members = get_user_model().objects.all()
     if "phone_sha256" in having:

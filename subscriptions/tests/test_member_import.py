@@ -225,3 +225,13 @@ def test_command_refuses_unreadable_files_and_unknown_users(author, tmp_path, na
 
     with pytest.raises(CommandError):
         call_command("import_members", str(tmp_path / name), by=by, stdout=StringIO(), stderr=StringIO())
+
+
+def test_self_declared_phone_does_not_receive_an_imported_period(author):
+    stranger = MemberFactory(first_name="Wanjiru", phone_number="254712345678", phone_is_self_declared=True)
+
+    load(GOOD, author)
+
+    stranger.refresh_from_db()
+    member = Subscription.objects.get().member
+    assert (member.pk != stranger.pk, member.phone_number, stranger.phone_number) == (True, "254712345678", None)
