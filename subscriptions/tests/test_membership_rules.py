@@ -6,7 +6,7 @@ from datetime import datetime, time, timedelta
 import pytest
 from django.conf import settings
 
-from accounts.services.people import note_consent
+from accounts.services.people import set_consent
 from api.business_days import NAIROBI, business_day
 from api.errors import DomainError
 from payments.daraja.messages import C2bMessage
@@ -99,7 +99,7 @@ class Story:
         c2b_confirmations.apply_c2b(message=message, now=now)
 
     def withdraws_consent(self, now):
-        note_consent(self.member, False, now=now)
+        set_consent(self.member, False, now=now)
         self.member.save()
 
     def pays(self, plan, now):
