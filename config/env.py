@@ -7,7 +7,18 @@ from ipaddress import ip_network
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-env = environ.Env()
+
+class PlainEnv(environ.Env):
+    """A reader that takes each value as it is. django-environ takes $NAME for the value of another variable."""
+
+    def get_value(self, var, cast=None, default=environ.Env.NOTSET, parse_default=False):
+        value = self.ENVIRON.get(var, "")
+        if value.startswith("$"):
+            return self.parse_value(value, cast)
+        return super().get_value(var, cast=cast, default=default, parse_default=parse_default)
+
+
+env = PlainEnv()
 
 
 def is_testing() -> bool:

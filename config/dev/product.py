@@ -81,7 +81,16 @@ def choose_places(*, port: int, simulator_port: int | None, public_url: str = ""
     if simulator_port == port:
         raise CannotRun("--port and --simulator-port must differ.")
     require_free_port(simulator_port, flag="--simulator-port")
-    return Places(port, simulator_port, public_url or f"http://127.0.0.1:{port}")
+    return Places(port, simulator_port, public_url or _public_url_set() or f"http://127.0.0.1:{port}")
+
+
+def _public_url_set() -> str:
+    """Return the PUBLIC_URL that the developer set, for example for a tunnel, or "" when none is set.
+
+    One on the loopback is not used: it may be of a copy on another port.
+    """
+    host = urlsplit(settings.PUBLIC_URL).hostname
+    return "" if host in ("127.0.0.1", "localhost") else settings.PUBLIC_URL
 
 
 def prepare_database(places: Places, say: Callable[[str], None]) -> Places:

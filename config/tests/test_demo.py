@@ -117,6 +117,15 @@ def test_simulator_uses_the_next_port(settings):
     assert places == product.Places(port, port + 1, f"http://127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+def test_public_url_of_a_tunnel_is_used_with_and_without_simulator(settings, simulated):
+    settings.SIMULATED, settings.PUBLIC_URL = simulated, "https://tunnel.example"
+
+    places = product.choose_places(port=free_port_pair(), simulator_port=None)
+
+    assert places.public_url == "https://tunnel.example"
+
+
 @pytest.mark.parametrize(
     ("engine", "message"),
     [("config.dev.devdb", "`manage.py devdb stop` stops it"), ("config.postgresql", "Nothing is left running")],

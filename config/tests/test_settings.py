@@ -222,6 +222,15 @@ def test_admin_session_can_be_limited_to_the_admin():
     ] == [("/", 2), ("/admin/", 1)]
 
 
+def test_secret_that_begins_with_a_dollar_is_taken_as_it_is():
+    values = {"SECRET_KEY": "$" + "k" * 40, "AFRICASTALKING_API_KEY": "$$PATH", "DARAJA_PASSKEY": "a$b\\$c"}
+
+    found = load(PRODUCTION | values | {"SECRET_KEY_FALLBACKS": "$old,other", "PATH": "/bin"})
+
+    assert {name: found[name] for name in values} == values
+    assert found["SECRET_KEY_FALLBACKS"] == ["$old", "other"]
+
+
 @pytest.mark.parametrize("name", sorted(PRODUCTION))
 def test_missing_required_setting_is_named(name):
     error = error_of({key: value for key, value in PRODUCTION.items() if key != name})
