@@ -26,7 +26,12 @@ def send(*, phone: str, text: str) -> None:
 
     :raises SmsNotSent: the gateway refused the message, or gave no answer
     """
-    {"console": to_console, "phone": to_phone, "africastalking": to_africastalking}[settings.SMS_BACKEND](phone, text)
+    backends = {"console": to_console, "phone": to_phone, "africastalking": to_africastalking}
+    try:
+        backends[settings.SMS_BACKEND](phone, text)
+    except SmsNotSent as error:
+        logger.error("An SMS to %s was not sent: %s", phones.masked(phone), error)
+        raise
 
 
 def to_console(phone: str, text: str) -> None:
@@ -43,7 +48,7 @@ def to_africastalking(phone: str, text: str) -> None:
     """Send the message through Africa's Talking (their SMS API: bulk messaging, version 1).
 
     Their status 201 only means that the request is well formed. The recipient's own status code says whether the
-    message is accepted.
+    message is accepted. Without a recipient, for example for an unknown sender name, `Message` has the reason.
     """
     body = {"username": settings.AFRICASTALKING_USERNAME, "to": f"+{phone}", "message": text}
     if settings.AFRICASTALKING_SENDER:
@@ -54,7 +59,10 @@ def to_africastalking(phone: str, text: str) -> None:
         headers={"apiKey": settings.AFRICASTALKING_API_KEY, "Accept": "application/json"},
     )
     try:
-        (recipient,) = answer.json()["SMSMessageData"]["Recipients"]
+        data = answer.json()["SMSMessageData"]
+        if data["Recipients"] == []:
+            raise SmsNotSent(f"Africa's Talking says {str(data['Message'])[:100]!r}")
+        (recipient,) = data["Recipients"]
         code, status = recipient["statusCode"], str(recipient["status"])
     except (ValueError, KeyError, TypeError) as error:
         raise SmsNotSent("the answer has no recipient") from error

@@ -42,18 +42,23 @@ def test_africastalking_gets_the_number_with_plus_and_the_api_key(settings):
     [
         ({"json": answer_for({"statusCode": 405, "status": "InsufficientBalance"})}, "InsufficientBalance"),
         ({"json": answer_for({"statusCode": 403, "status": "InvalidPhoneNumber"})}, "InvalidPhoneNumber"),
-        ({"json": answer_for()}, "the answer has no recipient"),  # as for a sender name that is not registered
+        ({"json": {"SMSMessageData": {"Message": "InvalidSenderId", "Recipients": []}}}, "InvalidSenderId"),
+        ({"json": {"SMSMessageData": {"Recipients": []}}}, "the answer has no recipient"),
         ({"json": {}}, "the answer has no recipient"),
         ({"json": ["Recipients"]}, "the answer has no recipient"),
         ({"body": "<html>"}, "the answer has no recipient"),
     ],
 )
-def test_refused_recipient_raises_sms_not_sent(settings, body, reason):
+def test_refused_sms_raises_and_logs_its_reason(settings, caplog, body, reason):
     settings.SMS_BACKEND = "africastalking"
     responses.post(GATEWAY, status=201, **body)
 
     with pytest.raises(sms.SmsNotSent, match=reason):
         sms.send(phone="254712345678", text="Karibu")
+
+    [line] = [each.message for each in caplog.records if each.name == "accounts.sms"]
+    assert line.startswith("An SMS to 2547****678 was not sent: ")
+    assert reason in line
 
 
 @responses.activate
