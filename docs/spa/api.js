@@ -1,12 +1,12 @@
-// The one way to talk to Kilabu. The session lives in HttpOnly cookies that no script can read; the CSRF token is
-// kept here, in memory. docs/api.md says why each step is there.
+// The client of Kilabu's API. The login session is in HttpOnly cookies that scripts cannot read; the CSRF token is stored
+// here, in memory. docs/api.md explains each step.
 
 const API = "/api/v1/";
 let csrf = null;
-// The last refresh of any tab, also of another soon after: no secret, only another value each time.
+// A random value that every refresh changes, in every tab. It is not a secret.
 const lastRefresh = () => localStorage.getItem("kilabu-refreshed");
 
-/** What the server refused. Act on `code`, show `message`; `details` name fields: [{field, code, message}]. */
+/** An error of the API. Decide by `code`, show `message`; `details` name fields: [{field, code, message}]. */
 export class ApiError extends Error {
   constructor(status, error, requestId) {
     super(error.message);
@@ -14,13 +14,13 @@ export class ApiError extends Error {
   }
 }
 
-/** Call the API and return the answer's data. A GET gives its parameters as `body`. */
+/** Call the API and return the answer's data. For a GET, `body` has the parameters. */
 export const call = /** @type {import("./types").Call} */ (async (method, path, body) => (await send(method, path, body)).data);
 
-/** The same, with `meta` beside `data`: a list's pagination is there. */
+/** Call the API and return the whole answer; `meta` has the pagination of a list. */
 export const answer = /** @type {import("./types").Ask} */ (send);
 
-/** Calls of the log-in pages: a 401 there is an answer for the form, not the end of a session. */
+/** POST from a login page: there, a 401 is an error for the form, not the end of a session. */
 export const ask = /** @type {import("./types").Post} */ (async (path, body) => (await sendWithCsrf("POST", path, body)).data);
 
 async function send(method, path, body = undefined) {
@@ -43,7 +43,7 @@ async function sendOnce(method, path, body = undefined) {
   } else {
     if (csrf === null) await sendOnce("GET", "auth/csrf/");
     headers["X-CSRFToken"] = csrf;
-    if (!isUpload) headers["Content-Type"] = "application/json"; // of an upload the browser writes it
+    if (!isUpload) headers["Content-Type"] = "application/json"; // for an upload the browser sets it
   }
   const response = await fetch(API + path + query, {
     method, headers, credentials: "same-origin", body: method === "GET" ? undefined : isUpload ? body : JSON.stringify(body ?? {}),
@@ -52,13 +52,13 @@ async function sendOnce(method, path, body = undefined) {
   });
   csrf = response.headers.get("X-CSRFToken") ?? csrf;
   if (response.status === 204) return { data: null };
-  const said = await response.json().catch(() => ({})); // a proxy's own error page is no JSON
-  if (response.ok) return said;
+  const parsed = await response.json().catch(() => ({})); // a proxy's own error page is not JSON
+  if (response.ok) return parsed;
   const unknown = { code: "server_error", message: "Something went wrong. Please try again." };
-  throw new ApiError(response.status, said.error ?? unknown, said.meta?.request_id);
+  throw new ApiError(response.status, parsed.error ?? unknown, parsed.meta?.request_id);
 }
 
-// Another tab may have logged in or refreshed, which changes the CSRF token: fetch it and try once more.
+// A login or refresh in another tab changes the CSRF token: fetch it and repeat once.
 async function sendWithCsrf(method, path, body = undefined) {
   try {
     return await sendOnce(method, path, body);
@@ -69,7 +69,7 @@ async function sendWithCsrf(method, path, body = undefined) {
   }
 }
 
-// One call of one tab refreshes; who had to wait for it, or hears of a 401 later, goes on with the new cookies.
+// One call in one tab refreshes. Calls that waited for it, or whose 401 arrives after it, repeat with the new cookies.
 async function refresh(known) {
   const isMine = await navigator.locks.request("kilabu", { ifAvailable: true }, async (lock) => {
     if (lock === null) return false;

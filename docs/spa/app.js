@@ -1,4 +1,4 @@
-// Start here: which page is shown for which address, and the bar on top.
+// Start here: the page for each URL, and the bar at the top.
 
 import { club } from "./club.js";
 import { h, link, title } from "./dom.js";
@@ -18,13 +18,13 @@ import { profile } from "./pages/profile.js";
 import { receipts } from "./pages/receipts.js";
 import { reset } from "./pages/reset.js";
 
-// A page gets what follows its name in the address, and a signal that fires when the visitor leaves it. Whoever sends a
-// link chooses the name: without a prototype, "toString" names none.
+// A page gets the rest of the URL after its name, and a signal that fires when the visitor leaves it. A link can contain any
+// name: without a prototype, "toString" is not the name of a page.
 const OPEN = { __proto__: null, plans, join, login, reset };
 const MEMBERS = { __proto__: null, membership, buy, payment, receipts, account, profile, address, password, factor };
 
 const main = document.querySelector("main");
-let clubName = document.title; // until the club has told its own
+let clubName = document.title; // until the API has returned the club's name
 let leaving = new AbortController();
 
 async function show() {
@@ -32,7 +32,7 @@ async function show() {
   leaving = new AbortController();
   const { signal } = leaving;
   main.setAttribute("aria-busy", "true");
-  const content = await open(signal).catch(sorry);
+  const content = await open(signal).catch(errorPage);
   if (signal.aborted || content === null) return;
   main.removeAttribute("aria-busy");
   main.replaceChildren(content);
@@ -41,10 +41,10 @@ async function show() {
   scrollTo(0, 0);
   /** @type {HTMLElement} */
   const first = main.querySelector("[data-first]") ?? heading;
-  if (!phone.hasKeys()) first.focus({ preventScroll: true });
+  if (!phone.hasFocus()) first.focus({ preventScroll: true });
 }
 
-/** Make the page that the address names; null when the visitor must pass another page first. */
+/** Create the page that the URL names; null if the visitor must see another page first. */
 async function open(signal) {
   const me = await whoAmI();
   const [name, argument] = location.hash.slice(1).split("/");
@@ -67,14 +67,14 @@ function showBar(me, page) {
     ([name, text]) => link(name, text, { "aria-current": name === page && "page", class: name === "join" && "main" })));
 }
 
-function sorry(error) {
+function errorPage(error) {
   return h("section", { class: "narrow" }, title("That did not work"), h("p", { role: "alert" }, error.message),
     error.requestId && h("p", { class: "hint" }, `If you ask us about it, quote ${error.requestId}.`),
     h("button", { class: "main", onclick: show }, "Try again"));
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address names a page, not a place on it
+  event.preventDefault(); // the URL's fragment names a page, not an element
   main.focus();
 });
 addEventListener("hashchange", show);
@@ -89,5 +89,5 @@ await phone.setUp();
 await club().then(({ name }) => {
   clubName = name;
   for (const each of document.querySelectorAll(".club")) each.textContent = name;
-}).catch(() => {}); // the page that is shown next says what is wrong
+}).catch(() => {}); // the next page shows the error
 await show();

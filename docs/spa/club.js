@@ -1,11 +1,11 @@
-// Whose application this is, and where it is paid by hand: the same for everybody, so it is asked once.
+// The club's name, terms, and paybill or till. They are the same for all visitors, so they are requested once.
 
 import { call } from "./api.js";
 
 /** @type {import("./types").Club | undefined} */
-let told;
+let details;
 
 export async function club() {
-  told ??= await call("GET", "club/");
-  return told;
+  details ??= await call("GET", "club/");
+  return details;
 }

@@ -1,8 +1,8 @@
-// Making elements, forms that speak the API's errors, and how money and days are written.
+// Elements, forms that show the API's errors, and the formats of money and days.
 
 import { ApiError } from "./api.js";
 
-/** Make an element: h("button", { class: "main", onclick: go }, "Pay"). */
+/** Create an element: h("button", { class: "main", onclick: go }, "Pay"). */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -17,18 +17,18 @@ export function h(tag, attributes = {}, ...children) {
 /** A link to another page of this application: link("receipts", "Receipts"). */
 export const link = (page, text, attributes = {}) => h("a", { href: `#${page}`, ...attributes }, text);
 
-/** A page's heading: it takes the focus when the page changes, so that a screen reader reads on from there. */
+/** A page's heading. It gets the focus when the page changes, so that a screen reader continues there. */
 export const title = (text) => h("h1", { tabindex: -1 }, text);
 
-/** A button that is busy while its promise is under way, and says below itself what went wrong. */
+/** A button that is busy until its promise is settled, and shows an error below. */
 export function action(text, act, attributes = {}) {
-  const said = h("p", { class: "error", role: "alert" });
-  const button = h("button", { type: "button", ...attributes, onclick: () => busy(button, said, act) }, text);
-  return h("div", { class: "action" }, button, said);
+  const message = h("p", { class: "error", role: "alert" });
+  const button = h("button", { type: "button", ...attributes, onclick: () => busy(button, message, act) }, text);
+  return h("div", { class: "action" }, button, message);
 }
 
 /**
- * A labelled input. `hint` stands below it; an error of the API for `name` too.
+ * A labelled input. The `hint` and an error of the API for `name` are shown below it.
  * @param {string} name
  * @param {string | (string | Node)[]} label
  * @param {Record<string, any>} [options] the hint, and attributes of the input
@@ -44,63 +44,63 @@ export function field(name, label, { hint = "", ...attributes } = {}) {
 }
 
 /**
- * A form. `submit` gets the values by name; an ApiError it throws is shown where it belongs: beside the field it
+ * A form. `submit` gets the values by name. If it throws an ApiError, the message is shown beside the field that the error
  * names, or above the button.
  */
 export function form(fields, { button, submit, also = null }) {
-  const said = h("p", { class: "error", role: "alert" });
+  const alert = h("p", { class: "error", role: "alert" });
   const send = h("button", { class: "main" }, button);
-  const made = h("form", { novalidate: true }, fields, said, h("div", { class: "buttons" }, send, also));
+  const made = h("form", { novalidate: true }, fields, alert, h("div", { class: "buttons" }, send, also));
   made.addEventListener("submit", (event) => {
     event.preventDefault();
     const inputs = [...made.elements].filter((input) => input.name);
-    for (const input of inputs) complain(input, input.validity.valid ? "" : input.validationMessage);
-    if (focusFirstWrong(made)) return;
+    for (const input of inputs) showError(input, input.validity.valid ? "" : input.validationMessage);
+    if (focusFirstInvalid(made)) return;
     const values = Object.fromEntries(inputs.map((input) => [
       input.name, input.type === "checkbox" ? input.checked : input.type === "file" ? input.files[0] : input.value,
     ]));
-    busy(send, said, () => submit(values), (error) => {
-      const others = error.details.filter(({ field: name, message }) => !complain(made.elements[name], message));
-      focusFirstWrong(made);
+    busy(send, alert, () => submit(values), (error) => {
+      const others = error.details.filter(({ field: name, message }) => !showError(made.elements[name], message));
+      focusFirstInvalid(made);
       return others.length === 0 && error.details.length > 0 ? "" : (others[0]?.message ?? error.message);
     });
   });
   return made;
 }
 
-function complain(input, message) {
+function showError(input, message) {
   if (!input) return false;
   input.setAttribute("aria-invalid", String(Boolean(message)));
   document.getElementById(`${input.id}-error`).textContent = message;
   return true;
 }
 
-function focusFirstWrong(inside) {
-  const wrong = inside.querySelector('[aria-invalid="true"]');
-  wrong?.focus();
-  return wrong;
+function focusFirstInvalid(inside) {
+  const invalid = inside.querySelector('[aria-invalid="true"]');
+  invalid?.focus();
+  return invalid;
 }
 
-async function busy(button, said, act, explain = (error) => error.message) {
+async function busy(button, alert, act, explain = (error) => error.message) {
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
-  said.textContent = "";
+  alert.textContent = "";
   try {
     await act();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    said.textContent = explain(error);
+    alert.textContent = explain(error);
   } finally {
     button.removeAttribute("aria-busy");
   }
 }
 
-// --- Words ------------------------------------------------------------------------------------------------------
+// --- Formats ----------------------------------------------------------------------------------------------------
 
 /** KES 2,500 */
 export const money = (shillings) => `KES ${shillings.toLocaleString("en-KE")}`;
 
-/** "Thu 24 Dec 2026", of a day ("2026-12-24") or a moment. The club lives in Nairobi, wherever the browser is. */
+/** "Thu 24 Dec 2026", for a day ("2026-12-24") or a time. The time zone is Nairobi's, not the browser's. */
 export const day = (text) => new Date(text).toLocaleDateString("en-GB", {
   weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "Africa/Nairobi",
 }).replace(",", "");
@@ -110,7 +110,7 @@ export const moment = (text) => new Date(text).toLocaleString("en-GB", {
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "Africa/Nairobi",
 });
 
-/** Today in Nairobi, or some days from it, as "2026-12-24". */
+/** Today in Nairobi, plus some days, as "2026-12-24". */
 export const today = (plus = 0) => addDays(
   new Date().toLocaleDateString("en-CA", { timeZone: "Africa/Nairobi" }), plus);
 
@@ -129,5 +129,5 @@ export const period = ({ interval, interval_count: count }) => {
   return count === 1 ? `a ${unit}` : `${count} ${unit}s`;
 };
 
-/** 0712 345 678, of 254712345678 */
+/** 0712 345 678 for 254712345678 */
 export const localPhone = (phone) => phone.replace(/^254(\d{3})(\d{3})(\d{3})$/, "0$1 $2 $3");

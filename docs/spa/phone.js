@@ -1,17 +1,17 @@
-// For development only: a simulated phone beside the club. A real club answers phone.json with no phone, and this
-// file can go.
+// For development only: a simulated phone beside the application. In production phone.json names no phone, and this file can
+// be removed.
 
 import { h } from "./dom.js";
 
 const aside = document.querySelector("aside");
-let address = null; // of the simulator's page of phones
+let url = null; // of the simulator's page of phones
 let number = "";
-let isTaken = false; // by a member: whoever joins next needs another
+let isTaken = false; // by a member: the next visitor who joins needs another phone
 
-/** Find out whether there is a phone, and put it beside the club. */
+/** Find out whether there is a phone, and show it beside the application. */
 export async function setUp() {
-  address = (await fetch("phone.json").then((response) => response.json()).catch(() => ({}))).phone ?? null;
-  if (!address) return;
+  url = (await fetch("phone.json").then((response) => response.json()).catch(() => ({}))).phone ?? null;
+  if (!url) return;
   const toggle = h("button", { type: "button", class: "phone-toggle", "aria-controls": "phone-body", "aria-expanded": "false" }, "Phone");
   toggle.addEventListener("click", () => open(toggle.getAttribute("aria-expanded") === "false"));
   addEventListener("keydown", ({ key }) => key === "Escape" && open(false));
@@ -22,7 +22,7 @@ export async function setUp() {
       h("p", { class: "hint" }, "A simulated phone. No real money moves.")));
   aside.hidden = false;
   document.body.classList.add("with-phone");
-  if (!number) lend();
+  if (!number) unusedNumber();
 }
 
 function open(isOpen) {
@@ -34,12 +34,12 @@ function open(isOpen) {
   if (isOpen) aside.querySelector("iframe").focus();
 }
 
-/** Lay this phone on the table, however its number is typed; what is no number changes nothing. */
+/** Show the phone with this number, in any usual form; another text changes nothing. */
 export function show(typed) {
   const wanted = typed?.replace(/[\s+-]/g, "").replace(/^0/, "254") ?? "";
-  if (!address || !/^254\d{9}$/.test(wanted) || wanted === number) return;
+  if (!url || !/^254\d{9}$/.test(wanted) || wanted === number) return;
   number = wanted;
-  aside.querySelector("iframe").src = `${address}?phones=${wanted}&bare`;
+  aside.querySelector("iframe").src = `${url}?phones=${wanted}&bare`;
 }
 
 /** Show the member's own phone. */
@@ -49,9 +49,9 @@ export function belongsTo(me) {
   isTaken = true;
 }
 
-/** The number of a phone that nobody has joined with, or "" where phones are real. */
-export function lend() {
-  if (!address) return "";
+/** The number of a phone that no member uses, or "" if phones are real. */
+export function unusedNumber() {
+  if (!url) return "";
   if (!number || isTaken) {
     show(`254712${String(crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000).padStart(6, "0")}`);
     isTaken = false;
@@ -59,17 +59,17 @@ export function lend() {
   return number;
 }
 
-/** The phone has done its part: back to the club where it covers it. */
-export function rests() {
-  if (address) open(false);
+/** Close the phone on a small screen, where it covers the application. */
+export function close() {
+  if (url) open(false);
 }
 
-/** Whether what is typed goes to the phone: a prompt that has come already must not lose its PIN to the page. */
-export const hasKeys = () => aside.contains(document.activeElement);
+/** Whether the phone has the focus. The page must not take it: the member may be typing the PIN into a prompt. */
+export const hasFocus = () => aside.contains(document.activeElement);
 
-/** Something comes to the phone: the keys go there, or, where it is folded away, its button points at it. */
-export function rings() {
-  if (!address) return;
+/** A message or prompt arrives: focus the phone, or, if it is closed, let its button ring. */
+export function ring() {
+  if (!url) return;
   aside.querySelector("iframe").focus();
-  if (!hasKeys()) aside.querySelector(".phone-toggle").classList.add("rings");
+  if (!hasFocus()) aside.querySelector(".phone-toggle").classList.add("rings");
 }

@@ -1,18 +1,18 @@
-// What the API allows only soon after a log-in.
+// Calls that need a login of the last ten minutes.
 
 import { call } from "./api.js";
 import { field, form, h, title } from "./dom.js";
 import { logIn, logInWithCode, whoAmI } from "./session.js";
 
-/** Put another step of a page in place of the one before, and the focus into it. */
+/** Replace the content of a page by its next step, and move the focus there. */
 export function next(section, ...content) {
   section.replaceChildren(...content);
   (section.querySelector("[data-first]") ?? section.querySelector("h1")).focus();
 }
 
 /**
- * Do it; when the log-in was too long ago, ask for the password in `section` first, and for the second factor of who
- * has one. The log-in that this makes takes the place of the one before.
+ * Call `act`. If the login was too long ago, first ask for the password in `section`, and for the second factor if the user
+ * has one. The new login session replaces the one before.
  * @param {HTMLElement} section
  * @param {() => Promise<void>} act
  */
@@ -45,7 +45,7 @@ function password(submit) {
   ];
 }
 
-/** What a log-in asks of who has a second factor. */
+/** The step of a login that asks for the second factor. */
 export function code(goOn, also = null) {
   return [
     title("One more step"),

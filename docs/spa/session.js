@@ -1,41 +1,42 @@
-// Who is logged in. The cookies are out of reach, so a note without any secret says whether asking is worth it.
+// The logged-in user. Scripts cannot read the cookies, so a note in localStorage, without any secret, says whether to ask the
+// API.
 
 import { ask, call } from "./api.js";
 
 const NOTE = "kilabu-logged-in";
 /** @type {import("./types").Me | null | undefined} */
-let me; // undefined: not asked yet; null: nobody
+let me; // undefined: not requested yet; null: not logged in
 
-/** The member's profile, or null. Asks the server once. */
+/** The member's profile, or null. It is requested once. */
 export async function whoAmI() {
-  if (me === undefined) me = localStorage.getItem(NOTE) ? await call("GET", "auth/me/").catch(nobody) : null;
+  if (me === undefined) me = localStorage.getItem(NOTE) ? await call("GET", "auth/me/").catch(nullIfLoggedOut) : null;
   return me;
 }
 
-function nobody(error) {
+function nullIfLoggedOut(error) {
   if (error.status !== 401) throw error;
   return null;
 }
 
-/** Log in. Returns "done", or "code" when a second factor is asked for. */
+/** Log in. Return "done", or "code" if the second factor is needed. */
 export async function logIn(identifier, password, remember = true) {
-  return settle(await ask("auth/login/", { identifier, password, remember }));
+  return store(await ask("auth/login/", { identifier, password, remember }));
 }
 
-/** Give the second factor: the six digits of an authenticator app, or a recovery code. */
+/** Send the second factor: the six digits of an authenticator app, or a recovery code. */
 export async function logInWithCode(code) {
-  return settle(await ask(/^\d{6}$/.test(code) ? "auth/mfa/verify/" : "auth/mfa/recovery/", { code }));
+  return store(await ask(/^\d{6}$/.test(code) ? "auth/mfa/verify/" : "auth/mfa/recovery/", { code }));
 }
 
-function settle(data) {
+function store(data) {
   if (data.mfa_required) return "code";
   me = data.user;
   localStorage.setItem(NOTE, "yes");
   return "done";
 }
 
-/** The profile is another now: what a change of it answered. */
-export function know(profile) {
+/** Store the profile that a change of it returned. */
+export function setProfile(profile) {
   me = profile;
 }
 
@@ -45,13 +46,13 @@ export async function logOut() {
   forget();
 }
 
-/** The session is over, whoever ended it. */
+/** Forget the user: the session has ended, here or elsewhere. */
 export function forget() {
   me = null;
   localStorage.removeItem(NOTE);
 }
 
-// Another tab logged in or out: find out again.
+// Another tab logged in or out: request the profile again.
 addEventListener("storage", ({ key }) => {
   if (key !== NOTE) return;
   me = undefined;

@@ -1,5 +1,5 @@
-// What the API takes and answers, made of docs/openapi.yaml by openapi-typescript. For editors and `make spa`; a
-// browser never asks for it.
+// The types of the API's requests and answers, which openapi-typescript generates from docs/openapi.yaml. For editors and
+// `make spa`; a browser never loads this file.
 
 import type { components, paths } from "openapi";
 

@@ -78,7 +78,7 @@ def test_a_member_writes_down_who_they_are_and_whom_to_call(arrive, size):
     open_account(member, "Change your name, birthday, emergency contact or picture")
     member.page.get_by_label("Last name").fill("Njoroge")
     member.page.get_by_label("Birthday").fill("1990-02-28")
-    member.page.get_by_label("Whom to call in an emergency").fill("Mama, 0722 000 000")
+    member.page.get_by_label("Emergency contact").fill("Mama, 0722 000 000")
     member.take_picture("light-profile")
     member.page.keyboard.press("Enter")
 

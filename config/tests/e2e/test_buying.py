@@ -75,7 +75,7 @@ def test_a_cancelled_prompt_is_told_in_plain_words_and_tried_again(member):
     expect(
         member.main.get_by_text("The request was cancelled on the phone. Try again when you are ready.")
     ).to_be_visible()
-    expect(member.page.locator("#news")).to_have_text(re.compile("^Not paid yet. The request was cancelled"))
+    expect(member.page.locator("#announcements")).to_have_text(re.compile("^Not paid yet. The request was cancelled"))
     member.take_picture("light-not-paid")
     member.click("Try again")
     member.expect_heading("Look at your phone")

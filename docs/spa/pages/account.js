@@ -1,4 +1,4 @@
-// Who I am here, what of it I may change, and where I am logged in.
+// The member's account: personal details, links to change them, and the login sessions.
 
 import { call } from "../api.js";
 import { action, day, h, link, localPhone, moment, title } from "../dom.js";
@@ -61,7 +61,7 @@ function item(session, show) {
 
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
 
-/** "Chrome on Android", of a user agent; browsers name each other, so the order matters. */
+/** "Chrome on Android" for a user agent. Browsers also name other browsers, so the order matters. */
 function device(agent) {
   const find = (names) => Object.keys(names).find((name) => agent.includes(names[name]));
   const browser = find({ Edge: "Edg/", Firefox: "Firefox/", Opera: "OPR/", Chrome: "Chrome/", Safari: "Safari/" });

@@ -1,10 +1,10 @@
-// Another phone number or e-mail address: a code is sent to the new one, and makes it mine.
+// A new phone number or e-mail address: a code is sent to it, and the member types the code.
 
 import { call } from "../api.js";
 import { field, form, h, title } from "../dom.js";
 import * as phone from "../phone.js";
 import { next, proven } from "../proof.js";
-import { know } from "../session.js";
+import { setProfile } from "../session.js";
 import { back } from "./profile.js";
 
 const PHONE = {
@@ -35,7 +35,7 @@ export async function address(which) {
       submit: (body) => proven(section, async () => {
         phone.show(body.phone_number);
         await kind.ask(body);
-        phone.rings();
+        phone.ring();
         next(section, ...confirm(kind, Object.values(body)[0]));
       }),
       also: back(),
@@ -54,7 +54,7 @@ function confirm(kind, sentTo) {
     ], {
       button: "Change it",
       async submit(body) {
-        know(await kind.confirm(body));
+        setProfile(await kind.confirm(body));
         location.hash = "#account";
       },
       also: back(),

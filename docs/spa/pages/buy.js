@@ -1,4 +1,4 @@
-// What is bought, and whose phone is asked for the money.
+// The purchase of a plan, and the phone that gets the STK push.
 
 import { call } from "../api.js";
 import { addDays, day, field, form, h, link, localPhone, money, period, title, today } from "../dom.js";
@@ -26,7 +26,7 @@ export async function buy(code) {
       "What you buy here begins after it, on ", h("strong", {}, day(before.ends_on)), "."),
     form([
       field("phone_number", "M-Pesa phone number", {
-        type: "tel", autocomplete: "tel", value: localPhone(me.phone_number ?? phone.lend()), placeholder: "0712 345 678",
+        type: "tel", autocomplete: "tel", value: localPhone(me.phone_number ?? phone.unusedNumber()), placeholder: "0712 345 678",
         hint: "M-Pesa asks this phone for your PIN.",
       }),
     ], {
@@ -34,7 +34,7 @@ export async function buy(code) {
       async submit({ phone_number }) {
         phone.show(phone_number);
         const answer = await call("POST", "subscriptions/", { plan: plan.code, phone_number });
-        const [bought] = [answer].flat(); // several, when it is for several members
+        const [bought] = [answer].flat(); // a list if bought for several members
         location.hash = `#payment/${bought.payment.reference}`;
       },
       also: link("plans", "Another plan", { class: "plain" }),

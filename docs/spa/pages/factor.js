@@ -1,4 +1,4 @@
-// The second factor: add an authenticator app, keep its recovery codes, or take it away.
+// The second factor: add an authenticator app, save its recovery codes, or remove it.
 
 import { call } from "../api.js";
 import { action, field, form, h, link, title } from "../dom.js";
@@ -6,23 +6,23 @@ import { next, proven } from "../proof.js";
 
 export async function factor() {
   const section = h("section", { class: "narrow" });
-  const begin = () => proven(section, async () => next(section, ...confirm(await call("POST", "auth/mfa/totp/"), keep)));
+  const begin = () => proven(section, async () => next(section, ...confirm(await call("POST", "auth/mfa/totp/"), showCodes)));
   const remove = () => proven(section, async () => {
     await call("DELETE", "auth/mfa/totp/");
     next(section, title("Second factor"), h("p", { class: "lead" }, "Your password alone logs you in again."), back());
   });
-  const keep = (codes) => next(section, ...recoveryCodes(codes));
+  const showCodes = (codes) => next(section, ...recoveryCodes(codes));
 
   section.append(
     title("Second factor"),
-    h("p", { class: "lead" }, "An authenticator app on your phone shows a code that we ask for when you log in. A stolen password alone then opens nothing."),
+    h("p", { class: "lead" }, "An authenticator app on your phone shows a code that we ask for when you log in. A stolen password alone is then not enough to log in."),
     action("Add an authenticator app", begin, { class: "main" }),
     action("Remove it", remove, { class: "plain" }),
     back());
   return section;
 }
 
-function confirm({ otpauth_uri: uri, secret }, keep) {
+function confirm({ otpauth_uri: uri, secret }, showCodes) {
   return [
     title("Add it to your app"),
     h("p", { class: "lead" }, "On this phone, ", h("a", { href: uri }, "open your authenticator app"), ". On another, type this key into it:"),
@@ -34,7 +34,7 @@ function confirm({ otpauth_uri: uri, secret }, keep) {
     ], {
       button: "Turn it on",
       async submit({ code }) {
-        keep((await call("POST", "auth/mfa/totp/confirm/", { code })).recovery_codes);
+        showCodes((await call("POST", "auth/mfa/totp/confirm/", { code })).recovery_codes);
       },
     }),
   ];
@@ -43,7 +43,7 @@ function confirm({ otpauth_uri: uri, secret }, keep) {
 function recoveryCodes(codes) {
   return [
     title("It is on"),
-    h("p", { class: "lead" }, "Keep these recovery codes where you will find them: each logs you in once, should you lose the phone. We cannot show them again."),
+    h("p", { class: "lead" }, "Save these recovery codes in a safe place: each logs you in once if you lose the phone. We cannot show them again."),
     h("ul", { class: "codes" }, codes.map((code) => h("li", {}, h("code", {}, code)))),
     back(),
   ];

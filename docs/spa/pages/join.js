@@ -1,4 +1,4 @@
-// Register, then confirm the phone number by the code sent to it.
+// Registration, and the confirmation of the phone number by a code.
 
 import { ask } from "../api.js";
 import { club } from "../club.js";
@@ -12,14 +12,14 @@ export async function join() {
   section.append(
     title("Join the club"),
     h("p", { class: "lead" }, "First you, then your plan."),
-    h("p", { class: "hint" }, "Has the desk added you already? Join with the name and the number that they know, and you find what you have there."),
+    h("p", { class: "hint" }, "Has the desk added you already? Join with the same first name, last name and phone number, and you will find your membership."),
     form([
       h("div", { class: "pair" },
         field("first_name", "First name", { autocomplete: "given-name", maxlength: 150, "data-first": true }),
         field("last_name", "Last name", { autocomplete: "family-name", maxlength: 150 })),
       field("phone_number", "M-Pesa phone number", {
-        type: "tel", autocomplete: "tel", value: localPhone(phone.lend()), placeholder: "0712 345 678",
-        hint: "We send a code to it, and M-Pesa's question when you pay.",
+        type: "tel", autocomplete: "tel", value: localPhone(phone.unusedNumber()), placeholder: "0712 345 678",
+        hint: "We send a code to it, and M-Pesa asks it for your PIN when you pay.",
       }),
       field("password", "Password", {
         type: "password", autocomplete: "new-password", minlength: 10, hint: "Ten characters or more.",
@@ -30,7 +30,7 @@ export async function join() {
       async submit(person) {
         phone.show(person.phone_number);
         await ask("auth/register/", person);
-        phone.rings();
+        phone.ring();
         section.replaceChildren(...confirm(person));
         section.querySelector("input").focus();
       },
@@ -39,7 +39,7 @@ export async function join() {
   return section;
 }
 
-/** The second step: type the code. Joining and a first log-in on another device both end here. */
+/** The second step: type the code. A login before the phone number was confirmed leads here too. */
 export function confirm({ phone_number: identifier, password }) {
   return [
     title("Check your phone"),
@@ -61,7 +61,7 @@ export function confirm({ phone_number: identifier, password }) {
   ];
 }
 
-/** Go where the visitor wanted to go before we asked who they are. */
+/** Open the page that the visitor wanted before the login. */
 export function goOn() {
   const wanted = sessionStorage.getItem("wanted") || "#membership";
   sessionStorage.removeItem("wanted");

@@ -1,4 +1,4 @@
-// Log in, with a second factor for who has one.
+// Login, with the second factor if the user has one.
 
 import { field, form, h, link, title } from "../dom.js";
 import * as phone from "../phone.js";

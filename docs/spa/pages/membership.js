@@ -1,4 +1,4 @@
-// A member's own page: what runs and until when, what is still to pay, and standing still for a while.
+// The member's home page: running periods, open payments, credit, and freezes.
 
 import { call } from "../api.js";
 import { action, addDays, day, field, form, h, link, money, title, today } from "../dom.js";
@@ -34,7 +34,7 @@ export async function membership() {
       running.length > 0
         ? h("div", { class: "cards" }, running.map((each) => card(each, me, plans.find(({ code }) => code === each.plan.code), show)))
         : h("div", { class: "empty" }, h("p", { class: "lead" }, "You have no membership yet."), link("plans", "Choose a plan", { class: "main" })),
-      credit > 0 && h("p", { class: "notice" }, `You have ${money(credit)} of credit. It goes into your next purchase by itself.`),
+      credit > 0 && h("p", { class: "notice" }, `You have ${money(credit)} of credit. Your next purchase uses it.`),
       past.length > 0 && h("details", { class: "past" }, h("summary", {}, "Earlier"),
         h("ul", {}, past.map((each) => h("li", {}, `${each.plan.name}: ${WORDS[each.status].toLowerCase()}${each.ends_on ? `, ${day(addDays(each.ends_on, -1))}` : ""}`)))),
     ].filter(Boolean));
@@ -83,9 +83,9 @@ function freezes(subscription, plan, show) {
   if (open) {
     const words = `Frozen from ${day(open.starts_on)} until ${day(addDays(open.ends_on, -1))}. The days come back at the end.`;
     return h("div", { class: "freeze" }, h("p", {}, words),
-      action(open.starts_on <= today() ? "I am back: end the freeze" : "Take the freeze back", async () => {
+      action(open.starts_on <= today() ? "I am back: end the freeze" : "Cancel the freeze", async () => {
         await call("POST", `subscriptions/${id}/unfreeze/`);
-        await say("The freeze has ended.", show);
+        await announce("The freeze has ended.", show);
       }, { class: "plain" }));
   }
   if (status !== "active" || !plan?.max_freezes) return null;
@@ -100,12 +100,12 @@ function freezes(subscription, plan, show) {
       button: "Freeze",
       async submit({ starts_on, ends_on }) {
         await call("POST", `subscriptions/${id}/freeze/`, { starts_on, ends_on: addDays(ends_on, 1) });
-        await say("Your membership is frozen.", show);
+        await announce("Your membership is frozen.", show);
       },
     }));
 }
 
-async function say(text, show) {
+async function announce(text, show) {
   await show();
-  document.querySelector("#news").textContent = text;
+  document.querySelector("#announcements").textContent = text;
 }

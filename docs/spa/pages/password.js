@@ -1,4 +1,4 @@
-// Another password, by the one I have.
+// A new password, with the current one.
 
 import { ApiError, call } from "../api.js";
 import { field, form, h, title } from "../dom.js";
@@ -12,14 +12,14 @@ export async function password() {
     title("Change your password"),
     h("p", { class: "lead" }, "Wherever else you are logged in, you will have to log in again."),
     form([
-      // For the browser's own keeper of passwords.
+      // For the browser's password manager.
       h("input", { type: "text", autocomplete: "username", value: me.phone_number ?? me.email ?? me.username, hidden: true }),
       field("current", "The password you have", { type: "password", autocomplete: "current-password" }),
       field("new", "A new one", { type: "password", autocomplete: "new-password", minlength: 10, hint: "Ten characters or more." }),
     ], {
       button: "Change it",
       async submit(passwords) {
-        await call("POST", "auth/password/change/", passwords).catch(notMine);
+        await call("POST", "auth/password/change/", passwords).catch(wrongPassword);
         section.replaceChildren(title("Your password is changed"), h("p", { class: "lead" }, "Use the new one from now on."), back());
         section.querySelector("h1").focus();
       },
@@ -28,8 +28,8 @@ export async function password() {
   return section;
 }
 
-/** A wrong current password is answered as a log-in that is asked for: say so beside the field. */
-function notMine(error) {
+/** The API answers a wrong current password with `reauth_required`: show the error beside the field. */
+function wrongPassword(error) {
   if (error.code !== "reauth_required") throw error;
   const { code } = error;
   throw new ApiError(error.status, { code, details: [{ field: "current", code, message: "This is not your password." }] });

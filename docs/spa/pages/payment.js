@@ -1,4 +1,4 @@
-// One payment, live: while the prompt is on the phone the page asks again and again, and it ends in plain words.
+// One payment. While its push is open, the page requests the payment repeatedly, and then shows the result.
 
 import { call } from "../api.js";
 import { club } from "../club.js";
@@ -9,7 +9,7 @@ import { whoAmI } from "../session.js";
 /** @typedef {import("../types").Payment} Payment */
 /** @typedef {import("../types").Receipt} Receipt */
 
-/** What stands for a number that is not there. @type {Partial<Record<Receipt["channel"], string>>} */
+/** The text for a receipt without a code or number. @type {Partial<Record<Receipt["channel"], string>>} */
 const NO_NUMBER = { mpesa_stk: "M-Pesa has not told us the code yet" };
 
 const SHORTEST_PAUSE = 1000; // milliseconds
@@ -26,11 +26,11 @@ export async function payment(reference, signal) {
   async function show(found) {
     const content = await PAGES[found.status](found, show);
     if (signal.aborted) return;
-    const isNews = section.hasChildNodes();
+    const isChange = section.hasChildNodes();
     section.replaceChildren(...content.filter(Boolean));
-    if (isNews) {
-      phone.rests();
-      tell(section);
+    if (isChange) {
+      phone.close();
+      announce(section);
     }
     if (found.status === "processing") {
       follow(reference, signal).then(show).catch((error) => signal.aborted || section.append(h("p", { class: "error", role: "alert" }, error.message)));
@@ -54,7 +54,7 @@ const PAGES = {
 };
 
 /**
- * Return the payment once its prompt has ended: asked less and less often, and not at all while nobody looks.
+ * Return the payment when its push has ended. It is requested less and less often, and not while the page is hidden.
  * @param {string} reference
  * @param {AbortSignal} signal
  */
@@ -62,17 +62,17 @@ async function follow(reference, signal) {
   let hasRung = false;
   for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 1.3, LONGEST_PAUSE)) {
     await sleep(pause, signal);
-    await untilSeen(signal);
+    await untilVisible(signal);
     try {
       const found = await call("GET", `payments/${reference}/`);
       if (found.status !== "processing") return found;
       if (!hasRung && newest(found.pushes)?.status === "sent") {
-        phone.rings();
+        phone.ring();
         hasRung = true;
       }
     } catch (error) {
-      const isPassing = error.status === 0 || error.status === 429 || error.status >= 500;
-      if (!isPassing) throw error;
+      const isTemporary = error.status === 0 || error.status === 429 || error.status >= 500;
+      if (!isTemporary) throw error;
       await sleep((error.retryAfter ?? 0) * 1000, signal);
     }
   }
@@ -80,11 +80,11 @@ async function follow(reference, signal) {
 
 /** @param {Payment} found */
 function waiting(found) {
-  const prompt = newest(found.pushes);
+  const push = newest(found.pushes);
   return [
     h("div", { class: "ring", "aria-hidden": "true" }, h("div", { class: "ring-phone" })),
     title("Look at your phone"),
-    h("p", { class: "lead" }, prompt?.message ?? "M-Pesa asks for your PIN."),
+    h("p", { class: "lead" }, push?.message ?? "M-Pesa asks for your PIN."),
     summary(found),
     h("p", { class: "hint" }, "This page goes on by itself."),
   ];
@@ -122,11 +122,11 @@ function runs({ status, starts_on: starts, ends_on: ends }) {
  */
 async function toPay(found, show) {
   const [me, payee, bought] = await Promise.all([whoAmI(), club(), boughtWith(found)]);
-  const prompt = newest(found.pushes);
-  const ended = prompt && !prompt.is_open && found.status === "failed";
+  const push = newest(found.pushes);
+  const ended = push && !push.is_open && found.status === "failed";
   return [
     title(found.status === "partially_paid" ? `${money(found.amount_owed)} to go` : ended ? "Not paid yet" : "Pay with M-Pesa"),
-    ended && h("p", { class: "lead notice" }, prompt.message),
+    ended && h("p", { class: "lead notice" }, push.message),
     found.status === "partially_paid" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you. ${bought?.ends_on ? runs(bought) : ""}`),
     summary(found),
     form([
@@ -149,17 +149,17 @@ async function toPay(found, show) {
 }
 
 /**
- * How the money is sent without a prompt. A till takes no account: there the payer's phone tells whose it is, or the code.
+ * How to pay by hand. A till takes no account number: there the payer's phone number or the code identifies the member.
  * @param {Payment} found
  * @param {import("../types").Club} payee
  * @param {(found: Payment) => Promise<void>} show
  */
 function byHand(found, { paybill, till }, show) {
-  const told = h("p", { class: "hint", role: "status" });
+  const status = h("p", { class: "hint", role: "status" });
   const look = async () => {
     const seen = await call("GET", `payments/${found.reference}/`);
     if (seen.status !== found.status || seen.amount_owed !== found.amount_owed) await show(seen);
-    else told.textContent = "The money is not here yet. It takes a minute; after that, show M-Pesa's message at the desk: they find it by its code.";
+    else status.textContent = "The money is not here yet. It takes a minute; after that, show M-Pesa's message at the desk: they find it by its code.";
   };
   return h("section", { class: "by-hand" },
     h("h2", {}, "Or pay by hand"),
@@ -169,7 +169,7 @@ function byHand(found, { paybill, till }, show) {
       !till && fact("Account number", found.reference),
       fact("Amount", money(found.amount_owed))),
     till && h("p", { class: "hint" }, "Pay from the phone number that you joined with; from another, show M-Pesa's message at the desk."),
-    action("I have paid", look, { class: "plain" }), told);
+    action("I have paid", look, { class: "plain" }), status);
 }
 
 /** @param {Payment} found */
@@ -190,16 +190,16 @@ function summary(found) {
 }
 
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
-/** @param {Payment["pushes"]} prompts */
-const newest = (prompts) => prompts.reduce((latest, each) => (latest && latest.id > each.id ? latest : each), null);
+/** @param {Payment["pushes"]} pushes */
+const newest = (pushes) => pushes.reduce((latest, each) => (latest && latest.id > each.id ? latest : each), null);
 
-function tell(section) {
+function announce(section) {
   const words = [...section.querySelectorAll("h1, .lead")].map((element) => element.textContent.replace(/[^.!?]$/, "$&."));
-  document.querySelector("#news").textContent = words.join(" ");
+  document.querySelector("#announcements").textContent = words.join(" ");
   section.querySelector("h1").focus();
 }
 
-// Both end at once, by an AbortError, when the visitor leaves the page.
+// Both end with an AbortError as soon as the visitor leaves the page.
 /** @type {(milliseconds: number, signal: AbortSignal) => Promise<void>} */
 const sleep = (milliseconds, signal) => new Promise((resolve, reject) => {
   signal.throwIfAborted();
@@ -208,7 +208,7 @@ const sleep = (milliseconds, signal) => new Promise((resolve, reject) => {
 });
 
 /** @type {(signal: AbortSignal) => Promise<void>} */
-const untilSeen = (signal) => new Promise((resolve, reject) => {
+const untilVisible = (signal) => new Promise((resolve, reject) => {
   if (!document.hidden) return resolve();
   document.addEventListener("visibilitychange", () => resolve(), { once: true, signal });
   signal.addEventListener("abort", () => reject(signal.reason), { once: true });

@@ -1,4 +1,4 @@
-// The price list, and the club's front page for who is not a member yet.
+// The price list. For visitors it is also the front page of the club.
 
 import { call } from "../api.js";
 import { club } from "../club.js";
@@ -35,7 +35,7 @@ function card(plan) {
 }
 
 /**
- * What comes with a plan, as list items.
+ * The features of a plan, as list items.
  * @param {import("../types").Plan} plan
  */
 export function perks(plan) {

@@ -1,4 +1,4 @@
-// Money that arrived, newest first.
+// The member's receipts, newest first.
 
 import { answer, call } from "../api.js";
 import { club } from "../club.js";
@@ -8,7 +8,7 @@ import { whoAmI } from "../session.js";
 /** @type {Record<import("../types").Receipt["channel"], string>} */
 const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank" };
 
-const ON_PAPER = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the others are no money
+const WITH_PDF = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the channels of money
 
 export async function receipts() {
   const [me, payee] = await Promise.all([whoAmI(), club()]);
@@ -33,20 +33,20 @@ export async function receipts() {
 }
 
 /**
- * What to do when money is not here, also when nothing is owed; and how it is paid ahead.
+ * The hint for a payment that is not here yet, also when nothing is owed, and for paying in advance.
  * @param {import("../types").Me} me
  * @param {import("../types").Club} payee
  */
 const missing = (me, { paybill }) => h("p", { class: "hint missing" },
-  paybill && `What you pay to Pay Bill ${paybill} with your member number ${me.member_number} as account becomes credit for your next purchase. `,
-  "Paid, and it is not here after a minute? Show M-Pesa's message at the desk: they find it by its code.");
+  paybill && `Money that you send to Pay Bill ${paybill} with your member number ${me.member_number} as account becomes credit for your next purchase. `,
+  "You have paid, and it is not here after a minute? Show M-Pesa's message at the desk: they find it by its code.");
 
 /** @param {import("../types").Receipt} receipt */
 function row(receipt) {
   const uses = receipt.payments.map(({ reference }) => link(`payment/${reference}`, reference));
   const cells = {
     When: moment(receipt.paid_at),
-    Receipt: [h("code", {}, receipt.code ?? receipt.number ?? "–"), ON_PAPER.includes(receipt.channel) && paper(receipt)],
+    Receipt: [h("code", {}, receipt.code ?? receipt.number ?? "–"), WITH_PDF.includes(receipt.channel) && pdfButton(receipt)],
     How: CHANNELS[receipt.channel],
     For: receipt.reversed_at ? "Went back" : [...uses, receipt.amount_left > 0 && `${money(receipt.amount_left)} credit`],
     Amount: money(receipt.amount),
@@ -56,10 +56,10 @@ function row(receipt) {
 }
 
 /**
- * Opens the receipt as a PDF. The browser's own request cannot renew the session, so a call that can goes before it.
+ * Open the receipt as a PDF. The browser's own request cannot refresh the session, so an API call that can is made first.
  * @param {import("../types").Receipt} receipt
  */
-function paper({ id, code, number }) {
+function pdfButton({ id, code, number }) {
   return action("PDF", async () => {
     await call("GET", "auth/me/");
     location.assign(`/api/v1/receipts/${id}/pdf/`);

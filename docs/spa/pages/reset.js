@@ -1,4 +1,4 @@
-// A forgotten password: have a code sent, then set a new one.
+// A forgotten password: request a code, then set a new password.
 
 import { ask } from "../api.js";
 import { action, field, form, h, title } from "../dom.js";
@@ -16,7 +16,7 @@ export async function reset() {
       async submit({ identifier }) {
         phone.show(identifier);
         await ask("auth/password/reset/", { identifier });
-        phone.rings();
+        phone.ring();
         section.replaceChildren(...confirm(identifier));
         section.querySelector("input").focus();
       },
