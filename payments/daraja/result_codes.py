@@ -135,7 +135,7 @@ MEANINGS: dict[str, Meaning] = {
     "100000100": Meaning(V.OPEN, *_OPEN),
     "SFC_IC0003": Meaning(V.FAILED, *_OURS),
 }
-# Our own codes, for a push that was never sent or that staff closed. From Safaricom they would not be final.
+# Our own codes, for a push that was never sent or whose end was never reported. From Safaricom they would not be final.
 OUR_CODES: dict[str, Meaning] = {
     "not_sent": Meaning(
         V.FAILED,

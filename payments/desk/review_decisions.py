@@ -8,7 +8,6 @@ from django.db import transaction
 from api.errors import Conflict, NotFound
 from payments.evidence import pairing, paybill_money
 from payments.models import CodeClaim, Receipt, ReviewItem, ReviewReason, ReviewStatus
-from payments.pushes import closing
 from payments.services import locks, ownership, reversals
 
 
@@ -123,7 +122,7 @@ def is_undoable(item: ReviewItem) -> bool:
 
 @transaction.atomic
 def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> ReviewItem:
-    """Close an open item with a reason, without moving money. An overdue push of the item is closed with it.
+    """Close an open item with a reason, without moving money.
 
     :raises ownership.ReasonNeeded: the reason is empty
     :raises AlreadyDecided: the item is not open
@@ -131,10 +130,6 @@ def dismiss_item(*, item_id: int, reason: str, by_id: int, now: datetime) -> Rev
     :raises ReviewItemNotFound: no such item
     """
     reason = ownership.require_reason(reason)
-    # Before the item is locked: a push is locked after its payer and payment.
-    overdue = ReviewItem.objects.filter(pk=item_id, reason=ReviewReason.OVERDUE_UNKNOWN, status=ReviewStatus.OPEN)
-    for push_id in overdue.values_list("push_id", flat=True):
-        closing.close_unknown(push_id=push_id, now=now)
     item = ReviewItem.objects.select_for_update(no_key=True).filter(pk=item_id).first()
     if item is None:
         raise ReviewItemNotFound

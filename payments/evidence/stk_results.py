@@ -11,7 +11,7 @@ tests/test_evidence_decisions or is shown by a test in test_stk_callback.
 | 1 | of a shortcode that is not ours | review: amount_differs | review |
 | 2 | with the checkout request ID of another push | review: amount_differs | review |
 | 3 | final failure, after this push succeeded | review: contradiction | review |
-| 4 | final failure, after this push ended without money | none | duplicate |
+| 4 | final failure, after this push ended without money (not by us, as overdue) | none | duplicate |
 | 5 | final failure | end the push | applied |
 | 6 | a code that is not final, from a query | none | duplicate |
 | 7 | a code that is not final, from a callback | review: unreadable; the push stays open | review |
@@ -164,7 +164,7 @@ def _apply_failure(report: _Report, status: PushStatus) -> EvidenceOutcome:
     if push.status == PushStatus.SUCCEEDED:
         detail = f"Result code {code} was reported for an STK push that has succeeded. The success is kept."
         return report.hold(ReviewReason.CONTRADICTION, detail)
-    if push.status in END_STATUS.values():
+    if push.status in END_STATUS.values() and push.result_code != closing.CLOSED:
         return DUPLICATE
     report.end_push(status)
     push_progress.mark_push_ended(report.locked.payment, push, report.now)

@@ -8,6 +8,7 @@ from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
 from payments.models import PushStatus, ReviewReason, StkPush
+from payments.pushes import closing
 from payments.pushes.rows import lock, sent_or_created_at
 from payments.services import review_items
 
@@ -24,8 +25,9 @@ QUERY_AFTER = (
     timedelta(hours=1),
     timedelta(hours=24),
 )
-# A push without a checkout request ID cannot be queried. Only its callback reports its end, within minutes.
-NO_ID_WAIT = timedelta(minutes=15)
+# A push without a checkout request ID cannot be queried: its worker was killed in mid-call, or the answer was lost.
+# Only its callback reports its end. After this time no prompt is on a phone any more (docs/decisions/0012).
+NO_ID_WAIT = timedelta(minutes=3)
 # Long enough for Safaricom's answer to a push, which its callback has overtaken, to be recorded.
 CONFIRM_AFTER = {"seconds": 20}
 
@@ -45,7 +47,7 @@ def next_query_at(push: StkPush, *, now: datetime) -> datetime | None:
 
 @transaction.atomic
 def record_query(*, push_id: int, now: datetime) -> None:
-    """Count a query that did not show the end of an open push. After the last one open a review item.
+    """Count a query that did not show the end of an open push. After the last one, close it for staff to review.
 
     A push that has ended is not changed.
     """
@@ -57,10 +59,7 @@ def record_query(*, push_id: int, now: datetime) -> None:
     push.save(update_fields=["checks", "next_check_at"])
     if push.next_check_at is None:
         logger.warning("Push %s: its end is not known after the last query; staff must review it.", push.pk)
-        detail = "Safaricom did not report how this push ended. Look for the money in the M-Pesa statement."
-        review_items.open_item(
-            reason=ReviewReason.OVERDUE_UNKNOWN, detail=detail, push_id=push.pk, payment_id=push.payment_id, now=now
-        )
+        closing.close_overdue(push, now=now)
 
 
 @transaction.atomic

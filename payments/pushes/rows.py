@@ -26,8 +26,3 @@ def owed_by_group(payment: Payment) -> int:
 def sent_or_created_at(push: StkPush) -> datetime:
     """Return when the push was sent to the phone, or when it was requested if it has not been sent."""
     return push.sent_at or push.created_at
-
-
-def needs_review(push: StkPush) -> bool:
-    """Return whether the push is open after its last query, so that only staff can tell how it ended."""
-    return push.status in (S.SENT, S.UNKNOWN) and push.next_check_at is None

@@ -213,8 +213,12 @@ def test_worker_killed_after_the_claim_sends_no_push(safaricom):
 
     assert status_of(push) == (PushStatus.UNKNOWN, PaymentStatus.PROCESSING)
     assert prompts(safaricom) == []
-    run_recovery(minutes=20)
+    run_recovery(minutes=6)
+    assert status_of(push) == (PushStatus.TIMED_OUT, PaymentStatus.FAILED)
     assert ReviewItem.objects.get().reason == "overdue_unknown"
+    later = timezone.now() + timedelta(minutes=7)
+    again = push_requests.request_push(payment_id=push.payment_id, phone=PHONE, created_by_id=None, now=later)
+    assert again.status == PushStatus.CREATED
 
 
 @pytest.mark.parametrize("failpoint", ["push answered", "push recorded"])

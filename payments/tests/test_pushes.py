@@ -424,16 +424,40 @@ def overdue_push():
     return push, ReviewItem.objects.get(push=push)
 
 
-def test_dismissing_an_overdue_push_frees_its_phone_and_payment():
+def test_overdue_push_frees_its_phone_and_payment_without_staff():
     push, item = overdue_push()
-    manager = MemberFactory()
 
-    review_decisions.dismiss_item(item_id=item.pk, reason="not in the statement", by_id=manager.pk, now=NOON)
+    push.payment.refresh_from_db()
+    assert (push.status, push.result_code, item.status) == (PushStatus.TIMED_OUT, "closed", "open")
+    assert push.payment.status == PaymentStatus.FAILED
+    again = request_push(push.payment, phone=push.phone, now=NOON + timedelta(days=1))
+    assert again.status == PushStatus.CREATED
+
+
+def test_dismissing_the_item_of_an_overdue_push_changes_no_push():
+    push, item = overdue_push()
+    again = request_push(push.payment, phone=push.phone, now=NOON + timedelta(days=1))
+
+    review_decisions.dismiss_item(item_id=item.pk, reason="not in the statement", by_id=MemberFactory().pk, now=NOON)
+
+    again.refresh_from_db()
+    assert again.status == PushStatus.CREATED
+
+
+def test_late_failure_of_an_overdue_push_closes_its_review_item():
+    push, item = overdue_push()
+
+    outcome = stk_results.apply_stk_result(
+        push_id=push.pk,
+        result=StkResult(push.merchant_request_id, push.checkout_request_id, "1032", "Cancelled"),
+        source="callback",
+        now=NOON + timedelta(days=1),
+    )
 
     push.refresh_from_db()
-    push.payment.refresh_from_db()
-    assert (push.status, push.payment.status) == (PushStatus.TIMED_OUT, PaymentStatus.FAILED)
-    assert request_push(push.payment, phone=push.phone).status == PushStatus.CREATED
+    item.refresh_from_db()
+    assert (outcome.outcome, push.status, push.result_code) == ("applied", PushStatus.CANCELLED, "1032")
+    assert (item.status, item.resolution) == ("resolved", "The push has ended.")
 
 
 def test_late_success_closes_the_review_item_of_an_overdue_push():
@@ -445,19 +469,10 @@ def test_late_success_closes_the_review_item_of_an_overdue_push():
     assert (push.status, item.status, item.resolution) == (PushStatus.SUCCEEDED, "resolved", "The push has ended.")
 
 
-def test_late_success_pays_after_staff_closed_the_push():
+def test_late_success_pays_after_an_overdue_push_was_closed():
     push, _ = overdue_push()
-    closing.close_unknown(push_id=push.pk, now=NOON)
 
     pay(push)
 
     push.payment.refresh_from_db()
     assert (push.status, push.payment.status) == (PushStatus.SUCCEEDED, PaymentStatus.PAID)
-
-
-def test_push_with_queries_left_is_not_closed():
-    push = make_push(status=PushStatus.UNKNOWN)
-
-    assert closing.close_unknown(push_id=push.pk, now=NOON) is False
-    push.refresh_from_db()
-    assert push.status == PushStatus.UNKNOWN

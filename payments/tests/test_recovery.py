@@ -254,7 +254,7 @@ def test_open_push_is_queried_six_times_then_reviewed(wire):
     plan = [timedelta(seconds=20), MINUTE, 3 * MINUTE, 15 * MINUTE, 60 * MINUTE, timedelta(hours=24)]
     assert len(delays) == 6
     assert all(planned <= at <= planned * 1.1 for planned, at in zip(plan, delays, strict=True))
-    assert (push.status, len(wire.sent(QUERY))) == (PushStatus.SENT, 6)
+    assert (push.status, len(wire.sent(QUERY))) == (PushStatus.TIMED_OUT, 6)
     assert ReviewItem.objects.get().reason == ReviewReason.OVERDUE_UNKNOWN
 
 
@@ -272,7 +272,7 @@ def test_push_without_an_id_is_reviewed_without_a_query(wire):
 
     queried(push)
 
-    assert (push.status, push.next_check_at, len(wire.calls)) == (PushStatus.UNKNOWN, None, 0)
+    assert (push.status, push.next_check_at, len(wire.calls)) == (PushStatus.TIMED_OUT, None, 0)
     assert ReviewItem.objects.get().reason == ReviewReason.OVERDUE_UNKNOWN
 
 
