@@ -4,6 +4,7 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from accounts.services import cleanup, notices, one_time_codes
+from api import retries
 from api.clock import now
 
 
@@ -20,14 +21,14 @@ def send_notice(notice_id: int) -> None:
 
 
 @app.periodic(cron="10 3 * * *")
-@app.task(name="accounts.forget_old", queueing_lock="accounts.forget_old")
+@app.task(name="accounts.forget_old", retry=retries.NIGHTLY, queueing_lock="accounts.forget_old")
 def delete_old(timestamp: int) -> None:
     """Delete old login sessions, codes, notices and counters."""
     cleanup.delete_old(now=now())
 
 
 @app.periodic(cron="15 3 * * *")
-@app.task(name="accounts.forget_unproved", queueing_lock="accounts.forget_unproved")
+@app.task(name="accounts.forget_unproved", retry=retries.NIGHTLY, queueing_lock="accounts.forget_unproved")
 def delete_unverified(timestamp: int) -> None:
     """Delete registrations that were not verified in time."""
     cleanup.delete_unverified(now=now())

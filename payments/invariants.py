@@ -177,13 +177,16 @@ INVARIANTS = [
     ),
     Invariant(
         "P15",
-        "No job has a dead worker, no payment job has failed, and no job is overdue by more than two minutes.",
+        "No job has a dead worker, no payment job has failed (a periodic one: since its last success), and no job is"
+        " overdue by more than two minutes.",
         """
         SELECT j.id FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
         WHERE (j.status = 'doing' AND (w.id IS NULL OR w.last_heartbeat < now() - interval '2 minutes'))
             OR (j.status = 'todo' AND coalesce(j.scheduled_at, (
                 SELECT max(at) FROM procrastinate_events e WHERE e.job_id = j.id)) < now() - interval '2 minutes')
-            OR (j.status IN ('failed', 'aborted') AND j.task_name LIKE 'payments.%')
+            OR (j.status IN ('failed', 'aborted') AND j.task_name LIKE 'payments.%' AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs later WHERE later.queueing_lock = j.queueing_lock
+                AND later.task_name = j.task_name AND later.id > j.id AND later.status = 'succeeded'))
         """,
         quiet=True,
     ),

@@ -8,6 +8,7 @@ from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
+from api import retries
 from api.clock import now
 from payments import recovery
 from payments.callbacks import inbox
@@ -69,7 +70,7 @@ def retry_listeners(payment_id: int) -> None:
         raise ListenersFailed(f"payment {payment_id}")
 
 
-@app.task(name=inbox.APPLY_JOB, queueing_lock=inbox.APPLY_JOB, lock=inbox.APPLY_JOB, priority=5)
+@app.task(name=inbox.APPLY_JOB, retry=retries.OFTEN, queueing_lock=inbox.APPLY_JOB, lock=inbox.APPLY_JOB, priority=5)
 def apply_left() -> None:
     """Apply the callbacks that the web server had no room to apply.
 
@@ -84,18 +85,26 @@ def apply_left() -> None:
 
 
 # --- Periodic jobs --------------------------------------------------------------------------------
-# A queueing lock keeps at most one run in the queue. None has a lock: the worker that holds it may be dead.
+# Each is tried again when it fails. A queueing lock keeps at most one run in the queue. None has a lock: the worker
+# that holds it may be dead.
 
 
 @app.periodic(cron="* * * * * */10")
-@app.task(name="payments.rescue_stalled_jobs", queueing_lock="payments.rescue_stalled_jobs", priority=10)
+@app.task(
+    name="payments.rescue_stalled_jobs", retry=retries.OFTEN, queueing_lock="payments.rescue_stalled_jobs", priority=10
+)
 def rescue_stalled_jobs(timestamp: int) -> None:
     """Put the jobs of dead workers back into the queue."""
     recovery.rescue_stalled_jobs()
 
 
 @app.periodic(cron="* * * * * */10")
-@app.task(name="payments.keep_callbacks_moving", queueing_lock="payments.keep_callbacks_moving", priority=5)
+@app.task(
+    name="payments.keep_callbacks_moving",
+    retry=retries.OFTEN,
+    queueing_lock="payments.keep_callbacks_moving",
+    priority=5,
+)
 def keep_callbacks_moving(timestamp: int) -> None:
     """Move spooled callbacks into the callback inbox, then apply the new ones."""
     inbox.drain_spool(now=now())
@@ -103,14 +112,14 @@ def keep_callbacks_moving(timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * * */10")
-@app.task(name="payments.check_pushes", queueing_lock="payments.check_pushes")
+@app.task(name="payments.check_pushes", retry=retries.OFTEN, queueing_lock="payments.check_pushes")
 def check_pushes(timestamp: int) -> None:
     """Query the open pushes that are due."""
     recovery.query_due_pushes(now=now())
 
 
 @app.periodic(cron="* * * * * */15")
-@app.task(name="payments.find_lost_pushes", queueing_lock="payments.find_lost_pushes")
+@app.task(name="payments.find_lost_pushes", retry=retries.OFTEN, queueing_lock="payments.find_lost_pushes")
 def find_lost_pushes(timestamp: int) -> None:
     """Recover pushes that have lost their job or their worker."""
     recovery.requeue_lost_pushes(now=now())
@@ -118,14 +127,14 @@ def find_lost_pushes(timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="payments.expire_due", queueing_lock="payments.expire_due")
+@app.task(name="payments.expire_due", retry=retries.OFTEN, queueing_lock="payments.expire_due")
 def expire_due(timestamp: int) -> None:
     """Expire the payments that were not paid in time."""
     cancellation.expire_due(now=now())
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="payments.check_claims", queueing_lock="payments.check_claims")
+@app.task(name="payments.check_claims", retry=retries.OFTEN, queueing_lock="payments.check_claims")
 def check_claims(timestamp: int) -> None:
     """End code checks that got no answer, then check the reported codes that have no evidence yet."""
     code_checks.end_unanswered(now=now())
@@ -134,21 +143,23 @@ def check_claims(timestamp: int) -> None:
 
 
 @app.periodic(cron="*/10 * * * *")
-@app.task(name="payments.retry_listeners_due", queueing_lock="payments.retry_listeners_due")
+@app.task(name="payments.retry_listeners_due", retry=retries.OFTEN, queueing_lock="payments.retry_listeners_due")
 def retry_listeners_due(timestamp: int) -> None:
     """Retry failed listeners, in case their own job is gone."""
     recovery.retry_failed_listeners(now=now())
 
 
 @app.periodic(cron="20 3 * * *")
-@app.task(name="payments.purge_bodies", queueing_lock="payments.purge_bodies")
+@app.task(name="payments.purge_bodies", retry=retries.NIGHTLY, queueing_lock="payments.purge_bodies")
 def purge_bodies(timestamp: int) -> None:
     """Empty old raw callback bodies."""
     recovery.purge_bodies(now=now())
 
 
 @app.periodic(cron="40 3 * * *")
-@app.task(name="payments.remove_old_jobs", queueing_lock="payments.remove_old_jobs", pass_context=True)
+@app.task(
+    name="payments.remove_old_jobs", retry=retries.NIGHTLY, queueing_lock="payments.remove_old_jobs", pass_context=True
+)
 async def remove_old_jobs(context: JobContext, timestamp: int) -> None:
     """Delete finished jobs after a week, and failed ones after three months."""
     await builtin_tasks.remove_old_jobs(context, max_hours=KEEP_FINISHED)

@@ -79,7 +79,8 @@ def _claim(push_id: int, *, now: datetime) -> ClaimedPush | None:
         )
         return None
     token = callback_tokens.generate()
-    push.status, push.amount, push.sent_at, push.token_hash = S.SENDING, owed, now, callback_tokens.hash_of(token)
+    push.status, push.amount, push.token_hash = S.SENDING, owed, callback_tokens.hash_of(token)
+    push.sent_at = max(now, push.created_at)  # the clock may have been set back
     push.save(update_fields=["status", "amount", "sent_at", "token_hash"])
     return ClaimedPush(push.pk, push.phone, push.amount, push.payment.reference, push.payment.description, token)
 

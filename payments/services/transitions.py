@@ -64,7 +64,8 @@ def change_status(
             # One statement, so that no status changes without its history row.
             cursor.execute(
                 f"WITH updated AS ({UPDATE_PAYMENT} RETURNING id) {INSERT_EVENT}",
-                [*row, old, to, evidence[:160], by_id, now],
+                # The clock may have been set back since the payment was created or its last money moved.
+                [*row, old, to, evidence[:160], by_id, max(now, payment.created_at, paid_at or now)],
             )
 
 

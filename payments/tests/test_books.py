@@ -8,13 +8,15 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
+from procrastinate.contrib.django import app
 
 from config.management.commands.audit_books import offending_rows
-from payments.daraja.messages import StkResult
+from payments.daraja.messages import PushAccepted, StkResult
 from payments.desk import refunds
 from payments.evidence import stk_results
 from payments.invariants import INVARIANTS
 from payments.models import Callback, Payment, Receipt
+from payments.pushes import push_requests, sending
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 from payments.tests.invariants import broken_invariants
 
@@ -157,6 +159,46 @@ def test_payment_paid_after_its_history_row_is_caught():
     plant("UPDATE payments_payment SET paid_at = paid_at + interval '1 hour' WHERE id = %(p)s", {"p": push.payment_id})
 
     assert list(broken_invariants()) == ["P14"]
+
+
+@pytest.mark.parametrize("code", ["0", "1032"])
+def test_clock_that_was_set_back_breaks_no_invariant(code):
+    payment, earlier = create_payment(now=NOON), NOON - timedelta(hours=1)
+    push = push_requests.request_push(payment_id=payment.pk, phone="254712345678", created_by_id=None, now=NOON)
+    sending._claim(push.pk, now=earlier)
+    sending._record(push.pk, PushAccepted("29115-1", "ws_CO_1"), now=earlier)
+    push.refresh_from_db()
+    money = (1500, "TKN1AB2C3D", earlier) if code == "0" else ()
+
+    result = StkResult("29115-1", "ws_CO_1", code, "", *money)
+    stk_results.apply_stk_result(push_id=push.pk, result=result, source="callback", now=earlier + timedelta(minutes=1))
+
+    push.refresh_from_db()
+    assert push.status == ("succeeded" if code == "0" else "cancelled")
+    assert broken_invariants() == {}
+
+
+def test_failed_periodic_job_is_reported_until_its_next_success():
+    job = (
+        "INSERT INTO procrastinate_jobs"
+        " (queue_name, task_name, args, status, attempts, priority, abort_requested, queueing_lock)"
+        " VALUES ('default', 'payments.expire_due', '{}', '%s', 1, 0, false, 'payments.expire_due')"
+    )
+    plant(job % "succeeded", {})
+    plant(job % "failed", {})
+    [invariant] = [each for each in INVARIANTS if each.code == "P15"]
+    assert len(offending_rows(invariant)) == 1
+
+    plant(job % "succeeded", {})
+
+    assert offending_rows(invariant) == []
+
+
+def test_every_periodic_job_is_tried_again():
+    tasks = [periodic.task for periodic in app.periodic_registry.periodic_tasks.values()]
+
+    assert len(tasks) > 8
+    assert [task.name for task in tasks if task.retry_strategy is None] == []
 
 
 def test_invariants_hold_under_a_club_clock_ahead_of_time():
