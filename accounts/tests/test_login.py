@@ -7,6 +7,7 @@ import pytest
 from accounts.models import CustomUser, LoginSession, OneTimeCode
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.worker import code_in_mail
+from api import clock
 from api.clock import now
 from api.tests.clients import browser, logged_in_as
 
@@ -42,6 +43,21 @@ def test_login_sets_both_cookies_and_no_token_in_the_body():
     assert refresh["path"] == "/api/v1/auth/"
     assert access.value not in answer.content.decode()
     assert refresh.value not in answer.content.decode()
+
+
+@pytest.mark.parametrize("days", [1, -1, 400])
+def test_login_works_when_the_club_clock_was_moved(settings, tmp_path, days):
+    settings.CLUB_CLOCK_FILE = tmp_path / "club-clock"
+    before, user = logged_in_as(UserFactory()), UserFactory()
+    clock.move(timedelta(days=days))
+    client = browser()
+
+    logged_in = client.post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+
+    assert (logged_in.status_code, client.get(f"{AUTH}me/").status_code) == (200, 200)
+    assert client.post(f"{AUTH}refresh/").status_code == 200
+    assert client.get(f"{AUTH}me/").status_code == 200
+    assert before.get(f"{AUTH}me/").status_code == 401
 
 
 @pytest.mark.parametrize("change", [{"identifier": "nobody"}, {"password": "wrong-password"}])

@@ -3,7 +3,6 @@
 import base64
 import hmac
 import json
-import time
 import uuid
 from datetime import timedelta
 
@@ -11,7 +10,7 @@ import jwt
 import pytest
 from django.conf import settings
 
-from api import tokens
+from api import clock, tokens
 from api.clock import now
 
 SESSION, PERSON = uuid.UUID(int=7), 42
@@ -159,9 +158,21 @@ def test_cached_token_expires(monkeypatch):
     token = issued()
     assert tokens.read(token, tokens.ACCESS)
 
-    monkeypatch.setattr(tokens, "time", lambda: time.time() + 5 * 60 + tokens.LEEWAY)
+    later = now() + timedelta(seconds=5 * 60 + tokens.LEEWAY)
+    monkeypatch.setattr(tokens.clock, "now", lambda: later)
     with pytest.raises(tokens.TokenExpired):
         tokens.read(token, tokens.ACCESS)
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_token_lives_by_the_club_clock(settings, tmp_path, days):
+    settings.CLUB_CLOCK_FILE = tmp_path / "club-clock"
+    before = issued()
+    clock.move(timedelta(days=days))
+
+    assert tokens.read(issued(), tokens.ACCESS)
+    with pytest.raises(tokens.TokenExpired if days > 0 else tokens.TokenInvalid):
+        tokens.read(before, tokens.ACCESS)
 
 
 def test_cached_token_is_not_verified_again(monkeypatch):
