@@ -297,4 +297,14 @@ INVARIANTS = [
                 WHERE other.receipt_id = r.id AND other.reason = 'unmatched' AND other.status <> 'resolved')))
         """,
     ),
+    Invariant(
+        "P26",
+        "A success by query whose M-Pesa code has not arrived for a day has a review item.",
+        """
+        SELECT r.id FROM payments_receipt r WHERE r.push_id IS NOT NULL AND r.code IS NULL AND r.reversed_at IS NULL
+            AND r.created_at < now() - interval '26 hours' AND NOT EXISTS (
+                SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id AND i.reason = 'code_missing')
+        """,
+        quiet=True,
+    ),
 ]

@@ -149,6 +149,13 @@ def retry_listeners_due(timestamp: int) -> None:
     recovery.retry_failed_listeners(now=now())
 
 
+@app.periodic(cron="5 * * * *")
+@app.task(name="payments.report_missing_codes", retry=retries.NIGHTLY, queueing_lock="payments.report_missing_codes")
+def report_missing_codes(timestamp: int) -> None:
+    """Show staff the successes by query whose M-Pesa code does not arrive."""
+    recovery.report_missing_codes(now=now())
+
+
 @app.periodic(cron="20 3 * * *")
 @app.task(name="payments.purge_bodies", retry=retries.NIGHTLY, queueing_lock="payments.purge_bodies")
 def purge_bodies(timestamp: int) -> None:

@@ -11,15 +11,25 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Exists, OuterRef
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from payments.daraja import client, limits
 from payments.daraja.errors import Busy, DarajaError, NotSent, Unknown
 from payments.daraja.result_codes import Verdict, verdict
 from payments.evidence import stk_results
-from payments.models import Callback, CallbackOutcome, PushStatus, ReviewItem, ReviewReason, ReviewStatus, StkPush
+from payments.models import (
+    Callback,
+    CallbackOutcome,
+    PushStatus,
+    Receipt,
+    ReviewItem,
+    ReviewReason,
+    ReviewStatus,
+    StkPush,
+)
 from payments.pushes import push_requests, queries, rows
-from payments.services import listeners
+from payments.services import listeners, review_items
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +37,7 @@ MAX_RUN = 45.0  # seconds that one run of queries may take; the next run starts 
 TIMEOUT_TRUSTED_AFTER = timedelta(minutes=3)  # before this, a push with "no answer" may still be on the phone
 CLAIM_FOR = timedelta(minutes=2)  # how long a process claims a push while it queries it
 CONFIRM_FOR = timedelta(hours=1)  # how long Safaricom may not know a push that its callback paid
+CODE_ARRIVES_WITHIN = timedelta(days=1)  # of a success by query; after this, staff look for the money
 LOST_JOB_AFTER = timedelta(seconds=30)
 LOST_WORKER_AFTER = timedelta(seconds=60)
 DEAD_AFTER = 20  # seconds without a heartbeat; workers send one, and are checked, every ten seconds
@@ -180,6 +191,39 @@ def purge_bodies(*, now: datetime) -> int:
     before = now - timedelta(days=settings.CALLBACK_BODY_DAYS)
     done = (CallbackOutcome.APPLIED, CallbackOutcome.DUPLICATE)
     return Callback.objects.filter(outcome__in=done, received_at__lt=before).exclude(body=b"").update(body=b"")
+
+
+def report_missing_codes(*, now: datetime) -> int:
+    """Open a review item for each success by query whose M-Pesa code has not arrived for a day; return how many."""
+    told = ReviewItem.objects.filter(receipt=OuterRef("pk"), reason=ReviewReason.CODE_MISSING)
+    late = Receipt.objects.filter(
+        ~Exists(told), code=None, push__isnull=False, reversed_at=None, created_at__lte=now - CODE_ARRIVES_WITHIN
+    )
+    ids = list(late.order_by("created_at").values_list("pk", flat=True)[:BATCH])
+    return _recover_each(
+        ids, lambda receipt_id: _report_missing_code(receipt_id, now=now), what="receipt without an M-Pesa code"
+    )
+
+
+@transaction.atomic
+def _report_missing_code(receipt_id: int, *, now: datetime) -> bool:
+    waiting = Receipt.objects.filter(pk=receipt_id, code=None, push__isnull=False, reversed_at=None)
+    receipt = waiting.select_related("push__payment").select_for_update(no_key=True, of=("self",)).first()
+    if receipt is None or receipt.push is None:
+        return False
+    payment = receipt.push.payment
+    review_items.open_item(
+        reason=ReviewReason.CODE_MISSING,
+        detail=(
+            f"Safaricom reported that the STK push of KES {receipt.amount:,} for {payment.reference} was paid, but its"
+            " M-Pesa code has not arrived. Look for it in the M-Pesa statement."
+        ),
+        receipt_id=receipt.pk,
+        push_id=receipt.push_id,
+        payment_id=payment.pk,
+        now=now,
+    )
+    return True
 
 
 # --- Jobs -----------------------------------------------------------------------------------------

@@ -32,7 +32,16 @@ from payments.daraja.messages import Malformed, parse_c2b, parse_status_result, 
 from payments.desk import code_checks
 from payments.evidence import c2b_confirmations, stk_results
 from payments.evidence.outcomes import EvidenceOutcome
-from payments.models import Callback, CallbackOutcome, CallbackSource, CodeCheck, ReviewReason, StkPush
+from payments.models import (
+    Callback,
+    CallbackOutcome,
+    CallbackSource,
+    CodeCheck,
+    ReviewItem,
+    ReviewReason,
+    ReviewStatus,
+    StkPush,
+)
 from payments.services import review_items
 
 logger = logging.getLogger(__name__)
@@ -96,7 +105,10 @@ def receive(
     now: datetime,
     token: str | None = None,
 ) -> bool:
-    """Store a callback and apply it. Return False, with nothing stored, when no push or code check has its token.
+    """Store a callback and apply it. Return False, with nothing stored, when its token is not ours.
+
+    A token of ours whose push or code check is not known (the database was restored, or Safaricom answered "busy" and
+    sent the push all the same) proves the callback. It is stored, and becomes a review item.
 
     When this returns True, the bytes are committed or fsynced and survive this process. A callback that cannot be
     applied now, because there is no free slot or because it failed, is applied later by a worker.
@@ -114,7 +126,10 @@ def receive(
     has_slot = APPLY_SLOT.acquire(blocking=False)
     try:
         try:
-            stored = _store_or_reconnect(message, next_try_at=now + RETRY_DELAY if has_slot else now)
+            next_try_at = now + RETRY_DELAY if has_slot else now
+            stored = _store_or_reconnect(_store, message, next_try_at=next_try_at)
+            if stored is None and token is not None and callback_tokens.is_ours(token):
+                stored = _store_or_reconnect(_store_unknown, message, next_try_at=next_try_at)
         except DATABASE_ERRORS as error:
             if token is not None and not callback_tokens.is_ours(token):
                 return False
@@ -210,7 +225,8 @@ def _move_spooled(*, now: datetime, is_stopping: Callable[[], bool]) -> int:
         if is_stopping():
             break
         try:
-            stored = _store(message, next_try_at=now)
+            if _store(message, next_try_at=now) is None:  # only callbacks with a token of ours are spooled
+                _store_unknown(message, next_try_at=now)
         except (DataError, IntegrityError):  # an error of this message alone
             logger.exception("The callback in spool file %s cannot be stored.", path.name)
             spool.set_aside(path)
@@ -223,23 +239,23 @@ def _move_spooled(*, now: datetime, is_stopping: Callable[[], bool]) -> int:
             continue
         spool.remove(path)
         moved += 1
-        if stored is None:
-            logger.warning("A spooled callback was dropped: no push or code check has its token.")
     return moved
 
 
-def _store_or_reconnect(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
-    """Store a callback. When the connection turns out to be dead or read-only, store it over a new one.
+def _store_or_reconnect(
+    store: Callable[..., Callback | None], message: spool.Message, *, next_try_at: datetime
+) -> Callback | None:
+    """Store a callback with `store`. When the connection turns out to be dead or read-only, store it over a new one.
 
     When only the answer to the first commit was lost, it is stored twice, and the second row is a duplicate.
     """
     try:
-        return _store(message, next_try_at=next_try_at)
+        return store(message, next_try_at=next_try_at)
     except DATABASE_ERRORS:
         if connection.in_atomic_block:
             raise
         connection.close()
-        return _store(message, next_try_at=next_try_at)
+        return store(message, next_try_at=next_try_at)
 
 
 def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
@@ -252,6 +268,17 @@ def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
         row = _store_over_limit(message, next_try_at=next_try_at)
     if row is None:
         return None
+    return _callback(message, row)
+
+
+def _store_unknown(message: spool.Message, *, next_try_at: datetime) -> Callback:
+    """Commit the bytes of a callback whose token is ours, but whose push or code check is not known."""
+    row = _insert(message, next_try_at=next_try_at, has_owner=False)
+    assert row is not None  # noqa: S101  without an owner to look up it is always inserted
+    return _callback(message, row)
+
+
+def _callback(message: spool.Message, row: tuple) -> Callback:
     return Callback(
         pk=row[0],
         push_id=row[1],
@@ -263,7 +290,9 @@ def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
     )
 
 
-def _insert(message: spool.Message, *, next_try_at: datetime, over_limit: bool = False) -> tuple | None:
+def _insert(
+    message: spool.Message, *, next_try_at: datetime, over_limit: bool = False, has_owner: bool = True
+) -> tuple | None:
     values: list[Any] = [
         str(message.source),
         message.body,
@@ -273,7 +302,9 @@ def _insert(message: spool.Message, *, next_try_at: datetime, over_limit: bool =
         next_try_at,
     ]
     with connection.cursor() as cursor:
-        if message.source == CallbackSource.STK:
+        if not has_owner:
+            cursor.execute(INSERT_C2B, values)
+        elif message.source == CallbackSource.STK:
             cursor.execute(INSERT_STK, [*values, message.token_hash, over_limit])
         elif message.source in CODE_CHECKS:
             cursor.execute(INSERT_CODE_CHECK, [*values, message.token_hash, over_limit])
@@ -385,13 +416,40 @@ def _apply_message(callback: Callback, *, now: datetime) -> EvidenceOutcome:
             )
         if callback.source == CallbackSource.CODE_CHECK_TIMEOUT and callback.code_check_id is not None:
             return code_checks.apply_timeout(check_id=callback.code_check_id, now=now)
+        return _hold_unknown(callback, now=now)
     except Malformed as error:
         detail = f"This is not a message that Safaricom sends: {error}."
         review_items.open_item(
             reason=ReviewReason.UNREADABLE, detail=detail, push_id=callback.push_id, callback_id=callback.pk, now=now
         )
         return EvidenceOutcome(CallbackOutcome.REJECTED, detail)
-    raise ValueError(f"A {callback.source} callback without a push or code check cannot be applied.")
+
+
+def _hold_unknown(callback: Callback, *, now: datetime) -> EvidenceOutcome:
+    """Open the review item for a callback with a token of ours whose push or code check is not known."""
+    detail = _describe_unknown(callback)
+    same = ReviewItem.objects.filter(reason=ReviewReason.UNKNOWN_CALLBACK, status=ReviewStatus.OPEN, detail=detail)
+    if same.exclude(callback=callback).exists():
+        return EvidenceOutcome(CallbackOutcome.DUPLICATE)
+    review_items.open_item(reason=ReviewReason.UNKNOWN_CALLBACK, detail=detail, callback_id=callback.pk, now=now)
+    return EvidenceOutcome(CallbackOutcome.REVIEW, detail)
+
+
+def _describe_unknown(callback: Callback) -> str:
+    """Return what such a callback says, in one sentence for staff.
+
+    :raises Malformed: it is not a message that Safaricom sends
+    """
+    if callback.source == CallbackSource.STK:
+        result = parse_stk_callback(bytes(callback.body))
+        if result.receipt_code:
+            said = f"KES {result.amount:,} was paid with M-Pesa code {result.receipt_code}"
+        else:
+            said = f"An STK push ended with result {result.result_code}"
+        return f"{said}, but its STK push is not in the database ({result.merchant_request_id})."
+    answer = parse_status_result(bytes(callback.body))
+    about = f"of {answer.code}" if answer.code else f"with result {answer.result_code}"
+    return f"Safaricom answered a code check {about}, but the check is not in the database ({answer.conversation_id})."
 
 
 def _is_lock_conflict(error: OperationalError) -> bool:

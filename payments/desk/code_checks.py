@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 from django.urls import reverse
 from procrastinate.contrib.django import app as jobs
 
@@ -23,6 +23,7 @@ from payments.evidence import c2b_confirmations
 from payments.evidence.outcomes import EvidenceOutcome, our_shortcodes
 from payments.models import (
     OPEN_CHECK,
+    Account,
     CallbackOutcome,
     CodeCheck,
     CodeCheckStatus,
@@ -216,11 +217,17 @@ def _meaning(result: StatusResult, state: str) -> tuple[CodeCheckStatus, str]:
 def _report_reversal(code: str, *, callback_id: int | None, now: datetime) -> None:
     """Open a review item when M-Pesa has reversed money that is in our books."""
     receipt = Receipt.objects.filter(code=code, reversed_at__isnull=True).first()
-    if receipt is not None:
+    if receipt is not None and not _is_recorded_as_refund(receipt):
         detail = f"M-Pesa says that code {code} was reversed, but it is in the books. Record the reversal."
         review_items.open_item(
             reason=ReviewReason.CONTRADICTION, detail=detail, receipt_id=receipt.pk, callback_id=callback_id, now=now
         )
+
+
+def _is_recorded_as_refund(receipt: Receipt) -> bool:
+    """Return whether staff have recorded that M-Pesa returned all of a receipt's money."""
+    refunds = receipt.refunds.filter(paid_from=Account.MPESA)
+    return refunds.aggregate(total=Sum("amount", default=0))["total"] == receipt.amount
 
 
 def _end_open(

@@ -109,6 +109,7 @@ def _write_code(found: Receipt, message: C2bMessage, *, now: datetime) -> bool:
         return False
     receipts.update(waiting, code=message.code, push_guessed=True, paid_at=message.moved_at or waiting.paid_at)
     _complete(waiting, message)
+    receipts.close_missing_code_item(waiting, now=now)
     paybill_money.release_for_push(waiting.push_id, now=now)
     return True
 

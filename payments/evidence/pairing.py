@@ -166,6 +166,7 @@ def merge_duplicate(confirmation: Receipt, *, into: Receipt, guessed: bool, now:
     }
     reverse_duplicate(confirmation, of=into, now=now)
     receipts.update(into, push_guessed=guessed, **found)
+    receipts.close_missing_code_item(into, now=now)
     receipts.move_code(confirmation, to=into)
 
 
@@ -179,6 +180,7 @@ def reverse_duplicate(duplicate: Receipt, *, of: Receipt, now: datetime) -> None
         receipt=duplicate, reason=f"same money as receipt {of.pk}", by_id=None, now=now, returned_to_payer=False
     )
     receipts.update(duplicate, code=None)
+    receipts.close_missing_code_item(duplicate, now=now)
     holds.close_items(duplicate, resolution="It was the money of an STK push.", now=now)
     if not was_held:
         review_items.open_item(

@@ -69,6 +69,8 @@ def allocate_money(
         return EvidenceOutcome(CallbackOutcome.UNMATCHED, "The owner of the money is not known.")
     if closed is not None and rest:
         receipts.open_late_money_item(receipt, closed, rest, now=now)
+    elif rest:
+        receipts.open_closed_account_item(receipt, rest, now=now)
     return APPLIED
 
 

@@ -80,6 +80,8 @@ def pay(locked: LockedPush, receipt: Receipt, *, from_account: Account, now: dat
     settlement.apply_money(receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now)
     if was_closed and rest:
         receipts.open_late_money_item(receipt, payment, rest, now=now)
+    elif rest:
+        receipts.open_closed_account_item(receipt, rest, now=now)
 
 
 def link_confirmation(locked: LockedPush, receipt: Receipt, *, guessed: bool, now: datetime) -> None:
@@ -134,6 +136,7 @@ def write_code(locked: LockedPush, of_push: Receipt, new: Receipt, of_code: Rece
         receipts.move_code(of_code, to=of_push)
         locked.refresh_payments()
     receipts.update(of_push, code=new.code, paid_at=new.paid_at, **receipts.confirmation_details(new))
+    receipts.close_missing_code_item(of_push, now=now)
     if of_code is not None:
         _pay_with_rest(locked, of_push, now=now)
 

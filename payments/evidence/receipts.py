@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from django.contrib.auth import get_user_model
 from django.db import connection
 
 from payments.models import CodeCheck, CodeClaim, Payment, Receipt, ReviewReason
@@ -55,6 +56,24 @@ def open_late_money_item(receipt: Receipt, payment: Payment, amount: int, *, now
         receipt_id=receipt.pk,
         payment_id=payment.pk,
         now=now,
+    )
+
+
+def open_closed_account_item(receipt: Receipt, amount: int, *, now: datetime) -> None:
+    """Open the review item for credit (whole KES) of a member whose account is closed, if it is closed."""
+    if get_user_model().objects.filter(receipts=receipt, is_active=False).exists():
+        review_items.open_item(
+            reason=ReviewReason.LATE_MONEY,
+            detail=f"KES {amount:,} was paid by or for a member whose account is closed. It is now their credit.",
+            receipt_id=receipt.pk,
+            now=now,
+        )
+
+
+def close_missing_code_item(receipt: Receipt, *, now: datetime) -> None:
+    """Resolve the item that a receipt has no M-Pesa code, now that it has one or is reversed."""
+    review_items.close_for_receipt(
+        receipt_id=receipt.pk, reason=ReviewReason.CODE_MISSING, resolution="Its M-Pesa code is known.", now=now
     )
 
 

@@ -510,7 +510,10 @@ def test_tokens_of_pushes_and_checks_are_not_interchangeable(wire, manager, clie
     token = check.result.split("/")[-2]
 
     for name, wrong in (("code-check-result", push.raw_token), ("stk-callback", token)):
-        assert answer(client, check, path=reverse(f"payments:{name}", args=[wrong])).status_code == 404
+        assert answer(client, check, path=reverse(f"payments:{name}", args=[wrong])).status_code == 200
+
+    assert (check.status, Receipt.objects.count()) == ("asked", 0)
+    assert sorted(outcomes()) == ["rejected", "review"]
 
 
 @pytest.mark.parametrize("changes", [{"conversation": "AG_20261102_2"}, {"code": "TKN0000009"}])

@@ -674,6 +674,7 @@ def test_every_periodic_job_has_a_queueing_lock_and_no_lock():
         "payments.keep_callbacks_moving",
         "payments.purge_bodies",
         "payments.remove_old_jobs",
+        "payments.report_missing_codes",
         "payments.rescue_stalled_jobs",
         "payments.retry_listeners_due",
     ]

@@ -132,11 +132,15 @@ def test_spooled_message_stored_twice_counts_once(client, monkeypatch):
     assert list(Callback.objects.order_by("pk").values_list("outcome", flat=True)) == ["applied", "duplicate"]
 
 
-def test_spooled_callback_with_unknown_token_is_dropped():
-    spool.append(spool.Message("stk", b"{}", {}, None, NOON, "0" * 64))
+def test_spooled_callback_of_unknown_push_becomes_review_item():
+    """Only callbacks with a token of ours are spooled."""
+    push = make_push()
+    spool.append(spool.Message("stk", stk_body(push), {}, None, NOON, "0" * 64))
 
-    assert inbox.drain_spool(now=NOON) == 1
-    assert Callback.objects.count() == 0
+    assert drain_and_apply() == 1
+
+    assert list(Callback.objects.values_list("outcome", "push")) == [("review", None)]
+    assert ReviewItem.objects.get().reason == "unknown_callback"
 
 
 def spooled(push):
