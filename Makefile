@@ -11,15 +11,15 @@ INSTALLED := .venv/installed-requirements.txt
 LOG := .venv/install.log
 AT_PORT = $(if $(PORT),--port $(PORT))
 APPS := api accounts payments subscriptions config
-COMPILE := .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url
+COMPILE = .venv/bin/uv pip compile --quiet --python-version $(1) --universal --generate-hashes --no-emit-index-url
 
 # Compiled once and kept, also where an image switched that off: each of the many processes here would compile it all anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo walkthrough dev test bench e2e spa pictures coverage lint format type lock schema properties
+.PHONY: help setup demo walkthrough dev test bench e2e spa pictures coverage lint format type lock schema properties test-next
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what is missing into .venv, and make .env
 	@[ -e .env ] || cp .env.example .env
@@ -69,6 +69,15 @@ coverage: setup ## Measure which part of each app the test suite runs (ARGS: som
 properties: setup ## Run property tests of the suite with many examples (ARGS=--hypothesis-profile=explore: others each time)
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m long $(ARGS)
 
+test-next: setup ## Run the quick tests on the next versions of Python and Django (needs Python 3.13 or newer)
+	@python=$$(.ci/next-python) || { echo "make test-next needs Python 3.13 or newer, and none is installed here." >&2; exit 1; }; \
+	if ! cmp -s requirements-next.txt .venv-next/installed-requirements.txt || ! .venv-next/bin/python -c '' 2>/dev/null; then \
+	  .venv/bin/uv venv --quiet --clear --no-python-downloads --python "$$python" .venv-next; \
+	  .venv/bin/uv pip install --quiet --python .venv-next/bin/python --require-hashes --requirement requirements-next.txt; \
+	  cp requirements-next.txt .venv-next/installed-requirements.txt; \
+	fi; \
+	.venv-next/bin/python -m pytest -q -n auto --dist worksteal -m "not slow and not long and not e2e" -p config.tests.next_version $(ARGS)
+
 bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)
 
@@ -97,8 +106,9 @@ type: setup ## Check the types
 	@ENVIRONMENT=development $(PYTHON) -m mypy
 
 lock: setup ## Turn requirements*.in into requirements*.txt; ARGS=--upgrade moves every pin
-	@$(COMPILE) $(ARGS) requirements.in --output-file requirements.txt
-	@$(COMPILE) $(ARGS) --constraint requirements.txt requirements-dev.in --output-file requirements-dev.txt
+	@$(call COMPILE,3.11) $(ARGS) requirements.in --output-file requirements.txt
+	@$(call COMPILE,3.11) $(ARGS) --constraint requirements.txt requirements-dev.in --output-file requirements-dev.txt
+	@$(call COMPILE,3.13) $(ARGS) --override requirements-next.in requirements-dev.in --output-file requirements-next.txt
 
 schema: setup ## Write the API's OpenAPI description to docs/openapi.yaml
 	@$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml

@@ -5,6 +5,7 @@ Migrating an empty database takes seven seconds. Copying the template takes one.
 
 from hashlib import sha256
 
+import django
 import psycopg
 from django.conf import settings
 from django.core.management import call_command
@@ -13,7 +14,8 @@ from psycopg import sql
 
 from api import advisory_locks
 
-PREFIX = "kilabu_template_"
+# Each version of Django has its own, so that neither drops it while the tests of the other copy it.
+PREFIX = "kilabu_template_{}_{}_".format(*django.VERSION)
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema AND tablename <> ALL(%s)"
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}  # what `migrate` writes, and no test
 NAMES = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
@@ -68,5 +70,6 @@ def empty_tables() -> None:
 
 def state_of_migrations() -> str:
     """Return a hash of our migrations and of the pinned libraries, which have migrations too."""
-    files = [*sorted(settings.BASE_DIR.glob("*/migrations/*.py")), settings.BASE_DIR / "requirements.txt"]
+    locks = [settings.BASE_DIR / f"requirements{which}.txt" for which in ("", "-next")]
+    files = [*sorted(settings.BASE_DIR.glob("*/migrations/*.py")), *locks]
     return sha256(b"".join(str(each).encode() + each.read_bytes() for each in files)).hexdigest()[:16]
