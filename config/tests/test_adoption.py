@@ -14,6 +14,8 @@ from config.dev import product
 from config.dev.processes import CannotRun
 from payments.models import ReceiptCounter
 
+pytestmark = pytest.mark.server
+
 EMBEDDED_REFUSAL = (
     "This database was migrated before the first release, by migrations that were replaced since. "
     "Keep its data with `manage.py adopt_migrations`, or delete everything with `manage.py devdb reset`."

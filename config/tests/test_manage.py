@@ -14,6 +14,8 @@ from django.db import OperationalError, connection
 import manage
 from api.version import VERSION
 
+pytestmark = pytest.mark.server
+
 NO_DOT_ENV = "import environ; environ.Env.read_env = lambda *a, **k: None; import manage; manage.main()"
 NO_SERVER = "postgresql://kilabu:hush@127.0.0.1:1/kilabu"
 
