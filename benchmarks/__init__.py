@@ -1,1 +1,1 @@
-"""The product's speed beside a reference's, measured in turn in one run. `make bench` runs it."""
+"""Benchmarks: the product and a reference, measured alternately in one run. `make bench` runs them."""

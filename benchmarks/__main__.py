@@ -1,8 +1,10 @@
-"""Measure every row in a database of its own, and print the table; `--large` adds the rows over a million payments,
-`--club` measures a club of a million members (or `--members`) instead, and `--load` the real processes under load.
+"""Measure every row in a new database, and print the table.
 
-Product and reference answer in this process through Django's WSGI handler. The times are CPU times of this process;
-PostgreSQL's are not in them, so each call's SQL statements are counted beside.
+`--large` adds the rows with a million payments. `--club` measures a club of a million members (or `--members`) instead,
+and `--load` the real processes under load.
+
+The product and the reference answer in this process through Django's WSGI handler. The times are CPU times of this
+process. They do not include PostgreSQL, so the SQL statements of each call are counted too.
 """
 
 import os
@@ -22,18 +24,18 @@ from benchmarks.rows import basics, gate, lists, pages, sessions  # noqa: E402
 
 
 def main(*, large: bool) -> None:
-    """Print the table; a ratio over the goal is called missed, which is news and no failure of the run."""
+    """Print the table. A ratio above its goal is printed as missed, and the run still succeeds."""
     print(f"{'product':<38}{'CPU µs':>8}{'SQL':>5}   {'reference':<44}{'CPU µs':>8}{'SQL':>5}   ratio")
     for row in [*basics.ROWS, *gate.ROWS, *lists.ROWS, *sessions.ROWS]:
         show(row)
     if large:
         ten_thousand, a_million = [show(row) for row in pages.rows()]
         growth = a_million.product / ten_thousand.product
-        print(f"{'the page of a million, by the page of ten thousand':<107}{growth:.2f}  {goal(growth, pages.GROWTH)}")
+        print(f"{'a page of a million, relative to ten thousand':<107}{growth:.2f}  {goal(growth, pages.GROWTH)}")
 
 
 def show(row: Row) -> Result:
-    """Measure a row, print it, and return what was found."""
+    """Measure a row, print it, and return its result."""
     found = measure(row)
     goals = [goal(found.ratio, row.at_most), goal(found.product_statements, row.statements, "SQL")]
     print(
@@ -45,30 +47,30 @@ def show(row: Row) -> Result:
 
 
 def goal(found: float, at_most: float | None, unit: str = "") -> str:
-    """Say whether a promise was kept; nothing when none was made."""
+    """Return whether a goal was met, or "" without a goal."""
     if at_most is None:
         return ""
     return f"goal {at_most} {unit}".rstrip() + (": met" if found <= at_most else ": missed")
 
 
 parser = ArgumentParser(prog="benchmarks")
-parser.add_argument("--large", action="store_true", help="add the rows over a million payments")
+parser.add_argument("--large", action="store_true", help="add the rows with a million payments")
 parser.add_argument("--club", action="store_true", help="measure a large club instead")
-parser.add_argument("--members", type=int, default=1_000_000, help="how many the club has")
+parser.add_argument("--members", type=int, default=1_000_000, help="number of members of the club")
 parser.add_argument("--load", action="store_true", help="measure the real processes under load instead")
-parser.add_argument("--seconds", type=int, default=60, help="how long the load stays")
-asked = parser.parse_args()
+parser.add_argument("--seconds", type=int, default=60, help="duration of the load in seconds")
+options = parser.parse_args()
 setup_test_environment(debug=False)
 connection.settings_dict["TEST"]["NAME"] = f"bench_{os.getpid()}"
-# As behind a real server: the connection outlives the request.
+# As with a real server, the connection is reused for the next request.
 connection.settings_dict["CONN_MAX_AGE"] = None
 databases = setup_databases(verbosity=0, interactive=False)
 try:
-    if asked.club:
-        club.report(asked.members)
-    elif asked.load:
-        load.report(seconds=asked.seconds)
+    if options.club:
+        club.report(options.members)
+    elif options.load:
+        load.report(seconds=options.seconds)
     else:
-        main(large=asked.large)
+        main(large=options.large)
 finally:
     teardown_databases(databases, verbosity=0)

@@ -1,7 +1,7 @@
-"""A club of a million members and three million periods: does the gate still answer at once, do the passes end?
+"""A club of a million members and three million periods: times of the gate, the admin, lists, jobs and the audit.
 
-The rows are made by SQL, as if the club had run for three months; constraint triggers sleep meanwhile. Times are of the
-wall clock, PostgreSQL's part included.
+The rows are created with SQL, as after three months of a club, while constraint triggers are off. Times are wall clock
+times, with PostgreSQL.
 """
 
 import random
@@ -31,8 +31,8 @@ from subscriptions.services.freezes import create_closure, delete_closure
 from subscriptions.tests.factories import PlanFactory
 
 TAPS, PAGES = 1000, 20
-GATE_GOAL, PASS_GOAL = 50, 60  # milliseconds for 95 of 100 answers; seconds for a whole pass
-# Milliseconds for half of the answers, promised of a club of 100,000. What has none comes once the first page stands.
+GATE_GOAL, PASS_GOAL = 50, 60  # milliseconds for 95 of 100 answers; seconds for a whole job
+# Goals for the median in milliseconds, for a club of 100,000 members. None: no goal.
 ADMIN_PAGES = {
     "/admin/": 300,
     "/admin/members-today/": None,
@@ -49,7 +49,7 @@ INSERT INTO accounts_customuser (password, is_superuser, username, first_name, l
 SELECT '!', false, 'large' || n, 'Asha', 'Otieno', false, true, now(), 'Member', '', lpad((9999999 - n)::text, 7, '0'),
     now() FROM generate_series(1, %(members)s) n
 """
-# Three months each, the last of which ends within four weeks from or before today.
+# Three months for each member. The last one ends within four weeks before or after today.
 PERIODS = """
 WITH members AS (
     SELECT id, row_number() OVER (ORDER BY id) AS n FROM accounts_customuser WHERE username LIKE 'large%%'
@@ -75,14 +75,14 @@ VISITS = """
 INSERT INTO subscriptions_visit (member_id, subscription_id, at, decision, reason, gate)
 SELECT member_id, id, created_at + interval '9 hours', 'allow', 'active', '' FROM subscriptions_subscription
 """
-# One of each paid period, as the first page of the admin sums them; in no ledger.
+# One for each paid period, because the dashboard sums them. They are not in the ledger.
 RECEIPTS = """
 INSERT INTO payments_receipt (channel, code, push_guessed, amount, paid_at, payer_name, sender, account_typed,
     member_id, created_at, reversal_reason)
 SELECT 'mpesa_c2b', 'L' || id, false, amount_due, paid_at, '', '', reference, payer_id, paid_at, ''
 FROM payments_payment WHERE status = 'paid'
 """
-# As many as wait in a busy day, all too long; one of a member.
+# Overdue payments, as many as on a busy day, at most one for each member.
 WAITING = """
 UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL,
     expires_at = now()
@@ -103,7 +103,7 @@ WHERE tablename IN ('accounts_customuser', 'payments_payment', 'payments_receipt
 
 
 def fill(members: int) -> None:
-    """Make the members with three periods each, their payments and visits; the indexes once the rows are there."""
+    """Create members with three periods each, their payments and visits. Indexes are created after the rows."""
     plan = PlanFactory(interval="days", interval_count=30, grace_days=3)
     names = {"members": members, "plan": plan.pk, "group": plan.group_id}
     no_overlap = next(each for each in Subscription._meta.constraints if each.name.endswith("do_not_overlap"))
@@ -130,27 +130,27 @@ def fill(members: int) -> None:
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Return the seconds that `act` takes."""
+    """Return the seconds that a call takes."""
     began = time.perf_counter()
     act()
     return time.perf_counter() - began
 
 
 def answer_times() -> tuple[list[float], list[float]]:
-    """Return the milliseconds of taps of members picked at random, and of GET /healthz, which asks for no row."""
+    """Return the milliseconds of check-ins of random members, and of GET /healthz, which reads no row."""
     numbers = random.Random(254).sample(range(1, Subscription.objects.count() // 3), TAPS + 50)  # noqa: S311
     handler, tap = WSGIHandler(), gate.taps_of(f"{9_999_999 - n:07d}" for n in numbers)
     for _ in range(50):
         serve(handler, tap())
-    taps, nothing = [], []
-    for _ in range(TAPS):  # in turn, so that whatever slows this machine slows both
-        for environ, times in ((tap(), taps), (request("GET", "/healthz"), nothing)):
+    taps, healthz = [], []
+    for _ in range(TAPS):  # alternately, so that other load on the machine slows both
+        for environ, times in ((tap(), taps), (request("GET", "/healthz"), healthz)):
             times.append(1000 * timed(lambda environ=environ: serve(handler, environ)))
-    return taps, nothing
+    return taps, healthz
 
 
 def page_times(path: str) -> list[float]:
-    """Return the milliseconds of an Administrator's page of the admin."""
+    """Return the milliseconds of a page of the admin, for an Admin."""
     client = Client()
     client.force_login(UserFactory(role=Role.ADMIN, is_staff=True))
     cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
@@ -160,7 +160,7 @@ def page_times(path: str) -> list[float]:
 
 
 def lists() -> dict[str, Callable[[], dict]]:
-    """Return what staff ask the list of subscriptions for, twenty at a time."""
+    """Return requests of staff for lists of twenty subscriptions, by name."""
     cookie, soon = staff_cookie(), business_day(timezone.now()) + timedelta(days=7)
     asked = {
         "20 subscriptions, newest": "",
@@ -178,13 +178,13 @@ def lists() -> dict[str, Callable[[], dict]]:
 
 
 def expire_all() -> None:
-    """Do what the job does each minute, until nothing is left."""
+    """Run the job that expires payments until none is left."""
     while cancellation.expire_due(now=timezone.now()):
         pass
 
 
 def close_for_a_day() -> None:
-    """Close the club tomorrow: everybody who has a period then gets the day back."""
+    """Close the club tomorrow. All members with a period get the day back."""
     tomorrow = business_day(timezone.now()) + timedelta(days=1)
     create_closure(
         starts_on=tomorrow,
@@ -195,18 +195,18 @@ def close_for_a_day() -> None:
     )
 
 
-def open_again() -> None:
-    """Take that closure back."""
+def reopen() -> None:
+    """Delete that closure."""
     delete_closure(closure_id=Closure.objects.get().pk)
 
 
 def report(members: int) -> None:
-    """Fill the database and print one line for each promise."""
-    print(f"{members} members made in {timed(lambda: fill(members)):.0f} s", flush=True)
-    taps, nothing = (quantiles(times, n=20) for times in answer_times())
+    """Fill the database, and print one line for each goal."""
+    print(f"{members} members created in {timed(lambda: fill(members)):.0f} s", flush=True)
+    taps, healthz = (quantiles(times, n=20) for times in answer_times())
     goal = "met" if taps[18] < GATE_GOAL else "missed"
     print(f"{'POST checkins/':<40}p50 {taps[9]:.1f} ms, p95 {taps[18]:.1f} ms, goal p95 {GATE_GOAL} ms: {goal}")
-    print(f"{'GET /healthz beside it':<40}p50 {nothing[9]:.1f} ms, p95 {nothing[18]:.1f} ms", flush=True)
+    print(f"{'GET /healthz for comparison':<40}p50 {healthz[9]:.1f} ms, p95 {healthz[18]:.1f} ms", flush=True)
     for path, most in ADMIN_PAGES.items():
         p50 = median(page_times(path))
         goal = f", goal {most} ms: {'met' if p50 < most else 'missed'}" if most else ""
@@ -219,10 +219,10 @@ def report(members: int) -> None:
     passes = {"expiring 5,000 payments": expire_all}
     for each in INVARIANTS:
         passes[f"audit_books {each.code}"] = lambda each=each: offending_rows(each)
-    passes |= {"closing the club for a day": close_for_a_day, "opening it again": open_again}
+    passes |= {"closing the club for a day": close_for_a_day, "deleting the closure": reopen}
     for name, act in passes.items():
         seconds = timed(act)
         print(
             f"{name:<40}{seconds:.1f} s, goal {PASS_GOAL} s: {'met' if seconds < PASS_GOAL else 'missed'}", flush=True
         )
-    print(f"most memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")

@@ -1,8 +1,8 @@
-"""The real processes under load: gunicorn, a worker and PostgreSQL, on the loopback of this machine.
+"""The real processes under load: gunicorn, a worker and PostgreSQL on this machine.
 
-Requests leave at their times, whether or not those before were answered, and their times count from when they should
-have left. The client runs on the same cores as everything else. On a machine that is busy otherwise, the CPU that a
-callback takes tells more than its milliseconds.
+Each request has its scheduled time, whether or not earlier ones were answered. Its duration counts from that time. The
+client uses the same processors as the product. On a machine with other load, the CPU time of a callback is more
+reliable than its milliseconds.
 """
 
 import contextlib
@@ -42,15 +42,15 @@ from subscriptions.models import Subscription
 from subscriptions.services.catalog import snapshot
 from subscriptions.tests.factories import PlanFactory
 
-DARAJA_TAKES = 2.0  # seconds for a prompt
-SETTLE = 60  # seconds after the last answer in which all money should have become access
-SUSTAINED = 50  # callbacks a second that two cores carry beside the client, all of them to access
+DARAJA_TAKES = 2.0  # seconds for an STK push
+SETTLE = 60  # seconds after the last answer until all payments should give access
+SUSTAINED = 50  # callbacks in a second that two processors handle in addition to the client
 numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One request's end: its status (0: none came) and its milliseconds from when it should have left."""
+    """The answer to a request: its status (0: no answer) and its milliseconds since the scheduled time."""
 
     status: int
     milliseconds: float
@@ -58,7 +58,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Request:
-    """One request to make."""
+    """A request to send."""
 
     path: str
     body: bytes
@@ -70,7 +70,7 @@ class Request:
 
 
 class SlowDaraja(BaseHTTPRequestHandler):
-    """A Safaricom that takes its time for every prompt."""
+    """A Safaricom that answers every push slowly."""
 
     def do_GET(self):
         self.answer({"access_token": "t" * 28, "expires_in": "3599"})
@@ -85,18 +85,18 @@ class SlowDaraja(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        with contextlib.suppress(OSError):  # at the end the worker hangs up
+        with contextlib.suppress(OSError):  # at the end the worker closes its connections
             self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log healthz."""
 
 
-# --- What is sent ---------------------------------------------------------------------------------
+# --- Requests -------------------------------------------------------------------------------------
 
 
 def members(how_many: int) -> list:
-    """Make members who agreed to the terms and cannot log in."""
+    """Create members who agreed to the terms and cannot log in."""
     now, batch = timezone.now(), [next(numbers) for _ in range(how_many)]
     person = get_user_model()
     return person.objects.bulk_create(
@@ -112,7 +112,7 @@ def members(how_many: int) -> list:
 
 
 def callbacks(how_many: int) -> list[Request]:
-    """Sell so many members a month each, with the prompt on their phones; return the callbacks that pay them."""
+    """Create members who bought a month and have an open push. Return the callbacks that pay them."""
     plan, now = PlanFactory(), timezone.now()
     open_ = {"amount_due": plan.price, "deposit": plan.price, "status": "processing", "created_at": now}
     payments = Payment.objects.bulk_create(
@@ -155,10 +155,10 @@ def callbacks(how_many: int) -> list[Request]:
 
 
 def purchases(how_many: int) -> list[Request]:
-    """Return so many members' purchases, made by a few receptionists."""
+    """Return purchases for new members, by a few receptionists."""
     plan = PlanFactory().code
     desks = []
-    for _ in range(-(-how_many // 150)):  # nobody asks more phones than that in an hour
+    for _ in range(-(-how_many // 150)):  # the rate limit of one user in an hour
         client = logged_in_as(UserFactory(role=Role.RECEPTIONIST))
         cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
         desks.append({"Cookie": cookies, "X-CSRFToken": client.csrf_token, "Content-Type": "application/json"})
@@ -173,7 +173,7 @@ def purchases(how_many: int) -> list[Request]:
 
 
 def send(port: int, post: Request, due: float) -> Sent:
-    """Make one request over a connection of its own."""
+    """Send one request on a new connection."""
     try:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         client.request(post.method, post.path, post.body, post.headers)
@@ -185,11 +185,11 @@ def send(port: int, post: Request, due: float) -> Sent:
 
 
 def fire(port: int, posts: Sequence[Request], *, rate: float, threads: int) -> list[Sent]:
-    """Send each at its time, `rate` a second."""
+    """Send each request at its scheduled time, `rate` in a second."""
     began, places, sent = time.perf_counter() + 0.2, iter(range(len(posts))), []
 
     def work() -> None:
-        for place in places:  # one iterator for all: next() of a range is atomic
+        for place in places:  # one iterator for all threads: next() of a range is atomic
             due = began + place / rate
             time.sleep(max(0.0, due - time.perf_counter()))
             sent.append(send(port, posts[place], due))
@@ -202,7 +202,7 @@ def fire(port: int, posts: Sequence[Request], *, rate: float, threads: int) -> l
     return sent
 
 
-# --- What must have come of it --------------------------------------------------------------------
+# --- Checks ---------------------------------------------------------------------------------------
 
 
 def hashes_of(posts: Sequence[Request]) -> list[str]:
@@ -210,15 +210,15 @@ def hashes_of(posts: Sequence[Request]) -> list[str]:
 
 
 def lost(posts: Sequence[Request], sent: Sequence[Sent]) -> int:
-    """Return how many callbacks were answered 200 and are neither in the inbox nor in the spool."""
-    kept = Callback.objects.filter(push__token_hash__in=hashes_of(posts)).count() + sum(
+    """Return the number of callbacks that were answered 200 but are neither in the callback inbox nor in the spool."""
+    stored = Callback.objects.filter(push__token_hash__in=hashes_of(posts)).count() + sum(
         1 for _ in spool.stored_messages()
     )
-    return max(0, sum(each.status == 200 for each in sent) - kept)
+    return max(0, sum(each.status == 200 for each in sent) - stored)
 
 
 def without_access(posts: Sequence[Request], sent: Sequence[Sent]) -> int:
-    """Wait until the money has become access; return of how many callbacks answered 200 it has not by then."""
+    """Wait until all paid periods are granted. Return the number of callbacks answered 200 without access then."""
     hashes = hashes_of(posts)
     paid = Subscription.objects.filter(payment__pushes__token_hash__in=hashes, fact="granted")
     answered, deadline = sum(each.status == 200 for each in sent), time.monotonic() + SETTLE
@@ -228,7 +228,7 @@ def without_access(posts: Sequence[Request], sent: Sequence[Sent]) -> int:
 
 
 class LongestWait(threading.Thread):
-    """Watch how long the callback that waits longest has waited for what it tells to be done, from its arrival on."""
+    """Measure the longest time between the arrival of a callback and its processing."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -260,7 +260,7 @@ def refused(sent: Sequence[Sent], *, wanted: int = 200) -> int:
     return sum(each.status != wanted for each in sent)
 
 
-def told(gone: tuple[int, int]) -> str:
+def failures(gone: tuple[int, int]) -> str:
     return f"{gone[0]} not answered 200, {gone[1]} lost"
 
 
@@ -269,23 +269,23 @@ def percentile(n: int, sent: Sequence[Sent]) -> float:
 
 
 def cpu_spent() -> float:
-    """Return the CPU milliseconds so far of the product's processes and of PostgreSQL's, also of those that ended."""
+    """Return the CPU milliseconds so far of the product's processes and of PostgreSQL, also of ended ones."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
-        our_own = cursor.fetchone()[0]
-    postmaster = numbers_of(our_own)[1]
-    ticks = sum(numbers_of(postmaster)[13:15])  # its children that ended
+        own_backend = cursor.fetchone()[0]
+    postmaster = numbers_of(own_backend)[1]
+    ticks = sum(numbers_of(postmaster)[13:15])  # children that have ended
     for each in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it is gone
+        with contextlib.suppress(OSError):  # the process has ended
             of_product = connection.settings_dict["NAME"].encode() in (each / "environ").read_bytes()
             found = numbers_of(int(each.name))
-            if int(each.name) != our_own and (of_product or found[1] == postmaster):
+            if int(each.name) != own_backend and (of_product or found[1] == postmaster):
                 ticks += sum(found[11:13])
     return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def numbers_of(pid: int) -> list[int]:
-    """Return what /proc tells of a process from its state on (man 5 proc), as numbers."""
+    """Return the numbers of /proc/<pid>/stat from the state on (man 5 proc)."""
     _state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return [0, *map(int, rest)]
 
@@ -305,12 +305,12 @@ def met(holds: bool) -> str:
 
 
 def report(*, seconds: int) -> None:
-    """Start everything, and print one line for each promise."""
+    """Start all processes, and print one line for each goal."""
     daraja = ThreadingHTTPServer(("127.0.0.1", 0), SlowDaraja)
     threading.Thread(target=daraja.serve_forever, daemon=True).start()
-    place = connection.get_connection_params()
-    where = {name: place[name] for name in ("user", "host", "port", "password") if place.get(name)}
-    database = f"postgresql:///{place['dbname']}?{urlencode(where)}"
+    params = connection.get_connection_params()
+    where = {name: params[name] for name in ("user", "host", "port", "password") if params.get(name)}
+    database = f"postgresql:///{params['dbname']}?{urlencode(where)}"
     with tempfile.TemporaryDirectory() as folder:
         settings.STATE_DIR = Path(folder)
         places = Places(free_port(), None, settings.PUBLIC_URL, database)
@@ -328,9 +328,9 @@ def report(*, seconds: int) -> None:
 
 
 def crowd(port: int, *, rate: int, seconds: int, answered: float | None = None, access: float | None = None) -> None:
-    """Send callbacks at a rate, and wait until their money is access.
+    """Send callbacks at a rate, and wait until all give access.
 
-    Promised are 99 of 100 answers in so many milliseconds (`answered`), all access in so many seconds (`access`).
+    Goals: the milliseconds for 99 of 100 answers (`answered`), and the seconds until all have access (`access`).
     """
     posts = callbacks(rate * seconds)
     before, began = cpu_spent(), time.monotonic()
@@ -342,9 +342,9 @@ def crowd(port: int, *, rate: int, seconds: int, answered: float | None = None, 
     each_took = (cpu_spent() - before) / len(posts)
     holds = gone == (0, 0) and (answered is None or percentile(99, sent) < answered)
     goal = "" if answered is None else f", goal p99 {answered} ms"
-    say(f"{rate} callbacks a second for {seconds} s", sent, f"{told(gone)}{goal}: {met(holds)}")
+    say(f"{rate} callbacks a second for {seconds} s", sent, f"{failures(gone)}{goal}: {met(holds)}")
     goal = "" if access is None else f", goal {access} s: {met(longest.seconds < access and not late)}"
-    waits = f", {late} still wait" if late else ""
+    waits = f", {late} are still waiting" if late else ""
     print(f"{'':<46}sent in {took:.0f} s; the longest wait for access was {longest.seconds:.1f} s{waits}{goal}")
     print(f"{'':<46}{each_took:.1f} ms of CPU each, web server, worker and PostgreSQL", flush=True)
 
@@ -352,8 +352,8 @@ def crowd(port: int, *, rate: int, seconds: int, answered: float | None = None, 
 def measure(port: int, *, seconds: int) -> None:
     fire(port, callbacks(50), rate=25, threads=16)  # imports and connections
 
-    nothing = [send(port, Request("/healthz", b"", {}, "GET"), time.perf_counter()) for _ in range(200)]
-    say("GET /healthz, which asks the database nothing", nothing, "for comparison")
+    healthz = [send(port, Request("/healthz", b"", {}, "GET"), time.perf_counter()) for _ in range(200)]
+    say("GET /healthz, without the database", healthz, "for comparison")
 
     posts = callbacks(200)
     sent = [send(port, post, time.perf_counter()) for post in posts]
@@ -376,4 +376,4 @@ def measure(port: int, *, seconds: int) -> None:
 
     waiting = Callback.objects.filter(outcome="new").count() + sum(1 for _ in spool.stored_messages())
     broken = [each.code for each in INVARIANTS if not each.quiet and offending_rows(each)]
-    print(f"{'the books after all this':<46}{waiting} callbacks wait, broken invariants: {broken or 'none'}")
+    print(f"{'the books after the load':<46}{waiting} callbacks are waiting, broken invariants: {broken or 'none'}")

@@ -1,4 +1,4 @@
-"""Measure two sides in turn, so that whatever slows this machine slows both."""
+"""Measurement of the product and a reference, alternately, so that other load on the machine slows both."""
 
 import gc
 import time
@@ -12,7 +12,7 @@ from django.test import RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 
 ROUNDS, CALLS = 15, 20
-# What `django-admin startproject` installs: the references run behind these.
+# The middleware of `django-admin startproject`, for the references.
 DJANGO_MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -26,19 +26,19 @@ DJANGO_MIDDLEWARE = [
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. Each side, called once, prepares its data and returns what makes one WSGI request."""
+    """A row of the table. Each side is a function that prepares data and returns a function for one WSGI request."""
 
     name: str
     product: Callable[[], Callable[[], dict]]
     reference: Callable[[], Callable[[], dict]]
     against: str
-    at_most: float | None = None  # the ratio we promise; None: shown only
-    statements: int | None = None  # the most SQL statements we promise; None: shown only
+    at_most: float | None = None  # goal for the ratio; None: no goal
+    statements: int | None = None  # goal for the SQL statements; None: no goal
 
 
 @dataclass(frozen=True)
 class Result:
-    """Medians: CPU microseconds of one call of each side, the ratio of the rounds, and SQL statements of a call."""
+    """Medians of CPU microseconds for one call of each side and of their ratio, and the SQL statements of one call."""
 
     product: float
     reference: float
@@ -55,7 +55,7 @@ def request(method: str, path: str, **extra) -> dict:
 def serve(handler: WSGIHandler, environ: dict) -> None:
     """Answer one request from start to close.
 
-    :raises RuntimeError: the answer was no 200, so its time would mean nothing
+    :raises RuntimeError: the answer was not 200
     """
     status = []
     response = handler(environ, lambda line, headers: status.append(line))
@@ -66,7 +66,7 @@ def serve(handler: WSGIHandler, environ: dict) -> None:
 
 
 def cpu_of(handler: WSGIHandler, environs: list[dict]) -> float:
-    """Return the CPU microseconds of one call: this process's work, without waiting for the database."""
+    """Return the CPU microseconds of one call in this process, without the time of the database."""
     began = time.process_time()
     for environ in environs:
         serve(handler, environ)
@@ -74,19 +74,19 @@ def cpu_of(handler: WSGIHandler, environs: list[dict]) -> float:
 
 
 def statements_of(handler: WSGIHandler, environ: dict) -> int:
-    """Return how many SQL statements one call runs, beside the BEGIN and COMMIT of its transactions."""
+    """Return the number of SQL statements of one call, without BEGIN and COMMIT."""
     with CaptureQueriesContext(connection) as captured:
         serve(handler, environ)
     return sum(query["sql"] not in ("BEGIN", "COMMIT") for query in captured)
 
 
 def measure(row: Row) -> Result:
-    """Run both sides of a row in turn."""
+    """Measure both sides of a row alternately."""
     product_handler = WSGIHandler()
     with override_settings(MIDDLEWARE=DJANGO_MIDDLEWARE):
         reference_handler = WSGIHandler()
     product, reference = row.product(), row.reference()
-    for _ in range(5):  # imports, caches and prepared plans are made on the first calls
+    for _ in range(5):  # the first calls import modules and fill caches
         serve(product_handler, product())
         serve(reference_handler, reference())
     statements = statements_of(product_handler, product()), statements_of(reference_handler, reference())

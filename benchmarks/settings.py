@@ -1,4 +1,4 @@
-"""The product's settings, with what only the references need."""
+"""The product's settings, with additions for the references."""
 
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
@@ -6,7 +6,7 @@ from config.settings import INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "rest_framework_simplejwt.token_blacklist"]
 ROOT_URLCONF = "benchmarks.urls"
 SECURE_SSL_REDIRECT = False
-# dj-rest-auth reads these when it is imported.
+# dj-rest-auth reads these during its import.
 REST_AUTH = {"USE_JWT": True, "JWT_AUTH_COOKIE": "reference", "TOKEN_MODEL": None, "SESSION_LOGIN": False}
 SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
-CLUB_CLOCK_FILE = None  # as in production: no clock to be moved
+CLUB_CLOCK_FILE = None  # as in production

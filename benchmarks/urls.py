@@ -1,4 +1,4 @@
-"""The product's addresses, and the references' beside them."""
+"""The URLs of the product and of the references."""
 
 from dj_rest_auth.jwt_auth import JWTCookieAuthentication
 from dj_rest_auth.views import UserDetailsView
@@ -25,19 +25,19 @@ from subscriptions.models import Subscription, Visit
 
 
 def bare(request):
-    """The least a Django view does."""
+    """A minimal Django view."""
     return JsonResponse({"status": "ok"})
 
 
 @csrf_exempt
 def insert(request):
-    """Keep a body as one row, and do nothing else."""
+    """Store a body as one row, and do nothing else."""
     Callback.objects.create(source=CallbackSource.STK, body=request.body, received_at=timezone.now())
     return JsonResponse({"ResultCode": 0, "ResultDesc": "Accepted"})
 
 
 class Running(APIView):
-    """Find a member's running period and keep the visit: what a plain view would do, without our rules."""
+    """Find the current period of a member and store a visit, as a plain view would, without our rules."""
 
     authentication_classes = (JWTCookieAuthentication,)
 
@@ -68,7 +68,7 @@ class ByPageNumber(PageNumberPagination):
 
 
 class PlainPaymentList(ListAPIView):
-    """What a tutorial writes: no log-in, a ModelSerializer, page numbers."""
+    """A list as in a tutorial: no login, a ModelSerializer, page numbers."""
 
     authentication_classes: list = []
     permission_classes: list = []
@@ -87,16 +87,16 @@ class PlainSubscriptionSerializer(ModelSerializer):
 
 
 class PlainSubscriptionList(PlainPaymentList):
-    """The same of subscriptions, without a status."""
+    """The same for subscriptions, without a status."""
 
     serializer_class = PlainSubscriptionSerializer
     queryset = Subscription.objects.select_related("member", "plan", "payment").order_by("-created_at", "-id")
 
 
 def check(request):
-    """Check a password as Django does unless told otherwise."""
+    """Check a password with Django's default hasher."""
     if not PBKDF2PasswordHasher().verify(PASSWORD, request.GET["encoded"]):
-        raise ValueError("not the password")
+        raise ValueError("wrong password")
     return JsonResponse({})
 
 

@@ -1,1 +1,1 @@
-"""One module a subject, each with its ROWS."""
+"""The rows: one module for each subject, with its ROWS."""

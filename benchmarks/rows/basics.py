@@ -1,4 +1,4 @@
-"""What every request pays, who is asking, and Safaricom's callback."""
+"""Rows about middleware, authentication and Safaricom's callback."""
 
 from django.conf import settings
 from django.utils import timezone
@@ -31,7 +31,7 @@ def dj_rest_auth_user():
 
 
 def callback():
-    """Each call pays another member's first month: the whole way from the bytes to access."""
+    """Each callback pays the first month of another member, from the bytes to the access."""
     numbers, plan = iter(range(1_000_000)), PlanFactory()
 
     def next_callback():

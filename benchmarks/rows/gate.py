@@ -1,4 +1,4 @@
-"""The gate: may this member come in?"""
+"""Rows about check-in at the gate."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from subscriptions.tests.factories import granted
 
 
 def taps_of(member_numbers: Iterable[str]) -> Callable[[], dict]:
-    """Return what makes one request after another, of a receptionist who checks these members in."""
+    """Return a function that makes the next check-in request of a receptionist, for these members."""
     client = logged_in_as(UserFactory(role=Role.RECEPTIONIST))
     cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
     numbers = iter(member_numbers)
@@ -36,17 +36,17 @@ def running_member() -> str:
 
 
 def taps():
-    """One member who taps again and again: after the first, no visit is written."""
+    """One member checks in repeatedly. Only the first check-in writes a visit."""
     return taps_of(repeat(running_member()))
 
 
-def looked_up():
+def plain_check_in():
     token, number = AccessToken.for_user(UserFactory()), running_member()
     path = f"/reference/running/{number}/"
     return lambda: request("POST", path, content_type="application/json", HTTP_COOKIE=f"reference={token}")
 
 
 ROWS = [
-    # Of a tap again: who asks, BEGIN, two questions, COMMIT. The first tap also writes its visit.
-    Row("POST checkins/", taps, looked_up, "dj-rest-auth's JWT, the ORM: look up, insert", statements=5),
+    # A repeated check-in: the login session, BEGIN, two queries, COMMIT. The first one also writes a visit.
+    Row("POST checkins/", taps, plain_check_in, "dj-rest-auth's JWT, the ORM: look up, insert", statements=5),
 ]

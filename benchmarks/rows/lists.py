@@ -1,4 +1,4 @@
-"""A page of what the club sold, with the status of each for now."""
+"""Rows about a list of subscriptions with their present status."""
 
 from django.utils import timezone
 

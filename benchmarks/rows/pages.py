@@ -1,4 +1,4 @@
-"""A page of payments out of a million."""
+"""Rows about a page of a million payments."""
 
 from django.conf import settings
 from django.db import connection
@@ -8,7 +8,7 @@ from api.roles import Role
 from api.tests.clients import logged_in_as
 from benchmarks.measure import Row, request
 
-GROWTH = 1.2  # a page of a million takes at most this much of its own time at ten thousand
+GROWTH = 1.2  # goal for the time of a page of a million, relative to ten thousand
 
 PAYMENTS = """
 INSERT INTO payments_payment (reference, payer_id, description, amount_due, amount_paid, deposit, status, created_by_id,
@@ -20,7 +20,7 @@ FROM generate_series(%s, %s) n
 
 
 def fill(first: int, last: int) -> None:
-    """Make the payments numbered so, and let the planner know of them."""
+    """Create the payments with these numbers, and update the statistics of the planner."""
     payer = UserFactory().pk
     with connection.cursor() as cursor:
         cursor.execute(PAYMENTS, [payer, payer, first, last])
@@ -42,7 +42,7 @@ def plain_list():
 
 
 def rows():
-    """Yield the rows, with ten thousand payments first and a million after."""
+    """Yield the rows: with ten thousand payments first, then with a million."""
     fill(1, 10_000)
     yield Row("20 payments of ten thousand", first_page, plain_list, "a plain ListAPIView, page numbers")
     fill(10_001, 1_000_000)

@@ -1,4 +1,4 @@
-"""Staying logged in, and logging in."""
+"""Rows about refresh and login."""
 
 from itertools import count
 
@@ -15,7 +15,7 @@ from benchmarks.measure import Row, request
 
 
 def csrf() -> dict[str, str]:
-    """Return what an unsafe request needs to pass the CSRF check."""
+    """Return the headers of an unsafe request for the CSRF check."""
     client = browser()
     return {
         "HTTP_X_CSRFTOKEN": client.csrf_token,
@@ -25,7 +25,7 @@ def csrf() -> dict[str, str]:
 
 
 def refresh():
-    """Each call rotates a session of its own."""
+    """Each call rotates another login session."""
     user, proof = UserFactory(), csrf()
 
     def next_refresh():
@@ -47,15 +47,15 @@ def simplejwt_rotation():
 
 
 def login():
-    """Each call is another person's from another address, so that no limit is reached."""
+    """Each call is from another user and another IP address, so that no rate limit is reached."""
     proof, numbers = csrf(), count()
 
     def next_login():
         n, user = next(numbers), UserFactory()
         body = f'{{"identifier": "{user.username}", "password": "{PASSWORD}"}}'
-        address = f"10.{n // 65536 % 256}.{n // 256 % 256}.{n % 256}"
+        ip = f"10.{n // 65536 % 256}.{n // 256 % 256}.{n % 256}"
         return request(
-            "POST", "/api/v1/auth/login/", data=body, content_type="application/json", REMOTE_ADDR=address, **proof
+            "POST", "/api/v1/auth/login/", data=body, content_type="application/json", REMOTE_ADDR=ip, **proof
         )
 
     return next_login
