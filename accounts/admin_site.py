@@ -20,7 +20,7 @@ from unfold.sites import UnfoldAdminSite
 from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts.models import Authenticator
-from accounts.receivers import AMR, LOGGED_IN_AT
+from accounts.receivers import AMR, KEPT_AT, LOGGED_IN_AT
 from accounts.services import admin_login, passwords, two_factor_setup
 from accounts.views.login import caller_of
 from api.authentication import needs_second_factor
@@ -102,7 +102,7 @@ class OwnPasswordView(PasswordChangeView):
 
     def form_valid(self, form):
         answer = super().form_valid(form)
-        self.request.session[LOGGED_IN_AT] = now().timestamp()  # the change ended all earlier logins
+        self.request.session[KEPT_AT] = now().timestamp()  # the change ended all earlier logins
         return answer
 
 
@@ -196,7 +196,7 @@ class ClubAdminSite(UnfoldAdminSite):
             )
             request.session.cycle_key()
             request.session[AMR] = ["pwd", "otp"]
-            request.session[LOGGED_IN_AT] = now().timestamp()  # the change ended all earlier logins
+            request.session[KEPT_AT] = now().timestamp()  # the change ended all earlier logins
 
 
 def _in_groups_of_four(device: Authenticator) -> str:

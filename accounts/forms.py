@@ -65,13 +65,16 @@ class AddPersonForm(StaffAction):
         self.fields["role"].choices = assignable_roles(self.caller)
 
     def clean_password(self) -> str | None:
-        password = self.cleaned_data["password"]
-        if password:
-            validate_password(password)
-        return password or None
+        return self.cleaned_data["password"] or None
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
+        if cleaned.get("password"):
+            about = ("first_name", "last_name", "phone_number", "email", "username")
+            try:
+                validate_password(cleaned["password"], CustomUser(**{name: cleaned.get(name) or "" for name in about}))
+            except ValidationError as error:
+                self.add_error("password", error)
         if cleaned.get("role", Role.MEMBER) != Role.MEMBER and not is_fresh(self.request):
             raise ValidationError(LOG_IN_AGAIN, code="reauth_required")
         return cleaned

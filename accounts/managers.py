@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib.auth.models import UserManager
 from django.db import connection
+from django.db.models import Q
 
 from api.member_numbers import with_check_digit
 from api.roles import Role
@@ -16,7 +17,8 @@ class CustomUserManager(UserManager["CustomUser"]):
     """Creates people with a hashed password and a new member number."""
 
     def _create_user_object(self, username, email, password, **fields):
-        fields.setdefault("member_number", self.next_member_number())
+        if "member_number" not in fields:  # not by setdefault, which would always draw one
+            fields["member_number"] = self.next_member_number()
         user = super()._create_user_object(username, email, password, **fields)
         user.email = user.email or None  # the column is unique, and many people have no e-mail address
         return user
@@ -40,6 +42,9 @@ class CustomUserManager(UserManager["CustomUser"]):
 
     def next_member_number(self) -> str:
         """Return the next free member number: 7 digits, the last one a Damm check digit."""
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT nextval('accounts_member_number_seq')")
-            return with_check_digit(f"{cursor.fetchone()[0]:06d}")
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT nextval('accounts_member_number_seq')")
+                number = with_check_digit(f"{cursor.fetchone()[0]:06d}")
+            if not self.filter(Q(member_number=number) | Q(username=number)).exists():
+                return number

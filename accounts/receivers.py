@@ -7,6 +7,8 @@ from api.clock import now
 
 LOGGED_IN_AT = "logged_in_at"
 AMR = "amr"
+# When the caller themselves ended all their other logins. Their own stays valid, but does not become fresh by it.
+KEPT_AT = "kept_at"
 
 
 @receiver(user_logged_in, dispatch_uid="accounts.store_login_in_session")

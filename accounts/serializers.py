@@ -1,5 +1,7 @@
 """Serializers of accounts: people, logins, codes, login sessions and security events."""
 
+from copy import copy
+
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -94,6 +96,8 @@ class UserSerializer(ModelSerializer):
         extra_kwargs = {
             # The database checks uniqueness, ignoring case.
             "username": {"required": False, "validators": [CustomUser.username_validator]},
+            "first_name": {"allow_blank": False},
+            "last_name": {"allow_blank": False},
         }
 
     def validate_username(self, value):
@@ -105,7 +109,10 @@ class UserSerializer(ModelSerializer):
 
     def validate(self, attrs):
         if attrs.get("password"):
-            check_new_password(attrs["password"])
+            known = CustomUser() if self.instance is None else copy(self.instance)
+            for name, value in attrs.items():
+                setattr(known, name, value)
+            check_new_password(attrs["password"], known)
         return attrs
 
 
@@ -157,7 +164,8 @@ class RegisterSerializer(serializers.Serializer):
         attrs.setdefault("phone_number", None)
         if not attrs["email"] and not attrs["phone_number"]:
             raise serializers.ValidationError("Enter a phone number or an e-mail address.")
-        check_new_password(attrs["password"], CustomUser(first_name=attrs["first_name"], email=attrs["email"]))
+        person = CustomUser(**{name: value for name, value in attrs.items() if name != "password"})
+        check_new_password(attrs["password"], person)
         return attrs
 
 
@@ -200,7 +208,7 @@ class PasswordResetConfirmSerializer(IdentifierSerializer, CodeSerializer):
     password = PasswordField()
 
     def validate(self, attrs):
-        check_new_password(attrs["password"])
+        check_new_password(attrs["password"])  # the service compares it with the user's own data
         return attrs
 
 

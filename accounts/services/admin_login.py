@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from accounts.models import Authenticator, CustomUser, SecurityEvent
-from accounts.receivers import AMR, LOGGED_IN_AT
+from accounts.receivers import AMR, KEPT_AT, LOGGED_IN_AT
 from accounts.services import audit, login_sessions, two_factor
 from accounts.services.audit import Caller
 from api.authentication import needs_second_factor
@@ -75,7 +75,7 @@ def state_of(user: CustomUser, session: SessionBase) -> LoginState:
     It is not valid without the second factor that the user has or needs by now. It also ends when all login sessions
     of the user are revoked: those are rows, but this is a session of Django's, so the audit log is read for it.
     """
-    began = datetime.fromtimestamp(session.get(LOGGED_IN_AT, 0), UTC)
+    began = datetime.fromtimestamp(max(session.get(LOGGED_IN_AT, 0), session.get(KEPT_AT, 0)), UTC)
     has_factor, was_ended = CustomUser.objects.values_list(
         Exists(Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True)),
         Exists(SecurityEvent.objects.filter(user=OuterRef("pk"), event="sessions_revoked", at__gt=began)),

@@ -58,7 +58,7 @@ class TooManyAttempts(TooMany):
 
 
 class NotVerified(Forbidden):
-    """The user has verified no contact. Raised only after the correct password."""
+    """The user is no employee and has verified no contact. Raised only after the correct password."""
 
     code, message = "email_not_verified", "Confirm your e-mail address or phone number first."
 
@@ -99,11 +99,12 @@ def log_in(
     """Check the password and open a login session, or return the challenge for a second factor.
 
     :raises InvalidCredentials: unknown, wrong or inactive: one error for all
-    :raises NotVerified: the password is correct, but no contact is verified
+    :raises NotVerified: the password is correct, but a member has verified no contact
     :raises TooManyAttempts: also for identifiers that do not exist
     """
     user = check_password(identifier=identifier, password=password, caller=caller, now=now)
-    if not user.is_verified:
+    # Only people with access make somebody staff: like the admin, this asks staff for no verified contact.
+    if not (user.is_verified or user.is_staff):
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
         raise NotVerified
     with transaction.atomic():
@@ -200,8 +201,19 @@ def _pair(identifier: str, caller: Caller) -> str:
 
 
 @transaction.atomic
-def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Caller, now: datetime) -> Tokens:
-    """Open a login session for an authenticated user. Beyond SESSIONS_PER_USER the oldest sessions end."""
+def open_session(
+    *,
+    user: CustomUser,
+    amr: list[str],
+    remember: bool,
+    caller: Caller,
+    now: datetime,
+    auth_time: datetime | None = None,
+) -> Tokens:
+    """Open a login session for an authenticated user. Beyond SESSIONS_PER_USER the oldest sessions end.
+
+    `auth_time` is when the user logged in, if the session replaces an earlier one.
+    """
     if settings.LOGIN_NOTICES and is_new_device(user, caller.user_agent):
         notices.create(user=user, kind=NoticeKind.NEW_DEVICE, now=now)
     session = LoginSession.objects.create(
@@ -209,7 +221,7 @@ def open_session(*, user: CustomUser, amr: list[str], remember: bool, caller: Ca
         created_at=now,
         idle_expires_at=now + idle_lifetime(remember),
         absolute_expires_at=now + settings.REFRESH_ABSOLUTE_LIFETIME,
-        auth_time=now,
+        auth_time=auth_time or now,
         amr=amr,
         remember=remember,
         ip=caller.ip,

@@ -7,6 +7,7 @@ keyed hash. A code allows five attempts within ten minutes, which makes guessing
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -110,15 +111,24 @@ def deliver(*, code_id: int, now: datetime) -> None:
     messages.send(contact=row.address, subject="your code", text=f"{text} {ADVICE}")
 
 
-def redeem(*, user: CustomUser | None, purpose: CodePurpose, code: str, now: datetime) -> OneTimeCode:
+def redeem(
+    *,
+    user: CustomUser | None,
+    purpose: CodePurpose,
+    code: str,
+    now: datetime,
+    check: Callable[[CustomUser], None] | None = None,
+) -> OneTimeCode:
     """Use up the newest code of a user. A wrong attempt is counted, and its count is committed.
+
+    `check` is called with the user after the code proved correct. What it raises leaves the code open.
 
     :raises InvalidOrExpiredKey: for any reason
     """
     row = open_codes(purpose, now).filter(user=user).first()
     if row is None:
         raise InvalidOrExpiredKey
-    return use(row, code=code, now=now)
+    return use(row, code=code, now=now, check=check)
 
 
 def find_open(
@@ -137,14 +147,18 @@ def open_codes(purpose: CodePurpose, now: datetime):
     return rows.order_by("-created_at")
 
 
-def use(row: OneTimeCode, *, code: str, now: datetime) -> OneTimeCode:
-    """Use up a code, once. A wrong attempt is counted, and its count is committed.
+def use(
+    row: OneTimeCode, *, code: str, now: datetime, check: Callable[[CustomUser], None] | None = None
+) -> OneTimeCode:
+    """Use up a code, once. A wrong attempt is counted, and its count is committed. `check` as for `redeem`.
 
     :raises InvalidOrExpiredKey: the code is wrong, or can no longer be used
     """
     with transaction.atomic():
         still_open = open_codes(CodePurpose(row.purpose), now).select_for_update(of=["self"]).filter(pk=row.pk).first()
         if still_open and hmac.compare_digest(still_open.code_hash, hash_of(code)):
+            if check:
+                check(still_open.user)
             still_open.used_at = now
             still_open.save(update_fields=["used_at"])
             return still_open

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from accounts.backends import find_by_identifier
@@ -34,17 +36,30 @@ def request_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
 def confirm_reset(*, identifier: str, code: str, password: str, caller: Caller, now: datetime) -> None:
     """Set a new password by a reset code. Every login session ends, and no new one is opened.
 
-    :raises InvalidOrExpiredKey: for any reason
+    :raises ValidationError: the code is correct, but the password is made of the user's own data. The code stays open
+    :raises InvalidOrExpiredKey: for any other reason
     :raises TooMany: too many attempts from one IP address
     """
     one_time_codes.count_attempt(caller.ip, now)
     person = find_by_identifier(identifier)
-    user = one_time_codes.redeem(user=person, purpose=CodePurpose.RESET, code=code, now=now).user
+    user = one_time_codes.redeem(
+        user=person, purpose=CodePurpose.RESET, code=code, now=now, check=lambda user: check_new(password, user)
+    ).user
     save_new(user=user, password=password, event="password_reset", caller=caller, now=now)
+
+
+def check_new(password: str, user: CustomUser) -> None:
+    """:raises ValidationError: the new password is too weak for this user"""
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ValidationError({"password": error}) from error
 
 
 def change(*, session: LoginSession, current: str, new: str, caller: Caller, now: datetime) -> login_sessions.Tokens:
     """Change the password of the API's caller. Every login session ends; the caller gets the tokens of a new one.
+
+    The new session is as fresh as the old one: who knows only the password must not remove the second factor by it.
 
     :raises ReauthRequired: the current password is wrong
     :raises TooManyAttempts: attempts here and at login count together
@@ -55,7 +70,12 @@ def change(*, session: LoginSession, current: str, new: str, caller: Caller, now
     with transaction.atomic():
         save_checked(user=user, password=new, session=session, caller=caller, now=now)
         return login_sessions.open_session(
-            user=user, amr=session.amr, remember=session.remember, caller=caller, now=now
+            user=user,
+            amr=session.amr,
+            remember=session.remember,
+            caller=caller,
+            now=now,
+            auth_time=session.auth_time,
         )
 
 

@@ -4,6 +4,8 @@ from copy import copy
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import DateTimeField, F, Value
+from django.db.models.functions import Coalesce
 
 from accounts.models import CustomUser, NoticeKind
 from accounts.services import audit, login_sessions, notices, one_time_codes
@@ -99,11 +101,16 @@ def change_person(
 
 
 def change_profile(*, user: CustomUser, now: datetime, consent: bool | None = None, **fields) -> CustomUser:
-    """Change fields of one's own profile that do not affect access."""
+    """Change fields of one's own profile that do not affect access. Only the fields that were sent are written."""
     for name, value in fields.items():
         setattr(user, name, value)
-    set_consent(user, consent, now=now)
-    user.save(update_fields=[*fields, "consented_at"])
+    if consent is not None:
+        # Read by the statement itself: a concurrent request may have given or withdrawn consent.
+        first = Coalesce(F("consented_at"), Value(now, DateTimeField()))
+        CustomUser.objects.filter(pk=user.pk).update(consented_at=first if consent else None)
+        user.refresh_from_db(fields=["consented_at"])
+    if fields:
+        user.save(update_fields=fields)
     return user
 
 

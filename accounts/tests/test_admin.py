@@ -318,6 +318,17 @@ def test_current_password_attempts_in_the_admin_are_limited(as_owner, owner):
     assert owner.check_password(PASSWORD)
 
 
+def test_own_password_change_does_not_make_an_admin_login_fresh(as_owner_with_stale_login):
+    person = UserFactory()
+
+    change_own_password(as_owner_with_stale_login)
+    answer = save(as_owner_with_stale_login, person, email="new@example.com")
+
+    person.refresh_from_db()
+    assert "Log out and log in again" in answer.content.decode()
+    assert person.email != "new@example.com"
+
+
 @pytest.mark.parametrize(("old", "new"), [("", "another-long-password"), (PASSWORD, "short"), (PASSWORD, "")])
 def test_weak_or_missing_password_changes_nothing(as_owner, owner, old, new):
     answer = change_own_password(as_owner, old=old, new=new)

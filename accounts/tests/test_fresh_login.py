@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from accounts.models import LoginSession
 from accounts.permissions import HasFreshLogin
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
 from api.tests.clients import logged_in_as
 
@@ -57,3 +57,14 @@ def test_refresh_does_not_make_a_login_fresh():
     client.post("/api/v1/auth/refresh/")
 
     assert answer_to(LoginSession.objects.get()) == (401, "reauth_required")
+
+
+def test_password_change_does_not_make_a_login_fresh():
+    client = logged_in_as(UserFactory())
+    LoginSession.objects.update(auth_time=now() - timedelta(hours=1))
+
+    changed = client.post("/api/v1/auth/password/change/", {"current": PASSWORD, "new": "another-long-password"})
+
+    assert (changed.status_code, client.get("/api/v1/auth/me/").status_code) == (200, 200)
+    assert answer_to(LoginSession.objects.get(revoked_at=None)) == (401, "reauth_required")
+    assert client.delete("/api/v1/auth/mfa/totp/").status_code == 401

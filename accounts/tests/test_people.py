@@ -9,8 +9,9 @@ from django.core.management import call_command
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
+from api.member_numbers import with_check_digit
 from api.roles import Role
-from api.tests.clients import logged_in_as
+from api.tests.clients import browser, logged_in_as
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -54,6 +55,30 @@ def test_createsuperuser_creates_an_admin_for_the_api_too(capsys):
 
     owner = CustomUser.objects.get()
     assert (owner.role, owner.is_staff, owner.is_superuser) == ("Admin", True, True)
+
+
+def test_superuser_of_createsuperuser_logs_in_to_the_api():
+    CustomUser.objects.create_superuser("owner", "owner@example.com", PASSWORD)
+
+    assert logged_in_as(CustomUser.objects.get()).get("/api/v1/auth/me/").json()["data"]["role"] == "Admin"
+
+
+def test_each_person_draws_one_member_number():
+    first, second = [int(CustomUser.objects.create_member(first_name="Juma").member_number[:6]) for _ in range(2)]
+
+    assert second == first + 1
+
+
+@pytest.mark.parametrize("field", ["member_number", "username"])
+def test_taken_member_number_is_skipped(field):
+    drawn = int(CustomUser.objects.create_member(first_name="Juma").member_number[:6])
+    taken = with_check_digit(f"{drawn + 1:06d}")
+    CustomUser.objects.create_user(**{"username": "amina", "member_number": with_check_digit("999999"), field: taken})
+    person = {"first_name": "Asha", "last_name": "Otieno", "email": "asha@example.com"}
+
+    browser().post("/api/v1/auth/register/", {**person, "password": PASSWORD, "consent": True})
+
+    assert CustomUser.objects.get(first_name="Asha").member_number == with_check_digit(f"{drawn + 2:06d}")
 
 
 def test_role_above_ones_own_cannot_be_assigned():

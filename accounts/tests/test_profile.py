@@ -1,12 +1,13 @@
 """The caller's own profile, login sessions and security events."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 
 from accounts.models import CustomUser, LoginSession, SecurityEvent
-from accounts.services import audit
+from accounts.services import audit, people
 from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
 from api.clock import now
@@ -87,7 +88,28 @@ def test_profile_refuses_changes_of_access_fields(field):
     assert after == before
 
 
-@pytest.mark.parametrize("change", [{"dob": "yesterday"}, {"first_name": "x" * 151}, {"first_name": None}, []])
+def test_change_of_profile_keeps_a_concurrent_change_of_consent():
+    at_start = UserFactory()
+    CustomUser.objects.filter(pk=at_start.pk).update(consented_at=None)
+
+    people.change_profile(user=at_start, now=now(), first_name="Wanjiru")
+
+    assert CustomUser.objects.values_list("first_name", "consented_at").get() == ("Wanjiru", None)
+
+
+def test_repeated_consent_keeps_the_first_time():
+    at_start = UserFactory(consented_at=None)
+    first = now() - timedelta(hours=1)
+    CustomUser.objects.filter(pk=at_start.pk).update(consented_at=first)
+
+    people.change_profile(user=at_start, now=now(), consent=True)
+
+    assert (at_start.consented_at, CustomUser.objects.get().consented_at) == (first, first)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dob": "yesterday"}, {"first_name": "x" * 151}, {"first_name": None}, {"last_name": " "}, []]
+)
 def test_invalid_profile_is_refused(change):
     answer = logged_in_as(UserFactory()).patch(ME, change)
 
