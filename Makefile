@@ -1,4 +1,4 @@
-# Kilabu's commands. `make help` says what each does; everything but Python 3.11+ is installed into .venv.
+# Commands for development. `make help` lists them. Everything except Python 3.11+ is installed into .venv.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -6,22 +6,22 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 MANAGE := $(PYTHON) manage.py
-# A copy of the lock that .venv was installed from: another lock, or an install that was cut off, is done again.
+# A copy of the lock file that .venv was installed from. If it differs or is missing, everything is installed again.
 INSTALLED := .venv/installed-requirements.txt
 LOG := .venv/install.log
 AT_PORT = $(if $(PORT),--port $(PORT))
 APPS := api accounts payments subscriptions config
 COMPILE = .venv/bin/uv pip compile --quiet --python-version $(1) --universal --generate-hashes --no-emit-index-url
 
-# Compiled once and kept, also where an image switched that off: each of the many processes here would compile it all anew.
+# Keep compiled bytecode, even if a container image disables it: otherwise each of the many processes compiles everything.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo walkthrough dev test bench e2e spa pictures coverage lint format type lock schema properties test-next
 
-help: ## Say what can be made
+help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Install what is missing into .venv, and make .env
+setup: ## Install missing packages into .venv, and create .env
 	@[ -e .env ] || cp .env.example .env
 	@if cmp -s requirements-dev.txt $(INSTALLED) && $(PYTHON) -c '' 2>/dev/null; then exit 0; fi; \
 	if ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
@@ -29,44 +29,44 @@ setup: ## Install what is missing into .venv, and make .env
 	    if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$name; break; fi; \
 	  done; \
 	  if [ -z "$${found:-}" ]; then \
-	    echo "Kilabu needs Python 3.11 or newer, and there is none here. Install it (Debian: apt-get install python3 python3-venv)." >&2; \
+	    echo "Kilabu needs Python 3.11 or newer, and none is installed. Install it (Debian: apt-get install python3 python3-venv)." >&2; \
 	    exit 1; \
 	  fi; \
 	  if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
-	    echo "$$found cannot make a virtual environment. Install the rest of it (Debian: apt-get install python3-venv)." >&2; \
+	    echo "$$found cannot create a virtual environment. Install the missing part (Debian: apt-get install python3-venv)." >&2; \
 	    exit 1; \
 	  fi; \
 	  rm -rf .venv; \
 	  $$found -m venv .venv; \
 	fi; \
 	rm -f $(INSTALLED); \
-	echo "Installing Python packages into .venv; the first time takes a minute or two." >&2; \
+	echo "Installing Python packages into .venv. The first time takes a minute or two." >&2; \
 	$(PYTHON) -m pip install --no-input --disable-pip-version-check --progress-bar off --require-hashes \
 	  --requirement requirements-dev.txt 2>&1 | tee $(LOG) \
 	  | awk '/^ *(Collecting|Requirement already)/ { printf "."; fflush() } /^Installing/ { printf " unpacking"; fflush() } END { print "" }' >&2 \
-	  || { echo "Installing failed; the last lines of $(LOG):" >&2; tail -n 15 $(LOG) >&2; exit 1; }; \
+	  || { echo "Installing failed. The last lines of $(LOG):" >&2; tail -n 15 $(LOG) >&2; exit 1; }; \
 	cp requirements-dev.txt $(INSTALLED)
 
-demo: setup ## Run the whole product here, buy a membership before your eyes, and stay up for the browser (PORT=8710: on another port)
+demo: setup ## Run the whole product here, show the purchase of a membership, and keep running for the browser (PORT=8710: another port)
 	@$(MANAGE) demo $(AT_PORT) $(ARGS)
 
-walkthrough: setup ## The same purchase, then stop: succeeds only when the membership is active and the books balance (PORT=8710)
+walkthrough: setup ## The same purchase, then stop. Succeeds only if the membership is active and the books balance (PORT=8710)
 	@$(MANAGE) demo --once $(AT_PORT) $(ARGS)
 
-dev: setup ## Run the product and restart it when a file changes (PORT=8710)
+dev: setup ## Run the product, and restart it when a file changes (PORT=8710)
 	@$(MANAGE) dev $(AT_PORT) $(ARGS)
 
 test: setup ## Run the test suite
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal $(ARGS)
 
-coverage: setup ## Measure which part of each app the test suite runs (ARGS: some tests only); details: .venv/bin/coverage html
+coverage: setup ## Measure the test coverage of each app (ARGS: some tests only). Details: .venv/bin/coverage html
 	@$(PYTHON) -m pytest -q -n auto --maxprocesses 4 --cov --cov-report= $(ARGS)
 	@for app in $(APPS); do \
 	  printf '%-13s %3d %%\n' $$app $$($(PYTHON) -m coverage report --format=total --include="$$app/*"); \
 	done
 	@printf '%-13s %3d %%\n' total $$($(PYTHON) -m coverage report --format=total)
 
-properties: setup ## Run property tests of the suite with many examples (ARGS=--hypothesis-profile=explore: others each time)
+properties: setup ## Run the property tests with many examples (ARGS=--hypothesis-profile=explore: new examples each time)
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m long $(ARGS)
 
 test-next: setup ## Run the quick tests on the next versions of Python and Django (needs Python 3.13 or newer)
@@ -78,23 +78,23 @@ test-next: setup ## Run the quick tests on the next versions of Python and Djang
 	fi; \
 	.venv-next/bin/python -m pytest -q -n auto --dist worksteal -m "not slow and not long and not e2e" -p config.tests.next_version $(ARGS)
 
-bench: setup ## Measure the product against references, in one run (ARGS=--large: also over a million rows; --club: a million members at the gate, or --members=N; --load: the real processes under load)
+bench: setup ## Measure the product and references in one run (ARGS=--large: also a million rows; --club: a club of a million members, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)
 
-e2e: setup ## Drive a real browser against the served product (needs Chromium)
+e2e: setup ## Test the running product in a real browser (needs Chromium)
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile -m e2e $(ARGS)
 
-spa: ## Check the reference application and the typed client by types made of docs/openapi.yaml (needs Node)
+spa: ## Check the reference application and the typed client with types from docs/openapi.yaml (needs Node)
 	@cd .ci/types && command -v npm >/dev/null || { echo "make spa needs Node (Debian: apt-get install nodejs npm)." >&2; exit 1; }; \
 	cmp -s package-lock.json node_modules/.installed \
 	  || { npm ci --silent --no-fund --no-audit && cp package-lock.json node_modules/.installed; }; \
 	node_modules/.bin/openapi-typescript ../../docs/openapi.yaml --default-non-nullable=false --output openapi.d.ts >/dev/null; \
 	node_modules/.bin/tsc --project .
 
-pictures: setup ## Draw the pictures of docs/front-desk.md anew, by the browser tests of its jobs
+pictures: setup ## Draw the pictures of docs/front-desk.md again, with the browser tests of its jobs
 	@DRAW_PICTURES=1 $(PYTHON) -m pytest -q -m e2e config/tests/e2e/test_front_desk_jobs.py $(ARGS)
 
-lint: setup ## Look for mistakes and for unformatted code
+lint: setup ## Check for mistakes and unformatted code
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
 
@@ -105,7 +105,7 @@ format: setup ## Format the code
 type: setup ## Check the types
 	@ENVIRONMENT=development $(PYTHON) -m mypy
 
-lock: setup ## Turn requirements*.in into requirements*.txt; ARGS=--upgrade moves every pin
+lock: setup ## Write requirements*.txt from requirements*.in (ARGS=--upgrade: with the newest versions)
 	@$(call COMPILE,3.11) $(ARGS) requirements.in --output-file requirements.txt
 	@$(call COMPILE,3.11) $(ARGS) --constraint requirements.txt requirements-dev.in --output-file requirements-dev.txt
 	@$(call COMPILE,3.13) $(ARGS) --override requirements-next.in requirements-dev.in --output-file requirements-next.txt

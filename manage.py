@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Kilabu's command line: `python manage.py help` lists what it can do."""
+"""The command line of Kilabu. `python manage.py help` lists the commands."""
 
 import os
 import sys
@@ -14,32 +14,32 @@ try:
 except ImportError:
     sys.exit("Django is not installed here. Run `make setup`, then use .venv/bin/python manage.py.")
 
-# These connect in a thread or a pool of their own, so that their errors do not reach run().
+# These commands connect in another thread or in a pool, so that run() does not get their errors.
 CONNECT_FIRST = {"runserver", "procrastinate"}
 
 
 def main():
-    """Run one management command. End quietly when nobody reads its output any longer (`| head`)."""
+    """Run one management command. End without a traceback when its output is closed, as by `| head`."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         try:
             run(sys.argv[1] if len(sys.argv) > 1 else "help")
         finally:
-            print(end="", flush=True)  # left to Python's own end, a failure here prints a traceback
+            print(end="", flush=True)  # without this, Python flushes at its end and prints a traceback
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        devnull = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
-            os.dup2(nowhere, stream)
-        sys.exit(141)  # what a shell reports for a program that SIGPIPE ended
+            os.dup2(devnull, stream)
+        sys.exit(141)  # the exit code of a program that SIGPIPE ended
 
 
 def run(command):
-    """Run one management command. When the product cannot start, say why in one line."""
+    """Run one management command. If the product cannot start, print the reason in one line."""
     if command == "test":
-        # Before a setting is read: the tests have settings of their own.
+        # This comes before the settings are read, because the tests have their own.
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])  # noqa: S606
     if command in ("version", "--version"):
-        # Django would show its own version before it looks for a command of ours.
+        # Django would show its own version for these words.
         from config.management.commands.version import Command
 
         return Command().run_from_argv([sys.argv[0], "version", *sys.argv[2:]])
@@ -51,11 +51,11 @@ def run(command):
         sys.exit(f"Kilabu cannot start: {error}")
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None):
-            raise  # a statement that PostgreSQL refused; without a code there was no connection at all
-        what_to_do = " (start it, or correct DATABASE_URL)" if os.environ.get("DATABASE_URL") else ""
-        sys.exit(f"Kilabu cannot reach its database{what_to_do}: {' '.join(str(error).split())}")
+            raise  # PostgreSQL refused a statement. Without a code there was no connection
+        remedy = " (start it, or correct DATABASE_URL)" if os.environ.get("DATABASE_URL") else ""
+        sys.exit(f"Kilabu cannot reach its database{remedy}: {' '.join(str(error).split())}")
     except ProgrammingError as error:
-        if command == "migrate" or not migrations_wait():
+        if command == "migrate" or not has_missing_migrations():
             raise
         sys.exit(f"The database is not up to date ({str(error).splitlines()[0]}): run `manage.py migrate` first.")
 
@@ -76,8 +76,8 @@ def connect():
         time.sleep(1)
 
 
-def migrations_wait():
-    """Return whether the database lacks a migration."""
+def has_missing_migrations():
+    """Return whether migrations are not applied to the database."""
     executor = MigrationExecutor(connection)
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
