@@ -16,7 +16,7 @@ class InvalidIdempotencyKey(Invalid):
 
 
 class IdempotencyKeyReused(Conflict):
-    """A key stands for one request: the same caller sent it before with another body."""
+    """The same caller used this key before, for a request with another path or body."""
 
     code, message = "idempotency_key_reused", "This Idempotency-Key was used for another request."
 

@@ -225,10 +225,10 @@ def as_download(export: Export, file) -> FileResponse:
 class ExportAdmin(ReadOnlyAdmin):
     """The exports: who took out which rows, and links to the files."""
 
-    list_display = ["asked_at", "asked_by", "what", "file_format", "filtered_by", "state", "rows", "download"]
+    list_display = ["asked_at", "asked_by", "exported_list", "file_format", "filtered_by", "state", "rows", "download"]
     list_filter = ["state"]
     list_select_related = ["asked_by"]
-    readonly_fields = ["what", "filtered_by", "download"]
+    readonly_fields = ["exported_list", "filtered_by", "download"]
     exclude = ["page", "filters"]
 
     def get_queryset(self, request):
@@ -236,8 +236,8 @@ class ExportAdmin(ReadOnlyAdmin):
         exports_of_all = super().get_queryset(request)
         return exports_of_all if self.may(request, "see_all") else exports_of_all.filter(asked_by=request.user)
 
-    @admin.display(description="what")
-    def what(self, export):
+    @admin.display(description="list")
+    def exported_list(self, export):
         return apps.get_model(export.page)._meta.verbose_name_plural
 
     @admin.display(description="searched and filtered by")

@@ -13,7 +13,7 @@ from api.admin.roles import may
 def admin_page(page: str | type[Model], action: str = "") -> Callable:
     """Return a decorator for a view of the admin, which the roles table opens or refuses.
 
-    It sends whoever is not logged in to the login page, and answers 403 to a role that may not do the action. Without
+    Without login it redirects to the login page. A role that may not do the action is answered 403. Without
     `action`, the view's argument `name` is the action.
     """
 

@@ -239,11 +239,11 @@ def test_attacker_can_guess_a_callback_url(start, listener):
     client = start(speed=200)
 
     push(client, "forged_url")
-    (guessed, forged), (real, told) = listener.next(), listener.next()
+    (guessed, forged), (real, genuine) = listener.next(), listener.next()
 
     assert (guessed.startswith("/stk/"), real) == (True, "/stk/token")
     assert guessed != real
-    assert [body["Body"]["stkCallback"]["ResultCode"] for body in (forged, told)] == [0, 1037]
+    assert [body["Body"]["stkCallback"]["ResultCode"] for body in (forged, genuine)] == [0, 1037]
     assert debits(client) == []
 
 
@@ -305,10 +305,10 @@ def test_receipt_code_can_be_repeated(client, listener):
     client.control("paybill/", {"phone": phone, "account": "A", "amount": 100})
 
     push(client, "same_code")
-    told = items(listener.next()[1])["MpesaReceiptNumber"]
+    code = items(listener.next()[1])["MpesaReceiptNumber"]
 
-    assert told == debits(client)[0]["code"]
-    assert told != debits(client)[1]["code"]
+    assert code == debits(client)[0]["code"]
+    assert code != debits(client)[1]["code"]
 
 
 @pytest.mark.parametrize(
