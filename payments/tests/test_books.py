@@ -133,6 +133,12 @@ FAULTS = {
         "UPDATE payments_payment SET status = 'processing', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL"
         " WHERE id = %(p)s",
     ],
+    "P25": [
+        "INSERT INTO payments_reviewitem"
+        " (reason, detail, status, receipt_id, push_id, suggested_members, created_at, resolution)"
+        " VALUES ('possible_double', '', 'open', %(r)s, %(s)s, '{}', now(), '')"
+    ],
+    "P26": ["UPDATE payments_receipt SET code = NULL, created_at = now() - interval '2 days' WHERE id = %(r)s"],
 }
 
 

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from api.errors import Conflict
 from payments.daraja.messages import C2bMessage
-from payments.evidence import c2b_confirmations
+from payments.evidence import c2b_confirmations, paybill_money
 from payments.models import Payment, Receipt
 from payments.services.cancellation import expire_due
 from payments.services.reversals import reverse_receipt
@@ -136,7 +136,7 @@ def test_void_and_payment_of_an_upgrade_do_not_deadlock(monkeypatch):
     receipt = Receipt.objects.get(member=silver.member)
     message = C2bMessage("TKN1AB2C3D", NOON, 2000, "174379", bought.payment.reference, "", "", "Pay Bill", "")
     # Each thread has its first lock, on the periods or on the payer, before either continues.
-    meet_at(monkeypatch, (grants, "lock_chain_of_payment"), (c2b_confirmations, "lock_candidates"))
+    meet_at(monkeypatch, (grants, "lock_chain_of_payment"), (paybill_money, "lock_candidates"))
 
     raised = concurrently(
         lambda: reverse_receipt(receipt_id=receipt.pk, reason="void", by_id=None, now=NOON, returned_to_payer=False),
