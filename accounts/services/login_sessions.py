@@ -153,7 +153,7 @@ def finish_login(*, token: str | None, method: str, code: str, caller: Caller, n
 
 
 def count_attempt(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> None:
-    """Count an attempt to log in by an identifier; `person` is whom it names, if anybody.
+    """Count an attempt to log in by an identifier; `person` is the user with that identifier, or None.
 
     Strangers can use up the attempts of a user or of an IP address. This does not lock the user out where they have
     logged in before: from such an IP address, only the limit of the identifier and the IP address together applies.
