@@ -66,7 +66,7 @@ coverage: setup ## Measure the test coverage of each app (ARGS: some tests only)
 	done
 	@printf '%-13s %3d %%\n' total $$($(PYTHON) -m coverage report --format=total)
 
-properties: setup ## Run the property tests with many examples (ARGS=--hypothesis-profile=explore: new examples each time)
+properties: setup ## Run the property tests with many examples, and a simulated year (ARGS=--hypothesis-profile=explore: new examples each time)
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m long $(ARGS)
 
 test-next: setup ## Run the quick tests on the next versions of Python and Django (needs Python 3.13 or newer)

@@ -18,7 +18,7 @@ from subscriptions.models import Fact, FreezeKind, Subscription, Visit
 from subscriptions.services import freezes, plan_changes, purchases
 from subscriptions.tests.factories import MemberFactory, PlanFactory, pay
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.django_db, pytest.mark.long, pytest.mark.server]
 
 NEW_YEAR = datetime(2025, 1, 1, 5, 0, tzinfo=UTC)  # in the past: audit_books refuses money from the future
 

@@ -153,10 +153,13 @@ def test_orders_of_evidence_end_in_the_same_books(part):
 
 @pytest.mark.long
 @pytest.mark.parametrize("first", STEPS)
-def test_every_order_of_repeated_evidence_ends_in_the_same_books(first):
+def test_orders_of_repeated_evidence_end_in_the_same_books(first, pytestconfig):
+    """Of the 51,840 cases a sample is checked. All of them take about 160 minutes of CPU time."""
     twice = {order for order in itertools.permutations(STEPS * 2, 6) if {"callback", "query"} & {*order}}
+    explores = pytestconfig.getoption("--hypothesis-profile") == "explore"
+    draw = random.Random(None if explores else first)
 
-    for each in cases(sorted(order for order in twice if order[0] == first)):
+    for each in draw.sample(cases(sorted(order for order in twice if order[0] == first)), 120):
         check(*each)
 
 
