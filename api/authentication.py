@@ -111,12 +111,25 @@ class CookieJWTAuthentication(CookieAuthentication):
 
     A revoked session, a deactivated user or a changed role therefore takes effect on the next request. `request.auth`
     is the LoginSession.
+
+    In a view with `anyone_reads`, a read ignores a cookie that is answered 401 elsewhere: a browser keeps the cookie of
+    an ended session, and the same read without it succeeds.
     """
 
     # Whether users of MFA_REQUIRED_ROLES need a login session with a second factor.
     requires_second_factor = True
 
     def authenticate(self, request):
+        view = (getattr(request, "parser_context", None) or {}).get("view")
+        try:
+            return self.authenticate_cookie(request)
+        except Unauthenticated:
+            if request.method in SAFE_METHODS and getattr(view, "anyone_reads", False):
+                return None
+            raise
+
+    def authenticate_cookie(self, request):
+        """Return the user and the login session of the cookie, or None without a cookie."""
         token = request.COOKIES.get(settings.AUTH_COOKIE)
         if not token:
             return None

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from api import errors
-from api.renderers import meta
+from api.renderers import EnvelopeRenderer, meta
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,15 @@ def error_type(status: int) -> str:
 
 
 class ErrorResponse(Response):
-    """A response whose data is an envelope already."""
+    """A response whose data is an envelope already. It is JSON, also from a view that answers YAML or HTML."""
 
     is_enveloped = True
+
+    @property
+    def rendered_content(self):
+        self.accepted_renderer = EnvelopeRenderer()
+        self.accepted_media_type = EnvelopeRenderer.media_type
+        return super().rendered_content
 
 
 def envelope(status: int, code: str, message: str, details: list | None = None, retry_after: int | None = None) -> dict:

@@ -1,7 +1,11 @@
 """Filtering, searching and ordering of lists. An unknown parameter or field is an error, not ignored."""
 
-from django_filters.rest_framework import DjangoFilterBackend
+import django_filters
+from django import forms
+from django.db import models
+from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from rest_framework import filters
+from rest_framework.exceptions import ValidationError
 from rest_framework.settings import api_settings
 
 from api.admin.roles import sees_phones
@@ -9,6 +13,9 @@ from api.errors import Invalid
 
 # The parameters of pagination and content negotiation, which every list takes.
 COMMON_PARAMETERS = {"page", "page_size", "cursor", "format"}
+# Each word of a search is compared with every search field of every row.
+MOST_SEARCH_WORDS = 5
+LONGEST_SEARCH = 100
 
 
 class UnknownParameter(Invalid):
@@ -30,8 +37,32 @@ def require_none(names) -> None:
         )
 
 
+class StrictBooleanField(forms.Field):
+    """`true` or `false`, or None without a value. django-filter's own field takes any other text as no value."""
+
+    default_error_messages = {"invalid": "Write true or false."}
+
+    def to_python(self, value):
+        values = {"true": True, "false": False, "": None, None: None}
+        if value not in values:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        return values[value]
+
+
+class StrictBooleanFilter(django_filters.BooleanFilter):
+    field_class = StrictBooleanField
+
+
+class StrictFilterSet(FilterSet):
+    """The filters of a view's `filterset_fields`."""
+
+    FILTER_DEFAULTS = {**FilterSet.FILTER_DEFAULTS, models.BooleanField: {"filter_class": StrictBooleanFilter}}
+
+
 class StrictFilterBackend(DjangoFilterBackend):
     """django-filter's backend, which also answers 400 to a parameter that no backend and no paginator uses."""
+
+    filterset_base = StrictFilterSet
 
     def filter_queryset(self, request, queryset, view):
         known = set(COMMON_PARAMETERS)
@@ -49,6 +80,18 @@ class StrictFilterBackend(DjangoFilterBackend):
 class StrictSearchFilter(filters.SearchFilter):
     """Search in the view's `search_fields`. A view without them has no search parameter, also in the schema."""
 
+    def get_search_terms(self, request):
+        """Return the words of the search.
+
+        :raises ValidationError: there are more than MOST_SEARCH_WORDS, or LONGEST_SEARCH characters
+        """
+        is_short = len(request.query_params.get(self.search_param, "")) <= LONGEST_SEARCH
+        words = super().get_search_terms(request) if is_short else []
+        if not is_short or len(words) > MOST_SEARCH_WORDS:
+            message = f"Search for at most {MOST_SEARCH_WORDS} words and {LONGEST_SEARCH} characters."
+            raise ValidationError({self.search_param: [message]})
+        return words
+
     def get_search_fields(self, view, request):
         """Leave out the phone number for users who see it masked: they could find it by trying digits."""
         fields = super().get_search_fields(view, request) or []
@@ -59,7 +102,24 @@ class StrictSearchFilter(filters.SearchFilter):
 
 
 class StrictOrderingFilter(filters.OrderingFilter):
-    """Order by the view's `ordering_fields`. Any other field is answered 400."""
+    """Order by the view's `ordering_fields`, with empty values last. Any other field is answered 400.
+
+    The primary key is always the last field: PostgreSQL returns rows with equal values in any order, so that without
+    it one row is on two pages and another on none.
+    """
+
+    def filter_queryset(self, request, queryset, view):
+        names = self.get_ordering(request, queryset, view)
+        if names:
+            queryset = queryset.order_by(*(self.empty_last(name, queryset.model) for name in names))
+        names = queryset.query.order_by
+        return queryset if not names or names[-1] in ("pk", "-pk", "id") else queryset.order_by(*names, "pk")
+
+    def empty_last(self, name: str, model):
+        """Return the ordering by one field. PostgreSQL itself lists NULL last in ascending order only."""
+        descending = name.startswith("-")
+        is_nullable = descending and model._meta.get_field(name[1:]).null
+        return models.F(name[1:]).desc(nulls_last=True) if is_nullable else name
 
     def get_schema_operation_parameters(self, view):
         names = getattr(view, "ordering_fields", None) or []
@@ -73,5 +133,5 @@ class StrictOrderingFilter(filters.OrderingFilter):
 
     def remove_invalid_fields(self, queryset, fields, view, request):
         valid = {name for name, _ in self.get_valid_fields(queryset, view, {"request": request})}
-        require_none({field for field in fields if field.lstrip("-") not in valid})
+        require_none({field for field in fields if field.removeprefix("-") not in valid})
         return fields

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from rest_framework import pagination
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.response import Response
 
 DEFAULT_PAGE_SIZE = 25
@@ -27,14 +27,26 @@ class PageResponse(Response):
         self.pagination = pagination
 
 
-class RowsInData:
-    """Describe a list in the OpenAPI document as an array: pagination is in `meta`, not around the rows."""
+class BoundedPages:
+    """Pages of 1 to LARGEST_PAGE rows, DEFAULT_PAGE_SIZE without `page_size`. The OpenAPI document shows an array."""
+
+    def get_page_size(self, request):
+        """Return the number of rows of a page.
+
+        :raises ValidationError: `page_size` is not a number from 1 to LARGEST_PAGE
+        """
+        text = request.query_params.get("page_size")
+        if text is None:
+            return DEFAULT_PAGE_SIZE
+        if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= LARGEST_PAGE):
+            raise ValidationError({"page_size": [f"Write a number from 1 to {LARGEST_PAGE}."]})
+        return int(text)
 
     def get_paginated_response_schema(self, schema):
         return schema
 
 
-class PagePagination(RowsInData, pagination.PageNumberPagination):
+class PagePagination(BoundedPages, pagination.PageNumberPagination):
     """Numbered pages, with the total number of rows."""
 
     meta_name = "PageMeta"  # its schema in api/schema.py
@@ -56,7 +68,7 @@ class PagePagination(RowsInData, pagination.PageNumberPagination):
         )
 
 
-class CursorPagination(RowsInData, pagination.CursorPagination):
+class CursorPagination(BoundedPages, pagination.CursorPagination):
     """Pages by cursor, newest first, without a total. A page far down the list costs no more than the first."""
 
     meta_name = "CursorMeta"

@@ -146,8 +146,7 @@ class EnvelopeSchema(AutoSchema):
         ways = super().get_auth()
         if self.method in UNSAFE:
             return [{**way, "csrf": []} for way in ways if way]
-        is_open = any(getattr(each, "anyone_reads", False) for each in self.view.get_permissions())
-        return [*ways, {}] if is_open else ways
+        return [*ways, {}] if getattr(self.view, "anyone_reads", False) else ways
 
     def get_request_serializer(self):
         """Return the view's `request_serializer` if it has one: its request and its answer then differ."""
@@ -191,7 +190,8 @@ class EnvelopeSchema(AutoSchema):
         statuses = {400, *getattr(self.view, "refuses", {}).get(self.method.lower(), ())}
         authenticators = self.view.authentication_classes
         if any(not issubclass(each, CsrfOnly) for each in authenticators):
-            statuses |= {401, 403}
+            ignores_cookie = self.method not in UNSAFE and getattr(self.view, "anyone_reads", False)
+            statuses |= {403} if ignores_cookie else {401, 403}
         if self.method in UNSAFE:
             statuses |= {403, 409, 413, 415, 429}
         if "{" in self.path or self.meta_name("200") != "Meta":  # a page that does not exist

@@ -70,3 +70,9 @@ class JobAdmin(ReadOnlyAdmin, ProcrastinateJobAdmin):
     actions = [logged(action) for action in ProcrastinateJobAdmin.actions]
     inlines = [EventInline]
     list_filter = ["status"]
+
+    def lookup_allowed(self, lookup, value, request):
+        """Refuse a status that does not exist: the column is an enum of PostgreSQL, which fails at any other text."""
+        statuses = {name for name, _ in ProcrastinateJob._meta.get_field("status").choices}
+        is_known = not lookup.startswith("status") or statuses.issuperset(value.split(","))
+        return is_known and super().lookup_allowed(lookup, value, request)

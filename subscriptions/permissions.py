@@ -35,7 +35,6 @@ class HasRunningSubscription(HasActiveSubscription):
 class AnyoneReadsManagersWrite(BasePermission):
     """Anyone may read the price list; a Manager or above may change it."""
 
-    anyone_reads = True  # for the OpenAPI document
     code, message = "permission_denied", "Your role does not allow this."
 
     def has_permission(self, request, view):
@@ -44,8 +43,6 @@ class AnyoneReadsManagersWrite(BasePermission):
 
 class MembersReadManagersWrite(AnyoneReadsManagersWrite):
     """A logged-in user may read; a Manager or above may change."""
-
-    anyone_reads = False
 
     def has_permission(self, request, view):
         return request.user.is_authenticated and super().has_permission(request, view)

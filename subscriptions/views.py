@@ -46,6 +46,7 @@ def validated_body(view) -> dict:
 class PlanGroupListView(generics.ListCreateAPIView):
     """List plan groups. A Manager or above can create one."""
 
+    anyone_reads = True
     permission_classes = [AnyoneReadsManagersWrite]
     serializer_class = serializers.PlanGroupSerializer
     queryset = PlanGroup.objects.order_by("name", "pk")
@@ -61,6 +62,7 @@ class PlanGroupListView(generics.ListCreateAPIView):
 class PlanListView(generics.ListCreateAPIView):
     """List the plans on sale; staff see all plans. A Manager or above can create one."""
 
+    anyone_reads = True
     permission_classes = [AnyoneReadsManagersWrite]
     queryset = Plan.objects.none()
     filterset_fields = ["group", "is_on_sale"]
@@ -87,6 +89,7 @@ class PlanDetailView(generics.RetrieveUpdateAPIView):
     """Get or change one plan. A change does not affect subscriptions that were bought before."""
 
     http_method_names = ["get", "head", "options", "patch"]
+    anyone_reads = True
     permission_classes = [AnyoneReadsManagersWrite]
     queryset = Plan.objects.none()
 
