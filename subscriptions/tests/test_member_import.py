@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from subscriptions.member_import import UnreadableFile, import_members, read_file
+from subscriptions.member_import.files import UnreadableFile, read_file
+from subscriptions.member_import.importing import import_members
 from subscriptions.models import Subscription
 from subscriptions.services import freezes
 from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on

@@ -8,7 +8,9 @@ from tqdm import tqdm
 
 from api import clock
 from api.errors import DomainError
-from subscriptions.member_import import import_members, read_file, summary
+from subscriptions.member_import.files import read_file
+from subscriptions.member_import.importing import import_members
+from subscriptions.member_import.reports import summary
 
 
 class Command(BaseCommand):

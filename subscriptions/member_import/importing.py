@@ -1,84 +1,25 @@
-"""Import of a club's member list from CSV: people, and the period that each of them has paid for.
+"""The import of a member list: people are found or created, and their periods are added, in one transaction."""
 
-docs/import.md describes the file, and how an existing person is recognised. So the same file can be imported twice.
-"""
-
-import csv
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import date, datetime, time
-from typing import TextIO
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import F, Q
 
-from api.business_days import NAIROBI, business_day
-from api.emails import plain_email
-from api.errors import DomainError, Invalid
+from api.business_days import NAIROBI
+from api.errors import DomainError
 from api.phones import normalise
+from subscriptions.member_import.lines import BadLine, check_names, date_of, email_of, past_date_of
+from subscriptions.member_import.reports import Report
 from subscriptions.models import Origin, Plan, Subscription
 from subscriptions.services.free_periods import import_period
 
-REQUIRED = ("first_name", "last_name")
-COLUMNS = (*REQUIRED, "phone_number", "email", "dob", "consented_on", "plan", "starts_on", "ends_on")
 PERIOD = ("plan", "starts_on", "ends_on")
-
-
-class UnreadableFile(Invalid):
-    """The file is not CSV in UTF-8 with the columns of a member list."""
-
-    code, message = "unreadable_file", "The file is not a CSV file with the columns of a member list."
-
-
-class BadLine(Invalid):
-    """A value of a line is wrong. The message says which one."""
-
-    code = "bad_line"
-
-
-@dataclass
-class Report:
-    """The result of an import, or of a dry run. `lines` are (line number, verdict, text)."""
-
-    added: int = 0
-    known: int = 0
-    periods: int = 0
-    bad: int = 0
-    lines: list[tuple[int, str, str]] = field(default_factory=list)
-
-    @property
-    def has_bad_lines(self) -> bool:
-        return self.bad > 0
 
 
 class _Rollback(Exception):
     """Raised inside the transaction to roll it back."""
-
-
-def read_file(file: TextIO) -> list[tuple[int, dict[str, str]]]:
-    """Return the lines of the file as (line number, values by column), without surrounding spaces.
-
-    :raises UnreadableFile: a column is missing or unknown, a line has too many values, or it is not CSV in UTF-8
-    """
-    try:
-        reader = csv.DictReader(file, strict=True)
-        header = [name.strip() for name in reader.fieldnames or []]
-        unknown, missing = set(header) - set(COLUMNS), set(REQUIRED) - set(header)
-        if unknown or missing or len(set(header)) != len(header):
-            raise UnreadableFile(
-                f"Unknown columns: {', '.join(sorted(unknown)) or 'none'}; "
-                f"missing: {', '.join(sorted(missing)) or 'none'}. Use each column once."
-            )
-        reader.fieldnames = header
-        lines = [(reader.line_num, row) for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UnreadableFile(f"The file cannot be read: {error}") from error
-    if too_long := [number for number, row in lines if None in row]:
-        raise UnreadableFile(f"Line {too_long[0]} has more values than the header.")
-    return [(number, {name: (value or "").strip() for name, value in row.items()}) for number, row in lines]
 
 
 def import_members(
@@ -129,18 +70,10 @@ def _import_line(
 
 def _find_or_create_person(row: dict[str, str], *, by_id: int, now: datetime):
     """Return the person of a line, and whether they were created."""
-    for name in REQUIRED:
-        if not row[name] or len(row[name]) > 150 or "\x00" in row[name]:
-            raise BadLine(f"{name} is empty or too long.")
+    check_names(row)
     phone = normalise(row["phone_number"]) if row.get("phone_number") else None
-    email = row.get("email") or None
-    if email:
-        try:
-            validate_email(email)
-            plain_email(email)
-        except ValidationError:
-            raise BadLine("email is not a valid e-mail address.") from None
-    born, consented_on = _past_date(row, "dob", now), _past_date(row, "consented_on", now)
+    email = email_of(row)
+    born, consented_on = past_date_of(row, "dob", now), past_date_of(row, "consented_on", now)
     known = _find_person(row, phone, email, born)
     if known:
         return known, False
@@ -189,7 +122,7 @@ def _import_period_of(person, row: dict[str, str], plans: dict[str, Plan], *, by
     plan = plans.get(row["plan"])
     if plan is None:
         raise BadLine(f"There is no plan with the code {row['plan'][:40]}.")
-    starts_on, ends_on = _date(row, "starts_on"), _date(row, "ends_on")
+    starts_on, ends_on = date_of(row, "starts_on"), date_of(row, "ends_on")
     if starts_on is None or ends_on is None or ends_on <= starts_on:
         raise BadLine("ends_on must be after starts_on.")
     imported = Subscription.objects.granted().filter(member=person, plan=plan, origin=Origin.MIGRATED)
@@ -199,29 +132,3 @@ def _import_period_of(person, row: dict[str, str], plans: dict[str, Plan], *, by
         return False
     import_period(member_id=person.pk, plan=plan, starts_on=starts_on, ends_on=ends_on, by_id=by_id, now=now)
     return True
-
-
-def _date(row: dict[str, str], name: str) -> date | None:
-    if not row.get(name):
-        return None
-    try:
-        return date.fromisoformat(row[name])
-    except ValueError:
-        raise BadLine(f"{name} must be a date such as 2027-02-28.") from None
-
-
-def _past_date(row: dict[str, str], name: str, now: datetime) -> date | None:
-    found = _date(row, name)
-    if found and found > business_day(now):
-        raise BadLine(f"{name} is in the future.")
-    return found
-
-
-def summary(report: Report, *, dry_run: bool, skip_bad: bool) -> Iterator[str]:
-    """Yield the lines of text at the end of an import."""
-    people = f"People added: {report.added}, already known: {report.known}"
-    yield f"{people}; periods: {report.periods}; bad lines: {report.bad}."
-    if dry_run:
-        yield "This was a dry run. Nothing was written."
-    elif report.has_bad_lines and not skip_bad:
-        yield "Nothing was written. Correct the bad lines, or skip them with --skip-bad."
