@@ -17,6 +17,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import seals
 from accounts.managers import CustomUserManager
 from api.emails import plain_email
+from api.names import NameField
 from api.phones import PhoneSha256
 from api.roles import Role
 
@@ -29,6 +30,8 @@ def random_picture_name(user: "CustomUser", name: str) -> str:
 class CustomUser(AbstractUser):
     """A user account: a member, an employee, or both. Children and walk-ins have no password."""
 
+    first_name = NameField("first name", max_length=150, blank=True)
+    last_name = NameField("last name", max_length=150, blank=True)
     # Null, since many people have none and it is unique; the stubs know only AbstractUser's.
     email = models.EmailField(null=True, blank=True, validators=[plain_email])  # type: ignore[assignment]
     role = models.CharField(max_length=16, choices=Role, default=Role.MEMBER)
@@ -43,7 +46,7 @@ class CustomUser(AbstractUser):
         editable=False,
         help_text="Typed at registration and not verified yet: no money is matched by it.",
     )
-    emergency_contact = models.CharField(max_length=150, blank=True)
+    emergency_contact = NameField(max_length=150, blank=True)
     added_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="added")
     member_number = models.CharField(max_length=7, unique=True, editable=False)
     email_verified_at = models.DateTimeField(null=True, blank=True)

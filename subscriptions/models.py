@@ -18,6 +18,7 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
 from api.money import MAX_KES
+from api.names import NameField
 from subscriptions.querysets import FreezeQuerySet, PlanQuerySet, SubscriptionQuerySet
 
 
@@ -78,7 +79,7 @@ class Origin(models.TextChoices):
 class PlanGroup(models.Model):
     """A group of plans, such as gym access, locker or personal training. A member has one period of it at a time."""
 
-    name = models.CharField(max_length=60, unique=True)
+    name = NameField(max_length=60, unique=True)
     opens_gate = models.BooleanField(
         default=True, help_text="Whether its periods open the gate. Those of a locker do not."
     )
@@ -91,7 +92,7 @@ class Plan(models.Model):
     """A plan on the price list. Editing it never changes a subscription: that keeps the terms it was bought on."""
 
     code = models.SlugField(max_length=40, unique=True)
-    name = models.CharField(max_length=80)
+    name = NameField(max_length=80)
     group = models.ForeignKey(PlanGroup, on_delete=models.PROTECT, related_name="plans")
     price = models.PositiveIntegerField(validators=[MaxValueValidator(MAX_KES)], help_text="Whole Kenyan shillings.")
     joining_fee = models.PositiveIntegerField(

@@ -21,7 +21,7 @@ def insert(receipt: Receipt) -> bool:
         cursor.execute(
             f"INSERT INTO {Receipt._meta.db_table} ({columns}) VALUES ({marks})"  # noqa: S608 (our own column names)
             " ON CONFLICT DO NOTHING RETURNING id",
-            [getattr(receipt, field.attname) for field in fields],
+            [field.pre_save(receipt, add=True) for field in fields],
         )
         row = cursor.fetchone()
     if row is None:

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
+from api.names import NameField
+
 
 class PaymentStatus(models.TextChoices):
     PENDING = "pending"  # no push was requested yet
@@ -30,7 +32,7 @@ class Payment(models.Model):
     # The group payment that this payment belongs to. A parent pays for three children with one push: the reference and
     # the push of the group payment cover all of its grouped payments.
     head = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="grouped_payments")
-    description = models.CharField(max_length=120)
+    description = NameField(max_length=120)
     amount_due = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     amount_paid = models.PositiveIntegerField(default=0, help_text="Sum of the live allocations.")
     deposit = models.PositiveIntegerField(

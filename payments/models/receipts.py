@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
+from api.names import NameField
 from payments.models.payments import Payment
 from payments.models.pushes import StkPush
 
@@ -47,7 +48,7 @@ class Receipt(models.Model):
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
     amount_refunded = models.PositiveIntegerField(default=0, db_default=0, help_text="Whole KES that were refunded.")
     paid_at = models.DateTimeField(help_text="When the money moved, not when it was reported.")
-    payer_name = models.CharField(max_length=120, blank=True)
+    payer_name = NameField(max_length=120, blank=True)
     sender = models.CharField(
         max_length=80, blank=True, help_text="The sender's phone as Safaricom reported it: whole, masked or hashed."
     )
