@@ -307,4 +307,23 @@ INVARIANTS = [
         """,
         quiet=True,
     ),
+    Invariant(
+        "P28",
+        "No member has credit that would pay a debt, or complete an open payment. An open review item may reserve it.",
+        """
+        SELECT p.id FROM payments_payment p
+        JOIN (
+            SELECT r.member_id, sum(r.amount - r.amount_refunded - coalesce(a.used, 0)) AS amount
+            FROM payments_receipt r
+            LEFT JOIN (SELECT receipt_id, sum(amount) AS used FROM payments_allocation WHERE undone_at IS NULL
+                       GROUP BY receipt_id) a ON a.receipt_id = r.id
+            WHERE r.member_id IS NOT NULL AND r.reversed_at IS NULL AND NOT EXISTS (
+                SELECT FROM payments_reviewitem i
+                WHERE i.receipt_id = r.id AND i.reason = 'late_money' AND i.status = 'open')
+            GROUP BY r.member_id
+        ) credit ON credit.member_id = p.payer_id
+        WHERE p.status IN ('pending', 'processing', 'failed', 'partially_paid') AND p.amount_paid < p.amount_due
+            AND credit.amount >= CASE WHEN p.deposit_paid_at IS NULL THEN p.deposit - p.amount_paid ELSE 1 END
+        """,
+    ),
 ]

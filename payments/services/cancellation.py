@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, ReviewReason, StkPush
-from payments.services import allocation, listeners, review_items
+from payments.services import allocation, credit, listeners, review_items
 from payments.services.allocation import PAYABLE
 from payments.services.locks import lock_payment, members_to_lock
 from payments.services.transitions import InvalidTransition, change_status
@@ -38,6 +38,7 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
         raise InvalidTransition
     _release_to_credit(payment, by_id=by_id, now=now)
     change_status(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
+    credit.complete_open(payment.payer_id, now=now)  # before listeners lock their rows
     listeners.announce(payment_cancelled, payment, now=now)
     return payment
 
@@ -56,6 +57,7 @@ def reject_late_payment(*, payment_id: int, reason: str, now: datetime) -> None:
     change_status(payment, to=S.EXPIRED, evidence=reason, by_id=None, now=now)
     change_status(payment, to=S.CANCELLED, evidence=reason, by_id=None, now=now)
     review_items.open_item(reason=ReviewReason.LATE_MONEY, detail=reason, payment_id=payment.pk, now=now)
+    credit.complete_open(payment.payer_id, now=now)
 
 
 def _release_to_credit(payment: Payment, *, by_id: int | None, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""New payments, and the member credit that is spent on them."""
+"""New payments."""
 
 from datetime import datetime
 
@@ -8,11 +8,10 @@ from django.db import transaction
 from api.errors import Invalid
 from api.idempotency import IdempotencyKeyReused
 from payments.matching import references
-from payments.models import Account, AllocationRule, Payment, PaymentStatus
-from payments.services import allocation
-from payments.services.allocation import PAYABLE, Share
+from payments.models import Payment, PaymentStatus
+from payments.services import credit
+from payments.services.allocation import PAYABLE
 from payments.services.locks import lock_members, lock_payment
-from payments.services.settlement import add_money
 from payments.services.transitions import InvalidTransition, change_status, record_creation
 
 S = PaymentStatus
@@ -44,7 +43,7 @@ def create_payment(
     amount. No signal is sent for a payment that is returned with its minimum payment reached, because the row that
     buys it does not exist yet: the caller grants it. With `group_payment_id` the payment becomes a member of that
     group, and one push asks for all of the group. Whoever creates a group passes `use_credit=False` for each payment,
-    and calls `spend_credit` afterwards.
+    and calls `credit.spend` afterwards.
 
     A repeated call with the same `created_by_id` and `idempotency_key` returns the first payment.
 
@@ -81,7 +80,7 @@ def create_payment(
     if amount == 0:
         change_status(payment, to=S.PAID, evidence="nothing to pay", by_id=created_by_id, now=now, paid_at=now)
     elif use_credit:
-        spend_credit(payment=payment, by_id=created_by_id, now=now)
+        credit.spend(payment, by_id=created_by_id, now=now)
     return payment
 
 
@@ -138,26 +137,6 @@ def record_free_payment(
     record_creation(payment, evidence="created", by_id=by_id, now=now)
     change_status(payment, to=S.PAID, evidence=f"free: {reason}", by_id=by_id, now=now, paid_at=now)
     return payment
-
-
-def spend_credit(*, payment: Payment, by_id: int | None, now: datetime) -> None:
-    """Allocate the payer's credit to a new payment, oldest receipt first. The caller has locked the payer.
-
-    The payment counts as paid now, not at the receipt's `paid_at`: a period that is bought with credit starts today.
-    """
-    for receipt in allocation.receipts_with_credit(payment.payer_id):
-        if not payment.amount_owed:
-            break
-        part = min(receipt.unspent, payment.amount_owed)
-        allocation.allocate(
-            receipt=receipt,
-            from_account=Account.MEMBER_CREDIT,
-            amount=part,
-            shares=[Share(payment, part, AllocationRule.CREDIT)],
-            by_id=by_id,
-            now=now,
-        )
-        add_money(payment, part, evidence=f"credit of receipt {receipt.pk}", by_id=by_id, now=now, moved_at=now)
 
 
 def _unused_reference() -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from payments.models import Account, Allocation, AllocationRule, Payment, PaymentStatus, Receipt, ReviewReason
-from payments.services import allocation, ledger, listeners, review_items
+from payments.services import allocation, credit, ledger, listeners, review_items
 from payments.services.allocation import Share
 from payments.services.locks import lock_receipt
 from payments.services.transitions import change_status
@@ -30,6 +30,7 @@ def release_money(
     Locks the payments; the caller has locked their payers.
     """
     allocations = _lock_live_allocations(receipt)
+    reached = _moments_reached(allocations)
     for live in allocations:
         _release_part(
             live,
@@ -38,9 +39,9 @@ def release_money(
             by_id=by_id,
             now=now,
             reason=reason,
-            returned_to_payer=returned_to_payer,
+            returned_to_payer=returned_to_payer and not _is_replaced(live, reached),
         )
-    _announce_losses(allocations, now=now)
+    _announce_losses(allocations, reached, receipt=receipt, now=now)
 
 
 def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, now: datetime, reason: str) -> None:
@@ -51,6 +52,7 @@ def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: in
     """
     unspent_account = ledger.unspent_account(receipt.member_id)
     allocations = _lock_live_allocations(receipt)
+    reached = _moments_reached(allocations)
     missing = amount - (receipt.amount_held - sum(live.amount for live in allocations))
     released = []
     for live in reversed(allocations):
@@ -63,7 +65,7 @@ def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: in
                 by_id=by_id,
                 now=now,
                 reason=f"refund: {reason}",
-                returned_to_payer=True,
+                returned_to_payer=not _is_replaced(live, reached),
             )
             missing -= part
             released.append(live)
@@ -79,7 +81,7 @@ def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: in
         review_items.close_for_receipt(
             receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was refunded.", now=now
         )
-    _announce_losses(released, now=now)
+    _announce_losses(released, reached, receipt=receipt, now=now)
 
 
 def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, now: datetime, reason: str) -> None:
@@ -197,7 +199,26 @@ def _status_after_loss(payment: Payment, *, returned_to_payer: bool, now: dateti
     return S.EXPIRED if payment.expires_at <= now else S.PENDING
 
 
-def _announce_losses(allocations: Sequence[Allocation], *, now: datetime) -> None:
-    """Send `payment_unpaid` once per payment, after all payments have changed: a listener may cancel one of them."""
-    for payment in {live.payment_id: live.payment for live in allocations}.values():
-        listeners.announce(payment_unpaid, payment, now=now)
+def _moments_reached(allocations: Sequence[Allocation]) -> dict[int, datetime | None]:
+    """Return when each payment reached its minimum payment, before it loses money."""
+    return {live.payment_id: live.payment.deposit_paid_at for live in allocations}
+
+
+def _is_replaced(live: Allocation, reached: dict[int, datetime | None]) -> bool:
+    """Return whether other credit of the payer will replace the money that the payment loses."""
+    return reached[live.payment_id] is not None and credit.covers(live.payment, without=live.receipt)
+
+
+def _announce_losses(
+    allocations: Sequence[Allocation], reached: dict[int, datetime | None], *, receipt: Receipt, now: datetime
+) -> None:
+    """Replace the lost money by other credit of the payer, and send `payment_unpaid` where some is still missing.
+
+    The signal is sent once per payment, after all payments have changed: a listener may cancel one of them.
+    """
+    payments = {live.payment_id: live.payment for live in allocations}
+    for payment in payments.values():
+        credit.replace_lost(payment, without=receipt, was_reached_at=reached[payment.pk], now=now)
+    for payment in payments.values():
+        if payment.amount_owed or payment.deposit_paid_at is None:
+            listeners.announce(payment_unpaid, payment, now=now)

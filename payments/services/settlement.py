@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import Max
-
-from payments.models import Account, AllocationRule, Payment, PaymentStatus, Receipt
-from payments.services import allocation, listeners
+from payments.models import Account, Receipt
+from payments.services import allocation, credit, listeners
 from payments.services.allocation import Share
-from payments.services.transitions import change_status
+from payments.services.transitions import add_money
 from payments.signals import payment_paid
-
-S = PaymentStatus
 
 
 def apply_money(
@@ -39,7 +35,7 @@ def apply_credit(*, receipt: Receipt, shares: Sequence[Share], now: datetime) ->
 
 
 def _add_shares(receipt: Receipt, shares: Sequence[Share], *, by_id: int | None, now: datetime) -> None:
-    """Add the allocated shares to their payments, and announce those that they complete."""
+    """Add the allocated shares to their payments, and announce those that they complete, alone or with credit."""
     evidence = f"receipt {receipt.pk}"
     completed = [
         share.payment
@@ -48,25 +44,6 @@ def _add_shares(receipt: Receipt, shares: Sequence[Share], *, by_id: int | None,
     ]
     for payment in completed:
         listeners.announce(payment_paid, payment, now=now)
-
-
-def add_money(
-    payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime
-) -> bool:
-    """Add `amount` (whole KES) to a locked payment; return whether it reached the minimum payment or the amount due."""
-    had_money = payment.amount_paid > 0
-    payment.amount_paid += amount
-    if had_money and payment.amount_paid >= payment.deposit:
-        # The date of completion is the date of the money that moved last, in whatever order the reports came.
-        earlier = payment.allocations.filter(undone_at__isnull=True).exclude(rule=AllocationRule.CREDIT)
-        moved_at = max(moved_at, earlier.aggregate(last=Max("receipt__paid_at"))["last"] or moved_at)
-    # Money may be older than the payment (credit, a paybill payment that was matched later): it counts from then on.
-    moved_at = max(moved_at, payment.created_at)
-    reached_minimum = payment.deposit_paid_at is None and payment.amount_paid >= payment.deposit
-    if reached_minimum:
-        payment.deposit_paid_at = moved_at
-    if payment.amount_owed:
-        change_status(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
-    else:
-        change_status(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
-    return reached_minimum or not payment.amount_owed
+    for share in shares:
+        if share.payment.amount_owed:
+            credit.complete(share.payment, now=now)

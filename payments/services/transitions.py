@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import Max
 
 from api.errors import Conflict
-from payments.models import Payment, PaymentEvent, PaymentStatus
+from payments.models import AllocationRule, Payment, PaymentEvent, PaymentStatus
 
 S = PaymentStatus
 
@@ -67,6 +68,28 @@ def change_status(
                 # The clock may have been set back since the payment was created or its last money moved.
                 [*row, old, to, evidence[:160], by_id, max(now, payment.created_at, paid_at or now)],
             )
+
+
+def add_money(
+    payment: Payment, amount: int, *, evidence: str, by_id: int | None, now: datetime, moved_at: datetime
+) -> bool:
+    """Add `amount` (whole KES) to a locked payment; return whether it reached the minimum payment or the amount due."""
+    had_money = payment.amount_paid > 0
+    payment.amount_paid += amount
+    if had_money and payment.amount_paid >= payment.deposit:
+        # The date of completion is the date of the money that moved last, in whatever order the reports came.
+        earlier = payment.allocations.filter(undone_at__isnull=True).exclude(rule=AllocationRule.CREDIT)
+        moved_at = max(moved_at, earlier.aggregate(last=Max("receipt__paid_at"))["last"] or moved_at)
+    # Money may be older than the payment (credit, a paybill payment that was matched later): it counts from then on.
+    moved_at = max(moved_at, payment.created_at)
+    reached_minimum = payment.deposit_paid_at is None and payment.amount_paid >= payment.deposit
+    if reached_minimum:
+        payment.deposit_paid_at = moved_at
+    if payment.amount_owed:
+        change_status(payment, to=S.PARTIALLY_PAID, evidence=evidence, by_id=by_id, now=now)
+    else:
+        change_status(payment, to=S.PAID, evidence=evidence, by_id=by_id, now=now, paid_at=moved_at)
+    return reached_minimum or not payment.amount_owed
 
 
 def record_creation(payment: Payment, *, evidence: str, by_id: int | None, now: datetime) -> None:

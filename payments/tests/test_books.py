@@ -138,6 +138,11 @@ FAULTS = {
         " (reason, detail, status, receipt_id, push_id, suggested_members, created_at, resolution)"
         " VALUES ('possible_double', '', 'open', %(r)s, %(s)s, '{}', now(), '')"
     ],
+    "P28": [
+        "DELETE FROM payments_allocation WHERE receipt_id = %(r)s",
+        "UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL"
+        " WHERE id = %(p)s",
+    ],
     "P26": ["UPDATE payments_receipt SET code = NULL, created_at = now() - interval '2 days' WHERE id = %(r)s"],
 }
 

@@ -203,7 +203,7 @@ def create_grouped_payment():
     return lambda: create_payment(group_payment.payer, group_payment_id=group_payment.pk)
 
 
-@locks("members", "payments")
+@locks("members", "payments", "payments")  # the second are the payments that its money may complete
 def cancel_payment():
     payment = create_payment()
     return lambda: cancellation.cancel_payment(payment_id=payment.pk, by_id=payment.payer_id, now=NOON)

@@ -13,7 +13,7 @@ from api.errors import Conflict, NotFound
 from api.idempotency import IdempotencyKeyReused
 from payments.models import Payment, PaymentStatus
 from payments.pushes import push_requests
-from payments.services import cancellation, creation, locks
+from payments.services import cancellation, creation, credit, locks
 from subscriptions.models import Fact, KeptKey, Origin, Plan, Subscription
 from subscriptions.querysets import AWAITING_PAYMENT
 from subscriptions.services.calendars import lock_chains
@@ -266,7 +266,7 @@ def _spend_and_grant(bought: Sequence[Subscription], *, by_id: int, now: datetim
     """
     for each in reversed(bought):
         if each.payment.status != PaymentStatus.PAID:
-            creation.spend_credit(payment=each.payment, by_id=by_id, now=now)
+            credit.spend(each.payment, by_id=by_id, now=now)
         if each.payment.deposit_paid_at is not None:
             grant_for_payment(payment_id=each.payment_id, now=now)
 
