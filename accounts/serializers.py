@@ -15,7 +15,7 @@ from api.admin.roles import sees_phones
 from api.emails import plain_email
 from api.fields import PhoneField
 from api.phones import masked
-from api.serializers import ModelSerializer
+from api.serializers import ModelSerializer, Serializer
 
 CustomUser = get_user_model()
 # A longer password would only cost time to hash.
@@ -147,7 +147,7 @@ class MeSerializer(UserSerializer):
         return session.has_second_factor if session else two_factor.has_second_factor(user)
 
 
-class RegisterSerializer(serializers.Serializer):
+class RegisterSerializer(Serializer):
     """A new member, with a phone number, an e-mail address or both."""
 
     first_name = serializers.CharField(max_length=150)
@@ -169,7 +169,7 @@ class RegisterSerializer(serializers.Serializer):
         return attrs
 
 
-class PictureSerializer(serializers.Serializer):
+class PictureSerializer(Serializer):
     """An uploaded picture. Its file name and content type are ignored; the service checks the content."""
 
     picture = serializers.FileField()
@@ -182,17 +182,17 @@ class PictureSerializer(serializers.Serializer):
         return value
 
 
-class LoginSerializer(serializers.Serializer):
+class LoginSerializer(Serializer):
     identifier = serializers.CharField(max_length=254, help_text="Username, e-mail address or phone number.")
     password = PasswordField()
     remember = serializers.BooleanField(default=True)
 
 
-class IdentifierSerializer(serializers.Serializer):
+class IdentifierSerializer(Serializer):
     identifier = serializers.CharField(max_length=254, help_text="E-mail address or phone number.")
 
 
-class CodeSerializer(serializers.Serializer):
+class CodeSerializer(Serializer):
     code = serializers.RegexField(r"^[0-9]{6}$")
 
 
@@ -212,15 +212,15 @@ class PasswordResetConfirmSerializer(IdentifierSerializer, CodeSerializer):
         return attrs
 
 
-class EmailSerializer(serializers.Serializer):
+class EmailSerializer(Serializer):
     email = EmailField(help_text="The new e-mail address.")
 
 
-class PhoneSerializer(serializers.Serializer):
+class PhoneSerializer(Serializer):
     phone_number = PhoneField(help_text="The new phone number.")
 
 
-class PasswordChangeSerializer(serializers.Serializer):
+class PasswordChangeSerializer(Serializer):
     current = PasswordField()
     new = PasswordField()
 
@@ -229,7 +229,7 @@ class PasswordChangeSerializer(serializers.Serializer):
         return attrs
 
 
-class KeepCurrentSerializer(serializers.Serializer):
+class KeepCurrentSerializer(Serializer):
     keep_current = serializers.BooleanField(default=False)
 
 
@@ -262,7 +262,7 @@ class SecurityEventSerializer(ModelSerializer):
         return {**row, "ip": None, "user_agent": ""} if is_by_staff else row
 
 
-class CsrfTokenSerializer(serializers.Serializer):
+class CsrfTokenSerializer(Serializer):
     """A response with the CSRF token, which is also in the X-CSRFToken header."""
 
     csrf_token = serializers.CharField(read_only=True)
@@ -277,38 +277,38 @@ class RefreshedSerializer(CsrfTokenSerializer):
     refresh_expires_at = serializers.DateTimeField(read_only=True)
 
 
-class RegisteredSerializer(serializers.Serializer):
+class RegisteredSerializer(Serializer):
     next = serializers.CharField(read_only=True, help_text="`verify`: a code was sent.")
 
 
-class RevokedSerializer(serializers.Serializer):
+class RevokedSerializer(Serializer):
     revoked = serializers.IntegerField(read_only=True, help_text="The number of sessions that ended.")
 
 
-class TotpCodeSerializer(serializers.Serializer):
+class TotpCodeSerializer(Serializer):
     """The six digits that an authenticator app shows."""
 
     code = serializers.RegexField(r"^[0-9]{6}$")
 
 
-class RecoveryCodeSerializer(serializers.Serializer):
+class RecoveryCodeSerializer(Serializer):
     code = serializers.CharField(max_length=20, help_text="A recovery code. Case and hyphens do not matter.")
 
 
-class NewAuthenticatorSerializer(serializers.Serializer):
+class NewAuthenticatorSerializer(Serializer):
     """The secret of a new authenticator app. Only this response has it; a code of the app must confirm it."""
 
     otpauth_uri = serializers.CharField(read_only=True, help_text="The client itself shows it as a QR code.")
     secret = serializers.CharField(read_only=True, help_text="The same secret in base 32, to type into the app.")
 
 
-class RecoveryCodesSerializer(serializers.Serializer):
+class RecoveryCodesSerializer(Serializer):
     recovery_codes = serializers.ListField(
         child=serializers.CharField(), read_only=True, help_text="Only this response has them. Each works once."
     )
 
 
-class SecondFactorAskedSerializer(serializers.Serializer):
+class SecondFactorAskedSerializer(Serializer):
     """The password is correct. Continue with auth/mfa/verify/ or auth/mfa/recovery/."""
 
     mfa_required = serializers.ChoiceField([True], read_only=True)

@@ -1,5 +1,7 @@
 """Filtering, searching and ordering of lists. An unknown parameter or field is an error, not ignored."""
 
+import re
+
 import django_filters
 from django import forms
 from django.db import models
@@ -11,17 +13,15 @@ from rest_framework.settings import api_settings
 from api.admin.roles import sees_phones
 from api.errors import Invalid
 
-# The parameters of pagination and content negotiation, which every list takes.
-COMMON_PARAMETERS = {"page", "page_size", "cursor", "format"}
 # Each word of a search is compared with every search field of every row.
 MOST_SEARCH_WORDS = 5
 LONGEST_SEARCH = 100
 
 
 class UnknownParameter(Invalid):
-    """The query has a parameter, or an ordering, that the list does not have."""
+    """The query has a parameter, or an ordering, that does not exist here."""
 
-    code, message = "unknown_parameter", "This list does not have such a parameter."
+    code, message = "unknown_parameter", "There is no such parameter here."
 
 
 def require_none(names) -> None:
@@ -53,10 +53,42 @@ class StrictBooleanFilter(django_filters.BooleanFilter):
     field_class = StrictBooleanField
 
 
+class AsciiDigits:
+    """A form field that refuses the digits of other scripts and `1_0`, which Python reads as numbers."""
+
+    def to_python(self, value):
+        if value not in self.empty_values and not re.fullmatch("[0-9-]+", str(value)):
+            raise forms.ValidationError("Use the digits 0 to 9.", code="invalid")
+        return super().to_python(value)
+
+
+class DayField(AsciiDigits, forms.DateField):
+    pass
+
+
+class RowField(AsciiDigits, django_filters.fields.ModelChoiceField):
+    pass
+
+
+class DayFilter(django_filters.DateFilter):
+    field_class = DayField
+
+
+class RowFilter(django_filters.ModelChoiceFilter):
+    """A filter by the id of a related row."""
+
+    field_class = RowField
+
+
 class StrictFilterSet(FilterSet):
     """The filters of a view's `filterset_fields`."""
 
-    FILTER_DEFAULTS = {**FilterSet.FILTER_DEFAULTS, models.BooleanField: {"filter_class": StrictBooleanFilter}}
+    FILTER_DEFAULTS = {
+        **FilterSet.FILTER_DEFAULTS,
+        models.BooleanField: {"filter_class": StrictBooleanFilter},
+        models.DateField: {"filter_class": DayFilter},
+        models.ForeignKey: {**FilterSet.FILTER_DEFAULTS[models.ForeignKey], "filter_class": RowFilter},
+    }
 
 
 class StrictFilterBackend(DjangoFilterBackend):
@@ -65,7 +97,7 @@ class StrictFilterBackend(DjangoFilterBackend):
     filterset_base = StrictFilterSet
 
     def filter_queryset(self, request, queryset, view):
-        known = set(COMMON_PARAMETERS)
+        known = view.query_parameters | view.paginator.query_parameters
         if getattr(view, "search_fields", None):
             known.add(api_settings.SEARCH_PARAM)
         if getattr(view, "ordering_fields", None):

@@ -1,5 +1,6 @@
 """Pagination of lists. The page size is limited, and the envelope's `meta` describes the page."""
 
+import re
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from rest_framework.response import Response
 
 DEFAULT_PAGE_SIZE = 25
 LARGEST_PAGE = 100
+WHOLE_NUMBER = re.compile("[0-9]{1,18}")  # int() also reads 1_0 and the digits of other scripts
 
 
 def relative(url: str | None) -> str | None:
@@ -38,7 +40,7 @@ class BoundedPages:
         text = request.query_params.get("page_size")
         if text is None:
             return DEFAULT_PAGE_SIZE
-        if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= LARGEST_PAGE):
+        if not (WHOLE_NUMBER.fullmatch(text) and 1 <= int(text) <= LARGEST_PAGE):
             raise ValidationError({"page_size": [f"Write a number from 1 to {LARGEST_PAGE}."]})
         return int(text)
 
@@ -49,10 +51,17 @@ class BoundedPages:
 class PagePagination(BoundedPages, pagination.PageNumberPagination):
     """Numbered pages, with the total number of rows."""
 
+    query_parameters = {"page", "page_size"}
     meta_name = "PageMeta"  # its schema in api/schema.py
     page_size = DEFAULT_PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = LARGEST_PAGE
+
+    def get_page_number(self, request, paginator):
+        number = str(super().get_page_number(request, paginator))
+        if not WHOLE_NUMBER.fullmatch(number) and number not in self.last_page_strings:
+            raise NotFound(self.invalid_page_message)
+        return number
 
     def get_paginated_response(self, data):
         return PageResponse(
@@ -71,6 +80,7 @@ class PagePagination(BoundedPages, pagination.PageNumberPagination):
 class CursorPagination(BoundedPages, pagination.CursorPagination):
     """Pages by cursor, newest first, without a total. A page far down the list costs no more than the first."""
 
+    query_parameters = {"cursor", "page_size"}
     meta_name = "CursorMeta"
     page_size = DEFAULT_PAGE_SIZE
     page_size_query_param = "page_size"

@@ -10,10 +10,12 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer
 
 from api.exceptions import plain_answer
+from api.generics import StrictView
 
 logger = logging.getLogger("api.csrf")
 
@@ -70,17 +72,27 @@ def csrf_failure(request, reason=""):
     return answer(request, 403)
 
 
-class SchemaView(SpectacularAPIView):
-    """The OpenAPI document, in YAML or JSON. It is built once, because building it takes as long as dozens of calls.
+class SchemaView(StrictView, SpectacularAPIView):
+    """The OpenAPI document, in YAML or JSON. It is built once, because building it takes as long as dozens of calls."""
 
-    The query is ignored. The base class would copy `version` into a header unchecked, and cache a document for each
-    `lang`.
-    """
+    permission_classes = [AllowAny]
+    authentication_classes: list = []  # a cookie that is no longer valid must not close a public page
 
     @extend_schema(exclude=True)
     def get(self, request, *args, **kwargs):
         renderer = type(request.accepted_renderer)
         return HttpResponse(document(renderer), content_type=f"{renderer.media_type}; charset=utf-8")
+
+
+class DocsView(StrictView, SpectacularSwaggerSplitView):
+    """The page that shows the OpenAPI document, and its script."""
+
+    permission_classes = [AllowAny]
+    authentication_classes: list = []
+    query_parameters = {"format", "script"}
+    url_name = "schema"
+    template_name = "api/swagger_ui.html"
+    template_name_js = "api/swagger_ui.js"
 
 
 @cache

@@ -7,7 +7,7 @@ from api.admin.roles import sees_phones
 from api.fields import PhoneField
 from api.money import MAX_KES
 from api.phones import masked, masked_if_phone
-from api.serializers import ModelSerializer
+from api.serializers import ModelSerializer, Serializer
 from payments.daraja import result_codes
 from payments.models import (
     OPEN_PUSH,
@@ -28,20 +28,10 @@ from payments.models import (
 )
 from payments.permissions import without_hidden_code
 
-
-class Shillings(serializers.IntegerField):
-    """Whole KES as a JSON number; `"10"`, `1.0` and `true` are not."""
-
-    def to_internal_value(self, data):
-        if type(data) is not int:
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
 # --- Answers --------------------------------------------------------------------------------------
 
 
-class PayerSerializer(serializers.Serializer):
+class PayerSerializer(Serializer):
     """A person, with the fields that identify them."""
 
     id = serializers.IntegerField()
@@ -50,7 +40,7 @@ class PayerSerializer(serializers.Serializer):
     member_number = serializers.CharField()
 
 
-class PaymentSerializer(serializers.Serializer):
+class PaymentSerializer(Serializer):
     """A payment in a list. It reads rows with the columns `ROW`, not models: one query and no instances a page."""
 
     ROW = (
@@ -100,7 +90,7 @@ class PaymentSerializer(serializers.Serializer):
         }
 
 
-class PushSerializer(serializers.Serializer):
+class PushSerializer(Serializer):
     """An STK push: its masked phone number, its status, and one sentence that says what to do next."""
 
     id = serializers.IntegerField()
@@ -128,7 +118,7 @@ class PushSerializer(serializers.Serializer):
         }
 
 
-class PaidWithSerializer(serializers.Serializer):
+class PaidWithSerializer(Serializer):
     """The part of a receipt that this payment holds."""
 
     receipt = serializers.IntegerField()
@@ -299,7 +289,7 @@ class CodeCheckSerializer(ModelSerializer):
         read_only_fields = fields
 
 
-class ClubSerializer(serializers.Serializer):
+class ClubSerializer(Serializer):
     """The club, and where to pay it: either a paybill or a till."""
 
     name = serializers.CharField()
@@ -315,19 +305,19 @@ class ClubSerializer(serializers.Serializer):
 # --- Requests -------------------------------------------------------------------------------------
 
 
-class CreditSerializer(serializers.Serializer):
+class CreditSerializer(Serializer):
     """The caller's credit."""
 
     credit = serializers.IntegerField(read_only=True, help_text="Whole Kenyan shillings.")
 
 
-class PushRequestSerializer(serializers.Serializer):
+class PushRequestSerializer(Serializer):
     """The phone number for the STK push; the payer's own by default."""
 
     phone_number = PhoneField(required=False)
 
 
-class OwnerSerializer(serializers.Serializer):
+class OwnerSerializer(Serializer):
     """The owner of money: either a payment by its reference, or a member by id."""
 
     payment = serializers.SlugRelatedField("reference", queryset=Payment.objects.all(), required=False)
@@ -349,13 +339,13 @@ class DeskReceiptSerializer(OwnerSerializer):
     """Cash or a bank transfer that staff record."""
 
     channel = serializers.ChoiceField([Channel.CASH, Channel.BANK])
-    amount = Shillings(min_value=1, max_value=MAX_KES)
+    amount = serializers.IntegerField(min_value=1, max_value=MAX_KES)
     note = serializers.CharField(
         required=False, max_length=64, help_text="The bank reference; required for a bank transfer."
     )
 
 
-class ReasonSerializer(serializers.Serializer):
+class ReasonSerializer(Serializer):
     """The reason of a decision."""
 
     reason = serializers.CharField(max_length=200)
@@ -366,7 +356,7 @@ class RefundRequestSerializer(ReasonSerializer):
 
     receipt = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
     member = serializers.IntegerField(required=False, min_value=1, max_value=2**62)
-    amount = Shillings(required=False, min_value=1, max_value=MAX_KES)
+    amount = serializers.IntegerField(required=False, min_value=1, max_value=MAX_KES)
     paid_from = serializers.ChoiceField([Account.CASH, Account.BANK, Account.MPESA])
 
     def validate(self, attrs):
@@ -381,16 +371,16 @@ class RefundRequestSerializer(ReasonSerializer):
         return {names.get(name, name): value for name, value in self.validated_data.items()}
 
 
-class OpenSessionSerializer(serializers.Serializer):
+class OpenSessionSerializer(Serializer):
     """The cash in the drawer at the start."""
 
-    opening_float = Shillings(min_value=0, max_value=MAX_KES)
+    opening_float = serializers.IntegerField(min_value=0, max_value=MAX_KES)
 
 
-class CloseSessionSerializer(serializers.Serializer):
+class CloseSessionSerializer(Serializer):
     """The counted cash at the end."""
 
-    counted = Shillings(min_value=0, max_value=MAX_KES)
+    counted = serializers.IntegerField(min_value=0, max_value=MAX_KES)
     session = serializers.IntegerField(
         required=False,
         min_value=1,
@@ -400,13 +390,13 @@ class CloseSessionSerializer(serializers.Serializer):
     note = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 
-class CodeCheckRequestSerializer(serializers.Serializer):
+class CodeCheckRequestSerializer(Serializer):
     """An M-Pesa code to check with Safaricom."""
 
     code = serializers.CharField(max_length=32)
 
 
-class ClaimSerializer(serializers.Serializer):
+class ClaimSerializer(Serializer):
     """An M-Pesa code that a payer shows, and its payment."""
 
     code = serializers.CharField(max_length=32)

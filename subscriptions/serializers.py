@@ -4,7 +4,7 @@ from django.contrib.auth import get_user_model
 from rest_framework import serializers
 
 from api.fields import PhoneField
-from api.serializers import ModelSerializer
+from api.serializers import ModelSerializer, Serializer
 from payments.models import Payment
 from subscriptions.gate import Reason
 from subscriptions.models import LONGEST, Closure, Decision, Freeze, Plan, PlanGroup, Subscription
@@ -140,7 +140,7 @@ class SubscriptionSerializer(ModelSerializer):
         extra_kwargs = {"ends_on": {"help_text": "The first day after the period."}}
 
 
-class PushPhoneSerializer(serializers.Serializer):
+class PushPhoneSerializer(Serializer):
     """The phone for the STK push."""
 
     phone_number = PhoneField(
@@ -176,13 +176,13 @@ class SubscribeSerializer(PushPhoneSerializer):
         return attrs
 
 
-class GiftSerializer(serializers.Serializer):
+class GiftSerializer(Serializer):
     plan = serializers.SlugField(help_text="The plan's code.")
     member = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
     reason = serializers.CharField(max_length=50)
 
 
-class PlanChoiceSerializer(serializers.Serializer):
+class PlanChoiceSerializer(Serializer):
     plan = serializers.SlugField(help_text="The code of a plan of the same group.")
 
 
@@ -190,7 +190,7 @@ class UpgradeSerializer(PushPhoneSerializer, PlanChoiceSerializer):
     pass
 
 
-class FreezeRequestSerializer(serializers.Serializer):
+class FreezeRequestSerializer(Serializer):
     """A freeze of the days from starts_on to the day before ends_on."""
 
     starts_on = serializers.DateField(required=False, help_text="The first frozen day. Omitted: today.")
@@ -204,12 +204,12 @@ class ClosureSerializer(ModelSerializer):
         fields = ["id", "starts_on", "ends_on", "reason"]
 
 
-class CheckInSerializer(serializers.Serializer):
+class CheckInSerializer(Serializer):
     member_number = serializers.CharField(max_length=20)
     gate = serializers.CharField(max_length=40, required=False, default="")
 
 
-class GateAnswerSerializer(serializers.Serializer):
+class GateAnswerSerializer(Serializer):
     """The answer of the gate."""
 
     decision = serializers.ChoiceField(choices=Decision.choices)

@@ -3,11 +3,10 @@
 from django.db.models import Prefetch
 from django.urls import reverse
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_view
-from rest_framework import generics
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 
-from api import clock
+from api import clock, generics
 from api.business_days import business_day
 from api.idempotency import idempotency
 from api.permissions import IsManager, IsStaff

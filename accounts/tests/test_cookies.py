@@ -98,13 +98,13 @@ def test_bearer_token_is_ignored():
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
 
 
-def test_refresh_token_in_the_body_is_ignored():
+def test_refresh_token_in_the_body_is_refused():
     client = logged_in_as(UserFactory())
     stranger = browser()
 
     answer = stranger.post(f"{AUTH}refresh/", {"refresh": client.cookies["Refresh"].value})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "refresh_missing")
+    assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, "refresh")
 
 
 def test_duplicate_cookie_does_no_harm():

@@ -2,7 +2,6 @@
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.models import CodePurpose
@@ -10,6 +9,7 @@ from accounts.permissions import HasFreshLogin, HasLoginSession
 from accounts.services import contact_details
 from accounts.views.login import caller_of, validated
 from api.clock import now
+from api.generics import APIView
 
 
 class ContactChangeView(APIView):

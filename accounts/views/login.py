@@ -4,7 +4,6 @@ from django.conf import settings
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.permissions import HasLoginSession
@@ -16,6 +15,7 @@ from api.authentication import CsrfOnly, EnrolmentAuthentication, attach_csrf_to
 from api.clock import now
 from api.errors import Unauthenticated
 from api.exceptions import handle
+from api.generics import APIView
 from api.ip_addresses import client_ip
 
 
@@ -70,7 +70,7 @@ class CsrfView(AnonymousView):
 
     authentication_classes: list = []
 
-    @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
+    @extend_schema(responses=serializers.CsrfTokenSerializer)
     def get(self, request):
         response = Response({})
         response.data["csrf_token"] = attach_csrf_token(request, response)
@@ -140,8 +140,9 @@ class RefreshView(AnonymousView):
     """Renew the session by the Refresh cookie. A refusal clears the cookies."""
 
     refuses = {"post": [401]}
+    request_serializer = None
 
-    @extend_schema(request=None, responses=serializers.RefreshedSerializer)
+    @extend_schema(responses=serializers.RefreshedSerializer)
     def post(self, request):
         at = now()
         try:
@@ -159,7 +160,9 @@ class RefreshView(AnonymousView):
 class LogoutView(AnonymousView):
     """End this session and clear its cookies. The answer is always 200, also with an expired access token."""
 
-    @extend_schema(request=None, responses=serializers.CsrfTokenSerializer)
+    request_serializer = None
+
+    @extend_schema(responses=serializers.CsrfTokenSerializer)
     def post(self, request):
         try:
             found = EnrolmentAuthentication().authenticate(request)

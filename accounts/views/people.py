@@ -2,18 +2,18 @@
 
 from django.contrib.auth import get_user_model
 from drf_spectacular.utils import extend_schema
-from rest_framework import generics, viewsets
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.models import LoginSession, SecurityEvent
 from accounts.permissions import HasFreshLoginForAccessChanges, MaySeePeople
 from accounts.services import login_sessions, people
 from accounts.views.login import caller_of
+from api import generics
 from api.clock import now
+from api.generics import APIView
 from api.pagination import CursorPagination
 from api.permissions import IsManager
 
@@ -74,7 +74,7 @@ class SecurityEventListView(generics.ListAPIView):
         return SecurityEvent.objects.filter(user=self.request.user)
 
 
-class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin, viewsets.GenericViewSet):
+class UserViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, UpdateModelMixin, generics.GenericViewSet):
     """People, for staff. Trainers read. Receptionists and higher roles also add and change people with a lower role."""
 
     permission_classes = [MaySeePeople, HasFreshLoginForAccessChanges]
@@ -108,8 +108,9 @@ class RevokeSessionsView(APIView):
     """End every session of one user."""
 
     permission_classes = [IsManager]
+    request_serializer = None
 
-    @extend_schema(request=None, responses=serializers.RevokedSerializer)
+    @extend_schema(responses=serializers.RevokedSerializer)
     def post(self, request, user_id):
         ended = people.end_sessions(person_id=user_id, by=request.user, caller=caller_of(request), now=now())
         return Response({"revoked": ended})

@@ -3,12 +3,12 @@
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.services import pictures
 from accounts.views.login import validated
 from api.clock import now
+from api.generics import APIView
 from api.parsers import UploadParser
 
 PICTURE = {

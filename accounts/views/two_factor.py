@@ -5,7 +5,6 @@ from base64 import b32encode
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import serializers
 from accounts.permissions import HasFreshLogin
@@ -15,6 +14,7 @@ from api import cookies
 from api.authentication import EnrolmentAuthentication
 from api.clock import now
 from api.exceptions import handle
+from api.generics import APIView
 
 
 class SecondStepView(AnonymousView):
@@ -61,14 +61,15 @@ class TotpView(APIView):
 
     authentication_classes = [EnrolmentAuthentication]
     permission_classes = [HasFreshLogin]
+    request_serializer = None
 
-    @extend_schema(request=None, responses={201: serializers.NewAuthenticatorSerializer})
+    @extend_schema(responses={201: serializers.NewAuthenticatorSerializer})
     def post(self, request):
         device = two_factor_setup.begin(user=request.user, now=now())
         secret = b32encode(device.bin_key).decode()
         return Response({"otpauth_uri": device.config_url, "secret": secret}, status=201)
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(responses={204: None})
     def delete(self, request):
         two_factor_setup.remove(user=request.user, session=request.auth, caller=caller_of(request), now=now())
         return Response(status=204)
@@ -96,8 +97,9 @@ class RecoveryCodesView(APIView):
     """New recovery codes. The old ones stop working. Needs a fresh login."""
 
     permission_classes = [HasFreshLogin]
+    request_serializer = None
 
-    @extend_schema(request=None, responses={201: serializers.RecoveryCodesSerializer})
+    @extend_schema(responses={201: serializers.RecoveryCodesSerializer})
     def post(self, request):
         codes = two_factor_setup.renew_recovery_codes(
             user=request.user, session=request.auth, caller=caller_of(request), now=now()

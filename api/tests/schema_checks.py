@@ -92,7 +92,7 @@ def _of_body(content: dict, body: str | bytes) -> Iterator[str]:
 def _against(schema: dict, value, *, is_request: bool = False) -> Iterator[str]:
     checker = jsonschema.Draft7Validator({**schema, "components": document()["components"]})
     for error in checker.iter_errors(value):
-        # Read-only fields are not required in a request, and ignored where they are sent.
+        # Read-only fields are not required in a request, and accepted where they are sent back unchanged.
         if is_request and error.schema.get("readOnly"):
             continue
         if is_request and error.validator == "required":

@@ -52,7 +52,7 @@ def test_field_errors_have_field_code_and_message():
                 "message": "Ensure this field has no more than 254 characters.",
             },
             {"field": "password", "code": "required", "message": "This field is required."},
-            {"field": "remember", "code": "invalid", "message": "Must be a valid boolean."},
+            {"field": "remember", "code": "invalid", "message": "Send true or false, without quotes."},
         ],
     }
 

@@ -3,8 +3,8 @@
 from django.conf import settings
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from api.generics import APIView
 from payments import serializers
 
 

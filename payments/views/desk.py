@@ -2,12 +2,12 @@
 
 from django.db.models import Prefetch
 from drf_spectacular.utils import extend_schema
-from rest_framework import generics
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from api import generics
 from api.clock import now
+from api.generics import APIView
 from api.idempotency import idempotency
 from api.pagination import CursorPagination
 from api.permissions import IsManager, IsReceptionist

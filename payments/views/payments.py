@@ -3,13 +3,13 @@
 from django.db.models import Prefetch
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
-from rest_framework import generics
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from api import generics
 from api.clock import now
 from api.errors import Invalid
+from api.generics import APIView
 from api.pagination import CursorPagination
 from payments import serializers
 from payments.models import Account, Allocation, Payment, Receipt

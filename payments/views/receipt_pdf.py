@@ -8,11 +8,11 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import IsAuthenticated
-from rest_framework.views import APIView
 
 from api import throttling
 from api.clock import now
 from api.errors import TooMany
+from api.generics import APIView
 from api.ip_addresses import client_ip
 from payments.desk import receipt_pdf
 from payments.models import Receipt

@@ -288,10 +288,14 @@ def test_invalid_purchase_is_refused(as_asha, plan, body):
     assert not Payment.objects.exists()
 
 
-def test_amount_in_the_request_is_ignored(as_asha, plan, pushes):
-    response = as_asha.post(LIST, {"plan": "monthly", "price": 1, "amount": 1, "amount_due": 1})
+def test_amount_in_the_request_is_refused(as_asha, plan, pushes):
+    response = as_asha.post(LIST, {"plan": "monthly", "price": 1, "amount_due": 1})
 
-    assert data(response)["payment"]["amount_due"] == 1500
+    assert (response.status_code, [row["field"] for row in response.json()["error"]["details"]]) == (
+        400,
+        ["price", "amount_due"],
+    )
+    assert not Subscription.objects.exists()
 
 
 @pytest.mark.parametrize(
