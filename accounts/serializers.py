@@ -91,13 +91,14 @@ class UserSerializer(ModelSerializer):
             "emergency_contact",
             "added_by",
             "consent",
+            "member_number",
         ]
-        read_only_fields = ["id", "profile_picture"]
+        read_only_fields = ["id", "profile_picture", "member_number"]
         extra_kwargs = {
             # The database checks uniqueness, ignoring case.
             "username": {"required": False, "validators": [CustomUser.username_validator]},
-            "first_name": {"allow_blank": False},
-            "last_name": {"allow_blank": False},
+            "first_name": {"required": True, "allow_blank": False},
+            "last_name": {"required": True, "allow_blank": False},
         }
 
     def validate_username(self, value):
@@ -122,7 +123,6 @@ class MeSerializer(UserSerializer):
     class Meta(UserSerializer.Meta):
         fields = [
             *[name for name in UserSerializer.Meta.fields if name != "password"],
-            "member_number",
             "has_second_factor",
         ]
         read_only_fields = [

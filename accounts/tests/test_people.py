@@ -46,8 +46,18 @@ def test_added_person_names_the_staff_who_added_them():
             "last_name": receptionist.last_name,
             "role": "Receptionist",
         },
+        "member_number": person.member_number,
     }
     assert person.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize("body", [{}, {"first_name": "Juma"}, {"first_name": " ", "last_name": "Mwangi"}])
+def test_person_needs_both_names(body):
+    answer = logged_in_as(UserFactory(role=Role.MANAGER)).post(USERS, body)
+
+    assert answer.status_code == 400
+    assert {row["field"] for row in answer.json()["error"]["details"]} <= {"first_name", "last_name"}
+    assert CustomUser.objects.count() == 1
 
 
 def test_createsuperuser_creates_an_admin_for_the_api_too(capsys):
