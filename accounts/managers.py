@@ -28,10 +28,19 @@ class CustomUserManager(UserManager["CustomUser"]):
         return super().create_superuser(username, email, password, **{"role": Role.ADMIN, **fields})
 
     def create_member(
-        self, *, username: str | None = None, email: str | None = None, password: str | None = None, **fields
+        self,
+        *,
+        username: str | None = None,
+        email: str | None = None,
+        password: str | None = None,
+        member_number: str | None = None,
+        **fields,
     ):
-        """Create a user. The default username is the member number; without a password they cannot log in."""
-        number = self.next_member_number()
+        """Create a user. The default username is the member number; without a password they cannot log in.
+
+        `member_number` is for a transaction that is rolled back: it must not use up the next number.
+        """
+        number = member_number or self.next_member_number()
         if fields.get("phone_number") and not fields.get("phone_is_self_declared"):
             self.drop_self_declared(fields["phone_number"])
         return self.create_user(username or number, email, password, member_number=number, **fields)

@@ -394,3 +394,13 @@ class Visit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.member}, {date_format(localtime(self.at), 'DATETIME_FORMAT')}"
+
+
+class ImportHeading(models.Model):
+    """A heading that the club's member lists use, and the column that it means. The import asks once."""
+
+    heading = models.CharField(max_length=100, unique=True, help_text="In lower case, without punctuation.")
+    column = models.CharField(max_length=20, blank=True, help_text="Empty: this column is not imported.")
+
+    def __str__(self) -> str:
+        return f"{self.heading} = {self.column or 'not imported'}"

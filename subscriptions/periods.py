@@ -175,11 +175,12 @@ def unused_value(
 ) -> int:
     """Return the part of the `paid` KES that is unused from `today` on: whole shillings, rounded down, at most `paid`.
 
-    The value of a visit pack (`visits`) is also limited by the visits that are left.
+    The value of a visit pack (`visits`) is also limited by the visits that are left. A pack that was imported without
+    visits has none.
     """
     length = (period.base_ends_on - period.starts_on).days
     used = count_unfrozen_days(period.starts_on, min(max(today, period.starts_on), period.ends_on), frozen)
     by_days = paid * max(length - used, 0) // length
     if visits is None:
         return by_days
-    return min(by_days, paid * max(visits - visits_used, 0) // visits)
+    return min(by_days, paid * max(visits - visits_used, 0) // max(visits, 1))

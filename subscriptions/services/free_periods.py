@@ -68,9 +68,18 @@ def grant_free_period(
 
 @transaction.atomic
 def import_period(
-    *, member_id: int, plan: Plan, starts_on: date, ends_on: date, by_id: int, now: datetime
+    *,
+    member_id: int,
+    plan: Plan,
+    starts_on: date,
+    ends_on: date,
+    by_id: int,
+    now: datetime,
+    visits_left: int | None = None,
 ) -> Subscription:
     """Import a period that the club sold before it used Kilabu, with the dates of its earlier records.
+
+    A period of a pack has `visits_left` visits: those that were used before are not known here.
 
     :raises PeriodsOverlap: a granted period of the group covers some of these days
     :raises TooFarAhead: it ends after LATEST_DATE
@@ -82,7 +91,8 @@ def import_period(
         raise PeriodsOverlap
     dates = {"not_before": starts_on, "anchor_on": starts_on, "starts_on": starts_on}
     dates |= {"base_ends_on": ends_on, "ends_on": ends_on}
-    state = {"fact": Fact.GRANTED, "granted_at": now, **dates}
+    visits = None if plan.visits is None else visits_left
+    state = {"fact": Fact.GRANTED, "granted_at": now, "visits": visits, **dates}
     return _create_free_period(
         member_id, plan, Origin.MIGRATED, state, reason="imported membership", by_id=by_id, now=now
     )
@@ -100,6 +110,5 @@ def _create_free_period(
         origin=origin,
         created_by_id=by_id,
         created_at=now,
-        **snapshot(plan),
-        **state,
+        **(snapshot(plan) | state),
     )

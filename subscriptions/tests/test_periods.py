@@ -170,6 +170,10 @@ def test_unused_value_of_a_pack_is_limited_by_visits(used, value):
     assert found == value
 
 
+def test_pack_that_was_imported_without_visits_has_no_unused_value():
+    assert unused_value(placed(1, date(2027, 1, 1)), paid=0, frozen=[], today=date(2027, 1, 11), visits=0) == 0
+
+
 # --- Properties of random histories ----------------------------------------------------------------------------------
 
 
