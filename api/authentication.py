@@ -156,3 +156,24 @@ class CsrfOnly(CookieAuthentication):
     def authenticate(self, request):
         check_csrf(request._request)
         return None
+
+
+class CsrfIfCookies(CsrfOnly):
+    """For logout: without a cookie of a login there is nothing to protect, and the call succeeds from our own pages.
+
+    A page of another site is refused also without cookies. The browser does not send it ours (SameSite), but it would
+    accept that the answer deletes them.
+    """
+
+    def authenticate(self, request):
+        cookies = (settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH, settings.AUTH_COOKIE_MFA)
+        origin = request.headers.get("Origin")
+        is_from_elsewhere = origin and origin not in (own_origin(request), *settings.CSRF_TRUSTED_ORIGINS)
+        if is_from_elsewhere or any(name in request.COOKIES for name in cookies):
+            check_csrf(request._request)
+        return None
+
+
+def own_origin(request) -> str:
+    """Return the origin of our own pages, as a browser sends it in the Origin header."""
+    return f"{request.scheme}://{request.get_host()}"

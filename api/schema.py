@@ -131,6 +131,13 @@ class CsrfScheme(OpenApiAuthenticationExtension):
         }
 
 
+class CsrfIfCookiesScheme(CsrfScheme):
+    """The same token, for a call that needs it only with a cookie of a login."""
+
+    target_class = "api.authentication.CsrfIfCookies"
+    name = "csrfWithCookies"
+
+
 class EnvelopeSchema(AutoSchema):
     """Describe each answer in its envelope, and the errors that the view can answer.
 
@@ -145,7 +152,7 @@ class EnvelopeSchema(AutoSchema):
         """Return the security schemes. An unsafe call needs the CSRF token in addition to the cookie."""
         ways = super().get_auth()
         if self.method in UNSAFE:
-            return [{**way, "csrf": []} for way in ways if way]
+            return [way if CsrfIfCookiesScheme.name in way else {**way, "csrf": []} for way in ways if way]
         return [*ways, {}] if getattr(self.view, "anyone_reads", False) else ways
 
     def get_request_serializer(self):

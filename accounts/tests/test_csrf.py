@@ -120,6 +120,32 @@ def test_csrf_token_of_another_browser_is_refused():
     assert client.post(f"{AUTH}logout-all/").status_code == 403
 
 
+@pytest.mark.parametrize("origin", [{}, {"HTTP_ORIGIN": "https://testserver"}])
+def test_logout_without_cookies_succeeds_without_csrf_token(origin):
+    client = BrowserClient()
+
+    answer = client.post(f"{AUTH}logout/", **origin)
+
+    assert (answer.status_code, answer.json()["data"]["csrf_token"]) == (200, answer["X-CSRFToken"])
+
+
+@pytest.mark.parametrize("cookie", ["Authentication", "Refresh", "MfaPending"])
+def test_logout_with_a_cookie_needs_the_csrf_token(cookie):
+    client = BrowserClient()
+    client.cookies[cookie] = "x"
+
+    answer = client.post(f"{AUTH}logout/")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "csrf_failed")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver"])
+def test_logout_from_another_site_deletes_no_cookie(origin):
+    answer = BrowserClient().post(f"{AUTH}logout/", HTTP_ORIGIN=origin)
+
+    assert (answer.status_code, dict(answer.cookies)) == (403, {})
+
+
 def test_missing_session_is_401_with_any_csrf_token():
     client = logged_in_as(UserFactory())
     client.cookies["Authentication"] = "x.y.z"

@@ -11,7 +11,7 @@ from accounts.services import login_sessions, passwords, registration
 from accounts.services.audit import Caller
 from accounts.services.two_factor import Challenge
 from api import cookies, request_ids
-from api.authentication import CsrfOnly, EnrolmentAuthentication, attach_csrf_token
+from api.authentication import CsrfIfCookies, CsrfOnly, EnrolmentAuthentication, attach_csrf_token
 from api.clock import now
 from api.errors import Unauthenticated
 from api.exceptions import handle
@@ -158,8 +158,12 @@ class RefreshView(AnonymousView):
 
 
 class LogoutView(AnonymousView):
-    """End this session and clear its cookies. The answer is always 200, also with an expired access token."""
+    """End this session and clear its cookies. It succeeds also without a session, or with an expired access token.
 
+    It needs the CSRF token only if the request has a cookie of a login.
+    """
+
+    authentication_classes = [CsrfIfCookies]
     request_serializer = None
 
     @extend_schema(responses=serializers.CsrfTokenSerializer)
