@@ -12,8 +12,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import F, Q
 
 from api.member_numbers import is_member_number
-from payments.matching import references
-from payments.matching.owners import MOST_SUGGESTIONS, member_number_in
+from payments.matching import owners, references
+from payments.matching.owners import MOST_SUGGESTIONS
 from payments.models import Payment, Receipt, ReviewItem
 from payments.services.allocation import PAYABLE
 
@@ -49,9 +49,15 @@ def suggest_owners(item: ReviewItem) -> list[Suggestion]:
 def _reasons(item: ReviewItem, receipt: Receipt) -> Iterator[tuple[Any, str]]:
     """Yield each possible owner with one reason."""
     people = get_user_model().objects
-    for member in people.filter(pk__in=item.suggested_members):
-        yield member, "the sender's phone number matches theirs"
     typed = receipt.account_typed
+    named = {
+        *(match.member_id for match in owners.find_in_text(typed) if match.member_id),
+        *owners.find_suggested_in_text(typed),
+    }
+    for member in people.filter(pk__in=named):
+        yield member, f"“{typed}” contains their number or a reference of theirs"
+    for member in people.filter(pk__in=set(item.suggested_members) - named):
+        yield member, "the sender's phone number matches theirs"
     for member in people.filter(member_number__in=_numbers_like(typed)):
         yield member, f"“{typed}” is one typing error away from their member number"
     for payment in Payment.objects.filter(reference__in=_references_like(typed)).select_related("payer"):
@@ -75,20 +81,23 @@ def _is_called(words: str) -> Q:
 
 
 def _numbers_like(typed: str) -> list[str]:
-    """Return the valid member numbers that differ from the typed digits by one digit, or by one swap."""
-    number = member_number_in(typed)
-    return [near for near in _slips(number, "0123456789") if is_member_number(near)] if number else []
+    """Return the valid member numbers that differ from seven typed digits by one digit, or by one swap."""
+    numbers = {number for word in (typed, *owners.words_in(typed)) if (number := owners.member_number_in(word))}
+    return [near for number in numbers for near in _slips(number, "0123456789") if is_member_number(near)]
 
 
 def _references_like(typed: str) -> list[str]:
-    """Return the valid references that differ from the typed text by one character, or by one swap."""
-    if not references.resembles_reference(typed):
-        return []
-    return [near for near in _slips(references.plain(typed), references.ALPHABET) if references.is_reference(near)]
+    """Return the valid references that differ from eight typed characters by one character, or by one swap.
+
+    A name of eight letters resembles a few, of which hardly one exists.
+    """
+    alike = {references.plain(word) for word in (typed, *owners.words_in(typed))}
+    slips = (near for text in alike if len(text) == references.LENGTH for near in _slips(text, references.ALPHABET))
+    return [near for near in slips if references.is_reference(near)]
 
 
 def _slips(text: str, alphabet: str) -> set[str]:
     """Return every text that differs by one character, or by one swap of neighbours."""
     changed = {text[:at] + other + text[at + 1 :] for at in range(len(text)) for other in alphabet}
     swapped = {text[:at] + text[at + 1] + text[at] + text[at + 2 :] for at in range(len(text) - 1)}
-    return changed | swapped
+    return (changed | swapped) - {text}

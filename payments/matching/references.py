@@ -1,4 +1,7 @@
-"""Payment references: `K`, six random characters and a check character, such as `K7F3QW9X`.
+"""Payment references: `K`, two digits, four random characters and a check character, such as `K13FS986`.
+
+The two digits tell a mistyped reference from a name or a number plate, which have letters there: with one wrong
+character, or two swapped, one digit is left. References of earlier versions may have letters there; they stay right.
 
 The payer sees the reference on the phone and may type it as the paybill account. So it is short, has no look-alike
 characters (no O, I, L, U, Z), and has a check character. The check uses weights that are powers of 3 modulo the prime
@@ -9,6 +12,7 @@ characters, adjacent or not.
 import secrets
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXY"
+DIGITS = ALPHABET[:10]
 PREFIX = "K"
 LENGTH = 8
 MODULUS = len(ALPHABET)  # 31: a prime, so no difference of two characters is a multiple of it
@@ -34,8 +38,9 @@ def with_check_character(text: str) -> str:
 
 
 def generate() -> str:
-    """Return a new random reference, one of 887 million. The caller checks that it is not taken."""
-    return with_check_character(PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - 2)))
+    """Return a new random reference, one of 92 million. The caller checks that it is not taken."""
+    digits = (secrets.choice(DIGITS) for _ in range(2))
+    return with_check_character(PREFIX + "".join([*digits, *(secrets.choice(ALPHABET) for _ in range(LENGTH - 4))]))
 
 
 def is_reference(text: str) -> bool:
@@ -49,9 +54,17 @@ def is_reference(text: str) -> bool:
 
 
 def resembles_reference(typed: str) -> bool:
-    """Return whether `typed` was surely meant as a reference, right or wrong. A name such as `Kamau254` was not."""
-    text = plain(typed)
-    return len(text) == LENGTH and text.startswith(PREFIX) and any(character.isdigit() for character in text[1:5])
+    """Return whether `typed` was surely meant as a reference, right or wrong.
+
+    Names and number plates were not: `Kamau254`, `Kipchoge` and `KMCA 123A` have letters in place of the digits. An
+    identity card has eight digits.
+    """
+    text = "".join(character for character in typed.upper() if character.isalnum()) if typed.isascii() else ""
+    if len(text) != LENGTH or text.isdigit():
+        return False
+    if text.startswith(PREFIX) or (text[0].isdigit() and text[1] == PREFIX):  # the second: K and a digit swapped
+        return any(character.isdigit() for character in text[1:3])
+    return text[1:3].isdigit() and is_reference(PREFIX + text[1:])
 
 
 def repair(typed: str) -> str | None:

@@ -262,6 +262,60 @@ def test_masked_sender_only_suggests_members(client, mask):
     assert ledger.balance(Account.UNMATCHED) == -100
 
 
+@pytest.mark.parametrize("text", ["#{}", "{}.", "{} ASHA", "MEMBER {}", "acc no: {}, asha", "{} {}", "ASHA{}", "{}É"])
+def test_member_number_inside_text_finds_its_owner(client, text):
+    member = MemberFactory()
+    payment = create_payment(member, amount=100)
+
+    confirm(client, amount=100, account=text.format(member.member_number, member.member_number))
+
+    assert statuses(payment) == [("paid", 100)]
+
+
+@pytest.mark.parametrize("text", ["{} JOHN", "REF {}", "gym-{}-john", "ref. {}", "{}john", "é {}"])
+def test_reference_inside_text_pays_its_payment(client, text):
+    payment = create_payment(amount=100)
+
+    confirm(client, amount=100, account=text.format(payment.reference.lower()))
+
+    assert (statuses(payment), rules()) == ([("paid", 100)], [(100, "reference")])
+
+
+def test_text_that_names_two_members_only_suggests_them(client):
+    one, other = MemberFactory.create_batch(2)
+
+    confirm(client, amount=100, account=f"{one.member_number} {other.member_number}", sender=one.phone_number)
+
+    assert (Receipt.objects.get().member, reviews()) == (None, ["unmatched"])
+    assert ReviewItem.objects.get().suggested_members == [one.pk, other.pk]
+
+
+def test_divided_reference_inside_text_pays_its_payment(client):
+    payment = create_payment(amount=100)
+
+    confirm(client, amount=100, account=f"{payment.reference[:4]} {payment.reference[4:]} John")
+
+    assert (statuses(payment), rules()) == ([("paid", 100)], [(100, "reference")])
+
+
+@pytest.mark.parametrize("text", ["{}", "{} JOHN", "ref{}"])
+def test_reference_of_an_earlier_version_pays_its_payment(client, validation_on, text):
+    payment = create_payment(amount=100)
+    Payment.objects.filter(pk=payment.pk).update(reference=with_check_character("KAMCW9F"))
+
+    assert validate(client, amount=100, account=text.format(with_check_character("KAMCW9F"))) == ACCEPT
+    confirm(client, amount=100, account=text.format(with_check_character("KAMCW9F").lower()))
+
+    assert (statuses(payment), rules()) == ([("paid", 100)], [(100, "reference")])
+
+
+def test_wrong_check_digit_inside_text_finds_no_member():
+    number = MemberFactory().member_number
+    slip = number[:3] + str((int(number[3]) + 1) % 10) + number[4:]
+
+    assert owners.find_owner(account=f"MEMBER {slip}", sender="").member_id is None
+
+
 def test_wrong_check_digit_finds_no_member():
     number = MemberFactory().member_number
     slip = number[:3] + str((int(number[3]) + 1) % 10) + number[4:]

@@ -58,6 +58,45 @@ def test_nearly_correct_payment_reference_is_a_reason():
     assert suggestion.reasons == [f"“{wrong}” is one typing error away from {payment.reference}"]
 
 
+def test_nearly_correct_reference_of_an_earlier_version_is_a_reason():
+    payment = create_payment(amount=2000)
+    right = references.with_check_character("KAMCW9F")
+    Payment.objects.filter(pk=payment.pk).update(reference=right)
+    wrong = "KAMCX9F" + right[-1]
+
+    (suggestion,) = suggest_owners(receive_unmatched(account=f"ref {wrong}"))
+
+    assert (suggestion.member, suggestion.reasons) == (
+        payment.payer,
+        [f"“ref {wrong}” is one typing error away from {right}"],
+    )
+
+
+def test_members_named_by_one_text_have_this_reason():
+    one, other = MemberFactory(), MemberFactory(phone_number="254712345678")
+
+    found = suggested(receive_unmatched(account=f"{one.member_number} or {other.member_number}"))
+
+    reason = f"“{one.member_number} or {other.member_number}” contains their number or a reference of theirs"
+    assert found == [(one, [reason]), (other, [reason])]
+
+
+@pytest.mark.parametrize("text", ["{0} {1} Asha", "ASHA 0712345678", "asha 0712 345 678"])
+def test_divided_number_or_phone_inside_text_is_a_reason(text):
+    member = MemberFactory(phone_number="254712345678")
+    typed = text.format(member.member_number[:3], member.member_number[3:])
+
+    assert suggested(receive_unmatched(account=typed)) == [
+        (member, [f"“{typed}” contains their number or a reference of theirs"])
+    ]
+
+
+def test_unproved_phone_inside_text_is_no_reason():
+    MemberFactory(phone_number="254712345678", phone_is_self_declared=True)
+
+    assert suggested(receive_unmatched(account="ASHA 0712345678")) == []
+
+
 def test_full_name_is_a_reason_but_first_name_alone_is_not():
     member = MemberFactory(first_name="Jane", last_name="Wanjiru")
 
