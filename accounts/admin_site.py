@@ -1,6 +1,7 @@
 """The admin site: login by the rules of the API, and setup of the second factor that some roles need."""
 
 from base64 import b32encode
+from functools import wraps
 
 from django import forms
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse_lazy
+from django.urls import path, reverse, reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
@@ -26,6 +27,7 @@ from accounts.views.login import caller_of
 from api.authentication import needs_second_factor
 from api.clock import now
 from api.errors import DomainError
+from api.views import outdated_form
 
 LOG_IN_AGAIN = "This needs a login within the last ten minutes. Log out and log in again, then repeat it."
 
@@ -131,6 +133,22 @@ class ClubAdminSite(UnfoldAdminSite):
 
     def has_permission(self, request):
         return super().has_permission(request) and self.login_state(request).may_act
+
+    def admin_view(self, view, cacheable=False):
+        """Protect a page of the admin. A form sent after the login ended keeps what was typed.
+
+        Django itself redirects to the login page, which loses it.
+        """
+        protected = super().admin_view(view, cacheable)
+
+        @wraps(protected)
+        def page(request, *args, **kwargs):
+            may_see = self.has_permission(request) or request.path == reverse("admin:logout", current_app=self.name)
+            if request.method == "POST" and not may_see:
+                return outdated_form(request)
+            return protected(request, *args, **kwargs)
+
+        return page
 
     def login_state(self, request) -> admin_login.LoginState:
         """Return the state of the caller's login, read once a request."""

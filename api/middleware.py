@@ -81,6 +81,30 @@ class PlainRequestMiddleware:
         return self.get_response(request)
 
 
+class AdminCsrfCookieMiddleware:
+    """Give the admin a CSRF cookie of its own, which Django's middleware then reads and sets as usual.
+
+    The app and the admin are open in one browser, and each rotates its secret: the app with every refresh.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path.startswith("/admin/"):
+            return self.get_response(request)
+        name, own_name = settings.CSRF_COOKIE_NAME, settings.ADMIN_CSRF_COOKIE_NAME
+        request.COOKIES.pop(name, None)
+        if own_name in request.COOKIES:
+            request.COOKIES[name] = request.COOKIES[own_name]
+        response = self.get_response(request)
+        if name in response.cookies:
+            cookie = response.cookies.pop(name)
+            cookie.set(own_name, cookie.value, cookie.coded_value)
+            response.cookies[own_name] = cookie
+        return response
+
+
 class AdminMessageMiddleware(MessageMiddleware):
     """Django's MessageMiddleware for the admin only. API calls do not use messages."""
 

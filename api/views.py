@@ -1,11 +1,13 @@
 """Views that belong to no other app: error pages, unknown URLs, the OpenAPI document, uploads in development."""
 
 import logging
+import re
 from functools import cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
 from drf_spectacular.generators import SchemaGenerator
@@ -14,10 +16,12 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer
 
+from api.authentication import own_origin
 from api.exceptions import plain_answer
 from api.generics import StrictView
 
 logger = logging.getLogger("api.csrf")
+SECRET_FIELD = re.compile("password[0-9]?$")
 
 MESSAGES = {
     400: ("bad_request", "The request is not valid."),
@@ -69,7 +73,37 @@ def csrf_failure(request, reason=""):
     logger.warning("CSRF check failed: %s", reason)
     if request.path.startswith("/api/"):
         return plain_answer(403, "csrf_failed", "The CSRF check failed. Fetch a new CSRF token and try again.")
+    if request.headers.get("Origin") == own_origin(request):
+        return outdated_form(request)
     return answer(request, 403)
+
+
+def outdated_form(request) -> HttpResponse:
+    """Answer a form that was sent from an outdated page of ours: nothing was saved, and the user may send it again.
+
+    The answer keeps what was typed, except passwords and files. Only for a form of our own pages: for one of another
+    site, the button would send what that site wrote.
+    """
+    kept = [
+        (name, value)
+        for name, values in request.POST.lists()
+        for value in values
+        if name != "csrfmiddlewaretoken" and not SECRET_FIELD.search(name)
+    ]
+    shown = [
+        (name.replace("_", " ").capitalize(), value)
+        for name, value in kept
+        if value and not name.startswith(("_", "initial-")) and name != "key"
+    ]
+    page = {
+        "kept": kept,
+        "shown": shown,
+        "is_logged_in": request.user.is_authenticated,
+        "is_complete": len(kept) + 1 == sum(map(len, dict(request.POST.lists()).values())) and not request.FILES,
+    }
+    response = render(request, "api/outdated_form.html", page, status=403)
+    add_never_cache_headers(response)
+    return response
 
 
 class SchemaView(StrictView, SpectacularAPIView):

@@ -109,6 +109,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "api.middleware.AdminCsrfCookieMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "api.middleware.AdminMessageMiddleware",
@@ -169,6 +170,8 @@ CSRF_COOKIE_NAME = cookie_name("CSRF_COOKIE_NAME", "csrftoken", secure=SECURE_CO
 CSRF_COOKIE_SECURE = SECURE_COOKIES
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
+# The admin has its own secret: a refresh of the app in the same browser must not spoil a form of the admin.
+ADMIN_CSRF_COOKIE_NAME = f"{CSRF_COOKIE_NAME}-admin"
 CSRF_FAILURE_VIEW = "api.views.csrf_failure"
 AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication", secure=SECURE_COOKIES)
 AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True, secure=SECURE_COOKIES)
