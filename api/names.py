@@ -20,7 +20,8 @@ def plain_name(text: str) -> str:
             letter for letter in shown if letter in JOINERS or unicodedata.category(letter) not in REMOVED_CATEGORIES
         )
         shown = BREAKS.sub(" ", shown)
-    return shown.strip()
+    # An accent that a keyboard writes as a character of its own becomes part of its letter: one name is one text.
+    return unicodedata.normalize("NFC", shown).strip()
 
 
 class NameField(models.CharField):

@@ -24,6 +24,7 @@ from payments.tests.factories import NOON
         ("Asha \u202eonaitO\u2066", "Asha onaitO"),
         ("A\u00adsha\u200b\ufeff", "Asha"),
         ("\u200b \n", ""),
+        ("Ngu\u0303gi\u0303", "Ngũgĩ"),
         ("محمد‌علي", "محمد‌علي"),
         ("王小明", "王小明"),
         ("Amina 👩🏾‍🦱", "Amina 👩🏾‍🦱"),

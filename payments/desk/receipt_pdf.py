@@ -8,7 +8,6 @@ import io
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import segno
 from django.conf import settings
@@ -17,9 +16,9 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.dateformat import format as date_format
 from django.utils.timezone import localtime
-from fpdf import FPDF
 
 from api.errors import Invalid
+from payments.desk.receipt_fonts import ReceiptPdf
 from payments.models import Channel, Receipt, TaxNumber
 from payments.services.locks import ReceiptNotFound
 
@@ -30,7 +29,6 @@ PAID_BY: dict[str, str] = {
     Channel.BANK: "Bank transfer",
 }
 
-FONTS = Path(__file__).parent / "fonts"
 A5 = (148, 210)  # mm
 MARGIN, LABELS, CODE = 14, 42, 34  # mm: around the page, of the labels' column, of the QR code
 INK, SOFT, LINE, RED = (31, 24, 20), (106, 93, 84), (227, 216, 202), (181, 32, 43)
@@ -141,18 +139,18 @@ def file_name_of(receipt: Receipt) -> str:
 
 def pdf_of(receipt: Receipt) -> bytes:
     """Return the PDF receipt, in A5. The bytes stay the same until the receipt's money changes."""
-    pdf = FPDF(format=A5)
+    rows = list(_rows(receipt))
+    pdf = ReceiptPdf(format=A5)
     pdf.set_creation_date(receipt.created_at)
     pdf.set_title(f"Receipt {receipt}")
     pdf.set_author(settings.CLUB_NAME)
     pdf.set_lang("en-KE")
-    for style, name in (("", "Regular"), ("B", "Bold")):
-        pdf.add_font("Inter", style, FONTS / f"Inter-{name}.ttf")
+    pdf.add_fonts_for([settings.CLUB_NAME, *(text for _, text in rows)])
     pdf.set_margin(MARGIN)
     pdf.set_auto_page_break(True, MARGIN)
     pdf.add_page()
     _draw_head(pdf, receipt)
-    for label, text in _rows(receipt):
+    for label, text in rows:
         _draw_row(pdf, label, text)
     _draw_row(pdf, "Tax control number", tax_number_of(receipt))  # if it is empty, there is room to write it by hand
     _draw_qr_code(pdf, receipt)
@@ -161,13 +159,16 @@ def pdf_of(receipt: Receipt) -> bytes:
     return bytes(pdf.output())
 
 
-def _write(pdf: FPDF, text: str, *, size: int, bold: bool = False, colour=INK, height: float | None = None, **place):
+def _write(
+    pdf: ReceiptPdf, text: str, *, size: int, bold: bool = False, colour=INK, height: float | None = None, **place
+):
     pdf.set_font("Inter", "B" if bold else "", size)
     pdf.set_text_color(*colour)
+    text = pdf.printable(text)
     pdf.multi_cell(0, height or size * 0.5, text, new_x="LMARGIN", new_y="NEXT", align=place.pop("align", "L"), **place)
 
 
-def _draw_head(pdf: FPDF, receipt: Receipt) -> None:
+def _draw_head(pdf: ReceiptPdf, receipt: Receipt) -> None:
     pdf.set_fill_color(*RED)
     pdf.rect(0, 0, pdf.w, 4, "F")
     pdf.set_y(MARGIN)
@@ -178,7 +179,7 @@ def _draw_head(pdf: FPDF, receipt: Receipt) -> None:
     pdf.ln(4)
 
 
-def _draw_row(pdf: FPDF, label: str, text: str) -> None:
+def _draw_row(pdf: ReceiptPdf, label: str, text: str) -> None:
     """Draw a thin line, and below it the label and the text beside it. Long text wraps."""
     if pdf.will_page_break(12):
         pdf.add_page()
@@ -192,7 +193,7 @@ def _draw_row(pdf: FPDF, label: str, text: str) -> None:
     pdf.set_y(pdf.get_y() + 1.8)
 
 
-def _draw_qr_code(pdf: FPDF, receipt: Receipt) -> None:
+def _draw_qr_code(pdf: ReceiptPdf, receipt: Receipt) -> None:
     """Draw the QR code at the foot of the page, or of a new page if there is no room."""
     top = pdf.h - MARGIN - CODE
     if pdf.get_y() > top:
@@ -208,7 +209,7 @@ def _draw_qr_code(pdf: FPDF, receipt: Receipt) -> None:
     _write(pdf, f"Scan the code, or tap it on a screen, to check it with {settings.CLUB_NAME}.", size=9, colour=SOFT)
 
 
-def _draw_void(pdf: FPDF, receipt: Receipt) -> None:
+def _draw_void(pdf: ReceiptPdf, receipt: Receipt) -> None:
     pdf.set_left_margin(MARGIN)
     with pdf.local_context(fill_opacity=0.25), pdf.rotation(35, pdf.w / 2, pdf.h / 2):
         pdf.set_xy(MARGIN, pdf.h / 2 - 18)
