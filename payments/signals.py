@@ -1,4 +1,4 @@
-"""Signals of a payment, sent inside the transaction that writes its money. They carry ids only."""
+"""Signals about money, sent inside the transaction that writes it. They carry ids only."""
 
 import logging
 from datetime import datetime
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 class SavepointSignal(Signal):
     """A signal whose listeners each run in a savepoint of their own."""
 
-    def send_in_savepoints(self, *, payment_id: int, now: datetime) -> bool:
+    def send_in_savepoints(self, *, now: datetime, **ids: int) -> bool:
         """Call every listener; return whether all of them succeeded.
 
         A listener that raises is logged, and only its own writes are rolled back: a bug in access control never loses
@@ -24,11 +24,11 @@ class SavepointSignal(Signal):
         for listener in listeners:
             try:
                 with transaction.atomic():
-                    listener(signal=self, sender=None, payment_id=payment_id, now=now)
+                    listener(signal=self, sender=None, now=now, **ids)
             except Exception:
                 if transaction.get_connection().needs_rollback:
                     raise
-                logger.exception("A listener failed for payment %s; it will be retried.", payment_id)
+                logger.exception("A listener failed for %s; it will be retried.", ids)
                 succeeded = False
         return succeeded
 
@@ -40,3 +40,5 @@ payment_paid = SavepointSignal()
 payment_unpaid = SavepointSignal()
 # (payment_id, now) The payment was cancelled before it was paid.
 payment_cancelled = SavepointSignal()
+# (receipt_id, now) Money arrived whose payer named a member and no payment, and some of it is that member's credit.
+credit_arrived = SavepointSignal()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
@@ -12,9 +13,11 @@ from api import advisory_locks
 from api.business_days import NAIROBI, business_day
 from api.errors import NotFound
 from api.statements import WrittenOnce
+from payments.services import credit
 from payments.services.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.querysets import AWAITING_PAYMENT
+from subscriptions.services import renewals
 from subscriptions.statuses import Status
 
 SAME_VISIT_WITHIN = timedelta(minutes=1)  # two taps within this time are one visit
@@ -59,11 +62,33 @@ class Answer:
     member_name: str
 
 
-@transaction.atomic
+class _CreditCovers(Exception):
+    """The member's credit covers what the gate would ask for. `member_id` is the member."""
+
+    def __init__(self, member_id: int) -> None:
+        self.member_id = member_id
+
+
 def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str = "") -> Answer:
     """Decide whether the member may enter, and record the visit. A second tap within a minute is the same visit.
 
+    A member outside whose credit covers what the gate would ask for is renewed first, in a transaction of its own.
+
     :raises MemberNotFound: no active user has this member number
+    """
+    decide = partial(_decide, member_number=member_number, recorded_by_id=recorded_by_id, now=now, gate=gate)
+    try:
+        return decide(may_renew=True)
+    except _CreditCovers as found:
+        renewals.renew_at_gate(member_id=found.member_id, now=now)
+    return decide(may_renew=False)
+
+
+@transaction.atomic
+def _decide(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str, may_renew: bool) -> Answer:
+    """Decide and record as check_in.
+
+    :raises _CreditCovers: `may_renew` is set, and the member's credit may open the gate; nothing was recorded
     """
     member = next(iter(_find_member(member_number)), None)
     if member is None:
@@ -78,6 +103,12 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
         reason, best = Reason.ACTIVE, tapped  # the second tap of the last visit of the pack
     may_enter = reason in (Reason.ACTIVE, Reason.GRACE)
     decision = Decision.ALLOW if may_enter else Decision.DENY
+    amount, reference = _amount_to_pay(periods, best, reason, member.member_number)
+    if amount is not None and not may_enter:
+        # Also 0 when something else than money keeps the member outside: the answer then names no price.
+        amount = max(amount - credit.available(member.pk), 0) or None
+        if amount is None and may_renew:
+            raise _CreditCovers(member.pk)
     if not (may_enter and tapped is not None):
         Visit.objects.create(
             member_id=member.pk,
@@ -88,7 +119,6 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
             gate=gate,
             recorded_by_id=recorded_by_id,
         )
-    amount, reference = _amount_to_pay(periods, best, reason, member.member_number)
     return Answer(
         decision=decision,
         reason=reason,

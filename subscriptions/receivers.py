@@ -2,8 +2,8 @@
 
 from django.dispatch import receiver
 
-from payments.signals import payment_cancelled, payment_paid, payment_unpaid
-from subscriptions.services import grants
+from payments.signals import credit_arrived, payment_cancelled, payment_paid, payment_unpaid
+from subscriptions.services import grants, renewals
 
 
 @receiver(payment_paid, dispatch_uid="subscriptions.grant_paid_subscription")
@@ -19,3 +19,8 @@ def revoke_unpaid_subscription(sender, *, payment_id, now, **kwargs):
 @receiver(payment_cancelled, dispatch_uid="subscriptions.cancel_withdrawn_subscription")
 def cancel_withdrawn_subscription(sender, *, payment_id, now, **kwargs):
     grants.cancel_for_payment(payment_id=payment_id, now=now)
+
+
+@receiver(credit_arrived, dispatch_uid="subscriptions.renew_with_credit")
+def renew_with_credit(sender, *, receipt_id, now, **kwargs):
+    renewals.renew_with_receipt(receipt_id=receipt_id, now=now)

@@ -89,7 +89,12 @@ def record_receipt(
         body_fingerprint=body_fingerprint,
     )
     settlement.apply_money(
-        receipt=receipt, from_account=ledger.ACCOUNT_OF[channel], shares=shares, by_id=by_id, now=now
+        receipt=receipt,
+        from_account=ledger.ACCOUNT_OF[channel],
+        shares=shares,
+        by_id=by_id,
+        now=now,
+        may_renew=payment_id is None,
     )
     return receipt
 

@@ -63,7 +63,9 @@ def allocate_money(
             rest, moved_at=receipt.paid_at, first=(), rule=AllocationRule.OLDEST, others=others
         )
         shares += more
-    settlement.apply_money(receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now)
+    settlement.apply_money(
+        receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now, may_renew=payment is None
+    )
     if match.member_id is None:
         open_unmatched_item(receipt, match, callback_id=callback_id, now=now)
         return EvidenceOutcome(CallbackOutcome.UNMATCHED, "The owner of the money is not known.")

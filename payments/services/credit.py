@@ -12,15 +12,18 @@ from payments.models import (
     ReviewReason,
     ReviewStatus,
 )
-from payments.services import allocation, ledger, listeners
+from payments.services import allocation, listeners
 from payments.services.allocation import PAYABLE, Share
 from payments.services.transitions import add_money
 from payments.signals import payment_paid
 
 
 def available(member_id: int) -> int:
-    """Return the member's credit in whole KES."""
-    return -ledger.balance(Account.MEMBER_CREDIT, member_id=member_id)
+    """Return the member's credit that nothing reserves, in whole KES.
+
+    Money for a closed payment is reserved while its review item is open: staff may have to return it.
+    """
+    return sum(each.unspent for each in _receipts(member_id))
 
 
 def spend(payment: Payment, *, by_id: int | None, now: datetime) -> None:
@@ -66,16 +69,13 @@ def replace_lost(payment: Payment, *, without: Receipt, was_reached_at: datetime
 
 def covers(payment: Payment, *, without: Receipt) -> bool:
     """Return whether the payer's credit, except that of one receipt, covers the whole minimum payment."""
-    return sum(each.unspent for each in _receipts(payment, without)) >= payment.deposit
+    return sum(each.unspent for each in _receipts(payment.payer_id, without)) >= payment.deposit
 
 
-def _receipts(payment: Payment, without: Receipt | None) -> list[Receipt]:
-    """Return the payer's receipts with credit that nothing reserves, oldest first.
-
-    Money for a closed payment is reserved while its review item is open: staff may have to return it.
-    """
+def _receipts(member_id: int, without: Receipt | None = None) -> list[Receipt]:
+    """Return the member's receipts with credit that nothing reserves, oldest first."""
     left_out = {None if without is None else without.pk}
-    receipts = [each for each in allocation.receipts_with_credit(payment.payer_id) if each.pk not in left_out]
+    receipts = [each for each in allocation.receipts_with_credit(member_id) if each.pk not in left_out]
     if receipts:
         items = ReviewItem.objects.filter(
             reason=ReviewReason.LATE_MONEY, status=ReviewStatus.OPEN, receipt__in=receipts
@@ -88,7 +88,7 @@ def _take(payment: Payment, *, without: Receipt | None, now: datetime, moved_at:
     """Spend the payer's credit on the payment if it reaches the minimum payment; return whether money was spent."""
     if payment.status not in PAYABLE or not payment.amount_owed:
         return False
-    receipts = _receipts(payment, without)
+    receipts = _receipts(payment.payer_id, without)
     credit = sum(each.unspent for each in receipts)
     if not credit or payment.amount_paid + credit < payment.deposit:
         return False

@@ -5,10 +5,10 @@ from datetime import datetime
 from django.db import transaction
 from procrastinate.contrib.django import app as jobs
 
-from payments.models import Payment, PaymentStatus, ReviewReason
+from payments.models import Payment, PaymentStatus, Receipt, ReviewReason
 from payments.services import review_items
 from payments.services.locks import lock_payment
-from payments.signals import SavepointSignal, payment_cancelled, payment_paid, payment_unpaid
+from payments.signals import SavepointSignal, credit_arrived, payment_cancelled, payment_paid, payment_unpaid
 
 S = PaymentStatus
 
@@ -27,6 +27,11 @@ def announce(signal: SavepointSignal, payment: Payment, *, now: datetime) -> Non
         now=now,
     )
     jobs.configure_task("payments.retry_listeners").defer(payment_id=payment.pk)
+
+
+def announce_credit(receipt: Receipt, *, now: datetime) -> None:
+    """Send `credit_arrived` about a receipt. When a listener fails, the money stays credit until the next tap."""
+    credit_arrived.send_in_savepoints(receipt_id=receipt.pk, now=now)
 
 
 @transaction.atomic

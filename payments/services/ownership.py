@@ -78,7 +78,14 @@ def assign_to_owner(
     shares = divide_by_hand(receipt.amount_held, moved_at=receipt.paid_at, member_id=member_id, payment_id=payment_id)
     receipt.member_id = member_id
     receipt.save(update_fields=["member"])
-    settlement.apply_money(receipt=receipt, from_account=Account.UNMATCHED, shares=shares, by_id=by_id, now=now)
+    settlement.apply_money(
+        receipt=receipt,
+        from_account=Account.UNMATCHED,
+        shares=shares,
+        by_id=by_id,
+        now=now,
+        may_renew=payment_id is None,
+    )
 
 
 def divide_by_hand(

@@ -11,18 +11,27 @@ from payments.signals import payment_paid
 
 
 def apply_money(
-    *, receipt: Receipt, from_account: Account, shares: Sequence[Share], by_id: int | None, now: datetime
+    *,
+    receipt: Receipt,
+    from_account: Account,
+    shares: Sequence[Share],
+    by_id: int | None,
+    now: datetime,
+    may_renew: bool = False,
 ) -> None:
     """Allocate all the money that a receipt holds, and send `payment_paid` for each payment that it completes.
 
     It completes a payment by reaching the minimum payment or the amount due. Money that is not in `shares` becomes
-    credit of the receipt's member, or unmatched money. Runs in the caller's transaction with the member, payments and
-    receipt locked.
+    credit of the receipt's member, or unmatched money. With `may_renew` the payer named the member and no payment, so
+    that this credit may buy the next period: `credit_arrived` is sent. Runs in the caller's transaction with the
+    member, payments and receipt locked.
     """
     allocation.allocate(
         receipt=receipt, from_account=from_account, amount=receipt.amount_held, shares=shares, by_id=by_id, now=now
     )
     _add_shares(receipt, shares, by_id=by_id, now=now)
+    if may_renew and receipt.member_id is not None and receipt.amount_held > sum(share.amount for share in shares):
+        listeners.announce_credit(receipt, now=now)
 
 
 def apply_credit(*, receipt: Receipt, shares: Sequence[Share], now: datetime) -> None:

@@ -6,7 +6,7 @@ from payments.daraja.messages import C2bMessage
 from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.evidence import c2b_confirmations
 from payments.models import Account, Channel, Receipt
-from payments.services import cancellation, credit
+from payments.services import cancellation, ledger
 from payments.services.reversals import reverse_receipt
 from payments.tests.factories import NOON, MemberFactory, create_payment
 from payments.tests.test_refunds import unpaid  # noqa: F401  a fixture
@@ -41,7 +41,7 @@ def pay(account, amount, code):
 def state(payment):
     """Return the payment's status and amount, and the payer's credit."""
     payment.refresh_from_db()
-    return payment.status, payment.amount_paid, credit.available(payment.payer_id)
+    return payment.status, payment.amount_paid, -ledger.balance(Account.MEMBER_CREDIT, member_id=payment.payer_id)
 
 
 def test_voided_double_entry_is_replaced_by_credit(cashier, manager, unpaid):  # noqa: F811
