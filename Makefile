@@ -81,6 +81,9 @@ test-next: setup ## Run the quick tests on the next versions of Python and Djang
 bench: setup ## Measure the product and references in one run (ARGS=--large: also a million rows; --club: a club of a million members, or --members=N; --load: the real processes under load)
 	@$(PYTHON) -m benchmarks $(ARGS)
 
+world: setup ## Play a simulated club on the real services, and check the books, the gate and the access (ARGS=--journeys=20000 --seed=2)
+	@$(PYTHON) -m world $(ARGS)
+
 e2e: setup ## Test the running product in a real browser (needs Chromium)
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile -m e2e $(ARGS)
 
