@@ -127,11 +127,11 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     search_fields = ["code", "number", "member__member_number"]
     exclude = IDEMPOTENCY
     link_filters = ["paid_at", "reversed_at"]
-    phone_fields = ["sender", "account_typed"]
+    phone_fields = ["sender", "account_typed", "invoice_typed"]
     fields = [
         "number", "code", "channel", "amount", "amount_refunded", "paid_at", "member", "payer_name", "sender",
-        "account_typed", "recorded_by", "cash_session", "push", "push_guessed", "created_at", "reversed_at",
-        "reversed_by", "reversal_reason",
+        "account_typed", "invoice_typed", "recorded_by", "cash_session", "push", "push_guessed", "created_at",
+        "reversed_at", "reversed_by", "reversal_reason",
     ]  # fmt: skip
     export_columns = [
         Column("number", "number"),
@@ -271,7 +271,8 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         named = f"KES {receipt.amount:,} {receipt}"
         sender = f"from {receipt.payer_name}" if receipt.payer_name else ""
         account = f"to “{receipt.account_typed}”" if receipt.account_typed else ""
-        return " ".join(filter(None, [named, sender, account]))
+        invoice = f"invoice “{receipt.invoice_typed}”" if receipt.invoice_typed else ""
+        return " ".join(filter(None, [named, sender, account, invoice]))
 
     @admin.display(description="money")
     def money(self, item):

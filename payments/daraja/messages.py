@@ -64,6 +64,7 @@ class C2bMessage:
     payer_name: str
     transaction_type: str
     third_party_id: str
+    invoice: str = ""  # bank wallets write the payer's name here
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def parse_c2b(body: bytes) -> C2bMessage:
     if not re.fullmatch(r"[0-9]{5,7}", shortcode):
         raise Malformed("BusinessShortCode is not 5 to 7 digits")
     names = (_text(message.get(name), 120) for name in ("FirstName", "MiddleName", "LastName"))
+    invoice = _text(message.get("InvoiceNumber"), 64)
     return C2bMessage(
         code=_receipt_code(message.get("TransID")),
         moved_at=_time(message.get("TransTime")),
@@ -131,6 +133,7 @@ def parse_c2b(body: bytes) -> C2bMessage:
         payer_name=" ".join(name for name in names if name)[:120],
         transaction_type=_text(message.get("TransactionType"), 40),
         third_party_id=_text(message.get("ThirdPartyTransID"), 64),
+        invoice="" if invoice == "0" else invoice,
     )
 
 

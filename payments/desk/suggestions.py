@@ -49,20 +49,16 @@ def suggest_owners(item: ReviewItem) -> list[Suggestion]:
 def _reasons(item: ReviewItem, receipt: Receipt) -> Iterator[tuple[Any, str]]:
     """Yield each possible owner with one reason."""
     people = get_user_model().objects
-    typed = receipt.account_typed
-    named = {
-        *(match.member_id for match in owners.find_in_text(typed) if match.member_id),
-        *owners.find_suggested_in_text(typed),
-    }
-    for member in people.filter(pk__in=named):
-        yield member, f"“{typed}” contains their number or a reference of theirs"
-    for member in people.filter(pk__in=set(item.suggested_members) - named):
+    texts = [text for text in (receipt.account_typed, receipt.invoice_typed) if text]
+    named = {text: _named_in(text) for text in texts}
+    for text in texts:
+        for member in people.filter(pk__in=named[text]):
+            yield member, f"“{text}” contains their number or a reference of theirs"
+    for member in people.filter(pk__in=set(item.suggested_members).difference(*named.values())):
         yield member, "the sender's phone number matches theirs"
-    for member in people.filter(member_number__in=_numbers_like(typed)):
-        yield member, f"“{typed}” is one typing error away from their member number"
-    for payment in Payment.objects.filter(reference__in=_references_like(typed)).select_related("payer"):
-        yield payment.payer, f"“{typed}” is one typing error away from {payment.reference}"
-    for words in sorted({" ".join(text.upper().split()) for text in (typed, receipt.payer_name)}):
+    for text in texts:
+        yield from _nearly_named_in(text)
+    for words in sorted({" ".join(text.upper().split()) for text in (*texts, receipt.payer_name)}):
         for member in people.filter(_is_called(words))[:MOST_SUGGESTIONS]:
             yield member, f"“{words}” is their name"
     exact = Payment.objects.filter(
@@ -72,6 +68,20 @@ def _reasons(item: ReviewItem, receipt: Receipt) -> Iterator[tuple[Any, str]]:
     )
     for payment in exact.select_related("payer").order_by("-created_at", "-pk")[:MOST_SUGGESTIONS]:
         yield payment.payer, f"owes exactly KES {receipt.amount_held:,} as {payment.reference}"
+
+
+def _named_in(text: str) -> set[int]:
+    """Return the members whose member number, reference or phone number is the text, or is inside it."""
+    named = (match.member_id for match in owners.find_in_text(text))
+    return {*filter(None, named), *owners.find_suggested_in_text(text)}
+
+
+def _nearly_named_in(text: str) -> Iterator[tuple[Any, str]]:
+    """Yield the members whose member number or reference is one typing error away, with this reason."""
+    for member in get_user_model().objects.filter(member_number__in=_numbers_like(text)):
+        yield member, f"“{text}” is one typing error away from their member number"
+    for payment in Payment.objects.filter(reference__in=_references_like(text)).select_related("payer"):
+        yield payment.payer, f"“{text}” is one typing error away from {payment.reference}"
 
 
 def _is_called(words: str) -> Q:

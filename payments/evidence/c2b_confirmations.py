@@ -218,4 +218,5 @@ def _details(message: C2bMessage) -> dict[str, str]:
         "sender": message.sender[:80],
         "payer_name": message.payer_name[:120],
         "account_typed": message.account[:64],
+        "invoice_typed": message.invoice,
     }

@@ -123,7 +123,7 @@ def write_code(locked: LockedPush, of_push: Receipt, new: Receipt, of_code: Rece
     """Make one receipt of a push's receipt without a code and of `of_code`, the receipt of the same money, if any.
 
     The one that pays more of what the push was for stays, and the other is reversed: so no payment loses money that it
-    gets back at once. `new` has the reported code.
+    gets back at once. `new` has the reported code; sender, payer and account are those of `of_code`.
     """
     if of_code is not None:
         if pairing.pays_for_push(of_code, locked.push) > pairing.pays_for_push(of_push, locked.push):
@@ -135,7 +135,8 @@ def write_code(locked: LockedPush, of_push: Receipt, new: Receipt, of_code: Rece
         pairing.reverse_duplicate(of_code, of=of_push, now=now)
         receipts.move_code(of_code, to=of_push)
         locked.refresh_payments()
-    receipts.update(of_push, code=new.code, paid_at=new.paid_at, **receipts.confirmation_details(new))
+    details = receipts.confirmation_details(of_code or new)
+    receipts.update(of_push, code=new.code, paid_at=new.paid_at, **details)
     receipts.close_missing_code_item(of_push, now=now)
     if of_code is not None:
         _pay_with_rest(locked, of_push, now=now)

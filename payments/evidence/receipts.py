@@ -39,7 +39,7 @@ def update(receipt: Receipt, **changes) -> None:
 
 def confirmation_details(receipt: Receipt) -> dict[str, str]:
     """Return the fields of a receipt that only a C2B confirmation reports."""
-    return {name: getattr(receipt, name) for name in ("sender", "payer_name", "account_typed")}
+    return {name: getattr(receipt, name) for name in ("sender", "payer_name", "account_typed", "invoice_typed")}
 
 
 def move_code(source: Receipt, *, to: Receipt) -> None:

@@ -53,6 +53,9 @@ class Receipt(models.Model):
         max_length=80, blank=True, help_text="The sender's phone as Safaricom reported it: whole, masked or hashed."
     )
     account_typed = models.CharField(max_length=64, blank=True)
+    invoice_typed = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Bank wallets write the payer's name here."
+    )
     member = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
     )

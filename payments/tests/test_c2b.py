@@ -262,6 +262,17 @@ def test_masked_sender_only_suggests_members(client, mask):
     assert ledger.balance(Account.UNMATCHED) == -100
 
 
+def test_invoice_number_stays_with_the_money_that_is_found_to_be_a_push(client):
+    push = make_push(create_payment(amount=1500))
+    succeed_by_query(push)
+
+    confirm(client, amount=1500, account="", sender="", InvoiceNumber="JANE WANJIRU")
+    deliver_result(client, push, code="TKN1AB2C3D")
+
+    receipt = Receipt.objects.get(code="TKN1AB2C3D")
+    assert (receipt.push_id, receipt.payer_name, receipt.invoice_typed) == (push.pk, "JANE WANJIRU", "JANE WANJIRU")
+
+
 @pytest.mark.parametrize("text", ["#{}", "{}.", "{} ASHA", "MEMBER {}", "acc no: {}, asha", "{} {}", "ASHA{}", "{}É"])
 def test_member_number_inside_text_finds_its_owner(client, text):
     member = MemberFactory()

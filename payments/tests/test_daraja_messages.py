@@ -303,6 +303,13 @@ def test_confirmation_has_all_fields():
 
 
 @pytest.mark.parametrize(
+    ("sent", "invoice"), [("JANE\nWANJIRU", "JANE WANJIRU"), ("0", ""), (None, ""), ("1000350", "1000350")]
+)
+def test_invoice_number_is_kept_unless_it_is_zero(sent, invoice):
+    assert messages.parse_c2b(c2b(InvoiceNumber=sent)).invoice == invoice
+
+
+@pytest.mark.parametrize(
     "sender", ["254712345678", "25470****149", "2547 ***** 126", "a" * 64, "a" * 20 + "****" + "b" * 20, None]
 )
 def test_sender_is_kept_as_received(sender):

@@ -17,9 +17,9 @@ from payments.tests.factories import NOON, MemberFactory, create_payment
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 
-def receive_unmatched(account="gym", sender="", payer="JANE", amount=1500, code="TKN1AB2C3D"):
+def receive_unmatched(account="gym", sender="", payer="JANE", amount=1500, code="TKN1AB2C3D", invoice=""):
     """Apply a confirmation without a known owner and return its review item."""
-    message = C2bMessage(code, NOON, amount, "174379", account, sender, payer, "Pay Bill", "")
+    message = C2bMessage(code, NOON, amount, "174379", account, sender, payer, "Pay Bill", "", invoice)
     c2b_confirmations.apply_c2b(message=message, now=NOON)
     return ReviewItem.objects.latest("pk")
 
@@ -103,6 +103,23 @@ def test_full_name_is_a_reason_but_first_name_alone_is_not():
     assert suggested(receive_unmatched(account="jane  wanjiru", payer="JANE")) == [
         (member, ["“JANE WANJIRU” is their name"])
     ]
+
+
+@pytest.mark.parametrize(
+    ("invoice", "reason"),
+    [
+        ("Jane Akinyi Wanjiru", "“JANE AKINYI WANJIRU” is their name"),
+        ("9042159 jane", "“9042159 jane” contains their number or a reference of theirs"),
+        ("0712345678", "“0712345678” contains their number or a reference of theirs"),
+        ("9402159", "“9402159” is one typing error away from their member number"),
+    ],
+)
+def test_invoice_number_of_a_bank_wallet_is_a_reason(invoice, reason):
+    member = MemberFactory(
+        first_name="Jane", last_name="Wanjiru", phone_number="254712345678", member_number=with_check_digit("904215")
+    )
+
+    assert suggested(receive_unmatched(payer="EQUITY BANK", invoice=invoice)) == [(member, [reason])]
 
 
 def test_recent_payment_of_the_same_amount_is_a_reason():
