@@ -1,5 +1,6 @@
 """The gate: decide whether a member may enter now, and why, and how much to pay. A check-in takes three queries."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -18,6 +19,7 @@ from payments.services.allocation import PAYABLE
 from subscriptions.models import Closure, Decision, Fact, Freeze, Subscription, Visit
 from subscriptions.querysets import AWAITING_PAYMENT
 from subscriptions.services import renewals
+from subscriptions.services.grants import start_after_used_up_pack
 from subscriptions.statuses import Status
 
 SAME_VISIT_WITHIN = timedelta(minutes=1)  # two taps within this time are one visit
@@ -62,33 +64,34 @@ class Answer:
     member_name: str
 
 
-class _CreditCovers(Exception):
-    """The member's credit covers what the gate would ask for. `member_id` is the member."""
+class _MayOpen(Exception):
+    """Paid time or credit may let the member in. `settle` starts or buys the period, in a transaction of its own."""
 
-    def __init__(self, member_id: int) -> None:
-        self.member_id = member_id
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self.settle = settle
 
 
 def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str = "") -> Answer:
     """Decide whether the member may enter, and record the visit. A second tap within a minute is the same visit.
 
-    A member outside whose credit covers what the gate would ask for is renewed first, in a transaction of its own.
+    A member outside whose credit covers what the gate would ask for is renewed first, and a paid period that waits for
+    the end of a used-up visit pack starts.
 
     :raises MemberNotFound: no active user has this member number
     """
     decide = partial(_decide, member_number=member_number, recorded_by_id=recorded_by_id, now=now, gate=gate)
     try:
-        return decide(may_renew=True)
-    except _CreditCovers as found:
-        renewals.renew_at_gate(member_id=found.member_id, now=now)
-    return decide(may_renew=False)
+        return decide(may_settle=True)
+    except _MayOpen as found:
+        found.settle()
+    return decide(may_settle=False)
 
 
 @transaction.atomic
-def _decide(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str, may_renew: bool) -> Answer:
+def _decide(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str, may_settle: bool) -> Answer:
     """Decide and record as check_in.
 
-    :raises _CreditCovers: `may_renew` is set, and the member's credit may open the gate; nothing was recorded
+    :raises _MayOpen: `may_settle` is set, and paid time or credit may open the gate; nothing was recorded
     """
     member = next(iter(_find_member(member_number)), None)
     if member is None:
@@ -103,12 +106,15 @@ def _decide(*, member_number: str, recorded_by_id: int | None, now: datetime, ga
         reason, best = Reason.ACTIVE, tapped  # the second tap of the last visit of the pack
     may_enter = reason in (Reason.ACTIVE, Reason.GRACE)
     decision = Decision.ALLOW if may_enter else Decision.DENY
+    if may_settle and reason == Reason.VISITS_USED_UP and best is not None and _has_later(best, periods):
+        group_id = best.group_id
+        raise _MayOpen(partial(start_after_used_up_pack, member_id=member.pk, group_id=group_id, now=now))
     amount, reference = _amount_to_pay(periods, best, reason, member.member_number)
     if amount is not None and not may_enter:
-        # Also 0 when something else than money keeps the member outside: the answer then names no price.
+        # Nothing is left to pay when something else than money keeps the member outside.
         amount = max(amount - credit.available(member.pk), 0) or None
-        if amount is None and may_renew:
-            raise _CreditCovers(member.pk)
+        if amount is None and may_settle:
+            raise _MayOpen(partial(renewals.renew_at_gate, member_id=member.pk, now=now))
     if not (may_enter and tapped is not None):
         Visit.objects.create(
             member_id=member.pk,
@@ -192,6 +198,11 @@ def _reason(subscription: Subscription, now: datetime) -> Reason:
         Status.PENDING: Reason.UNPAID,
         Status.EXPIRED: Reason.EXPIRED,
     }[Status(status)]
+
+
+def _has_later(pack: Subscription, periods: list[Subscription]) -> bool:
+    """Return whether a paid period of the pack's group waits for its end."""
+    return any(each.group_id == pack.group_id and each.status == Status.SCHEDULED for each in periods)
 
 
 def _is_within_hours(subscription: Subscription, at: time) -> bool:

@@ -80,7 +80,7 @@ INVARIANTS = [
     ),
     Invariant(
         "S07",
-        "The value that an upgrade carries was paid, and the replaced period was cut; only upgrades cut periods.",
+        "The value that an upgrade carries was paid, and the replaced period was cut. Else only used-up packs are cut.",
         """
         SELECT s.id FROM subscriptions_subscription s JOIN subscriptions_subscription o ON o.id = s.replaces_id
         JOIN payments_payment p ON p.id = o.payment_id
@@ -90,6 +90,8 @@ INVARIANTS = [
         SELECT o.id FROM subscriptions_subscription o WHERE o.fact = 'granted' AND o.cut_on IS NOT NULL
         AND NOT EXISTS (
             SELECT FROM subscriptions_subscription s WHERE s.replaces_id = o.id AND s.fact = 'granted')
+        AND (o.visits IS NULL OR o.visits > (
+            SELECT count(*) FROM subscriptions_visit v WHERE v.subscription_id = o.id AND v.decision = 'allow'))
         """,
     ),
     Invariant(

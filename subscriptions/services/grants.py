@@ -19,6 +19,7 @@ from subscriptions.services.calendars import (
     as_period,
     granted_periods,
     lock_chain_of_payment,
+    lock_periods,
     lock_visits,
     read_freezes_and_closures,
     rearrange,
@@ -191,6 +192,7 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
             resolution="The replaced period is paid in full again.",
             now=now,
         )
+    over = _end_used_up_pack(chain, from_day=first_day)
     granted = granted_periods(chain)
     grace_days = _grace_before(first_day, chain)
     subscription.fact, subscription.granted_at, subscription.ended_at = Fact.GRANTED, now, None
@@ -210,7 +212,37 @@ def _grant(subscription: Subscription, chain: list[Subscription], *, now: dateti
         grace_days=grace_days,
         late=subscription.late_renewal,
     )
-    save_dates([chain], [arranged], freezes, changed=[subscription])
+    save_dates([chain], [arranged], freezes, changed=[subscription, *over])
+
+
+@transaction.atomic
+def start_after_used_up_pack(*, member_id: int, group_id: int, now: datetime) -> None:
+    """End the member's running visit pack if it is used up and a later period is paid: that period starts today."""
+    chain = lock_periods(member_id=member_id, group_id=group_id)
+    today = business_day(now)
+    if any(period.starts_on > today for period in granted_periods(chain)):
+        rearrange(chain, changed=_end_used_up_pack(chain, from_day=today))
+
+
+def _end_used_up_pack(chain: list[Subscription], *, from_day: date) -> list[Subscription]:
+    """End the visit pack that covers `from_day`, if it is used up, on the day of its last visit or on `from_day`.
+
+    Return the changed period. The caller saves it, and places a paid period after it: paid time must be usable. A pack
+    with a pending upgrade stays, because the price of the upgrade was calculated from its dates.
+    """
+    pack = next((each for each in chain if each.visits is not None and each.runs_on(from_day)), None)
+    if pack is None or pack.cut_on is not None:
+        return []
+    if any(each.replaces_id == pack.pk and each.fact == Fact.PENDING for each in chain):
+        return []
+    lock_visits(pack.member_id)
+    visits = list(Visit.objects.filter(subscription=pack, decision=Decision.ALLOW).order_by("-at").values_list("at"))
+    if pack.visits is None or len(visits) < pack.visits:
+        return []
+    last_day = business_day(visits[0][0]) if visits else from_day
+    pack.cut_on = pack.ends_on = max(from_day, last_day)
+    _split_freezes(pack, on=pack.cut_on)
+    return [pack]
 
 
 def _grace_before(day: date, chain: list[Subscription]) -> int:

@@ -16,6 +16,7 @@ from payments.models import Receipt
 from payments.services import credit, locks
 from subscriptions.models import Fact, Interval, Origin, Plan, Subscription
 from subscriptions.services import purchases
+from subscriptions.statuses import Status
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,9 @@ def renew_at_gate(*, member_id: int, now: datetime) -> None:
     plan = find_renewing_plan(member_id)
     if plan is None:
         return
-    of_group = Subscription.objects.filter(member=member_id, group=plan.group_id)
-    if not of_group.granted().filter(ends_on__gt=business_day(now)).exists():
+    today = business_day(now)
+    unfinished = Subscription.objects.granted().filter(member=member_id, group=plan.group_id, ends_on__gt=today)
+    if all(each.status == Status.EXHAUSTED for each in unfinished.with_status(today)):
         _buy(member_id, plan, bought_at=now, now=now)
 
 

@@ -9,8 +9,11 @@ from payments.desk import cash_sessions, desk_receipts, review_decisions
 from payments.evidence import c2b_confirmations
 from payments.models import Account, Channel, Receipt, ReviewItem
 from payments.services import ledger
+from payments.services.reversals import reverse_receipt
+from payments.tests.invariants import broken_invariants
 from payments.tests.threads import run_together
 from subscriptions.gate import Reason, check_in
+from subscriptions.invariants import INVARIANTS
 from subscriptions.models import Interval, Subscription
 from subscriptions.services import freezes, plan_changes, purchases
 from subscriptions.services.free_periods import grant_free_period
@@ -271,9 +274,7 @@ def test_money_that_staff_assign_to_the_member_renews(expired):
     paybill("gym", 1500)
     manager = MemberFactory(role="Manager")
 
-    review_decisions.assign_money(
-        item_id=ReviewItem.objects.get().pk, member_id=expired.pk, by_id=manager.pk, now=NOW
-    )
+    review_decisions.assign_money(item_id=ReviewItem.objects.get().pk, member_id=expired.pk, by_id=manager.pk, now=NOW)
 
     assert periods(expired)[1:] == [THIS_MONTH]
 
@@ -310,3 +311,88 @@ def test_two_taps_at_once_renew_once(monthly):
 
     assert answers == [("allow", Reason.ACTIVE)] * 2
     assert (len(periods(member)), credit_of(member)) == (2, 1500)
+
+
+# --- Visit packs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def used_up():
+    """A member with a pack of two visits for two weeks, bought and used up on the first two days."""
+    member = MemberFactory()
+    granted(PlanFactory(code="pack", price=900, interval=Interval.WEEKS, interval_count=2, visits=2), member)
+    for day in range(2):
+        assert tap(member, NOW + timedelta(days=day, hours=1))[0] == "allow"
+    return member
+
+
+DAY_3 = NOW + timedelta(days=2)
+
+
+def test_paid_successor_of_a_used_up_pack_begins_at_once(used_up):
+    assert tap(used_up, DAY_3) == ("deny", Reason.VISITS_USED_UP, 900, used_up.member_number)
+
+    paybill(used_up.member_number, 900, now=DAY_3)
+
+    assert periods(used_up) == [
+        ("pack", date(2026, 11, 2), date(2026, 11, 4)),
+        ("pack", date(2026, 11, 4), date(2026, 11, 18)),
+    ]
+    assert tap(used_up, DAY_3 + timedelta(minutes=2))[:2] == ("allow", Reason.ACTIVE)
+
+
+def test_credit_renews_a_used_up_pack_at_the_gate(used_up):
+    record_paybill_payment(used_up, 900)
+
+    assert tap(used_up, DAY_3)[:2] == ("allow", Reason.ACTIVE)
+    assert credit_of(used_up) == 0
+
+
+def test_period_paid_before_the_pack_was_used_up_begins_at_the_next_tap(monthly):
+    member = MemberFactory()
+    granted(PlanFactory(code="pack", price=900, interval=Interval.WEEKS, interval_count=2, visits=2), member)
+    granted(monthly, member)
+    for day in range(2):
+        tap(member, NOW + timedelta(days=day, hours=1))
+
+    assert tap(member, DAY_3)[:2] == ("allow", Reason.ACTIVE)
+
+    assert periods(member) == [
+        ("pack", date(2026, 11, 2), date(2026, 11, 4)),
+        ("monthly", date(2026, 11, 4), date(2026, 12, 4)),
+    ]
+
+
+def test_pack_with_a_visit_left_is_not_ended(monthly):
+    member = MemberFactory()
+    granted(PlanFactory(code="pack", price=900, interval=Interval.WEEKS, interval_count=2, visits=2), member)
+    tap(member, NOW + timedelta(hours=1))
+
+    granted(monthly, member, on=TODAY + timedelta(days=1))
+
+    assert periods(member) == [
+        ("pack", date(2026, 11, 2), date(2026, 11, 16)),
+        ("monthly", date(2026, 11, 16), date(2026, 12, 16)),
+    ]
+
+
+def test_last_visit_on_the_day_of_the_payment_leaves_no_day_unused(monthly):
+    member = MemberFactory()
+    granted(PlanFactory(code="pack", price=900, interval=Interval.WEEKS, interval_count=2, visits=1), member)
+    tap(member, NOW + timedelta(hours=1))
+
+    granted(monthly, member)
+
+    assert periods(member) == [
+        ("pack", date(2026, 11, 2), date(2026, 11, 2)),
+        ("monthly", date(2026, 11, 2), date(2026, 12, 2)),
+    ]
+
+
+def test_revoked_successor_leaves_the_pack_ended(used_up):
+    paybill(used_up.member_number, 900, now=DAY_3)
+
+    reverse_receipt(receipt_id=Receipt.objects.latest("pk").pk, reason="reversed", by_id=None, now=DAY_3)
+
+    assert tap(used_up, DAY_3 + timedelta(minutes=2))[:3] == ("deny", Reason.DEBT, 900)
+    assert broken_invariants(INVARIANTS) == {}
