@@ -22,6 +22,9 @@ from config.dev.actors import (
     wait_for,
 )
 
+# The fields of the gate's answer that are printed.
+GATE_ANSWER = ["decision", "reason", "until", "amount_to_pay", "reference"]
+
 
 def buy_a_membership(club: Club, phone: str | None = None) -> None:
     """A visitor registers, pays, and may enter the gym."""
@@ -108,6 +111,55 @@ def pay_from_credit(club: Club) -> None:
     require(member.browser.get("payments/credit/"), credit=0)
 
 
+def pay_what_the_gate_asks(club: Club) -> None:
+    """The gate names an amount and an account. Whoever pays that to the paybill opens the gate."""
+    member = club.member("Njeri")
+    tap = {"member_number": member.profile["member_number"]}
+    club.step("Njeri buys a month without an STK push, and comes to the gym. The gate says what to pay, and where.")
+    member.subscribe("month", push=False)
+    reception = club.staff("reception")
+    denied = reception.post("checkins/", tap, show=GATE_ANSWER)
+    require(denied, decision="deny")
+    club.step("She pays exactly that to the paybill, and comes again.")
+    amount = denied["amount_to_pay"]
+    pay_bill(club, member, account=denied["reference"], amount=amount)
+
+    def is_let_in() -> bool:
+        return reception.call("POST", "checkins/", tap, printed=False)["decision"] == "allow"
+
+    wait_for(is_let_in, "the open gate")
+    require(reception.post("checkins/", tap, show=GATE_ANSWER), decision="allow")
+    club.step("A friend pays the same amount under her member number. That buys the month after this one.")
+    friend = Phone(club.simulator or "", new_phone_number())
+    code = friend.pay_bill(account=tap["member_number"], amount=amount)
+    club.say(f"   Paybill: KES {amount:,}, account {tap['member_number']}, M-Pesa code {code}")
+    wait_for(lambda: len(member.browser.get("subscriptions/", printed=False)) == 2, "the second month")
+    member.browser.get("subscriptions/", show=["*.status", "*.starts_on", "*.ends_on"])
+
+
+def keep_access_after_a_void(club: Club) -> None:
+    """Money was recorded twice. After a void, the member's other money pays for the membership."""
+    member = club.member("Baraka")
+    club.step("Baraka buys a month. His bank transfer of KES 1,000 is recorded twice. He pays the rest to the paybill.")
+    bought = member.subscribe("month", push=False)
+    reference, owed = bought["payment"]["reference"], bought["payment"]["amount_owed"]
+    reception = club.staff("reception")
+    transfer = {"channel": "bank", "amount": 1000, "payment": reference, "note": "FT26336"}
+    shown = ["number", "channel", "amount"]
+    reception.post("receipts/", transfer, show=shown)
+    twice = reception.post("receipts/", transfer, show=[*shown, "id"])
+    pay_bill(club, member, account=reference, amount=owed - 1000)
+    member.wait_for_payment(reference, "paid")
+    require(member.browser.get("payments/credit/"), credit=1000)
+    club.step("The manager voids the second entry. The credit takes its place, and Baraka stays a member.")
+    club.staff("manager").post(
+        f"receipts/{twice['id']}/void/", {"reason": "recorded twice"}, show=["number", "reversed_at"]
+    )
+    require(member.payment(reference), status="paid", amount_paid=owed)
+    require(member.browser.get("payments/credit/"), credit=0)
+    require(member.subscription(bought["id"]), status="active")
+
+
 def match_an_unknown_account(club: Club) -> None:
     """Money arrives under an account number that matches no member and no payment."""
     member = club.member("Zawadi")
@@ -154,6 +206,8 @@ STORIES = [
     recover_a_lost_callback,
     pay_in_two_parts,
     pay_from_credit,
+    pay_what_the_gate_asks,
+    keep_access_after_a_void,
     match_an_unknown_account,
     count_repeated_reports_once,
 ]
