@@ -129,7 +129,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     link_filters = ["paid_at", "reversed_at"]
     phone_fields = ["sender", "account_typed", "invoice_typed"]
     fields = [
-        "number", "code", "channel", "amount", "amount_refunded", "paid_at", "member", "payer_name", "sender",
+        "number", "code", "channel", "amount", "cents", "amount_refunded", "paid_at", "member", "payer_name", "sender",
         "account_typed", "invoice_typed", "recorded_by", "cash_session", "push", "push_guessed", "created_at",
         "reversed_at", "reversed_by", "reversal_reason",
     ]  # fmt: skip
@@ -313,6 +313,8 @@ class ReviewItemAdmin(ReadOnlyAdmin):
         names = ["undo"] if review_decisions.is_undoable(item) else []
         if item.reason == models.ReviewReason.UNMATCHED and item.status != models.ReviewStatus.RESOLVED:
             names = ["assign", "sent_back"]  # the owner may ask after the item was dismissed
+        if item.reason == models.ReviewReason.AMOUNT_WITH_CENTS and item.status != models.ReviewStatus.RESOLVED:
+            names = ["take"]
         if item.status == models.ReviewStatus.OPEN:
             is_doubt = item.reason == models.ReviewReason.POSSIBLE_DOUBLE
             names += ["same_money", "other_money"] if is_doubt else ["dismiss"]

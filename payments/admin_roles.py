@@ -36,6 +36,7 @@ register(
                 "assign": Role.MANAGER,
                 "same_money": Role.MANAGER,
                 "other_money": Role.MANAGER,
+                "take": Role.MANAGER,
                 "undo": Role.MANAGER,
                 "sent_back": Role.MANAGER,
                 "dismiss": Role.MANAGER,

@@ -110,6 +110,16 @@ class OtherMoneyForm(StaffAction):
         return "The money is not held any more. If it has no owner yet, it has a new review item."
 
 
+class TakeForm(StaffAction):
+    """Take the whole shillings of money with cents. Nothing is typed."""
+
+    name, title = "take", "Take the whole shillings"
+
+    def perform(self):
+        review_decisions.take_whole_shillings(item_id=self.subject, by_id=self.caller.pk, now=self.now)
+        return "The whole shillings are taken. If they have no owner yet, they have a new review item."
+
+
 class UndoForm(StaffAction):
     """Undo the assignment of the money. Nothing is typed."""
 
@@ -146,4 +156,4 @@ class TaxNumberForm(StaffAction):
         return "The tax control number is saved."
 
 
-REVIEW_ACTIONS = by_name(AssignForm, SameMoneyForm, OtherMoneyForm, UndoForm, SentBackForm, DismissForm)
+REVIEW_ACTIONS = by_name(AssignForm, SameMoneyForm, OtherMoneyForm, TakeForm, UndoForm, SentBackForm, DismissForm)

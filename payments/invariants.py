@@ -123,7 +123,7 @@ INVARIANTS = [
         SELECT r.id FROM payments_receipt r
         WHERE r.member_id IS NULL AND r.reversed_at IS NULL AND r.amount > r.amount_refunded AND NOT EXISTS (
             SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id
-            AND ((i.reason = 'unmatched' AND i.status IN ('open', 'dismissed'))
+            AND ((i.reason IN ('unmatched', 'amount_with_cents') AND i.status IN ('open', 'dismissed'))
                 OR (i.reason = 'possible_double' AND i.status = 'open')))
         """,
     ),
@@ -306,6 +306,14 @@ INVARIANTS = [
                 SELECT FROM payments_reviewitem i WHERE i.receipt_id = r.id AND i.reason = 'code_missing')
         """,
         quiet=True,
+    ),
+    Invariant(
+        "P30",
+        "Money with cents is used only after a check has found its code.",
+        """
+        SELECT r.id FROM payments_receipt r WHERE r.cents > 0 AND (r.member_id IS NOT NULL OR r.amount_refunded > 0)
+            AND NOT EXISTS (SELECT FROM payments_codecheck c WHERE c.receipt_id = r.id AND c.status = 'found')
+        """,
     ),
     Invariant(
         "P28",

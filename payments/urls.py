@@ -27,6 +27,7 @@ urlpatterns = [
     path("review-items/<int:pk>/assign/", desk.ReviewItemAssignView.as_view(), name="review-item-assign"),
     path("review-items/<int:pk>/same-money/", desk.ReviewItemSameMoneyView.as_view(), name="review-item-same-money"),
     path("review-items/<int:pk>/other-money/", desk.ReviewItemOtherMoneyView.as_view(), name="review-item-other-money"),
+    path("review-items/<int:pk>/take/", desk.ReviewItemTakeView.as_view(), name="review-item-take"),
     path("review-items/<int:pk>/undo/", desk.ReviewItemUndoView.as_view(), name="review-item-undo"),
     path("review-items/<int:pk>/dismiss/", desk.ReviewItemDismissView.as_view(), name="review-item-dismiss"),
     # For Safaricom: their paths name no M-Pesa, their answers have no envelope, and their URLs are never logged.

@@ -57,7 +57,7 @@ class C2bMessage:
 
     code: str  # the receipt number, upper-cased
     moved_at: datetime | None  # None: missing or unreadable
-    amount: int  # whole KES
+    amount: int  # whole KES; bank wallets may send `cents` beside them
     shortcode: str
     account: str  # as the payer typed it; empty for tills
     sender: str  # a phone number in full, masked or hashed
@@ -65,6 +65,7 @@ class C2bMessage:
     transaction_type: str
     third_party_id: str
     invoice: str = ""  # bank wallets write the payer's name here
+    cents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class StatusResult:
     state: str = ""  # "Completed" and others, as received
     code: str = ""  # the receipt number, upper-cased
     amount: int = 0  # whole KES
+    cents: int = 0
     moved_at: datetime | None = None  # None: missing or unreadable
     paid_to: str = ""  # the shortcode or phone number that received the money
     sender: str = ""  # the payer's phone number in full, masked or hashed
@@ -123,10 +125,11 @@ def parse_c2b(body: bytes) -> C2bMessage:
         raise Malformed("BusinessShortCode is not 5 to 7 digits")
     names = (_text(message.get(name), 120) for name in ("FirstName", "MiddleName", "LastName"))
     invoice = _text(message.get("InvoiceNumber"), 64)
+    amount, cents = _amount_with_cents(message.get("TransAmount"))
     return C2bMessage(
         code=_receipt_code(message.get("TransID")),
         moved_at=_time(message.get("TransTime")),
-        amount=_amount(message.get("TransAmount")),
+        amount=amount,
         shortcode=shortcode,
         account=_text(message.get("BillRefNumber"), 64),
         sender=_text(message.get("MSISDN"), 80),
@@ -134,6 +137,7 @@ def parse_c2b(body: bytes) -> C2bMessage:
         transaction_type=_text(message.get("TransactionType"), 40),
         third_party_id=_text(message.get("ThirdPartyTransID"), 64),
         invoice="" if invoice == "0" else invoice,
+        cents=cents,
     )
 
 
@@ -324,10 +328,12 @@ def _transaction(result: dict) -> dict:
     if not state or not paid_to[0]:
         raise Malformed("TransactionStatus or CreditPartyName is missing")
     sender, payer_name = _party(found.get("DebitPartyName"))
+    amount, cents = _amount_with_cents(found.get("Amount"))
     return {
         "state": state,
         "code": _receipt_code(found.get("ReceiptNo")),
-        "amount": _amount(found.get("Amount")),
+        "amount": amount,
+        "cents": cents,
         "moved_at": _time(found.get("FinalisedTime")) or _time(found.get("InitiatedTime")),
         "paid_to": paid_to[0],
         "sender": sender,
@@ -345,14 +351,23 @@ def _party(value: object) -> tuple[str, str]:
 
 def _amount(value: object) -> int:
     """Return whole KES. `1`, `1.00`, `"1"` and `"1.00"` are one shilling; half a shilling is refused."""
+    amount, cents = _amount_with_cents(value)
+    if cents:
+        raise Malformed("the amount is not in whole shillings")
+    return amount
+
+
+def _amount_with_cents(value: object) -> tuple[int, int]:
+    """Return whole KES and the cents beside them: `1079.65` is (1079, 65). At least one shilling."""
     if type(value) is not int and not isinstance(value, Decimal | str):
         raise Malformed("the amount is missing or not a number")
     if not AMOUNT.fullmatch(str(value)):
         raise Malformed("the amount is not a plain number")
-    amount = Decimal(str(value))
-    if amount != amount.to_integral_value() or not 0 < amount <= MAX_REPORTED_KES:
-        raise Malformed("the amount is not in whole shillings, or out of bounds")
-    return int(amount)
+    total = Decimal(str(value)) * 100
+    if total != total.to_integral_value() or not 100 <= total <= MAX_REPORTED_KES * 100:
+        raise Malformed("the amount is not in whole cents, less than a shilling, or out of bounds")
+    amount, cents = divmod(int(total), 100)
+    return amount, cents
 
 
 def canonical_code(text: str) -> str | None:

@@ -174,6 +174,7 @@ def _apply_money(check: CodeCheck, result: StatusResult, *, callback_id: int | N
         payer_name=result.payer_name,
         transaction_type=result.kind,
         third_party_id="",
+        cents=result.cents,
     )
     applied = c2b_confirmations.apply_c2b(message=message, now=now, callback_id=callback_id, from_code_check=True)
     if applied.outcome == CallbackOutcome.REVIEW:
@@ -266,16 +267,39 @@ def check_reported_codes(*, now: datetime) -> int:
 
 
 def check_held_codes(*, now: datetime) -> int:
-    """Check the codes of held money once: the answer may name the sender's phone. Return how many were requested."""
+    """Check the codes of held money. Return how many checks were requested.
+
+    Money in doubt about a push is checked once, because the answer may name the sender's phone. Money with cents is
+    checked until Safaricom has answered, three times at most.
+    """
     if not is_configured():
         return 0
+    with_cents = ReviewItem.objects.filter(reason=ReviewReason.AMOUNT_WITH_CENTS, status=ReviewStatus.OPEN)
+    requested = sum(_check_with_cents(item, now=now) for item in with_cents.select_related("receipt")[:BATCH])
     held = ReviewItem.objects.filter(reason=ReviewReason.POSSIBLE_DOUBLE, status=ReviewStatus.OPEN)
     codes = Receipt.objects.filter(review_items__in=held, code__isnull=False).values_list("code", flat=True).distinct()
     typed = [code for code in codes[:BATCH] if code and reported_codes.TYPED_CODE.fullmatch(code)]
     unchecked = [code for code in typed if not CodeCheck.objects.filter(code=code).exists()]
     for code in unchecked:
         request_check(code=code, by_id=None, now=now)
-    return len(unchecked)
+    return requested + len(unchecked)
+
+
+def _check_with_cents(item: ReviewItem, *, now: datetime) -> bool:
+    """Request the check of an item's code when it is due: at once, then later and later. Return whether it was."""
+    code = (item.receipt and item.receipt.code) or ""
+    earlier = list(CodeCheck.objects.filter(code=code).values_list("status", flat=True))
+    due = [item.created_at, *(item.created_at + after for after in ASK_AFTER[1:])]
+    is_answered = any(status != S.UNCLEAR for status in earlier)
+    if (
+        is_answered
+        or len(earlier) >= len(due)
+        or now < due[len(earlier)]
+        or not reported_codes.TYPED_CODE.fullmatch(code)
+    ):
+        return False
+    request_check(code=code, by_id=None, now=now)
+    return True
 
 
 def _check_reported_code(reported: CodeClaim, *, now: datetime) -> bool:

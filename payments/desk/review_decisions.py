@@ -6,8 +6,8 @@ from datetime import datetime
 from django.db import transaction
 
 from api.errors import Conflict, NotFound
-from payments.evidence import pairing, paybill_money
-from payments.models import CodeClaim, Receipt, ReviewItem, ReviewReason, ReviewStatus
+from payments.evidence import holds, pairing, paybill_money
+from payments.models import CodeCheckStatus, CodeClaim, Receipt, ReviewItem, ReviewReason, ReviewStatus
 from payments.services import locks, ownership, reversals
 
 
@@ -40,6 +40,21 @@ class NotHeld(Conflict):
     """Only an open item about a possible double can be decided."""
 
     code, message = "not_held", "This item does not ask whether two receipts are the same money, or it was decided."
+
+
+class NotTakeable(Conflict):
+    """Only held money with cents can be taken, once."""
+
+    code, message = "not_takeable", "This item has no money with cents to take, or it was taken."
+
+
+class CodeNotChecked(Conflict):
+    """Safaricom has not confirmed the code of money with cents."""
+
+    code, message = (
+        "code_not_checked",
+        "Safaricom has not confirmed this code and amount yet. Check the code, wait for the answer, then try again.",
+    )
 
 
 class AlreadyDecided(Conflict):
@@ -180,6 +195,33 @@ def decide_other_money(*, item_id: int, by_id: int, now: datetime) -> ReviewItem
     if item.receipt is None:
         raise NotHeld
     paybill_money.release(item, item.receipt, resolution="It is not the money of the STK push.", by_id=by_id, now=now)
+    return item
+
+
+@transaction.atomic
+def take_whole_shillings(*, item_id: int, by_id: int, now: datetime) -> ReviewItem:
+    """Take the whole shillings of money with cents, after its code was checked. This resolves the item.
+
+    The money goes to the owner that the confirmation or a reported code names, else it is unmatched money, with a
+    review item of its own. A dismissed item is accepted too.
+
+    :raises NotTakeable: the item is not about cents, or its money was taken or reversed
+    :raises CodeNotChecked: no code check has found this code and amount
+    :raises ownership.OwnMoney: `by_id` is the owner
+    :raises ReviewItemNotFound: no such item
+    """
+    found = Receipt.objects.filter(review_items=item_id, reversed_at=None).first()
+    owner_id = None if found is None else paybill_money.find_owner_of(found).member_id
+    item = lock_with_receipt(item_id, also_members=set() if owner_id is None else {owner_id})
+    receipt = item.receipt
+    if receipt is None or receipt.reversed_at or not holds.cents_items(receipt).filter(pk=item_id).exists():
+        raise NotTakeable
+    if not receipt.code_checks.filter(status=CodeCheckStatus.FOUND).exists():
+        raise CodeNotChecked
+    if owner_id is not None:
+        ownership.require_not_own(owner_id, by_id=by_id)
+    resolution = f"KES {receipt.amount:,} was taken. {receipt.cents} cents are in no book."
+    paybill_money.release(item, receipt, resolution=resolution, by_id=by_id, now=now)
     return item
 
 

@@ -3,29 +3,30 @@
 A Transaction Status result that reports completed money is applied in the same way (`from_code_check`). It does not say
 what the payer typed as account, so only an STK push or a reported code can name its owner.
 
-The first row that fits applies. "Review" opens a review item with the reason named; in rows 1, 8 and 13 no money
-moves. The tests of the rows are in test_c2b and test_code_checks.
+The first row that fits applies. "Review" opens a review item with the reason named; in rows 1, 9 and 14 no money
+moves. The tests of the rows are in test_c2b, test_cents and test_code_checks.
 
 | | Shortcode and M-Pesa code | Owner of the money (payments.matching) | Action | Outcome |
 |---|---|---|---|---|
 | 1 | shortcode is not ours | | review: amount_differs | review |
-| 2 | code is new; a receipt without a code fits (pairing) | | write the code on it, as a guess | applied |
-| 3 | code is new; in doubt with a receipt without a code | | unmatched money, held: possible_double | unmatched |
-| 4 | code is new | a payment that is open | `allocate_money`: to it, to other open payments, to credit | applied |
-| 5 | code is new | a payment that is cancelled or refunded | credit, and review: late_money for it | applied |
-| 6 | code is new | a member | `allocate_money`: to their open payments, to credit | applied |
-| 7 | code is new | unknown | unmatched money, and review: unmatched | unmatched |
-| 8 | code has a receipt of another amount | | review: code_used_twice | review |
-| 9 | code has a receipt in doubt; account or sender is that of the push | | `merge_duplicate` | applied |
-| 10 | code has a receipt in doubt; account or sender is another's | | `release` | applied |
-| 11 | code has a receipt | the same, or unknown | complete the receipt's empty fields | duplicate |
-| 12 | code has an unmatched receipt, from a code check | a member | as 4 to 6; close the unmatched item | applied |
-| 13 | code has an owned receipt, from a code check | another member | review: contradiction | review |
-| 14 | code has a receipt | any | as 11 | duplicate |
+| 2 | code is new; the amount has cents | | unmatched money, held: amount_with_cents | unmatched |
+| 3 | code is new; a receipt without a code fits (pairing) | | write the code on it, as a guess | applied |
+| 4 | code is new; in doubt with a receipt without a code | | unmatched money, held: possible_double | unmatched |
+| 5 | code is new | a payment that is open | `allocate_money`: to it, to other open payments, to credit | applied |
+| 6 | code is new | a payment that is cancelled or refunded | credit, and review: late_money for it | applied |
+| 7 | code is new | a member | `allocate_money`: to their open payments, to credit | applied |
+| 8 | code is new | unknown | unmatched money, and review: unmatched | unmatched |
+| 9 | code has a receipt of another amount | | review: code_used_twice | review |
+| 10 | code has a receipt in doubt; account or sender is that of the push | | `merge_duplicate` | applied |
+| 11 | code has a receipt in doubt; account or sender is another's | | `release` | applied |
+| 12 | code has a receipt | the same, or unknown | complete the receipt's empty fields | duplicate |
+| 13 | code has an unmatched receipt, from a code check | a member | as 5 to 7; close the unmatched item | applied |
+| 14 | code has an owned receipt, from a code check | another member | review: contradiction | review |
+| 15 | code has a receipt | any | as 12 | duplicate |
 
-In rows 9 to 14, too, the receipt's empty fields are completed. Rows 12 and 13 are for a confirmation and a receipt that
-was not reversed. A payment that is named by a reported code gets its money by the rule BY_HAND, one that is named by
-its reference by REFERENCE.
+In rows 10 to 15, too, the receipt's empty fields are completed. Rows 13 and 14 are for a confirmation and a receipt
+that was not reversed. A payment that is named by a reported code gets its money by the rule BY_HAND, one that is named
+by its reference by REFERENCE.
 """
 
 from datetime import datetime
@@ -53,6 +54,8 @@ def apply_c2b(
         review_items.open_item(reason=ReviewReason.AMOUNT_DIFFERS, detail=detail, callback_id=callback_id, now=now)
         return EvidenceOutcome(CallbackOutcome.REVIEW, detail)
 
+    if message.cents and _hold_cents(message, callback_id=callback_id, now=now):
+        return EvidenceOutcome(CallbackOutcome.UNMATCHED, "The amount has cents. Its whole shillings are held.")
     if not message.account.strip():
         pairing.lock_amount(message.amount)
     match = _find_owner(message, from_code_check=from_code_check)
@@ -82,7 +85,7 @@ def apply_c2b(
         )
     if known is None:  # another transaction has inserted it since
         known = Receipt.objects.select_for_update(no_key=True).get(code=message.code)
-    if known.amount != message.amount:
+    if (known.amount, known.cents) != (message.amount, message.cents):
         return _hold_other_amount(known, message, callback_id=callback_id, now=now)
     is_decided = _decide_doubt(known, message, now=now)
     _complete(known, message)
@@ -99,11 +102,24 @@ def _find_owner(message: C2bMessage, *, from_code_check: bool) -> owners.Match:
     return owners.find_owner(account=message.account, sender=message.sender, code=message.code)
 
 
-# --- A code that is new, and a push without a code ------------------------------------------------
+# --- A code that is new ---------------------------------------------------------------------------
+
+
+def _hold_cents(message: C2bMessage, *, callback_id: int | None, now: datetime) -> bool:
+    """Store a new code's whole shillings as unmatched and hold them (row 2); return False if the code is known.
+
+    No push asks for cents, so this is the money of none.
+    """
+    receipt = _new_receipt(message, owners.Match(), now=now)
+    if not receipts.insert(receipt):
+        return False
+    settlement.apply_money(receipt=receipt, from_account=Account.MPESA, shares=[], by_id=None, now=now)
+    holds.hold_cents(receipt, callback_id=callback_id, now=now)
+    return True
 
 
 def _write_code(found: Receipt, message: C2bMessage, *, now: datetime) -> bool:
-    """Write a new code on the receipt without a code of the same money (row 2); return whether it still has none."""
+    """Write a new code on the receipt without a code of the same money (row 3); return whether it still has none."""
     waiting = Receipt.objects.filter(pk=found.pk, code=None).select_for_update(no_key=True).first()
     if waiting is None or waiting.push_id is None:
         return False
@@ -117,7 +133,7 @@ def _write_code(found: Receipt, message: C2bMessage, *, now: datetime) -> bool:
 def _hold_new(
     message: C2bMessage, in_doubt: list[Receipt], *, callback_id: int | None, now: datetime
 ) -> EvidenceOutcome | None:
-    """Store a new code's money as unmatched and hold it (row 3); None if another transaction has stored it."""
+    """Store a new code's money as unmatched and hold it (row 4); None if another transaction has stored it."""
     receipt = _new_receipt(message, owners.Match(), now=now)
     if not receipts.insert(receipt):
         return None
@@ -134,8 +150,9 @@ def _hold_new(
 def _hold_other_amount(
     known: Receipt, message: C2bMessage, *, callback_id: int | None, now: datetime
 ) -> EvidenceOutcome:
-    """Open the review item for a code that is now reported with another amount (row 8)."""
-    detail = f"M-Pesa code {known.code} is KES {known.amount:,} in the books; now KES {message.amount:,} is reported."
+    """Open the review item for a code that is now reported with another amount (row 9)."""
+    booked, reported = (f"KES {each.amount:,}" + (f".{each.cents:02}" * (each.cents > 0)) for each in (known, message))
+    detail = f"M-Pesa code {known.code} is {booked} in the books; now {reported} is reported."
     review_items.open_item(
         reason=ReviewReason.CODE_USED_TWICE, detail=detail, receipt_id=known.pk, callback_id=callback_id, now=now
     )
@@ -145,7 +162,7 @@ def _hold_other_amount(
 def _apply_owner(
     known: Receipt, match: owners.Match, candidates: paybill_money.Candidates, *, callback_id: int | None, now: datetime
 ) -> EvidenceOutcome:
-    """Apply the owner that a confirmation names, when a code check made its receipt first (rows 11 to 14)."""
+    """Apply the owner that a confirmation names, when a code check made its receipt first (rows 12 to 15)."""
     if match.member_id in (None, known.member_id) or known.reversed_at or not known.code_checks.exists():
         return DUPLICATE
     if known.member_id is not None:
@@ -165,7 +182,7 @@ def _apply_owner(
 
 
 def _decide_doubt(known: Receipt, message: C2bMessage, *, now: datetime) -> bool:
-    """Decide by newer evidence about a code whether its money is the money of a push (rows 9 and 10).
+    """Decide by newer evidence about a code whether its money is the money of a push (rows 10 and 11).
 
     Return whether money that was held has moved.
     """
@@ -198,6 +215,7 @@ def _new_receipt(message: C2bMessage, match: owners.Match, *, now: datetime) -> 
         channel=Channel.MPESA_C2B,
         code=message.code,
         amount=message.amount,
+        cents=message.cents,
         paid_at=now if moved_at is None else min(moved_at, now),
         member_id=match.member_id,
         created_at=now,

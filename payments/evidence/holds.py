@@ -11,6 +11,9 @@ assigned, refunded or spent. The hold ends when
 "Same money" writes the code on the push's receipt and reverses the held receipt as a duplicate. "Other money" makes
 the held receipt ordinary unmatched money. A receipt that staff had assigned before the doubt arose has the same review
 item, but is not held.
+
+Money with cents is held, too, by a review item `amount_with_cents`: until its code was checked and staff take the whole
+shillings (payments.desk.review_decisions).
 """
 
 from datetime import datetime
@@ -57,7 +60,27 @@ def open_items(receipt: Receipt) -> QuerySet[ReviewItem]:
 
 def is_held(receipt: Receipt) -> bool:
     """Return whether a receipt's money is held."""
-    return receipt.member_id is None and open_items(receipt).exists()
+    return receipt.member_id is None and (open_items(receipt).exists() or cents_items(receipt).exists())
+
+
+def hold_cents(receipt: Receipt, *, now: datetime, callback_id: int | None = None) -> None:
+    """Open the review item about a receipt with cents, which holds its money. A repeated call changes nothing."""
+    review_items.open_item(
+        reason=ReviewReason.AMOUNT_WITH_CENTS,
+        detail=(
+            f"KES {receipt.amount:,}.{receipt.cents:02} was paid with code {receipt.code}. When the code was checked,"
+            f" take KES {receipt.amount:,}; {receipt.cents} cents are left."
+        ),
+        receipt_id=receipt.pk,
+        callback_id=callback_id,
+        now=now,
+    )
+
+
+def cents_items(receipt: Receipt) -> QuerySet[ReviewItem]:
+    """Return the items that hold a receipt because of its cents, open or dismissed."""
+    items = ReviewItem.objects.filter(receipt=receipt, reason=ReviewReason.AMOUNT_WITH_CENTS)
+    return items.exclude(status=ReviewStatus.RESOLVED)
 
 
 def pushes_of(receipt: Receipt) -> set[int]:

@@ -91,6 +91,7 @@ def find_confirmations(push: StkPush, *, now: datetime) -> tuple[Receipt | None,
         channel=Channel.MPESA_C2B,
         push=None,
         amount=push.amount,
+        cents=0,
         paid_at__gte=since,
         paid_at__lte=now + CLOCK_SKEW,
         reversed_at__isnull=True,
@@ -116,7 +117,7 @@ def pays_for_push(receipt: Receipt, push: StkPush) -> int:
 def is_free_confirmation(receipt: Receipt, push: StkPush) -> bool:
     """Return whether a receipt is of a confirmation that has no push yet, and of the amount of this push."""
     is_free = receipt.channel == Channel.MPESA_C2B and receipt.push_id is None and receipt.reversed_at is None
-    return is_free and receipt.amount == push.amount
+    return is_free and receipt.amount == push.amount and not receipt.cents
 
 
 # --- Changing a pair ------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def open_unmatched_item(receipt: Receipt, match: owners.Match, *, callback_id: i
 
 
 def release(item: ReviewItem, receipt: Receipt, *, resolution: str, by_id: int | None, now: datetime) -> None:
-    """Resolve the item of a locked receipt that is not the money of the item's push.
+    """Resolve the item of a locked receipt that is not the money of the item's push, or that has cents.
 
     Without another such item its money is held no more: it goes to the owner that the confirmation or a reported code
     names, else it is unmatched.
@@ -103,15 +103,21 @@ def release(item: ReviewItem, receipt: Receipt, *, resolution: str, by_id: int |
     item.save(update_fields=["status", "resolution", "resolved_at", "resolved_by"])
     if receipt.member_id is not None or not receipt.amount_held or holds.is_held(receipt):
         return
-    owner = owners.find_owner(account=receipt.account_typed, sender=receipt.sender, code=receipt.code or "")
-    if receipt.code_checks.exists() and not receipt.account_typed:  # what the payer typed is not known
-        owner = owners.find_owner_by_code(code=receipt.code or "", sender=receipt.sender)
+    owner = find_owner_of(receipt)
     if owner.member_id is None:
         open_unmatched_item(receipt, owner, callback_id=None, now=now)
         return
     locks.lock_members_of([receipt], also_members={owner.member_id})
     receipts.update(receipt, member_id=owner.member_id)
     allocate_money(receipt, owner, lock_candidates(owner), from_account=Account.UNMATCHED, callback_id=None, now=now)
+
+
+def find_owner_of(receipt: Receipt) -> owners.Match:
+    """Return the owner that a receipt's confirmation, or a reported code, names."""
+    code = receipt.code or ""
+    if receipt.code_checks.exists() and not receipt.account_typed:  # what the payer typed is not known
+        return owners.find_owner_by_code(code=code, sender=receipt.sender)
+    return owners.find_owner(account=receipt.account_typed, sender=receipt.sender, code=code)
 
 
 def release_for_push(push_id: int, *, now: datetime) -> None:

@@ -46,6 +46,9 @@ class Receipt(models.Model):
         default=False, help_text="Paired with the push by amount, account and time, and not yet proved by the code."
     )
     amount = models.PositiveIntegerField(help_text="Whole Kenyan shillings.")
+    cents = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Cents that M-Pesa reported beside the amount. They are in no book."
+    )
     amount_refunded = models.PositiveIntegerField(default=0, db_default=0, help_text="Whole KES that were refunded.")
     paid_at = models.DateTimeField(help_text="When the money moved, not when it was reported.")
     payer_name = NameField(max_length=120, blank=True)
@@ -104,6 +107,7 @@ class Receipt(models.Model):
                 condition=Q(code__isnull=True) | Q(code__regex=r"^[0-9A-Z]{1,16}$"), name="receipt_code_is_canonical"
             ),
             models.CheckConstraint(condition=Q(amount__gt=0), name="receipt_is_of_money"),
+            models.CheckConstraint(condition=Q(cents__lt=100), name="receipt_cents_are_less_than_a_shilling"),
             models.CheckConstraint(
                 condition=Q(amount_refunded__lte=F("amount")), name="receipt_gives_back_no_more_than_came"
             ),

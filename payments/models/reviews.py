@@ -21,6 +21,7 @@ class ReviewReason(models.TextChoices):
     LISTENER_FAILED = "listener_failed"  # the money is recorded, the purchase was not updated
     UNREADABLE = "unreadable"  # a callback that is not a message Safaricom sends
     POSSIBLE_DOUBLE = "possible_double"  # money with a code that may be the money of a push without one
+    AMOUNT_WITH_CENTS = "amount_with_cents"  # money with cents; it is held until its code was checked
     CODE_MISSING = "code_missing"  # a success by query whose M-Pesa code has not arrived for a day
     UNKNOWN_CALLBACK = "unknown_callback"  # a callback with a token of ours, but its push or code check is not known
     CASH_DIFFERS = "cash_differs"  # a cash drawer was over or short

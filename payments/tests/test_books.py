@@ -143,6 +143,7 @@ FAULTS = {
         "UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL"
         " WHERE id = %(p)s",
     ],
+    "P30": ["UPDATE payments_receipt SET cents = 65 WHERE id = %(r)s"],
     "P26": ["UPDATE payments_receipt SET code = NULL, created_at = now() - interval '2 days' WHERE id = %(r)s"],
 }
 

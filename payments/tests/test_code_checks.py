@@ -532,7 +532,7 @@ def test_result_of_another_check_becomes_review_item(wire, manager, client, chan
         {"body": b"\x00"},
         {"body": b'{"Result": []}'},
         {"amount": None},
-        {"amount": 1500.5},
+        {"amount": 0.5},
         {"amount": True},
         {"code": "000"},
         {"changes": {"CreditPartyName": None}},

@@ -331,7 +331,8 @@ def test_till_confirmation_has_no_account():
         {"TransID": ""},
         {"TransID": "0000000000"},
         {"TransID": "\u017fKN7XK41ZQ"},  # its upper case would be SKN7XK41ZQ, another code
-        {"TransAmount": "10.50"},
+        {"TransAmount": "0.50"},
+        {"TransAmount": "10.505"},
         {"TransAmount": "-10"},
         {"TransAmount": None},
         {"BusinessShortCode": "17437x"},

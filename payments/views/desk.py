@@ -250,6 +250,17 @@ class ReviewItemOtherMoneyView(APIView):
         return item_answer(self, review_decisions.decide_other_money(item_id=pk, by_id=request.user.pk, now=now()))
 
 
+class ReviewItemTakeView(APIView):
+    """Take the whole shillings of money with cents, after a code check has found the same code and amount."""
+
+    permission_classes = [IsManager]
+    serializer_class = serializers.ReviewItemSerializer
+    request_serializer = None
+
+    def post(self, request, pk):
+        return item_answer(self, review_decisions.take_whole_shillings(item_id=pk, by_id=request.user.pk, now=now()))
+
+
 class ReviewItemUndoView(APIView):
     """Undo an assignment exactly."""
 
