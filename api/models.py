@@ -1,4 +1,4 @@
-"""The tables of the HTTP layer: counters of the rate limits, and a record of exports."""
+"""The tables of the HTTP layer: counters of the rate limits, idempotency keys, and a record of exports."""
 
 from django.conf import settings
 from django.db import models
@@ -11,6 +11,22 @@ class Counter(models.Model):
     key = models.CharField(max_length=128, primary_key=True)
     count = models.PositiveIntegerField()
     resets_at = models.DateTimeField(db_index=True)
+
+
+class IdempotencyRecord(models.Model):
+    """An idempotency key of a request that was done, with its results. Written by api/idempotency.py only."""
+
+    caller = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    key = models.CharField(max_length=64)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request's path and body.")
+    results = models.JSONField(help_text="The ids of the rows that were the answer.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="idempotency_key_once_per_caller")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class ExportState(models.TextChoices):

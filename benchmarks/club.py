@@ -58,9 +58,9 @@ WITH members AS (
     FROM members CROSS JOIN generate_series(0, 2) k
 ), paid AS (
     INSERT INTO payments_payment (reference, description, amount_due, amount_paid, deposit, status, created_at,
-        expires_at, paid_at, deposit_paid_at, body_fingerprint, created_by_id, payer_id)
+        expires_at, paid_at, deposit_paid_at, created_by_id, payer_id)
     SELECT 'L' || n || '-' || k, 'Monthly', 1500, 1500, 1500, 'paid', starts_on, starts_on + 3, starts_on, starts_on,
-        '', member_id, member_id FROM periods
+        member_id, member_id FROM periods
     RETURNING id, payer_id, paid_at
 )
 INSERT INTO subscriptions_subscription (member_id, plan_id, group_id, payment_id, price, interval, interval_count,

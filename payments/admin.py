@@ -26,9 +26,6 @@ from payments.forms import REVIEW_ACTIONS, TaxNumberForm
 from payments.permissions import sees_code, without_hidden_code
 from payments.views.receipt_pdf import as_pdf
 
-# They recognise repeated requests, and say nothing to staff.
-IDEMPOTENCY = ["idempotency_key", "body_fingerprint"]
-
 
 class EventInline(ReadOnlyInline):
     model = models.PaymentEvent
@@ -74,7 +71,6 @@ class PaymentAdmin(Exportable, ReadOnlyAdmin):
     list_filter = ["status"]
     list_select_related = ["payer"]
     search_fields = ["reference", "payer__username", "payer__member_number"]
-    exclude = IDEMPOTENCY
     export_columns = [
         Column("reference", "reference"),
         Column("member number", "payer__member_number"),
@@ -125,7 +121,6 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
     list_filter = ["channel"]
     list_select_related = ["member"]
     search_fields = ["code", "number", "member__member_number"]
-    exclude = IDEMPOTENCY
     link_filters = ["paid_at", "reversed_at"]
     phone_fields = ["sender", "account_typed", "invoice_typed"]
     fields = [
@@ -381,4 +376,3 @@ class RefundAdmin(ReadOnlyAdmin):
     list_filter = ["paid_from"]
     list_select_related = ["receipt", "made_by"]
     search_fields = ["receipt__code", "receipt__number"]
-    exclude = IDEMPOTENCY

@@ -276,27 +276,6 @@ class Subscription(models.Model):
         return self.fact == Fact.GRANTED and self.ends_on is not None and self.ends_on > day
 
 
-class KeptKey(models.Model):
-    """An Idempotency-Key of a request that was answered with an existing purchase. A repeat gets the same answer.
-
-    The key of a request that created a purchase is stored with its payment.
-    """
-
-    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    idempotency_key = models.CharField(max_length=64)
-    body_fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request body.")
-    payment = models.ForeignKey("payments.Payment", on_delete=models.PROTECT, related_name="+")
-    created_at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["made_by", "idempotency_key"], name="kept_key_once_per_person"),
-        ]
-
-    def __str__(self) -> str:
-        return self.idempotency_key
-
-
 class FreezeKind(models.TextChoices):
     MEMBER = "member"  # requested by the member, within the limits of the plan
     STAFF = "staff"  # entered by staff

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from api import clock, generics
 from api.business_days import business_day
-from api.idempotency import idempotency
+from api.idempotency import read_key
 from api.permissions import IsManager, IsStaff
 from subscriptions import gate, serializers
 from subscriptions.filters import SubscriptionFilter
@@ -150,7 +150,7 @@ class SubscriptionListView(PurchaseMixin, generics.ListAPIView):
     def post(self, request):
         body = validated_body(self)
         purchase = purchase_requests.request_purchase(
-            caller=request.user, now=clock.now(), **idempotency(request), **body
+            caller=request.user, now=clock.now(), idempotency_key=read_key(request), **body
         )
         return self.answer_purchase(purchase, many="members" in body)
 
@@ -247,7 +247,7 @@ class UpgradeView(PurchaseMixin, SubscriptionActionView):
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
-            **idempotency(request),
+            idempotency_key=read_key(request),
             **validated_body(self),
         )
         return self.answer_purchase(purchase)
@@ -264,7 +264,7 @@ class RenewView(PurchaseMixin, SubscriptionActionView):
             caller=request.user,
             subscription=self.get_object(),
             now=clock.now(),
-            **idempotency(request),
+            idempotency_key=read_key(request),
             **validated_body(self),
         )
         return self.answer_purchase(purchase)
@@ -287,7 +287,7 @@ class GiftView(PurchaseMixin, generics.GenericAPIView):
             reason=body["reason"],
             by_id=request.user.pk,
             now=clock.now(),
-            **idempotency(request),
+            idempotency_key=read_key(request),
         )
         response = self.answer_purchase(purchases.Purchase((given,), is_new=True))
         response.status_code = 201

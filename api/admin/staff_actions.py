@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 
 from api import idempotency
 from api.errors import DomainError
-from api.idempotency import IdempotencyKeyReused
+from api.idempotency import IdempotencyKey, IdempotencyKeyReused
 
 KEY_REUSED = "This form was already sent with other values. Open the page again and repeat it."
 
@@ -85,13 +85,11 @@ class KeyedAction(StaffAction):
 
     key = forms.RegexField(idempotency.KEY, widget=forms.HiddenInput, initial=uuid.uuid4)
 
-    def idempotency(self) -> dict[str, str]:
-        """Return the key and the fingerprint of the typed values, as keyword arguments of a service."""
+    @property
+    def idempotency_key(self) -> IdempotencyKey:
+        """The key with the fingerprint of the typed values."""
         typed = {name: self.data.get(name) for name in self.fields}
-        return {
-            "idempotency_key": self.cleaned_data["key"],
-            "body_fingerprint": idempotency.fingerprint(self.url, typed),
-        }
+        return IdempotencyKey(self.cleaned_data["key"], idempotency.fingerprint(self.url, typed))
 
 
 def report(request, action: StaffAction) -> None:

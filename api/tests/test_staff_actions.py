@@ -70,7 +70,7 @@ def test_the_fingerprint_tells_typed_values_and_urls_apart():
     def fingerprint(**sending):
         form = sent(CountOnce, **({"key": "k", "number": "3"} | sending))
         assert form.run()
-        return form.idempotency()["body_fingerprint"]
+        return form.idempotency_key.fingerprint
 
     assert fingerprint() == fingerprint(csrfmiddlewaretoken="another")
     assert len({fingerprint(), fingerprint(number="4"), fingerprint(url="/admin/other/")}) == 3

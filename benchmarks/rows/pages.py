@@ -12,9 +12,9 @@ GROWTH = 1.2  # goal for the time of a page of a million, relative to ten thousa
 
 PAYMENTS = """
 INSERT INTO payments_payment (reference, payer_id, description, amount_due, amount_paid, deposit, status, created_by_id,
-    created_at, expires_at, body_fingerprint)
+    created_at, expires_at)
 SELECT 'B' || lpad(to_hex(n), 9, '0'), %s, 'Gym, one month', 1500, 0, 1500, 'pending', %s,
-    now() - n * interval '1 second', now() + interval '1 day', ''
+    now() - n * interval '1 second', now() + interval '1 day'
 FROM generate_series(%s, %s) n
 """
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F
 
+from api import idempotency
 from api.business_days import business_day
 from api.errors import Invalid
-from api.idempotency import IdempotencyKeyReused
+from api.idempotency import IdempotencyKey
 from payments.desk import cash_sessions
 from payments.models import Channel, Receipt, ReceiptCounter
 from payments.services import creation, ledger, locks, ownership, settlement
@@ -41,8 +42,7 @@ def record_receipt(
     member_id: int | None = None,
     payment_id: int | None = None,
     note: str = "",
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Receipt:
     """Record cash or a bank transfer (whole KES) for a payment, or for a member's open payments; the rest is credit.
 
@@ -55,7 +55,7 @@ def record_receipt(
     :raises ownership.OwnerNeeded: neither a member nor a payment was named, or it does not exist
     :raises ownership.PaymentTakesNoMoney: the named payment is closed or fully paid
     :raises cash_sessions.NoOpenSession: cash without an open cash session
-    :raises IdempotencyKeyReused: the key was used with another body
+    :raises idempotency.IdempotencyKeyReused: the key was used with another body
     :raises creation.InvalidAmount: not a positive whole number
     """
     if channel not in DESK:
@@ -68,12 +68,8 @@ def record_receipt(
     ownership.require_not_own(member_id, by_id=by_id)
     # The cashier too: two requests with one key may name different members.
     locks.lock_members({member_id, by_id} if idempotency_key else {member_id})
-    if idempotency_key:
-        earlier = Receipt.objects.filter(recorded_by_id=by_id, idempotency_key=idempotency_key).first()
-        if earlier is not None:
-            if earlier.body_fingerprint != body_fingerprint:
-                raise IdempotencyKeyReused
-            return earlier
+    if earlier := idempotency.find_results(idempotency_key, caller_id=by_id):
+        return Receipt.objects.get(pk=earlier[0])
     shares = ownership.divide_by_hand(amount, moved_at=now, member_id=member_id, payment_id=payment_id)
     receipt = Receipt.objects.create(
         channel=channel,
@@ -85,8 +81,6 @@ def record_receipt(
         cash_session=cash_sessions.lock_session(by_id) if channel == Channel.CASH else None,
         number=_next_number(now),
         created_at=now,
-        idempotency_key=idempotency_key,
-        body_fingerprint=body_fingerprint,
     )
     settlement.apply_money(
         receipt=receipt,
@@ -96,6 +90,7 @@ def record_receipt(
         now=now,
         may_renew=payment_id is None,
     )
+    idempotency.store_results(idempotency_key, [receipt], caller_id=by_id, now=now)
     return receipt
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from django.db import transaction
 
+from api import idempotency
 from api.errors import Conflict
-from api.idempotency import IdempotencyKeyReused
+from api.idempotency import IdempotencyKey
 from payments.desk import cash_sessions, review_decisions
 from payments.evidence import holds
 from payments.models import Account, CashSession, Receipt, Refund, ReviewItem
@@ -47,8 +48,7 @@ def record_refund(
     receipt_id: int | None = None,
     member_id: int | None = None,
     amount: int | None = None,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> list[Refund]:
     """Record that money (whole KES) of a receipt, or of a member's credit, was returned; all of it without `amount`.
 
@@ -63,7 +63,7 @@ def record_refund(
     :raises ownership.OwnerNeeded: no such member
     :raises ownership.OwnMoney: `by_id` is the member whose money it is
     :raises ownership.ReasonNeeded: the reason is empty
-    :raises IdempotencyKeyReused: the key was used with another body
+    :raises idempotency.IdempotencyKeyReused: the key was used with another body
     :raises creation.InvalidAmount: not a positive whole number
     :raises locks.ReceiptNotFound: no such receipt
     """
@@ -75,12 +75,8 @@ def record_refund(
         ownership.require_not_own(each.member_id, by_id=by_id)
         if holds.is_held(each):
             raise review_decisions.MoneyIsHeld
-    if idempotency_key is not None:
-        earlier = list(Refund.objects.filter(made_by_id=by_id, idempotency_key=idempotency_key).order_by("pk"))
-        if any(each.body_fingerprint != body_fingerprint for each in earlier):
-            raise IdempotencyKeyReused
-        if earlier:
-            return earlier
+    if earlier := idempotency.find_results(idempotency_key, caller_id=by_id):
+        return list(Refund.objects.filter(pk__in=earlier).order_by("pk"))
     held = sum(each.unspent for each in receipts)
     amount = held if amount is None else amount
     if not 0 < amount <= held:
@@ -101,11 +97,10 @@ def record_refund(
                 cash_session=session,
                 made_by_id=by_id,
                 made_at=now,
-                idempotency_key=idempotency_key,
-                body_fingerprint=body_fingerprint,
             )
         )
         amount -= part
+    idempotency.store_results(idempotency_key, refunds, caller_id=by_id, now=now)
     return refunds
 
 

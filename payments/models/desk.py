@@ -102,8 +102,6 @@ class Refund(models.Model):
     )
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     made_at = models.DateTimeField()
-    idempotency_key = models.CharField(max_length=64, null=True)
-    body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
 
     class Meta:
         constraints = [
@@ -113,11 +111,6 @@ class Refund(models.Model):
                 condition=Q(paid_from=Account.CASH, cash_session__isnull=False)
                 | (~Q(paid_from=Account.CASH) & Q(cash_session__isnull=True)),
                 name="refund_of_cash_has_a_session",
-            ),
-            models.UniqueConstraint(
-                fields=["made_by", "idempotency_key", "receipt"],
-                condition=Q(idempotency_key__isnull=False),
-                name="refund_idempotency_key_once_per_person",
             ),
         ]
         indexes = [models.Index(fields=["-made_at", "-id"], name="refund_newest_first")]

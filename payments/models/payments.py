@@ -46,8 +46,6 @@ class Payment(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True, help_text="When the money moved that reached the amount due.")
-    idempotency_key = models.CharField(max_length=64, null=True, blank=True)
-    body_fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request's body.")
 
     class Meta:
         constraints = [
@@ -74,11 +72,6 @@ class Payment(models.Model):
                 name="payment_deposit_has_come_or_not",
             ),
             models.CheckConstraint(condition=~Q(head=F("id")), name="payment_is_not_its_own_head"),
-            models.UniqueConstraint(
-                fields=["created_by", "idempotency_key"],
-                condition=Q(idempotency_key__isnull=False),
-                name="payment_idempotency_key_once_per_creator",
-            ),
         ]
         indexes = [
             models.Index(fields=["payer", "-created_at"], name="payment_by_payer"),

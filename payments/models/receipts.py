@@ -81,10 +81,6 @@ class Receipt(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     reversal_reason = models.CharField(max_length=255, blank=True)
-    idempotency_key = models.CharField(max_length=64, null=True, blank=True, help_text="Of cash and bank receipts.")
-    body_fingerprint = models.CharField(
-        max_length=64, blank=True, default="", db_default="", help_text="SHA-256 of the request's body."
-    )
 
     class Meta:
         constraints = [
@@ -110,11 +106,6 @@ class Receipt(models.Model):
             models.CheckConstraint(condition=Q(cents__lt=100), name="receipt_cents_are_less_than_a_shilling"),
             models.CheckConstraint(
                 condition=Q(amount_refunded__lte=F("amount")), name="receipt_gives_back_no_more_than_came"
-            ),
-            models.UniqueConstraint(
-                fields=["recorded_by", "idempotency_key"],
-                condition=Q(idempotency_key__isnull=False),
-                name="receipt_idempotency_key_once_per_person",
             ),
         ]
         indexes = [

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.db import transaction
 
 from api.errors import Invalid
-from api.idempotency import IdempotencyKeyReused
 from payments.matching import references
 from payments.models import Payment, PaymentStatus
 from payments.services import credit
@@ -32,8 +31,6 @@ def create_payment(
     created_by_id: int,
     now: datetime,
     group_payment_id: int | None = None,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
     use_credit: bool = True,
     deposit: int | None = None,
 ) -> Payment:
@@ -45,19 +42,12 @@ def create_payment(
     group, and one push asks for all of the group. Whoever creates a group passes `use_credit=False` for each payment,
     and calls `credit.spend` afterwards.
 
-    A repeated call with the same `created_by_id` and `idempotency_key` returns the first payment.
-
     :raises InvalidAmount: the amount is negative or not a whole number
-    :raises IdempotencyKeyReused: the key was used with another body
     :raises InvalidTransition: the group payment accepts no money
     """
     if type(amount) is not int or amount < 0:
         raise InvalidAmount
-    # Lock the creator too: two requests with one key may name different payers.
-    lock_members({payer_id, created_by_id} if idempotency_key else {payer_id})
-    existing = find_payment_by_key(idempotency_key, body_fingerprint, created_by_id=created_by_id)
-    if existing is not None:
-        return existing
+    lock_members({payer_id})
     if group_payment_id is not None:
         group_payment = Payment.objects.select_for_update(no_key=True).filter(pk=group_payment_id).first()
         if group_payment is None or group_payment.head_id is not None or group_payment.status not in PAYABLE:
@@ -73,8 +63,6 @@ def create_payment(
         created_at=now,
         expires_at=now + settings.PAYMENT_LIFETIME,
         deposit_paid_at=None if amount else now,
-        idempotency_key=idempotency_key,
-        body_fingerprint=body_fingerprint,
     )
     record_creation(payment, evidence="created", by_id=created_by_id, now=now)
     if amount == 0:
@@ -82,17 +70,6 @@ def create_payment(
     elif use_credit:
         credit.spend(payment, by_id=created_by_id, now=now)
     return payment
-
-
-def find_payment_by_key(key: str | None, fingerprint: str, *, created_by_id: int) -> Payment | None:
-    """Return the payment that this creator's earlier request with the same key created, or None.
-
-    :raises IdempotencyKeyReused: the key was used with another body
-    """
-    existing = Payment.objects.filter(created_by=created_by_id, idempotency_key=key).first() if key else None
-    if existing is not None and existing.body_fingerprint != fingerprint:
-        raise IdempotencyKeyReused
-    return existing
 
 
 @transaction.atomic
@@ -116,8 +93,6 @@ def record_free_payment(
     by_id: int,
     now: datetime,
     group_payment_id: int | None = None,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
 ) -> Payment:
     """Create a paid payment of KES 0 for a free sale. Its history names the reason and the person who gave it."""
     payment = Payment.objects.create(
@@ -131,8 +106,6 @@ def record_free_payment(
         created_at=now,
         expires_at=now,
         head_id=group_payment_id,
-        idempotency_key=idempotency_key,
-        body_fingerprint=body_fingerprint,
     )
     record_creation(payment, evidence="created", by_id=by_id, now=now)
     change_status(payment, to=S.PAID, evidence=f"free: {reason}", by_id=by_id, now=now, paid_at=now)

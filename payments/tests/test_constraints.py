@@ -35,8 +35,6 @@ BREAKS_CONSTRAINT = {
         VALUES (gen_random_uuid(), 'member_credit', 1, %(deposit)s, now())""",
     "payment_deposit_has_come_or_not": "UPDATE payments_payment SET deposit_paid_at = NULL WHERE id = %(paid)s",
     "payment_deposit_is_part_of_it": "UPDATE payments_payment SET deposit = 1501 WHERE id = %(open)s",
-    "payment_idempotency_key_once_per_creator": """
-        UPDATE payments_payment SET idempotency_key = 'once', created_by_id = %(staff)s""",
     "payment_is_not_its_own_head": "UPDATE payments_payment SET head_id = id WHERE id = %(open)s",
     "payment_never_holds_more_than_due": "UPDATE payments_payment SET amount_paid = 1501 WHERE id = %(paid)s",
     "payment_paid_has_a_moment": "UPDATE payments_payment SET paid_at = NULL WHERE id = %(paid)s",
@@ -57,26 +55,20 @@ BREAKS_CONSTRAINT = {
     "push_sent_has_a_token": "UPDATE payments_stkpush SET token_hash = NULL",
     "receipt_code_is_canonical": "UPDATE payments_receipt SET code = 'tkn0000009' WHERE id = %(deposit)s",
     "receipt_gives_back_no_more_than_came": "UPDATE payments_receipt SET amount_refunded = amount + 1",
-    "receipt_idempotency_key_once_per_person": """
-        UPDATE payments_receipt SET idempotency_key = 'once', recorded_by_id = %(staff)s""",
     "receipt_is_of_money": "UPDATE payments_receipt SET amount = 0 WHERE id = %(paying)s",
     "receipt_of_cash_has_a_session": "UPDATE payments_receipt SET cash_session_id = NULL WHERE id = %(cash)s",
     "receipt_of_the_desk_is_numbered": "UPDATE payments_receipt SET number = NULL WHERE id = %(cash)s",
     "receipt_of_the_desk_is_voided_by_a_second_person": """
         UPDATE payments_receipt SET reversed_at = now(), reversed_by_id = recorded_by_id WHERE id = %(cash)s""",
     "refund_has_a_reason": """
-        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at, body_fingerprint)
-        VALUES (%(deposit)s, 1, 'mpesa', '', %(staff)s, now(), '')""",
-    "refund_idempotency_key_once_per_person": """
-        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at, idempotency_key,
-            body_fingerprint)
-        SELECT receipt_id, 1, 'mpesa', 'again', made_by_id, now(), idempotency_key, '' FROM payments_refund""",
+        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at)
+        VALUES (%(deposit)s, 1, 'mpesa', '', %(staff)s, now())""",
     "refund_is_of_money": """
-        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at, body_fingerprint)
-        VALUES (%(deposit)s, 0, 'mpesa', 'ill', %(staff)s, now(), '')""",
+        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at)
+        VALUES (%(deposit)s, 0, 'mpesa', 'ill', %(staff)s, now())""",
     "refund_of_cash_has_a_session": """
-        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at, body_fingerprint)
-        VALUES (%(deposit)s, 1, 'cash', 'ill', %(staff)s, now(), '')""",
+        INSERT INTO payments_refund (receipt_id, amount, paid_from, reason, made_by_id, made_at)
+        VALUES (%(deposit)s, 1, 'cash', 'ill', %(staff)s, now())""",
     "review_end_has_a_moment": "UPDATE payments_reviewitem SET status = 'resolved'",
     "review_says_a_thing_of_a_receipt_once": """
         INSERT INTO payments_reviewitem (receipt_id, reason, status, detail, suggested_members, created_at, resolution)
@@ -135,13 +127,7 @@ def rows():
     c2b_confirmations.apply_c2b(message=deposit, now=NOON)
     item = ReviewItem.objects.get()
     refunds.record_refund(
-        receipt_id=item.receipt_id,
-        amount=100,
-        paid_from="mpesa",
-        reason="too much",
-        by_id=manager.pk,
-        now=NOON,
-        idempotency_key="once",
+        receipt_id=item.receipt_id, amount=100, paid_from="mpesa", reason="too much", by_id=manager.pk, now=NOON
     )
     cash_sessions.open_session(cashier_id=staff.pk, opening_float=0, now=NOON)
     cash = desk_receipts.record_receipt(

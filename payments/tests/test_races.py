@@ -204,17 +204,6 @@ def test_concurrent_new_payments_spend_one_credit_once():
     assert broken_invariants() == {}
 
 
-@concurrent
-def test_concurrent_requests_with_one_key_create_one_payment():
-    payer = MemberFactory()
-
-    created = run_together(
-        *[lambda: create_payment(payer, idempotency_key="once", body_fingerprint="a").pk for _ in range(10)]
-    )
-
-    assert created == [Payment.objects.get().pk] * 10
-
-
 def status_answer(token="s" * 43, code="TKN1AB2C3D"):
     """Create a code check that waits for an answer; return the call that posts Safaricom's answer."""
     CodeCheck.objects.create(code=code, status="asked", created_at=NOON, token_hash=callback_tokens.hash_of(token))

@@ -2,7 +2,6 @@
 
 import pytest
 
-from api.idempotency import IdempotencyKeyReused
 from payments.models import PaymentEvent, PaymentStatus, PushStatus
 from payments.services import cancellation, creation, push_progress, transitions
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
@@ -30,22 +29,6 @@ def test_amount_must_be_whole_shillings_zero_or_more(amount):
 
 def test_payment_of_zero_is_paid_at_once():
     assert create_payment(amount=0).status == PaymentStatus.PAID
-
-
-def test_repeated_idempotency_key_returns_the_first_payment():
-    payer = MemberFactory()
-
-    first, second = (create_payment(payer, idempotency_key="once", body_fingerprint="a", amount=100) for _ in range(2))
-
-    assert first.pk == second.pk
-
-
-def test_idempotency_key_with_another_body_is_refused():
-    payer = MemberFactory()
-    create_payment(payer, idempotency_key="once", body_fingerprint="a")
-
-    with pytest.raises(IdempotencyKeyReused):
-        create_payment(payer, idempotency_key="once", body_fingerprint="b")
 
 
 def test_free_payment_is_paid_and_records_its_reason():

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from api import generics
 from api.clock import now
 from api.generics import APIView
-from api.idempotency import idempotency
+from api.idempotency import read_key
 from api.pagination import CursorPagination
 from api.permissions import IsManager, IsReceptionist
 from payments import serializers
@@ -61,7 +61,7 @@ class ReceiptListView(generics.ListAPIView):
             note=serializer.validated_data.get("note", ""),
             by_id=request.user.pk,
             now=now(),
-            **idempotency(request),
+            idempotency_key=read_key(request),
             **serializer.owner,
         )
         return receipt_answer(self, receipt.pk, status=201)
@@ -101,7 +101,7 @@ class RefundListView(generics.ListAPIView):
     )
     def post(self, request):
         body = validated(serializers.RefundRequestSerializer, request).arguments
-        made = refunds.record_refund(by_id=request.user.pk, now=now(), **idempotency(request), **body)
+        made = refunds.record_refund(by_id=request.user.pk, now=now(), idempotency_key=read_key(request), **body)
         return Response(serializers.RefundSerializer(made, many=True).data, status=201)
 
 

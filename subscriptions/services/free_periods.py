@@ -5,7 +5,9 @@ from datetime import date, datetime
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from api import idempotency
 from api.errors import Conflict
+from api.idempotency import IdempotencyKey
 from payments.services import creation, locks, ownership
 from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.services.calendars import granted_periods, lock_periods, require_supported_date
@@ -28,8 +30,7 @@ def grant_free_period(
     reason: str,
     by_id: int,
     now: datetime,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Subscription:
     """Grant the member one period of the plan as a gift. It starts as a period paid today would start.
 
@@ -46,7 +47,7 @@ def grant_free_period(
         raise MemberNotFound
     ownership.require_not_own(member_id, by_id=by_id)
     locks.lock_members({member_id, by_id})
-    earlier = find_repeated_purchase(idempotency_key, body_fingerprint, by_id)
+    earlier = find_repeated_purchase(idempotency_key, by_id)
     if earlier:
         return earlier[0]
     subscription = _create_free_period(
@@ -58,9 +59,8 @@ def grant_free_period(
         reason=reason,
         by_id=by_id,
         now=now,
-        idempotency_key=idempotency_key,
-        body_fingerprint=body_fingerprint,
     )
+    idempotency.store_results(idempotency_key, [subscription], caller_id=by_id, now=now)
     granted = grant_for_payment(payment_id=subscription.payment_id, now=now)
     assert granted is not None  # noqa: S101  its payment was created above
     return granted
@@ -99,10 +99,10 @@ def import_period(
 
 
 def _create_free_period(
-    member_id: int, plan: Plan, origin: Origin, state: dict, *, reason: str, by_id: int, now: datetime, **opening
+    member_id: int, plan: Plan, origin: Origin, state: dict, *, reason: str, by_id: int, now: datetime
 ) -> Subscription:
     payment = creation.record_free_payment(
-        payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now, **opening
+        payer_id=member_id, description=plan.name, reason=reason, by_id=by_id, now=now
     )
     return Subscription.objects.create(
         member_id=member_id,

@@ -6,8 +6,10 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q
 
+from api import idempotency
 from api.business_days import business_day
 from api.errors import Conflict
+from api.idempotency import IdempotencyKey
 from payments.models import PaymentStatus
 from payments.services import cancellation, locks
 from payments.services.allocation import PAYABLE
@@ -24,7 +26,6 @@ from subscriptions.services.purchases import (
     joining_fee_due,
     require_may_buy,
     settle_purchase,
-    store_idempotency_key,
 )
 
 
@@ -74,8 +75,7 @@ def upgrade(
     by_id: int,
     now: datetime,
     payer_id: int | None = None,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Purchase:
     """Create a pending upgrade to a plan with a higher price, and send an STK push to `phone` if one is given.
 
@@ -93,7 +93,7 @@ def upgrade(
     upgrades = Subscription.objects.filter(replaces=subscription_id)  # their payments may be cancelled below
     payers = upgrades.values_list("payment__payer_id", flat=True)
     locks.lock_members({unlocked.member_id, payer_id, by_id, *payers})
-    earlier = find_repeated_purchase(idempotency_key, body_fingerprint, by_id)
+    earlier = find_repeated_purchase(idempotency_key, by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
     _cancel_old_upgrades(subscription_id, by_id=by_id, now=now)
@@ -107,7 +107,7 @@ def upgrade(
         raise NotRunning
     pending = next((each for each in chain if each.replaces_id == running.pk and each.fact == Fact.PENDING), None)
     if pending is not None and pending.plan_id == plan.pk:
-        store_idempotency_key(idempotency_key, body_fingerprint, pending.payment, by_id=by_id, now=now)
+        idempotency.store_results(idempotency_key, [pending], caller_id=by_id, now=now)
         return Purchase((pending,), is_new=False)
     if pending is not None or any(each.fact == Fact.PENDING and each.plan_id == plan.pk for each in chain):
         raise AlreadyPending("Another purchase is not paid yet. Pay it or cancel it first.")
@@ -139,9 +139,8 @@ def upgrade(
         payer_id=payer_id,
         created_by_id=by_id,
         now=now,
-        idempotency_key=idempotency_key,
-        body_fingerprint=body_fingerprint,
     )
+    idempotency.store_results(idempotency_key, [bought], caller_id=by_id, now=now)
     return settle_purchase([bought], phone=phone, by_id=by_id, now=now)
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.contrib.auth import get_user_model
 
+from api.idempotency import IdempotencyKey
 from api.permissions import is_at_least
 from api.roles import Role
 from subscriptions.models import Subscription
@@ -23,8 +24,7 @@ def request_purchase(
     member: int | None = None,
     members: Sequence[int] | None = None,
     phone_number=PAYERS_PHONE,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Purchase:
     """Buy a plan as `caller`: for themselves and people they added, or for any member as a Receptionist or above.
 
@@ -49,7 +49,6 @@ def request_purchase(
         created_by_id=caller.pk,
         now=now,
         idempotency_key=idempotency_key,
-        body_fingerprint=body_fingerprint,
     )
 
 

@@ -8,13 +8,14 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from api import idempotency
 from api.business_days import business_day
 from api.errors import Conflict, NotFound
-from api.idempotency import IdempotencyKeyReused
+from api.idempotency import IdempotencyKey
 from payments.models import Payment, PaymentStatus
 from payments.pushes import push_requests
 from payments.services import cancellation, creation, credit, locks
-from subscriptions.models import Fact, KeptKey, Origin, Plan, Subscription
+from subscriptions.models import Fact, Origin, Plan, Subscription
 from subscriptions.querysets import AWAITING_PAYMENT
 from subscriptions.services.calendars import lock_chains
 from subscriptions.services.catalog import snapshot
@@ -98,8 +99,7 @@ def subscribe(
     phone: str | None,
     created_by_id: int,
     now: datetime,
-    idempotency_key: str | None = None,
-    body_fingerprint: str = "",
+    idempotency_key: IdempotencyKey | None = None,
 ) -> Purchase:
     """Buy one period of the plan for each member, and send an STK push for the total to `phone` if one is given.
 
@@ -118,12 +118,12 @@ def subscribe(
     pending = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
     payers = pending.values_list("payment__payer_id", flat=True)  # expired payments among them may be changed below
     locks.lock_members({*member_ids, payer_id, created_by_id, *payers})
-    earlier = find_repeated_purchase(idempotency_key, body_fingerprint, created_by_id)
+    earlier = find_repeated_purchase(idempotency_key, created_by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
     existing = _find_pending_purchase(plan, member_ids, now)
     if existing:
-        store_idempotency_key(idempotency_key, body_fingerprint, existing[0].payment, by_id=created_by_id, now=now)
+        idempotency.store_results(idempotency_key, existing, caller_id=created_by_id, now=now)
         return Purchase(existing, is_new=False)
     members = get_user_model().objects.in_bulk(member_ids)
     for member_id in member_ids:
@@ -146,11 +146,9 @@ def subscribe(
                 group_payment_id=bought[0].payment_id if bought else None,
                 created_by_id=created_by_id,
                 now=now,
-                # A request has one key. It is stored with the first payment.
-                idempotency_key=None if bought else idempotency_key,
-                body_fingerprint="" if bought else body_fingerprint,
             )
         )
+    idempotency.store_results(idempotency_key, bought, caller_id=created_by_id, now=now)
     return settle_purchase(bought, phone=phone, by_id=created_by_id, now=now)
 
 
@@ -205,7 +203,7 @@ def create_pending_period(
     payer_id: int,
     created_by_id: int,
     now: datetime,
-    **opening,
+    group_payment_id: int | None = None,
 ) -> Subscription:
     """Create a pending period with the additional fields `terms`, and its payment of `amount` KES.
 
@@ -213,7 +211,12 @@ def create_pending_period(
     """
     if amount == 0:
         payment = creation.record_free_payment(
-            payer_id=payer_id, description=plan.name, reason="free plan", by_id=created_by_id, now=now, **opening
+            payer_id=payer_id,
+            description=plan.name,
+            reason="free plan",
+            by_id=created_by_id,
+            now=now,
+            group_payment_id=group_payment_id,
         )
     else:
         payment = creation.create_payment(
@@ -224,7 +227,7 @@ def create_pending_period(
             now=now,
             use_credit=False,
             deposit=deposit,
-            **opening,
+            group_payment_id=group_payment_id,
         )
     return Subscription.objects.create(
         member=member,
@@ -243,7 +246,7 @@ def settle_purchase(bought: Sequence[Subscription], *, phone: str | None, by_id:
     first = bought[0].payment
     if phone and first.amount_owed:
         push_requests.request_push(payment_id=first.pk, phone=phone, created_by_id=by_id, now=now)
-    return Purchase(_reload(bought), is_new=True)
+    return Purchase(_read(each.pk for each in bought), is_new=True)
 
 
 def _minimum_payment(member_id: int, plan: Plan, amount: int) -> int:
@@ -311,29 +314,12 @@ def joining_fee_due(member_id: int, plan: Plan) -> int:
     return plan.joining_fee
 
 
-def find_repeated_purchase(key: str | None, fingerprint: str, created_by_id: int) -> tuple[Subscription, ...]:
+def find_repeated_purchase(key: IdempotencyKey | None, created_by_id: int) -> tuple[Subscription, ...]:
     """Return the periods that the first request with this key got as its answer; none for a new key.
 
     :raises api.idempotency.IdempotencyKeyReused: the key was used with another request body
     """
-    first_payment = creation.find_payment_by_key(key, fingerprint, created_by_id=created_by_id)
-    if first_payment is not None:
-        return _reload(_paid_with(first_payment.pk))
-    stored = KeptKey.objects.filter(made_by=created_by_id, idempotency_key=key).first() if key else None
-    if stored is None:
-        return ()
-    if stored.body_fingerprint != fingerprint:
-        raise IdempotencyKeyReused
-    return _reload(_paid_with(stored.payment_id))
-
-
-def store_idempotency_key(key: str | None, fingerprint: str, payment: Payment, *, by_id: int, now: datetime) -> None:
-    """Store the key of a request whose answer is an existing purchase, so that a repeat gets the same answer."""
-    if key:
-        first_id = payment.head_id or payment.pk
-        KeptKey.objects.create(
-            made_by_id=by_id, idempotency_key=key, body_fingerprint=fingerprint, payment_id=first_id, created_at=now
-        )
+    return _read(idempotency.find_results(key, caller_id=created_by_id))
 
 
 def _paid_with(first_id: int) -> QuerySet[Subscription]:
@@ -366,12 +352,11 @@ def _find_pending_purchase(plan: Plan, member_ids: Sequence[int], now: datetime)
     purchase = list(_paid_with(first_id))  # also the periods that credit has already paid
     if others or {each.member_id for each in purchase} != set(member_ids):
         raise AlreadyPending
-    return _reload(purchase)
+    return _read(each.pk for each in purchase)
 
 
-def _reload(subscriptions: Iterable[Subscription]) -> tuple[Subscription, ...]:
-    """Read the subscriptions again, with their plan, payment and member."""
-    ids = [each.pk for each in subscriptions]
+def _read(ids: Iterable[int]) -> tuple[Subscription, ...]:
+    """Read the subscriptions with these ids again, with their plan, payment and member."""
     return tuple(
         Subscription.objects.select_related("plan__group", "payment", "member").filter(pk__in=ids).order_by("pk")
     )

@@ -5,7 +5,7 @@ from datetime import time, timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from subscriptions.models import Closure, Freeze, FreezeKind, KeptKey, Plan, Subscription
+from subscriptions.models import Closure, Freeze, FreezeKind, Plan, Subscription
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, create_payment, granted, pending
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
@@ -77,15 +77,6 @@ def test_second_upgrade_of_a_period_is_refused():
 
     with refused("subscription_is_replaced_once"), transaction.atomic():
         pending(PlanFactory(), old.member, replaces=old)
-
-
-def test_stored_key_is_unique_per_user():
-    payment = create_payment(MemberFactory())
-    fields = {"made_by": payment.payer, "idempotency_key": "k", "payment": payment, "created_at": NOON}
-    KeptKey.objects.create(**fields)
-
-    with refused("kept_key_once_per_person"), transaction.atomic():
-        KeptKey.objects.create(**fields)
 
 
 def test_second_period_of_a_payment_is_refused():

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from api.idempotency import IdempotencyKeyReused
+from api.idempotency import IdempotencyKey, IdempotencyKeyReused
 from payments.daraja.messages import C2bMessage
 from payments.evidence import c2b_confirmations
 from payments.models import Account, Receipt, ReviewItem
@@ -27,6 +27,8 @@ from subscriptions.tests.factories import (
 from subscriptions.tests.test_invariants import broken
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
+
+KEY, OTHER_BODY = IdempotencyKey("k", "a"), IdempotencyKey("k", "b")
 
 DAY_TEN = TODAY + timedelta(days=10)  # 20 of November's 30 days are unused
 
@@ -138,16 +140,22 @@ def test_free_period_has_no_unused_value(gold, silver):
 def test_same_key_grants_one_free_period(silver):
     staff = MemberFactory()
 
-    def grant(**changed):
-        fields = {"member_id": silver.member_id, "plan_code": silver.plan.code, "reason": "raffle"} | changed
-        return free_periods.grant_free_period(by_id=staff.pk, now=NOON, idempotency_key="k", **fields)
+    def grant(key, reason="raffle"):
+        return free_periods.grant_free_period(
+            member_id=silver.member_id,
+            plan_code=silver.plan.code,
+            reason=reason,
+            by_id=staff.pk,
+            now=NOON,
+            idempotency_key=key,
+        )
 
-    first = grant(body_fingerprint="a")
+    first = grant(KEY)
 
-    assert grant(body_fingerprint="a") == first
+    assert grant(KEY) == first
     assert silver.member.subscriptions.count() == 2
     with pytest.raises(IdempotencyKeyReused):
-        grant(body_fingerprint="b", reason="another")
+        grant(OTHER_BODY, reason="another")
 
 
 def test_periods_bought_ahead_move_after_the_upgrade(silver, gold):
@@ -164,10 +172,10 @@ def test_second_request_returns_the_pending_upgrade(silver, gold):
 
 def test_key_answered_with_pending_upgrade_returns_it_after_payment(silver, gold):
     bought = upgrade(silver, gold)
-    assert upgrade(silver, gold, idempotency_key="k2") == bought
+    assert upgrade(silver, gold, idempotency_key=KEY) == bought
     pay(bought.payment, at=noon_on(DAY_TEN))
 
-    assert upgrade(silver, gold, idempotency_key="k2") == bought
+    assert upgrade(silver, gold, idempotency_key=KEY) == bought
 
 
 def test_new_upgrade_after_expiry_recalculates_the_unused_value(silver, gold):

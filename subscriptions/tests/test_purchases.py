@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from api.idempotency import IdempotencyKeyReused
+from api.idempotency import IdempotencyKey, IdempotencyKeyReused
 from payments.models import Payment, PaymentStatus, Receipt, ReviewItem
 from payments.services import cancellation, reversals
 from subscriptions.models import Fact, Subscription
@@ -24,6 +24,8 @@ from subscriptions.tests.factories import (
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
+
+KEY, OTHER_BODY = IdempotencyKey("k", "a"), IdempotencyKey("k", "b")
 
 
 def test_purchase_creates_a_payment_and_requests_a_push(pushes):
@@ -106,10 +108,10 @@ def test_revoked_period_stays_revoked_after_a_new_purchase():
 
 def test_same_idempotency_key_returns_the_same_purchase():
     member, plan = MemberFactory(), PlanFactory()
-    first = buy(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
+    first = buy(member, plan=plan, idempotency_key=KEY)
     pay(first.subscription.payment, at=NOON)
 
-    again = buy(member, plan=plan, idempotency_key="k1", body_fingerprint="a" * 64)
+    again = buy(member, plan=plan, idempotency_key=KEY)
 
     assert (again.is_new, again.subscription) == (False, first.subscription)
 
@@ -117,7 +119,7 @@ def test_same_idempotency_key_returns_the_same_purchase():
 def test_key_answered_with_pending_purchase_returns_it_after_payment():
     member, plan = MemberFactory(), PlanFactory()
     first = buy(member, plan=plan).subscription
-    request = {"plan": plan, "idempotency_key": "k2", "body_fingerprint": "a" * 64}
+    request = {"plan": plan, "idempotency_key": KEY}
     assert buy(member, **request).subscription == first
     pay(first.payment, at=NOON)
 
@@ -126,15 +128,15 @@ def test_key_answered_with_pending_purchase_returns_it_after_payment():
     assert (again.subscription, again.is_new) == (first, False)
     assert Subscription.objects.count() == 1
     with pytest.raises(IdempotencyKeyReused):
-        buy(member, **request | {"body_fingerprint": "b" * 64})
+        buy(member, **request | {"idempotency_key": OTHER_BODY})
 
 
 def test_same_key_with_another_body_is_refused():
     member = MemberFactory()
-    buy(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="a" * 64)
+    buy(member, plan=PlanFactory(), idempotency_key=KEY)
 
     with pytest.raises(IdempotencyKeyReused):
-        buy(member, plan=PlanFactory(), idempotency_key="k1", body_fingerprint="b" * 64)
+        buy(member, plan=PlanFactory(), idempotency_key=OTHER_BODY)
 
     assert Subscription.objects.count() == 1
 
@@ -157,7 +159,7 @@ def test_credit_reduces_the_total_of_a_group_payment(pushes):
     parent, plan = MemberFactory(), PlanFactory(price=1000)
     children = MemberFactory.create_batch(3, phone_number=None)
     record_paybill_payment(parent, 1500)
-    request = {"plan": plan, "payer": parent, "idempotency_key": "k"}
+    request = {"plan": plan, "payer": parent, "idempotency_key": KEY}
 
     purchase = buy(*children, **request, phone="254712345678")
 
@@ -176,7 +178,7 @@ def test_credit_reduces_the_total_of_a_group_payment(pushes):
 def test_free_plan_is_granted_once_for_one_key():
     plan, members = PlanFactory(price=0), MemberFactory.create_batch(2)
 
-    bought = [buy(*members, plan=plan, payer=members[0], idempotency_key="k") for _ in range(2)]
+    bought = [buy(*members, plan=plan, payer=members[0], idempotency_key=KEY) for _ in range(2)]
 
     assert [each.fact for each in bought[0].subscriptions] == ["granted", "granted"]
     assert bought[1].subscriptions == bought[0].subscriptions

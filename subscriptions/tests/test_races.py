@@ -8,11 +8,13 @@ import pytest
 from django.db import connection, transaction
 
 from api.errors import Conflict
+from api.idempotency import IdempotencyKey
 from payments.daraja.messages import C2bMessage
 from payments.evidence import c2b_confirmations, paybill_money
-from payments.models import Payment, Receipt
+from payments.models import Payment, Receipt, StkPush
 from payments.services.cancellation import expire_due
 from payments.services.reversals import reverse_receipt
+from payments.tests.threads import run_together
 from subscriptions.gate import check_in
 from subscriptions.models import Freeze, Subscription, Visit
 from subscriptions.services import free_periods, freezes, grants, plan_changes, purchases
@@ -286,22 +288,73 @@ def test_concurrent_upgrade_requests_create_one_upgrade():
     assert Subscription.objects.filter(replaces=silver).count() == 1
 
 
-def test_concurrent_gift_requests_grant_one_period():
-    member, staff, plan = MemberFactory(), MemberFactory(), PlanFactory()
+KEY = IdempotencyKey("k", "a")
 
-    def give():
-        free_periods.grant_free_period(
-            member_id=member.pk,
-            plan_code=plan.code,
-            reason="raffle",
-            by_id=staff.pk,
-            now=NOON,
-            idempotency_key="k",
-        )
 
-    meanwhile(give, give)
+def test_concurrent_purchases_with_one_key_send_one_push():
+    member, plan = MemberFactory(), PlanFactory()
 
-    assert member.subscriptions.count() == 1
+    bought = run_together(*[lambda: buy(member, plan=plan, phone="254712345678", idempotency_key=KEY)] * 4)
+
+    assert [each.subscription for each in bought] == [Subscription.objects.get()] * 4
+    assert sorted(each.is_new for each in bought) == [False, False, False, True]
+    assert StkPush.objects.get().payment == Payment.objects.get()
+
+
+def test_concurrent_purchases_with_one_key_spend_credit_once():
+    member, others, plan = MemberFactory(), MemberFactory.create_batch(4), PlanFactory(price=1000)
+    record_paybill_payment(member, 4000)
+
+    # Each request names another member: only the key says that they are one.
+    purchase = functools.partial(buy, plan=plan, payer=member, idempotency_key=KEY)
+    bought = run_together(*[functools.partial(purchase, each) for each in others])
+
+    assert [each.subscription for each in bought] == [Subscription.objects.get(fact="granted")] * 4
+    assert sum(Payment.objects.values_list("amount_paid", flat=True)) == 1000
+
+
+def test_concurrent_upgrades_with_one_key_spend_credit_once():
+    silver, gold = granted(PlanFactory(price=1000)), PlanFactory(price=3000)
+    record_paybill_payment(silver.member, 9000)
+
+    bought = run_together(
+        *[
+            lambda: (
+                plan_changes.upgrade(
+                    subscription_id=silver.pk,
+                    plan_code=gold.code,
+                    phone=None,
+                    by_id=silver.member_id,
+                    now=NOON,
+                    idempotency_key=KEY,
+                ).subscription
+            )
+        ]
+        * 4
+    )
+
+    assert bought == [Subscription.objects.get(replaces=silver, fact="granted")] * 4
+
+
+def test_concurrent_free_periods_with_one_key_grant_one():
+    members, staff, plan = MemberFactory.create_batch(4), MemberFactory(), PlanFactory()
+
+    given = run_together(
+        *[
+            functools.partial(
+                free_periods.grant_free_period,
+                member_id=member.pk,
+                plan_code=plan.code,
+                reason="raffle",
+                by_id=staff.pk,
+                now=NOON,
+                idempotency_key=KEY,
+            )
+            for member in members
+        ]
+    )
+
+    assert given == [Subscription.objects.get()] * 4
 
 
 def test_two_concurrent_payers_grant_two_periods():

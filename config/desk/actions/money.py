@@ -50,7 +50,7 @@ class SellForm(KeyedAction, MemberAction):
             plan=self.cleaned_data["plan"].code,
             phone_number=self.cleaned_data["phone_number"],
             now=self.now,
-            **self.idempotency(),
+            idempotency_key=self.idempotency_key,
         ).subscription
         bought.refresh_from_db()  # credit may have paid it
         payment, today = bought.payment, business_day(self.now)
@@ -132,7 +132,7 @@ class TakeForm(KeyedAction, MemberAction):
             by_id=self.caller.pk,
             now=self.now,
             **self.owner_of_money(),
-            **self.idempotency(),
+            idempotency_key=self.idempotency_key,
         )
         return f"KES {receipt.amount:,} taken: receipt {receipt.number}.{periods_paid_by(receipt)}"
 
@@ -228,7 +228,7 @@ class RefundForm(KeyedAction, MemberAction):
             receipt_id=None if source == self.CREDIT else int(source),
             by_id=self.caller.pk,
             now=self.now,
-            **self.idempotency(),
+            idempotency_key=self.idempotency_key,
         )
         return f"KES {sum(each.amount for each in made):,} is recorded as refunded."
 

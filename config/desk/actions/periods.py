@@ -88,6 +88,6 @@ class FreePeriodForm(KeyedAction, MemberAction):
             reason=self.cleaned_data["reason"],
             by_id=self.caller.pk,
             now=self.now,
-            **self.idempotency(),
+            idempotency_key=self.idempotency_key,
         )
         return f"{given.plan.name} is given free of charge. It runs {days_of(given)}."
