@@ -6,7 +6,7 @@ from django.utils.module_loading import autodiscover_modules
 
 class ApiConfig(AppConfig):
     name = "api"
-    verbose_name = "Exports"  # the heading of its only admin page
+    verbose_name = "Records"  # the heading of its admin pages
 
     def ready(self):
         from api import checks  # noqa: F401  importing a check registers it

@@ -1,6 +1,7 @@
-"""The tables of the HTTP layer: counters of the rate limits, idempotency keys, and a record of exports."""
+"""The tables of the HTTP layer: rate limit counters, idempotency keys, exports, and the audit trail of changes."""
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
@@ -72,3 +73,32 @@ class Export(models.Model):
     def file_name(self) -> str:
         """The name of the file, on our disk and in the download."""
         return f"{self.page.split('.')[1]}-{self.pk}.{self.file_format}"
+
+
+class ChangeKind(models.TextChoices):
+    """What was done to a row."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    DELETED = "deleted"
+
+
+class Change(models.Model):
+    """A row of the audit trail (api/changes.py). A database trigger refuses updates and deletes."""
+
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    at = models.DateTimeField()
+    table = models.CharField(max_length=80, help_text="The label of the changed model.")
+    row = models.CharField(max_length=40, help_text="The primary key of the changed row.")
+    kind = models.CharField(max_length=8, choices=ChangeKind)
+    before = models.JSONField(encoder=DjangoJSONEncoder)
+    after = models.JSONField(encoder=DjangoJSONEncoder)
+    request_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["table", "row", "-id"], name="change_by_row")]
+
+    def __str__(self) -> str:
+        return f"{self.table.split('.')[1]} {self.row}, {self.kind}"

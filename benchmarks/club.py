@@ -197,7 +197,8 @@ def close_for_a_day() -> None:
 
 def reopen() -> None:
     """Delete that closure."""
-    delete_closure(closure_id=Closure.objects.get().pk)
+    closure = Closure.objects.get()
+    delete_closure(closure_id=closure.pk, by_id=closure.made_by_id, now=timezone.now())
 
 
 def report(members: int) -> None:

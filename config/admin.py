@@ -14,6 +14,7 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 from accounts.admin import CustomUserAdmin
 from accounts.forms import AddPersonForm
 from accounts.models import CustomUser
+from api import changes
 from api.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from api.clock import now
 
@@ -45,14 +46,14 @@ class PersonAdmin(CustomUserAdmin):
 
 
 def logged(action):
-    """Return the action on jobs, which also logs its caller and time: the events of procrastinate have neither."""
+    """Return the action on jobs, which also records its caller and time: the events of procrastinate have neither."""
 
     @wraps(action)
     def act_and_log(page, request, jobs):
         jobs_before = list(jobs)
         answer = action(page, request, jobs)
         for job in jobs_before:
-            page.log_change(request, job, f"Asked to {action.__name__} it.")
+            changes.record_action(job, action.__name__, by_id=request.user.pk, now=now())
         return answer
 
     return act_and_log

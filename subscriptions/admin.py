@@ -49,11 +49,12 @@ class CatalogAdmin(ClubModelAdmin):
         raise NotImplementedError
 
     def save_model(self, request, obj, form, change):
+        author = {"by_id": request.user.pk, "now": now()}
         if change:
-            self.edit(obj.pk, **{name: form.cleaned_data[name] for name in form.changed_data})
+            self.edit(obj.pk, **author, **{name: form.cleaned_data[name] for name in form.changed_data})
             obj.refresh_from_db()
         else:
-            obj.pk = self.create(**form.cleaned_data).pk
+            obj.pk = self.create(**author, **form.cleaned_data).pk
 
 
 @admin.register(PlanGroup)

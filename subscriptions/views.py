@@ -39,6 +39,11 @@ def validated_body(view) -> dict:
     return serializer.validated_data
 
 
+def author(view) -> dict:
+    """Return who makes the request, and when, as keyword arguments of services."""
+    return {"by_id": view.request.user.pk, "now": clock.now()}
+
+
 # --- The price list -------------------------------------------------------------------------------------------------
 
 
@@ -52,7 +57,7 @@ class PlanGroupListView(generics.ListCreateAPIView):
     ordering_fields = ["name"]
 
     def perform_create(self, serializer):
-        serializer.instance = catalog.create_plan_group(**serializer.validated_data)
+        serializer.instance = catalog.create_plan_group(**author(self), **serializer.validated_data)
 
 
 @extend_schema_view(
@@ -75,7 +80,7 @@ class PlanListView(generics.ListCreateAPIView):
         return serializers.PlanWriteSerializer if self.request.method == "POST" else serializers.PlanSerializer
 
     def perform_create(self, serializer):
-        serializer.instance = catalog.create_plan(**serializer.validated_data)
+        serializer.instance = catalog.create_plan(**author(self), **serializer.validated_data)
 
     def get_success_headers(self, data):
         return {"Location": reverse("subscriptions:plan-detail", args=[data["id"]])}
@@ -99,7 +104,9 @@ class PlanDetailView(generics.RetrieveUpdateAPIView):
         return serializers.PlanWriteSerializer if self.request.method == "PATCH" else serializers.PlanSerializer
 
     def perform_update(self, serializer):
-        serializer.instance = catalog.edit_plan(plan_id=serializer.instance.pk, **serializer.validated_data)
+        serializer.instance = catalog.edit_plan(
+            plan_id=serializer.instance.pk, **author(self), **serializer.validated_data
+        )
 
 
 # --- Subscriptions --------------------------------------------------------------------------------------------------
@@ -220,7 +227,7 @@ class UnfreezeView(SubscriptionActionView):
     request_serializer = None
 
     def post(self, request, pk):
-        freezes.unfreeze(subscription_id=self.get_object().pk, now=clock.now())
+        freezes.unfreeze(subscription_id=self.get_object().pk, **author(self))
         return self.answer()
 
 
@@ -231,7 +238,7 @@ class ChangeView(SubscriptionActionView):
 
     def post(self, request, pk):
         plan_changes.change_at_end(
-            subscription_id=self.get_object().pk, plan_code=validated_body(self)["plan"], now=clock.now()
+            subscription_id=self.get_object().pk, plan_code=validated_body(self)["plan"], **author(self)
         )
         return self.answer()
 
@@ -319,7 +326,7 @@ class ClosureDetailView(generics.DestroyAPIView):
     queryset = Closure.objects.all()
 
     def perform_destroy(self, instance):
-        freezes.delete_closure(closure_id=instance.pk)
+        freezes.delete_closure(closure_id=instance.pk, **author(self))
 
 
 class CheckInView(generics.GenericAPIView):

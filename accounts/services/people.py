@@ -11,6 +11,7 @@ from accounts.models import CustomUser, NoticeKind
 from accounts.services import audit, login_sessions, notices, one_time_codes
 from accounts.services.audit import Caller
 from accounts.services.registration import is_unverified_registration
+from api import changes
 from api.errors import Conflict, Forbidden, NotFound
 from api.roles import Role, rank
 
@@ -58,6 +59,7 @@ def add_person(
             )
     except IntegrityError as error:
         raise AlreadyTaken from error
+    changes.record_addition(person, by_id=added_by.pk, now=now)
     audit.record("person_added", user=person, actor=added_by, caller=caller, now=now, role=person.role)
     return person
 
@@ -151,7 +153,8 @@ def clear_lost_verifications(person: CustomUser, *, old: CustomUser) -> None:
 
 @transaction.atomic
 def end_old_access(person: CustomUser, *, old: CustomUser, by: CustomUser, caller: Caller, now: datetime) -> None:
-    """After staff changed access fields: audit it, end sessions and codes, and send notices to the old contacts."""
+    """Record what staff changed. If access fields changed, end sessions and codes, and notify the old contacts."""
+    changes.record_change(person, before=changes.values_of(old), by_id=by.pk, now=now)
     changed = [name for name in ACCESS_FIELDS if getattr(person, name) != getattr(old, name)]
     if not changed:
         return

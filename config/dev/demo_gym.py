@@ -128,7 +128,7 @@ def create_gym(*, members: int, seed: int, now: datetime, progress: Callable[[li
     chance = random.Random(seed)  # noqa: S311 - no secret depends on it
     password = make_password(PASSWORD)  # hashed once, because hashing is slow on purpose
     staff = {name: _hire(name, role, password, now) for name, role in STAFF.items()}
-    gym = Gym(plans=_create_plans(), staff=staff, chance=chance, now=now, codes=set())
+    gym = Gym(plans=_create_plans(now), staff=staff, chance=chance, now=now, codes=set())
     histories = [_history(number, _join(number, gym, password), gym) for number in range(members)]
     _run_in_order(histories, progress)
     _pay_to_unknown_accounts(gym)
@@ -158,8 +158,10 @@ def _set_password(people: Iterable[int], password: str) -> None:
     get_user_model().objects.filter(pk__in=people).update(password=password)
 
 
-def _create_plans() -> dict[str, Plan]:
-    groups = {name: create_plan_group(name=name, opens_gate=opens) for name, opens in GROUPS.items()}
+def _create_plans(now: datetime) -> dict[str, Plan]:
+    groups = {
+        name: create_plan_group(name=name, opens_gate=opens, by_id=None, now=now) for name, opens in GROUPS.items()
+    }
     return {
         code: create_plan(
             code=code,
@@ -169,6 +171,8 @@ def _create_plans() -> dict[str, Plan]:
             joining_fee=fee,
             interval=interval,
             interval_count=count,
+            by_id=None,
+            now=now,
             **more,
         )
         for code, name, group, price, fee, (count, interval), more in PLANS

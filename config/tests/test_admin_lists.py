@@ -10,6 +10,7 @@ from procrastinate.contrib.django import app
 
 from accounts.models import LoginSession, SecurityEvent
 from accounts.tests.factories import UserFactory
+from api import changes
 from api.admin.base import BoundedPaginator
 from api.models import Export
 from payments import models
@@ -57,6 +58,7 @@ def one_of_everything(n: int) -> None:
     Export.objects.create(
         asked_by=UserFactory(), asked_at=NOON, page="payments.payment", file_format="csv", state="failed"
     )
+    changes.record_addition(subscription.plan, by_id=person.pk, now=NOON)
     app.configure_task("nothing").defer(number=n)
 
 

@@ -18,7 +18,7 @@ def menu_of(rf, role):
 def test_admin_menu_uses_plain_names(rf):
     assert menu_of(rf, "Admin") == {
         "Front desk": ["Dashboard", "Cash desk", "Unmatched payments and reviews", "Close the day"],
-        "Exports": ["Exports"],
+        "Records": ["Changes", "Exports"],
         "Memberships": ["Closures", "Freezes", "Plan groups", "Plans", "Subscriptions", "Visits"],
         "Payments": [
             "Callbacks from Safaricom",

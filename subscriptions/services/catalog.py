@@ -1,37 +1,50 @@
 """The price list: plan groups and plans. A subscription keeps the terms it was bought on, so no edit changes it."""
 
+from datetime import datetime
+
 from django.db import transaction
 
+from api import changes
 from subscriptions.models import Plan, PlanGroup
 
 
-def create_plan_group(**fields) -> PlanGroup:
-    """Create a plan group."""
-    return PlanGroup.objects.create(**fields)
+@transaction.atomic
+def create_plan_group(*, by_id: int | None, now: datetime, **fields) -> PlanGroup:
+    """Create a plan group. `by_id` is None for a command, here and below."""
+    return _create(PlanGroup, fields, by_id, now)
 
 
 @transaction.atomic
-def edit_plan_group(*, group_id: int, **fields) -> PlanGroup:
+def edit_plan_group(*, group_id: int, by_id: int | None, now: datetime, **fields) -> PlanGroup:
     """Change a plan group. The change also applies to subscriptions that were sold before."""
-    return _edit(PlanGroup, group_id, fields)
-
-
-def create_plan(**fields) -> Plan:
-    """Create a plan on the price list."""
-    return Plan.objects.create(**fields)
+    return _edit(PlanGroup, group_id, fields, by_id, now)
 
 
 @transaction.atomic
-def edit_plan(*, plan_id: int, **fields) -> Plan:
+def create_plan(*, by_id: int | None, now: datetime, **fields) -> Plan:
+    """Create a plan on the price list."""
+    return _create(Plan, fields, by_id, now)
+
+
+@transaction.atomic
+def edit_plan(*, plan_id: int, by_id: int | None, now: datetime, **fields) -> Plan:
     """Change a plan for purchases from now on."""
-    return _edit(Plan, plan_id, fields)
+    return _edit(Plan, plan_id, fields, by_id, now)
 
 
-def _edit(model, pk: int, fields: dict):
-    row = model.objects.get(pk=pk)
+def _create(model, fields: dict, by_id: int | None, now: datetime):
+    row = model.objects.create(**fields)
+    changes.record_addition(row, by_id=by_id, now=now)
+    return row
+
+
+def _edit(model, pk: int, fields: dict, by_id: int | None, now: datetime):
+    row = model.objects.select_for_update(no_key=True).get(pk=pk)
+    before = changes.values_of(row)
     for name, value in fields.items():
         setattr(row, name, value)
     row.save(update_fields=list(fields))
+    changes.record_change(row, before=before, by_id=by_id, now=now)
     return row
 
 

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 
+from api import changes
 from api.business_days import business_day, start_of_day
 from api.errors import Conflict, Invalid
 from subscriptions.models import Closure, Decision, Fact, Freeze, FreezeKind, Subscription, Visit
@@ -126,7 +127,7 @@ def freeze(
 
 
 @transaction.atomic
-def unfreeze(*, subscription_id: int, now: datetime) -> Freeze:
+def unfreeze(*, subscription_id: int, by_id: int, now: datetime) -> Freeze:
     """End the running freeze today, or cancel the next planned one, and recalculate the dates.
 
     :raises NotFrozen: no freeze of this period is running or planned
@@ -137,8 +138,10 @@ def unfreeze(*, subscription_id: int, now: datetime) -> Freeze:
     found = freezes.filter(until__gt=today).filter(until__gt=F("starts_on")).order_by("starts_on").first()
     if found is None or subscription.fact != Fact.GRANTED:
         raise NotFrozen
+    before = changes.values_of(found)
     found.ended_early_on = max(found.starts_on, today)
     found.save(update_fields=["ended_early_on"])
+    changes.record_change(found, before=before, by_id=by_id, now=now)
     rearrange(chain)
     return found
 
@@ -162,16 +165,18 @@ def create_closure(*, starts_on: date, ends_on: date, reason: str, by_id: int, n
     closure = Closure.objects.create(
         starts_on=starts_on, ends_on=ends_on, reason=reason, made_by_id=by_id, created_at=now
     )
+    changes.record_addition(closure, by_id=by_id, now=now)
     _rearrange_touched(starts_on, ends_on)
     return closure
 
 
 @transaction.atomic
-def delete_closure(*, closure_id: int) -> None:
+def delete_closure(*, closure_id: int, by_id: int, now: datetime) -> None:
     """Delete a closure, and recalculate the dates of every period as if the club was open. May be repeated."""
     lock_closures()
     closure = Closure.objects.filter(pk=closure_id).first()
     if closure is not None:
+        changes.record_deletion(closure, by_id=by_id, now=now)
         closure.delete()
         _rearrange_touched(closure.starts_on, closure.ends_on)
 

@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q
 
-from api import idempotency
+from api import changes, idempotency
 from api.business_days import business_day
 from api.errors import Conflict
 from api.idempotency import IdempotencyKey
@@ -145,7 +145,7 @@ def upgrade(
 
 
 @transaction.atomic
-def change_at_end(*, subscription_id: int, plan_code: str, now: datetime) -> Subscription:
+def change_at_end(*, subscription_id: int, plan_code: str, by_id: int, now: datetime) -> Subscription:
     """Choose another plan of the same group for the renewal of this period.
 
     :raises NotRunning: the period is over or was never granted
@@ -155,8 +155,10 @@ def change_at_end(*, subscription_id: int, plan_code: str, now: datetime) -> Sub
     plan = _other_plan(subscription, plan_code)
     if not subscription.ends_after(business_day(now)):
         raise NotRunning
+    before = changes.values_of(subscription)
     subscription.next_plan = plan
     subscription.save(update_fields=["next_plan"])
+    changes.record_change(subscription, before=before, by_id=by_id, now=now)
     return subscription
 
 
@@ -172,8 +174,10 @@ def undo_changes(*, subscription_id: int, by_id: int, now: datetime) -> Subscrip
     subscription = _lock_one(subscription_id)
     if not subscription.ends_after(business_day(now)):
         raise NotRunning
+    before = changes.values_of(subscription)
     subscription.next_plan, subscription.leaving_at = None, None
     subscription.save(update_fields=["next_plan", "leaving_at"])
+    changes.record_change(subscription, before=before, by_id=by_id, now=now)
     return subscription
 
 

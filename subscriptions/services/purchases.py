@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from api import idempotency
+from api import changes, idempotency
 from api.business_days import business_day
 from api.errors import Conflict, NotFound
 from api.idempotency import IdempotencyKey
@@ -187,8 +187,10 @@ def cancel(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
     if not subscription.ends_after(business_day(now)):
         raise NothingToCancel
     if subscription.leaving_at is None:
+        before = changes.values_of(subscription)
         subscription.leaving_at = now
         subscription.save(update_fields=["leaving_at"])
+        changes.record_change(subscription, before=before, by_id=by_id, now=now)
     return subscription
 
 

@@ -97,7 +97,7 @@ class Club:
 
     def unfreeze(self, member, now):
         if running := self.running(member, now):
-            freezes.unfreeze(subscription_id=running.pk, now=now)
+            freezes.unfreeze(subscription_id=running.pk, by_id=running.member_id, now=now)
 
     def upgrade(self, member, now):
         if running := self.running(member, now):

@@ -5,7 +5,7 @@ import pytest
 from accounts.tests.factories import UserFactory
 from subscriptions.models import Plan, PlanGroup
 from subscriptions.services import catalog
-from subscriptions.tests.factories import PlanFactory, PlanGroupFactory
+from subscriptions.tests.factories import NOON, PlanFactory, PlanGroupFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -37,7 +37,7 @@ def form_data(page) -> dict:
 def test_old_plan_form_keeps_a_newer_price(manager):
     plan = PlanFactory(price=1500, visits=10, opens_at="06:00", closes_at="14:00")
     data = form_data(manager.get(url(plan), secure=True))
-    catalog.edit_plan(plan_id=plan.pk, price=3000)
+    catalog.edit_plan(plan_id=plan.pk, price=3000, by_id=None, now=NOON)
 
     manager.post(url(plan), data | {"name": "Monthly, new"}, secure=True)
 
@@ -48,7 +48,7 @@ def test_old_plan_form_keeps_a_newer_price(manager):
 def test_concurrently_changed_price_is_not_overwritten(manager):
     plan = PlanFactory(price=1500)
     data = form_data(manager.get(url(plan), secure=True))
-    catalog.edit_plan(plan_id=plan.pk, price=3000)
+    catalog.edit_plan(plan_id=plan.pk, price=3000, by_id=None, now=NOON)
 
     answer = manager.post(url(plan), data | {"price": 2000}, secure=True)
 
@@ -59,7 +59,7 @@ def test_concurrently_changed_price_is_not_overwritten(manager):
 def test_old_group_form_keeps_a_newer_name(manager):
     group = PlanGroupFactory()
     data = form_data(manager.get(url(group), secure=True))
-    catalog.edit_plan_group(group_id=group.pk, name="Gym and pool")
+    catalog.edit_plan_group(group_id=group.pk, name="Gym and pool", by_id=None, now=NOON)
 
     del data["opens_gate"]
     manager.post(url(group), data, secure=True)

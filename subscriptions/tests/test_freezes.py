@@ -80,7 +80,7 @@ def test_early_return_removes_the_unused_frozen_days(plan):
     first, second = granted(plan, member), granted(plan, member)
     freeze(first, 0, 10)
 
-    freezes.unfreeze(subscription_id=first.pk, now=noon_on(day(4)))
+    freezes.unfreeze(subscription_id=first.pk, by_id=first.member_id, now=noon_on(day(4)))
 
     assert all_dates(first, second) == [
         (date(2026, 11, 2), date(2026, 12, 2), date(2026, 12, 6)),
@@ -93,7 +93,7 @@ def test_planned_freeze_is_cancelled_completely(plan):
     before = all_dates(first, second)
     freeze(first, 5, 10)
 
-    freezes.unfreeze(subscription_id=first.pk, now=NOON)
+    freezes.unfreeze(subscription_id=first.pk, by_id=first.member_id, now=NOON)
 
     assert all_dates(first, second) == before
 
@@ -103,13 +103,13 @@ def test_unfreeze_without_a_freeze_is_refused(plan):
     freeze(subscription, 0, 2)
 
     with pytest.raises(freezes.NotFrozen):
-        freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(2)))
+        freezes.unfreeze(subscription_id=subscription.pk, by_id=subscription.member_id, now=noon_on(day(2)))
 
 
 def test_days_after_an_early_return_can_be_frozen_again(plan):
     subscription = granted(plan)
     freeze(subscription, 0, 5)
-    freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(1)))
+    freezes.unfreeze(subscription_id=subscription.pk, by_id=subscription.member_id, now=noon_on(day(1)))
 
     freeze(subscription, 3, 5, now=noon_on(day(1)))
 
@@ -131,7 +131,7 @@ def test_member_cannot_freeze_beyond_the_plan_limits(plan, lengths):
 def test_cancelled_freeze_does_not_count_towards_the_limits():
     subscription = granted(PlanFactory(max_freezes=1, max_freeze_days=10))
     freeze(subscription, 5, 15)
-    freezes.unfreeze(subscription_id=subscription.pk, now=NOON)
+    freezes.unfreeze(subscription_id=subscription.pk, by_id=subscription.member_id, now=NOON)
 
     assert freeze(subscription, 5, 15).pk
 
@@ -266,7 +266,7 @@ def test_closure_extends_every_running_period(plan):
     ]
 
     for _ in range(2):
-        freezes.delete_closure(closure_id=closure.pk)
+        freezes.delete_closure(closure_id=closure.pk, by_id=closure.made_by_id, now=NOON)
 
     assert [dates[2] for dates in all_dates(frozen, running, later)] == [
         date(2026, 12, 12),
@@ -285,7 +285,7 @@ def test_closure_takes_a_constant_number_of_queries(plan):
         with CaptureQueriesContext(connection) as closing:
             closure = freezes.create_closure(starts_on=day(1), ends_on=day(3), reason="Repairs", by_id=by_id, now=NOON)
         with CaptureQueriesContext(connection) as opening:
-            freezes.delete_closure(closure_id=closure.pk)
+            freezes.delete_closure(closure_id=closure.pk, by_id=closure.made_by_id, now=NOON)
         costs.append((len(closing), len(opening)))
 
     assert costs[0] == costs[1]
@@ -432,7 +432,7 @@ def test_closure_moves_a_period_past_its_cut_and_back(plan, days_after_start):
         (date(2026, 12, 12), date(2027, 1, 12), date(2027, 1, 12)),
     ]
     assert broken() == []
-    freezes.delete_closure(closure_id=made.pk)
+    freezes.delete_closure(closure_id=made.pk, by_id=made.made_by_id, now=NOON)
     assert all_dates(first, replaced, upgrade) == before
     assert broken() == []
 
@@ -505,7 +505,7 @@ def test_freeze_across_the_cut_day_survives_a_revoked_upgrade(plan):
 def test_upgrade_on_the_day_of_an_unfreeze_leaves_no_freeze(plan):
     subscription = granted(plan)
     freeze(subscription, 8, 15)
-    freezes.unfreeze(subscription_id=subscription.pk, now=noon_on(day(10)))
+    freezes.unfreeze(subscription_id=subscription.pk, by_id=subscription.member_id, now=noon_on(day(10)))
     before = all_dates(subscription)
 
     upgrade = upgrade_to_gold(subscription, day(10))

@@ -147,7 +147,7 @@ def test_expired_purchase_is_not_shown():
 
 def test_plan_not_on_sale_has_no_renewal_price():
     subscription = granted(PlanFactory(price=2000))
-    catalog.edit_plan(plan_id=subscription.plan_id, is_on_sale=False)
+    catalog.edit_plan(plan_id=subscription.plan_id, is_on_sale=False, by_id=None, now=NOON)
 
     assert answer_of(subscription.member, noon_on(subscription.ends_on))[3:] == (
         None,
@@ -252,6 +252,6 @@ def test_concurrent_taps_use_one_visit_of_a_pack():
 def test_changed_plan_hours_do_not_affect_older_periods():
     bought = granted(PlanFactory())
 
-    catalog.edit_plan(plan_id=bought.plan_id, opens_at=time(6), closes_at=time(9))
+    catalog.edit_plan(plan_id=bought.plan_id, opens_at=time(6), closes_at=time(9), by_id=None, now=NOON)
 
     assert check_in(member_number=bought.member.member_number, recorded_by_id=None, now=NOON).reason == "active"

@@ -125,7 +125,7 @@ class Story:
         return Subscription.objects.running_on(day).get()
 
     def ends_freeze(self, now):
-        freezes.unfreeze(subscription_id=self.running_on(business_day(now)).pk, now=now)
+        freezes.unfreeze(subscription_id=self.running_on(business_day(now)).pk, by_id=self.member.pk, now=now)
 
     def frozen_by_staff(self, days, now):
         self.freezes_days(days, now, kind=FreezeKind.STAFF)
@@ -151,7 +151,10 @@ class Story:
 
     def changes(self, plan, now):
         plan_changes.change_at_end(
-            subscription_id=self.last_granted().pk, plan_code=Plan.objects.get(name=plan).code, now=now
+            subscription_id=self.last_granted().pk,
+            plan_code=Plan.objects.get(name=plan).code,
+            by_id=self.member.pk,
+            now=now,
         )
 
     def leaves(self, now):

@@ -404,13 +404,15 @@ def test_frozen_period_cannot_be_upgraded(silver, gold):
 def test_change_at_the_end_keeps_the_running_period(silver):
     bronze = PlanFactory(price=500)
 
-    changed = plan_changes.change_at_end(subscription_id=silver.pk, plan_code=bronze.code, now=NOON)
+    changed = plan_changes.change_at_end(
+        subscription_id=silver.pk, plan_code=bronze.code, by_id=silver.member_id, now=NOON
+    )
 
     assert (changed.next_plan, changed.plan, changed.ends_on) == (bronze, silver.plan, date(2026, 12, 2))
 
 
 def test_undo_cancels_upgrade_plan_change_and_leaving(silver, gold):
-    plan_changes.change_at_end(subscription_id=silver.pk, plan_code=gold.code, now=NOON)
+    plan_changes.change_at_end(subscription_id=silver.pk, plan_code=gold.code, by_id=silver.member_id, now=NOON)
     purchases.cancel(subscription_id=silver.pk, by_id=silver.member_id, now=NOON)
     bought = upgrade(silver, gold)
 
@@ -425,4 +427,6 @@ def test_ended_period_cannot_be_changed_or_undone(silver):
     with pytest.raises(plan_changes.NotRunning):
         plan_changes.undo_changes(subscription_id=silver.pk, by_id=silver.member_id, now=noon_on(silver.ends_on))
     with pytest.raises(plan_changes.NotRunning):
-        plan_changes.change_at_end(subscription_id=silver.pk, plan_code=PlanFactory().code, now=noon_on(silver.ends_on))
+        plan_changes.change_at_end(
+            subscription_id=silver.pk, plan_code=PlanFactory().code, by_id=silver.member_id, now=noon_on(silver.ends_on)
+        )

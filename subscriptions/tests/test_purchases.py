@@ -55,7 +55,7 @@ def test_subscription_keeps_the_terms_of_its_purchase():
     plan = PlanFactory(price=1500, grace_days=3)
     bought = buy(MemberFactory(), plan=plan).subscription
 
-    catalog.edit_plan(plan_id=plan.pk, price=9000, grace_days=0, interval="days")
+    catalog.edit_plan(plan_id=plan.pk, price=9000, grace_days=0, interval="days", by_id=None, now=NOON)
 
     bought.refresh_from_db()
     assert (bought.price, bought.grace_days, bought.interval, bought.payment.amount_due) == (1500, 3, "months", 1500)
@@ -366,7 +366,7 @@ def test_ended_period_cannot_be_cancelled():
 def test_renewal_buys_the_plan_chosen_for_the_end():
     silver, bronze = PlanFactory(), PlanFactory()
     running = granted(silver)
-    plan_changes.change_at_end(subscription_id=running.pk, plan_code=bronze.code, now=NOON)
+    plan_changes.change_at_end(subscription_id=running.pk, plan_code=bronze.code, by_id=running.member_id, now=NOON)
 
     renewed = purchases.renew(
         subscription_id=running.pk, payer_id=running.member_id, phone=None, created_by_id=running.member_id, now=NOON

@@ -92,7 +92,10 @@ def meanwhile(first, second):
 def test_grant_waits_for_a_concurrent_deletion_of_a_closure():
     bought, closure = pending(), close(MemberFactory().pk)
 
-    meanwhile(lambda: freezes.delete_closure(closure_id=closure.pk), lambda: pay(bought.payment, at=noon_on(day(0))))
+    meanwhile(
+        lambda: freezes.delete_closure(closure_id=closure.pk, by_id=closure.made_by_id, now=NOON),
+        lambda: pay(bought.payment, at=noon_on(day(0))),
+    )
 
     assert all_dates(bought)[0][1:] == (day(30), day(30))
 

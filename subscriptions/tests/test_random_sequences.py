@@ -137,7 +137,7 @@ class Club:
         )
 
     def unfreeze(self, pick, _):
-        freezes.unfreeze(subscription_id=self.subscription(pick), now=self.now)
+        freezes.unfreeze(subscription_id=self.subscription(pick), by_id=self.by, now=self.now)
 
     def close(self, ahead, length):
         begins = business_day(self.now) + timedelta(days=ahead - 3)

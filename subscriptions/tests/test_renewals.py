@@ -134,7 +134,7 @@ def test_exact_price_of_a_day_pass_buys_no_day_pass(expired):
 def test_plan_chosen_for_the_renewal_is_renewed(monthly):
     member, gold = MemberFactory(), PlanFactory(code="gold", price=3000)
     running = granted(monthly, member)
-    plan_changes.change_at_end(subscription_id=running.pk, plan_code=gold.code, now=NOW)
+    plan_changes.change_at_end(subscription_id=running.pk, plan_code=gold.code, by_id=running.member_id, now=NOW)
 
     paybill(member.member_number, 3000, now=noon_on(date(2026, 12, 5)))
 

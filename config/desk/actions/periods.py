@@ -69,7 +69,7 @@ class UnfreezeForm(MemberAction):
 
     def perform(self):
         period = self.cleaned_data["period"]
-        freezes.unfreeze(subscription_id=period.pk, now=self.now)
+        freezes.unfreeze(subscription_id=period.pk, by_id=self.caller.pk, now=self.now)
         period.refresh_from_db()
         return f"The freeze has ended. {period.plan.name} runs until {day(period.ends_on - timedelta(days=1))}."
 
