@@ -40,6 +40,6 @@ class Migration(migrations.Migration):
         ("payments", "0001_initial"),
         ("subscriptions", "0003_remember_the_headings_of_member_lists"),
     ]
-    run_before = [("payments", "0007_remove_idempotency_keys")]
+    run_before = [("payments", "0008_remove_idempotency_keys")]
 
     operations = [migrations.RunSQL(MOVE, migrations.RunSQL.noop)]

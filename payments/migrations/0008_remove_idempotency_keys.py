@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payments", "0006_add_the_receipt_invoice_typed")]
+    dependencies = [("payments", "0007_store_cents_beside_the_amount")]
 
     operations = [
         migrations.RemoveConstraint("payment", "payment_idempotency_key_once_per_creator"),
