@@ -20,7 +20,7 @@ from api.admin.staff_actions import StaffAction, report
 from api.clock import now
 from api.phones import masked
 from payments import models
-from payments.desk import desk_receipts, review_decisions
+from payments.desk import review_decisions, voids
 from payments.desk.suggestions import suggest_owners
 from payments.forms import REVIEW_ACTIONS, TaxNumberForm
 from payments.permissions import sees_code, without_hidden_code
@@ -197,7 +197,7 @@ class ReceiptAdmin(Exportable, ReadOnlyAdmin):
             "has_pdf": has_pdf,
             "tax_form": TaxNumberForm(request=request, now=now()) if has_pdf and self.may(request, "tax") else None,
             "voidable": bool(receipt)
-            and receipt.channel in desk_receipts.DESK
+            and receipt.channel in voids.VOIDABLE
             and receipt.reversed_at is None
             and may(request.user, "ask", models.CashSession),
         }

@@ -20,7 +20,8 @@ from config.admin_roles import TAKINGS
 from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
 from subscriptions.models import Decision, Subscription, Visit
 
-MONEY = {each: str(each.label) for each in Channel}
+# An opening balance is money that the club took before this system.
+MONEY: dict[Channel, str] = {each: str(each.label) for each in Channel if each != Channel.OPENING}
 MEMBERS = "Members"
 ENDINGS = 8  # the linked list shows all
 

@@ -27,6 +27,7 @@ PAID_BY: dict[str, str] = {
     Channel.MPESA_C2B: "M-Pesa",
     Channel.CASH: "Cash",
     Channel.BANK: "Bank transfer",
+    Channel.OPENING: "Credit from earlier records",
 }
 
 A5 = (148, 210)  # mm

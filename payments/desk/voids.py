@@ -9,8 +9,10 @@ from django.db import transaction
 
 from api.errors import Conflict, Forbidden, NotFound
 from payments.desk.desk_receipts import DESK
-from payments.models import CashSession, Receipt, ReviewReason, VoidRequest
+from payments.models import CashSession, Channel, Receipt, ReviewReason, VoidRequest
 from payments.services import locks, ownership, reversals, review_items
+
+VOIDABLE = (*DESK, Channel.OPENING)
 
 
 class SecondPersonNeeded(Forbidden):
@@ -20,7 +22,7 @@ class SecondPersonNeeded(Forbidden):
 
 
 class NotVoidable(Conflict):
-    """Only a cash or bank receipt that is neither reversed nor refunded can be voided."""
+    """Only a receipt that staff recorded, and that is neither reversed nor refunded, can be voided."""
 
     code, message = "not_voidable", "Only a cash or bank receipt that was not refunded or voided can be voided."
 
@@ -143,11 +145,11 @@ def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> 
 
 
 def require_voidable(receipt: Receipt) -> None:
-    """Check that the receipt is cash or bank money, neither reversed nor refunded.
+    """Check that staff recorded the receipt, and that it is neither reversed nor refunded.
 
     :raises NotVoidable: it is not
     """
-    if receipt.channel not in DESK or receipt.reversed_at is not None or receipt.amount_refunded:
+    if receipt.channel not in VOIDABLE or receipt.reversed_at is not None or receipt.amount_refunded:
         raise NotVoidable
 
 

@@ -18,6 +18,7 @@ class Account(models.TextChoices):
     UNMATCHED = "unmatched"
     SALES = "sales"
     REFUNDS = "refunds"  # refunds of receipts that were reversed later
+    OPENING = "opening"  # credit that members had before this system: money that the club's earlier books received
     OVER_SHORT = "over_short"  # differences that were counted in cash drawers
 
 

@@ -97,6 +97,11 @@ class Payment(models.Model):
         return self.amount_due - self.amount_paid
 
     @property
+    def is_debt(self) -> bool:
+        """Return whether it is a debt from before this system: it buys nothing, and does not expire."""
+        return self.deposit == 0 and self.amount_due > 0
+
+    @property
     def matches_until(self) -> datetime:
         """Return until when an expired payment is still matched by its amount alone: twice its lifetime."""
         return self.expires_at + (self.expires_at - self.created_at)

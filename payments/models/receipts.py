@@ -14,6 +14,7 @@ class Channel(models.TextChoices):
     MPESA_C2B = "mpesa_c2b", "M-Pesa paybill"
     CASH = "cash"
     BANK = "bank"
+    OPENING = "opening", "Opening balance"  # credit from before this system
 
 
 class AllocationRule(models.TextChoices):

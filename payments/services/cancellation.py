@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, ReviewReason, StkPush
-from payments.services import allocation, credit, listeners, review_items
+from payments.services import allocation, credit, listeners, ownership, review_items
 from payments.services.allocation import PAYABLE
 from payments.services.locks import lock_payment, members_to_lock
 from payments.services.transitions import InvalidTransition, change_status
@@ -29,13 +29,16 @@ def cancel_payment(*, payment_id: int, by_id: int, now: datetime) -> Payment:
     A repeated call has no effect.
 
     :raises InvalidTransition: it is paid or refunded, or its minimum payment was reached
+    :raises ownership.OwnMoney: it is a debt of the user `by_id`
     :raises PaymentNotFound: no such payment
     """
     payment = lock_payment(payment_id)
     if payment.status == S.CANCELLED:
         return payment
-    if payment.status not in PAYABLE or payment.deposit_paid_at is not None:
+    if payment.status not in PAYABLE or (payment.deposit_paid_at is not None and not payment.is_debt):
         raise InvalidTransition
+    if payment.is_debt and by_id is not None:
+        ownership.require_not_own(payment.payer_id, by_id=by_id)
     _release_to_credit(payment, by_id=by_id, now=now)
     change_status(payment, to=S.CANCELLED, evidence="cancelled", by_id=by_id, now=now)
     credit.complete_open(payment.payer_id, now=now)  # before listeners lock their rows
@@ -79,7 +82,7 @@ def expire_due(*, now: datetime, limit: int = 500) -> int:
 
 
 def _is_due(now: datetime) -> Q:
-    return Q(status__in=(S.PENDING, S.PROCESSING, S.FAILED), expires_at__lte=now)
+    return Q(status__in=(S.PENDING, S.PROCESSING, S.FAILED), expires_at__lte=now, deposit_paid_at=None)
 
 
 def _expire_batch(payment_ids: Sequence[int], *, now: datetime) -> int:

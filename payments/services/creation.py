@@ -37,8 +37,9 @@ def create_payment(
     """Create a payment of `amount` whole KES, and spend the payer's credit on it. The returned payment may be paid.
 
     `deposit` is the minimum payment in whole KES: `payment_paid` is sent when it is reached. By default it is the whole
-    amount. No signal is sent for a payment that is returned with its minimum payment reached, because the row that
-    buys it does not exist yet: the caller grants it. With `group_payment_id` the payment becomes a member of that
+    amount. 0 makes the payment a debt: there is nothing to grant, and it does not expire. No signal is sent for a
+    payment that is returned with its minimum payment reached, because the row that buys it does not exist yet: the
+    caller grants it. With `group_payment_id` the payment becomes a member of that
     group, and one push asks for all of the group. Whoever creates a group passes `use_credit=False` for each payment,
     and calls `credit.spend` afterwards.
 
@@ -62,7 +63,7 @@ def create_payment(
         created_by_id=created_by_id,
         created_at=now,
         expires_at=now + settings.PAYMENT_LIFETIME,
-        deposit_paid_at=None if amount else now,
+        deposit_paid_at=None if amount and deposit != 0 else now,
     )
     record_creation(payment, evidence="created", by_id=created_by_id, now=now)
     if amount == 0:

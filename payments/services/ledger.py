@@ -16,6 +16,7 @@ ACCOUNT_OF: dict[str, Account] = {
     Channel.MPESA_C2B: Account.MPESA,
     Channel.CASH: Account.CASH,
     Channel.BANK: Account.BANK,
+    Channel.OPENING: Account.OPENING,
 }
 
 INSERT = (

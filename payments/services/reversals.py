@@ -194,6 +194,8 @@ def _status_after_loss(payment: Payment, *, returned_to_payer: bool, now: dateti
     """Return the status of a payment that has lost money: partially paid, refunded, or payable again."""
     if payment.amount_paid:
         return S.PARTIALLY_PAID
+    if payment.is_debt:
+        return S.PENDING
     if returned_to_payer:
         return S.REFUNDED
     return S.EXPIRED if payment.expires_at <= now else S.PENDING

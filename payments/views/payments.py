@@ -3,6 +3,7 @@
 from django.db.models import Prefetch
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 
@@ -11,6 +12,8 @@ from api.clock import now
 from api.errors import Invalid
 from api.generics import APIView
 from api.pagination import CursorPagination
+from api.permissions import is_at_least
+from api.roles import Role
 from payments import serializers
 from payments.models import Account, Allocation, Payment, Receipt
 from payments.permissions import OwnOrReceptionist, visible_payments, visible_receipts
@@ -110,13 +113,15 @@ class PaymentPushView(PaymentVerbView):
 
 
 class PaymentCancelView(PaymentVerbView):
-    """Cancel a payment that is not paid."""
+    """Cancel a payment that is not paid. A debt from before this system is cancelled by a Manager."""
 
     serializer_class = serializers.PaymentDetailSerializer
     request_serializer = None
 
     def post(self, request, reference):
         payment = self.bare_payment(reference)
+        if payment.is_debt and not is_at_least(request.user, Role.MANAGER):
+            raise PermissionDenied
         cancellation.cancel_payment(payment_id=payment.pk, by_id=request.user.pk, now=now())
         return detail_answer(request, reference)
 

@@ -29,6 +29,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
                     "expiry", "expiry date", "expires", "expires on", "expiration date", "due date"),
     "ends_on": ("first day without access",),
     "visits_left": ("visits remaining", "remaining visits", "sessions left", "sessions remaining", "entries left"),
+    "paid": ("amount paid", "paid kes", "paid ksh"),
+    "owed": ("amount owed", "owes", "arrears", "debt", "outstanding", "balance due", "amount due", "deni"),
+    "credit": ("prepaid", "advance", "overpaid", "credit balance"),
 }  # fmt: skip
 
 # Columns of the file of bad lines. They are left out when the corrected file is imported.

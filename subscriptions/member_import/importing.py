@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from itertools import count
 from typing import Any
@@ -15,6 +15,7 @@ from api.business_days import NAIROBI, business_day
 from api.errors import DomainError
 from api.member_numbers import check_digit
 from api.phones import masked
+from payments.desk import opening_balances
 from subscriptions.member_import.files import MAX_ROWS
 from subscriptions.member_import.headings import MemberLine, MemberList
 from subscriptions.member_import.lines import BadLine, Member, Plans, check_line
@@ -38,6 +39,7 @@ class _Run:
     by_id: int
     now: datetime
     numbers: Iterator[str] | None
+    with_balance: set[int] = field(default_factory=set)  # ids of people with an amount owed or credit on a line
 
 
 def import_members(
@@ -102,15 +104,16 @@ def _import_line(line: MemberLine, run: _Run, report: Report) -> None:
             if person is None:
                 person = _create_person(member, run)
             period = _import_period_of(person, member, run)
+            balance = _import_balance_of(person, member, run)
     except DomainError as error:
         report.results.append(Result(line, Verdict.BAD, error.message))
         return
     report.periods += period is not None
-    text = _text_of(person, member, period, shows_number=not (is_new and run.numbers))
+    text = _text_of(person, member, period, balance, shows_number=not (is_new and run.numbers))
     report.results.append(Result(line, Verdict.NEW if is_new else Verdict.KNOWN, text))
 
 
-def _text_of(person: Any, member: Member, period: Subscription | None, *, shows_number: bool) -> str:
+def _text_of(person: Any, member: Member, period: Subscription | None, balance: str, *, shows_number: bool) -> str:
     """Return what a line does, in words. The real import gives a new person another number than the dry run."""
     words = [person.get_full_name()]
     words += [f"member number {person.member_number}"] if shows_number else []
@@ -119,9 +122,11 @@ def _text_of(person: Any, member: Member, period: Subscription | None, *, shows_
         words.append("keeps that phone number" if person.phone_number else "the phone number is not added")
     if period is not None and period.starts_on and period.ends_on:
         left = "" if period.visits is None else f", {period.visits} visits left"
+        left += f", KES {member.paid:,} paid before" if member.paid else ""
         words.append(f"{period.plan.name} from {format_days(period.starts_on, period.ends_on)}{left}")
     elif member.plan:
         words.append("the period is already imported")
+    words += [balance] if balance else []
     return ", ".join(words)
 
 
@@ -178,6 +183,30 @@ def _import_period_of(person: Any, member: Member, run: _Run) -> Subscription | 
         starts_on=starts_on,
         ends_on=ends_on,
         visits_left=member.visits_left,
+        amount_paid=member.paid,
         by_id=run.by_id,
         now=run.now,
     )
+
+
+def _import_balance_of(person: Any, member: Member, run: _Run) -> str:
+    """Import what the person owes, or their credit. Return it in words, or an empty text if the line has none.
+
+    :raises BadLine: an earlier line of the file has an amount of the same person
+    """
+    if not (member.owed or member.credit):
+        return ""
+    if person.pk in run.with_balance:
+        raise BadLine("Another line has an amount of this person. Write the sum of both on one line.")
+    if member.owed:
+        text = f"owes KES {member.owed:,}"
+        done: object = opening_balances.record_debt(
+            member_id=person.pk, amount=member.owed, by_id=run.by_id, now=run.now
+        )
+    else:
+        text = f"credit of KES {member.credit:,}"
+        done = opening_balances.record_credit(
+            member_id=person.pk, amount=member.credit or 0, by_id=run.by_id, now=run.now
+        )
+    run.with_balance.add(person.pk)
+    return text if done else f"{text} is already imported"

@@ -15,6 +15,7 @@ from django.core.validators import validate_email
 
 from api.emails import plain_email
 from api.errors import DomainError, Invalid
+from api.money import MAX_KES
 from api.phones import normalise
 from subscriptions.member_import.files import Cell
 from subscriptions.member_import.headings import MemberLine, MemberList
@@ -31,6 +32,10 @@ DAY_FIRST = re.compile(r"([0-9]{1,2})([./ -])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})")
 NAMED_MONTH = re.compile(
     r"([0-9]{1,2})(?:st|nd|rd|th)?[ ./-]?([a-z]{3,9})\.?,?[ ./-]?([0-9]{4}|[0-9]{2})", re.IGNORECASE
 )
+AMOUNT = re.compile(
+    r"(?:KES|KSHS?|SHS?)?[. ]{0,2}([0-9]+|[0-9]{1,3}(?:[, ][0-9]{3})+)(?:\.([0-9]{1,2}))?(?: ?/[=-])?", re.IGNORECASE
+)
+NO_AMOUNT = re.compile(r"-|nil|none", re.IGNORECASE)
 SCIENTIFIC = re.compile(r"[0-9.,]+E\+?[0-9]+", re.IGNORECASE)
 # What is left of 712 345 678 and of 254 712 345 678 after 7.12346E+08 and 2.54712E+11 were read as numbers.
 ROUNDED = re.compile(r"[17][0-9]{5}000|254[0-9]{3}000000")
@@ -60,6 +65,9 @@ class Member:
     starts_on: date | None = None
     ends_on: date | None = None
     visits_left: int | None = None
+    paid: int | None = None  # whole KES, as all amounts
+    owed: int | None = None
+    credit: int | None = None
 
 
 class Plans:
@@ -115,12 +123,31 @@ def check_line(line: MemberLine, members: MemberList, plans: Plans, *, today: da
     plan, starts_on = read("plan", plans.find), read("starts_on", _date)
     ends_on, last_day = read("ends_on", _date), read("valid_until", _date)
     visits_left = read("visits_left", _count)
+    paid, owed, credit = read("paid", _amount), read("owed", _amount), read("credit", _amount)
     if not problems:
         ends_on = _end_of(ends_on, last_day, problems)
         _check_period(plan, starts_on, ends_on, visits_left, problems)
+        if paid and plan is None:
+            problems.append("An amount paid needs the period that it paid. For money in advance, use the credit.")
+        if owed and credit:
+            problems.append("A person owes money or has credit. Enter only the difference.")
     if problems or not first_name or not last_name:
         raise BadLine(" ".join(problems))
-    return Member(first_name, last_name, phone, email, dob, consented_on, plan, starts_on, ends_on, visits_left)
+    return Member(
+        first_name=first_name,
+        last_name=last_name,
+        phone_number=phone,
+        email=email,
+        dob=dob,
+        consented_on=consented_on,
+        plan=plan,
+        starts_on=starts_on,
+        ends_on=ends_on,
+        visits_left=visits_left,
+        paid=paid,
+        owed=owed,
+        credit=credit,
+    )
 
 
 def _end_of(ends_on: date | None, last_day: date | None, problems: list[str]) -> date | None:
@@ -231,6 +258,22 @@ def _count(cell: Cell) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text):
         raise _BadValue(f"{_shown(cell)} is not a whole number.")
     return int(text)
+
+
+def _amount(cell: Cell) -> int:
+    """Return an amount in whole KES, such as that of "KES 12,500.00" or "Ksh 12500/="."""
+    text = _text(cell)
+    if NO_AMOUNT.fullmatch(text):
+        return 0
+    found = AMOUNT.fullmatch(text)
+    if not found:
+        raise _BadValue(f"{_shown(text)} is not an amount. Write whole shillings, such as 12500 or KES 12,500.00.")
+    if int(found[2] or 0):
+        raise _BadValue(f"{_shown(text)} has cents. Write whole shillings.")
+    digits = re.sub("[, ]", "", found[1])
+    if len(digits) > 12 or int(digits) > MAX_KES:
+        raise _BadValue(f"{_shown(text)} is more than KES {MAX_KES:,}.")
+    return int(digits)
 
 
 def _date(cell: Cell, *, earliest: date = EARLIEST_DATE, needs_century: bool = False) -> date:

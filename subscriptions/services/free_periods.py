@@ -76,10 +76,12 @@ def import_period(
     by_id: int,
     now: datetime,
     visits_left: int | None = None,
+    amount_paid: int | None = None,
 ) -> Subscription:
     """Import a period that the club sold before it used Kilabu, with the dates of its earlier records.
 
-    A period of a pack has `visits_left` visits: those that were used before are not known here.
+    A period of a pack has `visits_left` visits: those that were used before are not known here. `amount_paid` (whole
+    KES) is noted in the payment's history. The club's earlier books have the money, so these books do not count it.
 
     :raises PeriodsOverlap: a granted period of the group covers some of these days
     :raises TooFarAhead: it ends after LATEST_DATE
@@ -93,9 +95,8 @@ def import_period(
     dates |= {"base_ends_on": ends_on, "ends_on": ends_on}
     visits = None if plan.visits is None else visits_left
     state = {"fact": Fact.GRANTED, "granted_at": now, "visits": visits, **dates}
-    return _create_free_period(
-        member_id, plan, Origin.MIGRATED, state, reason="imported membership", by_id=by_id, now=now
-    )
+    reason = "imported membership" + (f", KES {amount_paid:,} paid before" if amount_paid else "")
+    return _create_free_period(member_id, plan, Origin.MIGRATED, state, reason=reason, by_id=by_id, now=now)
 
 
 def _create_free_period(

@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from openpyxl import Workbook, load_workbook
 
+from payments.models import Payment, Receipt
 from subscriptions.member_import.files import read_tables
 from subscriptions.member_import.headings import read_list
 from subscriptions.member_import.importing import import_members
@@ -331,6 +332,61 @@ class TestPeriods:
         asha, juma = report.results
         assert (asha.verdict, juma.verdict) == ("new", "bad")
         assert juma.text == "plan: several plans have this name. Use the code: gold-1, gold-2."
+
+
+class TestBalances:
+    """What a person owes, has as credit, or has paid before."""
+
+    HEADER = "name,phone,plan,start,valid until,paid,owed,credit\n"
+    LINES = (
+        "Asha Otieno,0711111111,monthly,1/11/2026,30/11/2026,KES 1,,\n"
+        'Juma Mwangi,0722222222,,,,,"KES 12,500.00",\n'
+        "Ali Said,0733333333,,,,,,700\n"
+    )
+
+    def test_balances_are_imported_once(self, author):
+        report = load(self.LINES, author, header=self.HEADER)
+
+        assert [result.text.split(", ", 2)[2] for result in report.results] == [
+            "phone 2547****111, Monthly from 1 Nov 2026 to 30 Nov 2026, KES 1 paid before",
+            "phone 2547****222, owes KES 12,500",
+            "phone 2547****333, credit of KES 700",
+        ]
+        period = Subscription.objects.select_related("payment").get()
+        debt = Payment.objects.exclude(pk=period.payment_id).get()
+        credit = Receipt.objects.get()
+        assert period.payment.events.last().evidence == "free: imported membership, KES 1 paid before"
+        assert (debt.payer.first_name, debt.amount_due, debt.created_by) == ("Juma", 12500, author)
+        assert (credit.member.first_name, credit.amount, credit.recorded_by) == ("Ali", 700, author)
+        assert broken() == []
+
+        report = load(self.LINES, author, header=self.HEADER)
+
+        assert [result.text.rsplit(", ", 1)[1] for result in report.results[1:]] == [
+            "owes KES 12,500 is already imported",
+            "credit of KES 700 is already imported",
+        ]
+        assert (Payment.objects.count(), Receipt.objects.count()) == (2, 1)
+
+    def test_another_amount_of_the_same_person_is_a_bad_line(self, author):
+        twice = self.LINES + "Ali Said,0733333333,,,,,700,\n"
+
+        assert lines_of(load(twice, author, header=self.HEADER))[3] == (
+            5,
+            "bad",
+            "Another line has an amount of this person. Write the sum of both on one line.",
+        )
+
+        load(self.LINES, author, header=self.HEADER)
+        report = load("Ali Said,0733333333,,,,,,900\n", author, header=self.HEADER)
+
+        assert lines_of(report) == [(2, "bad", "The member already has a credit of KES 700 from before.")]
+
+    def test_dry_run_records_no_balance(self, author):
+        load(self.LINES, author, header=self.HEADER, dry_run=True)
+
+        assert not Payment.objects.exists()
+        assert not Receipt.objects.exists()
 
 
 class TestCommand:

@@ -337,6 +337,47 @@ class TestPhones:
         assert check("Name,Phone\nAsha Otieno,0712 346 000\n").phone_number == "254712346000"
 
 
+class TestAmounts:
+    @pytest.mark.parametrize(
+        "text",
+        ["12500", "12,500", "12 500", "KES 12,500.00", "Ksh. 12,500/=", "kshs12500/-", "Sh 12500.0", "KES\u00a012,500"],
+    )
+    def test_usual_forms_are_read(self, text):
+        assert check(f'Name,Owed\nAsha Otieno,"{text}"\n').owed == 12500
+
+    @pytest.mark.parametrize("number", [12500, 12500.0])
+    def test_number_of_a_workbook_is_read(self, number):
+        assert check(workbook(("List", [["Name", "Credit"], ["Asha Otieno", number]]))).credit == 12500
+
+    @pytest.mark.parametrize("text", ["", "0", "-", "nil", "KES 0.00"])
+    def test_nothing_is_no_amount(self, text):
+        assert not check(f"Name,Owed\nAsha Otieno,{text}\n").owed
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("-500", "-500 is not an amount. Write whole shillings, such as 12500 or KES 12,500.00."),
+            ("USD 5", "USD 5 is not an amount. Write whole shillings, such as 12500 or KES 12,500.00."),
+            ("12.500,00", "12.500,00 is not an amount. Write whole shillings, such as 12500 or KES 12,500.00."),
+            ("12,50", "12,50 is not an amount. Write whole shillings, such as 12500 or KES 12,500.00."),
+            ("1.2E+04", "1.2E+04 is not an amount. Write whole shillings, such as 12500 or KES 12,500.00."),
+            ("1_000", "1_000 is not an amount. Write whole shillings, such as 12500 or KES 12,500.00."),
+            ("12500.50", "12500.50 has cents. Write whole shillings."),
+            ("9" * 15, "999999999999999 is more than KES 10,000,000."),
+        ],
+    )
+    def test_other_text_is_no_amount(self, text, message):
+        assert problem_of(f'Name,Owed\nAsha Otieno,"{text}"\n') == f"Owed: {message}"
+
+    def test_debt_and_credit_on_one_line_are_a_bad_line(self):
+        assert problem_of("Name,Owed,Credit\nAsha Otieno,500,300\n") == (
+            "A person owes money or has credit. Enter only the difference."
+        )
+
+    def test_paid_amount_needs_its_period(self):
+        assert problem_of("Name,Paid\nAsha Otieno,500\n").startswith("An amount paid needs the period that it paid.")
+
+
 class TestDates:
     @pytest.mark.parametrize(
         "text",

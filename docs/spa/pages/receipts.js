@@ -6,7 +6,7 @@ import { action, h, link, moment, money, title } from "../dom.js";
 import { whoAmI } from "../session.js";
 
 /** @type {Record<import("../types").Receipt["channel"], string>} */
-const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank" };
+const CHANNELS = { mpesa_stk: "M-Pesa", mpesa_c2b: "M-Pesa Pay bill", cash: "Cash", bank: "Bank", opening: "Opening balance" };
 
 const WITH_PDF = ["mpesa_stk", "mpesa_c2b", "cash", "bank"]; // the channels of money
 
