@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F, Q
 
+from api import changes
 from api.business_days import NAIROBI, business_day
 from api.errors import DomainError
 from api.member_numbers import check_digit
@@ -133,7 +134,7 @@ def _text_of(person: Any, member: Member, period: Subscription | None, balance: 
 def _create_person(member: Member, run: _Run):
     agreed = datetime.combine(member.consented_on, time(12), NAIROBI) if member.consented_on else None
     number = {"member_number": next(run.numbers)} if run.numbers else {}
-    return get_user_model().objects.create_member(
+    person = get_user_model().objects.create_member(
         first_name=member.first_name,
         last_name=member.last_name,
         phone_number=member.phone_number,
@@ -143,6 +144,8 @@ def _create_person(member: Member, run: _Run):
         added_by_id=run.by_id,
         **number,
     )
+    changes.record_addition(person, by_id=run.by_id, now=run.now)
+    return person
 
 
 def _find_person(member: Member):

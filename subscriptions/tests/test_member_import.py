@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from openpyxl import Workbook, load_workbook
 
+from api.models import Change
 from payments.models import Payment, Receipt
 from subscriptions.member_import.files import read_tables
 from subscriptions.member_import.headings import read_list
@@ -62,6 +63,9 @@ def test_line_imports_a_person_and_a_period(author):
         date(1990, 12, 31),
     )
     assert (person.added_by, person.has_usable_password(), person.consented_at) == (author, False, None)
+    assert list(Change.objects.values_list("table", "row", "kind", "by")) == [
+        ("accounts.customuser", str(person.pk), "added", author.pk)
+    ]
     assert (period.origin, period.starts_on, period.ends_on) == ("migrated", date(2026, 10, 20), date(2026, 11, 20))
     assert (period.payment.amount_due, period.payment.created_by) == (0, author)
     assert period.payment.events.last().evidence == "free: imported membership"
