@@ -2,6 +2,10 @@
 
 Safaricom sends a callback once and signs nothing. Its bytes are committed before they are parsed, and the request is
 answered 200 only after that. While the database is not available, the bytes are written to the spool and fsynced.
+
+Whoever learns a callback URL cannot fill the database with junk, nor hide a true result behind it. Of each URL every
+body is stored that is a result and differs from those stored; of all others the first twenty (of the confirmations'
+URL: the first twenty of each hour). The rest is counted in the newest row, with one line in the log.
 """
 
 import logging
@@ -9,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import psycopg
 from django.db import (
@@ -56,13 +60,18 @@ RETRY_DELAY = timedelta(seconds=10)
 # stored and answered, and a worker applies it (docs/decisions/0025).
 APPLY_SLOT = threading.BoundedSemaphore(1)
 APPLY_JOB = "payments.apply_left"
-CODE_CHECKS = (CallbackSource.CODE_CHECK, CallbackSource.CODE_CHECK_TIMEOUT)
+# A notice that a code check expired is no result.
+RESULT_PARSERS: dict[str, Callable[[bytes], object]] = {
+    CallbackSource.STK: parse_stk_callback,
+    CallbackSource.C2B_CONFIRMATION: parse_c2b,
+    CallbackSource.CODE_CHECK: parse_status_result,
+}
 STORED_HEADERS = ("Content-Type", "Businessshortcode", "User-Agent")
 # Not available, read-only after a failover, or in a migration: in each case Safaricom does not send again.
 DATABASE_ERRORS = (DatabaseError, InterfaceError)
 
-# A token's first callbacks are stored whatever they are. Of later ones see `_store_over_limit`.
-MOST_OF_A_TOKEN = 20
+# How many callbacks of one URL are stored whatever they are; of the confirmations' URL: in one hour.
+MOST_OF_A_URL = 20
 INSERT_OF_OWNER = """
 INSERT INTO payments_callback
     (source, {owner}_id, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
@@ -71,19 +80,29 @@ WHERE owner.token_hash = %s AND (%s OR {most} > (
     SELECT count(*) FROM payments_callback stored WHERE stored.{owner}_id = owner.id))
 RETURNING id, push_id, code_check_id
 """
-INSERT_STK = INSERT_OF_OWNER.format(owner="push", table="payments_stkpush", most=MOST_OF_A_TOKEN)
-INSERT_CODE_CHECK = INSERT_OF_OWNER.format(owner="code_check", table="payments_codecheck", most=MOST_OF_A_TOKEN)
+INSERT_STK = INSERT_OF_OWNER.format(owner="push", table="payments_stkpush", most=MOST_OF_A_URL)
+INSERT_CODE_CHECK = INSERT_OF_OWNER.format(owner="code_check", table="payments_codecheck", most=MOST_OF_A_URL)
 COUNT_NOT_STORED = """
 UPDATE payments_callback SET not_stored = not_stored + 1
-WHERE id = (SELECT max(stored.id) FROM payments_callback stored WHERE stored.{owner}_id = %s)
+WHERE id = (SELECT max(stored.id) FROM payments_callback stored WHERE stored.{column} = %s)
 RETURNING not_stored
 """
-INSERT_C2B = """
+INSERT_WITHOUT_OWNER = """
 INSERT INTO payments_callback
-    (source, body, headers, peer, received_at, next_try_at, outcome, error, attempts)
-VALUES (%s, %s, %s, %s, %s, %s, 'new', '', 0)
+    (source, body, headers, peer, received_at, next_try_at, limit_key, outcome, error, attempts)
+SELECT %s, %s, %s, %s, %s, %s, %s, 'new', '', 0 WHERE {condition}
 RETURNING id, push_id, code_check_id
 """
+INSERT_NEW_CONFIRMATION = INSERT_WITHOUT_OWNER.format(
+    condition="NOT EXISTS (SELECT FROM payments_callback stored WHERE stored.source = 'c2b_confirmation'"
+    " AND sha256(stored.body) = sha256(%s))"
+)
+INSERT_UNDER_LIMIT = INSERT_WITHOUT_OWNER.format(
+    condition="%s > (SELECT count(*) FROM payments_callback stored WHERE stored.limit_key = %s)"
+)
+INSERT_NEW_OF_KEY = INSERT_WITHOUT_OWNER.format(
+    condition="NOT EXISTS (SELECT FROM payments_callback stored WHERE stored.limit_key = %s AND stored.body = %s)"
+)
 WRITE_OUTCOME = """
 UPDATE payments_callback SET outcome = %s, error = %s, processed_at = %s, attempts = attempts + 1
 WHERE id = %s AND outcome = 'new'
@@ -93,7 +112,7 @@ JOB_IS_QUEUED = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE queueing_lo
 
 
 class EnoughStored(Exception):
-    """A token has its most callbacks, and a further one says nothing new. It was counted and not stored."""
+    """A URL has its most callbacks, and a further one says nothing new. It was counted and not stored."""
 
 
 def receive(
@@ -134,7 +153,7 @@ def receive(
             if token is not None and not callback_tokens.is_ours(token):
                 return False
             logger.warning("Database error %s: a %s callback goes to the spool.", type(error).__name__, source)
-            spool.append(message)
+            spool.append(message, most_others=None if _is_result(message) else MOST_OF_A_URL)
             return True
         except EnoughStored:
             return True
@@ -261,20 +280,39 @@ def _store_or_reconnect(
 def _store(message: spool.Message, *, next_try_at: datetime) -> Callback | None:
     """Commit a callback's bytes, in one statement that also finds the push or code check of its token.
 
-    :raises EnoughStored: the token has its most callbacks, and this one is no result or a stored one
+    :raises EnoughStored: its URL has its most callbacks, and this one is no result or a stored one
     """
-    row = _insert(message, next_try_at=next_try_at)
-    if row is None and message.token_hash is not None:
-        row = _store_over_limit(message, next_try_at=next_try_at)
-    if row is None:
-        return None
-    return _callback(message, row)
+    if message.token_hash is None:
+        return _callback(message, _store_confirmation(message, next_try_at=next_try_at))
+    row = _insert(message, next_try_at=next_try_at) or _store_over_limit(message, next_try_at=next_try_at)
+    return None if row is None else _callback(message, row)
+
+
+def _store_confirmation(message: spool.Message, *, next_try_at: datetime) -> tuple:
+    """Insert a C2B confirmation. An hour has a limit of bodies that are no confirmation, or are stored already.
+
+    :raises EnoughStored: see _store
+    """
+    values = _values(message, next_try_at=next_try_at)
+    key = f"{message.source} {message.received_at:%Y%m%d%H}"
+    return (
+        (_is_result(message) and _row(INSERT_NEW_CONFIRMATION, [*values, None, message.body]))
+        or _row(INSERT_UNDER_LIMIT, [*values, key, MOST_OF_A_URL, key])
+        or _count_not_stored("limit_key", key)
+    )
 
 
 def _store_unknown(message: spool.Message, *, next_try_at: datetime) -> Callback:
-    """Commit the bytes of a callback whose token is ours, but whose push or code check is not known."""
-    row = _insert(message, next_try_at=next_try_at, has_owner=False)
-    assert row is not None  # noqa: S101  without an owner to look up it is always inserted
+    """Commit the bytes of a callback whose token is ours, but whose push or code check is not known.
+
+    :raises EnoughStored: see _store
+    """
+    values, key = _values(message, next_try_at=next_try_at), message.token_hash
+    row = (
+        _row(INSERT_UNDER_LIMIT, [*values, key, MOST_OF_A_URL, key])
+        or (_is_result(message) and _row(INSERT_NEW_OF_KEY, [*values, key, key, message.body]))
+        or _count_not_stored("limit_key", key)
+    )
     return _callback(message, row)
 
 
@@ -290,10 +328,14 @@ def _callback(message: spool.Message, row: tuple) -> Callback:
     )
 
 
-def _insert(
-    message: spool.Message, *, next_try_at: datetime, over_limit: bool = False, has_owner: bool = True
-) -> tuple | None:
-    values: list[Any] = [
+def _insert(message: spool.Message, *, next_try_at: datetime, over_limit: bool = False) -> tuple | None:
+    """Insert a callback of a push or code check, which its token finds; return None when it is over the limit."""
+    insert = INSERT_STK if message.source == CallbackSource.STK else INSERT_CODE_CHECK
+    return _row(insert, [*_values(message, next_try_at=next_try_at), message.token_hash, over_limit])
+
+
+def _values(message: spool.Message, *, next_try_at: datetime) -> list[Any]:
+    return [
         str(message.source),
         message.body,
         Jsonb(message.headers),
@@ -301,22 +343,17 @@ def _insert(
         message.received_at,
         next_try_at,
     ]
+
+
+def _row(statement: str, values: list[Any]) -> tuple | None:
     with connection.cursor() as cursor:
-        if not has_owner:
-            cursor.execute(INSERT_C2B, values)
-        elif message.source == CallbackSource.STK:
-            cursor.execute(INSERT_STK, [*values, message.token_hash, over_limit])
-        elif message.source in CODE_CHECKS:
-            cursor.execute(INSERT_CODE_CHECK, [*values, message.token_hash, over_limit])
-        else:
-            cursor.execute(INSERT_C2B, values)
+        cursor.execute(statement, values)
         return cursor.fetchone()
 
 
 def _store_over_limit(message: spool.Message, *, next_try_at: datetime) -> tuple | None:
     """Store a callback of a token that has its most callbacks, if it is a result that is not stored yet.
 
-    So whoever learns a callback URL cannot fill the database with junk, nor hide a later true result behind it.
     Returns None when the token is unknown.
 
     :raises EnoughStored: it is no result, or a stored one; it was counted
@@ -326,27 +363,35 @@ def _store_over_limit(message: spool.Message, *, next_try_at: datetime) -> tuple
     owner_id = model.objects.filter(token_hash=message.token_hash).values_list("pk", flat=True).first()
     if owner_id is None:
         return None
-    owner = "push" if is_push else "code_check"
-    stored = Callback.objects.filter(**{f"{owner}_id": owner_id})
+    column = "push_id" if is_push else "code_check_id"
+    stored = Callback.objects.filter(**{column: owner_id})
     if _is_result(message) and not stored.filter(body=message.body).exists():
         return _insert(message, next_try_at=next_try_at, over_limit=True)
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_NOT_STORED.format(owner=owner), [owner_id])
-        [not_stored] = cursor.fetchone()
-    if not_stored == 1:
-        logger.warning("Callbacks to the URL of %s %s are only counted from now on: it has enough.", owner, owner_id)
+    return _count_not_stored(column, owner_id)
+
+
+def _count_not_stored(column: str, value: object) -> NoReturn:
+    """Count a callback in the newest row of its URL, with a warning for the first.
+
+    :raises EnoughStored: always
+    """
+    row = _row(COUNT_NOT_STORED.format(column=column), [value])
+    if row == (1,):
+        logger.warning("The callback URL of %s %s has enough: what is no new result is only counted.", column, value)
     raise EnoughStored
 
 
 def _is_result(message: spool.Message) -> bool:
-    """Return whether the bytes can be read as the result of a push or code check."""
-    if message.source == CallbackSource.CODE_CHECK_TIMEOUT:
+    """Return whether the bytes can be read as what is sent to this URL: a result, or a confirmation."""
+    parse = RESULT_PARSERS.get(message.source)
+    if parse is None:
         return False
-    parse = parse_stk_callback if message.source == CallbackSource.STK else parse_status_result
     try:
         parse(message.body)
     except Malformed:
         return False
+    except Exception:
+        logger.exception("The reader of %s callbacks failed. The callback is stored.", message.source)
     return True
 
 

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -16,9 +17,11 @@ from pathlib import Path
 from django.conf import settings
 
 from api.errors import Unavailable
+from api.logs import CountedWarning
 from payments.models import CallbackSource
 
 logger = logging.getLogger(__name__)
+not_spooled = CountedWarning(logger, "Callbacks that are no results: %d were not written to the full spool.")
 
 MOST_FILES = 50_000  # of 16 KB each, in base64: under 1.2 GB
 
@@ -55,8 +58,11 @@ def folder() -> Path:
     return Path(settings.STATE_DIR) / "spool"
 
 
-def append(message: Message) -> None:
+def append(message: Message, *, most_others: int | None = None) -> None:
     """Write a message to the disk, so that it survives this process and a crash of the machine.
+
+    A message that the spool has already is not written again. `most_others`: the message is no result, and when the
+    spool has so many of them for its URL, it is only counted in the log.
 
     :raises SpoolFull: the disk cannot store it, or the spool has its most files already
     """
@@ -72,9 +78,15 @@ def append(message: Message) -> None:
     )
     try:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        if sum(1 for _ in os.scandir(folder())) >= MOST_FILES:
+        names = os.listdir(folder())
+        kind, digest = _kind(message, is_result=most_others is None), hashlib.sha256(message.body).hexdigest()
+        if any(name.endswith(f"-{kind}-{digest}.json") for name in names):
+            return _fsync_folder()
+        if most_others is not None and sum(f"-{kind}-" in name for name in names) >= most_others:
+            return not_spooled.happened()
+        if len(names) >= MOST_FILES:
             raise SpoolFull
-        name = f"{message.received_at.timestamp():017.6f}-{uuid.uuid4().hex}"
+        name = f"{message.received_at.timestamp():017.6f}-{uuid.uuid4().hex}-{kind}-{digest}"
         half, whole = folder() / f"{name}.half", folder() / f"{name}.json"
         with half.open("x") as file:
             file.write(text)
@@ -84,6 +96,11 @@ def append(message: Message) -> None:
         _fsync_folder()
     except OSError as error:
         raise SpoolFull from error
+
+
+def _kind(message: Message, *, is_result: bool) -> str:
+    """Return the part of a file's name that says to which URL the message was sent, and whether it is a result."""
+    return f"{message.source}-{(message.token_hash or '')[:16]}-{'result' if is_result else 'other'}"
 
 
 def status() -> Status:

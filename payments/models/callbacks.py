@@ -1,7 +1,7 @@
 """The callback inbox: each message from Safaricom, stored before it is parsed."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 from django.db.models.functions import Now
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
@@ -48,6 +48,11 @@ class Callback(models.Model):
     not_stored = models.PositiveIntegerField(
         db_default=0, help_text="How many further messages to the same URL were counted and not stored."
     )
+    limit_key = models.CharField(
+        max_length=64,
+        null=True,
+        help_text="The URL (and hour) whose limit it counts for, when no push or check has it.",
+    )
 
     class Meta:
         verbose_name = "callback from Safaricom"
@@ -55,6 +60,13 @@ class Callback(models.Model):
         indexes = [
             models.Index(fields=["next_try_at"], condition=Q(outcome=CallbackOutcome.NEW), name="callback_waiting"),
             models.Index(fields=["code_check"], condition=Q(code_check__isnull=False), name="callback_by_code_check"),
+            models.Index(fields=["limit_key"], condition=Q(limit_key__isnull=False), name="callback_by_limit_key"),
+            # A confirmation that is sent again is found by its bytes.
+            models.Index(
+                Func("body", function="sha256"),
+                condition=Q(source=CallbackSource.C2B_CONFIRMATION),
+                name="callback_confirmation_body",
+            ),
         ]
 
     def __str__(self) -> str:

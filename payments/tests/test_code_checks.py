@@ -588,7 +588,7 @@ def test_spooled_answer_is_applied_later(wire, manager, client, settings, tmp_pa
 def test_junk_to_a_check_is_counted_and_hides_no_result(wire, manager, client):
     check = send_check(wire, manager)
     message = spool.Message("code_check", b"{}", {}, None, LATER, check.token_hash)
-    for _ in range(inbox.MOST_OF_A_TOKEN):
+    for _ in range(inbox.MOST_OF_A_URL):
         inbox._store(message, next_try_at=LATER)
 
     with pytest.raises(inbox.EnoughStored):

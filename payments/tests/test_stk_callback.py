@@ -115,11 +115,11 @@ def test_junk_to_a_known_token_is_counted_and_hides_no_result(client):
 def test_spooled_junk_over_the_limit_is_counted_and_removed(client, settings, tmp_path):
     settings.STATE_DIR = tmp_path
     push = make_push()
-    for number in range(inbox.MOST_OF_A_TOKEN + 3):
+    for number in range(inbox.MOST_OF_A_URL + 3):
         spool.append(spool.Message("stk", b"[%d]" % number, {}, None, NOON, push.token_hash))
     spool.append(spool.Message("stk", stk_body(push), {}, None, NOON + timedelta(seconds=9), push.token_hash))
 
-    assert inbox.drain_spool(now=NOON) == inbox.MOST_OF_A_TOKEN + 1
+    assert inbox.drain_spool(now=NOON) == inbox.MOST_OF_A_URL + 1
     inbox.apply_waiting(now=NOON + timedelta(seconds=30))
 
     assert (spool.status().waiting, Payment.objects.get().status) == (0, PaymentStatus.PAID)
