@@ -13,7 +13,7 @@ from accounts.pictures import LARGEST_FILE
 from accounts.services import two_factor
 from api.admin.roles import sees_phones
 from api.emails import plain_email
-from api.fields import PhoneField
+from api.fields import MomentField, PhoneField
 from api.phones import masked
 from api.serializers import ModelSerializer, Serializer
 
@@ -273,8 +273,8 @@ class LoggedInSerializer(CsrfTokenSerializer):
 
 
 class RefreshedSerializer(CsrfTokenSerializer):
-    access_expires_at = serializers.DateTimeField(read_only=True)
-    refresh_expires_at = serializers.DateTimeField(read_only=True)
+    access_expires_at = MomentField(read_only=True)
+    refresh_expires_at = MomentField(read_only=True)
 
 
 class RegisteredSerializer(Serializer):

@@ -5,17 +5,28 @@ class DomainError(Exception):
     """A request is refused for a known reason.
 
     `status` is the HTTP status of the answer. `code` identifies the error for clients and does not change. `message`
-    is a sentence for people. `details` is a list of `{field, code, message}` for the error envelope.
+    is a sentence for people. `details` is a list of `{field, code, message}` for the error envelope. `field` is the
+    field of the request that the whole error is about.
     """
 
     status = 400
     code = "refused"
     message = "This cannot be done."
+    field: str | None = None
 
-    def __init__(self, message: str | None = None, *, code: str | None = None, details: list[dict] | None = None):
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        details: list[dict] | None = None,
+        field: str | None = None,
+    ):
         self.message = message or self.message
         self.code = code or self.code
-        self.details = details or []
+        named = field or self.field
+        about = [{"field": named, "code": self.code, "message": self.message}] if named else []
+        self.details = details or about
         super().__init__(self.message)
 
 

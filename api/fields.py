@@ -1,5 +1,9 @@
 """Serializer fields that more than one app uses."""
 
+import re
+from datetime import UTC
+
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.phones import InvalidPhoneNumber, normalise
@@ -18,3 +22,21 @@ class PhoneField(serializers.CharField):
             return normalise(super().to_internal_value(data))
         except InvalidPhoneNumber as error:
             self.fail(error.code)
+
+
+class MomentField(serializers.DateTimeField):
+    """A moment, written in UTC with Z. REST framework itself writes it in the time zone of the club."""
+
+    default_timezone = staticmethod(lambda: UTC)
+
+
+@extend_schema_field({"type": "string", "pattern": "^[0-9]{2}:[0-9]{2}(:[0-9]{2})?$"})
+class HourField(serializers.TimeField):
+    """A time of day in Nairobi, such as 06:00. It is no `format: time`, which has an offset from UTC (RFC 3339)."""
+
+    WRITTEN = re.compile("[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
+
+    def to_internal_value(self, data):
+        if not self.WRITTEN.fullmatch(str(data)):
+            self.fail("invalid", format="hh:mm or hh:mm:ss")
+        return super().to_internal_value(data)

@@ -5,9 +5,12 @@ import json
 from collections.abc import Mapping
 from functools import cache, cached_property
 
+from django.db import models
 from rest_framework import serializers
 from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.utils.serializer_helpers import BindingDict
+
+from api.fields import HourField, MomentField
 
 UNKNOWN = serializers.ErrorDetail("There is no such field here.", "unknown_field")
 READ_ONLY = serializers.ErrorDetail("This field cannot be changed here.", "read_only")
@@ -87,6 +90,12 @@ class Serializer(serializers.Serializer):
 # DRF's own class asks the model for its fields, creates each and binds it, on every request. This class does so once
 # for each subclass, and copies the fields.
 class ModelSerializer(Serializer, serializers.ModelSerializer):
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.DateTimeField: MomentField,
+        models.TimeField: HourField,
+    }
+
     @cached_property
     def fields(self):
         """The fields of this instance, which may change them. They depend on the class's Meta only."""

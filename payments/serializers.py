@@ -1,10 +1,11 @@
 """Serializers of payments, receipts, review items and the front desk. They check and format, and save nothing."""
 
 from django.utils.translation import get_language_from_request
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.admin.roles import sees_phones
-from api.fields import PhoneField
+from api.fields import MomentField, PhoneField
 from api.money import MAX_KES
 from api.phones import masked, masked_if_phone
 from api.serializers import ModelSerializer, Serializer
@@ -66,9 +67,9 @@ class PaymentSerializer(Serializer):
     amount_paid = serializers.IntegerField(help_text="Whole KES.")
     amount_owed = serializers.IntegerField(help_text="Whole KES that are not paid yet.")
     status = serializers.ChoiceField(PaymentStatus.choices)
-    created_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField()
-    paid_at = serializers.DateTimeField(allow_null=True, help_text="When the money was sent that completed it.")
+    created_at = MomentField()
+    expires_at = MomentField()
+    paid_at = MomentField(allow_null=True, help_text="When the money was sent that completed it.")
 
     def to_representation(self, row) -> dict:
         return {
@@ -100,8 +101,8 @@ class PushSerializer(Serializer):
     is_open = serializers.BooleanField()
     result_code = serializers.CharField()
     message = serializers.CharField(help_text="In English, or in Swahili by Accept-Language.")
-    created_at = serializers.DateTimeField()
-    ended_at = serializers.DateTimeField(allow_null=True)
+    created_at = MomentField()
+    ended_at = MomentField(allow_null=True)
 
     def to_representation(self, push) -> dict:
         is_open = push.status in OPEN_PUSH
@@ -126,7 +127,7 @@ class PaidWithSerializer(Serializer):
     code = serializers.CharField(allow_null=True)
     number = serializers.CharField(allow_null=True)
     amount = serializers.IntegerField(help_text="Whole KES of the receipt in this payment.")
-    paid_at = serializers.DateTimeField()
+    paid_at = MomentField()
 
     def to_representation(self, allocation) -> dict:
         receipt = allocation.receipt
@@ -159,6 +160,13 @@ class PaymentDetailSerializer(PaymentSerializer):
             "pushes": PushSerializer(payment.pushes.all(), many=True, context=language).data,
             "receipts": PaidWithSerializer(payment.live_allocations, many=True).data,
         }
+
+
+class ReceiptPaymentSerializer(Serializer):
+    """The part of a receipt that a payment holds."""
+
+    reference = serializers.CharField()
+    amount = serializers.IntegerField(help_text="Whole KES.")
 
 
 class ReceiptSerializer(ModelSerializer):
@@ -202,7 +210,8 @@ class ReceiptSerializer(ModelSerializer):
         whole = sees_phones(self.context["request"].user)
         return receipt.account_typed if whole else masked_if_phone(receipt.account_typed)
 
-    def get_payments(self, receipt) -> list[dict]:
+    @extend_schema_field(ReceiptPaymentSerializer(many=True))
+    def get_payments(self, receipt):
         return [{"reference": each.payment.reference, "amount": each.amount} for each in receipt.live_allocations]
 
     def get_amount_left(self, receipt) -> int:

@@ -8,6 +8,7 @@ from api.serializers import ModelSerializer, Serializer
 from payments.models import Payment
 from subscriptions.gate import Reason
 from subscriptions.models import LONGEST, Closure, Decision, Freeze, Plan, PlanGroup, Subscription
+from subscriptions.statuses import Status
 
 LARGEST_ID = 2**63 - 1
 
@@ -108,9 +109,11 @@ class SubscriptionSerializer(ModelSerializer):
     member = MemberSerializer(read_only=True)
     plan = SoldPlanSerializer(read_only=True)
     payment = SubscriptionPaymentSerializer(read_only=True)
-    status = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(Status.choices, read_only=True)
     visits_used = serializers.IntegerField(read_only=True)
-    next_plan: serializers.Field = serializers.SlugRelatedField(slug_field="code", read_only=True, allow_null=True)
+    next_plan: serializers.Field = serializers.SlugRelatedField(
+        slug_field="code", read_only=True, allow_null=True, help_text="The code of the plan of the renewal."
+    )
     freezes = FreezeSerializer(many=True, read_only=True)
 
     class Meta:

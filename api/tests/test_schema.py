@@ -196,3 +196,15 @@ def test_document_is_served_as_json_on_request(client):
     answer = client.get("/api/v1/schema/", headers={"Accept": "application/json"}, secure=True)
 
     assert answer.json()["info"]["title"] == "Kilabu"
+
+
+def test_status_of_a_subscription_lists_its_values(document):
+    properties = yaml.load(document, Loader=yaml.CSafeLoader)["components"]["schemas"]["Subscription"]["properties"]
+
+    assert properties["status"]["allOf"] == [{"$ref": "#/components/schemas/SubscriptionStatus"}]
+
+
+def test_document_has_no_time_format_and_no_unspecified_object(document):
+    # The hours of a plan have no offset from UTC, which `format: time` requires (RFC 3339).
+    assert "format: time\n" not in document
+    assert "additionalProperties: {}" not in document

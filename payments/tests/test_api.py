@@ -365,9 +365,9 @@ def test_reported_codes_are_listed_newest_first(member, receptionist, django_ass
         "id": claim.pk,
         "code": "TKN0000001",
         "payment": payment.reference,
-        "claimed_at": "2026-11-02T12:00:00+03:00",
+        "claimed_at": "2026-11-02T09:00:00Z",
         "receipt": None,
-        "ended_at": "2026-11-02T12:00:00+03:00",
+        "ended_at": "2026-11-02T09:00:00Z",
         "ended_why": "M-Pesa does not know this code.",
     }
 

@@ -39,7 +39,9 @@ def request_purchase(
     for member_id in member_ids:
         person = people.get(member_id)
         if person is None or not (is_staff or caller.pk in (person.pk, person.added_by_id)):
-            raise MemberNotFound
+            raise MemberNotFound(
+                f"There is no member with the ID {member_id}.", field="members" if members else "member"
+            )
     payer = people[member_ids[0]] if is_staff and caller.pk not in member_ids else caller
     return subscribe(
         member_ids=member_ids,

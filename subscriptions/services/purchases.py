@@ -25,13 +25,13 @@ from subscriptions.services.grants import grant_for_payment, mark_cancelled
 class PlanNotFound(NotFound):
     """No plan has this code."""
 
-    message = "There is no plan with this code."
+    code, message, field = "plan_not_found", "There is no plan with this code.", "plan"
 
 
 class MemberNotFound(NotFound):
-    """A member does not exist."""
+    """A member does not exist, or the caller may not act for them."""
 
-    message = "There is no such member."
+    code, message, field = "member_not_found", "There is no such member.", "member"
 
 
 class PlanNotOnSale(Conflict):

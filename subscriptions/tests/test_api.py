@@ -334,7 +334,20 @@ def test_member_buys_only_for_people_they_added(as_asha, asha, plan, pushes):
     assert bought.status_code == 202
     assert [row["member"]["id"] for row in data(bought)] == [child.pk for child in children]
     assert pushes == [(Payment.objects.get(head=None).pk, asha.phone_number)]
-    assert error(refused) == error(as_asha.post(LIST, {"plan": "monthly", "member": stranger.pk})) == (404, "not_found")
+    one = as_asha.post(LIST, {"plan": "monthly", "member": stranger.pk})
+    for answer, field in ((refused, "members"), (one, "member")):
+        message = f"There is no member with the ID {stranger.pk}."
+        assert error(answer) == (404, "member_not_found")
+        assert answer.json()["error"]["details"] == [{"field": field, "code": "member_not_found", "message": message}]
+
+
+def test_purchase_says_that_the_plan_is_unknown(as_asha):
+    answer = as_asha.post(LIST, {"plan": "none"})
+
+    assert error(answer) == (404, "plan_not_found")
+    assert answer.json()["error"]["details"] == [
+        {"field": "plan", "code": "plan_not_found", "message": "There is no plan with this code."}
+    ]
 
 
 def test_payer_sees_and_changes_the_subscription_of_a_child(as_asha, asha, plan, pushes):
@@ -524,7 +537,8 @@ def test_manager_gives_a_free_period_with_a_reason(as_manager, as_receptionist, 
     assert response.status_code == 201
     assert (data(response)["status"], data(response)["origin"]) == ("active", "gift")
     assert as_receptionist.post(f"{LIST}gifts/", gift).status_code == 403
-    assert error(as_manager.post(f"{LIST}gifts/", gift | {"plan": "none"})) == (404, "not_found")
+    assert error(as_manager.post(f"{LIST}gifts/", gift | {"plan": "none"})) == (404, "plan_not_found")
+    assert error(as_manager.post(f"{LIST}gifts/", gift | {"member": 10**9})) == (404, "member_not_found")
 
 
 def test_gift_is_possible_beside_a_pending_purchase(as_manager, asha, plan):
