@@ -23,7 +23,7 @@ from unfold.widgets import BASE_INPUT_CLASSES
 from accounts.models import Authenticator
 from accounts.receivers import AMR, KEPT_AT, LOGGED_IN_AT
 from accounts.services import admin_login, passwords, two_factor_setup
-from accounts.views.login import caller_of
+from accounts.views.login import caller_of, remember_device
 from api.authentication import needs_second_factor
 from api.clock import now
 from api.errors import DomainError
@@ -163,7 +163,10 @@ class ClubAdminSite(UnfoldAdminSite):
     def login(self, request, extra_context=None):
         if request.method == "GET" and self.must_enrol(request):
             return redirect("admin:second_factor")
-        return super().login(request, extra_context)
+        response = super().login(request, extra_context)
+        if request.method == "POST" and request.user.is_authenticated:
+            remember_device(request, response, request.user)
+        return response
 
     def must_enrol(self, request) -> bool:
         """Return whether the caller is staff, has no second factor, and needs one for their role."""

@@ -1,14 +1,12 @@
 """Login by identifier: find a user by username, e-mail address or phone number, and check their password."""
 
-from contextlib import suppress
-
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.db.models import Q, Value
 from django.db.models.functions import Lower
 from django.db.models.lookups import Exact
 
-from api import phones
+from api.identifiers import fold
 
 
 class IdentifierBackend(ModelBackend):
@@ -25,12 +23,12 @@ def find_by_identifier(identifier: str):
     An identifier that matches two people matches none: a username that looks like another user's phone number or
     e-mail address must not decide which of them logs in.
     """
-    condition = Q(Exact(Lower("username"), Lower(Value(identifier))))
-    if "@" in identifier:
-        condition = contact_matches("email", identifier) | condition
+    folded = fold(identifier)
+    condition = Q(Exact(Lower("username"), Lower(Value(folded))))
+    if "@" in folded:
+        condition = contact_matches("email", folded) | condition
     else:
-        with suppress(phones.InvalidPhoneNumber):
-            condition |= Q(phone_number=phones.normalise(identifier))
+        condition |= Q(phone_number=folded)  # 254 and nine digits, if it is a phone number
     found = list(get_user_model().objects.filter(condition)[:2])
     return found[0] if len(found) == 1 else None
 

@@ -39,7 +39,7 @@ class AddPersonForm(StaffAction):
     )
     role = forms.ChoiceField(widget=UnfoldAdminSelectWidget, initial=Role.MEMBER)
     username = forms.RegexField(
-        r"^[A-Za-z][\w.+-]*$",
+        r"^[A-Za-z][A-Za-z0-9_.+-]*$",
         required=False,
         max_length=150,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),

@@ -3,7 +3,7 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from accounts.services import cleanup, notices, one_time_codes
+from accounts.services import cleanup, notices, one_time_codes, two_factor
 from api import retries
 from api.clock import now
 
@@ -12,6 +12,12 @@ from api.clock import now
 def send_code(code_id: int) -> None:
     """Send a one-time code by SMS or e-mail."""
     one_time_codes.deliver(code_id=code_id, now=now())
+
+
+@app.task(name="accounts.send_login_code", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
+def send_login_code(pending_id: str) -> None:
+    """Send the code of a guarded login by SMS or e-mail."""
+    two_factor.deliver_login_code(pending_id=pending_id, now=now())
 
 
 @app.task(name="accounts.send_notice", retry=RetryStrategy(max_attempts=8, exponential_wait=3))

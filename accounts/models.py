@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.validators import ASCIIUsernameValidator
 from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Q
@@ -30,6 +31,15 @@ def random_picture_name(user: "CustomUser", name: str) -> str:
 class CustomUser(AbstractUser):
     """A user account: a member, an employee, or both. Children and walk-ins have no password."""
 
+    # Plain ASCII, so that a username has one spelling in upper and in lower case.
+    username_validator = ASCIIUsernameValidator()  # type: ignore[assignment]  # the stubs know only AbstractUser's
+    username = models.CharField(
+        max_length=150,
+        unique=True,
+        validators=[username_validator],
+        error_messages={"unique": "A user with that username already exists."},
+        help_text="Letters, digits and @ . + - _ only.",
+    )
     first_name = NameField("first name", max_length=150, blank=True)
     last_name = NameField("last name", max_length=150, blank=True)
     # Null, since many people have none and it is unique; the stubs know only AbstractUser's.
@@ -158,10 +168,20 @@ class LoginSession(models.Model):
 
 
 class PendingLogin(models.Model):
-    """A login after the correct password, before the second factor. It becomes one login session or expires."""
+    """A login before its second step. It becomes one login session or expires.
+
+    It follows the correct password. At a place with too many failed logins it follows every password, so that nobody
+    learns there which one was correct: then a wrong one has no user.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="pending_logins")
+    user = models.ForeignKey(CustomUser, null=True, on_delete=models.CASCADE, related_name="pending_logins")
+    is_guarded = models.BooleanField(
+        default=False, db_default=False, help_text="After too many failed logins: a message may replace the app."
+    )
+    code_hash = models.CharField(
+        max_length=64, blank=True, db_default="", help_text="Of the code that was sent by message, if any."
+    )
     remember = models.BooleanField()
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
@@ -178,6 +198,13 @@ class Authenticator(TOTPDevice):
     @property
     def bin_key(self) -> bytes:
         return seals.open_seal(self.key, owner=self.user_id)
+
+    def throttle_increment(self, commit=True):
+        """Do nothing: services/two_factor.py counts attempts. A wait that doubles locks the owner out for hours."""
+
+    def verify_is_allowed(self):
+        """Allow every attempt, for the same reason."""
+        return True, None
 
 
 class CodePurpose(models.TextChoices):

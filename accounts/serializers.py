@@ -312,4 +312,4 @@ class SecondFactorAskedSerializer(Serializer):
     """The password is correct. Continue with auth/mfa/verify/ or auth/mfa/recovery/."""
 
     mfa_required = serializers.ChoiceField([True], read_only=True)
-    methods = serializers.ListField(child=serializers.ChoiceField(["totp", "recovery"]), read_only=True)
+    methods = serializers.ListField(child=serializers.ChoiceField(["totp", "recovery", "message"]), read_only=True)

@@ -13,6 +13,7 @@ PREFIXES = {
     "AUTH_COOKIE": "__Host-",
     "AUTH_COOKIE_REFRESH": "__Secure-",
     "AUTH_COOKIE_MFA": "__Secure-",
+    "AUTH_COOKIE_DEVICE": "__Host-",
     "CSRF_COOKIE_NAME": "__Host-",
 }
 

@@ -1,4 +1,7 @@
-"""The cookies of a login session. Only this module sets and deletes them, so that both use the same attributes."""
+"""The cookies of a login session and of a known browser.
+
+Only this module sets and deletes them, so that both use the same attributes.
+"""
 
 from datetime import datetime
 
@@ -7,6 +10,7 @@ from django.http import HttpResponse
 
 AUTH_PATH = "/api/v1/auth/"
 MFA_PATH = f"{AUTH_PATH}mfa/"
+DEVICE_LIFETIME = 365 * 24 * 60 * 60  # seconds
 
 
 def _flags(path: str, samesite: str) -> dict:
@@ -56,6 +60,11 @@ def set_pending(response: HttpResponse, token: str) -> None:
 def clear_pending(response: HttpResponse) -> None:
     """Delete the cookie of a login whose second factor was missing."""
     _delete(response, settings.AUTH_COOKIE_MFA, MFA_PATH, "Strict")
+
+
+def set_device(response: HttpResponse, token: str) -> None:
+    """Set the cookie of a browser in which somebody has logged in. The API and the admin both read it; it stays."""
+    response.set_cookie(settings.AUTH_COOKIE_DEVICE, token, max_age=DEVICE_LIFETIME, **_flags("/", "Strict"))
 
 
 def clear_session(response: HttpResponse) -> None:

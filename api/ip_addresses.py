@@ -1,6 +1,6 @@
 """The IP address of a client, also behind reverse proxies."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 
@@ -19,6 +19,21 @@ def client_ip(request) -> str | None:
             break
         address = hop
     return address
+
+
+def place_of(address: str | None) -> str:
+    """Return the place of an IP address, for use in the key of a limit: an IPv4 address, or the /64 of an IPv6 address.
+
+    A provider gives each customer at least a /64, in which a client can change its address for every request.
+    """
+    if address is None:
+        return "unknown"
+    ip = ip_address(address)
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped:
+            return str(ip.ipv4_mapped)
+        return str(ip_network((ip, 64), strict=False))
+    return str(ip)
 
 
 def _plain(address: str) -> str | None:

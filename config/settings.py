@@ -176,6 +176,7 @@ CSRF_FAILURE_VIEW = "api.views.csrf_failure"
 AUTH_COOKIE = cookie_name("AUTH_COOKIE", "Authentication", secure=SECURE_COOKIES)
 AUTH_COOKIE_REFRESH = cookie_name("AUTH_COOKIE_REFRESH", "Refresh", has_path=True, secure=SECURE_COOKIES)
 AUTH_COOKIE_MFA = cookie_name("AUTH_COOKIE_MFA", "MfaPending", has_path=True, secure=SECURE_COOKIES)
+AUTH_COOKIE_DEVICE = cookie_name("AUTH_COOKIE_DEVICE", "Device", secure=SECURE_COOKIES)
 AUTH_COOKIE_DOMAIN = None  # this host only; with a domain, every subdomain would receive the tokens
 AUTH_COOKIE_SECURE = SECURE_COOKIES
 AUTH_COOKIE_HTTPONLY = True

@@ -12,7 +12,7 @@ from accounts.receivers import AMR, KEPT_AT, LOGGED_IN_AT
 from accounts.services import audit, login_sessions, two_factor
 from accounts.services.audit import Caller
 from api.authentication import needs_second_factor
-from api.errors import Unauthenticated
+from api.errors import TooMany, Unauthenticated
 
 
 class CodeRequired(Unauthenticated):
@@ -24,20 +24,30 @@ class CodeRequired(Unauthenticated):
 def log_in(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> CustomUser:
     """Check the password and, if the user has one, the second factor. Return the user with their `amr`.
 
-    Unlike the API, this asks for no verified contact: only people with access make somebody staff.
+    A guarded login (services/login_sessions.py) needs the authenticator app, and every refusal of it looks the same.
 
     :raises InvalidCredentials: unknown, wrong, inactive or not staff: one error for all
     :raises CodeRequired: the password is correct, and a code is needed as well
     :raises MfaInvalid: the code is wrong, or was used before
     :raises TooMany: too many attempts of either
     """
-    user = login_sessions.check_password(identifier=identifier, password=password, caller=caller, now=now)
+    checked = login_sessions.check_password(identifier=identifier, password=password, caller=caller, now=now)
+    if checked.is_guarded and not code:
+        raise CodeRequired
+    user = checked.user
+    if user is None or (checked.is_guarded and not two_factor.has_second_factor(user)):
+        raise login_sessions.InvalidCredentials
     if not user.is_staff:
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_staff")
         raise login_sessions.InvalidCredentials
     user.amr = ["pwd"]
     if two_factor.has_second_factor(user):
-        check_code(user=user, code=code, caller=caller, now=now)
+        try:
+            check_code(user=user, code=code, caller=caller, now=now)
+        except (two_factor.MfaInvalid, TooMany) as error:
+            if checked.is_guarded:
+                raise login_sessions.InvalidCredentials from error
+            raise
         user.amr = ["pwd", "otp"]
     audit.record("login", user=user, caller=caller, now=now, to="admin")
     return user
@@ -48,7 +58,7 @@ def check_code(*, user: CustomUser, code: str, caller: Caller, now: datetime) ->
 
     :raises CodeRequired: the code is empty
     :raises MfaInvalid: the code is wrong, or was used before
-    :raises TooMany: the waiting time after the last wrong code is not over
+    :raises TooMany: too many wrong codes
     """
     if not code:
         raise CodeRequired

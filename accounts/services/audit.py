@@ -9,11 +9,12 @@ from accounts.models import CustomUser, SecurityEvent
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The origin of a request, as the audit log stores it."""
+    """The origin of a request, as the audit log stores it, and its device cookie."""
 
     ip: str | None = None
     user_agent: str = ""
     request_id: str = ""
+    device: str = ""  # the device cookie (services/devices.py); never stored
 
 
 def record(

@@ -14,16 +14,19 @@ from django.db import connection, transaction
 
 from accounts.backends import find_by_identifier, may_log_in
 from accounts.models import CustomUser, LoginSession, NoticeKind, PendingLogin
-from accounts.services import audit, notices, two_factor
+from accounts.services import audit, devices, notices, two_factor
 from accounts.services.audit import Caller
 from api import throttling, tokens
 from api.authentication import SessionRevoked
 from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
+from api.ip_addresses import place_of
 from api.statements import WrittenOnce
 
-# Attempts at one identifier from one IP address; at one user by any identifier from everywhere; from one IP address.
-ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PERSON, ATTEMPTS_PER_IP = 5, 50, 100
+# Attempts at one user from one place or known browser; at one user from all places; failed attempts at one place.
+ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PERSON, FAILURES_PER_PLACE = 5, 50, 100
 ATTEMPTS_WINDOW = 15 * 60  # seconds
+# Attempts at one place within seconds, while it is over its sum of failures.
+SLOW_ATTEMPTS, SLOW_WINDOW = 10, 10
 VERSION = re.compile(r"[0-9][0-9._]*")
 
 # Plain SQL: every client refreshes each five minutes, and the ORM takes longer to build this than PostgreSQL to run it.
@@ -57,12 +60,6 @@ class TooManyAttempts(TooMany):
     code, message = "too_many_attempts", "Too many attempts. Wait a few minutes and try again."
 
 
-class NotVerified(Forbidden):
-    """The user is no employee and has verified no contact. Raised only after the correct password."""
-
-    code, message = "email_not_verified", "Confirm your e-mail address or phone number first."
-
-
 class RefreshMissing(Unauthenticated):
     code, message = "refresh_missing", "Please log in."
 
@@ -81,6 +78,40 @@ class RefreshReused(Unauthenticated):
     code, message = "refresh_reused", "This session was ended for your safety. Please log in again."
 
 
+class NotVerified(Forbidden):
+    """The user is no employee and has verified no contact. Raised only after the correct password."""
+
+    code, message = "email_not_verified", "Confirm your e-mail address or phone number first."
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt to log in, counted.
+
+    `is_refused`: it fails even with the correct password, and looks like a wrong one. `is_guarded`: too many logins
+    failed at this place, or for this identifier, so the correct password is not enough.
+    """
+
+    is_refused: bool
+    is_guarded: bool
+    pairs: tuple[str, ...]
+    sums: tuple[str, ...] = ()
+
+    def succeed(self) -> None:
+        """Forget the failures of this user at this place, and do not count this attempt as one."""
+        throttling.reset(*self.pairs)
+        if self.sums:
+            throttling.give_back(*self.sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result of a password check: the user, or None after a wrong password of a guarded attempt."""
+
+    user: CustomUser | None
+    is_guarded: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The two tokens for a client's cookies, and when they expire."""
@@ -96,15 +127,19 @@ class Tokens:
 def log_in(
     *, identifier: str, password: str, remember: bool, caller: Caller, now: datetime
 ) -> Tokens | two_factor.Challenge:
-    """Check the password and open a login session, or return the challenge for a second factor.
+    """Check the password and open a login session, or return the challenge for a second step.
 
     :raises InvalidCredentials: unknown, wrong or inactive: one error for all
     :raises NotVerified: the password is correct, but a member has verified no contact
     :raises TooManyAttempts: also for identifiers that do not exist
     """
-    user = check_password(identifier=identifier, password=password, caller=caller, now=now)
+    checked = check_password(identifier=identifier, password=password, caller=caller, now=now)
+    user = checked.user
     # Only people with access make somebody staff: like the admin, this asks staff for no verified contact.
-    if not (user.is_verified or user.is_staff):
+    is_verified = bool(user and (user.is_verified or user.is_staff))
+    if user is None or checked.is_guarded:
+        return two_factor.create_guarded_challenge(user=user if is_verified else None, remember=remember, now=now)
+    if not is_verified:
         audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
         raise NotVerified
     with transaction.atomic():
@@ -118,22 +153,30 @@ def log_in(
         return open_session(user=user, amr=["pwd"], remember=remember, caller=caller, now=now)
 
 
-def check_password(*, identifier: str, password: str, caller: Caller, now: datetime) -> CustomUser:
-    """Return the active user with this identifier and password. The API and the admin both log in by it.
+def check_password(*, identifier: str, password: str, caller: Caller, now: datetime) -> Checked:
+    """Check the password of the active user with this identifier. The API and the admin both log in by it.
+
+    A guarded attempt raises nothing for a wrong password. The caller must then answer the same for every password.
 
     :raises InvalidCredentials: unknown, wrong or inactive: one error for all
     :raises TooManyAttempts: also for identifiers that do not exist
     """
     person = find_by_identifier(identifier)
-    count_attempt(identifier, person, caller, now)
-    is_correct = may_log_in(person, password)  # also for None, since the response time must be the same
+    attempt = count_attempt(identifier, person, caller, now)
+    # Also for None, and when the attempt is refused anyway, since the response time must be the same.
+    is_correct = may_log_in(person, password) and not attempt.is_refused
+    hashed = throttling.hashed(identifier)
+    # The user sees these attempts in their security events, also when somebody else made them.
+    if attempt.is_guarded:
+        audit.record(
+            "login", user=person, caller=caller, now=now, outcome="refused", reason="guarded", identifier=hashed
+        )
+        return Checked(person if is_correct else None, is_guarded=True)
     if person is None or not is_correct:
-        hashed = throttling.hashed(identifier)
-        # The user sees this attempt in their security events, also when somebody else made it.
         audit.record("login", user=person, caller=caller, now=now, outcome="refused", identifier=hashed)
         raise InvalidCredentials
-    reset_attempts(identifier, caller)
-    return person
+    attempt.succeed()
+    return Checked(person, is_guarded=False)
 
 
 def finish_login(*, token: str | None, method: str, code: str, caller: Caller, now: datetime) -> Tokens:
@@ -144,60 +187,72 @@ def finish_login(*, token: str | None, method: str, code: str, caller: Caller, n
     :raises TooMany: the waiting time after the last wrong code is not over
     """
     with transaction.atomic():
-        pending = two_factor.answer_challenge(token=token, method=method, code=code, caller=caller, now=now)
-        if pending:
+        answered = two_factor.answer_challenge(token=token, method=method, code=code, caller=caller, now=now)
+        if answered:
             return open_session(
-                user=pending.user, amr=["pwd", "otp"], remember=pending.remember, caller=caller, now=now
+                user=answered.user, amr=answered.amr, remember=answered.remember, caller=caller, now=now
             )
     raise two_factor.MfaInvalid
 
 
-def count_attempt(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> None:
+def count_attempt(identifier: str, person: CustomUser | None, caller: Caller, now: datetime) -> Attempt:
     """Count an attempt to log in by an identifier; `person` is the user with that identifier, or None.
 
-    Strangers can use up the attempts of a user or of an IP address. This does not lock the user out where they have
-    logged in before: from such an IP address, only the limit of the identifier and the IP address together applies.
+    A browser in which the user has logged in before has a counter of its own, which strangers cannot use up. Every
+    other attempt is counted for its place, and twice for its target: for the identifier that was typed, and for the
+    user with all their identifiers. Only the counter of the identifier is visible. If the other were, then a refusal
+    would show that a phone number and an e-mail address belong to the same user.
 
     :raises TooManyAttempts: also for identifiers that do not exist
     """
-    pair = _pair(identifier, caller)
-    target = f"person:{person.pk}" if person else f"name:{throttling.hashed(identifier)}"
-    # In this order, so that one IP address cannot use up all attempts of a user.
-    limits = {
-        f"login:place:{caller.ip}": ATTEMPTS_PER_IP,
-        pair: ATTEMPTS_PER_PAIR,
-        f"login:{target}": ATTEMPTS_PER_PERSON,
-    }
-    for key, limit in limits.items():
-        try:
-            throttling.count(key, limit, ATTEMPTS_WINDOW, now, refusal=TooManyAttempts)
-        except TooManyAttempts as refused:
-            if key != pair and _has_logged_in_from(person, caller):
-                continue
-            if refused.is_first:
-                audit.record(
-                    "login",
-                    user=person,
-                    caller=caller,
-                    now=now,
-                    outcome="refused",
-                    reason=refused.code,
-                    identifier=throttling.hashed(identifier),
-                )
-            raise
+    device = devices.device_of(caller.device, person)
+    if person and device:
+        key = f"login:device:{person.pk}:{device}"
+        own = throttling.count_all({key: ATTEMPTS_PER_PAIR}, ATTEMPTS_WINDOW, now)[key]
+        _require_under_limit(own, identifier, person, caller, now)
+        return Attempt(is_refused=False, is_guarded=False, pairs=(key,))
+    place = place_of(caller.ip)
+    name = f"login:name:{throttling.hashed(identifier)}"
+    target = f"login:person:{person.pk}" if person else f"{name}:nobody"
+    name_here, target_here, at_place = f"{name}:{place}", f"{target}:{place}", f"login:place:{place}"
+    pairs = {name_here: ATTEMPTS_PER_PAIR, target_here: ATTEMPTS_PER_PAIR}
+    here = throttling.count_all(pairs, ATTEMPTS_WINDOW, now)
+    _require_under_limit(here[name_here], identifier, person, caller, now)
+    # Counted after that refusal, so that one place cannot use up all attempts of a user.
+    sums = {name: ATTEMPTS_PER_PERSON, target: ATTEMPTS_PER_PERSON, at_place: FAILURES_PER_PLACE}
+    everywhere = throttling.count_all(sums, ATTEMPTS_WINDOW, now)
+    is_guarded = everywhere[name].is_over or everywhere[at_place].is_over
+    if is_guarded:
+        throttling.count(f"login:slow:{place}", SLOW_ATTEMPTS, SLOW_WINDOW, now, refusal=TooManyAttempts)
+    return Attempt(
+        is_refused=here[target_here].is_over or (everywhere[target].is_over and not is_guarded),
+        is_guarded=is_guarded,
+        pairs=tuple(pairs),
+        sums=tuple(sums),
+    )
 
 
-def _has_logged_in_from(person: CustomUser | None, caller: Caller) -> bool:
-    return LoginSession.objects.filter(user=person, ip=caller.ip).exists()
+def _require_under_limit(
+    counted: throttling.Counted, identifier: str, person: CustomUser | None, caller: Caller, now: datetime
+) -> None:
+    """Check a counter, and audit the first refusal in its window.
 
-
-def reset_attempts(identifier: str, caller: Caller) -> None:
-    """Reset the count of an identifier and an IP address after the correct password; the other counts stay."""
-    throttling.reset(_pair(identifier, caller))
-
-
-def _pair(identifier: str, caller: Caller) -> str:
-    return f"login:pair:{throttling.hashed(identifier)}:{caller.ip}"
+    :raises TooManyAttempts: there were too many attempts
+    """
+    try:
+        counted.require(TooManyAttempts)
+    except TooManyAttempts as refused:
+        if refused.is_first:
+            audit.record(
+                "login",
+                user=person,
+                caller=caller,
+                now=now,
+                outcome="refused",
+                reason=refused.code,
+                identifier=throttling.hashed(identifier),
+            )
+        raise
 
 
 @transaction.atomic
@@ -322,6 +377,8 @@ def log_out(*, refresh_token: str | None, session: LoginSession | None, caller: 
         except Unauthenticated:
             return
         session = LoginSession.objects.select_related("user").filter(pk=session_id).first()
+    if session:  # a login that was begun in the same browser must not outlive the logout
+        PendingLogin.objects.filter(user_id=session.user_id, used_at__isnull=True).update(used_at=now)
     if session and revoke(LoginSession.objects.filter(pk=session.pk), reason="logout", now=now):
         audit.record("logout", user=session.user, caller=caller, now=now, session_id=session.pk)
 

@@ -104,7 +104,7 @@ def deliver(*, code_id: int, now: datetime) -> None:
     row = OneTimeCode.objects.filter(pk=code_id, used_at__isnull=True, expires_at__gt=now).first()
     if row is None:
         return
-    code = f"{secrets.randbelow(1_000_000):06d}"
+    code = random_code()
     row.code_hash = hash_of(code)
     row.save(update_fields=["code_hash"])
     text = TEXTS[CodePurpose(row.purpose)].format(code=code, club=settings.CLUB_NAME)
@@ -165,6 +165,11 @@ def use(
         if still_open:
             OneTimeCode.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1)
     raise InvalidOrExpiredKey
+
+
+def random_code() -> str:
+    """Return six random digits."""
+    return f"{secrets.randbelow(1_000_000):06d}"
 
 
 def hash_of(code: str) -> str:

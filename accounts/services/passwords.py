@@ -95,11 +95,12 @@ def check_current(*, user: CustomUser, password: str, caller: Caller, now: datet
     :raises ReauthRequired: the password is wrong
     :raises TooManyAttempts: attempts here and at login count together
     """
-    login_sessions.count_attempt(user.username, user, caller, now)
-    if not user.check_password(password):
+    attempt = login_sessions.count_attempt(user.username, user, caller, now)
+    is_correct = user.check_password(password)
+    if attempt.is_refused or not is_correct:
         audit.record("password_changed", user=user, caller=caller, now=now, outcome="refused")
         raise ReauthRequired
-    login_sessions.reset_attempts(user.username, caller)
+    attempt.succeed()
 
 
 @transaction.atomic

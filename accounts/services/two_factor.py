@@ -1,10 +1,12 @@
 """The second factor at login: codes of an authenticator app, and recovery codes for a lost phone.
 
-django-otp stores both, accepts each code once, and doubles the waiting time after each wrong code. Every check runs
-under a lock on the user's row, so that two concurrent requests cannot use the same code or the same pending login.
+django-otp stores both and accepts each code once. Every check runs under a lock on the user's row, so that two
+concurrent requests cannot use the same code or the same pending login.
+
+A guarded login asks everybody for a code (services/login_sessions.py). Who has no app gets one by message.
 """
 
-import math
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,19 +14,24 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
+from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from procrastinate.contrib.django import app
 
-from accounts import seals
+from accounts import messages, seals
 from accounts.models import Authenticator, CustomUser, NoticeKind, PendingLogin
-from accounts.services import audit, notices
+from accounts.services import audit, devices, notices, one_time_codes
 from accounts.services.audit import Caller
+from api import throttling
 from api.errors import TooMany, Unauthenticated
 
-TOTP, RECOVERY = "totp", "recovery"
+TOTP, RECOVERY, MESSAGE = "totp", "recovery", "message"
 ATTEMPTS_PER_LOGIN = 5  # wrong codes after one correct password
+# Wrong codes for one user, after any number of correct passwords. Three of a million codes are correct at a time.
+CODES_PER_PERSON, CODES_WINDOW = 10, 60 * 60  # seconds
+MESSAGES_PER_PERSON, MESSAGES_WINDOW = 10, 60 * 60  # seconds
 RECOVERY_CODES = 10
 # Without 0, 1, l and o, since people read the codes from paper. Ten of 32 letters are 50 bits.
 RECOVERY_ALPHABET, RECOVERY_LENGTH = "abcdefghijkmnpqrstuvwxyz23456789", 10
@@ -52,6 +59,15 @@ class Challenge:
     methods: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A pending login after the correct code: the user, how they logged in (RFC 8176 names), and for how long."""
+
+    user: CustomUser
+    amr: list[str]
+    remember: bool
+
+
 def lock_user(user_id: int) -> CustomUser:
     """Return the user, locked until the caller's transaction ends."""
     return CustomUser.objects.select_for_update(no_key=True).get(pk=user_id)
@@ -71,33 +87,99 @@ def create_challenge(*, user: CustomUser, remember: bool, now: datetime) -> Chal
     return Challenge(token=signer.sign(str(pending.pk)), methods=[TOTP, RECOVERY] if has_recovery_codes else [TOTP])
 
 
-def answer_challenge(
-    *, token: str | None, method: str, code: str, caller: Caller, now: datetime
-) -> PendingLogin | None:
-    """Use up a pending login and return it if the code is correct; else count the attempt and return None.
+def create_guarded_challenge(*, user: CustomUser | None, remember: bool, now: datetime) -> Challenge:
+    """Create the pending login of a guarded attempt, also after a wrong password (then `user` is None).
+
+    Both run the same statements. A job sends a code to a user without an authenticator app.
+    """
+    with transaction.atomic():
+        # Read again: a password changed or an account deactivated during the check must not leave a pending login.
+        unchanged = {"pk": user.pk, "password": user.password} if user else {"pk": 0, "password": ""}
+        current = CustomUser.objects.select_for_update(no_key=True).filter(is_active=True, **unchanged).first()
+        pending = PendingLogin.objects.create(
+            user=current,
+            is_guarded=True,
+            remember=remember,
+            created_at=now,
+            expires_at=now + settings.MFA_PENDING_LIFETIME,
+        )
+        app.configure_task("accounts.send_login_code").defer(pending_id=str(pending.pk))
+    return Challenge(token=signer.sign(str(pending.pk)), methods=[TOTP, RECOVERY, MESSAGE])
+
+
+def deliver_login_code(*, pending_id: str, now: datetime) -> None:
+    """Send the code of a guarded login to the user's phone, or by e-mail. A repeated call sends other digits.
+
+    :raises SmsNotSent: the gateway refused the message; the job tries again
+    """
+    usable = PendingLogin.objects.select_related("user").filter(used_at__isnull=True, expires_at__gt=now)
+    pending = usable.filter(pk=pending_id).first()
+    user = pending and pending.user
+    if not pending or not user or has_second_factor(user):
+        return
+    contact = user.verified_contact or user.phone_number or user.email
+    key = f"code:login:{user.pk}"
+    if not contact or throttling.count_all({key: MESSAGES_PER_PERSON}, MESSAGES_WINDOW, now)[key].is_over:
+        return
+    code = one_time_codes.random_code()
+    pending.code_hash = one_time_codes.hash_of(code)
+    pending.save(update_fields=["code_hash"])
+    text = f"{code} is your code to log in to {settings.CLUB_NAME}. If you are not logging in, change your password."
+    messages.send(contact=contact, subject="your code", text=text)
+
+
+def answer_challenge(*, token: str | None, method: str, code: str, caller: Caller, now: datetime) -> Answered | None:
+    """Use up a pending login and return its user if the code is correct; else count the attempt and return None.
 
     Call it in the transaction that opens the login session, and commit in both cases.
 
     :raises MfaExpired: the token names no pending login, or one that can no longer be used
-    :raises TooMany: the waiting time after the last wrong code is not over
+    :raises TooMany: too many wrong codes for this user
     """
     pending_id = _pending_id(token)
-    user_id = PendingLogin.objects.filter(pk=pending_id).values_list("user_id", flat=True).first()
-    if user_id is None:
+    found = PendingLogin.objects.filter(pk=pending_id).values_list("user_id", flat=True)[:1]
+    if not found:
         raise MfaExpired
-    user = lock_user(user_id)
+    user = CustomUser.objects.select_for_update(no_key=True).filter(pk=found[0] or 0).first()
     usable = PendingLogin.objects.filter(
         pk=pending_id, used_at__isnull=True, expires_at__gt=now, attempts__lt=ATTEMPTS_PER_LOGIN
     )
-    pending = usable.first()
-    if pending is None or not user.is_active:
+    pending = usable.select_for_update().first()
+    if pending is None or (user and not user.is_active):
         raise MfaExpired
-    if not accept_code(user=user, method=method, code=code, caller=caller, now=now):
+    if pending.is_guarded:
+        amr = accept_guarded(pending=pending, user=user, method=method, code=code, caller=caller, now=now)
+    elif user and accept_code(user=user, method=method, code=code, caller=caller, now=now):
+        amr = ["pwd", "otp"]
+    else:
+        amr = []
+    if not user or not amr:
         usable.update(attempts=F("attempts") + 1)
         return None
-    pending.used_at, pending.user = now, user
+    pending.used_at = now
     pending.save(update_fields=["used_at"])
-    return pending
+    return Answered(user, amr, pending.remember)
+
+
+def accept_guarded(
+    *, pending: PendingLogin, user: CustomUser | None, method: str, code: str, caller: Caller, now: datetime
+) -> list[str]:
+    """Check the code of a guarded login: of the app or a recovery code, or of the message if the user has no app.
+
+    Return the methods of the login, or nothing. A wrong code looks the same after a correct and after a wrong password,
+    and so does one too many.
+    """
+    has_app = Authenticator.objects.filter(user_id=user.pk if user else 0, confirmed=True).exists()
+    if user and has_app:
+        try:
+            is_correct = accept_code(user=user, method=method, code=code, caller=caller, now=now)
+        except TooMany:
+            is_correct = False
+        return ["pwd", "otp"] if is_correct else []
+    is_correct = method == TOTP and hmac.compare_digest(pending.code_hash, one_time_codes.hash_of(code))
+    outcome = "ok" if is_correct else "refused"
+    audit.record("second_factor", user=user, caller=caller, now=now, outcome=outcome, method=MESSAGE)
+    return ["pwd"] if is_correct else []
 
 
 def accept_code(*, user: CustomUser, method: str, code: str, caller: Caller, now: datetime) -> bool:
@@ -105,48 +187,33 @@ def accept_code(*, user: CustomUser, method: str, code: str, caller: Caller, now
 
     Call it with the user locked, and let the transaction commit.
 
-    :raises TooMany: the waiting time after the last wrong code is not over
+    :raises TooMany: too many wrong codes for this user. A browser in which they have logged in before has its own count
     """
+    key = f"mfa:{user.pk}:{devices.device_of(caller.device, user) or 'anywhere'}"
+    throttling.count(key, CODES_PER_PERSON, CODES_WINDOW, now)
     is_correct = use_recovery_code(user, code) if method == RECOVERY else use_totp(user, code)
     outcome = "ok" if is_correct else "refused"
     audit.record("second_factor", user=user, caller=caller, now=now, outcome=outcome, method=method)
+    if is_correct:
+        throttling.reset(key)
     if is_correct and method == RECOVERY:
         notices.create(user=user, kind=NoticeKind.RECOVERY_CODE_USED, now=now)
     return is_correct
 
 
 def use_totp(user: CustomUser, code: str, *, confirmed: bool = True) -> bool:
-    """Return whether the authenticator app shows this code now and the code was not used before.
-
-    :raises TooMany: the waiting time after the last wrong code is not over
-    """
+    """Return whether the authenticator app shows this code now and the code was not used before."""
     device = Authenticator.objects.filter(user=user, confirmed=confirmed).first()
     if device is None:
         return False
-    require_wait_is_over(device)
     # Encrypted again, and saved by verify_token: after this call a former SECRET_KEY is no longer needed.
     device.key = seals.seal(device.bin_key, owner=user.pk)
     return device.verify_token(code)
 
 
 def use_recovery_code(user: CustomUser, code: str) -> bool:
-    """Return whether this is one of the user's recovery codes, and delete it.
-
-    :raises TooMany: the waiting time after the last wrong code is not over
-    """
-    device = StaticDevice.objects.filter(user=user).first()
-    if device is None:
-        return False
-    require_wait_is_over(device)
-    stored = device.token_set.filter(token__in=hashes_of(code, user)).values_list("token", flat=True).first()
-    return device.verify_token(stored or "")
-
-
-def require_wait_is_over(device: Authenticator | StaticDevice) -> None:
-    """:raises TooMany: the waiting time after the last wrong code is not over"""
-    is_allowed, why = device.verify_is_allowed()
-    if not is_allowed:
-        raise TooMany(retry_after=math.ceil((why["locked_until"] - timezone.now()).total_seconds()))
+    """Return whether this is one of the user's recovery codes, and delete it."""
+    return StaticToken.objects.filter(device__user=user, token__in=hashes_of(code, user)).delete()[0] > 0
 
 
 def replace_recovery_codes(user: CustomUser) -> list[str]:

@@ -10,6 +10,7 @@ from accounts import seals
 from accounts.models import Authenticator, CustomUser, LoginSession, NoticeKind
 from accounts.services import audit, login_sessions, notices, two_factor
 from accounts.services.audit import Caller
+from api import throttling
 from api.errors import Conflict, Invalid
 
 
@@ -51,9 +52,10 @@ def confirm(*, user: CustomUser, session: LoginSession | None, code: str, caller
 
     :raises NotEnrolled: `begin` was not called
     :raises WrongCode: the code is wrong
-    :raises TooMany: the waiting time after the last wrong code is not over
+    :raises TooMany: too many wrong codes
     :raises SessionRevoked: the login session has ended since the request began
     """
+    throttling.count(f"mfa:{user.pk}:setup", two_factor.CODES_PER_PERSON, two_factor.CODES_WINDOW, now)
     with transaction.atomic():
         two_factor.lock_user(user.pk)
         if session:

@@ -35,6 +35,7 @@ def test_cookies_have_strict_flags_and_lifetimes():
         "Authentication": {"path": "/", "samesite": "Lax", "max-age": 300, **ONLY_HERE},
         "Refresh": {"path": AUTH, "samesite": "Strict", "max-age": 14 * 24 * 3600, **ONLY_HERE},
         "csrftoken": {"path": "/", "samesite": "Lax", "max-age": 31449600, **ONLY_HERE},
+        "Device": {"path": "/", "samesite": "Strict", "max-age": 365 * 24 * 3600, **ONLY_HERE},
     }
 
 
@@ -49,12 +50,12 @@ def test_cookie_expires_with_its_session():
 
 def test_cookie_names_come_from_settings(settings):
     settings.AUTH_COOKIE, settings.AUTH_COOKIE_REFRESH = "__Host-Authentication", "__Secure-Refresh"
-    settings.CSRF_COOKIE_NAME = "__Host-csrftoken"
+    settings.CSRF_COOKIE_NAME, settings.AUTH_COOKIE_DEVICE = "__Host-csrftoken", "__Host-Device"
     client = logged_in_as(UserFactory())
 
     assert client.get(ME).status_code == 200
     assert client.post(f"{AUTH}refresh/").status_code == 200
-    assert set(client.cookies) == {"__Host-Authentication", "__Secure-Refresh", "__Host-csrftoken"}
+    assert set(client.cookies) == {"__Host-Authentication", "__Secure-Refresh", "__Host-csrftoken", "__Host-Device"}
 
 
 def test_deleting_a_cookie_uses_its_own_attributes():

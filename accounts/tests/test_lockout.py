@@ -62,10 +62,10 @@ def test_all_identifiers_of_a_user_count_together(monkeypatch):
     monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 6)
     user = UserFactory()
     names = [user.username, user.email, user.phone_number]
+    for n in range(6):
+        try_to_log_in(names[n % 3], ip=f"10.0.0.{n}")
 
-    answers = [try_to_log_in(names[n % 3], ip=f"10.0.0.{n}") for n in range(7)]
-
-    assert statuses(*answers) == [401] * 6 + [429]
+    assert try_to_log_in(user.username, PASSWORD, ip="10.0.0.7").status_code == 401
 
 
 def test_one_ip_address_cannot_use_up_a_users_attempts(monkeypatch):
@@ -77,27 +77,137 @@ def test_one_ip_address_cannot_use_up_a_users_attempts(monkeypatch):
     assert try_to_log_in(user.username, PASSWORD).status_code == 200
 
 
-def test_ip_address_limit_spares_users_who_logged_in_there(monkeypatch):
-    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_IP", 3)
-    member, newcomer = UserFactory(), UserFactory()
-    logged_in_as(member)
-    Counter.objects.all().delete()
-    for n in range(4):
-        try_to_log_in(f"nobody{n}", ip=HERE)
+@pytest.mark.parametrize("spelling", ["PERSON@EXAMPLE.COM", "person@example.com", "\uff50erson@example.com"])
+def test_all_spellings_of_an_identifier_share_one_counter(spelling):
+    UserFactory(email="person@example.com")
+    for _ in range(5):
+        try_to_log_in("Person@Example.com")
 
-    assert try_to_log_in(member.username, PASSWORD, ip=HERE).status_code == 200
-    assert try_to_log_in(newcomer.username, PASSWORD, ip=HERE).status_code == 429
+    assert try_to_log_in(spelling, PASSWORD).status_code == 429
 
 
-def test_known_ip_address_keeps_its_own_limit(monkeypatch):
-    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 1)
-    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_IP", 1)
+def test_identifier_with_other_letters_belongs_to_nobody():
+    user = UserFactory(email="ali@example.com", username="ali")
+
+    assert try_to_log_in("al\u0130", PASSWORD).status_code == 401
+    assert try_to_log_in("al\u0130@example.com", PASSWORD).status_code == 401
+    assert try_to_log_in(user.email, PASSWORD).status_code == 200
+
+
+def test_one_place_gets_five_attempts_at_a_user_by_any_identifier():
     user = UserFactory()
-    logged_in_as(user)
+    for name in [user.username, user.email, user.phone_number, user.username, user.email]:
+        try_to_log_in(name)
 
-    answers = [try_to_log_in(user.username, ip=HERE) for _ in range(6)]
+    assert try_to_log_in(user.phone_number, PASSWORD).status_code == 401
 
-    assert statuses(*answers) == [401] * 5 + [429]
+
+def test_limit_does_not_link_two_identifiers_of_a_user():
+    user = UserFactory()
+    for _ in range(6):
+        try_to_log_in(user.email)
+
+    by_phone = [try_to_log_in(user.phone_number) for _ in range(6)]
+    by_an_unknown_phone = [try_to_log_in("0799999999") for _ in range(6)]
+
+    assert statuses(*by_phone) == statuses(*by_an_unknown_phone) == [401] * 5 + [429]
+
+
+def test_addresses_of_one_ipv6_network_are_one_place():
+    user = UserFactory()
+    for n in range(5):
+        try_to_log_in(user.username, ip=f"2001:db8:0:1::{n}")
+
+    assert try_to_log_in(user.username, PASSWORD, ip="2001:db8:0:1:ffff::1").status_code == 429
+    assert try_to_log_in(user.username, PASSWORD, ip="2001:db8:0:2::1").status_code == 200
+
+
+def in_known_browser(client, identifier, password):
+    """Try to log in from the browser of `client`, with only its device cookie."""
+    known = browser()
+    known.cookies["Device"] = client.cookies["Device"].value
+    return known.post(f"{AUTH}login/", {"identifier": identifier, "password": password}, REMOTE_ADDR=ELSEWHERE)
+
+
+def test_known_browser_has_its_own_counter(monkeypatch):
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 1)
+    monkeypatch.setattr(login_sessions, "FAILURES_PER_PLACE", 1)
+    user = UserFactory()
+    client = logged_in_as(user)
+    for _ in range(6):
+        try_to_log_in(user.username)
+
+    answers = [in_known_browser(client, user.username, "no") for _ in range(5)]
+
+    assert statuses(*answers) == [401] * 5
+    assert in_known_browser(client, user.username, PASSWORD).status_code == 429
+
+
+def test_strangers_cannot_use_up_the_attempts_of_a_known_browser(monkeypatch):
+    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 3)
+    user = UserFactory()
+    client = logged_in_as(user)
+    for n in range(8):
+        try_to_log_in(user.username, ip=f"10.0.0.{n}")
+    for _ in range(6):
+        try_to_log_in(user.username)
+
+    assert in_known_browser(client, user.username, PASSWORD).json()["data"]["user"]["id"] == user.pk
+
+
+def test_device_cookie_of_another_user_gives_no_counter():
+    user = UserFactory()
+    stranger = logged_in_as(UserFactory())
+    for _ in range(5):
+        in_known_browser(stranger, user.username, "no")
+
+    assert in_known_browser(stranger, user.username, PASSWORD).status_code == 429
+    assert try_to_log_in(user.username, PASSWORD).status_code == 429
+
+
+def test_browser_of_the_desk_knows_all_who_logged_in_there():
+    first, second = UserFactory(), UserFactory()
+    client = logged_in_as(first)
+    client.post(f"{AUTH}login/", {"identifier": second.username, "password": PASSWORD})
+    for user in (first, second):
+        for _ in range(6):
+            try_to_log_in(user.username)
+
+    answers = [in_known_browser(client, user.username, PASSWORD) for user in (first, second)]
+
+    assert statuses(*answers) == [200, 200]
+
+
+@pytest.mark.parametrize("token", ["x", "a:b:c", ""])
+def test_forged_device_cookie_is_ignored(token):
+    user, client = UserFactory(), browser()
+    client.cookies["Device"] = token
+
+    answer = client.post(f"{AUTH}login/", {"identifier": user.username, "password": PASSWORD})
+
+    assert answer.status_code == 200
+    assert answer.cookies["Device"].value not in ("", token)
+
+
+def test_device_cookie_is_for_this_site_only():
+    cookie = logged_in_as(UserFactory()).cookies["Device"]
+
+    assert {name: cookie[name] for name in ("path", "max-age", "httponly", "secure", "samesite", "domain")} == {
+        "path": "/",
+        "max-age": 365 * 24 * 60 * 60,
+        "httponly": True,
+        "secure": True,
+        "samesite": "Strict",
+        "domain": "",
+    }
+
+
+def test_successful_logins_do_not_count_as_failures_of_a_place(monkeypatch):
+    monkeypatch.setattr(login_sessions, "FAILURES_PER_PLACE", 3)
+
+    answers = [try_to_log_in(UserFactory().username, PASSWORD) for _ in range(6)]
+
+    assert ["user" in answer.json()["data"] for answer in answers] == [True] * 6
 
 
 def test_client_cannot_choose_its_ip_address():
@@ -182,21 +292,6 @@ def test_number_gets_five_codes_an_hour_and_ten_a_day():
     assert counts == [5, 5, 0, 0]
     assert sent(began + timedelta(days=1, seconds=1))
     assert OneTimeCode.objects.count() == 11
-
-
-def test_strangers_cannot_lock_a_user_out_of_a_known_ip_address(monkeypatch):
-    monkeypatch.setattr(login_sessions, "ATTEMPTS_PER_PERSON", 6)
-    user = UserFactory()
-    logged_in_as(user)
-
-    def try_from(address, password):
-        client = browser()
-        body = {"identifier": user.username, "password": password}
-        return client.post(f"{AUTH}login/", body, REMOTE_ADDR=address).status_code
-
-    assert [try_from(f"10.0.0.{n}", "no") for n in range(8)] == [401] * 5 + [429] * 3
-    assert try_from("10.0.1.1", PASSWORD) == 429
-    assert try_from("127.0.0.1", PASSWORD) == 200
 
 
 def test_other_spellings_of_a_number_share_its_limit():

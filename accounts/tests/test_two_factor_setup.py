@@ -163,12 +163,15 @@ def test_wrong_code_does_not_confirm_the_app():
     assert client.get(f"{AUTH}me/").status_code == 200
 
 
-def test_wrong_codes_delay_the_confirmation_too():
+def test_codes_of_a_confirmation_are_limited(monkeypatch):
+    monkeypatch.setattr(two_factor, "CODES_PER_PERSON", 2)
     client = logged_in_as(UserFactory())
     client.post(f"{AUTH}mfa/totp/")
-    Authenticator.objects.update(throttling_failure_count=9, throttling_failure_timestamp=now())
+    device = Authenticator.objects.get()
+    for _ in range(2):
+        client.post(f"{AUTH}mfa/totp/confirm/", {"code": wrong_code(device)})
 
-    answer = client.post(f"{AUTH}mfa/totp/confirm/", {"code": code_of(Authenticator.objects.get())})
+    answer = client.post(f"{AUTH}mfa/totp/confirm/", {"code": code_of(device)})
 
     assert error_of(answer) == (429, "throttled")
 

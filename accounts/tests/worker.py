@@ -3,7 +3,7 @@
 from django.core import mail
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from accounts.services import notices, one_time_codes
+from accounts.services import notices, one_time_codes, two_factor
 from api.clock import now
 
 
@@ -13,6 +13,8 @@ def work() -> None:
         match job.task_name:
             case "accounts.send_code":
                 one_time_codes.deliver(**job.args, now=now())
+            case "accounts.send_login_code":
+                two_factor.deliver_login_code(**job.args, now=now())
             case "accounts.send_notice":
                 notices.deliver(**job.args, now=now())
 

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from accounts import serializers
 from accounts.permissions import HasLoginSession
-from accounts.services import login_sessions, passwords, registration
+from accounts.services import devices, login_sessions, passwords, registration
 from accounts.services.audit import Caller
 from accounts.services.two_factor import Challenge
 from api import cookies, request_ids
@@ -25,6 +25,7 @@ def caller_of(request) -> Caller:
         ip=client_ip(request),
         user_agent=request.headers.get("User-Agent", "")[:256].replace("\x00", ""),
         request_id=request_ids.current.get(),
+        device=request.COOKIES.get(settings.AUTH_COOKIE_DEVICE, ""),
     )
 
 
@@ -55,7 +56,14 @@ def login_response(request, tokens: login_sessions.Tokens, *, at) -> Response:
     """Return the response to a complete login."""
     context = {"request": request, "session": tokens.session}
     user = serializers.MeSerializer(tokens.session.user, context=context).data
-    return session_response(request, tokens, {"user": user}, at=at)
+    response = session_response(request, tokens, {"user": user}, at=at)
+    remember_device(request, response, tokens.session.user)
+    return response
+
+
+def remember_device(request, response, user) -> None:
+    """Set the device cookie of a browser in which `user` has just logged in."""
+    cookies.set_device(response, devices.token_after_login(caller_of(request).device, user))
 
 
 class AnonymousView(APIView):
@@ -180,6 +188,7 @@ class LogoutView(AnonymousView):
         )
         response = Response({})
         cookies.clear_session(response)
+        cookies.clear_pending(response)
         response.data["csrf_token"] = attach_csrf_token(request, response, rotate=True)
         return response
 

@@ -44,7 +44,10 @@ class SecondStepView(AnonymousView):
 
 @extend_schema(request=serializers.TotpCodeSerializer, responses=serializers.LoggedInSerializer)
 class MfaVerifyView(SecondStepView):
-    """Finish a login by a code of the authenticator app. A code works once; after `mfa_expired` log in again."""
+    """Finish a login by a code of the authenticator app, or by one that was sent (method `message`).
+
+    A code works once; after `mfa_expired` log in again.
+    """
 
     method, body = two_factor.TOTP, serializers.TotpCodeSerializer
 

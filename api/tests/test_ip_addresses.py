@@ -3,7 +3,7 @@
 import pytest
 from django.test import RequestFactory
 
-from api.ip_addresses import client_ip
+from api.ip_addresses import client_ip, place_of
 
 PROXY, CLIENT, FORGED = "10.0.0.1", "196.201.214.200", "1.2.3.4"
 
@@ -28,3 +28,17 @@ def test_only_trusted_proxies_may_forward_an_ip_address(settings, peer, forwarde
     request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)
 
     assert client_ip(request) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("196.201.214.200", "196.201.214.200"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff:ffff::", "2001:db8:0:1::/64"),
+        ("::ffff:196.201.214.200", "196.201.214.200"),
+        (None, "unknown"),
+    ],
+)
+def test_place_is_an_ipv4_address_or_an_ipv6_network(address, place):
+    assert place_of(address) == place

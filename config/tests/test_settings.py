@@ -41,6 +41,7 @@ PREFIXED = {
     "AUTH_COOKIE": "__Host-Authentication",
     "AUTH_COOKIE_REFRESH": "__Secure-Refresh",
     "AUTH_COOKIE_MFA": "__Secure-MfaPending",
+    "AUTH_COOKIE_DEVICE": "__Host-Device",
     "CSRF_COOKIE_NAME": "__Host-csrftoken",
 }
 # Methods of `env` that read a variable in settings.py, such as env.str("X").

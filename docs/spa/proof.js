@@ -49,7 +49,7 @@ function password(submit) {
 export function code(goOn, also = null) {
   return [
     title("One more step"),
-    h("p", { class: "lead" }, "Type the code that your authenticator app shows, or one of your recovery codes."),
+    h("p", { class: "lead" }, "Type the code of your authenticator app, a recovery code, or the code that we have just sent you."),
     form([field("code", "Code", { class: "code", autocomplete: "one-time-code", maxlength: 20, "data-first": true })], {
       button: "Continue",
       async submit({ code: typed }) {

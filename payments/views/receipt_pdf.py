@@ -13,7 +13,7 @@ from api import throttling
 from api.clock import now
 from api.errors import TooMany
 from api.generics import APIView
-from api.ip_addresses import client_ip
+from api.ip_addresses import client_ip, place_of
 from payments.desk import receipt_pdf
 from payments.models import Receipt
 from payments.permissions import sees_code, visible_receipts
@@ -52,7 +52,7 @@ class ReceiptPdfView(APIView):
 def confirm_receipt(request, token: str) -> HttpResponse:
     """Show whoever holds a printed receipt whether the club issued it, and whether it is still valid."""
     try:
-        throttling.count(f"paper:{client_ip(request)}", CHECKS_PER_IP_ADDRESS, CHECKS_WINDOW, now())
+        throttling.count(f"paper:{place_of(client_ip(request))}", CHECKS_PER_IP_ADDRESS, CHECKS_WINDOW, now())
     except TooMany as refusal:
         response = render(request, "error.html", {"status": 429, "message": refusal.message}, status=429)
         response["Retry-After"] = str(refusal.retry_after)
