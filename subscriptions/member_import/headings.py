@@ -34,11 +34,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "credit": ("prepaid", "advance", "overpaid", "credit balance"),
 }  # fmt: skip
 
+# Headings of running numbers, which are not imported.
+NUMBERS = ("no", "nr", "sn", "s n", "s no", "serial no", "serial number", "row")
 # Columns of the file of bad lines. They are left out when the corrected file is imported.
 LINE, PROBLEM = "Line", "Problem"
 
 KNOWN: dict[str, str] = {heading: column for column, usual in COLUMNS.items() for heading in usual}
-KNOWN |= {column.replace("_", " "): column for column in COLUMNS} | {LINE.lower(): IGNORED, PROBLEM.lower(): IGNORED}
+KNOWN |= {column.replace("_", " "): column for column in COLUMNS} | dict.fromkeys(
+    (*NUMBERS, LINE.lower(), PROBLEM.lower()), IGNORED
+)
 
 SEARCHED_ROWS = 30  # the headings are in one of the first rows with values
 
@@ -105,7 +109,11 @@ def read_list(
 
 def _columns_of(row: Row, known: Mapping[str, str]) -> list[str | None]:
     """Return the column of each cell of a row of headings; None for one that is not known."""
-    return [known.get(normalised(str(cell))) for cell in row.cells]
+    return [
+        # A heading of signs only, such as #, is that of a running number.
+        known.get(normalised(str(cell)), IGNORED if cell != "" and not normalised(str(cell)) else None)
+        for cell in row.cells
+    ]
 
 
 def _score(row: Row, known: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import TypeVar
 
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import MaxLengthValidator, validate_email
 
 from api.emails import plain_email
 from api.errors import DomainError, Invalid
@@ -25,7 +25,8 @@ from subscriptions.services.calendars import LATEST_DATE
 T = TypeVar("T")
 
 EARLIEST_BIRTH, EARLIEST_DATE = date(1900, 1, 1), date(2000, 1, 1)
-LONGEST_NAME = 150
+LONGEST_NAME, LONGEST_EMAIL = 150, 254
+SHEET_ERRORS = {"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!"}
 MONTHS = [name.casefold() for name in calendar.month_name]  # the first one is empty
 ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:[T ]00:00(?::00)?)?")
 DAY_FIRST = re.compile(r"([0-9]{1,2})([./ -])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})")
@@ -189,11 +190,13 @@ def _shown(cell: Cell) -> str:
 def _text(cell: Cell) -> str:
     """Return the text of a cell without the mark for text of a spreadsheet: an apostrophe, or ="...".
 
-    :raises Invalid: it is a formula
+    :raises Invalid: it is a formula, or the error of one
     """
     text = str(cell).removeprefix("'").strip()
     if marked := re.fullmatch(r'="([^"]*)"', text):
         return marked[1].strip()
+    if text in SHEET_ERRORS:
+        raise _BadValue(f"{text} is an error in the spreadsheet. Enter the value.")
     if text.startswith("="):
         raise _BadValue(f"{_shown(text)} is a formula. Copy the column, and paste it as values.")
     return text
@@ -248,6 +251,7 @@ def _email(cell: Cell) -> str:
     try:
         validate_email(text)
         plain_email(text)
+        MaxLengthValidator(LONGEST_EMAIL)(text)
     except ValidationError:
         raise _BadValue(f"{_shown(text)} is not a valid e-mail address.") from None
     return text

@@ -1,5 +1,6 @@
 """Import of a member list: valid lines are imported, and bad lines are reported."""
 
+import csv
 from datetime import date
 from io import StringIO
 
@@ -7,14 +8,16 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
 from api.models import Change
 from payments.models import Payment, Receipt
 from subscriptions.member_import.files import read_tables
-from subscriptions.member_import.headings import read_list
+from subscriptions.member_import.headings import COLUMNS, read_list
 from subscriptions.member_import.importing import import_members
-from subscriptions.models import ImportHeading, Subscription
+from subscriptions.models import ImportHeading, Plan, Subscription
 from subscriptions.services import freezes
 from subscriptions.tests.factories import NOON, MemberFactory, PlanFactory, noon_on
 from subscriptions.tests.test_invariants import broken
@@ -391,6 +394,33 @@ class TestBalances:
 
         assert not Payment.objects.exists()
         assert not Receipt.objects.exists()
+
+
+text = st.text(st.characters(exclude_characters="\x00"), max_size=8)  # a file with nulls is no text file
+names = st.sampled_from(["Asha Otieno", "Juma Mwangi"]) | text
+words = st.one_of(
+    text,
+    st.sampled_from(["Asha Otieno", "Asha", "0712345678", "0733333333", "a@example.com", "1/11/2026", "30/11/2026"]),
+    st.sampled_from(["monthly", "pack", "4", "500", "KES 700", "a" * 243 + "@example.com", "x" * 149 + " y"]),
+)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.fixed_dictionaries({"name": names}, optional=dict.fromkeys(set(COLUMNS) - {"name"}, words)), max_size=4)
+)
+def test_any_values_are_imported_or_reported(author, lines):
+    Plan.objects.filter(code="pack").exists() or PlanFactory(code="pack", visits=10)
+    file = StringIO()
+    writer = csv.DictWriter(file, list(COLUMNS), restval="")
+    writer.writeheader()
+    writer.writerows(lines)
+    members = read_list(read_tables(file.getvalue().encode(errors="replace")))
+
+    report = import_members(members, by_id=author.pk, now=NOON, dry_run=True)
+
+    assert len(report.results) == len(members.lines)
+    assert not people().exists()
 
 
 class TestCommand:

@@ -141,6 +141,9 @@ class TestText:
 
         assert values_of(text, ignore_others=True) == [{"name": "Asha Otieno", "phone_number": "0712345678"}]
 
+    def test_running_numbers_are_ignored(self):
+        assert values_of(b"#,No.,Name\n1,1,Asha Otieno\n") == [{"name": "Asha Otieno"}]
+
     def test_own_headings_of_the_club_come_first(self):
         text = b"Name,Contact,Boss,Phone\nAsha Otieno,0712345678,y,z\n"
 
@@ -302,6 +305,7 @@ class TestNames:
             ("Asha", "Name: Asha is one name only. Write the first and the last name."),
             ('"Otieno,"', "Name: Otieno, is one name only. Write the first and the last name."),
             ("-- --", "Name: -- -- is not a name."),
+            ("#REF!", "Name: #REF! is an error in the spreadsheet. Enter the value."),
             ("A " + "b" * 150, "Name: the name has more than 150 characters."),
         ],
     )
@@ -335,6 +339,13 @@ class TestPhones:
 
     def test_round_number_may_be_written_with_spaces(self):
         assert check("Name,Phone\nAsha Otieno,0712 346 000\n").phone_number == "254712346000"
+
+
+def test_email_that_is_too_long_is_refused():
+    email = "a" * 243 + "@example.com"
+
+    assert check(f"Name,E-mail\nAsha Otieno,{email[1:]}\n").email == email[1:]
+    assert problem_of(f"Name,E-mail\nAsha Otieno,{email}\n").endswith("is not a valid e-mail address.")
 
 
 class TestAmounts:
