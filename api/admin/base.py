@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import lookup_field
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import Paginator
+from django.db import models
 from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, QueryDict
 from django.shortcuts import redirect
@@ -17,6 +18,7 @@ from django.utils.http import urlencode
 from unfold.admin import ModelAdmin, TabularInline
 
 from api.admin import exports
+from api.admin.form_fields import WholeNumberField
 from api.admin.roles import may, sees_phones
 from api.clock import now
 from api.models import Change, Export, ExportState
@@ -88,6 +90,12 @@ class ClubModelAdmin(ByRole, ModelAdmin):
     search_fields: Sequence[str] = ()
     # Columns by which links from other pages filter the list, in addition to `list_filter`.
     link_filters: Sequence[str] = ()
+
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
+        """Return the form field of a column. Every number is written in the digits 0 to 9."""
+        if isinstance(db_field, models.IntegerField) and not db_field.choices:
+            kwargs.setdefault("form_class", WholeNumberField)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_search_results(self, request, queryset, search_term):
         """Search by indexed columns only, so that no search reads a whole table."""

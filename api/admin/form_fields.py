@@ -1,5 +1,6 @@
 """Form fields of the admin's own forms, with its widgets."""
 
+import re
 from datetime import date
 
 from django import forms
@@ -43,7 +44,18 @@ class TextField(forms.CharField):
     widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
 
 
-class ShillingsField(forms.IntegerField):
+class WholeNumberField(forms.IntegerField):
+    """A whole number in the digits 0 to 9. Django also reads 1_000 as 1000, and the digits of other scripts."""
+
+    def to_python(self, value):
+        if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?[0-9]*\s*", value):
+            raise ValidationError(
+                "Enter a whole number in the digits 0 to 9, without spaces or commas.", code="invalid"
+            )
+        return super().to_python(value)
+
+
+class ShillingsField(WholeNumberField):
     """Whole Kenyan shillings, up to MAX_KES."""
 
     widget = UnfoldAdminIntegerFieldWidget(attrs={"inputmode": "numeric", "autocomplete": "off"})

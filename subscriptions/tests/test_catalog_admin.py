@@ -80,3 +80,23 @@ def test_plan_is_created_from_the_form(manager):
 
     assert answer.status_code == 302
     assert Plan.objects.values_list("code", "price", "group").get() == ("gold", 6000, group.pk)
+
+
+@pytest.mark.parametrize("typed", ["1_000", "\u0661\u0662", "\uff11\uff12", "1,000", "1 000", "1e3", "1000.0", "0x10"])
+@pytest.mark.parametrize("name", ["price", "grace_days", "visits"])
+def test_number_has_the_digits_0_to_9_only(manager, name, typed):
+    plan = PlanFactory(price=1500)
+    page = manager.get(url(plan), secure=True)
+
+    answer = manager.post(url(plan), form_data(page) | {name: typed}, secure=True)
+
+    assert list(answer.context["adminform"].form.errors) == [name]
+    assert Plan.objects.get().price == 1500
+
+
+def test_number_may_have_spaces_around_it(manager):
+    plan = PlanFactory(price=1500)
+
+    manager.post(url(plan), form_data(manager.get(url(plan), secure=True)) | {"price": " 2500 "}, secure=True)
+
+    assert Plan.objects.get().price == 2500

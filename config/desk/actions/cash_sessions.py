@@ -3,7 +3,7 @@
 from django import forms
 from django.core.exceptions import ValidationError
 
-from api.admin.form_fields import ShillingsField, TextField
+from api.admin.form_fields import ShillingsField, TextField, WholeNumberField
 from api.admin.staff_actions import StaffAction
 from payments.desk import cash_sessions, voids
 from payments.models import CashSession, Receipt
@@ -24,7 +24,7 @@ class CloseForm(StaffAction):
     """Count and close the caller's cash drawer. The hidden session makes a second sending refused."""
 
     name, title = "close", "Count and close"
-    session = forms.IntegerField(min_value=1, max_value=2**62, widget=forms.HiddenInput)
+    session = WholeNumberField(min_value=1, max_value=2**62, widget=forms.HiddenInput)
     counted = ShillingsField(min_value=0, label="Counted cash, in KES")
     note = TextField(max_length=200, required=False)
 
