@@ -308,6 +308,17 @@ INVARIANTS = [
         quiet=True,
     ),
     Invariant(
+        "P27",
+        "A receipt's owner is the payer of the payments that its money pays, or of the group that they belong to.",
+        """
+        SELECT r.id, p.id FROM payments_receipt r
+        JOIN payments_allocation a ON a.receipt_id = r.id AND a.undone_at IS NULL
+        JOIN payments_payment p ON p.id = a.payment_id
+        LEFT JOIN payments_payment head ON head.id = p.head_id
+        WHERE r.member_id IS NULL OR r.member_id NOT IN (p.payer_id, coalesce(head.payer_id, p.payer_id))
+        """,
+    ),
+    Invariant(
         "P30",
         "Money with cents is used only after a check has found its code.",
         """

@@ -123,4 +123,16 @@ INVARIANTS = [
             SELECT count(*) FROM subscriptions_visit u WHERE u.subscription_id = s.id AND u.decision = 'allow'))
         """,
     ),
+    Invariant(
+        "S11",
+        "A period can start on the day of its payment, unless an earlier period was revoked or granted again.",
+        """
+        SELECT s.id FROM subscriptions_subscription s JOIN payments_payment p ON p.id = s.payment_id
+        WHERE s.fact = 'granted' AND s.origin <> 'migrated' AND s.replaces_id IS NULL
+        AND s.not_before > (p.deposit_paid_at AT TIME ZONE 'Africa/Nairobi')::date
+        AND NOT EXISTS (
+            SELECT FROM subscriptions_subscription b WHERE b.member_id = s.member_id AND b.group_id = s.group_id
+            AND b.id <> s.id AND (b.fact = 'revoked' OR b.granted_at > s.granted_at))
+        """,
+    ),
 ]

@@ -19,6 +19,7 @@ from payments.models import Callback, Payment, Receipt
 from payments.pushes import push_requests, sending
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 from payments.tests.invariants import broken_invariants
+from payments.tests.triggers import triggers_off
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
@@ -36,11 +37,8 @@ def sql(statement, *params):
 
 
 def plant(fault, ids):
-    """Change rows without their triggers, as a wrong restore or a manual update would."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
+    with triggers_off(), connection.cursor() as cursor:
         cursor.execute(fault, ids if "%(" in fault else None)
-        cursor.execute("SET LOCAL session_replication_role = origin")
 
 
 def commit_time_checks():
@@ -138,6 +136,7 @@ FAULTS = {
         " (reason, detail, status, receipt_id, push_id, suggested_members, created_at, resolution)"
         " VALUES ('possible_double', '', 'open', %(r)s, %(s)s, '{}', now(), '')"
     ],
+    "P27": ["UPDATE payments_receipt SET member_id = %(other)s WHERE id = %(r)s"],
     "P28": [
         "DELETE FROM payments_allocation WHERE receipt_id = %(r)s",
         "UPDATE payments_payment SET status = 'pending', amount_paid = 0, paid_at = NULL, deposit_paid_at = NULL"
@@ -153,12 +152,12 @@ FAULTS = {
 def test_audit_catches_each_broken_invariant(invariant):
     push = paid_push()
     paid_push(code="TKN0000002", payer=push.payment.payer)
-    receipt = Receipt.objects.get(push=push)
+    receipt, other = Receipt.objects.get(push=push), MemberFactory()
     commit_time_checks()
     assert broken_invariants() == {}
 
     for fault in FAULTS[invariant.code]:
-        plant(fault, {"p": push.payment_id, "r": receipt.pk, "s": push.pk})
+        plant(fault, {"p": push.payment_id, "r": receipt.pk, "s": push.pk, "other": other.pk})
 
     assert offending_rows(invariant) != []
     with pytest.raises(CommandError, match="broken"):

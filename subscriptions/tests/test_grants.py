@@ -19,6 +19,7 @@ from subscriptions.tests.factories import (
     TODAY,
     MemberFactory,
     PlanFactory,
+    create_payment,
     granted,
     noon_on,
     pay,
@@ -66,8 +67,7 @@ def test_unpaid_payment_grants_no_period():
 
 
 def test_payment_without_a_period_is_ignored():
-    payment = pending().payment
-    Subscription.objects.all().delete()
+    payment = create_payment(MemberFactory())
 
     assert grant_for_payment(payment_id=payment.pk, now=NOON) is None
     assert revoke_for_payment(payment_id=payment.pk, now=NOON) is None
