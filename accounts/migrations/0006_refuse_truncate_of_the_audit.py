@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0004_self_declared_phones")]
+    dependencies = [("accounts", "0005_guarded_logins")]
 
     operations = [
         migrations.RunSQL(
