@@ -28,6 +28,7 @@ from payments.models import (
     ReviewStatus,
 )
 from payments.permissions import without_hidden_code
+from payments.services.next_actions import NextAction, next_action
 
 # --- Answers --------------------------------------------------------------------------------------
 
@@ -42,7 +43,10 @@ class PayerSerializer(Serializer):
 
 
 class PaymentSerializer(Serializer):
-    """A payment in a list. It reads rows with the columns `ROW`, not models: one query and no instances a page."""
+    """A payment in a list. It reads rows with the columns `ROW`, not models: one query and no instances a page.
+
+    The query is annotated by `with_awaits_push`.
+    """
 
     ROW = (
         "id",
@@ -54,6 +58,7 @@ class PaymentSerializer(Serializer):
         "created_at",
         "expires_at",
         "paid_at",
+        "awaits_push",
         "payer_id",
         "payer__first_name",
         "payer__last_name",
@@ -67,6 +72,7 @@ class PaymentSerializer(Serializer):
     amount_paid = serializers.IntegerField(help_text="Whole KES.")
     amount_owed = serializers.IntegerField(help_text="Whole KES that are not paid yet.")
     status = serializers.ChoiceField(PaymentStatus.choices)
+    next_action = serializers.ChoiceField(NextAction.choices, help_text="What the client does next.")
     created_at = MomentField()
     expires_at = MomentField()
     paid_at = MomentField(allow_null=True, help_text="When the money was sent that completed it.")
@@ -85,6 +91,7 @@ class PaymentSerializer(Serializer):
             "amount_paid": row["amount_paid"],
             "amount_owed": row["amount_due"] - row["amount_paid"],
             "status": row["status"],
+            "next_action": next_action(row["status"], awaits_push=row["awaits_push"]),
             "created_at": row["created_at"],
             "expires_at": row["expires_at"],
             "paid_at": row["paid_at"],

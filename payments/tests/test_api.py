@@ -8,6 +8,7 @@ from payments.daraja.messages import C2bMessage
 from payments.desk import cash_sessions, reported_codes
 from payments.evidence import c2b_confirmations
 from payments.models import CashSession, CodeCheck, CodeClaim, Payment, Receipt, ReviewItem, StkPush
+from payments.services.next_actions import next_action
 from payments.tests.factories import NOON, MemberFactory, create_payment, make_push
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +65,7 @@ def test_member_sees_own_payments_newest_first(member):
         "amount_paid": 0,
         "amount_owed": 200,
         "status": "pending",
+        "next_action": "pay",
         "created_at": "2026-11-02T09:00:00Z",
         "expires_at": "2026-11-05T09:00:00Z",
         "paid_at": None,
@@ -121,6 +123,7 @@ def test_payment_detail_shows_pushes_receipts_and_amount_owed(member, django_ass
 
     data = answer.json()["data"]
     assert (data["status"], data["amount_owed"], data["companions"]) == ("partially_paid", 500, [])
+    assert data["next_action"] == "wait_for_phone"
     assert data["pushes"] == [
         {
             "id": push.pk,
@@ -135,6 +138,70 @@ def test_payment_detail_shows_pushes_receipts_and_amount_owed(member, django_ass
         }
     ]
     assert [(row["code"], row["amount"]) for row in data["receipts"]] == [("TKN1AB2C3D", 1000)]
+
+
+def next_actions(client, payment):
+    """Return the next action of a payment in its detail, and in the list."""
+    rows = client.get("/api/v1/payments/").json()["data"]
+    return (
+        client.get(f"/api/v1/payments/{payment.reference}/").json()["data"]["next_action"],
+        next(row["next_action"] for row in rows if row["reference"] == payment.reference),
+    )
+
+
+def test_push_for_the_rest_tells_the_client_to_wait(member):
+    payment = create_payment(member, amount=1500)
+    message = C2bMessage("TKN1AB2C3D", NOON, 1000, "174379", payment.reference, "", "JANE", "Pay Bill", "")
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
+    payment.refresh_from_db()
+    client = as_user(member)
+    assert next_actions(client, payment) == ("pay_rest", "pay_rest")
+
+    asked = client.post(f"/api/v1/payments/{payment.reference}/push/", {}, format="json").json()["data"]
+
+    assert (asked["status"], asked["next_action"]) == ("partially_paid", "wait_for_phone")
+    assert next_actions(client, payment) == ("wait_for_phone", "wait_for_phone")
+    StkPush.objects.update(status="failed", ended_at=timezone.now(), next_check_at=None)
+    assert next_actions(client, payment) == ("pay_rest", "pay_rest")
+
+
+@pytest.mark.parametrize("is_owed", [True, False])
+def test_group_push_tells_each_payment_of_the_group(member, is_owed):
+    group = create_payment(member, amount=1500)
+    other = create_payment(member, amount=500)
+    Payment.objects.filter(pk=other.pk).update(head=group)
+    settle(group)
+    if not is_owed:
+        settle(other)
+    make_push(group, amount=500)
+
+    expected = "wait_for_phone" if is_owed else "done"
+    client = as_user(member)
+    assert [next_actions(client, each) for each in (group, other)] == [(expected, expected)] * 2
+
+
+def settle(payment):
+    """Pay a payment through the paybill."""
+    code = f"TKN1AB{payment.pk:04}"[-10:]
+    message = C2bMessage(code, NOON, payment.amount_due, "174379", payment.reference, "", "JANE", "Pay Bill", "")
+    c2b_confirmations.apply_c2b(message=message, now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        ("pending", "pay"),
+        ("processing", "wait_for_phone"),
+        ("partially_paid", "pay_rest"),
+        ("paid", "done"),
+        ("failed", "pay"),
+        ("expired", "buy_again"),
+        ("cancelled", "done"),
+        ("refunded", "done"),
+    ],
+)
+def test_status_without_open_push_gives_the_next_action(status, action):
+    assert next_action(status, awaits_push=False) == action
 
 
 def test_push_message_follows_accept_language(member):

@@ -18,7 +18,7 @@ from payments import serializers
 from payments.models import Account, Allocation, Payment, Receipt
 from payments.permissions import OwnOrReceptionist, visible_payments, visible_receipts
 from payments.pushes import push_requests
-from payments.services import cancellation, ledger
+from payments.services import cancellation, ledger, next_actions
 
 LIVE_ALLOCATIONS = Allocation.objects.filter(undone_at__isnull=True).order_by("pk")
 
@@ -34,7 +34,7 @@ def payment_for(user, reference: str) -> Payment:
 
     :raises Http404: there is none, or the caller may not see it
     """
-    payments = Payment.objects.select_related("payer").prefetch_related(
+    payments = next_actions.with_awaits_push(Payment.objects.select_related("payer")).prefetch_related(
         "grouped_payments",
         "pushes",
         Prefetch("allocations", LIVE_ALLOCATIONS.select_related("receipt"), to_attr="live_allocations"),
@@ -81,7 +81,7 @@ class PaymentListView(generics.ListAPIView):
 
     def get_queryset(self):
         payments = visible_payments(super().get_queryset(), self.request.user)
-        return payments.values(*serializers.PaymentSerializer.ROW)
+        return next_actions.with_awaits_push(payments).values(*serializers.PaymentSerializer.ROW)
 
 
 class PaymentView(APIView):

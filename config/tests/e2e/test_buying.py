@@ -129,6 +129,29 @@ def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
     member.expect_heading("Karibu, Wanjiku!")
 
 
+def test_page_waits_for_the_push_for_the_rest(member):
+    member.buy()
+    member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    member.expect_heading("Not paid yet")
+    reference = member.main.locator(".by-hand dd").nth(1).inner_text()
+    member.phone.pay_bill(account=reference, amount=900)
+    wait_for(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
+    member.click("I have paid")
+    member.expect_heading("KES 1,600 to go")
+    expect(member.main.get_by_text("The request was cancelled on the phone.")).to_have_count(0)
+
+    member.click("Pay KES 1,600")
+    member.expect_heading("Look at your phone")
+    member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    member.expect_heading("KES 1,600 to go")
+    expect(member.main.get_by_text("The request was cancelled on the phone.")).to_be_visible()
+    member.take_pictures("light-the-rest")
+
+    member.click("Try again")
+    member.expect_heading("Look at your phone")
+    member.pay()
+
+
 def test_where_the_club_has_a_till_no_account_is_asked_and_the_desk_finds_the_rest(member):
     answer_as_club(member, paybill=None, till="517000")
     member.page.reload()

@@ -11,8 +11,8 @@ const WORDS = {
 };
 /** @type {import("../types").Subscription["status"][]} */
 const RUNNING = ["active", "grace", "frozen", "exhausted", "scheduled"];
-/** @type {import("../types").Payment["status"][]} */
-const OWED = ["pending", "processing", "partially_paid", "failed"];
+/** @type {import("../types").Payment["next_action"][]} */
+const OWED = ["wait_for_phone", "pay", "pay_rest"];
 
 export async function membership() {
   const me = await whoAmI();
@@ -26,7 +26,7 @@ export async function membership() {
       call("GET", "payments/credit/"),
     ]);
     const running = mine.filter(({ status }) => RUNNING.includes(status)).reverse();
-    const owed = payments.filter(({ status }) => OWED.includes(status));
+    const owed = payments.filter(({ next_action }) => OWED.includes(next_action));
     const past = mine.filter(({ status }) => !RUNNING.includes(status) && status !== "pending");
     section.replaceChildren(...[
       title(`Habari, ${me.first_name}`),

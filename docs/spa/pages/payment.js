@@ -24,7 +24,7 @@ export async function payment(reference, signal) {
 
   /** @param {Payment} found */
   async function show(found) {
-    const content = await PAGES[found.status](found, show);
+    const content = await PAGES[found.next_action](found, show);
     if (signal.aborted) return;
     const isChange = section.hasChildNodes();
     section.replaceChildren(...content.filter(Boolean));
@@ -32,7 +32,7 @@ export async function payment(reference, signal) {
       phone.close();
       announce(section);
     }
-    if (found.status === "processing") {
+    if (found.next_action === "wait_for_phone") {
       follow(reference, signal).then(show).catch((error) => signal.aborted || section.append(h("p", { class: "error", role: "alert" }, error.message)));
     }
   }
@@ -41,16 +41,13 @@ export async function payment(reference, signal) {
   return section;
 }
 
-/** @type {Record<Payment["status"], (found: Payment, show: (found: Payment) => Promise<void>) => any>} */
+/** @type {Record<Payment["next_action"], (found: Payment, show: (found: Payment) => Promise<void>) => any>} */
 const PAGES = {
-  pending: toPay,
-  processing: waiting,
-  partially_paid: toPay,
-  failed: toPay,
-  paid,
-  expired: over,
-  cancelled: over,
-  refunded: over,
+  wait_for_phone: waiting,
+  pay: toPay,
+  pay_rest: toPay,
+  buy_again: over,
+  done: (found) => (found.status === "paid" ? paid(found) : over(found)),
 };
 
 /**
@@ -65,7 +62,7 @@ async function follow(reference, signal) {
     await untilVisible(signal);
     try {
       const found = await call("GET", `payments/${reference}/`);
-      if (found.status !== "processing") return found;
+      if (found.next_action !== "wait_for_phone") return found;
       if (!hasRung && newest(found.pushes)?.status === "sent") {
         phone.ring();
         hasRung = true;
@@ -123,11 +120,12 @@ function runs({ status, starts_on: starts, ends_on: ends }) {
 async function toPay(found, show) {
   const [me, payee, bought] = await Promise.all([whoAmI(), club(), boughtWith(found)]);
   const push = newest(found.pushes);
-  const ended = push && !push.is_open && found.status === "failed";
+  const hasMoneySince = found.receipts.some(({ paid_at }) => paid_at > push?.created_at);
+  const ended = push && !push.is_open && push.status !== "succeeded" && !hasMoneySince;
   return [
-    title(found.status === "partially_paid" ? `${money(found.amount_owed)} to go` : ended ? "Not paid yet" : "Pay with M-Pesa"),
+    title(found.next_action === "pay_rest" ? `${money(found.amount_owed)} to go` : ended ? "Not paid yet" : "Pay with M-Pesa"),
     ended && h("p", { class: "lead notice" }, push.message),
-    found.status === "partially_paid" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you. ${bought?.ends_on ? runs(bought) : ""}`),
+    found.next_action === "pay_rest" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you. ${bought?.ends_on ? runs(bought) : ""}`),
     summary(found),
     form([
       field("phone_number", "M-Pesa phone number", {
@@ -158,7 +156,7 @@ function byHand(found, { paybill, till }, show) {
   const status = h("p", { class: "hint", role: "status" });
   const look = async () => {
     const seen = await call("GET", `payments/${found.reference}/`);
-    if (seen.status !== found.status || seen.amount_owed !== found.amount_owed) await show(seen);
+    if (seen.next_action !== found.next_action || seen.amount_owed !== found.amount_owed) await show(seen);
     else status.textContent = "The money is not here yet. It takes a minute; after that, show M-Pesa's message at the desk: they find it by its code.";
   };
   return h("section", { class: "by-hand" },
