@@ -86,7 +86,7 @@ def _import_all(
 
 
 def _numbers_of_a_dry_run() -> Iterator[str]:
-    """Yield member numbers with a wrong check digit: nobody has them, and none of the real ones is used up.
+    """Yield member numbers with a wrong check digit. No member has such a number, and no real number is used up.
 
     They begin anywhere, so that two dry runs at the same time rarely wait for each other.
     """

@@ -5,6 +5,7 @@ import re
 import tracemalloc
 import zipfile
 from datetime import date, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -153,6 +154,33 @@ class TestText:
 
     def test_line_with_more_values_than_headings_is_a_bad_line(self):
         assert problem_of("Name,Phone\nAsha Otieno,0712345678,x\n").startswith("The line has more values")
+
+
+class TestPage:
+    """docs/import.md"""
+
+    PAGE = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+
+    def test_example_of_the_page_is_read(self):
+        example = re.search(r"```csv\n(.*?)```", self.PAGE, re.DOTALL)
+
+        members = read(example[1].encode())
+        njoki, omondi = (check_line(line, members, Plans([MONTHLY]), today=TODAY) for line in members.lines)
+
+        assert (njoki.plan, njoki.starts_on, njoki.ends_on) == (MONTHLY, date(2026, 11, 1), date(2026, 12, 1))
+        assert (omondi.first_name, omondi.last_name, omondi.plan) == ("Omondi", "Oloo", None)
+
+    def test_page_describes_every_column(self):
+        assert [
+            column for column in COLUMNS if f"| `{column}`" not in self.PAGE and f"`{column}` |" not in self.PAGE
+        ] == []
+
+    def test_usual_headings_of_the_page_are_known(self):
+        rows = re.findall(r"^\| (`.+?`) \| ([^|]*) \|", self.PAGE, re.MULTILINE)
+        named = [heading for _, headings in rows for heading in headings.split(", ") if heading.strip()]
+
+        assert len(named) > 20
+        assert [heading for heading in named if normalised(heading) not in KNOWN] == []
 
 
 class TestWorkbook:

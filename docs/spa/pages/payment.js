@@ -138,7 +138,7 @@ async function toPay(found, show) {
         phone.show(phone_number);
         await show(await call("POST", `payments/${found.reference}/push/`, { phone_number }));
       },
-      also: found.amount_paid === 0 && action("Cancel the purchase", async () => {
+      also: Boolean(bought) && found.amount_paid === 0 && action("Cancel the purchase", async () => {
         await show(await call("POST", `payments/${found.reference}/cancel/`));
       }, { class: "plain" }),
     }),
