@@ -58,7 +58,6 @@ BREAKS_CONSTRAINT = {
     "push_sent_has_a_token": "UPDATE payments_stkpush SET token_hash = NULL",
     "receipt_cents_are_less_than_a_shilling": "UPDATE payments_receipt SET cents = 100",
     "receipt_code_is_canonical": "UPDATE payments_receipt SET code = 'tkn0000009' WHERE id = %(deposit)s",
-    "receipt_cents_are_less_than_a_shilling": "UPDATE payments_receipt SET cents = 100 WHERE id = %(paying)s",
     "receipt_gives_back_no_more_than_came": "UPDATE payments_receipt SET amount_refunded = amount + 1",
     "receipt_is_of_money": "UPDATE payments_receipt SET amount = 0 WHERE id = %(paying)s",
     "receipt_of_cash_has_a_session": "UPDATE payments_receipt SET cash_session_id = NULL WHERE id = %(cash)s",
