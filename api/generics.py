@@ -4,6 +4,7 @@ from rest_framework import generics, views, viewsets
 from rest_framework.exceptions import ValidationError
 
 from api.filters import require_none
+from api.parsers import StrictJSONParser
 from api.serializers import UNKNOWN
 
 
@@ -21,9 +22,18 @@ class StrictView(views.APIView):
         is_list = hasattr(self, "list") and getattr(self, "action", "list") == "list"
         if not is_list or request.method not in ("GET", "HEAD"):
             require_none(set(request.query_params) - self.query_parameters)
-        has_no_body = request.method == "POST" and getattr(self, "request_serializer", True) is None
-        if has_no_body or request.method == "DELETE":
+        if self.has_no_body(request):
             require_no_fields(request.data)
+
+    def has_no_body(self, request) -> bool:
+        """Return whether the call takes no body, or `{}`."""
+        return request.method == "DELETE" or (
+            request.method == "POST" and getattr(self, "request_serializer", True) is None
+        )
+
+    def get_parsers(self):
+        """Return the parsers. A call without a body may send `{}` also to a view of uploads."""
+        return [StrictJSONParser()] if self.request and self.has_no_body(self.request) else super().get_parsers()
 
 
 def require_no_fields(body) -> None:

@@ -49,9 +49,7 @@ class WholeNumberField(forms.IntegerField):
 
     def to_python(self, value):
         if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?[0-9]*\s*", value):
-            raise ValidationError(
-                "Enter a whole number in the digits 0 to 9, without spaces or commas.", code="invalid"
-            )
+            raise ValidationError("Enter a whole number in the digits 0 to 9.", code="invalid")
         return super().to_python(value)
 
 

@@ -116,6 +116,15 @@ def test_call_without_a_body_refuses_one(method, path, body, details):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("body", [{"data": b""}, {"data": {}, "format": "json"}])
+def test_call_without_a_body_accepts_an_empty_one(body):
+    client = logged_in_as(UserFactory())
+
+    assert client.delete(f"{ME}picture/", **body).status_code == 204
+    assert client.post("/api/v1/auth/refresh/", **body).status_code == 200
+
+
+@pytest.mark.django_db
 def test_unknown_field_is_named_beside_other_errors():
     client = browser()
 
