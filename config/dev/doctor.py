@@ -22,6 +22,13 @@ BARRED_WORDS = ("mpesa", "m-pesa", "safaricom", "exec", "exe", "cmd", "sql", "qu
 # Daraja portal and its FAQ: hosts that are blocked in production.
 BARRED_HOSTS = ("ngrok", "mockbin", "requestbin")
 
+# Tables that this role could empty, change or free of triggers.
+UNPROTECTED_TABLES = """
+SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND (
+    pg_has_role(relowner, 'MEMBER') OR has_table_privilege(oid, 'TRUNCATE') OR has_table_privilege(oid, 'TRIGGER')
+    OR has_parameter_privilege('session_replication_role', 'SET'))
+"""
+
 MAX_SPOOL_AGE = 60  # seconds after which a spooled callback should have been moved to the database
 
 
@@ -125,6 +132,20 @@ def database() -> Iterator[Finding]:
         )
 
 
+def database_role() -> Iterator[Finding]:
+    """Check, in production, that the role of the application cannot go around the triggers that protect the books."""
+    if settings.ENVIRONMENT != "production":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(UNPROTECTED_TABLES)
+        unprotected = cursor.fetchone()[0]
+    remedy = (
+        "the role in DATABASE_URL could empty or change tables, or switch off triggers: give the tables to an"
+        ' owner, see step 1 of "On a server" in docs/operations.md'
+    )
+    yield Finding("Database role", remedy if unprotected else "")
+
+
 def spooled_callbacks() -> Iterator[Finding]:
     """Check the callbacks that this host stored while the database was away."""
     found = spool.status()
@@ -157,7 +178,7 @@ def messages() -> Iterator[Finding]:
 
 def findings() -> Iterator[Finding]:
     """Run the checks for this DARAJA_ENVIRONMENT."""
-    checks: list[Check] = [database, spooled_callbacks, messages]
+    checks: list[Check] = [database, database_role, spooled_callbacks, messages]
     if not settings.SIMULATED:
         checks = [daraja_keys, daraja_answers, public_url, origins, callback_words, *checks]
     for check in checks:

@@ -205,6 +205,30 @@ def test_spooled_callback_that_stays_on_this_host_is_reported(settings, tmp_path
 
 
 @pytest.mark.usefixtures("worker")
+def test_role_that_could_empty_tables_is_reported_in_production(settings):
+    out, error = run_doctor(settings, ENVIRONMENT="production")
+
+    assert (
+        "    MISSING  Database role: the role in DATABASE_URL could empty or change tables, or switch off triggers:"
+        ' give the tables to an owner, see step 1 of "On a server" in docs/operations.md\n'
+    ) in out
+    assert error == "1 thing is missing."
+
+
+@pytest.mark.usefixtures("worker")
+def test_role_without_these_rights_is_ok(settings):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE ROLE without_rights; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO without_rights"
+        )
+        cursor.execute("SET LOCAL ROLE without_rights")
+
+    out, _ = run_doctor(settings, ENVIRONMENT="production")
+
+    assert "    ok       Database role\n" in out
+
+
+@pytest.mark.usefixtures("worker")
 def test_sandbox_may_print_its_codes(settings):
     _, error = run_doctor(settings, SMS_BACKEND="console", MAILERS=PRINTED)
 
