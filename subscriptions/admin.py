@@ -16,8 +16,9 @@ from subscriptions.services import catalog
 
 @admin.display(description="last day")
 def last_day(row):
-    """Return the last day of the row: the day before its `ends_on`."""
-    return row.ends_on and row.ends_on - timedelta(days=1)
+    """Return the last day of the row: the day before its `ends_on`; None if it has no days."""
+    has_days = row.ends_on and row.ends_on > row.starts_on
+    return row.ends_on - timedelta(days=1) if has_days else None
 
 
 class UnchangedSinceShownForm(forms.ModelForm):

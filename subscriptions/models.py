@@ -36,10 +36,13 @@ class SingleIdRange(Func):
     template = "%(function)s(%(expressions)s, %(expressions)s, '[]')"
 
 
-def format_days(starts_on: date, ends_on: date) -> str:
-    """Return half-open days as text with the last day included: 1 Nov 2026 to 30 Nov 2026."""
+def format_days(starts_on: date, ends_on: date, *, empty: str = "cancelled") -> str:
+    """Return half-open days as text with the last day included: 1 Nov 2026 to 30 Nov 2026.
+
+    `empty` is the word for no days at all, such as a freeze that was cancelled before its first day was over.
+    """
     if ends_on <= starts_on:
-        return f"{date_format(starts_on)}, cancelled"
+        return f"{date_format(starts_on)}, {empty}"
     return f"{date_format(starts_on)} to {date_format(ends_on - timedelta(days=1))}"
 
 
@@ -261,7 +264,12 @@ class Subscription(models.Model):
     def __str__(self) -> str:
         if self.starts_on is None or self.ends_on is None:
             return f"{self.plan}, not started"
-        return f"{self.plan}, {format_days(self.starts_on, self.ends_on)}"
+        return f"{self.plan}, {format_days(self.starts_on, self.ends_on, empty='replaced the same day')}"
+
+    @property
+    def has_no_days(self) -> bool:
+        """Return whether an upgrade replaced the period on its first day, so that no day of it is left."""
+        return self.starts_on is not None and self.ends_on is not None and self.ends_on <= self.starts_on
 
     def covers(self, day: date) -> bool:
         """Return whether `day` is within the dates of the period, whatever its recorded state."""

@@ -140,7 +140,12 @@ class SubscriptionSerializer(ModelSerializer):
             "created_at",
         ]
         read_only_fields = fields
-        extra_kwargs = {"ends_on": {"help_text": "The first day after the period."}}
+        extra_kwargs = {
+            "ends_on": {
+                "help_text": "The first day after the period."
+                " Equal to `starts_on`: an upgrade replaced it on its first day, so it has no days."
+            }
+        }
 
 
 class PushPhoneSerializer(Serializer):

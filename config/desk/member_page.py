@@ -193,6 +193,8 @@ def end_of_status(period: Subscription) -> str:
     """Return the day on which the status of the period ends, or begins, in words."""
     if period.starts_on is None or period.ends_on is None:
         return ""
+    if period.has_no_days:
+        return f", replaced on {day(period.ends_on)}"
     last = period.ends_on - timedelta(days=1)
     if period.status == Status.SCHEDULED:
         return f", from {day(period.starts_on)}"
@@ -233,7 +235,9 @@ def sections(user, member: CustomUser, periods: list[Subscription], *, sees_mone
 
 def period_line(period: Subscription) -> Line:
     days = "not begun"
-    if period.starts_on and period.ends_on:
+    if period.has_no_days:
+        days = f"{day(period.starts_on)}, replaced the same day"
+    elif period.starts_on and period.ends_on:
         days = f"{day(period.starts_on)} to {day(period.ends_on - timedelta(days=1))}"
     notes = [
         f"{period.visits_used} of {period.visits} visits used" if period.visits is not None else "",

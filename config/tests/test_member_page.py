@@ -14,6 +14,7 @@ from accounts.models import Authenticator, SecurityEvent
 from accounts.receivers import LOGGED_IN_AT
 from accounts.tests.factories import UserFactory
 from api.tests.clients import logged_in_as
+from config.desk.actions.base import periods_paid_by
 from payments.daraja.messages import C2bMessage
 from payments.daraja.result_codes import advice
 from payments.desk import cash_sessions, desk_receipts, refunds
@@ -21,6 +22,7 @@ from payments.evidence import c2b_confirmations
 from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, ReviewItem, StkPush
 from payments.tests.factories import make_push
 from subscriptions import gate
+from subscriptions.admin import last_day
 from subscriptions.models import Freeze, Origin, Subscription
 from subscriptions.services import freezes, purchases
 from subscriptions.tests.factories import (
@@ -140,6 +142,24 @@ def test_status_shows_its_last_day(client, caller, member, bought_on, said):
     (standing,) = open_page(client, member)["group_statuses"]
 
     assert (standing.badge.text, standing.text) == said
+
+
+def test_period_replaced_on_its_first_day_shows_no_dates(client, caller, member, month):
+    first = granted(month, member)
+    receipt = first.payment.allocations.get().receipt
+    granted(PlanFactory(name="Gold", price=3000, group=month.group), member, replaces=first)
+
+    context = open_page(client, member)
+
+    (periods,) = [each for each in context["sections"] if each.title == "Periods"]
+    assert [(line.when, line.text) for line in periods.lines] == [
+        ("2 Nov 2026 to 1 Dec 2026", "Gold"),
+        ("2 Nov 2026, replaced the same day", "Monthly"),
+    ]
+    first.refresh_from_db()
+    assert str(first) == "Monthly, 2 Nov 2026, replaced the same day"
+    assert last_day(first) is None
+    assert periods_paid_by(receipt) == ""
 
 
 def test_frozen_period_and_its_freeze_are_shown(client, caller, member, month):

@@ -3,6 +3,8 @@
 from datetime import date, timedelta
 from typing import Any
 
+from django.db.models import F
+
 from accounts.models import CustomUser
 from api.admin.staff_actions import StaffAction
 from payments.models import Receipt
@@ -33,4 +35,5 @@ def periods_paid_by(receipt: Receipt) -> str:
     granted: Any = Subscription.objects.filter(
         payment__allocations__receipt=receipt, payment__allocations__undone_at=None, fact=Fact.GRANTED
     )
+    granted = granted.filter(ends_on__gt=F("starts_on"))  # an upgrade may have left no day of the period
     return "".join(f" {each.plan.name} runs {days_of(each)}." for each in granted.select_related("plan").order_by("pk"))

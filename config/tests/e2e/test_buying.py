@@ -129,6 +129,36 @@ def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
     member.expect_heading("Karibu, Wanjiku!")
 
 
+def test_locker_is_named_and_promises_no_entry(member):
+    member.buy("Locker, a month")
+    member.pay()
+
+    expect(
+        member.main.get_by_text(re.compile(r"^Locker, a month lasts until \w{3} \d+ \w{3,4} \d{4}\.$"))
+    ).to_be_visible()
+    expect(member.main).not_to_contain_text("You are in")
+    member.click("See my membership", "link")
+    expect(member.main.get_by_text("Nothing of this opens the gate. Choose a membership")).to_be_visible()
+    member.take_pictures("light-locker-only")
+
+
+def test_replaced_period_of_no_days_shows_no_dates(member):
+    member.buy()
+    member.pay()
+    api = "(await load('api.js')).call"
+    (bought,) = member.run(f"{api}('GET', 'subscriptions/')")
+    upgrade = member.run(f"{api}('POST', `subscriptions/${{given}}/upgrade/`, {{ plan: 'year' }})", bought["id"])
+    member.page.goto(f"{member.club.url}/#payment/{upgrade['payment']['reference']}")
+    member.expect_heading("Look at your phone")
+    member.pay()
+
+    member.click("See my membership", "link")
+    member.main.get_by_text("Earlier").click()
+
+    today = in_words(date.fromisoformat(bought["starts_on"]))
+    expect(member.main.get_by_text(f"Monthly: replaced on {today}")).to_be_visible()
+
+
 def test_page_waits_for_the_push_for_the_rest(member):
     member.buy()
     member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()

@@ -34,14 +34,25 @@ export async function membership() {
       running.length > 0
         ? h("div", { class: "cards" }, running.map((each) => card(each, me, plans.find(({ code }) => code === each.plan.code), show)))
         : h("div", { class: "empty" }, h("p", { class: "lead" }, "You have no membership yet."), link("plans", "Choose a plan", { class: "main" })),
+      running.length > 0 && !running.some(({ plan }) => plan.group.opens_gate)
+        && h("p", { class: "notice" }, "Nothing of this opens the gate. ", link("plans", "Choose a membership")),
       credit > 0 && h("p", { class: "notice" }, `You have ${money(credit)} of credit. Your next purchase uses it.`),
       past.length > 0 && h("details", { class: "past" }, h("summary", {}, "Earlier"),
-        h("ul", {}, past.map((each) => h("li", {}, `${each.plan.name}: ${WORDS[each.status].toLowerCase()}${each.ends_on ? `, ${day(addDays(each.ends_on, -1))}` : ""}`)))),
+        h("ul", {}, past.map((each) => h("li", {}, `${each.plan.name}: ${over(each)}`)))),
     ].filter(Boolean));
   }
 
   await show();
   return section;
+}
+
+/**
+ * How a period ended, in words. A period that was replaced on its first day has no days.
+ * @param {import("../types").Subscription} period
+ */
+function over({ status, starts_on: starts, ends_on: ends }) {
+  if (ends && ends <= starts) return `replaced on ${day(ends)}`;
+  return `${WORDS[status].toLowerCase()}${ends ? `, ${day(addDays(ends, -1))}` : ""}`;
 }
 
 /** @param {import("../types").ListedPayment[]} owed */

@@ -93,7 +93,7 @@ async function paid(found) {
   return [
     h("div", { class: "tick-mark", "aria-hidden": "true" }),
     title(`Karibu, ${me.first_name}!`),
-    h("p", { class: "lead" }, bought?.ends_on ? runs(bought) : "Your payment has arrived."),
+    h("p", { class: "lead" }, bought?.ends_on ? runs(bought, me) : "Your payment has arrived."),
     h("dl", { class: "facts" },
       fact("Bought", found.description),
       fact("Paid", money(found.amount_paid)),
@@ -106,11 +106,17 @@ async function paid(found) {
 /** @param {Payment} found */
 const boughtWith = async (found) => (await call("GET", "subscriptions/", { search: found.reference }))[0];
 
-/** @param {import("../types").Subscription} bought */
-function runs({ status, starts_on: starts, ends_on: ends }) {
+/**
+ * Until when the bought period lets its member in. A plan that opens no gate, such as a locker, is only named.
+ * @param {import("../types").Subscription} bought
+ * @param {import("../types").Me} me
+ */
+function runs({ status, starts_on: starts, ends_on: ends, plan, member }, me) {
+  if (ends <= starts) return `${plan.name} was replaced on ${day(starts)}.`;
   const [from, until] = [day(starts), day(addDays(ends, -1))];
-  if (status !== "scheduled") return `You are in until ${until}.`;
-  return from === until ? `It is for ${from}.` : `It begins on ${from} and lasts until ${until}.`;
+  if (status === "scheduled") return from === until ? `It is for ${from}.` : `It begins on ${from} and lasts until ${until}.`;
+  if (status !== "active" || !plan.group.opens_gate) return `${plan.name} lasts until ${until}.`;
+  return member.id === me.id ? `You are in until ${until}.` : `${member.first_name} is in until ${until}.`;
 }
 
 /**
@@ -125,7 +131,7 @@ async function toPay(found, show) {
   return [
     title(found.next_action === "pay_rest" ? `${money(found.amount_owed)} to go` : ended ? "Not paid yet" : "Pay with M-Pesa"),
     ended && h("p", { class: "lead notice" }, push.message),
-    found.next_action === "pay_rest" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you. ${bought?.ends_on ? runs(bought) : ""}`),
+    found.next_action === "pay_rest" && h("p", { class: "lead" }, `${money(found.amount_paid)} has arrived. Thank you. ${bought?.ends_on ? runs(bought, me) : ""}`),
     summary(found),
     form([
       field("phone_number", "M-Pesa phone number", {
