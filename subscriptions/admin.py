@@ -177,6 +177,7 @@ class VisitAdmin(Exportable, ReadOnlyAdmin):
     list_display = ["at", "member", "decision", "reason", "gate"]
     list_filter = ["decision"]  # not `reason`: its choices would be read from all visits
     link_filters = ["at"]
+    ordering = ["-at", "-pk"]  # a gate that was offline reports its visits later
     list_select_related = ["member"]
     search_fields = ["member__username", "member__member_number"]
     export_columns = [

@@ -1,6 +1,6 @@
 """Lists of the admin cost the same number of queries for any number of rows."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from django.contrib.admin.sites import site
@@ -150,3 +150,13 @@ def test_people_are_found_by_the_beginning_of_their_names(as_owner, typed):
     page = as_owner.get("/admin/accounts/customuser/", {"q": typed}, secure=True)
 
     assert [person.username for person in page.context["cl"].result_list] == ["WK01"]
+
+
+def test_visits_are_listed_in_time_order(client):
+    client.force_login(UserFactory(role="Manager", is_staff=True))
+    at = [NOON, NOON - timedelta(days=1), NOON + timedelta(days=1), NOON]
+    rows = [Visit.objects.create(member=UserFactory(), at=each, decision="allow", reason="active").pk for each in at]
+
+    page = client.get("/admin/subscriptions/visit/", secure=True).context["cl"]
+
+    assert [visit.pk for visit in page.result_list] == [rows[2], rows[3], rows[0], rows[1]]
