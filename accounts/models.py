@@ -246,6 +246,7 @@ class NoticeKind(models.TextChoices):
     SECOND_FACTOR_ADDED = "second_factor_added"
     SECOND_FACTOR_REMOVED = "second_factor_removed"
     RECOVERY_CODE_USED = "recovery_code_used"
+    KNOWN_CONTACT = "known_contact"
 
 
 class Notice(models.Model):

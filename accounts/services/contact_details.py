@@ -21,8 +21,8 @@ CHANGED = {CodePurpose.EMAIL: NoticeKind.EMAIL_CHANGED, CodePurpose.PHONE: Notic
 def request_change(*, user: CustomUser, purpose: CodePurpose, contact: str, caller: Caller, now: datetime) -> None:
     """Send a code to the new contact and a notice to the old one.
 
-    If another user has verified the new contact, no code is sent, but the answer is the same: the caller does not
-    learn which contacts are known.
+    If another user has verified the new contact, that user gets a message instead of the code, but the answer is the
+    same: the caller does not learn which contacts are known.
 
     :raises TooMany: too many changes by one user, or codes to one contact
     """
@@ -31,8 +31,9 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, contact: str, call
     with transaction.atomic():
         one_time_codes.end_open(user=user, purpose=purpose, now=now)
         owners = CustomUser.objects.filter(contact_matches(field, contact)).exclude(**{user.VERIFIED_AT[field]: None})
-        if owners.exclude(pk=user.pk).exists():
+        if owner := owners.exclude(pk=user.pk).first():
             one_time_codes.count_code(contact, purpose, now)
+            notices.create(user=owner, kind=NoticeKind.KNOWN_CONTACT, contact=owner.verified(field), now=now)
             outcome = "refused"
         else:
             one_time_codes.request(user=user, purpose=purpose, contact=contact, now=now)

@@ -26,7 +26,11 @@ TEXTS = {
     NoticeKind.SECOND_FACTOR_ADDED: "an authenticator app was added to your {club} account",
     NoticeKind.SECOND_FACTOR_REMOVED: "the authenticator app was removed from your {club} account",
     NoticeKind.RECOVERY_CODE_USED: "somebody logged in to your {club} account with a recovery code",
+    NoticeKind.KNOWN_CONTACT: "somebody entered this contact at {club}, where it has an account already",
 }
+ADVICE = "If this was not you, change your password and tell the club."
+OPEN_ACCOUNT = "To use the account, log in, or choose a new password. If this was not you, do nothing."
+CLOSED_ACCOUNT = "It is closed. To use it again, ask the club. If this was not you, do nothing."
 
 
 def create(*, user: CustomUser, kind: NoticeKind, now: datetime, contact: str | None = None) -> None:
@@ -53,7 +57,7 @@ def deliver(*, notice_id: int, now: datetime) -> None:
 
     :raises SmsNotSent: the gateway refused the message; the job tries again
     """
-    notice = Notice.objects.filter(pk=notice_id, sent_at__isnull=True).first()
+    notice = Notice.objects.select_related("user").filter(pk=notice_id, sent_at__isnull=True).first()
     if notice is None:
         return
     messages.send(contact=notice.address, subject="your account", text=text_of(notice))
@@ -64,4 +68,7 @@ def text_of(notice: Notice) -> str:
     """Return the message: the time, the event, and advice for a user who did not do this."""
     at = timezone.localtime(notice.created_at)
     event = TEXTS[NoticeKind(notice.kind)].format(club=settings.CLUB_NAME)
-    return f"On {at:%d %b at %H:%M} {event}. If this was not you, change your password and tell the club."
+    advice = ADVICE
+    if notice.kind == NoticeKind.KNOWN_CONTACT:
+        advice = OPEN_ACCOUNT if notice.user.is_active else CLOSED_ACCOUNT
+    return f"On {at:%d %b at %H:%M} {event}. {advice}"

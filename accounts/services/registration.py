@@ -15,8 +15,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from accounts.backends import contact_matches, find_by_identifier
-from accounts.models import CodePurpose, CustomUser, OneTimeCode
-from accounts.services import audit, one_time_codes
+from accounts.models import CodePurpose, CustomUser, NoticeKind, OneTimeCode
+from accounts.services import audit, notices, one_time_codes
 from accounts.services.audit import Caller
 from api import throttling
 from api.roles import Role
@@ -171,8 +171,9 @@ def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
 def send_verification_code(user: CustomUser | None, *, contact: str, password: str, now: datetime) -> None:
     """Send a verification code to a user without a verified contact; for everybody else only count it.
 
-    The code goes to the contact as it is stored, not as it was typed now. It activates `password` (a hash), or else the
-    password of the open code before it.
+    Whoever has verified the contact gets a message instead: they have an account. The code goes to the contact as it
+    is stored, not as it was typed now. It activates `password` (a hash), or else the password of the open code before
+    it.
 
     :raises TooMany: too many codes to one contact
     """
@@ -181,6 +182,8 @@ def send_verification_code(user: CustomUser | None, *, contact: str, password: s
     stored = user and (getattr(user, field_of(contact)) or (open_code and open_code.address) or user.email)
     if user is None or not stored or user.is_verified or not user.is_active:
         one_time_codes.count_code(contact, CodePurpose.VERIFY, now)
+        if user is not None and (verified := user.verified(field_of(stored or ""))):
+            notices.create(user=user, kind=NoticeKind.KNOWN_CONTACT, contact=verified, now=now)
         return
     if not is_unverified_member(user):
         password = ""  # staff verify a contact with the password that they were given

@@ -109,7 +109,7 @@ def test_contact_change_requires_a_fresh_login(address, body):
     assert not OneTimeCode.objects.exists()
 
 
-def test_contact_of_another_user_gets_the_same_answer_without_message():
+def test_contact_of_another_user_gets_the_same_answer_without_code():
     UserFactory(email="taken@example.com")
     user = UserFactory(email="mine@example.com")
     client = logged_in_as(user)
@@ -119,7 +119,9 @@ def test_contact_of_another_user_gets_the_same_answer_without_message():
     confirmed = client.post(f"{EMAIL}confirm/", {"code": "123456"})
 
     assert (answer.status_code, answer.json()["data"]) == (202, None)
-    assert [message.to for message in mail.outbox] == [["mine@example.com"]]
+    told, asked = sorted(mail.outbox, key=lambda message: message.to, reverse=True)
+    assert (told.to, asked.to) == (["taken@example.com"], ["mine@example.com"])
+    assert "somebody entered this contact at Kilabu Fitness, where it has an account already." in told.body
     assert (confirmed.status_code, confirmed.json()["error"]["code"]) == (400, "invalid_or_expired_key")
 
 

@@ -6,7 +6,7 @@ from accounts.models import CustomUser
 from accounts.services import one_time_codes, people
 from accounts.services.audit import Caller
 from accounts.tests.factories import PASSWORD, UserFactory
-from accounts.tests.worker import code_in_mail
+from accounts.tests.worker import code_in_mail, work
 from api.clock import now
 from api.roles import Role
 from api.tests.clients import browser, logged_in_as
@@ -34,6 +34,28 @@ def test_known_contact_gets_the_same_answer_and_creates_no_user():
     assert answer.json()["data"] == {"next": "verify"}
     assert CustomUser.objects.count() == 1
     assert not one_time_codes.OneTimeCode.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("is_active", "advice"),
+    [
+        (True, "To use the account, log in, or choose a new password. If this was not you, do nothing."),
+        (False, "It is closed. To use it again, ask the club. If this was not you, do nothing."),
+    ],
+)
+@pytest.mark.parametrize("path", ["register/", "verify/resend/"])
+def test_known_phone_gets_a_message_about_its_account(texts, path, is_active, advice):
+    UserFactory(phone_number="254712345678", is_active=is_active)
+    person = {**ASHA, "phone_number": "0712 345 678", "password": PASSWORD, "consent": True}
+
+    answer = browser().post(f"{AUTH}{path}", person if path == "register/" else {"identifier": "0712 345 678"})
+    work()
+
+    assert answer.status_code == 202
+    ((phone, text),) = texts
+    assert phone == "254712345678"
+    event = "somebody entered this contact at Kilabu Fitness, where it has an account already."
+    assert text.split(" ", 5)[5] == f"{event} {advice}"
 
 
 def test_owner_does_not_confirm_a_strangers_earlier_registration():

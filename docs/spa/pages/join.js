@@ -43,7 +43,8 @@ export async function join() {
 export function confirm({ phone_number: identifier, password }) {
   return [
     title("Check your phone"),
-    h("p", { class: "lead" }, `We have sent a code to ${identifier}.`),
+    h("p", { class: "lead" }, `We have sent a message to ${identifier}.`),
+    h("p", {}, "It has a code, or says that you have an account already: then ", link("login", "log in"), "."),
     form([
       field("code", "Code", {
         class: "code", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9]{6}", maxlength: 6, "data-first": true,
