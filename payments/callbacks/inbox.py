@@ -25,7 +25,7 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.models import F
+from django.db.models import F, Q
 from procrastinate.contrib.django import app as jobs
 from procrastinate.exceptions import AlreadyEnqueued
 from psycopg.types.json import Jsonb
@@ -35,7 +35,7 @@ from payments.daraja import callback_tokens
 from payments.daraja.messages import Malformed, parse_c2b, parse_status_result, parse_stk_callback
 from payments.desk import code_checks
 from payments.evidence import c2b_confirmations, stk_results
-from payments.evidence.outcomes import EvidenceOutcome
+from payments.evidence.outcomes import CLOCK_SKEW, EvidenceOutcome
 from payments.models import (
     Callback,
     CallbackOutcome,
@@ -207,7 +207,9 @@ def apply_waiting(*, now: datetime, limit: int = 500) -> int:
     Each has a transaction of its own, so one that fails does not stop the others. Callbacks that another worker has
     locked are skipped, so workers may run this at the same time. After ten attempts a callback becomes a review item.
     """
-    waiting = Callback.objects.filter(outcome=CallbackOutcome.NEW, next_try_at__lte=now)
+    # A time further ahead than any try is planned was written before the clock was set back.
+    planned = Q(next_try_at__gt=now, next_try_at__lte=now + CLOCK_SKEW)
+    waiting = Callback.objects.filter(outcome=CallbackOutcome.NEW).exclude(planned)
     done = 0
     for callback_id in list(waiting.order_by("next_try_at", "pk").values_list("pk", flat=True)[:limit]):
         try:

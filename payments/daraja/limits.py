@@ -13,6 +13,7 @@ from payments.daraja.identity import app_key
 BURST = 2  # the calls of this many seconds may be made at once
 TRIP_AT = 5  # failures in a row
 REST = 30  # seconds without calls after that, then one trial call
+MOST_AHEAD = 900  # seconds; a time in the row that is further ahead was written before the clock was set back
 
 INSERT = """
 INSERT INTO payments_darajagate (app, next_at, failures, open_until)
@@ -21,12 +22,15 @@ VALUES (%s, clock_timestamp(), 0, clock_timestamp()) ON CONFLICT DO NOTHING
 # The generic cell rate algorithm: `next_at` is ahead of the clock by the part of the burst that is used.
 ACQUIRE = """
 UPDATE payments_darajagate
-SET next_at = greatest(next_at, clock_timestamp()) + make_interval(secs => %(interval)s),
+SET next_at = CASE WHEN next_at > clock_timestamp() + make_interval(secs => %(most_ahead)s)
+        THEN clock_timestamp() ELSE greatest(next_at, clock_timestamp()) END + make_interval(secs => %(interval)s),
     open_until = CASE WHEN failures >= %(trip_at)s
         THEN clock_timestamp() + make_interval(secs => %(rest)s) ELSE open_until END
 WHERE app = %(app)s
-    AND next_at <= clock_timestamp() + make_interval(secs => %(burst)s)
-    AND (failures < %(trip_at)s OR open_until <= clock_timestamp())
+    AND next_at NOT BETWEEN clock_timestamp() + make_interval(secs => %(burst)s)
+        AND clock_timestamp() + make_interval(secs => %(most_ahead)s)
+    AND (failures < %(trip_at)s OR open_until NOT BETWEEN clock_timestamp()
+        AND clock_timestamp() + make_interval(secs => %(most_ahead)s))
 """
 READ_WAIT = """
 SELECT extract(epoch FROM greatest(
@@ -88,4 +92,11 @@ def back_off(seconds: float) -> None:
 
 def _numbers(burst: float) -> dict:
     rate = settings.DARAJA_CALLS_PER_SECOND
-    return {"app": app_key(), "interval": 1 / rate, "burst": burst - 1 / rate, "trip_at": TRIP_AT, "rest": REST}
+    return {
+        "app": app_key(),
+        "interval": 1 / rate,
+        "burst": burst - 1 / rate,
+        "trip_at": TRIP_AT,
+        "rest": REST,
+        "most_ahead": MOST_AHEAD,
+    }

@@ -27,7 +27,8 @@ ACQUIRE_LEASE = """
 INSERT INTO payments_darajatoken AS token (app, value, version, expires_at, fetching_until)
 VALUES (%(app)s, '', 0, clock_timestamp(), clock_timestamp() + make_interval(secs => %(lease)s))
 ON CONFLICT (app) DO UPDATE SET fetching_until = excluded.fetching_until
-WHERE (token.fetching_until IS NULL OR token.fetching_until <= clock_timestamp())
+WHERE (token.fetching_until IS NULL
+        OR token.fetching_until NOT BETWEEN clock_timestamp() AND excluded.fetching_until)  -- the clock was set back
     AND (token.version <= %(refused)s OR token.expires_at <= clock_timestamp())
 RETURNING fetching_until
 """

@@ -246,7 +246,8 @@ def _end_open(
 def end_unanswered(*, now: datetime) -> int:
     """End the checks that got no answer in time. Return how many."""
     said = "Safaricom did not answer. Ask again."
-    return _end_open(Q(created_at__lte=now - ANSWER_TIMEOUT), said=said, now=now)
+    clock_was_set_back = Q(created_at__gt=now + ANSWER_TIMEOUT)
+    return _end_open(Q(created_at__lte=now - ANSWER_TIMEOUT) | clock_was_set_back, said=said, now=now)
 
 
 def check_reported_codes(*, now: datetime) -> int:

@@ -248,6 +248,15 @@ def test_repeated_answer_makes_one_receipt(wire, manager, client):
     assert outcomes() == ["applied", "duplicate", "duplicate"]
 
 
+def test_check_ends_when_the_clock_was_set_back(wire, manager):
+    check = send_check(wire, manager)
+
+    code_checks.end_unanswered(now=LATER - timedelta(hours=3))
+
+    check.refresh_from_db()
+    assert (check.status, check.said) == ("unclear", "Safaricom did not answer. Ask again.")
+
+
 def test_late_answer_counts_after_timeout(wire, manager, client):
     check = send_check(wire, manager)
     code_checks.end_unanswered(now=LATER + timedelta(minutes=15))

@@ -440,10 +440,11 @@ def test_fifty_concurrent_calls_fetch_one_token(wire):
     assert (len(wire.sent(OAUTH)), len(wire.sent(PUSH))) == (1, 50)
 
 
-def test_lease_of_a_dead_process_expires(wire):
+@pytest.mark.parametrize("year", [2021, 2099])  # the second: written before the clock was set back
+def test_lease_of_a_dead_process_expires(wire, year):
     wire.push()
     push()
-    DarajaToken.objects.update(expires_at=NOON.replace(year=2020), fetching_until=NOON.replace(year=2021))
+    DarajaToken.objects.update(expires_at=NOON.replace(year=2020), fetching_until=NOON.replace(year=year))
 
     push()
 
@@ -620,6 +621,18 @@ def test_back_off_stops_all_calls(gate):
     with pytest.raises(Busy) as busy:
         limits.acquire()
     assert 28 < busy.value.retry_after <= 30
+
+
+def test_gate_opens_after_the_clock_was_set_back(gate):
+    limits.acquire()
+    for _ in range(limits.TRIP_AT):
+        limits.record_failure()
+    DarajaGate.objects.update(next_at=NOON.replace(year=2099), open_until=NOON.replace(year=2099))
+
+    limits.acquire()
+    limits.record_success()
+
+    assert acquire_all() == 3
 
 
 def test_breaker_opens_after_five_failures_then_allows_one_trial(gate):

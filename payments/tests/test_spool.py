@@ -267,6 +267,16 @@ def test_callback_that_fails_is_applied_later(client, monkeypatch):
     assert (done, Payment.objects.get().status) == (1, "paid")
 
 
+def test_callback_is_applied_after_the_clock_was_set_back(client, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
+        deliver(client, make_push())
+    received = Callback.objects.get().received_at
+
+    assert inbox.apply_waiting(now=received) == 0
+    assert inbox.apply_waiting(now=received - timedelta(hours=3)) == 1
+
+
 def test_failing_callback_becomes_review_item_without_stopping_others(client, monkeypatch):
     bad, good = make_push(), make_push()
     with monkeypatch.context() as patched:
