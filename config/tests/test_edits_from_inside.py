@@ -3,6 +3,8 @@
 Each edit names the trigger that refuses it, or the invariant that finds it. docs/architecture.md lists them by column.
 """
 
+from datetime import time
+
 import pytest
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
@@ -17,7 +19,7 @@ from payments.evidence import c2b_confirmations, stk_results
 from payments.models import Callback, CodeClaim, ReviewItem, TaxNumber
 from payments.tests.factories import make_push
 from subscriptions.models import FreezeKind, Visit
-from subscriptions.services import free_periods, freezes
+from subscriptions.services import catalog, free_periods, freezes
 from subscriptions.tests.factories import NOON, TODAY, MemberFactory, PlanFactory, create_payment, granted, pending
 
 pytestmark = [pytest.mark.django_db, pytest.mark.server, pytest.mark.breaks_the_books]
@@ -229,6 +231,11 @@ EDITS = {
         ("closure_stays", "UPDATE subscriptions_closure SET ends_on = ends_on + 30"),
         ("S05", "DELETE FROM subscriptions_closure"),
     ],
+    "price list": [
+        ("plan_change_is_recorded", "UPDATE subscriptions_plan SET price = 1"),
+        ("plan_change_is_recorded", "UPDATE subscriptions_plan SET visits = 99, closes_at = NULL"),
+        ("plangroup_change_is_recorded", "UPDATE subscriptions_plangroup SET opens_gate = NOT opens_gate"),
+    ],
     "audit": [
         ("securityevent_append_only", "DELETE FROM accounts_securityevent"),
         ("securityevent_is_not_truncated", "TRUNCATE accounts_securityevent"),
@@ -297,6 +304,7 @@ def ids():
     Change.objects.create(at=NOON, table="x", row="1", kind="changed", before={}, after={})
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # TRUNCATE needs that nothing is left to check
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
     return {
         "member": member.pk,
         "staff": staff.pk,
@@ -371,6 +379,23 @@ def test_each_edit_from_inside_is_refused_or_found(table, ids, application_role)
 
 def is_invariant(name):
     return name in {each.code for each in installed_invariants()}
+
+
+def test_recorded_changes_of_the_price_list_are_accepted(ids):
+    plan = PlanFactory(code="swim", group__name="Pool", price=1000)
+    changes = [
+        {"price": 900},
+        {"price": 800, "opens_at": time(6), "closes_at": time(9)},
+        {"visits": 5},
+        {"visits": None},
+    ]
+
+    for change in changes:
+        catalog.edit_plan(plan_id=plan.pk, by_id=ids["staff"], now=NOON, **change)
+    catalog.edit_plan_group(group_id=plan.group_id, by_id=None, now=NOON, name="Swimming", opens_gate=False)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def test_every_trigger_is_tested_here():

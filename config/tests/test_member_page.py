@@ -21,6 +21,7 @@ from payments.desk import cash_sessions, desk_receipts, refunds
 from payments.evidence import c2b_confirmations
 from payments.models import Account, CodeClaim, Payment, PushStatus, Receipt, Refund, ReviewItem, StkPush
 from payments.tests.factories import make_push
+from payments.tests.triggers import triggers_off
 from subscriptions import gate
 from subscriptions.admin import last_day
 from subscriptions.models import Freeze, Origin, Subscription
@@ -373,11 +374,12 @@ def test_sale_during_a_freeze_names_the_first_day(client, caller, member, month)
 
 def test_later_period_after_a_gap_does_not_delay_a_sale(client, caller, member, month):
     later = granted(month, member)
-    Subscription.objects.filter(pk=later.pk).update(
-        starts_on=TODAY + timedelta(days=30),
-        base_ends_on=TODAY + timedelta(days=60),
-        ends_on=TODAY + timedelta(days=60),
-    )
+    with triggers_off():
+        Subscription.objects.filter(pk=later.pk).update(
+            starts_on=TODAY + timedelta(days=30),
+            base_ends_on=TODAY + timedelta(days=60),
+            ends_on=TODAY + timedelta(days=60),
+        )
 
     said = do(client, member, "sell", plan="monthly", phone_number="")
 
