@@ -34,7 +34,7 @@ def find_by_identifier(identifier: str):
 
 
 def may_log_in(person, password) -> bool:
-    """Return whether `password` is this user's and the account is active.
+    """Return whether `password` is this user's, and the account is active and has a verified contact.
 
     Every call hashes one password, also for None and for a user without a password, so that the response time does
     not show which accounts exist.
@@ -42,7 +42,8 @@ def may_log_in(person, password) -> bool:
     if person is None or not person.has_usable_password():
         get_user_model()().set_password(password)
         return False
-    return person.check_password(password) and person.is_active
+    # Only people with access make somebody staff, so no verified contact is asked of them.
+    return person.check_password(password) and person.is_active and (person.is_verified or person.is_staff)
 
 
 def contact_matches(field: str, contact: str) -> Q:

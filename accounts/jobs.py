@@ -3,7 +3,7 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from accounts.services import cleanup, notices, one_time_codes, two_factor
+from accounts.services import cleanup, code_requests, notices, one_time_codes, two_factor
 from api import retries
 from api.clock import now
 
@@ -12,6 +12,12 @@ from api.clock import now
 def send_code(code_id: int) -> None:
     """Send a one-time code by SMS or e-mail."""
     one_time_codes.deliver(code_id=code_id, now=now())
+
+
+@app.task(name="accounts.answer_code_request", retry=RetryStrategy(max_attempts=4, exponential_wait=3))
+def answer_code_request(code_id: int) -> None:
+    """Look up who asked for a code, and send it."""
+    code_requests.answer(code_id=code_id, now=now())
 
 
 @app.task(name="accounts.send_login_code", retry=RetryStrategy(max_attempts=4, exponential_wait=3))

@@ -215,14 +215,29 @@ class CodePurpose(models.TextChoices):
 
 
 class OneTimeCode(models.Model):
-    """A short code sent to a phone number or an e-mail address. Only its keyed hash is stored."""
+    """A short code sent to a phone number or an e-mail address. Only its keyed hash is stored.
 
-    user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="codes")
+    A code that somebody asks for by an identifier has no user until a job has looked the identifier up, so that the
+    request does the same work for a known and for an unknown one.
+    """
+
+    user = models.ForeignKey(CustomUser, null=True, on_delete=models.CASCADE, related_name="codes")
     purpose = models.CharField(max_length=8, choices=CodePurpose)
-    address = models.CharField(max_length=254, help_text="The e-mail address or the phone number it goes to.")
+    address = models.CharField(
+        max_length=254, help_text="The e-mail address or the phone number it goes to. At first, what was typed."
+    )
     code_hash = models.CharField(max_length=64, blank=True, help_text="Empty until the job has created the code.")
     password = models.CharField(
         max_length=128, blank=True, help_text="Hash of the password that this code activates, if any."
+    )
+    selector = models.CharField(
+        max_length=4,
+        blank=True,
+        db_default="",
+        help_text="A part of a keyed hash of the password chosen at registration: it tells registrations apart.",
+    )
+    request = models.JSONField(
+        default=dict, help_text="What the job needs: the caller, and the data of a registration."
     )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()

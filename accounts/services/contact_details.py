@@ -24,15 +24,15 @@ def request_change(*, user: CustomUser, purpose: CodePurpose, contact: str, call
     If another user has verified the new contact, that user gets a message instead of the code, but the answer is the
     same: the caller does not learn which contacts are known.
 
-    :raises TooMany: too many changes by one user, or codes to one contact
+    :raises TooMany: too many changes by one user or at one place, or codes to one contact
     """
     throttling.count(f"change:{user.pk}", CHANGES_PER_PERSON, CHANGES_WINDOW, now)
+    one_time_codes.count_code(contact, purpose, caller, now)
     field = FIELDS[purpose]
     with transaction.atomic():
         one_time_codes.end_open(user=user, purpose=purpose, now=now)
         owners = CustomUser.objects.filter(contact_matches(field, contact)).exclude(**{user.VERIFIED_AT[field]: None})
         if owner := owners.exclude(pk=user.pk).first():
-            one_time_codes.count_code(contact, purpose, now)
             notices.create(user=owner, kind=NoticeKind.KNOWN_CONTACT, contact=owner.verified(field), now=now)
             outcome = "refused"
         else:
@@ -53,6 +53,7 @@ def confirm_change(
     """
     used = one_time_codes.redeem(user=session.user, purpose=purpose, code=code, now=now)
     field = FIELDS[purpose]
+    one_time_codes.count_proof(caller)
     with transaction.atomic():
         user = registration.lock_for_verification(session.user, field, used.address)
         login_sessions.lock_live(session)

@@ -18,7 +18,7 @@ from accounts.services import audit, devices, notices, two_factor
 from accounts.services.audit import Caller
 from api import throttling, tokens
 from api.authentication import SessionRevoked
-from api.errors import Forbidden, NotFound, TooMany, Unauthenticated
+from api.errors import NotFound, TooMany, Unauthenticated
 from api.ip_addresses import place_of
 from api.statements import WrittenOnce
 
@@ -27,6 +27,8 @@ ATTEMPTS_PER_PAIR, ATTEMPTS_PER_PERSON, FAILURES_PER_PLACE = 5, 50, 100
 ATTEMPTS_WINDOW = 15 * 60  # seconds
 # Attempts at one place within seconds, while it is over its sum of failures.
 SLOW_ATTEMPTS, SLOW_WINDOW = 10, 10
+# Refreshes of one login session: a client needs three in this time. Refreshes without a live session at one place.
+REFRESHES_PER_SESSION, DEAD_REFRESHES_PER_PLACE, REFRESHES_WINDOW = 60, 300, 15 * 60  # seconds
 VERSION = re.compile(r"[0-9][0-9._]*")
 
 # Plain SQL: every client refreshes each five minutes, and the ORM takes longer to build this than PostgreSQL to run it.
@@ -49,9 +51,10 @@ find_live_session = WrittenOnce(_live_session, stand_ins=[UUID(int=0), datetime.
 
 
 class InvalidCredentials(Unauthenticated):
-    """Wrong password, unknown identifier or inactive account: one error for all."""
+    """Wrong password, unknown identifier, inactive account or unverified contact: one error for all."""
 
-    code, message = "invalid_credentials", "The username or password is wrong. Check both and try again."
+    code = "invalid_credentials"
+    message = "The username or password is wrong, or you have not confirmed your phone number or e-mail address yet."
 
 
 class TooManyAttempts(TooMany):
@@ -76,12 +79,6 @@ class RefreshReused(Unauthenticated):
     """A used refresh token came again after the grace period: somebody copied the session, so it is revoked."""
 
     code, message = "refresh_reused", "This session was ended for your safety. Please log in again."
-
-
-class NotVerified(Forbidden):
-    """The user is no employee and has verified no contact. Raised only after the correct password."""
-
-    code, message = "email_not_verified", "Confirm your e-mail address or phone number first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +127,12 @@ def log_in(
     """Check the password and open a login session, or return the challenge for a second step.
 
     :raises InvalidCredentials: unknown, wrong or inactive: one error for all
-    :raises NotVerified: the password is correct, but a member has verified no contact
     :raises TooManyAttempts: also for identifiers that do not exist
     """
     checked = check_password(identifier=identifier, password=password, caller=caller, now=now)
     user = checked.user
-    # Only people with access make somebody staff: like the admin, this asks staff for no verified contact.
-    is_verified = bool(user and (user.is_verified or user.is_staff))
     if user is None or checked.is_guarded:
-        return two_factor.create_guarded_challenge(user=user if is_verified else None, remember=remember, now=now)
-    if not is_verified:
-        audit.record("login", user=user, caller=caller, now=now, outcome="refused", reason="not_verified")
-        raise NotVerified
+        return two_factor.create_guarded_challenge(user=user, remember=remember, now=now)
     with transaction.atomic():
         # The check of the password takes a while. A password changed or an account deactivated meanwhile has ended all
         # login sessions, so no new one may be opened.
@@ -313,7 +304,16 @@ def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
     :raises RefreshInvalid: it is no refresh token of this product
     :raises SessionRevoked: its login session has ended
     :raises RefreshReused: it was used before; the login session is revoked now
+    :raises TooMany: too many refreshes of one login session, or too many at one place without a live one
     """
+    try:
+        return _exchange(token, caller, now)
+    except Unauthenticated:
+        throttling.count(f"refresh:dead:{place_of(caller.ip)}", DEAD_REFRESHES_PER_PLACE, REFRESHES_WINDOW, now)
+        raise
+
+
+def _exchange(token: str | None, caller: Caller, now: datetime) -> Tokens:
     if not token:
         raise RefreshMissing
     try:
@@ -325,8 +325,11 @@ def refresh(*, token: str | None, caller: Caller, now: datetime) -> Tokens:
     session = next(iter(find_live_session(claims.session_id, now)), None)
     if session is None or session.user_id != claims.user_id:
         raise SessionRevoked
+    throttling.count(f"refresh:{session.pk}", REFRESHES_PER_SESSION, REFRESHES_WINDOW, now)
     if claims.generation == session.generation and rotate(session, now=now):
-        audit.record("refresh", user=session.user, caller=caller, now=now, session_id=session.pk)
+        if claims.generation == 0:
+            # Only the first: the audit log is permanent, and the session's row has the count and the time of the last.
+            audit.record("refresh", user=session.user, caller=caller, now=now, session_id=session.pk)
         return issue_tokens(session, now=now)
 
     session.refresh_from_db(fields=["generation", "rotated_at", "revoked_at", "idle_expires_at"])

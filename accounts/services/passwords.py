@@ -1,6 +1,7 @@
 """Change of a password: by the current password, or by a code sent to a verified contact."""
 
 from datetime import datetime
+from typing import cast
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -20,17 +21,10 @@ class ReauthRequired(Unauthenticated):
 def request_reset(*, identifier: str, caller: Caller, now: datetime) -> None:
     """Send a reset code to the verified contact of the user. The answer is always the same.
 
-    :raises TooMany: too many codes to one contact, or requests from one IP address
+    :raises TooMany: too many codes for this identifier, or requests from one place
     """
-    one_time_codes.count_request(caller.ip, now)
-    user = find_by_identifier(identifier)
-    contact = user and user.verified_contact
-    if not contact or not user.is_active:
-        one_time_codes.count_code(identifier, CodePurpose.RESET, now)
-        return
-    with transaction.atomic():
-        one_time_codes.request(user=user, purpose=CodePurpose.RESET, contact=contact, now=now)
-        audit.record("password_reset_requested", user=user, caller=caller, now=now)
+    one_time_codes.count_code(identifier, CodePurpose.RESET, caller, now)
+    one_time_codes.ask(identifier=identifier, purpose=CodePurpose.RESET, caller=caller, now=now)
 
 
 def confirm_reset(*, identifier: str, code: str, password: str, caller: Caller, now: datetime) -> None:
@@ -38,13 +32,15 @@ def confirm_reset(*, identifier: str, code: str, password: str, caller: Caller, 
 
     :raises ValidationError: the code is correct, but the password is made of the user's own data. The code stays open
     :raises InvalidOrExpiredKey: for any other reason
-    :raises TooMany: too many attempts from one IP address
+    :raises TooMany: too many wrong codes from one place
     """
-    one_time_codes.count_attempt(caller.ip, now)
+    one_time_codes.count_attempt(caller, now)
     person = find_by_identifier(identifier)
-    user = one_time_codes.redeem(
+    one_time_codes.redeem(
         user=person, purpose=CodePurpose.RESET, code=code, now=now, check=lambda user: check_new(password, user)
-    ).user
+    )
+    user = cast(CustomUser, person)
+    one_time_codes.count_proof(caller)
     save_new(user=user, password=password, event="password_reset", caller=caller, now=now)
 
 

@@ -92,7 +92,7 @@ def change_person(
     clear_lost_verifications(person, old=old)
     if "phone_number" in fields:  # also when it is the number that the person typed: staff confirm it
         person.phone_is_self_declared = False
-        CustomUser.objects.drop_self_declared(person.phone_number)
+        CustomUser.objects.drop_self_declared(person.phone_number, by_id=by.pk)
     try:
         with transaction.atomic():
             person.save()

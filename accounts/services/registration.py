@@ -8,76 +8,122 @@ verifies it keeps it, and the others lose it. A code never replaces a password (
 import unicodedata
 from contextlib import suppress
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from accounts.backends import contact_matches, find_by_identifier
-from accounts.models import CodePurpose, CustomUser, NoticeKind, OneTimeCode
-from accounts.services import audit, notices, one_time_codes
+from accounts.models import CodePurpose, CustomUser, OneTimeCode
+from accounts.services import audit, one_time_codes
 from accounts.services.audit import Caller
-from api import throttling
+from api.identifiers import fold
 from api.roles import Role
 
-REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW = 30, 60 * 60  # seconds
 MOST_WORDS_OF_A_NAME = 3  # of a first or a last name: a list of names must not match many people
 
 
-def register(*, email: str | None, phone_number: str | None, password: str, caller: Caller, now: datetime, **profile):
-    """Create a member and send a code to their phone number, or else to their e-mail address.
+class RegistrationClash(Exception):
+    """Somebody else took the contact of a new member meanwhile. The job tries again."""
 
-    A known contact gets the same answer as a new one. Nothing about a known user changes before they send the code,
-    not even the password.
 
-    :raises TooMany: too many registrations from one IP address, or codes to one contact
+def register(
+    *,
+    email: str | None,
+    phone_number: str | None,
+    password: str,
+    caller: Caller,
+    now: datetime,
+    first_name: str,
+    last_name: str,
+) -> None:
+    """Register a member. A job creates them and sends a code to their phone number, or else to their e-mail address.
+
+    A known contact gets the same answer as a new one, by the same work. Nothing about a known user changes before they
+    send the code, not even the password.
+
+    :raises TooMany: too many registrations and code requests from one place, or codes to one contact
     """
-    throttling.count(f"register:{caller.ip}", REGISTRATIONS_PER_IP, REGISTRATIONS_WINDOW, now)
-    one_time_codes.count_request(caller.ip, now)
     contact = cast(str, phone_number or email)  # the serializer requires one of them
-    known = find_registrant(contact, password=password, **profile, now=now)
+    one_time_codes.count_code(contact, CodePurpose.VERIFY, caller, now)
+    person = find_by_identifier(contact)
+    given: dict[str, Any] = {"first_name": first_name, "last_name": last_name}
+    given |= {"email": email, "phone_number": phone_number}
+    # The job knows only a hash of the password.
+    given["knows_password_of"] = person.pk if person and has_password(person, password) else None
+    if person is None:
+        has_password(None, password)
+    one_time_codes.ask(
+        identifier=contact,
+        purpose=CodePurpose.VERIFY,
+        caller=caller,
+        now=now,
+        password=make_password(password),
+        selector=one_time_codes.selector_of(password),
+        registration=given,
+    )
+
+
+def complete(row: OneTimeCode, *, caller: Caller, now: datetime) -> tuple[CustomUser | None, str | None]:
+    """Find or create the user of a registration; return them and the contact to which their code goes.
+
+    It sets the password that the code activates on the unsaved `row`. The contact is None for a user who gets no code.
+    """
+    given = row.request["registration"]
+    contact = given["phone_number"] or given["email"]
+    known = find_registrant(contact, row, now=now)
     if known is None:
         with suppress(IntegrityError), transaction.atomic():
-            given = {"email": email, "phone_number": phone_number}
-            # A contact that another user already has stays with them; the newcomer gets it by verifying it.
-            unused = {field: value for field, value in given.items() if value and not is_in_use(field, value)}
-            user = CustomUser.objects.create_member(
-                password=password,
-                consented_at=now,
-                phone_is_self_declared="phone_number" in unused,
-                **unused,
-                **profile,
-            )
-            one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=contact, now=now)
+            user = _create_newcomer(given, row, now=now)
+            row.password = ""  # it is the user's already
             audit.record("registered", user=user, caller=caller, now=now)
-            return
-        # another request created the user first
-        known = find_registrant(contact, password=password, **profile, now=now)
-    hashed = make_password(password)  # for every known user, so that the response time is always the same
-    if known and known.has_usable_password():
-        hashed = known.password
-    with transaction.atomic():
-        send_verification_code(known, contact=contact, password=hashed, now=now)
-        audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
+            return user, contact
+        known = find_registrant(contact, row, now=now)  # a concurrent job created the user first
+        if known is None:
+            raise RegistrationClash
+    audit.record("registered", user=known, caller=caller, now=now, outcome="refused")
+    if known and not is_unverified_member(known):
+        row.password = row.selector = ""  # staff verify a contact with the password that they were given
+    elif known and known.has_usable_password():
+        row.password = known.password
+    return known, stored_contact(known, contact=contact)
 
 
-def find_registrant(
-    contact: str, *, first_name: str, last_name: str, password: str, now: datetime
-) -> CustomUser | None:
+def _create_newcomer(given: dict[str, Any], row: OneTimeCode, *, now: datetime) -> CustomUser:
+    contacts = {"email": given["email"], "phone_number": given["phone_number"]}
+    # A contact that another user already has stays with them; the newcomer gets it by verifying it.
+    unused = {field: value for field, value in contacts.items() if value and not is_in_use(field, value)}
+    user = CustomUser.objects.create_member(
+        first_name=given["first_name"],
+        last_name=given["last_name"],
+        consented_at=now,
+        phone_is_self_declared="phone_number" in unused,
+        **unused,
+    )
+    user.password = row.password
+    user.save(update_fields=["password"])
+    return user
+
+
+def find_registrant(contact: str, row: OneTimeCode, *, now: datetime) -> CustomUser | None:
     """Return the known user who registers again, or whom staff added before; None for a newcomer.
 
     Staff may have saved an unverified contact with the wrong user, and a phone number may have a new owner: only
     somebody with the same first and last name registers as that user. If the user has a password, this must be it.
     """
+    given = row.request["registration"]
+    names = given["first_name"], given["last_name"]
     person = find_by_identifier(contact)
-    if not (person and is_unverified_member(person) and has_same_name(person, first_name, last_name)):
+    if not (person and is_unverified_member(person) and has_same_name(person, *names)):
         person = find_verifier(person, contact, now=now)
-    is_password = has_password(person, password)
     if person is None or not is_unverified_member(person):
         return person
-    if not has_same_name(person, first_name, last_name):
+    if not has_same_name(person, *names):
         return None
+    # Who registers a second time has the same password, and an open code with the same part of its hash.
+    registered_before = person.codes.filter(purpose=CodePurpose.VERIFY, used_at=None, selector=row.selector)
+    is_password = given["knows_password_of"] == person.pk or registered_before.exists()
     return person if is_password or not person.has_usable_password() else None
 
 
@@ -127,6 +173,7 @@ def find_verifier(person: CustomUser | None, contact: str, *, now: datetime) -> 
     codes = OneTimeCode.objects.filter(
         contact_matches("address", getattr(person, field)),
         purpose=CodePurpose.VERIFY,
+        user__isnull=False,
         user__email_verified_at=None,
         user__phone_verified_at=None,
     )
@@ -160,63 +207,70 @@ def is_unverified_registration(person: CustomUser) -> bool:
 def resend(*, identifier: str, caller: Caller, now: datetime) -> None:
     """Send another verification code, if the contact is known and not verified. The answer is always the same.
 
-    :raises TooMany: too many codes to one contact, or requests from one IP address
+    :raises TooMany: too many codes for this identifier, or requests from one place
     """
-    one_time_codes.count_request(caller.ip, now)
-    with transaction.atomic():
-        person = find_verifier(find_by_identifier(identifier), identifier, now=now)
-        send_verification_code(person, contact=identifier, password="", now=now)
+    one_time_codes.count_code(identifier, CodePurpose.VERIFY, caller, now)
+    one_time_codes.ask(identifier=identifier, purpose=CodePurpose.VERIFY, caller=caller, now=now)
 
 
-def send_verification_code(user: CustomUser | None, *, contact: str, password: str, now: datetime) -> None:
-    """Send a verification code to a user without a verified contact; for everybody else only count it.
+def repeat(row: OneTimeCode, *, now: datetime) -> tuple[CustomUser | None, str | None]:
+    """Find the user of a repeated code request; return them and the contact to which their code goes.
 
-    Whoever has verified the contact gets a message instead: they have an account. The code goes to the contact as it
-    is stored, not as it was typed now. It activates `password` (a hash), or else the password of the open code before
-    it.
-
-    :raises TooMany: too many codes to one contact
+    It sets the password and the selector of their open code on the unsaved `row`.
     """
-    last = user and user.codes.filter(purpose=CodePurpose.VERIFY).order_by("-created_at").first()
-    open_code = last if last and last.used_at is None else None
-    stored = user and (getattr(user, field_of(contact)) or (open_code and open_code.address) or user.email)
-    if user is None or not stored or user.is_verified or not user.is_active:
-        one_time_codes.count_code(contact, CodePurpose.VERIFY, now)
-        if user is not None and (verified := user.verified(field_of(stored or ""))):
-            notices.create(user=user, kind=NoticeKind.KNOWN_CONTACT, contact=verified, now=now)
-        return
-    if not is_unverified_member(user):
-        password = ""  # staff verify a contact with the password that they were given
-    elif open_code and not password:
-        password = open_code.password
-    one_time_codes.request(user=user, purpose=CodePurpose.VERIFY, contact=stored, password=password, now=now)
+    user = find_verifier(find_by_identifier(row.address), row.address, now=now)
+    open_code = user and open_code_of(user)
+    if user and open_code and is_unverified_member(user):
+        row.password, row.selector = open_code.password, open_code.selector
+    return user, stored_contact(user, contact=row.address)
+
+
+def open_code_of(user: CustomUser) -> OneTimeCode | None:
+    """Return the latest verification code of a user, unless it was used or ended."""
+    last = user.codes.filter(purpose=CodePurpose.VERIFY).order_by("-created_at").first()
+    return last if last and last.used_at is None else None
+
+
+def stored_contact(user: CustomUser | None, *, contact: str) -> str | None:
+    """Return the contact to which a verification code goes: the one that is stored, not the one that was typed now.
+
+    None for a user who gets no code.
+    """
+    if user is None or user.is_verified or not user.is_active:
+        return None
+    open_code = open_code_of(user)
+    return getattr(user, field_of(contact)) or (open_code and open_code.address) or user.email
 
 
 def verify(*, identifier: str, password: str, code: str, caller: Caller, now: datetime) -> None:
     """Verify a contact by its code and by the password that was chosen with it.
 
     The password is required because a stranger could register another user's number and wait until its owner sends
-    the code. When several people registered the same contact, the code decides which of them this is.
+    the code. When several people registered the same contact, it also decides whose code is compared.
 
     :raises InvalidOrExpiredKey: for any reason
-    :raises TooMany: too many attempts from one IP address
+    :raises TooMany: too many wrong codes from one place
     """
-    one_time_codes.count_attempt(caller.ip, now)
+    one_time_codes.count_attempt(caller, now)
     person = find_by_identifier(identifier)
-    row = one_time_codes.find_open(purpose=CodePurpose.VERIFY, user=person, contact=identifier, code=code, now=now)
+    selector = one_time_codes.selector_of(password)
+    row = one_time_codes.find_open(
+        purpose=CodePurpose.VERIFY, user=person, contact=fold(identifier), selector=selector, now=now
+    )
     if row is None:
         make_password(password)  # takes as long as the check below
         raise one_time_codes.InvalidOrExpiredKey
-    known = row.password or row.user.password
+    user = cast(CustomUser, row.user)
+    known = row.password or user.password
     if not check_password(password, known):
         raise one_time_codes.InvalidOrExpiredKey
     one_time_codes.use(row, code=code, now=now)
     field = field_of(row.address)
     with transaction.atomic():
-        person = lock_for_verification(row.user, field, row.address)
+        person = lock_for_verification(user, field, row.address)
         stored = getattr(person, field) or row.address
         # The check of the password takes a while: staff may have changed the password, the contact or the role since.
-        is_unchanged = person.password == row.user.password and stored.lower() == row.address.lower()
+        is_unchanged = person.password == user.password and stored.lower() == row.address.lower()
         if not is_unchanged or (row.password and not is_unverified_member(person)):
             raise one_time_codes.InvalidOrExpiredKey
         if person.has_usable_password() and known != person.password:  # a code never replaces a password
@@ -228,6 +282,7 @@ def verify(*, identifier: str, password: str, code: str, caller: Caller, now: da
         except IntegrityError as error:
             raise one_time_codes.InvalidOrExpiredKey from error
         audit.record("address_verified", user=person, caller=caller, now=now, channel=field.split("_")[0])
+    one_time_codes.count_proof(caller)
 
 
 def lock_for_verification(user: CustomUser, field: str, contact: str) -> CustomUser:

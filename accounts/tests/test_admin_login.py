@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 LOGIN, INDEX, SECOND_FACTOR = "/admin/login/", "/admin/", "/admin/second-factor/"
 REQUIRED = (403, "mfa_enrolment_required")
-WRONG = "The username or password is wrong. Check both and try again."
+WRONG = "The username or password is wrong, or you have not confirmed your phone number or e-mail address yet."
 WRONG_CODE = "This code is wrong or was used before. Try another one."
 
 
@@ -101,7 +101,7 @@ def test_wrong_password_does_not_reveal_the_second_factor(client, owner):
     authenticator_of(owner)
 
     assert errors_on(log_in(client, owner, password="wrong")) == [
-        "The username or password is wrong. Check both and try again."
+        "The username or password is wrong, or you have not confirmed your phone number or e-mail address yet."
     ]
 
 

@@ -35,14 +35,14 @@ def test_refused_login_of_an_unknown_identifier_stores_its_hash():
     assert "nobody" not in refused.detail["identifier"]
 
 
-def test_login_without_verified_contact_is_audited_with_the_reason():
+def test_login_without_verified_contact_is_audited_like_a_wrong_password():
     user = UserFactory(email_verified_at=None, phone_verified_at=None)
 
     answer = browser().post(f"{AUTH}login/", {"identifier": user.email, "password": PASSWORD})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "email_not_verified")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_credentials")
     refused = SecurityEvent.objects.get()
-    assert (refused.user, refused.outcome, refused.detail) == (user, "refused", {"reason": "not_verified"})
+    assert (refused.user, refused.outcome, set(refused.detail)) == (user, "refused", {"identifier"})
 
 
 def test_security_events_of_other_users_are_hidden():

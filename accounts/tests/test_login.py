@@ -74,7 +74,9 @@ def test_unknown_identifier_and_wrong_password_get_the_same_answer(change):
         "error": {
             "type": "authentication_error",
             "code": "invalid_credentials",
-            "message": "The username or password is wrong. Check both and try again.",
+            "message": (
+                "The username or password is wrong, or you have not confirmed your phone number or e-mail address yet."
+            ),
             "details": [],
         },
         "meta": {"request_id": answer["X-Request-ID"]},

@@ -20,6 +20,7 @@ from accounts.models import (
     SecurityEvent,
 )
 from accounts.services import (
+    code_requests,
     contact_details,
     login_sessions,
     one_time_codes,
@@ -31,6 +32,7 @@ from accounts.services import (
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.tests.worker import look_up
 from api.authentication import SessionRevoked
 from api.clock import now
 from api.tests.clients import BrowserClient, logged_in_as
@@ -324,7 +326,7 @@ def reset_code_of(person):
 
 
 def delivered():
-    one_time_codes.deliver(code_id=OneTimeCode.objects.latest("id").pk, now=now())
+    code_requests.answer(code_id=OneTimeCode.objects.latest("id").pk, now=now())
     return mail.outbox[-1].body.split()[0]
 
 
@@ -333,6 +335,7 @@ def register(password):
     registration.register(
         **address, password=password, caller=Caller(), now=now(), first_name="Amina", last_name="Bakari"
     )
+    look_up()
 
 
 def verify(code):
@@ -422,3 +425,29 @@ def test_two_users_can_verify_each_others_contacts_concurrently(monkeypatch):
     second.refresh_from_db()
     assert [type(outcome) for outcome in outcomes] == [CustomUser, CustomUser]
     assert {first.phone_number, second.phone_number} == {"254711111111", "254722222222"}
+
+
+def test_member_number_taken_by_a_concurrent_request_is_drawn_again(monkeypatch):
+    taken, drawn = threading.Event(), []
+    draw = CustomUser.objects.next_member_number
+
+    def draw_and_wait():
+        drawn.append(draw())
+        taken.set()
+        inserted.wait(5)
+        return drawn[-1]
+
+    inserted = threading.Event()
+
+    def insert_first():
+        taken.wait(5)
+        with transaction.atomic():
+            CustomUser.objects.create_user("somebody", None, None, member_number=drawn[0])
+            inserted.set()
+            time.sleep(0.3)
+
+    monkeypatch.setattr(CustomUser.objects, "next_member_number", draw_and_wait)
+    person, _ = at_once(lambda: CustomUser.objects.create_member(first_name="Asha", last_name="Otieno"), insert_first)
+
+    assert len(drawn) == 2
+    assert person.member_number == drawn[1] != drawn[0]

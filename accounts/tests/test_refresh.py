@@ -101,11 +101,47 @@ def test_refresh_keeps_auth_time_and_amr():
     assert session.idle_expires_at > before.idle_expires_at
 
 
-def test_refresh_costs_three_queries_with_its_audit(django_assert_num_queries):
+def test_refresh_costs_three_queries(django_assert_num_queries):
+    client = logged_in_as(UserFactory())
+    client.post(REFRESH)
+
+    with django_assert_num_queries(3):  # the session with its user, the limit, the swap
+        assert client.post(REFRESH).status_code == 200
+
+
+def test_rotations_of_a_session_are_one_row_of_the_audit():
     client = logged_in_as(UserFactory())
 
-    with django_assert_num_queries(3):  # the session with its user, the swap, the audit
-        assert client.post(REFRESH).status_code == 200
+    for _ in range(4):
+        client.post(REFRESH)
+
+    assert SecurityEvent.objects.filter(event="refresh").count() == 1
+    assert LoginSession.objects.get().generation == 4
+
+
+def test_refreshes_of_a_session_are_limited(monkeypatch):
+    monkeypatch.setattr(login_sessions, "REFRESHES_PER_SESSION", 3)
+    client, other = logged_in_as(UserFactory()), logged_in_as(UserFactory())
+
+    answers = [client.post(REFRESH) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert int(answers[-1]["Retry-After"]) <= 15 * 60
+    assert other.post(REFRESH).status_code == 200
+
+
+def test_refreshes_without_a_live_session_are_limited_per_place(monkeypatch):
+    monkeypatch.setattr(login_sessions, "DEAD_REFRESHES_PER_PLACE", 2)
+    live, dead = logged_in_as(UserFactory()), browser()
+    dead.cookies["Refresh"] = "garbage"
+
+    answers = []
+    for _ in range(3):
+        dead.cookies["Refresh"] = "garbage"
+        answers.append(dead.post(REFRESH))
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert live.post(REFRESH).status_code == 200
 
 
 def test_grace_refresh_returns_the_current_generation():

@@ -45,7 +45,7 @@ def journey(wire) -> dict[str, str]:
     client, plan = browser(), PlanFactory()
     person = {"first_name": "Asha", "last_name": "Otieno", "phone_number": PHONE, "password": PASSWORD, "consent": True}
     client.post("/api/v1/auth/register/", person)
-    run_newest_job("accounts.send_code")
+    run_newest_job("accounts.answer_code_request")
     code = re.search(r"\d{6}", wire.bodies("/control/sms/")[-1]["text"])[0]
     wrong = {"identifier": PHONE, "password": PASSWORD, "code": f"{(int(code) + 1) % 1_000_000:06d}"}
     client.post("/api/v1/auth/verify/", wrong)

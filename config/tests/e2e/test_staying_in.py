@@ -38,7 +38,9 @@ def test_a_member_logs_out_and_in_again(member):
     page.get_by_label("Phone number, e-mail or username").fill(member.number)
     page.get_by_label("Password").fill("not this one")
     member.click("Log in")
-    expect(page.get_by_role("alert")).to_have_text("The username or password is wrong. Check both and try again.")
+    expect(page.get_by_role("alert")).to_have_text(
+        "The username or password is wrong, or you have not confirmed your phone number or e-mail address yet."
+    )
     page.get_by_label("Password").fill(PASSWORD)
     member.click("Log in")
 
