@@ -162,6 +162,11 @@ def _find_person(member: Member):
     by_email = people.filter(email__iexact=email).first() if email else None
     if by_phone and by_email and by_phone != by_email:
         raise BadLine("The phone number and the e-mail address belong to two different people.")
+    if by_email and by_email != by_phone and by_email.email_verified_at is None and by_email.added_by_id is None:
+        raise BadLine(
+            f"{by_email.get_full_name()} (member number {by_email.member_number}) typed this e-mail address at "
+            "registration and has not confirmed it. Leave the e-mail address empty, or ask them to confirm it."
+        )
     known = by_phone or by_email
     if known and known.first_name.casefold() != member.first_name.casefold():
         # For example a child with its parent's phone number: the child's period must not become the parent's.

@@ -152,6 +152,22 @@ def test_child_with_a_parents_phone_or_email_is_a_bad_line(author, line, message
     assert people().get().subscriptions.count() == 1
 
 
+def test_email_that_nobody_confirmed_does_not_find_its_account(author):
+    stranger = MemberFactory(first_name="Wanjiru", last_name="Kamau", email="wanjiru@example.com", phone_number=None)
+
+    report = load(GOOD, author)
+
+    assert lines_of(report) == [
+        (
+            2,
+            "bad",
+            f"Wanjiru Kamau (member number {stranger.member_number}) typed this e-mail address at registration and has "
+            "not confirmed it. Leave the e-mail address empty, or ask them to confirm it.",
+        )
+    ]
+    assert not stranger.subscriptions.exists()
+
+
 def test_report_says_when_a_phone_number_is_not_stored(author):
     load("Asha,Otieno,,asha@example.com,,,,\nJuma,Mwangi,0711111111,juma@example.com,,,,\n", author)
 
