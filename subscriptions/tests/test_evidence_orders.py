@@ -137,7 +137,8 @@ def cases(orders, senders=tuple(SENDERS), matched=MATCHED):
     return list(itertools.product(orders, senders, (False, True), matched))
 
 
-# Only the push itself reports a success without fail: orders without its callback and its query are not compared.
+# Only the push itself reports a success without fail. Orders without its callback and its query may find no owner.
+WITHOUT_PUSH = sorted({order for size in (1, 2, 3, 4) for order in itertools.permutations(STEPS[2:] * 2, size)})
 ONCE = [
     order for size in (2, 3, 4) for order in itertools.permutations(STEPS, size) if {"callback", "query"} & {*order}
 ]
@@ -161,6 +162,41 @@ def test_orders_of_repeated_evidence_end_in_the_same_books(first, pytestconfig):
 
     for each in draw.sample(cases(sorted(order for order in twice if order[0] == first)), 120):
         check(*each)
+
+
+def expected_without_push(order, sender, to_till, matched):
+    """Return the books: a confirmation names the owner by account, or by a phone that can be read; else staff do."""
+    is_named = "confirmation" in order and (not to_till or sender in ("whole", "hashed"))
+    if is_named or matched != "not":
+        return ([(1500, False, True)], ("paid", 1500), ("granted", "2026-11-02"), 0)
+    return ([(1500, False, False)], ("processing", 0), ("pending", None), 0)
+
+
+def check_without_push(order, sender, to_till, matched):
+    case = f"{'-'.join(order)}, {sender}, {'till' if to_till else 'paybill'}, matched {matched}"
+    with transaction.atomic():
+        money = Money(sender, to_till)
+        money.run(order, matched)
+        books = expected_without_push(order, sender, to_till, matched)
+        assert money.books() == books, case
+        assert list(Receipt.objects.values_list("code", "amount", "reversed_at")) == [(CODE, 1500, None)], case
+        unmatched = 0 if books[0][0][2] else -1500
+        assert (ledger.balance(Account.MPESA), ledger.balance(Account.UNMATCHED)) == (1500, unmatched), case
+        is_open = ReviewItem.objects.filter(status=ReviewStatus.OPEN).values_list("reason", flat=True)
+        assert list(is_open) == (["unmatched"] if unmatched else []), case
+        transaction.set_rollback(True)
+
+
+def test_orders_without_callback_and_query_end_in_one_receipt():
+    for each in random.Random(0).sample(cases(WITHOUT_PUSH), 60):
+        check_without_push(*each)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("matched", MATCHED)
+def test_all_orders_without_callback_and_query_end_in_one_receipt(matched):
+    for each in cases(WITHOUT_PUSH, matched=(matched,)):
+        check_without_push(*each)
 
 
 @pytest.mark.parametrize("order", [("query", "confirmation"), ("confirmation", "query"), ("query", "status")])
