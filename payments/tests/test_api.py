@@ -168,8 +168,7 @@ def test_push_for_the_rest_tells_the_client_to_wait(member):
 @pytest.mark.parametrize("is_owed", [True, False])
 def test_group_push_tells_each_payment_of_the_group(member, is_owed):
     group = create_payment(member, amount=1500)
-    other = create_payment(member, amount=500)
-    Payment.objects.filter(pk=other.pk).update(head=group)
+    other = create_payment(member, amount=500, group_payment_id=group.pk)
     settle(group)
     if not is_owed:
         settle(other)
