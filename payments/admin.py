@@ -374,5 +374,6 @@ class CodeCheckAdmin(ReadOnlyAdmin):
 class RefundAdmin(ReadOnlyAdmin):
     list_display = ["receipt", kes("amount"), "paid_from", "reason", "made_by", "made_at"]
     list_filter = ["paid_from"]
+    link_filters = ["made_at"]
     list_select_related = ["receipt", "made_by"]
     search_fields = ["receipt__code", "receipt__number"]

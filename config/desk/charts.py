@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, F, Sum
+from django.db.models import Count, Sum
 from django.db.models.functions import TruncDate, TruncMonth
 from django.template.response import TemplateResponse
 from django.utils.dateformat import format as date_format
@@ -19,7 +19,8 @@ from api.admin.pages import admin_page
 from api.business_days import NAIROBI, business_day, start_of_day
 from api.clock import now
 from config.admin_roles import TAKINGS
-from config.desk.dashboard import MONEY, list_url
+from config.desk.dashboard import list_url
+from config.desk.sums import MONEY, live_receipts
 from payments.models import Receipt
 from subscriptions.models import Subscription
 from subscriptions.periods import months_after
@@ -102,19 +103,20 @@ def charts(at: datetime) -> Iterator[Chart]:
 
 
 def daily_takings(at: datetime) -> Chart:
-    """Return the money received on each of the last days (in Nairobi), less refunds."""
+    """Return the money received on each of the last days (in Nairobi), as the day page does."""
     days = [business_day(at) - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
     begin = start_of_day(days[0])
     rows = (
-        Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=begin)
+        live_receipts()
+        .filter(paid_at__gte=begin)
         .order_by()
         .values(day=TruncDate("paid_at", tzinfo=NAIROBI))
-        .annotate(total=Sum(F("amount") - F("amount_refunded")))
+        .annotate(total=Sum("amount"))
     )
     totals = {row["day"]: row["total"] for row in rows}
     return Chart(
         "Daily takings",
-        f"The last {DAYS} days, KES",
+        f"Money received in the last {DAYS} days, KES",
         "bar",
         "KES",
         [(date_format(day, "j M"), totals.get(day, 0)) for day in days],

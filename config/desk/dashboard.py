@@ -17,13 +17,17 @@ from api.admin.roles import may
 from api.business_days import business_day, start_of_day
 from api.clock import now
 from config.admin_roles import TAKINGS
-from payments.models import OPEN_PUSH, Channel, Receipt, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
+from config.desk.sums import MONEY, sums_of
+from payments.models import OPEN_PUSH, Receipt, Refund, ReviewItem, ReviewReason, ReviewStatus, StkPush, VoidRequest
 from subscriptions.models import Decision, Subscription, Visit
 
-# An opening balance is money that the club took before this system.
-MONEY: dict[Channel, str] = {each: str(each.label) for each in Channel if each != Channel.OPENING}
 MEMBERS = "Members"
 ENDINGS = 8  # the linked list shows all
+
+
+def kes(amount: int) -> str:
+    """Return whole shillings as people write them: KES 2,500, or -KES 300."""
+    return f"{'-' if amount < 0 else ''}KES {abs(amount):,}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Figure:
             return "none"
         if isinstance(self.value, timedelta):
             return f"{self.value // timedelta(minutes=1):,} min"
-        return f"KES {self.value:,}" if self.is_money else f"{self.value:,}"
+        return kes(self.value) if self.is_money else f"{self.value:,}"
 
 
 @dataclass(frozen=True)
@@ -94,33 +98,27 @@ def panels_for(user, at: datetime) -> Iterator[Panel]:
 
 
 def takings(at: datetime) -> Iterator[Panel]:
-    """Return the money received today, this week and this month, less refunds. Weeks begin on Monday, in Nairobi."""
+    """Return the money of today, this week and this month: received, refunded and net. Weeks begin on Monday."""
     today = business_day(at)
-    days = {"today": today, "this week": today - timedelta(days=today.weekday()), "this month": today.replace(day=1)}
+    days = {"today": today, "this_week": today - timedelta(days=today.weekday()), "this_month": today.replace(day=1)}
     begins = {span: start_of_day(day) for span, day in days.items()}
-    held = F("amount") - F("amount_refunded")
-    rows = (
-        Receipt.objects.filter(channel__in=MONEY, reversed_at__isnull=True, paid_at__gte=min(begins.values()))
-        .order_by()
-        .values("channel")
-        .annotate(**{span.replace(" ", "_"): Sum(held, filter=Q(paid_at__gte=begins[span])) for span in begins})
-    )
-    sums: dict[str, dict] = {row["channel"]: dict(row) for row in rows}
-    for span, begin in begins.items():
-        since = {"paid_at__gte": begin.isoformat(), "reversed_at__isnull": True}
-        amounts = [sums.get(channel, {}).get(span.replace(" ", "_")) or 0 for channel in MONEY]
+    every = ",".join(channel.value for channel in MONEY)
+    for span, sums in sums_of({span: (begin, None) for span, begin in begins.items()}).items():
+        since = begins[span].isoformat()
+        receipts = {"paid_at__gte": since, "reversed_at__isnull": True}
         figures = [
             Figure(
                 label,
-                amount,
-                list_url(Receipt, channel__exact=channel.value, **since),
+                sums.received.get(channel, (0, 0))[0],
+                list_url(Receipt, channel__exact=channel.value, **receipts),
                 is_money=True,
             )
-            for (channel, label), amount in zip(MONEY.items(), amounts, strict=True)
+            for channel, label in MONEY.items()
         ]
-        every = ",".join(channel.value for channel in MONEY)
-        together = Figure("Total", sum(amounts), list_url(Receipt, channel__in=every, **since), is_money=True)
-        yield Panel(f"Money {span}", figures, together)
+        received = list_url(Receipt, channel__in=every, **receipts)
+        figures.append(Figure("Received", sums.gross, received, is_money=True))
+        figures.append(Figure("Refunded", -sums.refunds, list_url(Refund, made_at__gte=since), is_money=True))
+        yield Panel(f"Money {span.replace('_', ' ')}", figures, Figure("Net", sums.net, received, is_money=True))
 
 
 def visits_today(at: datetime) -> Panel:

@@ -18,8 +18,9 @@ from api.business_days import business_day, start_of_day
 from api.clock import now
 from config.admin_roles import DAY
 from config.desk.actions.cash_sessions import count_result
-from config.desk.dashboard import MONEY, list_url
-from payments.models import CashSession, Channel, Receipt, Refund, ReviewItem, ReviewStatus, VoidRequest
+from config.desk.dashboard import kes, list_url
+from config.desk.sums import MONEY, Sums, sums_of
+from payments.models import CashSession, Receipt, Refund, ReviewItem, ReviewStatus, VoidRequest
 
 PAID_FROM = {"mpesa": "M-Pesa", "cash": "cash", "bank": "bank"}
 # Reversals of older receipts are not shown: without this limit the query would read every receipt.
@@ -41,6 +42,7 @@ def show_day(request) -> TemplateResponse:
     on = form.cleaned_data["on"] if form.is_valid() else today
     begins = start_of_day(on)
     ends = begins + timedelta(days=1)
+    sums = sums_of({"day": (begins, ends)})["day"]
     context = {
         **admin.site.each_context(request),
         "title": "Close the day",
@@ -48,8 +50,10 @@ def show_day(request) -> TemplateResponse:
         "on": on,
         "before": on - timedelta(days=1),
         "after": on + timedelta(days=1) if on < today else None,
-        "received": list(received(begins, ends)),
-        "returned": list(returned(begins, ends)),
+        "received": list(received(sums, begins, ends)),
+        "returned": list(returned(sums, begins, ends)),
+        "net": kes(sums.net),
+        "reversals": reversals(begins, ends),
         "cash_sessions": list(cash_sessions(begins, ends)),
         "open_items": ReviewItem.objects.filter(status=ReviewStatus.OPEN).count(),
         "waiting_voids": VoidRequest.objects.filter(decided_at=None).count(),
@@ -57,28 +61,28 @@ def show_day(request) -> TemplateResponse:
     return TemplateResponse(request, "desk/day.html", context)
 
 
-def received(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]]:
-    """Yield the receipts that were not reversed, by channel: label, KES, count and link. The total comes last."""
-    live = Receipt.objects.filter(paid_at__gte=begins, paid_at__lt=ends, reversed_at=None, channel__in=MONEY)
-    sums = list(live.order_by("channel").values("channel").annotate(total=Sum("amount"), count=Count("pk")))
+def received(sums: Sums, begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]]:
+    """Yield the receipts that were not reversed, by channel: label, KES, count and link. The sum comes last."""
     days = {"paid_at__gte": begins.isoformat(), "paid_at__lt": ends.isoformat(), "reversed_at__isnull": True}
-    for row in sums:
-        address = list_url(Receipt, channel__exact=row["channel"], **days)
-        yield MONEY[Channel(row["channel"])], row["total"], row["count"], address
-    together = sum(row["total"] for row in sums), sum(row["count"] for row in sums)
-    yield "Total", *together, list_url(Receipt, channel__in=",".join(MONEY), **days)
+    for channel, (total, count) in sums.received.items():
+        yield MONEY[channel], total, count, list_url(Receipt, channel__exact=channel.value, **days)
+    count = sum(count for _, count in sums.received.values())
+    yield "Received", sums.gross, count, list_url(Receipt, channel__in=",".join(MONEY), **days)
 
 
-def returned(begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int]]:
-    """Yield the refunds by account, and the reversed receipts that `received` leaves out: label, KES and count."""
-    refunds = Refund.objects.filter(made_at__gte=begins, made_at__lt=ends).order_by("paid_from").values("paid_from")
-    for row in refunds.annotate(total=Sum("amount"), count=Count("pk")):
-        yield f"Refunded by {PAID_FROM[row['paid_from']]}", row["total"], row["count"]
+def returned(sums: Sums, begins: datetime, ends: datetime) -> Iterator[tuple[str, int, int, str]]:
+    """Yield the refunds by account: label, KES, count and link."""
+    days = {"made_at__gte": begins.isoformat(), "made_at__lt": ends.isoformat()}
+    for account, (total, count) in sums.refunded.items():
+        yield f"Refunded by {PAID_FROM[account]}", total, count, list_url(Refund, paid_from__exact=account, **days)
+
+
+def reversals(begins: datetime, ends: datetime) -> tuple[int, int]:
+    """Return the KES and the number of the receipts reversed on the day; `received` leaves them out."""
     recent = Receipt.objects.filter(paid_at__gte=begins - REVERSED_WITHIN)
     reversed_ = recent.filter(reversed_at__gte=begins, reversed_at__lt=ends)
-    total, count = reversed_.aggregate(total=Sum("amount"), count=Count("pk")).values()
-    if count:
-        yield "Voided or reversed, not in the sum above", total, count
+    found = reversed_.aggregate(total=Sum("amount", default=0), count=Count("pk"))
+    return found["total"], found["count"]
 
 
 def cash_sessions(begins: datetime, ends: datetime) -> Iterator[dict]:

@@ -7,6 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
+from config.desk import dashboard
 from payments.desk import cash_sessions, desk_receipts, refunds, voids
 from payments.models import Account
 from subscriptions.tests.factories import MemberFactory, record_paybill_payment
@@ -64,7 +65,7 @@ def test_receipts_of_the_nairobi_day_are_summed_by_channel(client, manager, cash
         ("Bank", 400, 1),
         ("Cash", 300, 2),
         ("M-Pesa paybill", 1600, 1),
-        ("Total", 2300, 4),
+        ("Received", 2300, 4),
     ]
     assert [row[1] for row in open_page(client, "?on=2026-11-01")["received"]] == [800, 800]
 
@@ -87,11 +88,28 @@ def test_refunds_and_reversals_are_shown_apart(client, manager, cashier):
 
     context = open_page(client)
 
-    assert context["returned"] == [
-        ("Refunded by bank", 200, 1),
-        ("Voided or reversed, not in the sum above", 300, 1),
-    ]
+    assert [row[:3] for row in context["returned"]] == [("Refunded by bank", 200, 1)]
     assert [row[1] for row in context["received"]] == [700, 700]
+    assert (context["net"], context["reversals"]) == ("KES 500", (300, 1))
+    refunds_of_the_day = client.get(context["returned"][0][3], secure=True).context["cl"].queryset
+    assert [each.amount for each in refunds_of_the_day] == [200]
+
+
+def test_dashboard_shows_the_sums_of_the_day_page(client, manager, cashier):
+    earlier, today = record(cashier, 900, "bank", at=AT - timedelta(days=1)), record(cashier, 700)
+    for receipt, amount, account in ((earlier, 800, Account.BANK), (today, 300, Account.MPESA)):
+        refunds.record_refund(
+            receipt_id=receipt.pk, amount=amount, paid_from=account, reason="asked", by_id=manager.pk, now=AT
+        )
+
+    context = open_page(client)
+    panel = next(dashboard.takings(AT))
+
+    figures = {each.label: each.value for each in [*panel.figures, panel.total]}
+    assert (figures["Received"], figures["Refunded"], figures["Net"]) == (700, -1100, -400)
+    assert context["received"][-1][1] == 700
+    assert sum(row[1] for row in context["returned"]) == 1100
+    assert context["net"] == panel.total.text == "-KES 400"
 
 
 def test_cash_sessions_show_the_result_of_their_count(client, manager, cashier):
