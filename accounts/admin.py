@@ -22,7 +22,7 @@ from accounts.forms import PersonForm
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import people
 from accounts.views.login import caller_of
-from api.admin.base import ClubModelAdmin, Exportable, ReadOnlyAdmin
+from api.admin.base import ChangeableAdmin, Exportable, ReadOnlyAdmin
 from api.admin.exports import Column
 from api.admin.roles import sees_phones
 from api.clock import now
@@ -48,7 +48,7 @@ class RefuseAccessChanges:
 
 
 @admin.register(CustomUser)
-class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
+class CustomUserAdmin(Exportable, ChangeableAdmin, UserAdmin):
     """People, found by name, username, e-mail address, member number or phone number."""
 
     form, change_password_form = PersonForm, AdminPasswordChangeForm
@@ -127,9 +127,13 @@ class CustomUserAdmin(Exportable, ClubModelAdmin, UserAdmin):
         return form if is_fresh(request) else type("StaleLoginForm", (RefuseAccessChanges, form), {})
 
     def save_model(self, request, obj, form, change):
+        """Save only the fields that were changed on the page. The row is locked since the form read it."""
         old = CustomUser.objects.get(pk=obj.pk)
+        for name in set(form.cleaned_data) - set(form.changed_data):
+            setattr(obj, name, getattr(old, name))
         people.clear_lost_verifications(obj, old=old)
-        super().save_model(request, obj, form, change)
+        columns = {field.name: field.attname for field in obj._meta.concrete_fields}
+        obj.save(update_fields=[name for name, key in columns.items() if getattr(obj, key) != getattr(old, key)])
         people.end_old_access(obj, old=old, by=request.user, caller=caller_of(request), now=now())
 
     @transaction.atomic

@@ -21,6 +21,7 @@ from accounts.models import CustomUser
 from accounts.serializers import LONGEST_PASSWORD
 from accounts.services import people
 from accounts.views.login import caller_of
+from api.admin.base import UnchangedSinceShownForm
 from api.admin.form_fields import DayField, PhoneField
 from api.admin.staff_actions import StaffAction
 from api.emails import plain_email
@@ -86,7 +87,7 @@ class AddPersonForm(StaffAction):
         return f"{self.person.get_full_name()} is added, member number {self.person.member_number}."
 
 
-class PersonForm(UserChangeForm):
+class PersonForm(UnchangedSinceShownForm, UserChangeForm):
     """A user's page in the admin."""
 
     def clean_username(self) -> str:

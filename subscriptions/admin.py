@@ -2,10 +2,9 @@
 
 from datetime import date, timedelta
 
-from django import forms
 from django.contrib import admin
 
-from api.admin.base import ClubModelAdmin, Exportable, ReadOnlyAdmin, kes
+from api.admin.base import ChangeableAdmin, Exportable, ReadOnlyAdmin, kes
 from api.admin.exports import Column
 from api.business_days import business_day
 from api.clock import now
@@ -21,27 +20,8 @@ def last_day(row):
     return row.ends_on - timedelta(days=1) if has_days else None
 
 
-class UnchangedSinceShownForm(forms.ModelForm):
-    """A form that rejects a change of a field that somebody else has changed since the page was opened.
-
-    The page also submits the values that it showed. Only a field whose value differs from them is changed.
-    """
-
-    def clean(self):
-        for name in self.changed_data if self.instance.pk else ():
-            shown = self.data.get(self[name].html_initial_name, "")
-            if self.fields[name].has_changed(self.initial.get(name), shown):
-                self.add_error(name, "Somebody else has changed this. Reload the page and try again.")
-        return super().clean()
-
-
-class CatalogAdmin(ClubModelAdmin):
+class CatalogAdmin(ChangeableAdmin):
     """Base of the admins of the price list. They save through the catalog services, and only the changed fields."""
-
-    form = UnchangedSinceShownForm
-
-    def formfield_for_dbfield(self, db_field, request, **kwargs):
-        return super().formfield_for_dbfield(db_field, request, show_hidden_initial=True, **kwargs)
 
     def create(self, **fields):
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """The admin page of people: it follows the rules of the API."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -44,7 +45,9 @@ def form(person, **changes):
     """Return the fields that the page of a person sends."""
     kept = ["username", "first_name", "last_name", "email", "phone_number", "emergency_contact", "role"]
     ticked = {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(person, name)}
-    return {**{name: getattr(person, name) or "" for name in kept}, **ticked, **changes}
+    shown = {f"initial-{name}": getattr(person, name) or "" for name in kept}
+    shown |= {f"initial-{name}": str(getattr(person, name)) for name in ("is_active", "is_staff", "is_superuser")}
+    return {**shown, **{name: getattr(person, name) or "" for name in kept}, **ticked, **changes}
 
 
 def save(client, person, **changes):
@@ -71,6 +74,60 @@ def test_admin_change_of_access_fields_is_audited_and_ends_sessions(as_owner, ow
     assert (event.user, event.actor, event.detail) == (person, owner, {"changed": list(change)})
     assert theirs.get("/api/v1/auth/me/").status_code == 401
     assert list(Notice.objects.values_list("kind", flat=True)) == notices
+
+
+def test_page_of_a_person_saves_only_the_changed_fields(as_owner):
+    person = UserFactory()
+    shown = form(person, first_name="Wanjiru")
+    meanwhile = {"phone_number": "254799999999", "password": "another", "consented_at": None, "is_active": False}
+    CustomUser.objects.filter(pk=person.pk).update(**meanwhile)
+
+    answer = as_owner.post(reverse(f"{PEOPLE}change", args=[person.pk]), shown, secure=True)
+
+    assert answer.status_code == 302
+    assert CustomUser.objects.filter(pk=person.pk, first_name="Wanjiru", **meanwhile).exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "meanwhile"),
+    [("phone_number", "254722222222", "254799999999"), ("email", "", "new@example.com"), ("role", "Trainer", "Admin")],
+)
+def test_page_of_a_person_refuses_a_field_that_was_changed_meanwhile(as_owner, field, typed, meanwhile):
+    person = UserFactory()
+    shown = form(person, **{field: typed})
+    CustomUser.objects.filter(pk=person.pk).update(**{field: meanwhile})
+
+    answer = as_owner.post(reverse(f"{PEOPLE}change", args=[person.pk]), shown, secure=True)
+
+    assert "Somebody else has changed this. Reload the page and try again." in answer.content.decode()
+    assert CustomUser.objects.filter(pk=person.pk, **{field: meanwhile}).exists()
+
+
+def test_page_of_a_person_sends_what_it_showed(as_owner):
+    person = UserFactory()
+
+    page = as_owner.get(reverse(f"{PEOPLE}change", args=[person.pk]), secure=True).content.decode()
+
+    names = ("phone_number", "email", "role", "is_active", "consented_at_0", "dob")
+    assert [f'name="initial-{name}"' in page for name in names] == [True] * len(names)
+
+
+def test_saved_page_of_a_person_without_changes_changes_nothing(as_owner):
+    person = UserFactory(dob=now().date())
+    before = CustomUser.objects.filter(pk=person.pk).values().get()
+    page = as_owner.get(reverse(f"{PEOPLE}change", args=[person.pk]), secure=True)
+    inputs = re.findall(r"<input[^>]*>", page.content.decode())
+    found = {}
+    for tag in inputs:
+        name, value = re.search(r'name="([^"]*)"', tag), re.search(r'value="([^"]*)"', tag)
+        if name and ('type="checkbox"' not in tag or re.search(r" checked[ >]", tag)):
+            found[name[1]] = value[1] if value else "on"
+    wanted = {name: value for name, value in found.items() if not name.startswith(("_", "csrf"))}
+
+    answer = as_owner.post(reverse(f"{PEOPLE}change", args=[person.pk]), {**wanted, "role": person.role}, secure=True)
+
+    assert answer.status_code == 302
+    assert CustomUser.objects.filter(pk=person.pk).values().get() == before
 
 
 def test_deactivation_in_the_admin_is_audited(as_owner):

@@ -9,7 +9,9 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.db import connection, transaction
+from django.test import Client
 
+from accounts.forms import PersonForm
 from accounts.models import (
     Authenticator,
     CodePurpose,
@@ -32,6 +34,7 @@ from accounts.services import (
 from accounts.services.audit import Caller
 from accounts.tests.authenticators import authenticator_of, code_of
 from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.tests.test_admin import form
 from accounts.tests.worker import look_up
 from api.authentication import SessionRevoked
 from api.clock import now
@@ -451,3 +454,25 @@ def test_member_number_taken_by_a_concurrent_request_is_drawn_again(monkeypatch)
 
     assert len(drawn) == 2
     assert person.member_number == drawn[1] != drawn[0]
+
+
+def test_change_during_the_save_of_a_persons_page_is_not_lost(monkeypatch):
+    owner = UserFactory(role="Admin", is_staff=True, is_superuser=True)
+    person = UserFactory()
+    client = Client()
+    client.force_login(owner)
+    others = while_hashing(
+        monkeypatch,
+        "clean_username",
+        lambda: CustomUser.objects.filter(pk=person.pk).update(phone_number="254799999999"),
+        of=PersonForm,
+    )
+
+    answer = client.post(
+        f"/admin/accounts/customuser/{person.pk}/change/", form(person, phone_number="254722222222"), secure=True
+    )
+    others[0].join()
+
+    person.refresh_from_db()
+    assert (answer.status_code, person.phone_number) == (302, "254799999999")  # the later change wins
+    assert SecurityEvent.objects.get(event="person_changed").detail == {"changed": ["phone_number"]}

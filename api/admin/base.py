@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from django import forms
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.utils import lookup_field
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import Paginator
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, QueryDict
 from django.shortcuts import redirect
@@ -147,6 +148,38 @@ class ClubModelAdmin(ByRole, ModelAdmin):
         offered = {"pk", "id", *filters, *self.link_filters}
         name, *lookups = lookup.split("__")
         return name in offered and LOOKUPS.issuperset(lookups) and super().lookup_allowed(lookup, value, request)
+
+
+class UnchangedSinceShownForm(forms.ModelForm):
+    """A form that rejects a change of a field that somebody else has changed since the page was opened.
+
+    The page also submits the values that it showed. Only a field whose value differs from them is changed.
+    """
+
+    def clean(self):
+        for name in self.changed_data if self.instance.pk else ():
+            bound = self[name]
+            hidden = bound.field.hidden_widget()
+            shown = hidden.value_from_datadict(self.data, self.files, bound.html_initial_name)
+            if bound.field.has_changed(bound.initial, shown):
+                self.add_error(name, "Somebody else has changed this. Reload the page and try again.")
+        return super().clean()
+
+
+class ChangeableAdmin(ClubModelAdmin):
+    """Base of the pages that change a row. `save_model` writes only the fields of `form.changed_data`."""
+
+    form: type[forms.ModelForm] = UnchangedSinceShownForm
+
+    def formfield_for_dbfield(self, db_field, request, **kwargs):
+        return super().formfield_for_dbfield(db_field, request, show_hidden_initial=True, **kwargs)
+
+    def get_object(self, request, object_id, from_field=None):
+        """Return the row. To be changed it is locked first: what the form compares cannot change before it is saved."""
+        row = super().get_object(request, object_id, from_field)
+        if row is None or request.method != "POST" or not connection.in_atomic_block:
+            return row
+        return self.model._default_manager.select_for_update(no_key=True).filter(pk=row.pk).first()
 
 
 class ReadOnly(ByRole):
