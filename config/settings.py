@@ -195,8 +195,8 @@ MFA_REQUIRED_ROLES = words(
 )
 # How long the second factor may take after the password.
 MFA_PENDING_LIFETIME = timedelta(minutes=5)
-# Registrations and code requests of an hour at one place whose code was not sent back. Each sends an SMS. A code that was
-# sent back is not counted, so an open day at the club's Wi-Fi needs no higher limit.
+# Registrations and code requests of an hour at one place whose code was not sent back. Each sends an SMS. A code that
+# was sent back is not counted, so an open day at the club's Wi-Fi needs no higher limit.
 UNPROVED_CODES_PER_PLACE = number("UNPROVED_CODES_PER_PLACE", 30, least=1)
 SESSIONS_PER_USER = number("SESSIONS_PER_USER", 20, least=1)
 # Whether users get a message about a login from a new browser. A message may cost an SMS.
