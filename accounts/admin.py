@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from copy import copy
+from functools import partial
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
@@ -22,7 +23,7 @@ from accounts.forms import PersonForm
 from accounts.models import CustomUser, LoginSession, SecurityEvent
 from accounts.services import people
 from accounts.views.login import caller_of
-from api.admin.base import ChangeableAdmin, Exportable, ReadOnlyAdmin
+from api.admin.base import EMPTY_VALUES, ChangeableAdmin, Exportable, ReadOnlyAdmin
 from api.admin.exports import Column
 from api.admin.roles import sees_phones
 from api.clock import now
@@ -84,8 +85,15 @@ class CustomUserAdmin(Exportable, ChangeableAdmin, UserAdmin):
         return [name for name in super().get_search_fields(request) if _visible_field(name, request) == name]
 
     def get_fieldsets(self, request, obj=None):
+        """Return the fields that the caller sees. Who may only read the page sees no empty field, and no password."""
+        is_shown = (
+            (lambda name: True) if obj is None or self.has_change_permission(request, obj) else partial(_has_value, obj)
+        )
         return [
-            (title, {**options, "fields": [_visible_field(name, request) for name in options["fields"]]})
+            (
+                title,
+                {**options, "fields": [_visible_field(name, request) for name in options["fields"] if is_shown(name)]},
+            )
             for title, options in super().get_fieldsets(request, obj)
         ]
 
@@ -161,6 +169,10 @@ class LoginSessionAdmin(ReadOnlyAdmin):
 class SecurityEventAdmin(ReadOnlyAdmin):
     list_display = ["at", "event", "outcome", "user", "actor", "ip"]
     list_select_related = ["user", "actor"]
+
+
+def _has_value(person: CustomUser, field: str) -> bool:
+    return field != "password" and getattr(person, field) not in EMPTY_VALUES
 
 
 def _visible_field(field: str, request) -> str:

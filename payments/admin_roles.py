@@ -5,12 +5,14 @@ from api.roles import Role
 
 register(
     {
-        "payments.payment": Page(view=Role.TRAINER, actions=exported_by(Role.MANAGER)),
-        "payments.paymentevent": Page(view=Role.TRAINER),
-        "payments.stkpush": Page(view=Role.TRAINER),
-        "payments.receipt": Page(view=Role.TRAINER, actions={"tax": Role.RECEPTIONIST, **exported_by(Role.MANAGER)}),
-        "payments.taxnumber": Page(view=Role.TRAINER),
-        "payments.allocation": Page(view=Role.TRAINER),
+        "payments.payment": Page(view=Role.RECEPTIONIST, actions=exported_by(Role.MANAGER)),
+        "payments.paymentevent": Page(view=Role.RECEPTIONIST),
+        "payments.stkpush": Page(view=Role.RECEPTIONIST),
+        "payments.receipt": Page(
+            view=Role.RECEPTIONIST, actions={"tax": Role.RECEPTIONIST, **exported_by(Role.MANAGER)}
+        ),
+        "payments.taxnumber": Page(view=Role.RECEPTIONIST),
+        "payments.allocation": Page(view=Role.RECEPTIONIST),
         "payments.ledgerentry": Page(view=Role.MANAGER, actions=exported_by(Role.MANAGER)),
         "payments.refund": Page(view=Role.MANAGER),
         # The actions of the cash desk.

@@ -3,21 +3,20 @@
 from django.db.models import QuerySet
 from rest_framework.permissions import IsAuthenticated
 
+from api.admin.roles import may
 from api.permissions import is_at_least
 from api.roles import Role
-from payments.models import Receipt
-
-STAFF = Role.TRAINER  # the least of the roles that work at the club
+from payments.models import Payment, Receipt
 
 
 def visible_payments(payments: QuerySet, user) -> QuerySet:
-    """Return the payments that `user` may see."""
-    return payments if is_at_least(user, STAFF) else payments.filter(payer_id=user.pk)
+    """Return the payments that `user` may see: their own, or all of them for a role that sees the page in the admin."""
+    return payments if may(user, "view", Payment) else payments.filter(payer_id=user.pk)
 
 
 def visible_receipts(receipts: QuerySet, user) -> QuerySet:
-    """Return the receipts that `user` may see."""
-    return receipts if is_at_least(user, STAFF) else receipts.filter(member_id=user.pk)
+    """Return the receipts that `user` may see: their own, or all of them for a role that sees the page in the admin."""
+    return receipts if may(user, "view", Receipt) else receipts.filter(member_id=user.pk)
 
 
 def sees_code(receipt: Receipt, user) -> bool:
@@ -36,7 +35,7 @@ def without_hidden_code(receipt: Receipt, user) -> Receipt:
 
 
 class OwnOrReceptionist(IsAuthenticated):
-    """Members push and cancel their own payments; Receptionists and higher roles anybody's. Trainers may only read."""
+    """Members and Trainers push and cancel their own payments; Receptionists and higher roles anybody's."""
 
     code, message = "permission_denied", "Your role does not allow this."
 

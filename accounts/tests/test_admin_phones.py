@@ -35,6 +35,17 @@ def test_trainer_sees_a_masked_phone_number(seen_by, person, page):
     assert NUMBER not in content
 
 
+def test_trainer_sees_only_the_fields_that_a_person_has(client, person):
+    client.force_login(UserFactory(role=Role.TRAINER, is_staff=True))
+
+    page = client.get(f"{PEOPLE}{person.pk}/change/", secure=True).context["adminform"]
+
+    assert [name for _, options in page.fieldsets for name in options["fields"]] == [
+        *("member_number", "username", "first_name", "last_name", "email", "masked_phone"),
+        *("role", "is_active", "is_staff", "is_superuser", "date_joined", "consented_at"),
+    ]
+
+
 @pytest.mark.parametrize("page", ["list", "person"])
 def test_receptionist_sees_the_whole_phone_number(seen_by, person, page):
     assert NUMBER in seen_by(Role.RECEPTIONIST, "" if page == "list" else f"{person.pk}/change/")

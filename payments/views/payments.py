@@ -70,7 +70,7 @@ def detail_answer(request, reference: str, status: int = 200) -> Response:
 
 
 class PaymentListView(generics.ListAPIView):
-    """List the caller's payments, or everyone's for staff, newest first."""
+    """List the caller's payments, or everyone's for Receptionists and higher roles, newest first."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.PaymentSerializer
@@ -148,7 +148,7 @@ def shown_receipts():
 
 
 class ReceiptView(generics.RetrieveAPIView):
-    """One receipt of the caller, or of anybody for staff."""
+    """One receipt of the caller, or of anybody for Receptionists and higher roles."""
 
     permission_classes = [IsAuthenticated]
     serializer_class = serializers.ReceiptSerializer
