@@ -235,7 +235,7 @@ def sections(user, member: CustomUser, periods: list[Subscription], *, sees_mone
 
 def period_line(period: Subscription) -> Line:
     days = "not begun"
-    if period.has_no_days:
+    if period.starts_on and period.has_no_days:
         days = f"{day(period.starts_on)}, replaced the same day"
     elif period.starts_on and period.ends_on:
         days = f"{day(period.starts_on)} to {day(period.ends_on - timedelta(days=1))}"
