@@ -33,11 +33,11 @@ class IdempotencyRecord(models.Model):
 class ExportState(models.TextChoices):
     """The state of an export."""
 
-    SENT = "sent"  # answered at once, without a stored file
-    WAITING = "waiting"  # a job will write the file
-    READY = "ready"  # the file can be downloaded
-    FAILED = "failed"  # the job could not write the file
-    FORGOTTEN = "forgotten"  # the file was deleted after a week
+    SENT = "sent", "downloaded at once"  # without a stored file
+    WAITING = "waiting", "being written"  # by a job
+    READY = "ready", "ready to download"
+    FAILED = "failed", "failed"  # the job could not write the file
+    FORGOTTEN = "forgotten", "deleted after a week"  # the file; the record stays
 
 
 class Export(models.Model):
@@ -46,11 +46,11 @@ class Export(models.Model):
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     asked_at = models.DateTimeField()
     page = models.CharField(max_length=80, help_text="The list: the label of its model.")
-    filters = models.JSONField(default=dict, help_text="What the list was searched and filtered by.")
+    filters = models.JSONField(default=dict, help_text="The search and the filters of the list.")
     file_format = models.CharField(max_length=4, choices=[("csv", "CSV"), ("xlsx", "XLSX")])
     state = models.CharField(max_length=12, choices=ExportState)
     rows = models.PositiveIntegerField(null=True)
-    ended_at = models.DateTimeField(null=True, help_text="When the file was written, or was given up.")
+    ended_at = models.DateTimeField(null=True, help_text="When the job ended: with the file, or without it.")
 
     class Meta:
         constraints = [

@@ -50,7 +50,14 @@ class Migration(migrations.Migration):
                 ),
                 ("first_name", models.CharField(blank=True, max_length=150, verbose_name="first name")),
                 ("last_name", models.CharField(blank=True, max_length=150, verbose_name="last name")),
-                ("is_staff", models.BooleanField(default=False, help_text="Designates whether the user can log into this admin site.", verbose_name="staff status")),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates whether the user can log into this admin site.",
+                        verbose_name="staff status",
+                    ),
+                ),
                 (
                     "is_active",
                     models.BooleanField(
@@ -77,13 +84,36 @@ class Migration(migrations.Migration):
                 ),
                 ("dob", models.DateField(blank=True, null=True, verbose_name="date of birth")),
                 ("profile_picture", models.ImageField(blank=True, null=True, upload_to=random_picture_name)),
-                ("phone_number", models.CharField(blank=True, help_text="254 and nine digits, as M-Pesa writes it.", max_length=12, null=True, unique=True)),
+                (
+                    "phone_number",
+                    models.CharField(
+                        blank=True,
+                        help_text="254 and nine digits, as M-Pesa writes it.",
+                        max_length=12,
+                        null=True,
+                        unique=True,
+                    ),
+                ),
                 ("emergency_contact", models.CharField(blank=True, max_length=150)),
                 ("member_number", models.CharField(editable=False, max_length=7, unique=True)),
                 ("email_verified_at", models.DateTimeField(blank=True, null=True)),
                 ("phone_verified_at", models.DateTimeField(blank=True, null=True)),
-                ("consented_at", models.DateTimeField(blank=True, help_text="When the person, or a guardian, agreed to the club's terms.", null=True)),
-                ("added_by", models.ForeignKey(blank=True, null=True, on_delete=models.SET_NULL, related_name="added", to=settings.AUTH_USER_MODEL)),
+                (
+                    "consented_at",
+                    models.DateTimeField(
+                        blank=True, help_text="When the person, or a guardian, agreed to the club's terms.", null=True
+                    ),
+                ),
+                (
+                    "added_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=models.SET_NULL,
+                        related_name="added",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -150,7 +180,12 @@ class Migration(migrations.Migration):
                 ("remember", models.BooleanField(default=True)),
                 ("ip", models.GenericIPAddressField(blank=True, null=True)),
                 ("user_agent", models.CharField(blank=True, max_length=256)),
-                ("user", models.ForeignKey(on_delete=models.CASCADE, related_name="login_sessions", to=settings.AUTH_USER_MODEL)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=models.CASCADE, related_name="login_sessions", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
                 (
                     "has_second_factor",
                     models.GeneratedField(
@@ -179,7 +214,12 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField(db_index=True)),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
                 ("used_at", models.DateTimeField(help_text="When it became a login session, or was ended.", null=True)),
-                ("user", models.ForeignKey(on_delete=models.CASCADE, related_name="pending_logins", to=settings.AUTH_USER_MODEL)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=models.CASCADE, related_name="pending_logins", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         # A short code sent to a phone or an e-mail address. Only a keyed hash of it is stored.
@@ -187,15 +227,35 @@ class Migration(migrations.Migration):
             name="OneTimeCode",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("purpose", models.CharField(choices=[("verify", "Verify"), ("reset", "Reset"), ("email", "Email"), ("phone", "Phone")], max_length=8)),
-                ("address", models.CharField(help_text="The e-mail address or the phone number it goes to.", max_length=254)),
-                ("code_hash", models.CharField(blank=True, help_text="Empty until the job has created the code.", max_length=64)),
+                (
+                    "purpose",
+                    models.CharField(
+                        choices=[("verify", "Verify"), ("reset", "Reset"), ("email", "Email"), ("phone", "Phone")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "address",
+                    models.CharField(help_text="The e-mail address or the phone number it goes to.", max_length=254),
+                ),
+                (
+                    "code_hash",
+                    models.CharField(blank=True, help_text="Empty until the job has created the code.", max_length=64),
+                ),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
                 ("used_at", models.DateTimeField(null=True)),
-                ("user", models.ForeignKey(on_delete=models.CASCADE, related_name="codes", to=settings.AUTH_USER_MODEL)),
-                ("password", models.CharField(blank=True, help_text="Hash of the password that this code activates, if any.", max_length=128)),
+                (
+                    "user",
+                    models.ForeignKey(on_delete=models.CASCADE, related_name="codes", to=settings.AUTH_USER_MODEL),
+                ),
+                (
+                    "password",
+                    models.CharField(
+                        blank=True, help_text="Hash of the password that this code activates, if any.", max_length=128
+                    ),
+                ),
             ],
             options={
                 "indexes": [
@@ -226,10 +286,16 @@ class Migration(migrations.Migration):
                         max_length=32,
                     ),
                 ),
-                ("address", models.CharField(help_text="The e-mail address or the phone number it goes to.", max_length=254)),
+                (
+                    "address",
+                    models.CharField(help_text="The e-mail address or the phone number it goes to.", max_length=254),
+                ),
                 ("created_at", models.DateTimeField(db_index=True)),
                 ("sent_at", models.DateTimeField(null=True)),
-                ("user", models.ForeignKey(on_delete=models.CASCADE, related_name="notices", to=settings.AUTH_USER_MODEL)),
+                (
+                    "user",
+                    models.ForeignKey(on_delete=models.CASCADE, related_name="notices", to=settings.AUTH_USER_MODEL),
+                ),
             ],
         ),
         # The audit. Rows outlive the people they name, so no foreign key is enforced: see 0002_protect_the_audit.
@@ -243,10 +309,31 @@ class Migration(migrations.Migration):
                 ("ip", models.GenericIPAddressField(null=True)),
                 ("user_agent", models.CharField(blank=True, max_length=256)),
                 ("request_id", models.CharField(blank=True, max_length=64)),
-                ("detail", models.JSONField(default=dict, help_text="No secrets; identifiers of unknown people only hashed.")),
+                (
+                    "detail",
+                    models.JSONField(default=dict, help_text="No secrets; identifiers of unknown people only hashed."),
+                ),
                 ("at", models.DateTimeField()),
-                ("actor", models.ForeignKey(db_constraint=False, null=True, on_delete=models.DO_NOTHING, related_name="+", to=settings.AUTH_USER_MODEL)),
-                ("user", models.ForeignKey(db_constraint=False, null=True, on_delete=models.DO_NOTHING, related_name="security_events", to=settings.AUTH_USER_MODEL)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=models.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=models.DO_NOTHING,
+                        related_name="security_events",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
                 "indexes": [

@@ -7,30 +7,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0004_self_declared_phones'),
+        ("accounts", "0004_self_declared_phones"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='pendinglogin',
-            name='code_hash',
-            field=models.CharField(blank=True, db_default='', help_text='Of the code that was sent by message, if any.', max_length=64),
+            model_name="pendinglogin",
+            name="code_hash",
+            field=models.CharField(
+                blank=True, db_default="", help_text="Of the code that was sent by message, if any.", max_length=64
+            ),
         ),
         migrations.AddField(
-            model_name='pendinglogin',
-            name='is_guarded',
-            field=models.BooleanField(db_default=False, default=False, help_text='After too many failed logins: a message may replace the app.'),
+            model_name="pendinglogin",
+            name="is_guarded",
+            field=models.BooleanField(
+                db_default=False,
+                default=False,
+                help_text="After too many failed logins: a message may replace the app.",
+            ),
         ),
         migrations.AlterField(
-            model_name='customuser',
-            name='username',
-            field=models.CharField(error_messages={'unique': 'A user with that username already exists.'}, help_text='Letters, digits and @ . + - _ only.', max_length=150, unique=True, validators=[django.contrib.auth.validators.ASCIIUsernameValidator()]),
+            model_name="customuser",
+            name="username",
+            field=models.CharField(
+                error_messages={"unique": "A user with that username already exists."},
+                help_text="Letters, digits and @ . + - _ only.",
+                max_length=150,
+                unique=True,
+                validators=[django.contrib.auth.validators.ASCIIUsernameValidator()],
+            ),
         ),
         migrations.AlterField(
-            model_name='pendinglogin',
-            name='user',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='pending_logins', to=settings.AUTH_USER_MODEL),
+            model_name="pendinglogin",
+            name="user",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="pending_logins",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
     ]

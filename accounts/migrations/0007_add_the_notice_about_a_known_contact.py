@@ -4,15 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0006_refuse_truncate_of_the_audit'),
+        ("accounts", "0006_refuse_truncate_of_the_audit"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='notice',
-            name='kind',
-            field=models.CharField(choices=[('email_change_asked', 'Email Change Asked'), ('email_changed', 'Email Changed'), ('phone_change_asked', 'Phone Change Asked'), ('phone_changed', 'Phone Changed'), ('password_changed', 'Password Changed'), ('session_copied', 'Session Copied'), ('new_device', 'New Device'), ('second_factor_added', 'Second Factor Added'), ('second_factor_removed', 'Second Factor Removed'), ('recovery_code_used', 'Recovery Code Used'), ('known_contact', 'Known Contact')], max_length=32),
+            model_name="notice",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("email_change_asked", "Email Change Asked"),
+                    ("email_changed", "Email Changed"),
+                    ("phone_change_asked", "Phone Change Asked"),
+                    ("phone_changed", "Phone Changed"),
+                    ("password_changed", "Password Changed"),
+                    ("session_copied", "Session Copied"),
+                    ("new_device", "New Device"),
+                    ("second_factor_added", "Second Factor Added"),
+                    ("second_factor_removed", "Second Factor Removed"),
+                    ("recovery_code_used", "Recovery Code Used"),
+                    ("known_contact", "Known Contact"),
+                ],
+                max_length=32,
+            ),
         ),
     ]

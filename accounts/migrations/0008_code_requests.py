@@ -6,30 +6,43 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0007_add_the_notice_about_a_known_contact'),
+        ("accounts", "0007_add_the_notice_about_a_known_contact"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='onetimecode',
-            name='request',
-            field=models.JSONField(default=dict, help_text='What the job needs: the caller, and the data of a registration.'),
+            model_name="onetimecode",
+            name="request",
+            field=models.JSONField(
+                default=dict, help_text="What the job needs: the caller, and the data of a registration."
+            ),
         ),
         migrations.AddField(
-            model_name='onetimecode',
-            name='selector',
-            field=models.CharField(blank=True, db_default='', help_text='A part of a keyed hash of the password chosen at registration: it tells registrations apart.', max_length=4),
+            model_name="onetimecode",
+            name="selector",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                help_text="A part of a keyed hash of the password chosen at registration: it tells registrations apart.",
+                max_length=4,
+            ),
         ),
         migrations.AlterField(
-            model_name='onetimecode',
-            name='address',
-            field=models.CharField(help_text='The e-mail address or the phone number it goes to. At first, what was typed.', max_length=254),
+            model_name="onetimecode",
+            name="address",
+            field=models.CharField(
+                help_text="The e-mail address or the phone number it goes to. At first, what was typed.", max_length=254
+            ),
         ),
         migrations.AlterField(
-            model_name='onetimecode',
-            name='user',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='codes', to=settings.AUTH_USER_MODEL),
+            model_name="onetimecode",
+            name="user",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="codes",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
     ]
