@@ -47,7 +47,7 @@ def fact(member, name):
     return member.main.locator("dl.facts > div").filter(has_text=name).locator("dd")
 
 
-def test_whom_the_desk_has_added_joins_and_finds_what_they_have_there(staff, arrive):
+def test_member_added_by_the_desk_joins_and_finds_the_membership(staff, arrive):
     clerk = staff("reception")
     phone, name = add_member(clerk, "Nyambura")
     number = re.search(r"Member number (\d{7})", clerk.page.content())[1]
@@ -91,7 +91,7 @@ def test_a_member_writes_down_who_they_are_and_whom_to_call(arrive, size):
     expect(fact(member, "Name")).to_have_text("Wanjiku Njoroge")
 
 
-def test_a_birthday_that_cannot_be_is_told_beside_its_field_and_one_left_out_is_none(member):
+def test_invalid_birthday_shows_an_error_and_an_empty_one_is_removed(member):
     open_account(member, "Change your name, birthday, emergency contact or picture")
     member.page.get_by_label("Birthday").fill("2090-02-28")
     member.click("Save")
@@ -157,7 +157,7 @@ def test_a_password_is_changed_by_who_knows_it(member):
     member.expect_complaints_of_refusals_only()
 
 
-def test_another_phone_number_asks_for_the_password_and_for_a_code_sent_to_it(member, long_ago):
+def test_new_phone_number_needs_the_password_and_a_code(member, long_ago):
     long_ago()
     new = new_phone_number()
     open_account(member, "Change your phone number")
@@ -187,7 +187,7 @@ def test_another_phone_number_asks_for_the_password_and_for_a_code_sent_to_it(me
     member.expect_complaints_of_refusals_only()
 
 
-def test_who_has_a_second_factor_gives_it_too_before_an_address_changes(member, long_ago):
+def test_change_of_contact_needs_the_second_factor(member, long_ago):
     secret = member.run("(await load('api.js')).call('POST', 'auth/mfa/totp/')")["secret"]
     member.run(
         "(await load('api.js')).call('POST', 'auth/mfa/totp/confirm/', given)", {"code": code_of_the_app(secret)}

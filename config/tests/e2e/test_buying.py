@@ -110,7 +110,7 @@ def test_what_was_left_unpaid_is_found_again_and_paid(member):
     expect(member.page.get_by_text("Still to pay")).to_have_count(0)
 
 
-def test_who_pays_by_hand_reads_the_number_the_account_and_the_amount(member):
+def test_payment_by_hand_shows_paybill_account_and_amount(member):
     member.buy()
     member.handset.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     member.expect_heading("Not paid yet")
@@ -182,7 +182,7 @@ def test_page_waits_for_the_push_for_the_rest(member):
     member.pay()
 
 
-def test_where_the_club_has_a_till_no_account_is_asked_and_the_desk_finds_the_rest(member):
+def test_payment_to_a_till_shows_no_account(member):
     answer_as_club(member, paybill=None, till="517000")
     member.page.reload()
     member.buy()
@@ -195,7 +195,7 @@ def test_where_the_club_has_a_till_no_account_is_asked_and_the_desk_finds_the_re
     expect(by_hand).to_contain_text("from another, show M-Pesa's message at the desk")
 
 
-def test_who_owes_nothing_reads_how_to_pay_ahead_and_what_to_do_about_money_that_is_missing(member):
+def test_receipts_page_explains_paying_ahead_and_missing_money(member):
     number = member.run("(await (await load('session.js')).whoAmI()).member_number")
 
     member.click("Receipts", "link")
@@ -205,7 +205,7 @@ def test_who_owes_nothing_reads_how_to_pay_ahead_and_what_to_do_about_money_that
     expect(missing).to_contain_text("Show M-Pesa's message at the desk")
 
 
-def test_who_is_frozen_reads_before_and_after_paying_when_a_day_pass_begins(member):
+def test_purchase_during_a_freeze_shows_its_first_day(member):
     member.buy()
     member.pay()
     freeze = "(await load('api.js')).call('POST', `subscriptions/${given.id}/freeze/`, given.days)"

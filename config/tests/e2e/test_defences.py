@@ -65,7 +65,7 @@ def test_the_refresh_cookie_leaves_the_browser_for_its_own_addresses_only(member
 
 
 @pytest.mark.parametrize("name", ["toString", "constructor", "__proto__", "nothing"])
-def test_a_link_to_a_page_that_is_none_leads_to_the_plans(visitor, name):
+def test_link_to_an_unknown_page_shows_the_plans(visitor, name):
     visitor.page.goto(f"{visitor.club.url}/#login")
     visitor.expect_heading("Log in")
 

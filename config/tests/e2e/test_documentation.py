@@ -47,7 +47,7 @@ def test_the_client_of_the_documentation_logs_in_refreshes_and_logs_out(member, 
     member.expect_complaints_of_refusals_only()
 
 
-def test_it_finds_the_new_csrf_token_after_another_tab_has_changed_it(member, kilabu):
+def test_client_fetches_the_csrf_token_that_another_tab_changed(member, kilabu):
     other = member.context.new_page()
     other.goto(f"{member.club.url}/kilabu.js")  # our origin, and no application that would refresh meanwhile
     kilabu(f"k.logIn('{member.number}', '{PASSWORD}')")
@@ -59,7 +59,7 @@ def test_it_finds_the_new_csrf_token_after_another_tab_has_changed_it(member, ki
     member.expect_complaints_of_refusals_only()
 
 
-def test_its_tabs_refresh_once_for_all_calls_that_the_end_of_the_access_token_refuses(member, kilabu):
+def test_tabs_refresh_an_expired_access_token_once(member, kilabu):
     other = member.context.new_page()
     other.goto(f"{member.club.url}/kilabu.js")
     kilabu(f"k.logIn('{member.number}', '{PASSWORD}')")
@@ -116,7 +116,7 @@ def answered(page, method, path, body=None):
     return found.value.status
 
 
-def test_the_page_that_shows_the_api_logs_in_changes_and_logs_out(member):
+def test_swagger_page_logs_in_changes_data_and_logs_out(member):
     page = member.page
     member.context.clear_cookies()
     page.goto(f"{member.club.url}/api/v1/docs/")

@@ -39,7 +39,7 @@ def is_for(role, least):
 
 
 @pytest.mark.parametrize("username", STAFF)
-def test_every_page_opens_or_is_refused_as_the_table_says_and_none_complains(staff, username):
+def test_each_admin_page_follows_the_roles_table(staff, username):
     clerk, role = staff(username), STAFF[username]
     found, expected = {}, {}
 
@@ -52,7 +52,7 @@ def test_every_page_opens_or_is_refused_as_the_table_says_and_none_complains(sta
 
 
 @pytest.mark.parametrize("size", [DESKTOP, MOBILE], ids=["desktop", "phone"])
-def test_the_newest_row_of_every_list_opens_and_hangs_out_of_no_screen(staff, size):
+def test_newest_row_of_each_list_fits_the_screen(staff, size):
     clerk = staff("admin", viewport=size)
 
     for path, least in addresses():
@@ -66,7 +66,7 @@ def test_the_newest_row_of_every_list_opens_and_hangs_out_of_no_screen(staff, si
             clerk.take_picture(f"admin-{path.strip('/').replace('/', '-')}-row")
 
 
-def test_the_policy_of_the_admin_allows_what_is_stated_and_no_more(staff):
+def test_admin_content_policy_allows_only_what_is_documented(staff):
     clerk = staff("admin")
     policies = {
         clerk.page.goto(f"{clerk.club.url}/admin/{path}").headers["content-security-policy"] for path in OWN_PAGES

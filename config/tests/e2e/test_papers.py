@@ -14,7 +14,7 @@ DRAWN = "[...document.querySelectorAll('canvas.chart')].map((each) => Chart.getC
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, MOBILE], ids=["desktop", "phone"])
-def test_the_owner_sees_the_figures_and_the_charts_and_goes_to_the_rows_by_keyboard(arrive, viewport):
+def test_keyboard_opens_the_rows_of_figures_and_charts(arrive, viewport):
     owner = arrive(viewport=viewport)
     page = owner.page
     page.goto(f"{owner.club.url}/admin/")
@@ -35,7 +35,7 @@ def test_the_owner_sees_the_figures_and_the_charts_and_goes_to_the_rows_by_keybo
     page.wait_for_url("**/admin/payments/receipt/?**")
 
 
-def test_a_member_prints_a_receipt_and_whoever_holds_it_learns_that_it_is_genuine(member, arrive):
+def test_printed_receipt_links_to_a_page_that_confirms_it(member, arrive):
     member.buy()
     member.pay()
     (receipt,) = member.run("(await load('api.js')).call('GET', 'receipts/')")

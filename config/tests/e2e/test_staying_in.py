@@ -164,7 +164,7 @@ def test_logging_out_in_one_tab_shows_in_the_other(member):
     member.expect_heading("Log in")
 
 
-def test_a_session_that_was_ended_elsewhere_leads_to_the_log_in_page_and_back(arrive, member):
+def test_ended_login_session_leads_to_login_and_back(arrive, member):
     elsewhere = arrive()
     elsewhere.click("Log in", "link")
     elsewhere.page.get_by_label("Phone number, e-mail or username").fill(member.number)
@@ -236,7 +236,7 @@ def test_money_paid_by_hand_is_seen_as_receipt_and_credit(member):
     expect(member.main.get_by_text("You have KES 700 of credit.")).to_be_visible()
 
 
-def test_a_receipt_opens_as_pdf_also_when_the_access_token_is_over(member):
+def test_receipt_pdf_opens_after_the_access_token_expired(member):
     number = member.run("(await (await load('session.js')).whoAmI()).member_number")
     code = member.phone.pay_bill(account=number, amount=300)
     wait_for(lambda: member.run("(await (await load('api.js')).call('GET', 'receipts/')).length"), "the receipt")
