@@ -117,6 +117,11 @@ class CustomUser(AbstractUser):
         """The verified phone number, or else the verified e-mail address: messages about access go there."""
         return self.verified("phone_number") or self.verified("email")
 
+    @property
+    def known_contact(self) -> str | None:
+        """The verified contact, or else a phone number that staff or an import entered."""
+        return self.verified_contact or (None if self.phone_is_self_declared else self.phone_number)
+
     def verified(self, field: str) -> str | None:
         """Return the user's `email` or `phone_number` if it is verified, else None."""
         return (getattr(self, self.VERIFIED_AT[field]) and getattr(self, field)) or None
@@ -262,14 +267,16 @@ class NoticeKind(models.TextChoices):
     SECOND_FACTOR_REMOVED = "second_factor_removed"
     RECOVERY_CODE_USED = "recovery_code_used"
     KNOWN_CONTACT = "known_contact"
+    ORDER_EXPIRED = "order_expired"
 
 
 class Notice(models.Model):
-    """A message to a user about their access. It stores the recipient, which a change removes from the user."""
+    """A message to a user about their access or an order. It stores the recipient: the user's contact may change."""
 
     user = models.ForeignKey(CustomUser, on_delete=models.CASCADE, related_name="notices")
     kind = models.CharField(max_length=32, choices=NoticeKind)
     address = models.CharField(max_length=254, help_text="The e-mail address or the phone number it goes to.")
+    text = models.CharField(max_length=480, blank=True, help_text="The whole message; empty: the kind says it.")
     created_at = models.DateTimeField(db_index=True)
     sent_at = models.DateTimeField(null=True)
 

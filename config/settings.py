@@ -366,6 +366,8 @@ DARAJA_CALLS_PER_SECOND = number("DARAJA_CALLS_PER_SECOND", 20, least=1, most=10
 MPESA_MAX_AMOUNT = number("MPESA_MAX_AMOUNT", 250_000, least=1)
 # The time until an unpaid payment expires. Late money still pays it.
 PAYMENT_LIFETIME = timedelta(hours=number("PAYMENT_LIFETIME_HOURS", 72, least=1))
+# An order that has given nothing and got no money for this long ends, and its money becomes credit.
+ORDER_LIFETIME = timedelta(days=number("ORDER_LIFETIME_DAYS", 30, least=1, most=3650))
 
 # The point at which a test wants this process to end (payments/failpoints.py).
 FAILPOINT = os.environ.get("FAILPOINT", "") if TESTING else ""

@@ -133,6 +133,14 @@ def expire_due(timestamp: int) -> None:
     cancellation.expire_due(now=now())
 
 
+# From 9:25 to 20:25 in Nairobi (cron is in UTC): it sends messages to members.
+@app.periodic(cron="25 6-17 * * *")
+@app.task(name="payments.expire_orders", retry=retries.OFTEN, queueing_lock="payments.expire_orders")
+def expire_orders(timestamp: int) -> None:
+    """End the orders that got no money for ORDER_LIFETIME_DAYS."""
+    cancellation.expire_orders(now=now())
+
+
 @app.periodic(cron="* * * * *")
 @app.task(name="payments.check_claims", retry=retries.OFTEN, queueing_lock="payments.check_claims")
 def check_claims(timestamp: int) -> None:

@@ -42,3 +42,7 @@ payment_unpaid = SavepointSignal()
 payment_cancelled = SavepointSignal()
 # (receipt_id, now) Money arrived whose payer named a member and no payment, and some of it is that member's credit.
 credit_arrived = SavepointSignal()
+# (payment_id, now) The payment got no money for so long that its order ended, and the money it had is credit.
+order_expired = SavepointSignal()
+# (payment_id, now) Money named a payment whose order had ended. The money is credit, with a review item.
+order_paid_late = SavepointSignal()

@@ -1,4 +1,4 @@
-"""Notices: messages about a user's access, so that they see changes that somebody else made."""
+"""Notices: messages about a user's access, so that they see changes that somebody else made, and about their orders."""
 
 from datetime import datetime
 
@@ -33,13 +33,14 @@ OPEN_ACCOUNT = "To use the account, log in, or choose a new password. If this wa
 CLOSED_ACCOUNT = "It is closed. To use it again, ask the club. If this was not you, do nothing."
 
 
-def create(*, user: CustomUser, kind: NoticeKind, now: datetime, contact: str | None = None) -> None:
+def create(*, user: CustomUser, kind: NoticeKind, now: datetime, contact: str | None = None, text: str = "") -> None:
     """Create a notice and the job that sends it, in the caller's transaction.
 
     It goes to `contact`, or else to the user's verified contact. Without either, and beyond ten notices a day to one
-    contact, it does nothing.
+    contact, it does nothing. A notice with its own `text` is not about access: it also goes to a phone number that
+    staff or an import entered.
     """
-    contact = contact or user.verified_contact
+    contact = contact or (user.known_contact if text else user.verified_contact)
     if not contact:
         return
     with transaction.atomic():
@@ -47,7 +48,7 @@ def create(*, user: CustomUser, kind: NoticeKind, now: datetime, contact: str | 
             throttling.count(f"notice:{throttling.hashed(contact)}", NOTICES_PER_CONTACT, NOTICES_WINDOW, now)
         except TooMany:
             return
-        notice = Notice.objects.create(user=user, kind=kind, address=contact, created_at=now)
+        notice = Notice.objects.create(user=user, kind=kind, address=contact, text=text, created_at=now)
         # By name: accounts.jobs imports this module.
         app.configure_task("accounts.send_notice").defer(notice_id=notice.pk)
 
@@ -65,7 +66,9 @@ def deliver(*, notice_id: int, now: datetime) -> None:
 
 
 def text_of(notice: Notice) -> str:
-    """Return the message: the time, the event, and advice for a user who did not do this."""
+    """Return the message: its own text, or the time, the event, and advice for a user who did not do this."""
+    if notice.text:
+        return notice.text
     at = timezone.localtime(notice.created_at)
     event = TEXTS[NoticeKind(notice.kind)].format(club=settings.CLUB_NAME)
     advice = ADVICE

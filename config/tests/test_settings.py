@@ -281,6 +281,7 @@ def test_empty_required_setting_is_named(name):
         ("MPESA_MAX_AMOUNT", "250,000"),
         ("MPESA_MAX_AMOUNT", "0"),
         ("PAYMENT_LIFETIME_HOURS", "-1"),
+        ("ORDER_LIFETIME_DAYS", "0"),
         ("SECURE_HSTS_SECONDS", "1e3"),
         ("AUTH_COOKIE_REFRESH", "__Host-Refresh"),
         ("AUTH_COOKIE_MFA", "__Host-MfaPending"),

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db.models import Q
 
 from payments.evidence import holds, receipts
-from payments.evidence.outcomes import APPLIED, CLOSED, EvidenceOutcome
+from payments.evidence.outcomes import APPLIED, EvidenceOutcome
 from payments.matching import owners
 from payments.models import (
     Account,
@@ -54,9 +54,8 @@ def allocate_money(
         rule = AllocationRule.BY_HAND
         reported = CodeClaim.objects.filter(pk=match.reported_code_id)
         reported.update(receipt=receipt, ended_at=None, ended_why="")
-    payment = next((each for each in candidates.named if each.pk == match.payment_id), None)
-    closed = payment if payment is not None and payment.status in CLOSED else None
     shares, rest = allocation.divide(receipt.amount_held, moved_at=receipt.paid_at, first=candidates.named, rule=rule)
+    closed = receipts.find_closed(candidates.named) if rest else None
     if closed is None:
         others = receipts.without_share(candidates.open, shares)
         more, rest = allocation.divide(
@@ -64,12 +63,17 @@ def allocate_money(
         )
         shares += more
     settlement.apply_money(
-        receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now, may_renew=payment is None
+        receipt=receipt,
+        from_account=from_account,
+        shares=shares,
+        by_id=None,
+        now=now,
+        may_renew=match.payment_id is None,
     )
     if match.member_id is None:
         open_unmatched_item(receipt, match, callback_id=callback_id, now=now)
         return EvidenceOutcome(CallbackOutcome.UNMATCHED, "The owner of the money is not known.")
-    if closed is not None and rest:
+    if closed is not None:
         receipts.open_late_money_item(receipt, closed, rest, now=now)
     elif rest:
         receipts.open_closed_account_item(receipt, rest, now=now)

@@ -10,7 +10,6 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Sum
 
 from api.statements import WrittenOnce
 from payments.evidence import holds, pairing, paybill_money, receipts
-from payments.evidence.outcomes import CLOSED
 from payments.matching import owners
 from payments.models import (
     Account,
@@ -70,16 +69,16 @@ def pay(locked: LockedPush, receipt: Receipt, *, from_account: Account, now: dat
     shares, rest = allocation.divide(
         receipt.amount_held, moved_at=receipt.paid_at, first=locked.payments, rule=AllocationRule.PUSH
     )
-    if rest and payment.status not in CLOSED:
+    closed = receipts.find_closed(locked.payments) if rest else None
+    if rest and closed is None:
         others = receipts.without_share(allocation.lock_open_payments(payment.payer_id), shares)
         more, rest = allocation.divide(
             rest, moved_at=receipt.paid_at, first=(), rule=AllocationRule.OLDEST, others=others
         )
         shares += more
-    was_closed = payment.status in CLOSED
     settlement.apply_money(receipt=receipt, from_account=from_account, shares=shares, by_id=None, now=now)
-    if was_closed and rest:
-        receipts.open_late_money_item(receipt, payment, rest, now=now)
+    if closed is not None:
+        receipts.open_late_money_item(receipt, closed, rest, now=now)
     elif rest:
         receipts.open_closed_account_item(receipt, rest, now=now)
 

@@ -5,8 +5,10 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from payments.evidence.outcomes import CLOSED
 from payments.models import CodeCheck, CodeClaim, Payment, Receipt, ReviewReason
-from payments.services import allocation, review_items
+from payments.services import allocation, cancellation, review_items
+from payments.signals import order_paid_late
 
 
 def insert(receipt: Receipt) -> bool:
@@ -48,15 +50,30 @@ def move_code(source: Receipt, *, to: Receipt) -> None:
     CodeCheck.objects.filter(receipt=source).update(receipt=to)
 
 
+def find_closed(named: list[Payment]) -> Payment | None:
+    """Return the named payment, the first, if it is closed; else a payment of its group whose order has expired."""
+    if named and named[0].status in CLOSED:
+        return named[0]
+    return next((each for each in named if cancellation.has_order_expired(each)), None)
+
+
 def open_late_money_item(receipt: Receipt, payment: Payment, amount: int, *, now: datetime) -> None:
-    """Open the review item for money that was paid to a cancelled or refunded payment. `amount` is in whole KES."""
+    """Open the review item for money (whole KES) that was paid to a closed payment, and announce an expired order."""
+    has_expired = cancellation.has_order_expired(payment)
+    paid_to = (
+        f"for the order {payment.reference}, which has expired"
+        if has_expired
+        else f"to a payment that is {payment.status}"
+    )
     review_items.open_item(
         reason=ReviewReason.LATE_MONEY,
-        detail=f"KES {amount:,} was paid to a payment that is {payment.status}. It is now the member's credit.",
+        detail=f"KES {amount:,} was paid {paid_to}. It is now the member's credit.",
         receipt_id=receipt.pk,
         payment_id=payment.pk,
         now=now,
     )
+    if has_expired:
+        order_paid_late.send_in_savepoints(payment_id=payment.pk, now=now)
 
 
 def open_closed_account_item(receipt: Receipt, amount: int, *, now: datetime) -> None:

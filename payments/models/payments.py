@@ -16,7 +16,7 @@ class PaymentStatus(models.TextChoices):
     PAID = "paid"  # receipts cover the amount due
     FAILED = "failed"  # the last push ended without money; another may be requested
     EXPIRED = "expired"  # `expires_at` has passed; late money still pays it
-    CANCELLED = "cancelled"  # cancelled by a person; late money becomes member credit
+    CANCELLED = "cancelled"  # cancelled by a person, or its order expired; late money becomes member credit
     REFUNDED = "refunded"  # the money went back to the payer
 
 

@@ -1,18 +1,33 @@
-"""Cancellation and expiry: how a payment ends without money."""
+"""Cancellation and expiry: how a payment ends without money.
+
+A payment expires when it was not paid in time; late money still pays it. An order expires later: a payment that has
+given nothing and got no money for ORDER_LIFETIME_DAYS ends, so that nobody buys at an old price (decision 0034).
+"""
 
 import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 
-from payments.models import OPEN_PUSH, Account, Payment, PaymentStatus, ReviewReason, StkPush
+from payments.models import (
+    OPEN_PUSH,
+    Account,
+    Allocation,
+    Payment,
+    PaymentEvent,
+    PaymentStatus,
+    ReviewReason,
+    StkPush,
+)
 from payments.services import allocation, credit, listeners, ownership, review_items
 from payments.services.allocation import PAYABLE
-from payments.services.locks import lock_payment, members_to_lock
+from payments.services.locks import lock_members, lock_payment, members_to_lock
 from payments.services.transitions import InvalidTransition, change_status
-from payments.signals import payment_cancelled
+from payments.signals import order_expired, payment_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +35,8 @@ S = PaymentStatus
 
 # The number of payments that expire in one transaction: most of the cost of a small transaction is its commit.
 EXPIRY_BATCH = 100
+# The cause of an order's end in the history of its payment.
+ORDER_EXPIRED = "order expired"
 
 
 @transaction.atomic
@@ -109,3 +126,64 @@ def _expire(payment_ids: Sequence[int], *, now: datetime) -> int:
     for payment in expired:
         change_status(payment, to=S.EXPIRED, evidence="not paid in time", by_id=None, now=now)
     return len(expired)
+
+
+# --- Orders that got no money for a long time ------------------------------------------------------
+
+
+def expire_orders(*, now: datetime, limit: int = 500) -> int:
+    """End the orders of up to `limit` payers that have given nothing and got no money for ORDER_LIFETIME_DAYS.
+
+    Their money becomes the payer's credit. Return how many ended. A payment whose minimum payment was reached never
+    ends here. The payments of a group payment wait for each other's money, because its reference is one for all.
+    """
+    payers = list(_abandoned(now).order_by("payer").values_list("payer", flat=True).distinct()[:limit])
+    ended = 0
+    for payer_id in payers:
+        try:
+            ended += _expire_orders_of(payer_id, now=now)
+        except Exception:
+            logger.exception("The orders of member %s could not expire; the next run tries again.", payer_id)
+    return ended
+
+
+def has_order_expired(payment: Payment) -> bool:
+    """Return whether the payment was ended by expire_orders, and not by a person."""
+    if payment.status != S.CANCELLED:
+        return False
+    return PaymentEvent.objects.filter(payment=payment, to_status=S.CANCELLED, evidence=ORDER_EXPIRED).exists()
+
+
+def _abandoned(now: datetime) -> QuerySet[Payment]:
+    """Return the payments that have given nothing, and whose group got no money, lost none and has no open push."""
+    before = now - settings.ORDER_LIFETIME
+    group = Coalesce(OuterRef("head"), OuterRef("pk"))
+    moved = Allocation.objects.filter(Q(created_at__gt=before) | Q(undone_at__gt=before))
+    pushes = StkPush.objects.filter(status__in=OPEN_PUSH)
+    return Payment.objects.filter(
+        status__in=PAYABLE,
+        deposit_paid_at__isnull=True,
+        created_at__lte=before,
+        expires_at__lte=now,
+    ).exclude(
+        Exists(moved.alias(group=Coalesce("payment__head", "payment")).filter(group=group))
+        | Exists(pushes.alias(group=Coalesce("payment__head", "payment")).filter(group=group))
+    )
+
+
+@transaction.atomic
+def _expire_orders_of(payer_id: int, *, now: datetime) -> int:
+    """End all abandoned orders of a payer at once, so that the credit of one does not buy another at its old price."""
+    lock_members({payer_id})
+    found = _abandoned(now).filter(payer=payer_id).order_by("pk")
+    orders = list(found.select_for_update(no_key=True, of=("self",)))
+    had_money = {order.pk for order in orders if order.amount_paid}
+    for order in orders:
+        _release_to_credit(order, by_id=None, now=now)
+        change_status(order, to=S.CANCELLED, evidence=ORDER_EXPIRED, by_id=None, now=now)
+    credit.complete_open(payer_id, now=now)  # before listeners lock their rows
+    for order in orders:
+        listeners.announce(payment_cancelled, order, now=now)
+        if order.pk in had_money:
+            order_expired.send_in_savepoints(payment_id=order.pk, now=now)
+    return len(orders)

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.db.models import QuerySet
+
 from payments.models import ReviewItem, ReviewReason, ReviewStatus
 
 
@@ -49,11 +51,16 @@ def create_item(*, reason: ReviewReason, detail: str, now: datetime, **fields) -
     return ReviewItem.objects.create(reason=reason, detail=detail[:255], created_at=now, **fields)
 
 
+def open_items_of(*, payment_id: int, reason: ReviewReason) -> QuerySet[ReviewItem]:
+    """Return a payment's open items of this reason."""
+    return ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN)
+
+
 def close_for_payment(
     *, payment_id: int, reason: ReviewReason, resolution: str, now: datetime, detail: str | None = None
 ) -> None:
     """Resolve a payment's open items of this reason, and of this `detail` if given."""
-    items = ReviewItem.objects.filter(payment_id=payment_id, reason=reason, status=ReviewStatus.OPEN)
+    items = open_items_of(payment_id=payment_id, reason=reason)
     if detail is not None:
         items = items.filter(detail=detail)
     items.update(status=ReviewStatus.RESOLVED, resolution=resolution, resolved_at=now)

@@ -670,6 +670,7 @@ def test_every_periodic_job_has_a_queueing_lock_and_no_lock():
         "payments.check_claims",
         "payments.check_pushes",
         "payments.expire_due",
+        "payments.expire_orders",
         "payments.find_lost_pushes",
         "payments.keep_callbacks_moving",
         "payments.purge_bodies",

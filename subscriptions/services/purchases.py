@@ -1,6 +1,6 @@
 """Purchases: payments, pending periods and the STK push, created in one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -115,9 +115,7 @@ def subscribe(
     plan = Plan.objects.select_related("group").filter(code=plan_code).first()
     if plan is None:
         raise PlanNotFound
-    pending = Subscription.objects.pending().filter(group=plan.group_id, member__in=member_ids)
-    payers = pending.values_list("payment__payer_id", flat=True)  # expired payments among them may be changed below
-    locks.lock_members({*member_ids, payer_id, created_by_id, *payers})
+    _lock_people({plan.group_id}, {*member_ids}, {payer_id, created_by_id})
     earlier = find_repeated_purchase(idempotency_key, created_by_id)
     if earlier:
         return Purchase(earlier, is_new=False)
@@ -192,6 +190,19 @@ def cancel(*, subscription_id: int, by_id: int, now: datetime) -> Subscription:
         subscription.save(update_fields=["leaving_at"])
         changes.record_change(subscription, before=before, by_id=by_id, now=now)
     return subscription
+
+
+def lock_people(ordered: Iterable[Subscription], *, payer_id: int) -> None:
+    """Lock the people whom `subscribe` locks when the payer buys the plans of these periods again."""
+    periods = list(ordered)
+    _lock_people({each.group_id for each in periods}, {each.member_id for each in periods}, {payer_id})
+
+
+def _lock_people(group_ids: Set[int], member_ids: Set[int], others: Set[int]) -> None:
+    """Lock the members, the payers of their pending periods (expired payments may be changed) and `others`."""
+    pending = Subscription.objects.pending().filter(group__in=group_ids, member__in=member_ids)
+    payers = pending.values_list("payment__payer_id", flat=True)
+    locks.lock_members({*member_ids, *others, *payers})
 
 
 def create_pending_period(

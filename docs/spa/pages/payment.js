@@ -179,7 +179,7 @@ function byHand(found, { paybill, till }, show) {
 /** @param {Payment} found */
 function over(found) {
   const words = {
-    cancelled: ["Purchase cancelled", "Nothing was taken from your phone."],
+    cancelled: ["Purchase cancelled", "Money that you paid for it is your credit. Choose your plan again to use it."],
     expired: ["This took too long", "Please choose your plan again. Money that still arrives is not lost: it pays for this purchase."],
     refunded: ["Refunded", "The money was given back to you."],
   };
