@@ -11,7 +11,7 @@ from payments.tests.invariants import broken_invariants
 from subscriptions.models import Closure, Plan
 from subscriptions.tests.factories import PlanFactory, PlanGroupFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.server]
 
 PLANS, USERS = "/api/v1/plans/", "/api/v1/users/"
 

@@ -3,9 +3,9 @@
 Safaricom sends a callback once and signs nothing. Its bytes are committed before they are parsed, and the request is
 answered 200 only after that. While the database is not available, the bytes are written to the spool and fsynced.
 
-Whoever learns a callback URL cannot fill the database with junk, nor hide a true result behind it. Of each URL every
-body is stored that is a result and differs from those stored; of all others the first twenty (of the confirmations'
-URL: the first twenty of each hour). The rest is counted in the newest row, with one line in the log.
+Whoever learns a callback URL cannot fill the database with junk, nor hide a true result behind it. The first twenty
+bodies of a URL are stored (of the confirmations' URL: of each hour). After that, only a result with a new body is
+stored. The rest is counted in the newest row, with one line in the log.
 """
 
 import logging
@@ -124,9 +124,9 @@ def receive(
     now: datetime,
     token: str | None = None,
 ) -> bool:
-    """Store a callback and apply it. Return False, with nothing stored, when its token is not ours.
+    """Store a callback and apply it. Return False, with nothing stored, when its token is not signed with our key.
 
-    A token of ours whose push or code check is not known (the database was restored, or Safaricom answered "busy" and
+    A signed token whose push or code check is not known (the database was restored, or Safaricom answered "busy" and
     sent the push all the same) proves the callback. It is stored, and becomes a review item.
 
     When this returns True, the bytes are committed or fsynced and survive this process. A callback that cannot be

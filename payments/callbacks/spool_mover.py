@@ -1,6 +1,6 @@
 """The spool mover: a thread of each web process that moves this host's spooled callbacks into the callback inbox.
 
-A worker drains the spool of its own host only, and a web host may have no worker. The thread moves bytes and applies
+The job worker drains the spool of its own host only, and a web host may have none. The thread moves bytes and applies
 nothing. It starts after the web server's fork (gunicorn.conf.py), because threads do not survive one.
 """
 

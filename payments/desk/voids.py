@@ -110,7 +110,7 @@ def decline_void(*, request_id: int, by_id: int, now: datetime) -> VoidRequest:
 def void_receipt(*, receipt_id: int, reason: str, by_id: int, now: datetime) -> Receipt:
     """Void a cash or bank receipt: its money counts as never received, and what it paid can be paid again.
 
-    Cash of a session that was already counted becomes a review item: the count included it, and the books do not.
+    If the cash session was already counted, a review item is opened: the count included this cash.
 
     :raises SecondPersonNeeded: `by_id` recorded the receipt, or asked for its open void request
     :raises NotVoidable: it is M-Pesa money, or was reversed or refunded, in part too

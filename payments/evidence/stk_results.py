@@ -11,7 +11,7 @@ tests/test_evidence_decisions or is shown by a test in test_stk_callback.
 | 1 | of a shortcode that is not ours | review: amount_differs | review |
 | 2 | with the checkout request ID of another push | review: amount_differs | review |
 | 3 | final failure, after this push succeeded | review: contradiction | review |
-| 4 | final failure, after this push ended without money (not by us, as overdue) | none | duplicate |
+| 4 | final failure, after this push ended without money (but not when we closed it as overdue) | none | duplicate |
 | 5 | final failure | end the push | applied |
 | 6 | a code that is not final, from a query | none | duplicate |
 | 7 | a code that is not final, from a callback | review: unreadable; the push stays open | review |
@@ -32,7 +32,7 @@ confirmation" is a paybill payment of the same amount, not reversed, that no pus
 | B | guessed | the same receipt | mark it as proved | applied |
 | C | proved | the same receipt | none | duplicate |
 | D | guessed, and it names the other push | guessed for another push, same amount | `swap_codes` | applied |
-| E | not proved | guessed for another push, same amount | `clear_guessed_code`, `rematch_push`; then as "none" | |
+| E | not proved | guessed for another push, same amount | `clear_guessed_code`, `rematch_push`; go on with G, I, L | |
 | F | any | not a free confirmation | review: code_used_twice | review |
 | G | none | none | end the push, insert a receipt, `pay` | applied |
 | H | none | free confirmation | end the push, `link_confirmation` as proved | applied |
@@ -78,8 +78,9 @@ def apply_stk_result(
 ) -> EvidenceOutcome:
     """Apply the result of a push; `source` is "callback" or "query". The same result again changes nothing.
 
-    A success pays the payment in whatever state it is. A failure never replaces a success. A result code that is not
-    listed as final ends nothing. `shortcode` is the one that the callback's header names, if any.
+    A success also pays a failed or expired payment; for a cancelled or refunded one its money is credit, with the
+    review item late_money. A failure never replaces a success. A result code that is not listed as final ends nothing.
+    `shortcode` is the one that the callback's header names, if any.
     """
     decided = verdict(result.result_code)
     if source == "query" and decided == Verdict.SUCCEEDED:

@@ -21,7 +21,7 @@ class CallbackOutcome(models.TextChoices):
     NEW = "new"  # stored, not yet applied
     APPLIED = "applied"  # changed something
     DUPLICATE = "duplicate"  # reported what was known
-    REJECTED = "rejected"  # not a message from Safaricom, or it contradicts other evidence
+    REJECTED = "rejected"  # not a message that Safaricom sends
     UNMATCHED = "unmatched"  # money without an owner
     REVIEW = "review"  # staff must decide
 

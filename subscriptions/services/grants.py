@@ -34,7 +34,8 @@ def grant_for_payment(*, payment_id: int, now: datetime) -> Subscription | None:
     """Grant the period that the payment buys, once its minimum payment is paid. Return it, or None if it buys none.
 
     The minimum payment is the whole amount unless the plan asks for less. The period starts on the day when it was
-    reached; later money changes no date. Cancelled and revoked periods are granted too, because money always counts.
+    reached; later money changes no date. A period that was revoked, or cancelled because its payment had
+    expired, is granted too.
 
     An upgrade is not granted when the replaced period is not paid in full, another upgrade replaced it, or the whole
     upgrade would be in the past. Then a review item is opened, or the money becomes credit. When the replaced period is
