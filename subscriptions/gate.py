@@ -111,7 +111,7 @@ def _decide(*, member_number: str, recorded_by_id: int | None, now: datetime, ga
         raise _MayOpen(partial(start_after_used_up_pack, member_id=member.pk, group_id=group_id, now=now))
     amount, reference = _amount_to_pay(periods, best, reason, member.member_number)
     if amount is not None and not may_enter:
-        # Nothing is left to pay when something else than money keeps the member outside.
+        # None when the credit covers it: something else than money keeps the member outside then.
         amount = max(amount - credit.available(member.pk), 0) or None
         if amount is None and may_settle:
             raise _MayOpen(partial(renewals.renew_at_gate, member_id=member.pk, now=now))
@@ -230,10 +230,13 @@ def _amount_to_pay(
     """Return the amount to pay in KES, and the account number for it.
 
     For a running period it is what is still owed for that period. Otherwise it is an open payment that gives access;
-    without one it is the price of the renewal, if the plan is on sale, to the member number.
+    without one it is the price of the renewal, if the plan is on sale, to the member number. Where money does not open
+    the gate, because of a freeze or the hours of the plan, nothing is asked.
     """
     if best is None:
         return None, member_number
+    if reason in (Reason.FROZEN, Reason.WRONG_TIME):
+        return None, None
     is_running = best.status in (Status.ACTIVE, Status.FROZEN)
     for each in [best] if is_running else periods:
         gives_access = each.fact in (Fact.PENDING, Fact.GRANTED) or (each is best and reason == Reason.DEBT)

@@ -518,5 +518,5 @@ def _record_failure(callback_id: int, *, now: datetime) -> None:
         Callback.objects.filter(pk=callback_id).update(
             attempts=F("attempts") + 1, error="could not be applied", next_try_at=now + RETRY_DELAY
         )
-    except DatabaseError:
+    except DATABASE_ERRORS:
         logger.warning("Callback %s: the failed attempt could not be recorded.", callback_id)

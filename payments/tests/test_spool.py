@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, InterfaceError, OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -265,6 +265,17 @@ def test_callback_that_fails_is_applied_later(client, monkeypatch):
     done = inbox.apply_waiting(now=Callback.objects.get().received_at + timedelta(seconds=11))
 
     assert (done, Payment.objects.get().status) == (1, "paid")
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_stored_callback_is_answered_200_when_the_failure_cannot_be_recorded(client, monkeypatch, error):
+    push = make_push()
+    with monkeypatch.context() as patched:
+        patched.setattr(settlement, "apply_money", lambda **kwargs: 1 / 0)
+        patched.setattr(Callback.objects, "filter", lambda **kwargs: (_ for _ in ()).throw(error("no connection")))
+        assert deliver(client, push).status_code == 200
+
+    assert Callback.objects.values_list("outcome", "attempts").get() == ("new", 0)
 
 
 def test_callback_is_applied_after_the_clock_was_set_back(client, monkeypatch):

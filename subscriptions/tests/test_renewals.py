@@ -1,6 +1,6 @@
 """Renewals by money: each case goes through the paybill or the desk, and is checked at the gate."""
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 
 import pytest
 
@@ -262,6 +262,17 @@ def test_tap_of_a_member_inside_spends_no_credit(monthly):
     record_paybill_payment(member, 1500)
 
     assert tap(member)[:2] == ("allow", Reason.ACTIVE)
+
+    assert (len(periods(member)), credit_of(member)) == (1, 1500)
+
+
+def test_tap_outside_the_hours_spends_no_credit():
+    member = MemberFactory()
+    plan = PlanFactory(price=1500, grace_days=5, opens_at=time(14), closes_at=time(16))
+    granted(plan, member, on=TODAY - timedelta(days=33))  # ended on the day before, now in grace
+    record_paybill_payment(member, 1500)
+
+    assert tap(member) == ("deny", Reason.WRONG_TIME, None, None)
 
     assert (len(periods(member)), credit_of(member)) == (1, 1500)
 
