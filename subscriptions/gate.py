@@ -65,10 +65,10 @@ class Answer:
 
 
 class _MayOpen(Exception):
-    """Paid time or credit may let the member in. `settle` starts or buys the period, in a transaction of its own."""
+    """Paid time or credit may let the member in. `start_or_renew` does it, in a transaction of its own."""
 
-    def __init__(self, settle: Callable[[], None]) -> None:
-        self.settle = settle
+    def __init__(self, start_or_renew: Callable[[], None]) -> None:
+        self.start_or_renew = start_or_renew
 
 
 def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, gate: str = "") -> Answer:
@@ -83,7 +83,7 @@ def check_in(*, member_number: str, recorded_by_id: int | None, now: datetime, g
     try:
         return decide(may_settle=True)
     except _MayOpen as found:
-        found.settle()
+        found.start_or_renew()
     return decide(may_settle=False)
 
 

@@ -27,7 +27,7 @@ def money_is_in_the_books(money: Iterable[Money]) -> None:
     for code, each in by_code.items():
         found = receipts[code]
         if [receipt.amount for receipt in found] != [each.amount] * bool(each.reports):
-            raise BrokenPromise(f"{each} has the receipts {found}")
+            raise BrokenPromise(f"{each} has the receipts {found}, not one of the same amount")
         if not each.reports:
             continue
         [receipt] = found

@@ -117,7 +117,9 @@ class World:
             visit = Visit.objects.filter(member=member.id).select_related("subscription__payment").latest("at", "pk")
             checks.access_is_paid(visit.subscription, self.book)
         elif answer.amount_to_pay is None and answer.reason != Reason.NO_SUBSCRIPTION:
-            raise checks.BrokenPromise(f"{member} is outside with KES {club.credit(member)} inside: {answer}")
+            raise checks.BrokenPromise(
+                f"{member} was refused although their credit of KES {club.credit(member)} is enough: {answer}"
+            )
         return answer
 
     def pay_and_enter(self, member: club.Member, amount: int, account: str) -> None:

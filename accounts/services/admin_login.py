@@ -16,7 +16,7 @@ from api.errors import TooMany, Unauthenticated
 
 
 class CodeRequired(Unauthenticated):
-    """Raised only after the correct password."""
+    """Raised after the correct password, and after any password of a guarded login."""
 
     code, message = "mfa_required", "Enter your password again, and the code that your authenticator app shows."
 
@@ -27,7 +27,7 @@ def log_in(*, identifier: str, password: str, code: str, caller: Caller, now: da
     A guarded login (services/login_sessions.py) needs the authenticator app, and every refusal of it looks the same.
 
     :raises InvalidCredentials: unknown, wrong, inactive or not staff: one error for all
-    :raises CodeRequired: the password is correct, and a code is needed as well
+    :raises CodeRequired: a code is needed as well; in a guarded login this does not say that the password is correct
     :raises MfaInvalid: the code is wrong, or was used before
     :raises TooMany: too many attempts of either
     """

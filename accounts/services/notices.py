@@ -26,7 +26,7 @@ TEXTS = {
     NoticeKind.SECOND_FACTOR_ADDED: "an authenticator app was added to your {club} account",
     NoticeKind.SECOND_FACTOR_REMOVED: "the authenticator app was removed from your {club} account",
     NoticeKind.RECOVERY_CODE_USED: "somebody logged in to your {club} account with a recovery code",
-    NoticeKind.KNOWN_CONTACT: "somebody entered this contact at {club}, where it has an account already",
+    NoticeKind.KNOWN_CONTACT: "somebody tried to register this contact at {club}, where it has an account already",
 }
 ADVICE = "If this was not you, change your password and tell the club."
 OPEN_ACCOUNT = "To use the account, log in, or choose a new password. If this was not you, do nothing."

@@ -121,7 +121,7 @@ def test_contact_of_another_user_gets_the_same_answer_without_code():
     assert (answer.status_code, answer.json()["data"]) == (202, None)
     told, asked = sorted(mail.outbox, key=lambda message: message.to, reverse=True)
     assert (told.to, asked.to) == (["taken@example.com"], ["mine@example.com"])
-    assert "somebody entered this contact at Kilabu Fitness, where it has an account already." in told.body
+    assert "somebody tried to register this contact at Kilabu Fitness, where it has an account already." in told.body
     assert (confirmed.status_code, confirmed.json()["error"]["code"]) == (400, "invalid_or_expired_key")
 
 

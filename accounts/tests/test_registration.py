@@ -55,7 +55,7 @@ def test_known_phone_gets_a_message_about_its_account(texts, path, is_active, ad
     assert answer.status_code == 202
     ((phone, text),) = texts
     assert phone == "254712345678"
-    event = "somebody entered this contact at Kilabu Fitness, where it has an account already."
+    event = "somebody tried to register this contact at Kilabu Fitness, where it has an account already."
     assert text.split(" ", 5)[5] == f"{event} {advice}"
 
 

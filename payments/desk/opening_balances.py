@@ -1,7 +1,7 @@
 """Opening balances: what a member owed the club, or had as credit, before the club used this system.
 
-A debt is a payment with nothing to buy. Credit is a receipt on the ledger's account `opening`, because the club's
-earlier books received the money: it is in no takings. A member has at most one live balance of each kind.
+A debt is a payment that buys nothing. Credit is a receipt on the ledger's account `opening`, because the club's
+earlier books received the money: it counts as income of no day. A member has at most one live balance of each kind.
 """
 
 from datetime import datetime

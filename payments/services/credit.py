@@ -60,8 +60,9 @@ def complete_open(member_id: int, *, now: datetime) -> None:
 def replace_lost(payment: Payment, *, without: Receipt, was_reached_at: datetime | None, now: datetime) -> None:
     """Replace money that a locked payment has lost, by other credit of its payer. The caller has locked the payer.
 
-    `without`: the receipt whose money leaves. `was_reached_at`: when the payment had reached its minimum payment, which
-    stays its date. Nothing is replaced for a payment that had not reached it, or when the credit is not enough.
+    `without`: the receipt whose money leaves. `was_reached_at`: the time when the payment had reached its minimum
+    payment. The payment keeps this time. Nothing is replaced for a payment that had not reached it, or when the credit
+    is not enough.
     """
     if was_reached_at is not None:
         _take(payment, without=without, now=now, moved_at=was_reached_at)

@@ -20,10 +20,10 @@ def buy_again(*, payment_id: int, now: datetime) -> int:
     """Buy the plans of an expired order again, now that money has named it; return how many periods were bought.
 
     The payment may be any of a group payment; each expired one of the group is bought alone, in order. A period is
-    bought if the payer's credit reaches its minimum payment at the price of `now`. An upgrade is not bought again,
-    because its price was that of its day. If the member has bought the group's plan since, the credit pays what is
-    open. When anything was paid, the review item is resolved; else the money stays credit and the item open. A repeated
-    call changes nothing: it needs the open item.
+    bought if the payer's credit reaches its minimum payment at today's price. An upgrade is not bought again, because
+    its price was that of its day. A member who has a newer period of the plan group gets no second one; the credit then
+    pays the payer's open payments. When anything was paid, the review item is resolved; else the money stays credit and
+    the item open. A repeated call changes nothing: it needs the open item.
     """
     named = Payment.objects.get(pk=payment_id)
     ordered = list(Subscription.objects.filter(payment__in=_expired_of_group(named)).order_by("payment_id"))
@@ -36,7 +36,7 @@ def buy_again(*, payment_id: int, now: datetime) -> int:
             review_items.close_for_payment(
                 payment_id=payment_id,
                 reason=ReviewReason.LATE_MONEY,
-                resolution="The money has paid for a new order, at the price of today.",
+                resolution="The money became credit, and the credit was used.",
                 now=now,
             )
             before = credit.available(named.payer_id)  # now with the money that the item reserved

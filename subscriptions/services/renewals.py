@@ -1,8 +1,8 @@
 """Renewals that a member's money buys by itself: when money under the member number arrives, and at the gate.
 
-The plan is the one that the member chose for the renewal, else that of the latest period, if it renews: its group opens
-the gate, it has a price, it is longer than six days, it is on sale, and the member has not said that they leave.
-Whatever forbids a purchase also forbids a renewal. Then the money stays credit.
+The plan is the one that the member chose for the renewal, else the plan of the latest period. A plan renews if its
+group opens the gate, it has a price, it is longer than six days, and it is on sale. A member who said that they leave
+is not renewed. If a purchase would be refused, the renewal is refused too, and the money stays credit.
 """
 
 import logging

@@ -253,7 +253,7 @@ def test_late_money_buys_at_the_price_of_its_day(part_paid):
         "resolved",
         f"KES 1,999 was paid for the order {part_paid.payment.reference}, which has expired."
         " It is now the member's credit.",
-        "The money has paid for a new order, at the price of today.",
+        "The money became credit, and the credit was used.",
     )
 
 
