@@ -72,7 +72,7 @@ def number(name: str, default: int, *, least: int = 0, most: int | None = None) 
     :raises ImproperlyConfigured: it is not a whole number, or it is out of bounds
     """
     text = env.str(name, default=str(default))
-    if not re.fullmatch(r"\d{1,12}", text) or int(text) < least or (most is not None and int(text) > most):
+    if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) < least or (most is not None and int(text) > most):
         bounds = f"from {least}" + (f" to {most}" if most is not None else " up")
         raise ImproperlyConfigured(f"{name} must be a whole number {bounds}.")
     return int(text)

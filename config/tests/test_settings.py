@@ -282,6 +282,7 @@ def test_empty_required_setting_is_named(name):
         ("MPESA_MAX_AMOUNT", "0"),
         ("PAYMENT_LIFETIME_HOURS", "-1"),
         ("ORDER_LIFETIME_DAYS", "0"),
+        ("ORDER_LIFETIME_DAYS", "٣٠"),  # 30 in Arabic digits
         ("SECURE_HSTS_SECONDS", "1e3"),
         ("AUTH_COOKIE_REFRESH", "__Host-Refresh"),
         ("AUTH_COOKIE_MFA", "__Host-MfaPending"),
