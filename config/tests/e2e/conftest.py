@@ -29,6 +29,7 @@ PRODUCTION_COOKIES = {
     "CSRF_COOKIE_NAME": "__Host-csrftoken",
     "AUTH_COOKIE": "__Host-Authentication",
     "AUTH_COOKIE_REFRESH": "__Secure-Refresh",
+    "AUTH_COOKIE_DEVICE": "__Host-Device",
 }
 # What a browser writes to the console about an answer of ours that is a refusal.
 REFUSED = re.compile(r"^Failed to load resource: the server responded with a status of 4\d\d")

@@ -44,6 +44,7 @@ def test_no_script_can_read_a_cookie(member):
         "__Host-Authentication": (True, True, "Lax", "/"),
         "__Secure-Refresh": (True, True, "Strict", "/api/v1/auth/"),
         "__Host-csrftoken": (True, True, "Lax", "/"),
+        "__Host-Device": (True, True, "Strict", "/"),
     }
     assert member.page.evaluate("document.cookie") == ""
     stored = member.page.evaluate("JSON.stringify([localStorage, sessionStorage])")

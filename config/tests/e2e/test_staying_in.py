@@ -32,7 +32,7 @@ def test_a_member_logs_out_and_in_again(member):
     member.click("Account", "link")
     member.click("Log out")
     member.expect_heading("Strong starts here.")
-    assert {cookie["name"] for cookie in member.context.cookies()} == {"__Host-csrftoken"}
+    assert {cookie["name"] for cookie in member.context.cookies()} == {"__Host-csrftoken", "__Host-Device"}
 
     member.click("Log in", "link")
     page.get_by_label("Phone number, e-mail or username").fill(member.number)
