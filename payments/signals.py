@@ -28,7 +28,7 @@ class SavepointSignal(Signal):
             except Exception:
                 if transaction.get_connection().needs_rollback:
                     raise
-                logger.exception("A listener failed for %s; it will be retried.", ids)
+                logger.exception("A listener failed for %s. Its writes were rolled back; the money stays.", ids)
                 succeeded = False
         return succeeded
 

@@ -30,18 +30,11 @@ def release_money(
     Locks the payments; the caller has locked their payers.
     """
     allocations = _lock_live_allocations(receipt)
-    reached = _moments_reached(allocations)
     for live in allocations:
-        _release_part(
-            live,
-            live.amount,
-            to_account=to_account,
-            by_id=by_id,
-            now=now,
-            reason=reason,
-            returned_to_payer=returned_to_payer and not _is_replaced(live, reached),
-        )
-    _announce_losses(allocations, reached, receipt=receipt, now=now)
+        _release_part(live, live.amount, to_account=to_account, by_id=by_id, now=now)
+    _record_losses(
+        allocations, receipt=receipt, by_id=by_id, now=now, reason=reason, returned_to_payer=returned_to_payer
+    )
 
 
 def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: int, now: datetime, reason: str) -> None:
@@ -52,21 +45,12 @@ def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: in
     """
     unspent_account = ledger.unspent_account(receipt.member_id)
     allocations = _lock_live_allocations(receipt)
-    reached = _moments_reached(allocations)
     missing = amount - (receipt.amount_held - sum(live.amount for live in allocations))
     released = []
     for live in reversed(allocations):
         part = min(live.amount, missing)
         if part > 0:
-            _release_part(
-                live,
-                part,
-                to_account=unspent_account,
-                by_id=by_id,
-                now=now,
-                reason=f"refund: {reason}",
-                returned_to_payer=not _is_replaced(live, reached),
-            )
+            _release_part(live, part, to_account=unspent_account, by_id=by_id, now=now)
             missing -= part
             released.append(live)
     ledger.post(
@@ -81,7 +65,7 @@ def refund_money(*, receipt: Receipt, amount: int, paid_from: Account, by_id: in
         review_items.close_for_receipt(
             receipt_id=receipt.pk, reason=ReviewReason.UNMATCHED, resolution="It was refunded.", now=now
         )
-    _announce_losses(released, reached, receipt=receipt, now=now)
+    _record_losses(released, receipt=receipt, by_id=by_id, now=now, reason=f"refund: {reason}", returned_to_payer=True)
 
 
 def change_owner(*, receipt: Receipt, member_id: int | None, by_id: int | None, now: datetime, reason: str) -> None:
@@ -165,29 +149,43 @@ def _lock_live_allocations(receipt: Receipt) -> list[Allocation]:
     return allocations
 
 
-def _release_part(
-    live: Allocation,
-    part: int,
+def _release_part(live: Allocation, part: int, *, to_account: Account, by_id: int | None, now: datetime) -> None:
+    """Release `part` (whole KES) of a locked allocation from its payment to `to_account`; see `_record_losses`."""
+    allocation.release(live, to_account=to_account, by_id=by_id, now=now)
+    if part < live.amount:
+        rest = Share(live.payment, live.amount - part, AllocationRule(live.rule))
+        allocation.allocate(
+            receipt=live.receipt, from_account=to_account, amount=rest.amount, shares=[rest], by_id=by_id, now=now
+        )
+    live.payment.amount_paid -= part
+
+
+def _record_losses(
+    released: Sequence[Allocation],
     *,
-    to_account: Account,
+    receipt: Receipt,
     by_id: int | None,
     now: datetime,
     reason: str,
     returned_to_payer: bool,
 ) -> None:
-    """Release `part` (whole KES) of a locked allocation from its locked payment to `to_account`."""
-    payment = live.payment
-    allocation.release(live, to_account=to_account, by_id=by_id, now=now)
-    if part < live.amount:
-        rest = Share(payment, live.amount - part, AllocationRule(live.rule))
-        allocation.allocate(
-            receipt=live.receipt, from_account=to_account, amount=rest.amount, shares=[rest], by_id=by_id, now=now
-        )
-    payment.amount_paid -= part
-    if payment.amount_paid < payment.deposit:
-        payment.deposit_paid_at = None
-    status = _status_after_loss(payment, returned_to_payer=returned_to_payer, now=now)
-    change_status(payment, to=status, evidence=reason, by_id=by_id, now=now)
+    """Write the new status of each locked payment that has lost money of the receipt.
+
+    Other credit of the payer replaces the lost money; it is used for one payment after the other. Where some is still
+    missing, `payment_unpaid` is sent once per payment, after all payments have changed: a listener may cancel one.
+    """
+    payments = {live.payment_id: live.payment for live in released}
+    for payment in payments.values():
+        was_reached_at = payment.deposit_paid_at
+        if payment.amount_paid < payment.deposit:
+            payment.deposit_paid_at = None
+        is_replaced = was_reached_at is not None and credit.covers(payment, without=receipt)
+        status = _status_after_loss(payment, returned_to_payer=returned_to_payer and not is_replaced, now=now)
+        change_status(payment, to=status, evidence=reason, by_id=by_id, now=now)
+        credit.replace_lost(payment, without=receipt, was_reached_at=was_reached_at, now=now)
+    for payment in payments.values():
+        if payment.amount_owed or payment.deposit_paid_at is None:
+            listeners.announce(payment_unpaid, payment, now=now)
 
 
 def _status_after_loss(payment: Payment, *, returned_to_payer: bool, now: datetime) -> PaymentStatus:
@@ -199,28 +197,3 @@ def _status_after_loss(payment: Payment, *, returned_to_payer: bool, now: dateti
     if returned_to_payer:
         return S.REFUNDED
     return S.EXPIRED if payment.expires_at <= now else S.PENDING
-
-
-def _moments_reached(allocations: Sequence[Allocation]) -> dict[int, datetime | None]:
-    """Return when each payment reached its minimum payment, before it loses money."""
-    return {live.payment_id: live.payment.deposit_paid_at for live in allocations}
-
-
-def _is_replaced(live: Allocation, reached: dict[int, datetime | None]) -> bool:
-    """Return whether other credit of the payer will replace the money that the payment loses."""
-    return reached[live.payment_id] is not None and credit.covers(live.payment, without=live.receipt)
-
-
-def _announce_losses(
-    allocations: Sequence[Allocation], reached: dict[int, datetime | None], *, receipt: Receipt, now: datetime
-) -> None:
-    """Replace the lost money by other credit of the payer, and send `payment_unpaid` where some is still missing.
-
-    The signal is sent once per payment, after all payments have changed: a listener may cancel one of them.
-    """
-    payments = {live.payment_id: live.payment for live in allocations}
-    for payment in payments.values():
-        credit.replace_lost(payment, without=receipt, was_reached_at=reached[payment.pk], now=now)
-    for payment in payments.values():
-        if payment.amount_owed or payment.deposit_paid_at is None:
-            listeners.announce(payment_unpaid, payment, now=now)

@@ -79,6 +79,18 @@ def test_refund_of_both_payments_leaves_it_refunded(manager, unpaid):  # noqa: F
     assert (state(payment), unpaid) == (("refunded", 0, 0), [payment.pk])
 
 
+def test_credit_for_one_of_two_payments_replaces_the_money_of_one(manager, unpaid):  # noqa: F811
+    payer = MemberFactory()
+    first, second = create_payment(payer), create_payment(payer)
+    both = pay(payer.member_number, 3000, "TKN1AB2C3D")
+    pay(payer.member_number, 1500, "TKN1AB2C3E")
+
+    refunds.record_refund(receipt_id=both.pk, paid_from=Account.MPESA, reason="left", by_id=manager.pk, now=NOON)
+
+    assert sorted([state(first), state(second)]) == [("paid", 1500, 0), ("refunded", 0, 0)]
+    assert len(unpaid) == 1
+
+
 def test_credit_below_the_minimum_payment_replaces_nothing(unpaid):  # noqa: F811
     payment = create_payment()
     first = pay(payment.reference, 1500, "TKN1AB2C3D")
